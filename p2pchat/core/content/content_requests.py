@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
-from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
+from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.member_shares import MemberShares
 from p2pchat.core.members.user_members import Line
 from p2pchat.core.sync.sync_context import Step, SyncContext
@@ -48,8 +48,7 @@ LEAST_COST = 2048
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one member: one may give nothing, or a byte at a time
 MAX_WAITING = 10_000  # of those who are no contacts; beyond that content comes when it is asked for. A guess: 8 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
-MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; others are read again. A guess
-MAX_UNSHOWN_LOGS = 10_000  # with such others; a guess: 2 MiB
+MAX_UNSHOWN = 10_000  # logs with messages that wait, whose files are looked up then; a guess: 2 MiB
 RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess
 LEAST_CHARGE = 16 * 1024  # bytes: what a file counts at least, as a log does: 65,536 of a contact may wait, in 40 MiB
 
@@ -205,10 +204,8 @@ class ContentRequests:
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(), False: WaitingRequests(self._give_way)}
         self._ordered: dict[str, None] = {}  # whose commit is under way
-        self._unshown: dict[Source, tuple[FileRef, ...]] = {}
-        # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
-        # had no place in `_unshown`.
-        self._stored_unshown: dict[LogId, int] = {}
+        # Logs of which entries up to this one are looked up once they are shown, since they waited.
+        self._unshown: dict[LogId, int] = {}
         self._bytes = sync.quota.bytes.beside()
 
     @property
@@ -228,33 +225,19 @@ class ContentRequests:
                 request.line = self._bytes.lines.get(request.payer, ())
             self._wait(root)
         if self._most:
-            self._stored_unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
+            self._unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
 
     def on_commit(self, step: Step) -> None:
         """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
-        if not self._most or not (step.with_files or self._unshown):
-            return
-        for log, batch in step.with_files:
+        for log, batch in step.with_files if self._most else ():
             if not (log.own or log.conversation.is_operations):
-                self._note(batch)
-        for stretch in step.change.stretches if self._unshown else ():
-            for seq in range(stretch.first, stretch.first + stretch.count):
-                if files := self._unshown.pop((stretch.log, seq), ()):
-                    self._request((stretch.log, seq), files)
+                for seq, entry in enumerate(batch.entries or (), batch.first):
+                    if seq <= log.released:
+                        self._request_small((log.id, seq), attachments_of(entry))
+                    elif entry.files:
+                        self._unshown[log.id] = seq
         while len(self._unshown) > MAX_UNSHOWN:
-            id, seq = next(iter(self._unshown))
-            del self._unshown[id, seq]
-            self._stored_unshown[id] = max(seq, self._stored_unshown.get(id, 0))
-        while len(self._stored_unshown) > MAX_UNSHOWN_LOGS:
-            del self._stored_unshown[next(iter(self._stored_unshown))]
-
-    def _note(self, batch: Batch) -> None:
-        """Note the attachments of entries of others."""
-        log = batch.log
-        for seq, entry in enumerate(batch.entries or (), batch.first):
-            small = tuple(file for file in attachments_of(entry) if file.size <= self._most)
-            if small:
-                self._unshown[log, seq] = small
+            del self._unshown[next(iter(self._unshown))]
 
     def on_durable(self, change: Change) -> None:
         """Begin what was requested with a commit. Before it is durable its messages cannot be looked up."""
@@ -263,25 +246,22 @@ class ContentRequests:
             if root in self._ordered:
                 del self._ordered[root]
                 self._wait(root)
-        for stretch in change.stretches if self._stored_unshown else ():
-            last, until = stretch.first + stretch.count - 1, self._stored_unshown.get(stretch.log, 0)
+        for stretch in change.stretches if self._unshown else ():
+            last, until = stretch.first + stretch.count - 1, self._unshown.get(stretch.log, 0)
             for seq in range(stretch.first, min(last, until) + 1):
-                self._sync.lookups.files(stretch.log, seq, partial(self._on_shown_late, (stretch.log, seq)))
+                self._sync.lookups.files(stretch.log, seq, partial(self._request_small, (stretch.log, seq)))
             if 0 < until <= last:
-                del self._stored_unshown[stretch.log]
+                del self._unshown[stretch.log]
         if self._requests:
             self.begin_next()
 
-    def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
-        self._request(source, [file for file in files if file.size <= self._most])
-
-    def _request(self, source: Source, files: Iterable[FileRef]) -> None:
-        """Request files of one message."""
+    def _request_small(self, source: Source, files: Iterable[FileRef]) -> None:
+        """Request the small ones of the files of one message."""
         user = source[0].user
         is_charged = not self._bytes.is_free(user)
         self._bytes.settle(user)
         for file in files:
-            if file.root in self._forgotten:
+            if file.root in self._forgotten or file.size > self._most:
                 continue
             known = self._requests.get(file.root)
             if known is not None:

@@ -179,9 +179,8 @@ def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> Non
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_files_of_many_messages_that_come_at_once_all_come(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_many_messages_that_come_at_once_all_come(waits: bool) -> None:
     """As for somebody who was away: one commit takes hundreds, and those that wait for another are shown later."""
-    monkeypatch.setattr(content_requests, "MAX_UNSHOWN", 2)
     ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
     far = linked(ada, "bob")
     after = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),) if waits else ()
