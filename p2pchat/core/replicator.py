@@ -62,7 +62,7 @@ from p2pchat.protocol import (
     Want,
 )
 
-SWEPT_EVERY = 3600.0  # seconds between two looks for conversations that peers named; a guess
+SWEPT_EVERY = 60.0  # seconds between two looks for conversations that peers named; a guess
 JOINED = "joined"  # in meta, before the room's id: when this peer came to belong to that network
 
 
@@ -142,7 +142,6 @@ class Replicator:
             self.ingest.order.on_link_down(remote)
             self.typing.on_link_down(remote)
             self.receipts.on_link_down(remote)
-            self.context.sweep_conversations(link.users)
             self.transfers.on_link_down(remote)
 
     def on_gone(self, user: UserId) -> None:
@@ -168,7 +167,6 @@ class Replicator:
             return
         for user in gone:
             remote.comparison.known_users.pop(user, None)
-        self.context.sweep_conversations(gone)
         if len(remote.comparison.known_users) > len(link.users):  # some lost their places to others
             for user in remote.comparison.known_users.keys() - link.users.keys():
                 del remote.comparison.known_users[user]
@@ -303,7 +301,6 @@ class Replicator:
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
         self.inbox.on_hosts_changed(user)
-        self.context.sweep_conversations()
 
     def lift_quota(self, user: UserId) -> None:
         """Lift a user's limits. Refused entries come with the next comparison."""

@@ -302,9 +302,9 @@ class SyncContext:
             self.step.begun += self.inbox.on_begun(conversation)
         self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
-    def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
-        """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
-        for forgotten in self.conversations.sweep(users, self._may_be_mentioned):
+    def sweep_conversations(self) -> None:
+        """Forget conversations that peers named and of which nothing is stored."""
+        for forgotten in self.conversations.sweep(self._may_be_mentioned):
             self.inbox.free(forgotten.id)
 
     def _may_be_mentioned(self, conversation: ConversationState) -> bool:

@@ -17,6 +17,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, NEXT_AFTER, next_id
 from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
@@ -474,6 +475,7 @@ def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay(ada: Pee
     far.say(have(cyd))
     assert {opened, named} <= ada.node.namings.keys()
     ada.drop(far)
+    ada.world.pass_time(SWEPT_EVERY)
     assert [opened in ada.node.namings, named in ada.node.namings] == [True, False]
 
 
