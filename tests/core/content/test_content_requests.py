@@ -107,7 +107,7 @@ def test_many_small_files_come_at_a_time_and_the_next_ones_with_the_commit_of_th
     for root in begun:
         ada.put(ContentOpened(root, [0]))
     asked = pulls(far)
-    assert len(asked) == transfers.LINK_PIECES
+    assert len(asked) == transfers.MAX_PULLS
     give(far, asked[0][0], (0, bytes(SMALL)))
     assert len(pulls(far)) == 1  # the next one at once, before the first is stored
     ada.holding = True
