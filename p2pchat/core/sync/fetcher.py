@@ -77,12 +77,12 @@ class Fetcher:
         """Return whether a peer that a user writes at is linked, or is this one."""
         return user in self._sync.presence.hosts or user in self._sync.hosted
 
-    def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
-        """Fetch what lies before a batch that was dropped because it leaves a gap."""
-        self._ctx.count("gap_batch_dropped")
+    def on_early(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
+        """Fetch what lies before a batch that was dropped because it came early."""
+        self._ctx.count("early_batch_dropped")
         wants = remote.wants
         if frame.n in wants.by_number:
-            wants.with_gaps = {frame.n, *(wants.with_gaps & wants.by_number.keys())}
+            wants.incomplete = {frame.n, *(wants.incomplete & wants.by_number.keys())}
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
         ahead = remote.ahead.get(log.key, {})
         if log.run in ahead or remote.set_ahead(log.key, {**ahead, log.run: mark}):

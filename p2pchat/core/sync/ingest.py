@@ -1,10 +1,11 @@
 """Ingest of entries from other peers and from files: what of a batch is taken, dropped, or proof of a fork.
 
-A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
-on what is held (log_validation.py), and be of a member that somebody named: anybody can make up others, and have all
-store what they write. What entries say makes no difference: all peers keep the same. When a head fails, the good
-batches before it are kept. When the author signed another chain than the one held, the log has forked (forks.py). A
-batch that leaves a gap is dropped, not buffered, and everything missing is fetched (fetcher.py).
+A batch must come right behind what is here of its log, and its chain must lead to a head signed by the author; a new
+log must build on what is held (log_validation.py), and be of a member that somebody named: anybody can make up others,
+and have all store what they write. What entries say makes no difference: all peers keep the same. When a head fails,
+the good batches before it are kept. When the author signed another chain than the one held, the log has forked
+(forks.py). An early batch, before which something is missing, is dropped, not buffered, and all of it is fetched
+(fetcher.py).
 
 Source: docs/protocol.md, "Entries" and "Heads".
 """
@@ -142,7 +143,7 @@ class Ingest:
         elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:
             self._new_logs.refuse(extension.source, log.id, frame)
         elif frame.first > next_seq:
-            extension.source.on_dropped("gap", log.id, frame)
+            extension.source.on_dropped("early", log.id, frame)
         elif frame.first + len(frame.e) <= next_seq:
             self._repeat(extension, frame)
         else:
@@ -321,14 +322,14 @@ class LinkSource(EntrySource):
         return self._sync.find_conversation(self.remote, conversation)
 
     def gave_all_before(self, frame: Entries) -> bool:
-        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
+        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.incomplete
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._ingest.forks.on_evidence(self.remote.forks, conversation, frame)
 
     def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
-        if why == "gap":
-            self._ingest.fetcher.on_gap(self.remote, log, frame)
+        if why == "early":
+            self._ingest.fetcher.on_early(self.remote, log, frame)
         elif why == "unnamed":
             self.remote.on_dropped(log.key)
         elif why == "forked":

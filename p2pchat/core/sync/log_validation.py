@@ -136,18 +136,18 @@ class NewLogChecks:
         """Return a new log if this frame begins it and everything it builds on is held; else None."""
         log = conversation.new_log(id)
         if frame.first != 1:
-            source.on_dropped("gap", id, frame)
+            source.on_dropped("early", id, frame)
             return None
         log.before = before_of(frame)
         log.begin(frame.h)
         held = {mark: self._holds(conversation, id, mark) for mark in log.before}
         if None in held.values():
             source.on_dropped("unsure", id, frame)
-            source.on_dropped("gap", id, frame)
+            source.on_dropped("early", id, frame)
             return None
         missing = [mark for mark in log.before if not held[mark]]
         if missing and not self._are_cut(source, conversation, frame, missing):
-            source.on_dropped("gap", id, frame)
+            source.on_dropped("early", id, frame)
             return None
         if count_tips_with(log) > self._ctx.settings.max_tips:
             self.refuse(source, id, frame)
@@ -190,7 +190,7 @@ class NewLogChecks:
 # Why a frame is dropped: what comes before it is missing; storage has to be asked first, and knows when it comes again;
 # nobody named its member; no more of its writer is taken; there is no place for its group, or for those whom that
 # names; none of it is visible; no more of its log is taken; it proved a fork, and is kept only as evidence.
-Why = Literal["gap", "unsure", "unnamed", "full", "group", "cut", "forked", "fork"]
+Why = Literal["early", "unsure", "unnamed", "full", "group", "cut", "forked", "fork"]
 
 
 class EntrySource:

@@ -96,7 +96,7 @@ class OpenWants:
     by_number: dict[int, WriterKey] = field(default_factory=dict)
     next: int = 1
     failed: int = 0  # wants that were given up since too little came
-    with_gaps: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
+    incomplete: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
 
 
 @dataclass(slots=True, eq=False)
