@@ -8,6 +8,7 @@ from p2pchat import FileArrived
 from p2pchat import protocol as wire
 from p2pchat.core.content import content_requests
 from p2pchat.core.log import Entry, FileRef, encode_entry
+from p2pchat.settings import Settings
 from tests.deadlines import within
 from tests.hostile.attacker import NOW
 from tests.hostile.conftest import Meet
@@ -45,4 +46,4 @@ async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(
     async with within(60, "the file of another member"):
         assert (await arrived).name == "mine"
     requests = honest.ada._driver.node.sync.transfers.requests
-    assert len(requests._requests) <= 2 * honest.ada.settings.member_bytes // content_requests.LEAST_CHARGE  # and bob
+    assert len(requests._requests) <= 2 * Settings().member_bytes // content_requests.LEAST_CHARGE  # and bob
