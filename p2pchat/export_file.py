@@ -111,7 +111,7 @@ class Imported:
         new: Entries that were not here, and are stored now.
         known: Entries that were here already.
         foreign: Entries of conversations that this peer's user does not belong to.
-        refused: Others, by reason: gap (the entries before are neither here nor in the file), head (the signature
+        refused: Others, by reason: early (the entries before are neither here nor in the file), head (the signature
             does not fit), malformed, limit, full (too many logs of one writer), fork (the writer signed two entries
             with one number), member (the writer does not belong to the conversation).
         unreadable: The number of damaged parts of the file, with an unknown number of entries or statements.

@@ -47,8 +47,6 @@ MAX_ENDPOINTS = 8  # in one record
 MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
 MAX_SHOWN = 4  # statements that a connection begins with: two are enough
 MAX_USES = 64  # of one invite
-HOLDS = "holds"  # the same: it answers which content is here
-PULLS = "pulls"  # the same: it takes 128 pulls at a time, and not only 16
 
 Hex4 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a newline pass

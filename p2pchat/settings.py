@@ -91,7 +91,6 @@ class Settings(MemberLimits):
     digest_every: float = 10.0  # anti-entropy; the real pause is half to one and a half of it
     order_wait: float = 5.0  # for an entry named by `re` or `after` that no peer has
     order_wait_most: float = 300.0  # while that entry is on its way
-    wrong_head_ban: float = 3600.0  # only what its own users write is taken from a peer that sent a wrong head
     max_unanswered: int = 16  # direct conversations of a user who is no contact, without an answer from here; a guess
     max_unanswered_groups: int = 3  # and groups, which are kept in memory; a guess
     max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together

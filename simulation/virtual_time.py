@@ -193,7 +193,7 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
         superseded_runs=pick((1, 8)),
         flood_a_second=pick((20, 100)),
         flood_burst=pick((30, 500)),
-        wrong_head_ban=pick((20.0, 3600.0)),
+        typing_expires=pick((4.0, 6.0)),
     )
     # A page of read marks names up to page_items conversations, and a frame at most two for each of page_marks.
     drawn = replace(drawn, page_items=min(drawn.page_items, 2 * drawn.page_marks))

@@ -63,7 +63,7 @@ function entriesOf(setting, { held, frame }) {
   const entries = frame.e.length;
   if (link.code) return { refused: link.code, entries };
   if (fresh === null) return { ignored: true, entries };
-  if (fresh === undefined) return { dropped: "gap", entries };
+  if (fresh === undefined) return { dropped: "early", entries };
   const counts = { known: entries - fresh.length, new: fresh.length };
   return Object.fromEntries(Object.entries(counts).filter(([, count]) => count));
 }

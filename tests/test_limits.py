@@ -27,18 +27,6 @@ def test_a_log_builds_on_8_logs_and_an_entry_follows_2_at_most() -> None:
     assert told(before=8, after=3) == ["commit b1:1..1, show b1:1..1", UNREADABLE]
 
 
-@pytest.mark.parametrize(("seconds", "believed"), [(3599, False), (3601, True)])
-def test_a_wrong_head_is_held_against_its_sender_for_an_hour_and_no_longer(seconds: int, believed: bool) -> None:
-    world, dan = World(), Author("dan", "d1")
-    ada = world.peer("ada", dead_after=1e6)
-    lie = dan.say("a lie")
-    lie.head = "00" * 64
-    assert ada.far("eve").say(lie) == ["close eve: head"]
-    world.pass_time(seconds)
-    ada.far("eve").say(Author("dan", "d1").say("true"))
-    assert ada.texts() == ["true"] * believed
-
-
 @pytest.mark.parametrize(("runs", "refused"), [(8, True), (9, False)])
 def test_as_many_superseded_runs_are_remembered_as_the_setting_says(runs: int, refused: bool) -> None:
     """A run that came back is turned away while it is remembered, and taken for a new one when it is not."""

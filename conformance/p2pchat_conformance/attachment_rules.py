@@ -16,7 +16,7 @@ from p2pchat_conformance.runner import Kit, rule
 from p2pchat_conformance.scripted_member import pieces_of
 
 SIZE = 2 * PIECE_BYTES + 1000  # three pieces, the last one shorter
-MAX_PULLS, MAX_PULLS_WHERE_SAID = 16, 128  # open at a time
+MAX_PULLS = 128  # open at a time
 GOOD = {"name": "a.txt", "size": 5, "type": "text/plain", "root": "ab" * 32}
 FORMS: tuple[object, ...] = ([GOOD], [], "a.txt", {"0": GOOD}, [1], [{**GOOD, "size": "5"}], [{"name": "a.txt"}],
                              [GOOD] * 11, [GOOD, {**GOOD, "size": 6}], [{**GOOD, "later": [None]}])  # fmt: skip
@@ -52,13 +52,13 @@ def drawn(kit: Kit, size: int) -> SampleContent:
     return SampleContent(f"{kit.draw('file', 4).hex()}.txt", size)
 
 
-async def join_with_files(kit: Kit, name: str, *further: str) -> ScriptedLink:
-    """Return a link of a new member that gives and takes content, and can do these further things.
+async def join_with_files(kit: Kit, name: str) -> ScriptedLink:
+    """Return a link of a new member that gives and takes content.
 
     Raises RuleSkipped if the candidate does not give and take content.
     """
     member = kit.member(name, decides=False)
-    member.can = (wire.FILES, *further)
+    member.can = (wire.FILES,)
     link = await kit.link(member)
     peers = await link.next(wire.Peers)
     if wire.FILES not in peers.can:
@@ -158,25 +158,24 @@ async def a_pull_is_answered_with_pieces(kit: Kit) -> None:
 
 
 @rule
-async def no_more_pulls_are_open_than_the_other_end_takes(kit: Kit) -> None:
-    for name, further, most in (("ada", (), MAX_PULLS), ("bob", (wire.PULLS,), MAX_PULLS_WHERE_SAID)):
-        link = await join_with_files(kit, name, *further)
-        link.member.answers.discard("pull")
-        contents = [drawn(kit, 1000) for _ in range(most + 14)]
-        link.member.contents.update({content.root: content.data for content in contents})
-        said = []
-        for first in range(0, len(contents), 10):
-            items = [content.item for content in contents[first : first + 10]]
-            log, batch = link.member.say(link.member.dm(), "/fetch", files=items)
-            said.append((log.id.conversation, log.ref()))
-            link.send(batch)
-        await answer_one_by_one(link, len(contents), most)
-        for conversation, ref in said:
-            await link.answer(conversation, DONE, ref)
+async def no_more_pulls_are_open_than_may_be(kit: Kit) -> None:
+    link = await join_with_files(kit, "ada")
+    link.member.answers.discard("pull")
+    contents = [drawn(kit, 1000) for _ in range(MAX_PULLS + 14)]
+    link.member.contents.update({content.root: content.data for content in contents})
+    said = []
+    for first in range(0, len(contents), 10):
+        items = [content.item for content in contents[first : first + 10]]
+        log, batch = link.member.say(link.member.dm(), "/fetch", files=items)
+        said.append((log.id.conversation, log.ref()))
+        link.send(batch)
+    await answer_one_by_one(link, len(contents))
+    for conversation, ref in said:
+        await link.answer(conversation, DONE, ref)
 
 
-async def answer_one_by_one(link: ScriptedLink, count: int, most: int) -> None:
-    """Answer so many pulls, each after a round trip, of which at most `most` may be open at a time."""
+async def answer_one_by_one(link: ScriptedLink, count: int) -> None:
+    """Answer so many pulls, each after a round trip, of which at most MAX_PULLS may be open at a time."""
 
     def asked() -> list[wire.Pull]:
         return [frame for frame in link.frames if isinstance(frame, wire.Pull)]
@@ -185,23 +184,22 @@ async def answer_one_by_one(link: ScriptedLink, count: int, most: int) -> None:
         await link.until(lambda: len(asked()) > given, "`pull` of the rest of the files")  # noqa: B023 - it ends with this turn
         await link.round_trip()
         is_open = len(asked()) - given
-        check(is_open <= most, f"{is_open} pulls are open, and {link.member.name} takes {most}")
+        check(is_open <= MAX_PULLS, f"{is_open} pulls are open, and at most {MAX_PULLS} may be")
         link.member.give(link, asked()[given])
 
 
 @rule
-async def as_many_pulls_are_answered_as_the_candidate_takes(kit: Kit) -> None:
+async def as_many_pulls_are_answered_as_may_be_open(kit: Kit) -> None:
     link = await join_with_files(kit, "ada")
-    most = MAX_PULLS_WHERE_SAID if wire.PULLS in (await link.next(wire.Peers)).can else MAX_PULLS
     content = drawn(kit, 1000)
     entry = await attached(kit, link, content)
-    numbers = range(1, most + 1)
+    numbers = range(1, MAX_PULLS + 1)
     link.send(*(wire.Pull(number, *entry, content.root, 0, 1) for number in numbers))
 
     def came() -> list[wire.Piece]:
         return [frame for frame in link.frames if isinstance(frame, wire.Piece)]
 
-    await link.until(lambda: len(came()) == most, f"{most} pieces, one for each of as many pulls")
+    await link.until(lambda: len(came()) == MAX_PULLS, f"{MAX_PULLS} pieces, one for each of as many pulls")
     check({piece.n for piece in came()} == {*numbers}, "some pull has two answers")
     check({piece.data for piece in came()} == {content.data}, "a piece is not that of the content")
 

@@ -265,7 +265,7 @@ class ImportResult(Record, frozen=True):
     """The result of an ImportRequest. New entries are durable.
 
     `known` entries were here already. `foreign` entries are of conversations that no hosted user belongs to. `refused`
-    counts the others by code: gap (the entries before are not here), head (not signed by their writer), malformed,
+    counts the others by code: early (the entries before are not here), head (not signed by their writer), malformed,
     limit, full (too many logs at once), fork, member (the writer does not belong there). `unreadable` counts the
     frames with a statement that its author did not make. `failed` says why nothing was kept, as a sentence, or is "".
     """

@@ -456,7 +456,6 @@ class Node:
             if conversation.group is None:
                 self.sync.conversations.open(conversation.naming)
         self.receipts.take_over(former.receipts)
-        self.sync.context.distrusted = former.context.distrusted
         self.sync.transfers.receipts.gone = former.transfers.receipts.gone
         self.sync.set_disk(self._storage.disk)
         for link in list(self.links.up):  # they start anew, because frames of the failed time were dropped

@@ -63,7 +63,7 @@ from p2pchat.protocol import (
     Want,
 )
 
-SWEPT_EVERY = 3600.0  # seconds between two looks for conversations that peers named; a guess
+SWEPT_EVERY = 60.0  # seconds between two looks for conversations that peers named; a guess
 JOINED = "joined"  # in meta, before the room's id: when this peer came to belong to that network
 
 
@@ -125,7 +125,7 @@ class Replicator:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
         self.ingest.fetcher.pause(level is DiskLevel.NOTHING)
         self.group_editor.pause(level is DiskLevel.NOTHING)
-        self.quota.set_disk(level)
+        self.quota.disk = level
         for remote in self.context.remotes.values():
             remote.full_sent_at.clear()
 
@@ -143,7 +143,6 @@ class Replicator:
             self.ingest.order.on_link_down(remote)
             self.typing.on_link_down(remote)
             self.receipts.on_link_down(remote)
-            self.context.sweep_conversations(link.users)
             self.transfers.on_link_down(remote)
 
     def on_gone(self, user: UserId) -> None:
@@ -169,7 +168,6 @@ class Replicator:
             return
         for user in gone:
             remote.comparison.known_users.pop(user, None)
-        self.context.sweep_conversations(gone)
         if len(remote.comparison.known_users) > len(link.users):  # some lost their places to others
             for user in remote.comparison.known_users.keys() - link.users.keys():
                 del remote.comparison.known_users[user]
@@ -304,7 +302,6 @@ class Replicator:
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
         self.inbox.on_hosts_changed(user)
-        self.context.sweep_conversations()
 
     def lift_quota(self, user: UserId) -> None:
         """Lift a user's limits. Refused entries come with the next comparison."""
@@ -314,7 +311,6 @@ class Replicator:
 
     def on_blocks_changed(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Fetch and await nothing of a user who is blocked, or have what was refused come."""
-        self.quota.on_blocks_changed(user)
         if not on:
             every = self.context.remotes.values()
             self.anti_entropy.on_freed(

@@ -69,7 +69,6 @@ class ProtocolInvariants:
         self._marked_at: dict[tuple[WireEnd, ConversationId, UserId], float] = {}  # when marks were last sent there
         self._served_at: dict[tuple[WireEnd, ConversationId, UserId], float] = {}
         self._full: set[tuple[WireEnd, ConversationId, UserId]] = set()  # the far end said it takes no more of these
-        self._banned: dict[tuple[str, int, UserId], float] = {}  # (peer, session, sender of a wrong head) -> until
 
     # ---- frames sent
 
@@ -133,27 +132,14 @@ class ProtocolInvariants:
         other, now = end.other.owner, self._sim.now
         if (peer.fails or peer.low is DiskLevel.NOTHING) and peer.handling is not LookupResult:
             self._invariants.fail("storage", peer, f"asked {other.name} for entries it cannot store")
-        if want.u != other.user and now < self._banned.get((peer.name, peer.lives, other.user), 0.0):
-            self._invariants.fail("banned", peer, f"asked {other.name}, which sent a wrong head, for entries of others")
         key = (peer.name, peer.lives, want.c, want.u)
         former = self._wants.get(key)
-        settings = self._sim.settings
-        if former is not None and self._failed(peer, former.end) > self._failed(peer, end):
-            patience = 0.0  # it was given up more often than the one asked now
-        elif want.u in (other.user, *other.speaks_for):
-            patience = 0.9 * settings.want_after  # clocks drift
-        else:
-            patience = settings.want_progress_timeout - 0.5
+        patience = self._sim.settings.want_progress_timeout - 0.5
         # An answer of a byzantine peer may have gaps or no proof. Nothing of it is stored, so it is no progress.
         served = former and former.end.open and not former.end.closing and not former.end.other.owner.byzantine
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
             self._invariants.fail("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while an answer is coming")
         self._wants[key] = RequestedRange(end, want.n, now)
-
-    def _failed(self, peer: SimPeer, end: WireEnd) -> int:
-        """Return how many wants at the other end were given up."""
-        remote = peer.node.sync.context.remotes.get(end.link) if peer.node is not None else None
-        return remote.wants.failed if remote is not None else 0
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Note the answers to wants."""
@@ -180,9 +166,6 @@ class ProtocolInvariants:
             self._invariants.fail("told", peer, f"tells {other.name} that it is blocked: {bye.code}")
         if bye.code in BLAMES and not (peer.byzantine or other.byzantine):
             self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
-        if bye.code == "head" and not peer.byzantine:
-            until = self._sim.now + 0.99 * self._sim.settings.wrong_head_ban  # clocks drift
-            self._banned[peer.name, peer.lives, end.other.owner.user] = until
 
     def ordered(self, peer: SimPeer, order: Commit) -> None:
         """Check that a peer accepts no entries that it cannot store."""

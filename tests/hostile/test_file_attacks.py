@@ -15,7 +15,7 @@ import pytest
 from p2pchat import Conversation, Message, Sent, TCPPeer, User
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of, root_of
-from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS_SERVED
+from p2pchat.core.content.transfers import MAX_PULL_PIECES, MAX_PULLS
 from p2pchat.core.log import Entry, FileRef, RawEntry, encode_entry
 from tests.deadlines import within
 from tests.hostile.attacker import NOW, Attacker, LogWriter
@@ -188,13 +188,13 @@ async def test_who_asks_for_everything_again_and_again_keeps_nobody_waiting(meet
     eve.say(wire.Peers(can=["files"]))
     post = await ada.message((await ada.send(ada.room, "the film", files=[("film", data)])).id)
     [file] = post.attachments
-    eve.say(*(pull(n, post, file.root, count=MAX_PULL_PIECES) for n in range(MAX_PULLS_SERVED)))
+    eve.say(*(pull(n, post, file.root, count=MAX_PULL_PIECES) for n in range(MAX_PULLS)))
     fetched = asyncio.create_task(fetch(honest.bob))
     await honest.while_chatting(fetched)
     assert fetched.result() == data and not eve.over
     other = await honest.eve("other")
     other.say(wire.Peers(can=["files"]))
-    other.say(*(pull(n, post, file.root, count=MAX_PULL_PIECES) for n in range(MAX_PULLS_SERVED + 1)))
+    other.say(*(pull(n, post, file.root, count=MAX_PULL_PIECES) for n in range(MAX_PULLS + 1)))
     assert await honest.while_chatting(other.wait_closed()) == "limit"
 
 

@@ -223,7 +223,7 @@ def batches(given: Given) -> Result:
     if answer.foreign or "member" in answer.refused:
         return result | {"ignored": True, "entries": answer.foreign + answer.refused.get("member", 0)}
     for code, count in answer.refused.items():
-        known: dict[str, Result] = {"gap": {"dropped": "gap"}, "fork": {"forked": True}}
+        known: dict[str, Result] = {"early": {"dropped": "early"}, "fork": {"forked": True}}
         result |= known.get(code, {"refused": code}) | {"entries": count}
     return result
 

@@ -178,13 +178,13 @@ def batches() -> list[Row]:
         ),
         ("the same again", "Nothing changes.", [cut], cut, {"known": 2}),
         ("a beginning again", "Nothing changes.", [_batch(one, 1, 4)], cut, {"known": 2}),
-        ("a gap", "Entry 3 is missing.", [cut], _batch(one, 4, 4), {"dropped": "gap", "entries": 1}),
+        ("a gap", "Entry 3 is missing.", [cut], _batch(one, 4, 4), {"dropped": "early", "entries": 1}),
         (
             "a log from its middle",
             "Entries 1 and 2 are missing.",
             [],
             _batch(one, 3, 4),
-            {"dropped": "gap", "entries": 2},
+            {"dropped": "early", "entries": 2},
         ),
         ("a changed entry", "The head does not fit.", [], cut | {"e": _texts(1, 9)}, {"refused": "head", "entries": 2}),
         (
@@ -326,14 +326,14 @@ def batches() -> list[Row]:
             "Entries 3 and 4 are missing.",
             [cut],
             _batch(second, 1, 1),
-            {"dropped": "gap", "entries": 1},
+            {"dropped": "early", "entries": 1},
         ),
         (
             "a log that builds on another chain",
             "The mark has another chain than the one held.",
             [_batch(one, 1, 4)],
             _batch(wrong_tip, 1, 1),
-            {"dropped": "gap", "entries": 1},
+            {"dropped": "early", "entries": 1},
         ),
         ("a direct conversation with bob", "He is a member.", [], _batch(to_bob, 1, 1, **named_dm), {"new": 1}),
         (

@@ -185,7 +185,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),
     "peers_can": (
         "It answers pulls, understands pieces, and answers which content is there.",
-        {"t": "peers", "can": ["files", "holds", "later"]},
+        {"t": "peers", "can": ["files", "later"]},
     ),
     "pull": (
         "Four pieces of content that entry 2 of ada's log names.",

@@ -37,7 +37,7 @@ STREAM = "-"  # as a file: standard input or output
 FROM_VARIABLE = "-"  # as a database: the URL in this variable
 VARIABLE = "P2PCHAT_DB"
 REFUSAL_REASONS = {
-    "gap": "what comes before is neither here nor in the file: import the file that has it, or a newer one",
+    "early": "what comes before is neither here nor in the file: import the file that has it, or a newer one",
     "head": "not as their writer signed it: changed or damaged",
     "malformed": "not a valid message",
     "limit": "above a limit",

@@ -11,9 +11,8 @@ room left is shown like any other: its content comes when it is asked for. The c
 is removed from the disk, which gives the writer that room back. Content that a program has removed does not come by
 itself again.
 
-Contacts and members share the turns, and members the places to wait for one. So nobody keeps the files of others away
-by naming many that never come, or come slowly. What contacts send, and what somebody asked for, which is marked so in
-`meta`, needs no place. While little of the disk is free, none comes by itself.
+Contacts and members share the turns. So nobody keeps the files of others away by naming many that never come, or come
+slowly. What somebody asked for is marked so in `meta`. While little of the disk is free, none comes by itself.
 
 Anybody can name content that another user sent, in a conversation where nobody has it. So a request remembers other
 messages that name the same content, and turns to the next one when nothing comes.
@@ -27,8 +26,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
-from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
-from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.user_members import Line
 from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import PIECE_BYTES
@@ -46,12 +44,11 @@ MAX_FORGOTTEN = 10_000  # of these; an older one may come again with another mes
 AT_ONCE_BYTES = 4 * PIECE_BYTES
 LEAST_COST = 2048
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one member: one may give nothing, or a byte at a time
-MAX_WAITING = 10_000  # of those who are no contacts; beyond that content comes when it is asked for. A guess: 8 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
-MAX_UNSHOWN = 256  # messages with files that are taken and not shown yet, remembered; others are read again. A guess
-MAX_UNSHOWN_LOGS = 10_000  # with such others; a guess: 2 MiB
+MAX_UNSHOWN = 10_000  # logs with messages that wait, whose files are looked up then; a guess: 2 MiB
 RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess
-LEAST_CHARGE = 16 * 1024  # bytes: what a file counts at least, as a log does: 65,536 of a contact may wait, in 40 MiB
+# What a file counts at least, as a log does: 65,536 of a contact may wait, in 40 MiB, and 16,384 of a member.
+LEAST_CHARGE = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -61,7 +58,6 @@ class ContentRequest:
     Attributes:
         others: Further messages that name it, the next one first.
         is_asked: A program or a person asked for it.
-        was_begun: Some of it may be here.
         cost: What it takes of AT_ONCE_BYTES; of a file whose size is not known as much as of a large one.
         line: Where its payer counts as one who is no contact; () for a contact, and for nobody.
     """
@@ -71,7 +67,6 @@ class ContentRequest:
     charged: int = 0
     others: list[Source] = field(default_factory=list)
     is_asked: bool = False
-    was_begun: bool = False
     cost: int = PIECE_BYTES
     line: Line = ()
 
@@ -101,7 +96,7 @@ class ContentRequest:
         conversation, user, run, seq, *rest = line.split()
         request = cls((LogId(conversation, user, run), int(seq)), is_asked=rest[-1:] == [ASKED])
         if len(rest) > 1:
-            request.payer, request.charged, request.was_begun = rest[0], int(rest[1]), True
+            request.payer, request.charged = rest[0], int(rest[1])
             request.cost = min(request.charged, PIECE_BYTES)
         return request
 
@@ -112,18 +107,12 @@ class ContentRequest:
 
 
 class WaitingRequests:
-    """Requests of one kind that wait for their turn: parties one after the other, each its oldest first.
+    """Requests of one kind that wait for their turn: parties one after the other, each its oldest first."""
 
-    Args:
-        evict: Called with a request that gives its place to one of a member that has fewer; None where none is needed.
-    """
-
-    def __init__(self, evict: Callable[[str], None] | None = None) -> None:
+    def __init__(self) -> None:
         self.active: dict[str, tuple[Line, int]] = {}  # party and cost, by root, of those that have their turn
-        self._evict = evict
         self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
         self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
-        self._places: MemberShares[str] = MemberShares(MAX_WAITING)
         # Who was served longest ago first; never empty. The first of a dict from which many were taken takes long.
         self._parties: dict[Line, OrderedDict[str, None]] = {}
 
@@ -133,19 +122,10 @@ class WaitingRequests:
     def __contains__(self, root: object) -> bool:
         return root in self._waiting
 
-    def put(self, root: str, party: Line, cost: int, *, had_turn: bool = False) -> bool:
-        """Have a request wait behind all others of its party. Return False if there is no place for it.
-
-        One that had its turn has a place in any case: there are never more of these above MAX_WAITING than have their
-        turn at a time.
-        """
-        if self._evict is not None:
-            if not had_turn and not self._places.make_room(party[0], self._evict):
-                return False
-            self._places.add(root, party[0])
+    def put(self, root: str, party: Line, cost: int) -> None:
+        """Have a request wait behind all others of its party."""
         self._waiting[root] = party, cost
         self._parties.setdefault(party, OrderedDict())[root] = None
-        return True
 
     def remove(self, root: str) -> None:
         """Have a request wait no more, and give its turn to the next one."""
@@ -154,7 +134,6 @@ class WaitingRequests:
             self._take(party, -cost)
         if root in self._waiting:
             party, _ = self._waiting.pop(root)
-            self._places.remove(root)
             del self._parties[party][root]
             if not self._parties[party]:
                 del self._parties[party]
@@ -203,12 +182,10 @@ class ContentRequests:
         }
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         # By whether contacts sent it, or programs asked for it.
-        self._turns = {True: WaitingRequests(), False: WaitingRequests(self._give_way)}
+        self._turns = {True: WaitingRequests(), False: WaitingRequests()}
         self._ordered: dict[str, None] = {}  # whose commit is under way
-        self._unshown: dict[Source, tuple[FileRef, ...]] = {}
-        # Logs of which entries up to this one are looked up once they are shown: they waited when this peer began, or
-        # had no place in `_unshown`.
-        self._stored_unshown: dict[LogId, int] = {}
+        # Logs of which entries up to this one are looked up once they are shown, since they waited.
+        self._unshown: dict[LogId, int] = {}
         self._bytes = sync.quota.files
 
     @property
@@ -228,33 +205,19 @@ class ContentRequests:
                 request.line = self._bytes.lines.get(request.payer, ())
             self._wait(root)
         if self._most:
-            self._stored_unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
+            self._unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
 
     def on_commit(self, step: Step) -> None:
         """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
-        if not self._most or not (step.with_files or self._unshown):
-            return
-        for log, batch in step.with_files:
+        for log, batch in step.with_files if self._most else ():
             if not (log.own or log.conversation.is_operations):
-                self._note(batch)
-        for stretch in step.change.stretches if self._unshown else ():
-            for seq in range(stretch.first, stretch.first + stretch.count):
-                if files := self._unshown.pop((stretch.log, seq), ()):
-                    self._request((stretch.log, seq), files)
+                for seq, entry in enumerate(batch.entries or (), batch.first):
+                    if seq <= log.released:
+                        self._request_small((log.id, seq), attachments_of(entry))
+                    elif entry.files:
+                        self._unshown[log.id] = seq
         while len(self._unshown) > MAX_UNSHOWN:
-            id, seq = next(iter(self._unshown))
-            del self._unshown[id, seq]
-            self._stored_unshown[id] = max(seq, self._stored_unshown.get(id, 0))
-        while len(self._stored_unshown) > MAX_UNSHOWN_LOGS:
-            del self._stored_unshown[next(iter(self._stored_unshown))]
-
-    def _note(self, batch: Batch) -> None:
-        """Note the attachments of entries of others."""
-        log = batch.log
-        for seq, entry in enumerate(batch.entries or (), batch.first):
-            small = tuple(file for file in attachments_of(entry) if file.size <= self._most)
-            if small:
-                self._unshown[log, seq] = small
+            del self._unshown[next(iter(self._unshown))]
 
     def on_durable(self, change: Change) -> None:
         """Begin what was requested with a commit. Before it is durable its messages cannot be looked up."""
@@ -263,25 +226,22 @@ class ContentRequests:
             if root in self._ordered:
                 del self._ordered[root]
                 self._wait(root)
-        for stretch in change.stretches if self._stored_unshown else ():
-            last, until = stretch.first + stretch.count - 1, self._stored_unshown.get(stretch.log, 0)
+        for stretch in change.stretches if self._unshown else ():
+            last, until = stretch.first + stretch.count - 1, self._unshown.get(stretch.log, 0)
             for seq in range(stretch.first, min(last, until) + 1):
-                self._sync.lookups.files(stretch.log, seq, partial(self._on_shown_late, (stretch.log, seq)))
+                self._sync.lookups.files(stretch.log, seq, partial(self._request_small, (stretch.log, seq)))
             if 0 < until <= last:
-                del self._stored_unshown[stretch.log]
+                del self._unshown[stretch.log]
         if self._requests:
             self.begin_next()
 
-    def _on_shown_late(self, source: Source, files: tuple[FileRef, ...]) -> None:
-        self._request(source, [file for file in files if file.size <= self._most])
-
-    def _request(self, source: Source, files: Iterable[FileRef]) -> None:
-        """Request files of one message."""
+    def _request_small(self, source: Source, files: Iterable[FileRef]) -> None:
+        """Request the small ones of the files of one message."""
         user = source[0].user
         is_charged = not self._bytes.is_free(user)
         self._bytes.settle(user)
         for file in files:
-            if file.root in self._forgotten:
+            if file.root in self._forgotten or file.size > self._most:
                 continue
             known = self._requests.get(file.root)
             if known is not None:
@@ -298,15 +258,10 @@ class ContentRequests:
             self._keep(file.root, request)
             self._ordered[file.root] = None
 
-    def _wait(self, root: str, *, had_turn: bool = False) -> None:
-        """Have a request wait for its turn, or forget it without a place."""
+    def _wait(self, root: str) -> None:
+        """Have a request wait for its turn."""
         request = self._requests[root]
-        if not self._turns[request.of_contacts].put(root, request.party, request.cost, had_turn=had_turn):
-            self._give_way(root)
-
-    def _give_way(self, root: str) -> None:
-        self._forget(root, is_new=self._requests[root].was_begun)
-        self._ctx.count("content_quota")
+        self._turns[request.of_contacts].put(root, request.party, request.cost)
 
     # ---- turns
 
@@ -326,7 +281,6 @@ class ContentRequests:
             return
         file = next((file for file in files if file.root == root), None)
         if file is not None:
-            request.was_begun = True
             self._begin(source, file)
         elif request.others:  # the message was deleted
             request.source = request.others.pop(0)
@@ -342,7 +296,7 @@ class ContentRequests:
         if request.others:
             request.turn_to(request.others[0])
             self._keep(root, request)
-        self._wait(root, had_turn=True)
+        self._wait(root)
         self.begin_next()
 
     def _end_turn(self, root: str) -> None:
@@ -389,11 +343,9 @@ class ContentRequests:
 
         The next ones begin once that is durable, with those that end meanwhile.
         """
-        if root in self._requests:
-            self._forget(root, is_new=is_new)
-
-    def _forget(self, root: str, *, is_new: bool) -> None:
-        request = self._requests.pop(root)
+        request = self._requests.pop(root, None)
+        if request is None:
+            return
         self._ordered.pop(root, None)
         self._end_turn(root)
         self._ctx.change.meta[PREFIX + root] = None

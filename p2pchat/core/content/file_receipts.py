@@ -160,7 +160,7 @@ class FileReceipts:
 
     def _ask(self, remote: RemoteState, root: str) -> None:
         link = self._link(remote.id)
-        if remote.link.tells_files and root not in link.asked and len(link.asked) < MAX_ASKED:
+        if remote.link.takes_files and root not in link.asked and len(link.asked) < MAX_ASKED:
             link.asked.add(root)
             link.to_ask[root] = None
             self._send_soon(remote.id, link)

@@ -59,12 +59,10 @@ LINK_PIECES = 16
 PIECES_A_SECOND = 400
 MAX_UNDER_WAY = 48  # pieces of one download, asked of any link or not stored yet: 12 MiB; a guess
 MAX_WAITING_ASKED = 8  # downloads that wait for room on a link, asked for when a pull ends; others wait on; a guess
-MAX_PULLS = 16  # open on one link
-# The same where the other end said `pulls`, before more are a fault. Small files come in batches, each of which wakes
-# both ends and is synced once: with 16, 10,000 files took 3,500 turns of the reader's loop, with 128 2,300.
-MAX_PULLS_SERVED = 128
+# Open on one link, before more are a fault. Small files come in batches, each of which wakes both ends and is synced
+# once: with 16, 10,000 files took 3,500 turns of the reader's loop, with 128 2,300.
+MAX_PULLS = 128
 MAX_PULL_PIECES = 64  # asked for with one frame, before it is a fault
-MAX_ALLOWED = 256  # pairs of a message and a root that a link may pull, remembered; others are looked up again
 STALLED_AFTER = 10.0  # seconds without a piece, then others are asked; as want_progress_timeout
 CHECK_EVERY = 1.0  # seconds between looks for new links and stalled ones, while anything is downloaded
 LACK_PAUSE = 5.0  # seconds until a link that lacks what it is asked for again and again is asked once more; a guess
@@ -96,7 +94,6 @@ class LinkTransfers:
     pulls: dict[int, OpenPull] = field(default_factory=dict)
     next: int = 1
     served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
-    allowed: dict[tuple[Source, str], int] = field(default_factory=dict)  # what it may pull, with the size
 
     asked: int = 0  # bytes that were asked for, and did not come yet
     latency: float = inf  # the least seconds from a pull to its first piece
@@ -328,7 +325,7 @@ class Transfers:
             is_writer = download.source[0].user in remote.link.users
             spared = is_writer and self._is_shared(download, sharing)
             while download.needed and download.under_way < MAX_UNDER_WAY:
-                if not self._has_room(download, remote, transfers, spared=spared):
+                if not self._has_room(download, transfers, spared=spared):
                     self._waiting[download.file.root] = None
                     break
                 if not self._pull(download, remote, transfers, spared=spared):
@@ -343,16 +340,12 @@ class Transfers:
             transfers = self._links[remote.id] = LinkTransfers()
         return transfers
 
-    def _has_room(
-        self, download: ContentDownload, remote: RemoteState, transfers: LinkTransfers, *, spared: bool
-    ) -> bool:  # fmt: skip
+    def _has_room(self, download: ContentDownload, transfers: LinkTransfers, *, spared: bool) -> bool:
         """Return whether a link is asked for the next pieces now."""
         if spared:
             return not transfers.pulls
         more = min(len(download.needed), transfers.window // NEAR_PIECES) * min(download.file.size, PIECE_BYTES)
-        return (
-            len(transfers.pulls) < _most_pulls(remote) and transfers.asked + more <= transfers.window * PIECE_BYTES
-        )  # fmt: skip
+        return len(transfers.pulls) < MAX_PULLS and transfers.asked + more <= transfers.window * PIECE_BYTES
 
     def _is_shared(self, download: ContentDownload, sharing: list[RemoteState]) -> bool:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
@@ -360,10 +353,10 @@ class Transfers:
             return False
         return sum(download.pauses.get(remote.id, 0.0) <= LACK_PAUSE for remote in sharing) > FEW_GIVERS
 
-    def _ask_waiting(self, remote: RemoteState, transfers: LinkTransfers) -> None:
+    def _ask_waiting(self, transfers: LinkTransfers) -> None:
         """Ask for what waits for room on a link, now that a pull on this one has ended."""
         for root in list(islice(self._waiting, MAX_WAITING_ASKED)):
-            if len(transfers.pulls) >= _most_pulls(remote):
+            if len(transfers.pulls) >= MAX_PULLS:
                 return
             self._ask(self._downloads[root])
 
@@ -471,7 +464,7 @@ class Transfers:
         if download is not None:
             self._store(remote.id, download, pull, index, piece.data)
         if not pull.missing:
-            self._ask_waiting(remote, transfers)
+            self._ask_waiting(transfers)
         return None
 
     def _store(self, link: int, download: ContentDownload, pull: OpenPull, index: int, data: bytes) -> None:
@@ -493,7 +486,7 @@ class Transfers:
         transfers.asked -= len(pull.missing) * pull.piece_bytes
         if (download := self._download_of(pull)) is not None:
             self._take_lacks(remote, frame, pull, download)
-        self._ask_waiting(remote, transfers)
+        self._ask_waiting(transfers)
 
     def _take_lacks(self, remote: RemoteState, frame: Lacks, pull: OpenPull, download: ContentDownload) -> None:
         if frame.has and not pull.was_said and LEAVES not in pull.missing:
@@ -551,34 +544,24 @@ class Transfers:
     def on_pull(self, remote: RemoteState, frame: Pull) -> LogError | None:
         """Answer a pull if the link may have the content. Return a fault if it has too many pulls open."""
         transfers = self._transfers(remote)
-        if len(transfers.served) >= MAX_PULLS_SERVED or frame.count > MAX_PULL_PIECES or frame.n in transfers.served:
+        if len(transfers.served) >= MAX_PULLS or frame.count > MAX_PULL_PIECES or frame.n in transfers.served:
             return LogError("more pulls than may be open at once", code="limit")
         transfers.served[frame.n] = None
         log = LogId(frame.c, frame.u, frame.r)
         if not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
-        elif (size := transfers.allowed.get(((log, frame.seq), frame.root))) is not None:
-            self._give(remote, frame, size)
         else:
             self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
         return None
 
     def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
-        log = LogId(frame.c, frame.u, frame.r)
-        transfers = self._links.get(remote.id)
-        if transfers is None or not self._sync.is_up(remote):
+        if remote.id not in self._links or not self._sync.is_up(remote):
             return
         file = next((file for file in files if file.root == frame.root), None)
-        if file is None or not self._sync.may_have(remote, log, frame.seq):
+        if file is None or not self._sync.may_have(remote, LogId(frame.c, frame.u, frame.r), frame.seq):
             self._refuse(remote, frame)
-            return
-        if len(transfers.allowed) >= MAX_ALLOWED:
-            transfers.allowed.clear()
-        transfers.allowed.update({((log, frame.seq), each.root): each.size for each in files})
-        self._give(remote, frame, file.size)
-
-    def _give(self, remote: RemoteState, frame: Pull, size: int) -> None:
-        self._ctx.emit(GivePieces(remote.id, frame.n, frame.root, size, frame.first, frame.count))
+        else:
+            self._ctx.emit(GivePieces(remote.id, frame.n, frame.root, file.size, frame.first, frame.count))
 
     def _refuse(self, remote: RemoteState, frame: Pull) -> None:
         """Answer as if the content were not here, so that the link learns nothing more."""
@@ -587,18 +570,13 @@ class Transfers:
         self._links[remote.id].served.pop(frame.n, None)
 
     def on_durable(self, step: Step) -> None:
-        """Begin what a commit requested, ask who has what it names, and look up again what links may pull or were told
-        where messages are deleted.
-        """
+        """Begin what a commit requested, ask who has what it names, and look again where messages are deleted."""
         change = step.change
         self.requests.on_durable(change)
         for log, batch in step.with_files:
             self.receipts.on_durable(log, batch)
-        if change.pruned or change.relations:
-            for transfers in self._links.values():
-                transfers.allowed.clear()
-            if change.pruned or any(relation.aspect == "text" for relation in change.relations):
-                self.receipts.on_deleted()
+        if change.pruned or any(relation.aspect == "text" for relation in change.relations):
+            self.receipts.on_deleted()
 
     def on_answered(self, input: PullAnswered) -> None:
         transfers = self._links.get(input.link)
@@ -614,11 +592,6 @@ def _take_rare(download: ContentDownload) -> int:
     index = needed[skipped]
     del needed[skipped]
     return index
-
-
-def _most_pulls(remote: RemoteState) -> int:
-    """Return how many pulls may be open towards a link."""
-    return MAX_PULLS_SERVED if remote.link.takes_many_pulls else MAX_PULLS
 
 
 def _flags_of(ranges: Sequence[tuple[int, int]], pieces: int) -> bytearray:

@@ -48,7 +48,6 @@ class _Remote:
     Attributes:
         answers: How many answers it may get now that have all statements, or the ids of all.
         have: The ids of its statements as far as they came.
-        told: The ids of statements that it told, until they are durable: it is not told these.
         owed: It is asked again for its sum when it may get one.
     """
 
@@ -56,7 +55,6 @@ class _Remote:
     answers: TokenBucket
     owed: bool = False
     have: set[StatementId] = field(default_factory=set)
-    told: set[StatementId] = field(default_factory=set)
 
 
 class StatementExchange:
@@ -111,7 +109,7 @@ class StatementExchange:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
-        if frame.s and (fault := self._take(self.members, frame.s, remote)) is not None:
+        if frame.s and (fault := self._take(self.members, frame.s, is_told=True)) is not None:
             return fault
         if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
@@ -196,12 +194,7 @@ class StatementExchange:
         assert self.members is not None
         former = self._admins - self.members.admins
         self._admins = self.members.admins
-        links: dict[frozenset[StatementId], list[int]] = {}
-        for remote in self._remotes.values():
-            links.setdefault(frozenset(remote.told), []).append(remote.link)
-            remote.told.difference_update(one.id for one in change.statements)
-        for told, some in links.items():
-            self._send(some, [one for one in change.statements if one.id not in told])
+        self._send([*self._remotes], change.statements)
         if any(one.kind == ADMIN and one.by == self.members.founder for one in change.statements):
             self.compare_all()
         return [*dropped, *(one for admin in former for one in self.members.said_by(admin))]
@@ -213,13 +206,12 @@ class StatementExchange:
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
     def _take(
-        self, members: MemberList, pairs: Sequence[tuple[str, str]], remote: _Remote | None = None, *,
-        is_shown: bool = False,
-    ) -> LogError | None:  # fmt: skip
+        self, members: MemberList, pairs: Sequence[tuple[str, str]], *, is_told: bool = False, is_shown: bool = False
+    ) -> LogError | None:
         """Keep what counts of these statements, and names: those of the founder first, which say whose others do.
 
         Args:
-            remote: The admitted peer that sent them, which had kept what an admin said while it was one.
+            is_told: An admitted peer sent them, which had kept what an admin said while it was one.
             is_shown: A peer shows them to be admitted: former admins do not help it.
         """
         try:
@@ -233,10 +225,8 @@ class StatementExchange:
                 return LogError("a statement that its author did not sign", code="malformed")
             if turn:
                 self._keep(members.add(turn))
-        if remote is not None:
-            kept = [one for one in new if members.has(one)]
-            remote.told.update(one.id for one in kept)
-            self._heard.update(one.id for one in kept if not members.counts(one))
+        if is_told:
+            self._heard.update(one.id for one in new if members.has(one) and not members.counts(one))
         return None
 
     def _keep(self, change: ListChange) -> None:

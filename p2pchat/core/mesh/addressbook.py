@@ -18,8 +18,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.core.durable_changes import Address, Stored
-from p2pchat.core.members.member_shares import MemberShares
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.user_members import MemberShares, UserMembers
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, PeerRecord

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from p2pchat.core.members.member_shares import MemberShares
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.user_members import MemberShares, UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.settings import Settings

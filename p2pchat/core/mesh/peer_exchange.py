@@ -35,7 +35,7 @@ from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
 from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
-from p2pchat.protocol import FILES, HOLDS, MAX_ENDPOINTS, MAX_RECORDS, PULLS, PeerId, PeerRecord, Peers
+from p2pchat.protocol import FILES, MAX_ENDPOINTS, MAX_RECORDS, PeerId, PeerRecord, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
@@ -197,7 +197,7 @@ class PeerExchange:
         own = self._own
         own_at = 0 if own is None else own.at
         link.sent_change = self._changes.last
-        can = [FILES, HOLDS, PULLS] if link.sent_own is None else []
+        can = [FILES] if link.sent_own is None else []
         if not news and link.sent_own == own_at:
             return
         records = [own] if own is not None and link.sent_own != own_at else []
@@ -232,8 +232,7 @@ class PeerExchange:
 
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
         if frame.can:
-            link.takes_files, link.tells_files = FILES in frame.can, HOLDS in frame.can
-            link.takes_many_pulls = PULLS in frame.can
+            link.takes_files = FILES in frame.can
         for peer in frame.linked:
             self._on_linked_there(link, peer)
         for record in frame.records:

@@ -115,8 +115,6 @@ class PeerLink:
     sent_change: int = 0  # the last change of PeerChanges sent on this link
     sent_own: int | None = None  # the time of our record as sent on this link, 0 for none
     takes_files: bool = False  # the other end answers pulls, and understands pieces
-    tells_files: bool = False  # it answers which content is there
-    takes_many_pulls: bool = False  # it takes more than 16 pulls at a time
     faulted: bool = False  # it ends because one side broke a rule
 
     @property

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from p2pchat.core.effects import Counted, Guests, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.member_shares import MemberShares
+from p2pchat.core.members.user_members import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_expired
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status

@@ -376,8 +376,7 @@ class AntiEntropy:
         for mark, log in held:
             if log is None:  # perhaps of this run: a copy of this process wrote it, so new logs get another run
                 self._sync.change_run_if_cloned(LogId(*key, mark.run))
-        if self._sync.trusts(remote, user):
-            self._find_ahead(remote, conversation, key, held, urgent)
+        self._find_ahead(remote, conversation, key, held, urgent)
 
     def _advance_cursors(self, remote: RemoteState, key: WriterKey) -> None:
         """Advance the cursors of running logs to the marks the remote announced."""
@@ -403,8 +402,6 @@ class AntiEntropy:
             self._ctx.count("marks_ignored")
         elif ahead:
             self._fetcher.request(key, urgent=urgent)
-            if key[1] in remote.link.users:
-                self._fetcher.on_host_ahead(key, remote)
 
 
 def _note_group(remote: RemoteState, conversation: ConversationState) -> None:

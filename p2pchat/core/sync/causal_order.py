@@ -32,7 +32,6 @@ from p2pchat.kinds import RELATION_KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
-AT_ONCE = 15  # seconds' worth of gaps that are told; a guess
 OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
@@ -204,7 +203,7 @@ class CausalOrder:
     def _start_timer(self, log: LogState) -> None:
         seq, refs, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
-        if self._sync.quota.left_out_all(self._missing(log, seq, refs)):
+        if self._sync.quota.blocks_all(self._missing(log, seq, refs)):
             wait = min(wait, self._ctx.settings.want_after)
         self._sync.after(wait, partial(self._on_overdue, log, seq))
 

@@ -32,12 +32,10 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
-from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, is_key
+from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
-MOST = 65_535  # marks, profiles and cites of one row: their numbers are two bytes each
-_HEAD = Struct(">32s8sQ32sQQHHH")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
+_HEAD = Struct(">32s8sQ32sQQII")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
 _MARK = Struct(">8sQ8s")
-_PROFILE = Struct(">Q")
 _CITE = Struct(">QQ8s")
 _USER, _RUN = slice(0, 32), slice(32, 40)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
@@ -71,7 +69,6 @@ class LogHead(NamedTuple):
     last_c: int
     pruned: int
     before: tuple[Mark, ...] = ()
-    profiles: tuple[int, ...] = ()
     cites: Sequence[Cite] = ()
 
 
@@ -91,15 +88,12 @@ class Heads:
         self._rows += rows
         self._rows.sort()
 
-    def put(self, head: LogHead) -> bool:
-        """Add a log, or replace it. Return False if it is too large for a row."""
-        if max(len(head.before), len(head.profiles), len(head.cites)) > MOST:
-            return False
+    def put(self, head: LogHead) -> None:
+        """Add a log, or replace it."""
         row = _pack(head)
         at = bisect_left(self._rows, row[: _RUN.stop])
         is_here = at < len(self._rows) and self._rows[at].startswith(row[: _RUN.stop])
         self._rows[at : at + is_here] = [row]
-        return True
 
     def get(self, user: UserId, run: RunId) -> LogHead | None:
         """Return a log, None if it is not here."""
@@ -149,36 +143,32 @@ class Heads:
 def pack_stored(
     user: bytes, run: bytes, seq: int, chain: bytes, last_c: int, pruned: int, before: bytes, cites: Sequence[Cite]
 ) -> bytes:  # fmt: skip
-    """Return the row of a log without profiles, from what storage has of it; `before` as it stands there.
+    """Return the row of a log, from what storage has of it; `before` as it stands there.
 
     Raises ValueError or struct.error for values that cannot be of a log.
     """
     if [len(user), len(run), len(chain), len(before) % _MARK.size] != [32, 8, 32, 0]:
         raise ValueError("a log of a wrong size")
-    head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // _MARK.size, 0, len(cites))
+    head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // _MARK.size, len(cites))
     return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites)])
 
 
 def _pack(head: LogHead) -> bytes:
-    user, run, seq, chain, last_c, pruned, before, profiles, cites = head
-    ids, counts = (bytes.fromhex(user), bytes.fromhex(run)), (len(before), len(profiles), len(cites))
-    parts = [_HEAD.pack(*ids, seq, chain, last_c, pruned, *counts)]
+    user, run, seq, chain, last_c, pruned, before, cites = head
+    parts = [_HEAD.pack(bytes.fromhex(user), bytes.fromhex(run), seq, chain, last_c, pruned, len(before), len(cites))]
     parts += [_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain8)) for mark in before]
-    parts += map(_PROFILE.pack, profiles)
     parts += [_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites]
     return b"".join(parts)
 
 
 def _unpack(row: bytes) -> LogHead:
-    user, run, seq, chain, last_c, pruned, marks, profiles, _ = _HEAD.unpack_from(row)
+    user, run, seq, chain, last_c, pruned, marks, _ = _HEAD.unpack_from(row)
     behind_marks = _HEAD.size + marks * _MARK.size
-    behind_profiles = behind_marks + profiles * _PROFILE.size
     before = _MARK.iter_unpack(row[_HEAD.size : behind_marks])
-    cites = _CITE.iter_unpack(row[behind_profiles:])
+    cites = _CITE.iter_unpack(row[behind_marks:])
     return LogHead(
         user.hex(), run.hex(), seq, chain, last_c, pruned,
         tuple(Mark(run.hex(), seq, chain8.hex()) for run, seq, chain8 in before),
-        tuple(seq for (seq,) in _PROFILE.iter_unpack(row[behind_marks:behind_profiles])),
         tuple(Cite(first, gen, chain8.hex()) for first, gen, chain8 in cites),
     )  # fmt: skip
 
@@ -229,7 +219,7 @@ class LogState:
         log.seq = log.durable_seq = facts.seq
         log.last_c = facts.last_c
         log.covered = log.durable_covered = facts.covered
-        log.forked = facts.forked or not is_key(facts.log.user)  # stored before such keys were refused: frozen
+        log.forked = facts.forked
         log.released = facts.released
         log.pruned = facts.pruned
         return log
@@ -238,7 +228,7 @@ class LogState:
     def from_head(cls, conversation: ConversationState, head: LogHead) -> LogState:
         """Return a covered log of which there was a row."""
         log = cls(conversation, LogId(conversation.id, head.user, head.run), chain=head.chain)
-        log.before, log.profiles = head.before, head.profiles
+        log.before = head.before
         log.seq = log.durable_seq = log.released = head.seq
         log.last_c, log.pruned = head.last_c, head.pruned
         log.covered = log.durable_covered = True
@@ -253,7 +243,7 @@ class LogState:
     def head(self) -> LogHead:
         """The part of it that a row keeps."""
         _, user, run = self.id
-        return LogHead(user, run, self.seq, self.chain, self.last_c, self.pruned, self.before, self.profiles)
+        return LogHead(user, run, self.seq, self.chain, self.last_c, self.pruned, self.before)
 
     @property
     def is_settled(self) -> bool:
@@ -705,8 +695,7 @@ class ConversationState:
         """Make a row of a covered log of which nothing waits or is in flight. Return True if that was done."""
         if not (log.covered and log.is_settled) or self.by_ref.get(log.ref) is not log:
             return False
-        if not self.covered.put(log.head):
-            return False
+        self.covered.put(log.head)
         del self.writers[log.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 

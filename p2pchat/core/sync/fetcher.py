@@ -2,8 +2,8 @@
 
 A difference found by a comparison is wanted at once, and so is what a mark announces of a writer without a link here.
 Otherwise what a mark announces is wanted only if it has not arrived within a second, since its writer pushes it. A link
-that gives nearly nothing for ten seconds is given up for the next, and for a peer of the writer after one second. Links
-that were given up come last, contacts first.
+that gives nearly nothing for ten seconds is given up for the next: peers of the writer come first, then contacts, and
+links that were given up last.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
 peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
 ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).
@@ -24,7 +24,6 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Mark, UserId, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
-DROPPED_AFTER = 3600.0  # seconds until logs that were dropped are asked for again; a guess
 PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
@@ -78,45 +77,12 @@ class Fetcher:
         """Return whether a peer that a user writes at is linked, or is this one."""
         return user in self._sync.presence.hosts or user in self._sync.hosted
 
-    def on_host_ahead(self, key: WriterKey, remote: RemoteState) -> None:
-        """Ask a peer of the writer soon if somebody else, who is asked already, gives nearly nothing."""
-        request = self.requests.get(key)
-        if request is not None and request.source is not None and not self._is_host(request.source, key):
-            self._sync.after(self._ctx.settings.want_after, partial(self._prefer, key, remote))
-
-    def _prefer(self, key: WriterKey, remote: RemoteState) -> None:
-        """Ask this remote, and not the one that is asked now if that gave nearly nothing for a second.
-
-        One that was given up more often, and gave nothing so far, gets no second.
-        """
-        request = self.requests.get(key)
-        if request is None or request.source == remote.id or not self._sync.is_up(remote):
-            return
-        source = self._sync.remotes.get(request.source) if request.source is not None else None
-        failed_more = source is not None and source.wants.failed > remote.wants.failed and not request.gained
-        is_patient = self._ctx.now.mono - request.progress_at < self._ctx.settings.want_after
-        is_served = source is not None and is_patient and not failed_more
-        if not is_served and self._is_ahead(remote, key) and self._has_room(remote, key):
-            self._give_up(request)
-            self._open_want(request, remote)
-
-    def _give_up(self, request: FetchRequest) -> None:
-        """Ask the present source no more."""
-        if request.source is not None:
-            request.tried.add(request.source)
-            if request.source in self._sync.remotes:
-                self._sync.remotes[request.source].wants.failed += 1
-            request.source = None
-
-    def _is_host(self, link: int, key: WriterKey) -> bool:
-        return link in self._sync.presence.hosts.get(key[1], ())
-
-    def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
-        """Fetch what lies before a batch that was dropped because it leaves a gap."""
-        self._ctx.count("gap_batch_dropped")
+    def on_early(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
+        """Fetch what lies before a batch that was dropped because it came early."""
+        self._ctx.count("early_batch_dropped")
         wants = remote.wants
         if frame.n in wants.by_number:
-            wants.with_gaps = {frame.n, *(wants.with_gaps & wants.by_number.keys())}
+            wants.incomplete = {frame.n, *(wants.incomplete & wants.by_number.keys())}
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
         ahead = remote.ahead.get(log.key, {})
         if log.run in ahead or remote.set_ahead(log.key, {**ahead, log.run: mark}):
@@ -146,10 +112,8 @@ class Fetcher:
         """End want n: the remote has given all it has."""
         key = remote.wants.by_number.pop(n, None)
         request = self.requests.get(key) if key else None
-        if key and (dropped := remote.dropped.get(key)):
-            if dropped.ask_at <= self._ctx.now.mono:
-                dropped.ask_at = self._ctx.now.mono + DROPPED_AFTER
-            dropped.marks = {*remote.ahead.get(key, {}).values()}
+        if key in remote.dropped:
+            remote.dropped[key] = {*remote.ahead.get(key, {}).values()}
         if request is not None and request.source == remote.id and request.n == n:
             request.source = None
             request.tried.add(remote.id)
@@ -202,9 +166,8 @@ class Fetcher:
         left = {mark.run: mark for mark, log in held if conversation.lacks(key[1], mark, log)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
-        if key in remote.dropped and all(remote.dropped[key].hides(mark, self._ctx.now.mono) for mark in left.values()):
-            return False
-        return bool(left) and self._may_ask(remote, conversation)
+        is_news = not remote.dropped.get(key, set()).issuperset(left.values())
+        return is_news and self._may_ask(remote, conversation)
 
     def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether the remote may be asked: not for a talk whose group it knows better.
@@ -235,7 +198,10 @@ class Fetcher:
         if left > 0:
             self._set_timer(request, left)
             return
-        self._give_up(request)
+        request.tried.add(request.source)
+        if request.source in self._sync.remotes:
+            self._sync.remotes[request.source].wants.failed += 1
+        request.source = None
         self._ask(request)
 
     def _has_other_source(self, request: FetchRequest) -> bool:
@@ -268,7 +234,8 @@ class Fetcher:
     def _rank(self, key: WriterKey, remote: RemoteState) -> tuple[int | bool, ...]:
         """Return by what the link to ask is chosen: the least."""
         wants, link = remote.wants, remote.link
-        return not self._is_host(link.id, key), wants.failed, not link.known, len(wants.by_number), link.id
+        is_host = link.id in self._sync.presence.hosts.get(key[1], ())
+        return not is_host, wants.failed, not link.known, len(wants.by_number), link.id
 
     def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
         return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()

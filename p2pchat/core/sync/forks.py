@@ -79,7 +79,7 @@ class Forks:
         if 0 < min(log.seq, other.last + 1) <= deleted:
             self._ctx.count("fork_unproven")
             if remote is not None:
-                remote.on_dropped(log.id)
+                remote.on_dropped(log.key)
             return
         if not self._has_room(log.key, size_bytes(other.raws)):
             return

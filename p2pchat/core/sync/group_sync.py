@@ -127,7 +127,7 @@ class GroupSync:
         cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
         if not all(map(group.knows, cites)):
             self._ctx.count("cites_unknown")
-            extension.source.on_dropped("gap", log.id, frame)  # its operation may be on its way
+            extension.source.on_dropped("early", log.id, frame)  # its operation may be on its way
             return False
         first = frames[0].entries[0].g
         gen = first[0] if first is not None else log.cites[-1].gen if log.cites else 0

@@ -311,7 +311,7 @@ class FileSource(EntrySource):
     def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
         if why == "unsure":
             self.is_unsure = True
-        elif why in ("gap", "full"):
+        elif why in ("early", "full"):
             self.reason = why
         elif why in ("fork", "forked"):
             self.reason = "fork"

@@ -1,10 +1,11 @@
 """Ingest of entries from other peers and from files: what of a batch is taken, dropped, or proof of a fork.
 
-A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
-on what is held (log_validation.py), and be of a member that somebody named: anybody can make up others, and have all
-store what they write. What entries say makes no difference: all peers keep the same. When a head fails, the good
-batches before it are kept. When the author signed another chain than the one held, the log has forked (forks.py). A
-batch that leaves a gap is dropped, not buffered, and everything missing is fetched (fetcher.py).
+A batch must come right behind what is here of its log, and its chain must lead to a head signed by the author; a new
+log must build on what is held (log_validation.py), and be of a member that somebody named: anybody can make up others,
+and have all store what they write. What entries say makes no difference: all peers keep the same. When a head fails,
+the good batches before it are kept. When the author signed another chain than the one held, the log has forked
+(forks.py). An early batch, before which something is missing, is dropped, not buffered, and all of it is fetched
+(fetcher.py).
 
 Source: docs/protocol.md, "Entries" and "Heads".
 """
@@ -46,7 +47,7 @@ from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Naming, UserId
+from p2pchat.protocol import ConversationId, Entries, Naming
 
 
 class Ingest:
@@ -72,10 +73,7 @@ class Ingest:
 
     def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
         """Take consecutive frames of one read. Return the fault that must end the link, if any."""
-        fault = self.take_from(LinkSource(self._sync, self, remote), frames)
-        if fault is not None:
-            self._sync.distrust(remote.link.peer)
-        return fault
+        return self.take_from(LinkSource(self._sync, self, remote), frames)
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
@@ -109,9 +107,6 @@ class Ingest:
         if conversation is not None and conversation.is_talk and extensions:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
-            return
-        if not frame.fork and not source.trusts(frame.u):
-            self._ctx.count("banned_batch")
             return
         id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
         member = ""
@@ -148,7 +143,7 @@ class Ingest:
         elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:
             self._new_logs.refuse(extension.source, log.id, frame)
         elif frame.first > next_seq:
-            extension.source.on_dropped("gap", log.id, frame)
+            extension.source.on_dropped("early", log.id, frame)
         elif frame.first + len(frame.e) <= next_seq:
             self._repeat(extension, frame)
         else:
@@ -326,20 +321,17 @@ class LinkSource(EntrySource):
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         return self._sync.find_conversation(self.remote, conversation)
 
-    def trusts(self, user: UserId) -> bool:
-        return self._sync.trusts(self.remote, user)
-
     def gave_all_before(self, frame: Entries) -> bool:
-        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.with_gaps
+        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.incomplete
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._ingest.forks.on_evidence(self.remote.forks, conversation, frame)
 
     def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
-        if why == "gap":
-            self._ingest.fetcher.on_gap(self.remote, log, frame)
+        if why == "early":
+            self._ingest.fetcher.on_early(self.remote, log, frame)
         elif why == "unnamed":
-            self.remote.on_dropped(log)
+            self.remote.on_dropped(log.key)
         elif why == "forked":
             self._ingest.forks.send_evidence(self.remote, log)
         elif why in ("full", "group", "cut"):  # no want waits for it

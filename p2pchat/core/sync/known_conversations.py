@@ -47,7 +47,6 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
         self._in_groups: Counter[UserId] = Counter()  # how many groups name a user: asked for each that is announced
-        self._asked: dict[UserId, dict[ConversationId, None]] = {}  # users who are asked about provisional groups
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._kept: list[ConversationId] = []  # all others, in order
         self._unknown: dict[ConversationId, UserId] = {}  # groups of which nothing arrived, and where they count
@@ -105,8 +104,6 @@ class KnownConversations(dict[ConversationId, ConversationState]):
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
             found.members = (found.members or NO_USERS).union(asked)
             found.allow_writers((found.allowed_writers or NO_USERS) | {owner})
-            for user in asked if id in self.provisional else ():
-                self._asked.setdefault(user, {})[id] = None
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
         """Yield the users to whom this user ever wrote directly."""
@@ -132,14 +129,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
     def _end_provisional(self, id: ConversationId) -> None:
         if id in self._unknown:
             self._unknown_of[self._unknown.pop(id)] -= 1
-        if id not in self.provisional:
-            return
         self.provisional.discard(id)
-        for user in self[id].members or ():
-            asked = self._asked.get(user, {})
-            asked.pop(id, None)
-            if not asked:
-                self._asked.pop(user, None)
 
     def of_user(self, user: UserId) -> list[ConversationId]:
         """Return the conversations that a user belongs to or did, without those of group operations."""
@@ -194,17 +184,9 @@ class KnownConversations(dict[ConversationId, ConversationState]):
             self._dms.setdefault(user, {})[conversation.id] = None
         return conversation
 
-    def sweep(
-        self, users: Iterable[UserId] | None, is_shared: Callable[[ConversationState], bool]
-    ) -> list[ConversationState]:
-        """Forget conversations without stored entries that no link may mention any more. Return them.
-
-        users: Look only at those that concern these users; None: at all.
-        """
-        near: Iterable[ConversationId] = [*self.provisional]
-        if users is not None:
-            near = dict.fromkeys(id for user in users for of in (self._asked, self._dms) for id in of.get(user, ()))
-        unshared = [id for id in near if id in self.provisional and not is_shared(self[id])]
+    def sweep(self, is_shared: Callable[[ConversationState], bool]) -> list[ConversationState]:
+        """Forget conversations without stored entries that no link may mention any more. Return them."""
+        unshared = [id for id in self.provisional if not is_shared(self[id])]
         return [found for id in unshared if (found := self.forget(id)) is not None]
 
     def forget(self, id: ConversationId) -> ConversationState | None:

@@ -34,7 +34,7 @@ from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Mark, Naming, UserId
+from p2pchat.protocol import ConversationId, Entries, Mark, Naming
 from p2pchat.settings import Settings
 
 
@@ -136,18 +136,18 @@ class NewLogChecks:
         """Return a new log if this frame begins it and everything it builds on is held; else None."""
         log = conversation.new_log(id)
         if frame.first != 1:
-            source.on_dropped("gap", id, frame)
+            source.on_dropped("early", id, frame)
             return None
         log.before = before_of(frame)
         log.begin(frame.h)
         held = {mark: self._holds(conversation, id, mark) for mark in log.before}
         if None in held.values():
             source.on_dropped("unsure", id, frame)
-            source.on_dropped("gap", id, frame)
+            source.on_dropped("early", id, frame)
             return None
         missing = [mark for mark in log.before if not held[mark]]
         if missing and not self._are_cut(source, conversation, frame, missing):
-            source.on_dropped("gap", id, frame)
+            source.on_dropped("early", id, frame)
             return None
         if count_tips_with(log) > self._ctx.settings.max_tips:
             self.refuse(source, id, frame)
@@ -190,7 +190,7 @@ class NewLogChecks:
 # Why a frame is dropped: what comes before it is missing; storage has to be asked first, and knows when it comes again;
 # nobody named its member; no more of its writer is taken; there is no place for its group, or for those whom that
 # names; none of it is visible; no more of its log is taken; it proved a fork, and is kept only as evidence.
-Why = Literal["gap", "unsure", "unnamed", "full", "group", "cut", "forked", "fork"]
+Why = Literal["early", "unsure", "unnamed", "full", "group", "cut", "forked", "fork"]
 
 
 class EntrySource:
@@ -213,10 +213,6 @@ class EntrySource:
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation of which it may bring entries, else None."""
         raise NotImplementedError
-
-    def trusts(self, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from it."""
-        return True
 
     def gave_all_before(self, frame: Entries) -> bool:
         """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""

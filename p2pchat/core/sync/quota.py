@@ -38,7 +38,6 @@ ALLOWED = "allowed"
 OPERATION_FACTOR = 5
 FOLLOWING_PART = 16  # of Settings.log_bytes for a log that follows an earlier one: a job each minute is no flood
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
-MAX_REFUSED = 10_000  # users of whom something was refused; a guess: 1 MiB
 
 
 class MemberBytes:
@@ -171,7 +170,6 @@ class Quota:
         self.files: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
-        self._left_out: set[str] = set()  # beginnings of users of whom something was refused, as references name them
         self._warned: set[tuple[str, Line]] = set()
         self.has_freed: bool = False
 
@@ -179,17 +177,17 @@ class Quota:
 
     def check(self, key: WriterKey, member: UserId = "") -> bool:
         """Return whether a batch of this user may be decoded. `member` is the one that its header names, if any."""
-        has_room = not self.is_blocked(key) and self._check(key[1], member)
-        if not has_room:
-            self._note_refused(key[1])
-        return has_room
-
-    def _check(self, user: UserId, member: UserId) -> bool:
-        if self.disk is not DiskLevel.ENOUGH and user not in self._hosted:
+        user = key[1]
+        if self.is_blocked(key) or (self.disk is not DiskLevel.ENOUGH and user not in self._hosted):
             return False
         if not self._full or self.bytes.is_free(user):
             return True
         return self._full.isdisjoint(self.bytes.places(user, self.bytes.line(user, member)))
+
+    def blocks_all(self, refs: Iterable[Ref]) -> bool:
+        """Return whether all these entries are of blocked users: what follows them hardly waits."""
+        starts = self._blocks.starts
+        return bool(starts) and all(ref.log[:16] in starts for ref in refs)
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
@@ -206,21 +204,6 @@ class Quota:
         is_known_group = conversation is not None and conversation.is_operations and bool(conversation.writers)
         return not is_known_group
 
-    def set_disk(self, level: DiskLevel) -> None:
-        """Refuse what there is no disk space for."""
-        self.disk = level
-        self._left_out.clear()
-
-    def left_out_all(self, refs: Iterable[Ref]) -> bool:
-        """Return whether of the users of all these entries something was left out: no entry that follows them waits."""
-        left_out, blocked = self._left_out, self._blocks.starts
-        return bool(left_out or blocked) and all(ref.log[:16] in left_out or ref.log[:16] in blocked for ref in refs)
-
-    def _note_refused(self, user: UserId) -> None:
-        if len(self._left_out) >= MAX_REFUSED:
-            self._left_out.clear()
-        self._left_out.add(user[:16])
-
     # ---- charging
 
     def charge(self, key: WriterKey, size: int, member: UserId = "") -> bool:
@@ -236,7 +219,6 @@ class Quota:
             self.has_freed = True
         where = self.bytes.full(user, size)
         if where is not None:
-            self._note_refused(user)
             self._mark_full(user, where)
             return False
         self.bytes.add(user, size)
@@ -283,10 +265,6 @@ class Quota:
 
     # ---- lifting
 
-    def on_blocks_changed(self, user: UserId) -> None:
-        """Check what is refused of a user again: it was blocked, or is no longer."""
-        self._left_out.discard(user[:16])
-
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
         self._allowed.add(user)
@@ -295,7 +273,6 @@ class Quota:
 
     def on_contact(self, user: UserId) -> bool:
         """Count a user where it belongs now. Return True if there may be room for refused entries."""
-        self._left_out.discard(user[:16])
         self.files.settle(user)
         return self.bytes.settle(user) and self._forget_full()
 

@@ -12,14 +12,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Start
-from p2pchat.core.log import Batch, LogId, Ref, WriterKey
+from p2pchat.core.log import Batch, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
 MAX_REMEMBERED_UNKNOWN = 2_000  # the same of another link; comparing brings the rest; a guess: 1 MiB
-MAX_ALIKE = 16  # writers ahead whose ids begin with the same 64 bits: one, unless somebody made them; a guess
 MAX_DROPPED = 1_000  # writers of one link of whom logs are dropped; a guess: 700 KiB
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 
@@ -97,7 +96,7 @@ class OpenWants:
     by_number: dict[int, WriterKey] = field(default_factory=dict)
     next: int = 1
     failed: int = 0  # wants that were given up since too little came
-    with_gaps: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
+    incomplete: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
 
 
 @dataclass(slots=True, eq=False)
@@ -121,22 +120,6 @@ class ForkEvidence:
     evidence: Batch | None = None  # the first of two batches that prove a fork, until the second comes
 
 
-@dataclass(slots=True)
-class DroppedLogs:
-    """Logs of one writer that a remote serves and that are dropped here.
-
-    Nobody named their members, or they are another version of what was deleted, so that nothing is left to prove the
-    forks. These and what builds on them would be served and dropped again and again.
-    """
-
-    runs: set[RunId] = field(default_factory=set)
-    marks: set[Mark] = field(default_factory=set)  # what it was ahead with after it had served everything
-    ask_at: float = 0.0  # when it is asked for all of this again (monotonic)
-
-    def hides(self, mark: Mark, now: float) -> bool:
-        return now < self.ask_at and (mark.run in self.runs or mark in self.marks)
-
-
 @dataclass(slots=True, eq=False)
 class RemoteState:
     """The state of replication with the remote peer of one link."""
@@ -150,10 +133,11 @@ class RemoteState:
     forks: ForkEvidence = field(default_factory=ForkEvidence)
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
-    ahead_count: int = 0  # marks in `ahead`
-    dropped: dict[WriterKey, DroppedLogs] = field(default_factory=dict)
-    # The writers in `ahead`, by conversation and the beginning of their ids: as references name them.
-    ahead_writers: dict[tuple[ConversationId, str], tuple[UserId, ...]] = field(default_factory=dict)
+    ahead_refs: dict[tuple[ConversationId, str], int] = field(default_factory=dict)  # as references name them
+    # Writers of whom it serves logs that are dropped here: nobody named their members, or they are another version of
+    # what was deleted, so that nothing is left to prove the forks. What it was ahead with after it had served
+    # everything would be served and dropped again and again.
+    dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
     named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
@@ -177,11 +161,7 @@ class RemoteState:
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
-        for user in self.ahead_writers.get((conversation, ref.log[:16]), ()):
-            mark = self.ahead[conversation, user].get(ref.log[16:])
-            if mark is not None and mark.seq >= ref.seq:
-                return True
-        return False
+        return self.ahead_refs.get((conversation, ref.log), 0) >= ref.seq
 
     @property
     def _most_remembered(self) -> int:
@@ -200,10 +180,10 @@ class RemoteState:
         else:
             self.refusals.pop(key, None)
 
-    def on_dropped(self, log: LogId) -> None:
-        """Note that it serves a log that is dropped here."""
-        if log.key in self.dropped or len(self.dropped) < MAX_DROPPED:
-            self.dropped.setdefault(log.key, DroppedLogs()).runs.add(log.run)
+    def on_dropped(self, key: WriterKey) -> None:
+        """Note that it serves a log of this writer that is dropped here."""
+        if len(self.dropped) < MAX_DROPPED:
+            self.dropped.setdefault(key, set())
 
     def note_unopened(self, conversation: ConversationId, naming: Naming) -> None:
         """Remember the name of a conversation for which there is no place, or nobody yet. A peer sends it once."""
@@ -218,23 +198,16 @@ class RemoteState:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
         if not marks and key not in self.ahead:
             return True  # mostly so, and a comparison may bring thousands
-        start, former = (key[0], key[1][:16]), self.ahead.pop(key, {})
-        self.ahead_count -= len(former)
-        alike = tuple(user for user in self.ahead_writers.get(start, ()) if user != key[1])
-        fits = len(alike) < MAX_ALIKE and self.ahead_count + len(marks) <= self._most_remembered
+        for run in self.ahead.pop(key, ()):
+            self.ahead_refs.pop((key[0], ref_key(key[1], run)), None)
+        fits = len(self.ahead_refs) + len(marks) <= self._most_remembered
         if marks and fits:
             self.comparison.equal.pop(key[0], None)
             self.ahead[key] = marks
-            self.ahead_count += len(marks)
-            alike = (*alike, key[1])
-        if alike:
-            self.ahead_writers[start] = alike
-        else:
-            self.ahead_writers.pop(start, None)
+            self.ahead_refs |= {(key[0], ref_key(key[1], run)): mark.seq for run, mark in marks.items()}
         return fits or not marks
 
     def clear_ahead(self) -> None:
         """Note that it has nothing which this node lacks."""
         self.ahead.clear()
-        self.ahead_writers.clear()
-        self.ahead_count = 0
+        self.ahead_refs.clear()

@@ -46,7 +46,6 @@ from p2pchat.protocol import (
     Marks,
     MarksFrame,
     Naming,
-    PeerId,
     RunId,
     TypingFrame,
     UserId,
@@ -233,7 +232,6 @@ class SyncContext:
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
-        self.distrusted: dict[PeerId, float] = {}  # peers that sent a wrong head, and until when (monotonic)
 
     def stays(self, user: UserId) -> bool:
         """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
@@ -264,16 +262,6 @@ class SyncContext:
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
-
-    def distrust(self, peer: PeerId) -> None:
-        """Accept only what its own users write from a peer that sent a wrong head: it made that up itself."""
-        now = self.ctx.now.mono
-        self.distrusted = {each: until for each, until in self.distrusted.items() if until > now}
-        self.distrusted[peer] = now + self.ctx.settings.wrong_head_ban
-
-    def trusts(self, remote: RemoteState, user: UserId) -> bool:
-        """Return whether entries of this user are accepted from that peer."""
-        return self.distrusted.get(remote.link.peer, 0.0) <= self.ctx.now.mono or user in remote.link.users
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
@@ -314,9 +302,9 @@ class SyncContext:
             self.step.begun += self.inbox.on_begun(conversation)
         self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
-    def sweep_conversations(self, users: Iterable[UserId] | None = None) -> None:
-        """Forget conversations that peers named and of which nothing is stored: those of these users, or all."""
-        for forgotten in self.conversations.sweep(users, self._may_be_mentioned):
+    def sweep_conversations(self) -> None:
+        """Forget conversations that peers named and of which nothing is stored."""
+        for forgotten in self.conversations.sweep(self._may_be_mentioned):
             self.inbox.free(forgotten.id)
 
     def _may_be_mentioned(self, conversation: ConversationState) -> bool:

@@ -110,7 +110,7 @@ def test_many_small_files_come_at_a_time_and_the_next_ones_with_the_commit_of_th
     for root in begun:
         ada.put(ContentOpened(root, [0]))
     asked = pulls(far)
-    assert len(asked) == transfers.LINK_PIECES
+    assert len(asked) == transfers.MAX_PULLS
     give(far, asked[0][0], (0, bytes(SMALL)))
     assert len(pulls(far)) == 1  # the next one at once, before the first is stored
     ada.holding = True
@@ -182,9 +182,8 @@ def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> Non
 
 
 @pytest.mark.parametrize("waits", [False, True])
-def test_files_of_many_messages_that_come_at_once_all_come(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_many_messages_that_come_at_once_all_come(waits: bool) -> None:
     """As for somebody who was away: one commit takes hundreds, and those that wait for another are shown later."""
-    monkeypatch.setattr(content_requests, "MAX_UNSHOWN", 2)
     ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
     far = linked(ada, "bob")
     after = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),) if waits else ()
@@ -322,19 +321,7 @@ def test_nobody_keeps_the_files_of_others_away_by_naming_many() -> None:
     assert opened(ada) == [file(2000).root, file(3000).root]
 
 
-def test_the_party_with_most_that_waits_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content_requests, "MAX_WAITING", 40)
-    ada = World().peer("ada", auto_fetch_bytes=LARGE)
-    eve, bob = Author("eve", "e1"), Author("bob", "b1")
-    said_many(eve, linked(ada, "eve", host="45.66.66.1"), 60, LARGE)
-    said(bob, linked(ada, "bob", host="45.1.0.1"), *(file(2000 + index) for index in range(3)))
-    stored = [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
-    assert len(stored) <= 40 + LARGE_OF_ONE + 1
-    assert all(content_requests.PREFIX + file(2000 + index).root in stored for index in range(3))
-
-
-def test_all_content_of_contacts_comes_however_much_waits_also_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content_requests, "MAX_WAITING", 40)
+def test_all_content_of_contacts_comes_however_much_waits_also_after_a_restart() -> None:
     ada, bob = World().peer("ada", auto_fetch_bytes=LARGE), Author("bob", "b1")
     ada.put(QuotaLifted(IDS["bob"]))
     said_many(bob, linked(ada, "bob"), 300, LARGE)
@@ -358,8 +345,7 @@ def requested(ada: Peer) -> set[str]:
     return {name.removeprefix(prefix) for name in ada.storage.load([ada.id]).meta if name.startswith(prefix)}
 
 
-def test_what_somebody_asked_for_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content_requests, "MAX_WAITING", 10)
+def test_what_somebody_asked_for_is_never_forgotten() -> None:
     ada, bob, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
     ada.put(QuotaLifted(IDS["bob"]))
     fars = [linked(ada, "bob"), linked(ada, "eve", host="45.66.66.1")]

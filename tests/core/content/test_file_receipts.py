@@ -20,7 +20,7 @@ OTHER = "cd" * 32
 def linked(ada: Peer, name: str) -> Far:
     """Link with a far end that answers which content is there."""
     far = ada.far(name)
-    far.say(Peers(can=["files", "holds"]))
+    far.say(Peers(can=["files"]))
     ada.node.sync.transfers.receipts.on_compared(ada.node.sync.context.remotes[far.link])  # as before the next digest
     ada.world.pass_time(0.3)
     ada.effects.clear()
@@ -145,7 +145,7 @@ def test_what_is_deleted_before_it_is_told_is_not_told() -> None:
 def test_a_link_is_asked_once_and_its_answers_are_kept() -> None:
     ada, log, _ = holder()
     bob = ada.far("bob")
-    bob.say(Peers(can=["files", "holds"]))
+    bob.say(Peers(can=["files"]))
     ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], marks=Marks((FILE,))))
     assert told(bob) == [Holds([ROOT])]
     bob.say(Holds(has=[ROOT, OTHER]))  # it was asked about one of them
@@ -165,7 +165,7 @@ def test_after_a_restart_everything_is_asked_again_and_only_changes_are_reported
     ada, log, _ = holder()
     ada.restart()
     bob = ada.far("bob")
-    bob.say(Peers(can=["files", "holds"]))
+    bob.say(Peers(can=["files"]))
     ada.node.sync.transfers.receipts.on_compared(ada.node.sync.context.remotes[bob.link])
     assert told(bob) == [Holds([ROOT])]
     bob.say(Holds(has=[ROOT]))
@@ -200,7 +200,7 @@ def test_messages_of_others_are_asked_about_too_and_cause_no_event() -> None:
 def test_a_peer_that_does_not_answer_is_not_asked() -> None:
     ada, _, _ = holder()
     bob = ada.far("bob")
-    bob.say(Peers(can=["files"]))
+    bob.say(Peers(can=["later"]))
     ada.put(WriteRequest(2, ada.id, ROOM, "text", ["again"], marks=Marks((FILE,))))
     assert told(bob) == []
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from p2pchat.core import effects as out
 from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
+from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
@@ -373,13 +374,15 @@ def test_groups_that_never_arrive_do_not_crowd_out_others(ada: Peer) -> None:
     bob.say(made_group("bob", 1))
     assert len(ada.node.groups) == 1
     ada.drop(eve)
+    ada.world.pass_time(SWEPT_EVERY)
     assert len(ada.node.sync.conversations) <= 10
     eve = ada.far("eve")
     eve.say(made_group("eve", 2))
     assert len(ada.node.groups) == 2
 
 
-def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_is_linked(ada: Peer) -> None:
+def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_is_linked() -> None:
+    ada = World().peer("ada", dead_after=1e6)
     bob, cyd = ada.far("bob"), ada.far("cyd")
     group = "6a" * 32
     for far in (bob, cyd):
@@ -387,6 +390,7 @@ def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_i
     dan, kept = ada.far("dan"), list[bool]()
     for far in (dan, bob, cyd):
         ada.drop(far)
+        ada.world.pass_time(SWEPT_EVERY)
         kept.append(group in ada.node.sync.conversations)
     assert kept == [True, True, False]
 
@@ -410,22 +414,27 @@ def test_groups_that_never_arrive_cost_other_links_and_digests_nothing() -> None
     assert steps(1000) == steps(1)
 
 
-def test_groups_that_never_arrive_end_with_the_last_link_that_named_them(ada: Peer) -> None:
+def test_groups_that_never_arrive_end_with_the_last_link_that_named_them() -> None:
+    ada = World().peer("ada", dead_after=1e6)
     far, near = ada.far("eve"), ada.far("dan")
     name_groups(far, 20)
     here = ada.node.sync.conversations.provisional
     assert len(here) == 20
     name_groups(near, 1)  # the other peer named it first
     ada.drop(far)
+    ada.world.pass_time(SWEPT_EVERY)
     assert len(here) == 1
     ada.drop(near)
+    ada.world.pass_time(SWEPT_EVERY)
     assert not here
 
 
-def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user(ada: Peer) -> None:
+def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user() -> None:
+    ada = World().peer("ada", dead_after=1e6)
     far = gateway(ada, "bob", "cyd")
     dropped = dm_naming(IDS["ada"], IDS["cyd"])
     far.say(Have({}, names=[dropped]))
     assert dm("ada", "cyd") in ada.node.sync.conversations
     far.say(Here([], gone=[IDS["cyd"]]))
+    ada.world.pass_time(SWEPT_EVERY)
     assert dm("ada", "cyd") not in ada.node.sync.conversations

@@ -10,7 +10,6 @@ import pytest
 from msgspec.structs import replace
 
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.effects import Send
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade, UserHosted
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
 from p2pchat.core.members.statement_exchange import file_frames
@@ -268,24 +267,6 @@ def test_nothing_is_told_before_it_is_stored() -> None:
     net.peers["ada"].commit()
     net.world.settle()
     assert net.kept("bob") == {one.id}
-
-
-def test_nobody_is_told_what_it_told() -> None:
-    """A member whose link brings back what somebody else floods has its messages wait behind that."""
-    net = Net("ada", "bob", "cyd")
-    for other in ("bob", "cyd"):
-        net.link("ada", other)
-    before = {name: len(peer.effects) for name, peer in net.peers.items()}
-    net.say("bob", *(made := [said(FOUNDER, "add", user) for user in USERS]))
-    told = {name: count_told(peer.effects[before[name] :]) for name, peer in net.peers.items()}
-    assert told == {"bob": len(made), "ada": len(made), "cyd": 0}
-    assert net.kept("cyd") == net.kept("bob") == {one.id for one in made}
-
-
-def count_told(effects: Iterable[object]) -> int:
-    """Return how many statements were sent, to one link or to several."""
-    frames = [one.frame for one in effects if isinstance(one, Send) and one.links]
-    return sum(len(frame.s) for frame in frames if isinstance(frame, Members))
 
 
 def test_two_that_said_much_apart_agree_once_they_meet() -> None:

@@ -236,7 +236,7 @@ def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
-    can = ["files", "holds", "pulls"]
+    can = ["files"]
     assert exchanges(bob.take(ada)) == [Peers([own], can=can)]
     cyd.b.links.handlers[ListeningAt](ListeningAt(("10.0.0.7:7070",)))
     cyd.connect(cyd.b, host="10.0.0.7")

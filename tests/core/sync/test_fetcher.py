@@ -208,10 +208,10 @@ def test_who_gives_one_entry_now_and_then_is_given_up_for_the_writer_s_peer(ada:
     slow.say(batches[0])
     ada.take()
     host.say(page(bob))
-    ada.world.pass_time(0.9)
+    ada.world.pass_time(9.0)
     slow.say(batches[1])
     assert wants(ada.take()) == []
-    ada.world.pass_time(0.2)
+    ada.world.pass_time(1.0)
     assert wants(ada.take()) == ["to bob: want 1 room bob from b1:2"]
 
 

@@ -6,20 +6,11 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
-from p2pchat.core.durable_changes import Change, NewLog, Stretch
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import (
-    Batch,
-    Entry,
-    LogId,
     Ref,
     decode_entry,
-    encode_entry,
-    encode_header,
-    extend_chain,
-    first_chain,
-    frame_of,
 )
 from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
@@ -458,25 +449,6 @@ def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
     ada.say("and now")
     [said] = [batch for batch in far.heard if isinstance(batch, Entries) and batch.u == IDS["ada"]]
     assert decode_entry(said.e[1]).after == (cyd.ref(1), dan.ref(1))
-
-
-def test_a_stored_log_of_a_key_of_small_order_is_frozen(ada: Peer) -> None:
-    """A version that took such keys stored it. It is shown, and nothing of it is announced or served."""
-    sum = ada.node.sync.conversations[ROOM].sum
-    log = LogId(ROOM, "01" + "00" * 31, "11" * 8)
-    raw = encode_entry(Entry("text", START, START, b="anyone"))
-    header = encode_header(log, (), None)
-    chain = extend_chain(first_chain(header), [raw])
-    head = bytes.fromhex("58" + "66" * 31 + log.user)  # the base point and 1
-    place = ada.storage.load([]).next_place
-    batch = Batch(log, 1, [raw], None, first_chain(header), chain, head, header)
-    stretch = Stretch(place, log, 1, 1, START)
-    ada.storage.commit([Change(logs=[NewLog(log, (), True)], batches=[batch], stretches=[stretch])])
-    ada.restart()
-    assert ada.texts() == ["anyone"] and ada.node.sync.conversations[ROOM].sum == sum
-    other = encode_header(log._replace(run="22" * 8), (), None)
-    new = msgspec.structs.replace(frame_of(batch), r="22" * 8, prev=first_chain(other).hex(), h=other)
-    assert ada.far("eve").say(new) == ["close eve: head"]
 
 
 def test_evidence_against_users_counts_at_their_member() -> None:

@@ -46,15 +46,15 @@ def test_a_bad_frame_affects_only_entries_that_build_on_it(field: str) -> None:
     good, bad, later = bob.say("one"), bob.say("two"), bob.say("three")
     wrong = {"head": good.head, "e": good.e, "prev": "00" * 32}[field]
     said = ada.carry(good, msgspec.structs.replace(bad, **{field: wrong}), later, cyd.say("mine"))
-    assert said == ["commit b1:1..1, c1:1..1, show b1:1..1, show c1:1..1", "imported 2 new 1 head 1 gap"]
+    assert said == ["commit b1:1..1, c1:1..1, show b1:1..1, show c1:1..1", "imported 2 new 1 head 1 early"]
     assert ada.texts() == ["one", "mine"]
 
 
-def test_an_imported_batch_after_a_gap_is_not_kept_or_fetched(ada: Peer) -> None:
+def test_an_imported_batch_that_is_early_is_not_kept_or_fetched(ada: Peer) -> None:
     bob = Author("bob", "b1")
     ada.far("cyd")
     bob.say("lost")
-    assert ada.carry(bob.say("two")) == ["imported 1 gap"]
+    assert ada.carry(bob.say("two")) == ["imported 1 early"]
     ada.world.pass_time(5.0)
     assert [line for line in ada.take() if "want" in line] == []
 
@@ -101,7 +101,7 @@ def test_a_fork_in_a_file_is_found_and_later_logs_are_accepted() -> None:
     cyd = World().peer("cyd")
     evidence = [msgspec.structs.replace(log.say("more"), h=log.header, fork=True) for log in (bob, twin)]
     later = Author("bob", "b2", before=[bob.mark])
-    assert cyd.carry(later.say("new"))[-1] == "imported 1 gap"
+    assert cyd.carry(later.say("new"))[-1] == "imported 1 early"
     assert cyd.carry(*evidence, Author("bob", "b2", before=[bob.mark]).say("new"))[-1] == "imported 1 new"
 
 

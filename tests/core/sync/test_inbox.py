@@ -22,6 +22,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity, Now
+from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync import inbox as inbox_module
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Hosted, Naming, Want
@@ -177,6 +178,7 @@ def test_one_that_nobody_mentions_any_more_has_no_place() -> None:
     writes(far, "bob")
     assert ada.texts() == []
     ada.drop(far)
+    ada.world.pass_time(SWEPT_EVERY)
     writes(ada.far("bob"), "bob")
     assert ada.texts() == ["bob to ada"]
 

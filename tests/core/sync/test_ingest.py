@@ -24,7 +24,6 @@ from tests.core.scripted_nodes import (
     World,
     covered_log,
     dm,
-    page,
     passed,
 )
 
@@ -98,18 +97,6 @@ def test_a_wrong_head_ends_the_link_and_batches_before_it_count(field: str) -> N
     said = far.say(good, msgspec.structs.replace(bad, **{field: wrong}))
     assert said[-2:] == ["close bob: head", "commit b1:1..1, show b1:1..1"]
     assert ada.texts() == ["one"]
-
-
-def test_after_a_wrong_head_only_the_peer_s_own_users_are_believed(ada: Peer) -> None:
-    dan, eve = Author("dan", "d1"), Author("eve", "e1")
-    lie = msgspec.structs.replace(dan.say("lie"), head="00" * 64)
-    assert ada.far("eve").say(lie) == ["close eve: head"]
-    true = Author("dan", "d1").say("true")
-    far = ada.far("eve")
-    assert far.say(true, page(dan), eve.say("mine"))[0] == "commit e1:1..1, show e1:1..1"
-    assert ada.texts() == ["mine"]
-    ada.far("bob").say(true)
-    assert ada.texts() == ["mine", "true"]
 
 
 def test_a_false_batch_before_a_true_one_is_no_fork() -> None:

@@ -344,16 +344,6 @@ def test_what_a_pardoned_member_has_here_counts_again_before_it_writes(is_restar
     assert not kept(far(ada).say(guest("dan", "cyd", "d2").say("x" * 300)))
 
 
-def test_nobody_waits_for_what_is_refused() -> None:
-    ada = World().peer("ada", member_bytes=300)
-    allow(ada, "bob")
-    eve, bob = Author("eve", "e1"), Author("bob", "b1")
-    assert "warn full" in ada.far("eve").say(eve.say("x" * 700))
-    ada.far("bob").say(bob.say("what does she want?", after=[eve.ref(1)]))
-    ada.world.pass_time(1.0)
-    assert ada.texts() == ["?what does she want?"]
-
-
 def test_who_is_answered_gives_room_and_everything_is_compared_again() -> None:
     ada = World().peer("ada", member_bytes=600)
     eve = Author("eve", "e1", dm("ada", "eve"))
