@@ -605,11 +605,6 @@ MUTANTS = (
         "core/test_node.py::test_who_leaves_before_links_have_settled_writes_its_name_first",
         ("        if self.looks:\n            self._write_names()",
          "        pass")),
-    Mutant("left-out-for-good", "who is in stays away from a peer that knew of the removal and of its end at one moment",
-        "core/members/test_statement_exchange.py::"
-        "test_who_was_left_out_by_a_removal_that_became_durable_with_its_end_is_here_again",
-        ("elif any(self._admission.admits(user, link.member) for user in link.blocked.keys() - self._blocked):",
-         "elif False:")),
     Mutant("link-to-self", "a peer links with itself",
         "core/mesh/test_handshake.py::test_a_peer_that_dials_itself_notices_at_either_end",
         ("if client == self._me:",

@@ -260,8 +260,8 @@ class Links:
         self._unreachable.on_changed()
 
     def on_members_changed(self, durable: Collection[StatementId]) -> None:
-        """Take what follows from statements that are durable now: who waited for one is admitted, who is out has no
-        link any more, and a link begins anew of which users were left out who are in.
+        """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
+        no link any more.
         """
         for link in list(self._links.values()):
             awaited = link.awaits in durable
@@ -271,8 +271,6 @@ class Links:
                 self._refuse(link, "member")
             elif awaited:
                 self._admit(link)
-            elif any(self._admission.admits(user, link.member) for user in link.blocked.keys() - self._blocked):
-                self.close(link.id, "error", "this link begins anew")  # nobody heard of a removal, known with its end
         self._exchange.on_members_changed()
 
     # Inputs

@@ -10,15 +10,15 @@ import pytest
 from msgspec.structs import replace
 
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.inputs import DiskLow, Got, StatementsMade, UserHosted
+from p2pchat.core.inputs import DiskLow, Got, StatementsMade
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
 from p2pchat.core.members.statement_exchange import file_frames
-from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
+from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Members, UserId, encode
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.scripted_nodes import IDENTITIES, IDS, Author, K, Peer, World, guest_of, have, page, passed
+from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, page, passed
 
 FOUNDER, ADMIN, STRANGER = (Identity.from_seed(letter * 32) for letter in (b"f", b"a", b"s"))
 NETWORK = network_id(FOUNDER.peer_id)
@@ -224,24 +224,6 @@ def test_who_is_known_only_by_what_it_wrote_is_dialled_again_after_a_pardon() ->
     net.say("cyd", said(FOUNDER, "pardon", ids=[out.id]))
     net.world.pass_time(1.0)
     assert bob.id in ada.node.links.by_peer
-
-
-def test_who_was_left_out_by_a_removal_that_became_durable_with_its_end_is_here_again() -> None:
-    """Nothing was told of either, so nobody was let in again (seed 910117 of histories of members)."""
-    net = Net("ada", "bob")
-    net.link("ada", "bob")
-    ada, bob, out = net.peers["ada"], net.peers["bob"], said(FOUNDER, "remove", IDS["dan"])
-    bob.holding = True
-    bob.put(Got(min(bob.links), [Members(s=[(out.text, out.signature.hex())])]))
-    dan = HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign, guest=guest_of(ada.network, IDS["dan"]))
-    ada.put(UserHosted(dan))
-    net.world.settle()
-    assert IDS["dan"] not in bob.node.presence.hosts
-    bob.put(StatementsMade([said(FOUNDER, "pardon", ids=[out.id])]))
-    bob.holding = False
-    bob.commit()
-    net.world.pass_time(5.0)
-    assert IDS["dan"] in bob.node.presence.hosts
 
 
 def test_who_refused_a_newcomer_is_dialled_again_once_it_is_admitted() -> None:
