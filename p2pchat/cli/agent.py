@@ -170,8 +170,9 @@ class Agent:
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)
 
-    async def pins(self, progress: Progress, to: str) -> Answer:
-        return _page(await self._peer.ask("pins", to=to), MAX_PAGE, "after")
+    async def head(self, do: str, to: str) -> Answer:
+        """Return the messages at the head of a conversation, as the command of this name has them."""
+        return _page(await self._peer.ask(do, to=to), MAX_PAGE, "after")
 
     async def receipt(self, progress: Progress, id: str) -> Answer:
         return _receipt(await self._receipt(id))

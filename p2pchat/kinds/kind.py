@@ -59,7 +59,13 @@ class Kind:
         told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
         calls: What people and programs say to write one.
         field: What it holds, as a field of its event.
-        list: The field of a message with what people say of this kind.
+        done: What an event line says that somebody did, and what if that takes it back. {what} is what the entry
+            holds, {of} the message.
+        list: The field of a message with what people say of this kind; the view of SQL has its name too.
+        marks: Where that field is, as in FieldRow.
+        words: What that field says.
+        head: The messages of a conversation of which this is said stand at its head. Whoever reads gets them by a call
+            of the name of that field.
     """
 
     name: str
@@ -76,7 +82,11 @@ class Kind:
     on: str = ""
     calls: tuple[Call, ...] = ()
     field: str = ""
+    done: tuple[str, ...] = ()
     list: str = ""
+    marks: str = "csa"
+    words: str = ""
+    head: bool = False
 
     @property
     def is_edit(self) -> bool:

@@ -22,5 +22,8 @@ REACTION = Kind(
     told="writer",
     calls=(CALL,),
     field="reaction",
+    done=("reacted {what} to {of}", "removed a reaction to {of}"),
     list="reactions",
+    marks="a",
+    words="what people pressed, or said to it in a few characters",
 )

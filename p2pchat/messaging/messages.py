@@ -364,9 +364,9 @@ class Post(DurableEvent):
         return line
 
     @property
-    def pinned(self) -> bool:
-        """True while it stands at the head of its conversation."""
-        return bool(self._said(PIN))
+    def pins(self) -> list[User]:
+        """Who pinned it at the head of its conversation; [] while nobody has."""
+        return [self._viewer.directory.user(one.log.user) for one in self._said(PIN)]
 
     @property
     def poll(self) -> bool:

@@ -18,6 +18,8 @@ from starlette.responses import Response
 
 from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
 from p2pchat.commands.message_commands import history_page, receipt_row, search_page
+from p2pchat.kinds import HEADS
+from p2pchat.kinds.kind import Kind
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
@@ -277,14 +279,29 @@ async def search(
     return [MessageOut.of(post) for post in page]
 
 
-@messages_router.get("/pins", responses=problems(404, 409), response_model_exclude_none=True, dependencies=LONG)
-async def pins(
-    account: CurrentAccount, gateway: CurrentGateway, conversation: Annotated[str, Query(max_length=64)] = "room"
-) -> list[MessageOut]:
-    """Return the pinned messages of a conversation, the one pinned last first."""
-    found = await account.user.pins(gateway.receivers.find(account, conversation))
-    gateway.limits.answered(account.key, len(found))
-    return [MessageOut.of(post) for post in found]
+def _add_head(name: str, kind: Kind) -> None:
+    """Add a path for the messages at the head of a conversation."""
+
+    async def head(
+        account: CurrentAccount, gateway: CurrentGateway, conversation: Annotated[str, Query(max_length=64)] = "room"
+    ) -> list[MessageOut]:
+        found = await account.user.head(gateway.receivers.find(account, conversation), name)
+        gateway.limits.answered(account.key, len(found))
+        return [MessageOut.of(post) for post in found]
+
+    messages_router.add_api_route(
+        f"/{name}",
+        head,
+        name=name,
+        description=f"Return the {kind.event} messages of a conversation, the one {kind.event} last first.",
+        responses=problems(404, 409),
+        response_model_exclude_none=True,
+        dependencies=LONG,
+    )
+
+
+for _name, _kind in HEADS.items():
+    _add_head(_name, _kind)
 
 
 # ---- writing messages

@@ -107,7 +107,7 @@ _TEXTS = {"type": "array", "items": {"type": "string"}}
 _SHAPES: dict[str, dict[str, Any]] = {  # of the fields of a message, by their types
     "text": {"type": "string"}, "time": {"type": "string"}, "bool": {"type": "boolean"}, "int": {"type": "integer"},
     "list": _TEXTS, "files": {"type": "array", "items": FileOut.model_json_schema()},
-    "votes": {"type": "array", "items": {"type": "object"}},
+    "said": {"type": "array", "items": {"type": "object"}},
 }  # fmt: skip
 _MESSAGE = {row.other or row.name: row for row in fields_at("c").values()}
 _MESSAGE_SCHEMA = {

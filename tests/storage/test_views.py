@@ -109,7 +109,7 @@ def pinned(url: str) -> list[tuple[str, str]]:
 
 def voted(url: str) -> list[tuple[str, str, int]]:
     return [(text, name, int(choice)) for text, name, choice in rows(
-        url, "select m.text, v.name, v.choice from votes v join messages m on m.message = v.message"
+        url, "select m.text, v.name, v.said from votes v join messages m on m.message = v.message"
     )]  # fmt: skip
 
 
