@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 import p2pchat
-from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPeer
+from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
-from p2pchat.commands.command_table import fields_of
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import UNSUPPORTED, EventLine, format_event, shows_presence
 from p2pchat.commands.pending_arrivals import PendingArrivals, author_id
@@ -33,54 +32,10 @@ from p2pchat.web.chat_socket import EVENTS
 from p2pchat.web.message_form import CHAT, CHAT_EVENTS, SOCKETIO, chat_json, message_json
 from p2pchat.web.schemas import MessageOut
 from tests.deadlines import WAIT, until, within
+from tests.kinds.samples import write
 
 ROOT = Path(p2pchat.__file__).parent.parent
 YEAR_US = 31_536_000_000_000
-
-
-async def leave(ada: TCPPeer, bob: TCPPeer) -> None:
-    await bob.create_group("ops", ["ada"])
-    await until(lambda: any(one.name == "ops" for one in ada.groups()), "ada is in the group")
-    await ada.group("ops").leave()
-
-
-# What somebody who adds a record without calls writes by hand: ada does it once, and bob is there.
-SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
-    "text": lambda ada, bob, text: ada.broadcast(text),
-    "action": lambda ada, bob, text: ada.send("room", text, action=True),
-    "profile": lambda ada, bob, text: ada.rename("lovelace"),
-    "group": lambda ada, bob, text: ada.create_group("ops", ["bob"]),
-    "leave": lambda ada, bob, text: leave(ada, bob),
-}
-
-
-async def write(kind: Kind, ada: TCPPeer, bob: TCPPeer, text: str) -> None:
-    """Have ada write an entry of a kind, by the first call of its record. She has written to the room before."""
-    if not kind.calls:
-        await SAMPLES[kind.name](ada, bob, text)
-        return
-    call = kind.calls[0]
-    values = {"place": "room", "text": text, "int": 2, "list": ["pizza", "soup"]}
-    given = [values[field.kind] for field in fields_of(call.fields).values() if field.kind in values]
-    about = [await subject(kind, ada, bob)] if kind.about else []
-    await getattr(ada, call.method or call.name)(*about, *given[: len(given)])
-
-
-async def subject(kind: Kind, ada: TCPPeer, bob: TCPPeer) -> str:
-    """Return the id of a message that ada may write an entry of this kind about."""
-    found = [post for post in await ada.history("room") if post.by.is_me or kind.about == "any"]
-    if not kind.on:
-        return found[-1].id
-    asked = [post for post in found if post._entry.k == kind.on and not post.closed_at]
-    if asked:
-        return asked[0].id
-    asker = ada if kind.about == "own" else bob
-    await write(KINDS[kind.on], asker, bob, "lunch?")
-    [id] = [post.id for post in await asker.history("room") if post._entry.k == kind.on and not post.closed_at]
-    async with within(WAIT, "what it is about"):
-        while id not in [post.id for post in await ada.history("room")]:
-            await asyncio.sleep(0.01)
-    return id
 
 
 _OF_MESSAGES = "relation_of() of core/edits.py, called by core/sync/causal_order.py"
@@ -140,11 +95,12 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     line = event.to_json()
     assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
     assert (kind.event in CHANGE_EVENTS) == issubclass(cls, MessageChange), "about"
+    assert not kind.list or hasattr(Message, kind.list), f"Post of messaging/messages.py has no {kind.list}"
     assert (kind.event in CHAT_EVENTS) == issubclass(cls, EVENTS["changes"]), "CHAT_EVENTS of web/message_form.py"
     for page, text in {
         "docs/cli.md": f"`{kind.event}`", "docs/protocol.md": f"`{kind.name}`",
         "docs/protocol-entries.md": f"`{kind.name}`", "docs/reference/*.md": f"::: p2pchat.{cls.__name__}\n",
-        "p2pchat/web/page/events.js": f" {kind.event}: (line) =>",
+        "p2pchat/web/page/said.js" if kind.list else "p2pchat/web/page/events.js": f" {kind.event}: ",
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"
 
@@ -185,7 +141,19 @@ def _needs_its_fields(line: EventLine) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_act_can_be_done_on_the_page(name: str) -> None:
-    assert f'"{name}"' in text_of("p2pchat/web/page/chat.js"), "chat.js"
+    assert f'"{name}"' in text_of("p2pchat/web/page/chat.js") + text_of("p2pchat/web/page/said.js"), "chat.js, said.js"
+
+
+def test_what_people_say_of_messages_has_the_row_of_its_record_on_the_page() -> None:
+    rows = dict(re.findall(r"^  (\w+): \{ (.*) \},$", text_of("p2pchat/web/page/said.js"), re.MULTILINE))
+    assert rows.keys() == {kind.event for kind in LISTS.values()}, "SAID of web/page/said.js"
+    for kind in LISTS.values():
+        marks = ", shared: true" * kind.shared + ", head: true" * kind.head
+        calls = ", ".join(f'"{call.name}"' for call in kind.calls)
+        assert rows[kind.event].startswith(f'list: "{kind.list}", field: "{kind.field}"{marks}'), "web/page/said.js"
+        assert not kind.head or f"toggle: [{calls}]" in rows[kind.event], "web/page/said.js"
+        is_drawn = kind.shared or f"message.{kind.list}" in text_of("p2pchat/web/page/message.js")
+        assert is_drawn, f"web/page/message.js: the page shows no {kind.list}"
 
 
 def test_an_older_version_shows_a_new_message_and_nothing_of_what_is_about_one() -> None:
@@ -264,14 +232,13 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
             for left_out in ("", name)
         ]
         assert shown != bare, f"message_text() or edit_marks() of commands/event_text.py: a terminal shows no {name}"
-        assert f"message.{name}" in text_of("p2pchat/web/page/message.js"), f"the page shows no {name}"
     for form, make in {"c": chat_json, "s": lambda post: message_json(post, SOCKETIO)}.items():
         made = set().union(*map(make, posts))
         assert made - {"to"} == {row.other or name for name, row in fields_at(form).items() if name in names - {"to"}}
     shape: Any = MessageOut.model_json_schema()
     assert shape["properties"].keys() == {*CHAT.values(), "reactions"}
     on_page = {name for name in rows if f"line.{name}" in text_of("p2pchat/web/page/model.js")}
-    assert on_page == rows.keys() - NOT_ON_PAGE
+    assert on_page == rows.keys() - NOT_ON_PAGE - LISTS.keys()
     assert all(f"`{name}`" in text_of("docs/cli.md") for name in rows)
     assert all(f"`{name}`" in text_of("docs/gateway-socketio.md") for name in SOCKETIO.values())
 

@@ -603,9 +603,7 @@ class Pinned(MessageChange):
         return bool(self._entry.b)
 
 
-CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Pinned, Vote, PollClosed)
-}
+CHANGES: dict[str, type[MessageChange]] = {CHANGE_EVENTS[cls.event].name: cls for cls in MessageChange.__subclasses__()}
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
