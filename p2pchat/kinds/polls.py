@@ -27,7 +27,7 @@ END = Call("close", "id:message", method="close_poll", of="the end of", rest="PO
     purpose="Close a poll of yours for ever: later votes do not count.")  # fmt: skip
 POLL = Kind("poll", "text", "message", choices=OPTIONS, calls=(ASK,))
 VOTE = Kind("vote", "number", "vote", "any", "vote", OPTIONS.most, told="writer", until="close", on=POLL.name,
-    calls=(GIVE,), field="option", done=("voted {what} to {of}", "took a vote back to {of}"), list="votes",
+    calls=(GIVE,), field="option", done=("voted {what} on {of}", "took a vote back on {of}"), list="votes",
     words="who voted for which choice of the poll, by its number")  # fmt: skip
 CLOSE = Kind("close", "null", "closed", "own", "close", oldest=True, on=POLL.name, calls=(END,),
-    done=("closed the poll to {of}",))  # fmt: skip
+    done=("ended the votes on {of}",))  # fmt: skip

@@ -17,9 +17,9 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
+from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.message_commands import history_page, receipt_row, search_page
 from p2pchat.kinds import HEADS
-from p2pchat.kinds.kind import Kind
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
@@ -279,7 +279,7 @@ async def search(
     return [MessageOut.of(post) for post in page]
 
 
-def _add_head(name: str, kind: Kind) -> None:
+def _add_head(name: str) -> None:
     """Add a path for the messages at the head of a conversation."""
 
     async def head(
@@ -293,15 +293,15 @@ def _add_head(name: str, kind: Kind) -> None:
         f"/{name}",
         head,
         name=name,
-        description=f"Return the {kind.event} messages of a conversation, the one {kind.event} last first.",
+        description=BY_NAME[name].purpose,
         responses=problems(404, 409),
         response_model_exclude_none=True,
         dependencies=LONG,
     )
 
 
-for _name, _kind in HEADS.items():
-    _add_head(_name, _kind)
+for _name in HEADS:
+    _add_head(_name)
 
 
 # ---- writing messages

@@ -192,4 +192,5 @@ async def test_an_older_pin_that_comes_late_is_no_event(net: Mesh) -> None:
     async with within(WAIT, "the next pin"):
         event = await anext(told)
     assert (event.by.name, event.message.text) == ("ada", "other")
+    await net.settle()
     assert await texts(ada, "room") == await texts(bob, "room") == ["other"]

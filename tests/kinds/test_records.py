@@ -11,6 +11,7 @@ from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, RELATION_KINDS
 from p2pchat.kinds.kind import Kind
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, START, Author, Peer, World
+from tests.docs.valid_entries import BODIES
 
 
 def samples(kind: Kind) -> tuple[Any, Any, Any]:
@@ -108,3 +109,13 @@ def test_a_person_may_write_what_its_record_says_and_nothing_else(kind: Kind) ->
 
 def test_each_record_that_is_about_a_message_has_an_event_of_its_own() -> None:
     assert len(CHANGE_EVENTS) == len(RELATION_KINDS)
+
+
+def test_the_examples_of_entries_are_of_all_kinds() -> None:
+    """They are made without the package, so they have a row of their own for each kind."""
+    made = {}
+    for kind in KINDS.values():
+        if kind.body != "object":
+            most = str(kind.longest) if kind.body == "number" else ""
+            made[kind.name] = " ".join(filter(None, [kind.body, kind.about, most]))
+    assert made == BODIES, "BODIES of tests/docs/valid_entries.py; then python -m tests.vectors.make and docs.tables"
