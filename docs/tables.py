@@ -40,8 +40,8 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
     elif name == "tools":
         yield "tool", "arguments", "allowed by"
         for tool in commands_at("m").values():
-            fields = (f"`{name}`" + ("" if field.required else "?") for name, field in tool.json.items())
-            yield f"`{tool.name}`", ", ".join(fields), f"`{tool.kind}`"
+            taken = (f"`{name}`" + ("" if field.required else "?") for name, field in tool.json.items())
+            yield f"`{tool.name}`", ", ".join(taken), f"`{tool.kind}`"
     elif name == "settings":
         yield "setting", "values, default first", "meaning"
         for setting in SETTINGS:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from p2pchat import TCPPeer
 from p2pchat.commands.command_table import fields_of
 from p2pchat.kinds import KINDS, Kind
+from p2pchat.kinds.call import Call
 from tests.deadlines import WAIT, until, within
 
 
@@ -32,11 +34,14 @@ async def write(kind: Kind, ada: TCPPeer, bob: TCPPeer, text: str) -> None:
     if not kind.calls:
         await SAMPLES[kind.name](ada, bob, text)
         return
-    call = kind.calls[0]
-    values = {"place": "room", "text": text, "int": 2, "list": ["pizza", "soup"]}
-    given = [values[field.kind] for field in fields_of(call.fields).values() if field.kind in values]
     about = [await subject(kind, ada, bob)] if kind.about else []
-    await getattr(ada, call.method or call.name)(*about, *given)
+    await getattr(ada, kind.calls[0].method or kind.calls[0].name)(*about, **given(kind.calls[0], text))
+
+
+def given(call: Call, text: str) -> dict[str, Any]:
+    """Return values for the fields of a call, but for the message that it is about."""
+    values = {"place": "room", "text": text, "int": 2, "list": ["pizza", "soup"]}
+    return {name: values[field.kind] for name, field in fields_of(call.fields).items() if field.kind in values}
 
 
 async def subject(kind: Kind, ada: TCPPeer, bob: TCPPeer) -> str:
