@@ -16,6 +16,7 @@ from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, commands_at
 from p2pchat.kinds import CALLS, CHANGE_EVENTS, HEADS, KINDS
 from p2pchat.kinds.message_fields import MESSAGE_FIELDS
+from p2pchat.messaging.messages import CHANGES
 from p2pchat.web.message_form import CHAT
 from tests.docs.valid_entries import NO_EFFECT, NOT_SHOWN, UNSUPPORTED, Row
 from tests.docs.valid_entries import TABLES as VALID_ENTRIES
@@ -88,6 +89,17 @@ def _changes() -> Iterator[str]:
     yield ", ".join(f"`{event}`" + f" (`{kind.field}`)" * bool(kind.field) for event, kind in CHANGE_EVENTS.items())
 
 
+def _classes() -> Iterator[str]:
+    """Yield the directives of the events of what is said of messages."""
+    yield from (f"::: p2pchat.{cls.__name__}\n" for cls in CHANGES.values())
+
+
+def _methods() -> Iterator[str]:
+    """Yield the directive of the methods that say something of messages."""
+    yield f"::: p2pchat.TCPPeer [{', '.join(call.method or call.name for call in CALLS.values())}]"
+
+
+DIRECTIVES = {"change classes": _classes, "act methods": _methods}
 LISTS = {"acts": _acts, "bodies": _bodies, "changes": _changes}
 
 
@@ -103,6 +115,8 @@ def _verdicts(rows: list[Row]) -> str:
 def _table(name: str) -> str:
     if name in VALID_ENTRIES:
         return _verdicts(VALID_ENTRIES[name])
+    if name in DIRECTIVES:
+        return "\n".join(["", *DIRECTIVES[name](), "", ""])
     if name in LISTS:
         return "\n".join(["", *(f"- {line}" for line in LISTS[name]()), "", ""])
     head, *rows = (f"| {' | '.join(cells)} |" for cells in _rows(name))
@@ -116,8 +130,8 @@ def written(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in sorted(PAGES.glob("*.md")):
+    for path in sorted([*PAGES.glob("*.md"), *PAGES.glob("reference/*.md")]):
         page = path.read_text("utf-8")
         if page != written(page):
             path.write_text(written(page), "utf-8")
-            print(f"docs/{path.name} is new")
+            print(f"{path.relative_to(PAGES.parent)} is new")

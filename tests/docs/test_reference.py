@@ -44,7 +44,7 @@ SHOWN = {line["event"]: line for block in blocks(SCRIPTS) if block.language == "
          if "event" in (line := json.loads(block.text))}  # fmt: skip
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "reference").glob("*.md"))], ids=str)
 def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
     assert page.read_text("utf-8") == written(page.read_text("utf-8")), "run: python -m docs.tables"
 
