@@ -60,7 +60,7 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
                 fields = "".join(f" `{CHAT.get(key, key)}`" for key in command.json if key != "id")
                 yield f"`{f'{method} /messages/ID/{path}'.rstrip('/')}`{fields}", f"`{command.name}`"
         for head in HEADS:
-            yield f"`GET /{head}?conversation=room`", f"`{head}`"
+            yield f"`GET /messages?conversation=room&head={head}`", f"`{head}`"
     else:
         raise KeyError(name)
 

@@ -236,7 +236,7 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
         made = set().union(*map(make, posts))
         assert made - {"to"} == {row.other or name for name, row in fields_at(form).items() if name in names - {"to"}}
     shape: Any = MessageOut.model_json_schema()
-    assert shape["properties"].keys() == {*CHAT.values(), "reactions"}
+    assert shape["properties"].keys() == {*CHAT.values()}
     on_page = {name for name in rows if f"line.{name}" in text_of("p2pchat/web/page/model.js")}
     assert on_page == rows.keys() - NOT_ON_PAGE - LISTS.keys()
     assert all(f"`{name}`" in text_of("docs/cli.md") for name in rows)

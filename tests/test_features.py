@@ -73,7 +73,7 @@ def test_a_command_is_everywhere_where_its_row_says(row: CommandRow) -> None:
 @pytest.mark.parametrize("row", TOOLS, ids=lambda row: row.name)
 def test_an_agent_has_each_tool_of_its_table(row: CommandRow) -> None:
     if row.name in CALLS or row.name in HEADS:
-        assert set(row.json) - {"to"} <= set(BY_NAME[row.name].json), "Agent.write, Agent.head"
+        assert set(row.json) - {"to"} <= set(BY_NAME[row.name].json), "Agent.act"
     else:
         parameters = dict(inspect.signature(getattr(Agent, row.name)).parameters)
         assert [*parameters][:2] == ["self", "progress"]

@@ -115,10 +115,8 @@ class AgentServer:
         try:
             command = self._read(params.name, params.arguments or {})
             check_fields(command.fields)
-            if command.do in CALLS:
-                found = await self._agent.write(command.do, **command.fields)
-            elif command.do in HEADS:
-                found = await self._agent.head(command.do, **command.fields)
+            if command.do in {*CALLS, *HEADS}:
+                found = await self._agent.act(command.do, **command.fields)
             else:
                 found = await getattr(self._agent, command.do)(progress, **command.fields)
         except (P2PChatError, CommandError, UsageError, ValueError) as error:

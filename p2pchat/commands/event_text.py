@@ -225,11 +225,10 @@ def _edit_row(
 
 def _done(kind: Kind, event: Line, message: Line | None) -> str:
     """Return what somebody did, in the words of the record."""
-    value = event[kind.field] if kind.field else True
+    value = event.get(kind.field, True)
     choices = dict(enumerate((message or {}).get("choices", ()), 1)) if kind.on else {}
     of = "a message" if message is None else message_excerpt(message)
-    words = kind.done[0] if value else kind.done[-1]
-    return words.format(what=quote_name(str(choices.get(value, value))), of=of)
+    return kind.done[not value].format(what=quote_name(str(choices.get(value, value))), of=of)
 
 
 def format_gap(event: Line) -> str | None:

@@ -108,12 +108,12 @@ def handlers_in(*places: object) -> dict[str, Handler]:
     }
 
 
-_ACTS: dict[str, Handler] = {name: partial(messages.change, call) for name, call in CALLS.items()}
-_HEADS: dict[str, Handler] = {name: partial(messages.head, kind) for name, kind in HEADS.items()}
-HANDLERS = (
-    _ACTS
-    | _HEADS
-    | handlers_in(messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__])
+_ACTS: dict[str, Handler] = {
+    **{name: partial(messages.change, call) for name, call in CALLS.items()},
+    **{name: partial(messages.head, kind) for name, kind in HEADS.items()},
+}
+HANDLERS = _ACTS | handlers_in(
+    messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]
 )
 
 

@@ -62,7 +62,6 @@ class Kind:
         done: What an event line says that somebody did, and what if that takes it back. {what} is what the entry
             holds, {of} the message.
         list: The field of a message with what people say of this kind; the view of SQL has its name too.
-        marks: Where that field is, as in FieldRow.
         words: What that field says.
         head: The messages of a conversation of which this is said stand at its head. Whoever reads gets them by a call
             of the name of that field.
@@ -84,7 +83,6 @@ class Kind:
     field: str = ""
     done: tuple[str, ...] = ()
     list: str = ""
-    marks: str = "csa"
     words: str = ""
     head: bool = False
 

@@ -65,7 +65,7 @@ BECAME = (
     FieldRow("mended_id", "text", "", "the id of that edit or deletion"),
     FieldRow("closed_at", "time", "csa", "when its writer closed the poll: later votes do not count"),
     FieldRow("closed_id", "text", "", "the id of that close"),
-    *(FieldRow(name, "said", kind.marks, kind.words) for name, kind in LISTS.items()),
+    *(FieldRow(name, "said", "csa", kind.words) for name, kind in LISTS.items()),
 )
 MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME)
 

@@ -24,6 +24,5 @@ REACTION = Kind(
     field="reaction",
     done=("reacted {what} to {of}", "removed a reaction to {of}"),
     list="reactions",
-    marks="a",
     words="what people pressed, or said to it in a few characters",
 )

@@ -246,10 +246,6 @@ class Post(DurableEvent):
         said = self._edits.said(kind, lambda one: self._came_expelled(one.log.user, one.received_at))
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
-    def reaction_of(self, user: User) -> str:
-        """Return the present reaction of a user; "" for none."""
-        return next((one.entry.b for one in self._said(REACTION) if one.log.user == user.key), "")
-
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         """The files of the message, at most 10; () for a deleted one."""
@@ -520,14 +516,13 @@ class MessageChange(DurableEvent):
         return type(self)(*self._entry_for(viewer), message=self.message.seen_by(viewer))
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        kind = KINDS[self._entry.k]
         return {
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
-            **{name: getattr(self, name) for name in [KINDS[self._entry.k].field] if name}, **self._change_fields(),
-            **({"ref": self.ref} if self.by.is_me else {}),
+            **{name: getattr(self, name) for name in [kind.field] if name},
+            **{name: self.message._lines_of(one) for name, one in LISTS.items() if one.until == kind.aspect},
+            **({"automatic": True} if self._entry.auto else {}), **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
-
-    def _change_fields(self) -> dict[str, Any]:
-        return {}
 
 
 class Edited(MessageChange):
@@ -565,9 +560,6 @@ class Reaction(MessageChange):
         """True if a program reacted, and no person: it decides nothing among the choices of a message."""
         return self._entry.auto
 
-    def _change_fields(self) -> dict[str, Any]:
-        return {"automatic": True} if self.automatic else {}
-
 
 class Vote(MessageChange):
     """A user voted in a poll."""
@@ -587,9 +579,6 @@ class PollClosed(MessageChange):
     __slots__ = ()
     event: ClassVar[Literal["closed"]] = "closed"
 
-    def _change_fields(self) -> dict[str, Any]:
-        return {"votes": self.message._lines_of(VOTE)}
-
 
 class Pinned(MessageChange):
     """A message was pinned or unpinned."""
@@ -607,15 +596,14 @@ CHANGES: dict[str, type[MessageChange]] = {CHANGE_EVENTS[cls.event].name: cls fo
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
-def check_change(name: str, post: Post, text: str, me: UserId) -> str:
-    """Return `text` as a plain str if the user `me` can make this change, by the name of its kind, to a message.
+def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
+    """Return `text` as a plain str if the user `me` can make a change of this kind to a message.
 
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
     cannot be edited.
     """
-    kind = KINDS[name]
     text = plain(text)
     if fault := kind.fault(me, kind.body_of(text), ref_of(post).log):
         raise ValueError(fault[1])
