@@ -81,7 +81,7 @@ def _acts() -> Iterator[str]:
     for command in (BY_NAME[one] for one in (*CALLS, *HEADS)):
         given = {key: SAMPLES[field.kind] for key, field in command.json.items()}
         shown = json.dumps({"do": command.name, **given}, separators=(",", ":"))
-        yield f"`{shown}`: {re.split('[.:;](?= |$)', command.purpose)[0]}"
+        yield f"`{shown}`: {re.split('[.:;](?= |$)', command.purpose or command.help)[0]}"
 
 
 def _changes() -> Iterator[str]:

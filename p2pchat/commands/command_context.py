@@ -138,8 +138,8 @@ class CommandContext:
     async def show_head(self, conversation: Conversation) -> None:
         """Show a person what stands at the head of a conversation."""
         for name, kind in HEADS.items() if self.for_people else ():
-            lines = [post.to_json() for post in await self.peer.head(conversation, name)]
-            if shown := [line for line in lines if not self.hides(line)]:
+            posts = await self.peer.head(conversation, name)
+            if shown := [line for post in posts if not self.hides(line := post.to_json())]:
                 print_notice(f"-- {kind.event}: {message_excerpt(shown[0])}; /{name} shows all {len(shown)}")
 
     async def open(

@@ -245,8 +245,7 @@ TABLE = (
     CommandRow("history", "to:conversation? limit:int? before:message? after:message? ignored:bool?", "[N]", here="to",
         help="the last N messages here (20), with numbers", example="/history 50"),
     *(CommandRow(name, "to:conversation", "", here="to",
-        help=f"the {kind.event} messages here, with numbers", example=f"/{name}",
-        purpose=f"The {kind.event} messages of a conversation, the one {kind.event} last first.")
+        help=f"the {kind.event} messages of the conversation", example=f"/{name}")
       for name, kind in HEADS.items()),
     CommandRow("search", "words to:conversation? limit:int? ignored:bool?", "[-a] WORDS", here="to",
         help="the newest messages here that contain all these words", example="/search backup failed",

@@ -182,8 +182,9 @@ def edit_marks(event: Line) -> str:
     """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
-    edited = " (edited)" if event.get("edited") else ""
-    edited += "".join(f" ({kind.event})" for name, kind in LISTS.items() if kind.shared and event.get(name))
+    edited = _marks(
+        edited="edited" in event, **{kind.event: name in event for name, kind in LISTS.items() if kind.shared}
+    )
     whose = "you were expelled" if event.get("event") == "sent" else "from somebody who is no member"
     edited += f" ({whose})" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
@@ -226,7 +227,7 @@ def _edit_row(
 def _done(kind: Kind, event: Line, message: Line | None) -> str:
     """Return what somebody did, in the words of the record."""
     value = event.get(kind.field, True)
-    choices = dict(enumerate((message or {}).get("choices", ()), 1)) if kind.on else {}
+    choices = dict(enumerate((message or {}).get("choices", ()), 1))
     of = "a message" if message is None else message_excerpt(message)
     return kind.done[not value].format(what=quote_name(str(choices.get(value, value))), of=of)
 

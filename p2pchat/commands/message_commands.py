@@ -201,9 +201,7 @@ async def typed_poll(ctx: CommandContext, question: str, *options: str) -> Comma
 
 async def typed_vote(ctx: CommandContext, number: str) -> CommandResult:
     """Vote in the newest open poll of the current conversation."""
-    if not (number.isascii() and number.isdecimal() and len(number) == 1):
-        raise UsageError("usage: /vote N, the number of an option; 0 takes your vote back")
-    return await change(GIVE, ctx, await _open_poll(ctx), option=int(number))
+    return await change(GIVE, ctx, await _open_poll(ctx), option=number)
 
 
 async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:

@@ -108,13 +108,11 @@ def handlers_in(*places: object) -> dict[str, Handler]:
     }
 
 
-_ACTS: dict[str, Handler] = {
+HANDLERS: dict[str, Handler] = {
     **{name: partial(messages.change, call) for name, call in CALLS.items()},
     **{name: partial(messages.head, kind) for name, kind in HEADS.items()},
+    **handlers_in(messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]),
 }
-HANDLERS = _ACTS | handlers_in(
-    messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]
-)
 
 
 class Session(CommandContext):

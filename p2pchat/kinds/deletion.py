@@ -10,4 +10,4 @@ CALL = Call("delete", "id:message", "[N]", latest="own", asks=True,
     details=("asks first; the text is no longer shown, but stays in everyone's log", NUMBERS, SAYS_YES),
     purpose="Delete a message of the caller: its text is no longer shown anywhere.", tool=False, rest="DELETE",
     of="the deletion of")  # fmt: skip
-DELETION = Kind("delete", "null", "deleted", "own", "text", calls=(CALL,), done=("deleted {of}",))
+DELETION = Kind("delete", "null", "deleted", "own", "text", calls=(CALL,))

@@ -19,7 +19,6 @@ REACTION = Kind(
     "any",
     "reaction",
     MAX_REACTION_CHARACTERS,
-    told="writer",
     calls=(CALL,),
     field="reaction",
     done=("reacted {what} to {of}", "removed a reaction to {of}"),

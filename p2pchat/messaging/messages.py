@@ -116,6 +116,11 @@ class DurableEvent:
     at = received_at
 
     @property
+    def automatic(self) -> bool:
+        """True if a program wrote it by itself: no program answers such a message, and such a press decides nothing."""
+        return self._entry.auto
+
+    @property
     def expelled(self) -> bool:
         """True if it came when its writer was expelled from the network already."""
         return self._came_expelled(self.log.user, self._received_at)
@@ -265,11 +270,6 @@ class Post(DurableEvent):
     def action(self) -> bool:
         """True for a /me."""
         return self._entry.k == "action"
-
-    @property
-    def automatic(self) -> bool:
-        """True if a program wrote it by itself, as a bot that says that it failed: a program does not answer it."""
-        return self._entry.auto
 
     @property
     def hops(self) -> int:
@@ -521,7 +521,7 @@ class MessageChange(DurableEvent):
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
             **{name: getattr(self, name) for name in [kind.field] if name},
             **{name: self.message._lines_of(one) for name, one in LISTS.items() if one.until == kind.aspect},
-            **({"automatic": True} if self._entry.auto else {}), **({"ref": self.ref} if self.by.is_me else {}),
+            **({"automatic": True} if self.automatic else {}), **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
 
 
@@ -553,12 +553,7 @@ class Reaction(MessageChange):
     @property
     def reaction(self) -> str:
         """At most 8 characters; "" if an earlier reaction was removed."""
-        return self._entry.b if isinstance(self._entry.b, str) else ""
-
-    @property
-    def automatic(self) -> bool:
-        """True if a program reacted, and no person: it decides nothing among the choices of a message."""
-        return self._entry.auto
+        return str(self._entry.b)
 
 
 class Vote(MessageChange):

@@ -94,11 +94,10 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
 
     def said_of(kind: Kind) -> str:
         value, counts = member("e.body", "b"), f"(t.log is null or {{0}}.id & {SEQS - 1} <= t.upto)".format
-        where = [] if kind.shared else ["n.author = m.author"]
-        if kind.until:
-            where.append(f"""n.c < coalesce((select min(c.c) from changes c
-            left join seen t on t.log = c.id >> {SEQ_BITS}
-            where {about("c", kind.until)} and c.author = p.person and {counts("c")}), {MAX_INT + 1})""")
+        whose = "" if kind.shared else "and n.author = m.author"
+        on = f"and p.kind = '{kind.on}'" if kind.on else ""
+        end = f"""and n.c < coalesce((select min(c.c) from changes c left join seen t on t.log = c.id >> {SEQ_BITS}
+        where {about("c", kind.until)} and c.author = p.person and {counts("c")}), {MAX_INT + 1})"""
         return f"""select p.message as message, m.author as person, w.name as name, {value} as said
         from messages p
         join logs l on l.number = p.message >> {SEQ_BITS}
@@ -106,13 +105,12 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         join changes m on {about("m", kind.aspect)}
         join users w on w.number = m.author
         join entries e on e.id = m.id
-        where p.deleted = 0 and {f"p.kind = '{kind.on}'" if kind.on else "1 = 1"}
-        and {value} not like '{0 if kind.body == "number" else ""}'
+        where p.deleted = 0 {on} and {value} not like '{0 if kind.body == "number" else ""}'
         and m.id = (select n.id from changes n
         join logs v on v.number = n.id >> {SEQ_BITS}
         join users x on x.number = n.author
         left join seen t on t.log = v.number
-        where {" and ".join([about("n", kind.aspect), counts("n"), *where])}
+        where {about("n", kind.aspect)} and {counts("n")} {whose} {end if kind.until else ""}
         order by n.c desc, x.id desc, v.run desc, n.id desc limit 1)"""
 
     one, other = (f"substr(c.naming, {at}, 64)" for at in USERS_AT)

@@ -620,7 +620,7 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
 # edit (`mended_id`), and logs that name the same edit have the same text. Histories made at rest agree.
 
 OWN_EDITS = frozenset(event for event, kind in CHANGE_EVENTS.items() if kind.about == "own")
-_SAME = ("event", "id", "by_id", "sent_at", *filter(None, (kind.field for kind in CHANGE_EVENTS.values())))
+_SAME = ("event", "id", "by_id", "sent_at", *(kind.field for kind in CHANGE_EVENTS.values() if kind.field))
 
 
 def check_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
@@ -681,7 +681,7 @@ def _views(one: Log, other: Log) -> Iterator[Fault]:
 
 def _view(line: Line) -> Any:
     said = [one.get("entry_id") for name in LISTS for one in line.get(name, ())]
-    return line["text"], line.get("mended_id"), line.get("deleted", False), said
+    return line["text"], line.get("mended_id"), line.get("deleted"), said
 
 
 # ---- memberships

@@ -189,7 +189,7 @@ async def messages(
             raise
         return []  # the other of the two users is unknown
     if head:
-        page, more = await account.user.head(talk or account.user.room, head), False
+        page, more = await account.user.head(talk or "room", head), False
     else:
         low, high = await _position(account, after), await _position(account, before)
         page, more = await history_page(account.user, talk, high, low, limit, gateway.settings.max_answer_bytes)

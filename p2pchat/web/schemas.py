@@ -107,10 +107,11 @@ _SHAPES: dict[str, dict[str, Any]] = {  # of the fields of a message, by their t
     "files": {"type": "array", "items": FileOut.model_json_schema()},
     "said": {"type": "array", "items": {"type": "object"}},
 }  # fmt: skip
-_MESSAGE = {row.other or row.name: row for row in fields_at("c").values()}
 _MESSAGE_SCHEMA = {
     "type": "object",
-    "properties": {name: {**_SHAPES[row.type], "description": row.words} for name, row in _MESSAGE.items()},
+    "properties": {
+        row.other or row.name: {**_SHAPES[row.type], "description": row.words} for row in fields_at("c").values()
+    },
     "required": ["id", "from", "content", "timestamp"],
     "additionalProperties": False,
     "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": EXAMPLE_ID}],
