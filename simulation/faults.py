@@ -18,7 +18,8 @@ from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import SETTLED_AFTER, is_decider
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.export_file import file_pages
-from p2pchat.kinds import MESSAGE_KINDS
+from p2pchat.kinds import KINDS, MESSAGE_KINDS
+from p2pchat.kinds.kind import Kind
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.settings import Settings
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
@@ -31,7 +32,7 @@ from simulation.simulation import Simulation
 EXPORTS_KEPT = 4  # files that may be used again
 EDIT_RATE = 0.4  # the part of steps with a message to the room
 POLL_RATE = 0.3  # of histories
-PIN_RATE = 0.15
+SHARE_RATE = 0.15
 RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 
@@ -70,7 +71,7 @@ class FaultInjector:
                 self.write(self.chance.choice(self.sim.up), None)
         self._edit()
         self._poll()
-        self._pin()
+        self._share()
 
     def _edit(self) -> None:
         """Perhaps edit, delete or react, drawn from a chance of its own."""
@@ -112,18 +113,22 @@ class FaultInjector:
                 kind = "close" if poll.log.user == peer.user and chance.random() < 0.4 else "vote"
                 peer.mend(kind, str(chance.randint(0, 3)) if kind == "vote" else "", *named(poll))
 
-    def _pin(self) -> None:
-        """In some histories, perhaps pin or unpin a message, drawn from a chance of its own."""
-        chance = Random(f"{self.sim.seed} pins {self._said}")
+    def _share(self) -> None:
+        """In some histories, perhaps say a number of any message, as a pin does; each kind by a chance of its own."""
+        for kind in KINDS.values():
+            chance = Random(f"{self.sim.seed} {kind.list} {self._said}")
+            has = kind.body == "number" and not kind.on
+            if has and self.sim.honest_up and Random(f"{self.sim.seed} has {kind.list}").random() <= SHARE_RATE:
+                self._say_number(kind, chance)
+
+    def _say_number(self, kind: Kind, chance: Random) -> None:
         honest = self.sim.honest_up
-        if not honest or Random(f"{self.sim.seed} has pins").random() > PIN_RATE:
-            return
         for _ in range(chance.choice((1, 2, 4))):
             peer = chance.choice(honest)
             recent = peer.disk.storage.history(None, limit=RECENT) if peer.up else []
             said = [one for one in recent if decode_entry(one.raw).k in MESSAGE_KINDS][-4:]
             if said:
-                peer.mend("pin", chance.choice("011"), *named(chance.choice(said)))
+                peer.mend(kind.name, str(chance.choice((0, 1, kind.longest))), *named(chance.choice(said)))
 
     def say_odd(self) -> None:
         """Have a member sign any texts as entries, among others and perhaps in a group."""

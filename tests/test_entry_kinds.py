@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import p2pchat
-from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent, TCPPeer
+from p2pchat import DurableEvent, Message, MessageChange, Reaction, Sent
 from p2pchat.cli.terminal.terminal_display import TerminalDisplay
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import UNSUPPORTED, EventLine, format_event, shows_presence
@@ -32,58 +32,12 @@ from p2pchat.web.chat_socket import EVENTS
 from p2pchat.web.message_form import CHAT, CHAT_EVENTS, SOCKETIO, chat_json, message_json
 from p2pchat.web.schemas import MessageOut
 from tests.deadlines import WAIT, until, within
+from tests.kinds.samples import write
 
 ROOT = Path(p2pchat.__file__).parent.parent
 YEAR_US = 31_536_000_000_000
 
 
-async def leave(ada: TCPPeer, bob: TCPPeer) -> None:
-    await bob.create_group("ops", ["ada"])
-    await until(lambda: any(one.name == "ops" for one in ada.groups()), "ada is in the group")
-    await ada.group("ops").leave()
-
-
-async def of_own(peer: TCPPeer, change: Callable[[Message | Sent], Awaitable[object]]) -> None:
-    await change([post for post in await peer.history("room") if post.by.is_me][-1])
-
-
-async def react(peer: TCPPeer, text: str) -> None:
-    await (await peer.history("room"))[0].react(text)
-
-
-async def vote(ada: TCPPeer, bob: TCPPeer) -> None:
-    """Vote in the poll in the room, or in a new one of bob's."""
-    asked = [post for post in await ada.history("room") if post.poll]
-    id = asked[0].id if asked else (await bob.poll("room", "lunch?", ["pizza", "soup"])).id
-    await until_here(ada, id)
-    await ada.vote(id, 2)
-
-
-async def until_here(peer: TCPPeer, id: str) -> None:
-    async with within(WAIT, "the poll"):
-        while id not in [post.id for post in await peer.history("room")]:
-            await asyncio.sleep(0.01)
-
-
-async def close(ada: TCPPeer) -> None:
-    await ada.close_poll((await ada.poll("room", "lunch?", ["pizza", "soup"])).id)
-
-
-# What somebody who adds a row writes by hand: ada does it once, bob is there, and ada has written to the room before.
-SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
-    "text": lambda ada, bob, text: ada.broadcast(text),
-    "action": lambda ada, bob, text: ada.send("room", text, action=True),
-    "edit": lambda ada, bob, text: of_own(ada, lambda one: one.edit(text)),
-    "delete": lambda ada, bob, text: of_own(ada, lambda one: one.delete()),
-    "reaction": lambda ada, bob, text: react(ada, text),
-    "pin": lambda ada, bob, text: of_own(ada, ada.pin),
-    "poll": lambda ada, bob, text: ada.poll("room", text, ["pizza", "soup"]),
-    "vote": lambda ada, bob, text: vote(ada, bob),
-    "close": lambda ada, bob, text: close(ada),
-    "profile": lambda ada, bob, text: ada.rename("lovelace"),
-    "group": lambda ada, bob, text: ada.create_group("ops", ["bob"]),
-    "leave": lambda ada, bob, text: leave(ada, bob),
-}
 _OF_MESSAGES = "relation_of() of core/edits.py, called by core/sync/causal_order.py"
 # Where the core decides what an entry about this does; core/sync/log_validation.py checks the form of all alike. Of the
 # changes of one thing by several people, either a number decides (groups), or the newest whose clock is_plausible() of
@@ -127,8 +81,8 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     if kind.body == "text":
         for refused in ("x" * 32_769, "a\0b"):
             with pytest.raises(ValueError):  # check_text() of core/sync/appender.py: others refuse such an entry
-                await SAMPLES[kind.name](ada, bob, refused)
-    await SAMPLES[kind.name](ada, bob, "hi!")
+                await write(kind, ada, bob, refused)
+    await write(kind, ada, bob, "hi!")
     await net.settle()
     change = {"group": "created", "leave": "left"}.get(kind.name)
     await until(lambda: any(getattr(one, "change", None) == change for one in seen), f"the event of a {kind.name}")
@@ -141,11 +95,12 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     line = event.to_json()
     assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
     assert (kind.event in CHANGE_EVENTS) == issubclass(cls, MessageChange), "about"
+    assert not kind.list or hasattr(Message, kind.list), f"Post of messaging/messages.py has no {kind.list}"
     assert (kind.event in CHAT_EVENTS) == issubclass(cls, EVENTS["changes"]), "CHAT_EVENTS of web/message_form.py"
     for page, text in {
         "docs/cli.md": f"`{kind.event}`", "docs/protocol.md": f"`{kind.name}`",
         "docs/protocol-entries.md": f"`{kind.name}`", "docs/reference/*.md": f"::: p2pchat.{cls.__name__}\n",
-        "p2pchat/web/page/events.js": f" {kind.event}: (line) =>",
+        "p2pchat/web/page/said.js" if kind.list else "p2pchat/web/page/events.js": f" {kind.event}: ",
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"
 
@@ -186,7 +141,19 @@ def _needs_its_fields(line: EventLine) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_act_can_be_done_on_the_page(name: str) -> None:
-    assert f'"{name}"' in text_of("p2pchat/web/page/chat.js"), "chat.js"
+    assert f'"{name}"' in text_of("p2pchat/web/page/chat.js") + text_of("p2pchat/web/page/said.js"), "chat.js, said.js"
+
+
+def test_what_people_say_of_messages_has_the_row_of_its_record_on_the_page() -> None:
+    rows = dict(re.findall(r"^  (\w+): \{ (.*) \},$", text_of("p2pchat/web/page/said.js"), re.MULTILINE))
+    assert rows.keys() == {kind.event for kind in LISTS.values()}, "SAID of web/page/said.js"
+    for kind in LISTS.values():
+        marks = ", shared: true" * kind.shared + ", head: true" * kind.head
+        calls = ", ".join(f'"{call.name}"' for call in kind.calls)
+        assert rows[kind.event].startswith(f'list: "{kind.list}", field: "{kind.field}"{marks}'), "web/page/said.js"
+        assert not kind.head or f"toggle: [{calls}]" in rows[kind.event], "web/page/said.js"
+        is_drawn = kind.shared or f"message.{kind.list}" in text_of("p2pchat/web/page/message.js")
+        assert is_drawn, f"web/page/message.js: the page shows no {kind.list}"
 
 
 def test_an_older_version_shows_a_new_message_and_nothing_of_what_is_about_one() -> None:
@@ -207,7 +174,7 @@ async def test_a_wrong_clock_hides_nothing_that_others_change_later(kind: str, n
         await peer.broadcast("before")
         await net.settle()
     for peer in (cyd, ada):
-        await SAMPLES[kind](peer, bob, peer.me.name)
+        await write(KINDS[kind], peer, bob, peer.me.name)
         await net.settle()
         async with within(WAIT, f"a {kind} that is newer than one of a wrong clock: is_plausible() of core/log.py"):
             assert (await anext(events)).by.name == peer.me.name
@@ -223,7 +190,7 @@ NOT_ON_PAGE = {  # fields of a message: it knows the place, and shows nothing of
 }  # fmt: skip
 IN_LINES: dict[str, type | tuple[type, ...]] = {
     "text": str, "time": str, "bool": bool, "int": int, "list": list, "files": list,
-    "reactions": list, "votes": list,
+    "said": list,
 }  # fmt: skip
 
 
@@ -265,16 +232,15 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
             for left_out in ("", name)
         ]
         assert shown != bare, f"message_text() or edit_marks() of commands/event_text.py: a terminal shows no {name}"
-        assert f"message.{name}" in text_of("p2pchat/web/page/message.js"), f"the page shows no {name}"
     for form, make in {"c": chat_json, "s": lambda post: message_json(post, SOCKETIO)}.items():
         made = set().union(*map(make, posts))
         assert made - {"to"} == {row.other or name for name, row in fields_at(form).items() if name in names - {"to"}}
     shape: Any = MessageOut.model_json_schema()
-    assert shape["properties"].keys() == {*CHAT.values(), "reactions"}
+    assert shape["properties"].keys() == {*CHAT.values()}
     on_page = {name for name in rows if f"line.{name}" in text_of("p2pchat/web/page/model.js")}
-    assert on_page == rows.keys() - NOT_ON_PAGE
+    assert on_page == rows.keys() - NOT_ON_PAGE - LISTS.keys()
     assert all(f"`{name}`" in text_of("docs/cli.md") for name in rows)
-    assert all(f"`{name}`" in text_of("docs/gateway-socketio.md") for name in SOCKETIO.values())
+    assert all(f"`{name}`" in text_of("docs/gateway-socketio.md") for name in {*SOCKETIO.values()} - LISTS.keys())
 
 
 async def test_a_kind_of_a_later_version_with_a_text_is_a_message_for_everybody(

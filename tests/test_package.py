@@ -39,6 +39,9 @@ def test_every_public_name_is_there() -> None:
         assert getattr(p2pchat, name) is not None
     assert set(p2pchat.__all__) <= set(dir(p2pchat))
     assert set(p2pchat.__all__) == {"__version__", *p2pchat._MODULE_OF}
+    source = Path(p2pchat.__file__).read_text("utf-8")
+    for_checkers = re.findall(r"^    from p2pchat\.[\w.]+ import (\w+) as \1$", source, re.MULTILINE)
+    assert {*for_checkers} == {*p2pchat._MODULE_OF}, "the imports of p2pchat/__init__.py for type checkers"
     with pytest.raises(AttributeError):
         _ = p2pchat.Nonsense  # type: ignore[attr-defined]  # as every misspelt name
 

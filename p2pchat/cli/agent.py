@@ -27,7 +27,7 @@ from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.kinds import LISTS
+from p2pchat.kinds import HEADS, LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import quote_names, safe_line
 
@@ -170,9 +170,6 @@ class Agent:
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)
 
-    async def pins(self, progress: Progress, to: str) -> Answer:
-        return _page(await self._peer.ask("pins", to=to), MAX_PAGE, "after")
-
     async def receipt(self, progress: Progress, id: str) -> Answer:
         return _receipt(await self._receipt(id))
 
@@ -242,8 +239,10 @@ class Agent:
         [asked, *later] = rows[place:] or [question]
         return [*({"event": "reaction", "id": asked["id"], **one} for one in asked.get("reactions", ())), *later]
 
-    async def write(self, do: str, **fields: Any) -> Answer:
-        """Carry out an act whose tool has the fields of its command. What counts people is told that none did it."""
+    async def act(self, do: str, **fields: Any) -> Answer:
+        """Carry out a command whose tool has its fields. What counts people is told that none did it."""
+        if do in HEADS:
+            return _page(await self._peer.ask(do, **fields), MAX_PAGE, "after")
         self._count_write()
         more = {"automatic": True} if "automatic" in BY_NAME[do].json else {}
         [row] = await self._peer.ask(do, **fields, **more)

@@ -27,7 +27,7 @@ from p2pchat.cli.control_client import PeerGone
 from p2pchat.commands.command_table import TOOL_PARTS, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JsonCommand, read_command
-from p2pchat.kinds import CALLS
+from p2pchat.kinds import CALLS, HEADS
 
 INBOX = "p2pchat://inbox"
 ANNOUNCED_EVERY = 1.0  # seconds between two announcements of messages
@@ -115,8 +115,8 @@ class AgentServer:
         try:
             command = self._read(params.name, params.arguments or {})
             check_fields(command.fields)
-            if command.do in CALLS:
-                found = await self._agent.write(command.do, **command.fields)
+            if command.do in {*CALLS, *HEADS}:
+                found = await self._agent.act(command.do, **command.fields)
             else:
                 found = await getattr(self._agent, command.do)(progress, **command.fields)
         except (P2PChatError, CommandError, UsageError, ValueError) as error:

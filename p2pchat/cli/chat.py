@@ -238,7 +238,7 @@ class Chat:
             since = first.to_json()["at"]
             await self._session.count_unread(since)
             with suppress(P2PChatError):  # a closed peer
-                await self._session.show_pins(self._session.current)
+                await self._session.show_head(self._session.current)
                 await self._session.open(self._session.current, self._display.on_start, before=since)
             self._session.mark_seen()
         await self._print_next_steps(peer)

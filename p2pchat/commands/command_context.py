@@ -35,7 +35,7 @@ from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_commands import CommandInput
 from p2pchat.commands.unread_counter import MAX_COUNTED, UnreadCounter, is_here
-from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds import CHANGE_EVENTS, HEADS
 from p2pchat.kinds.call import YES
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
@@ -131,15 +131,16 @@ class CommandContext:
         self._wrote_last = None
         if self.last_elsewhere == conversation.id:
             self.last_elsewhere = ""
-        await self.show_pins(conversation)
+        await self.show_head(conversation)
         await self.open(conversation, self.display.on_switch)
         self.activity.on_switch()
 
-    async def show_pins(self, conversation: Conversation) -> None:
-        """Show a person what is pinned at the head of a conversation."""
-        pins = [post.to_json() for post in await self.peer.pins(conversation)] if self.for_people else []
-        if shown := [line for line in pins if not self.hides(line)]:
-            print_notice(f"-- pinned: {message_excerpt(shown[0])}; /pins shows all {len(shown)}")
+    async def show_head(self, conversation: Conversation) -> None:
+        """Show a person what stands at the head of a conversation."""
+        for name, kind in HEADS.items() if self.for_people else ():
+            posts = await self.peer.head(conversation, name)
+            if shown := [line for post in posts if not self.hides(line := post.to_json())]:
+                print_notice(f"-- {kind.event}: {message_excerpt(shown[0])}; /{name} shows all {len(shown)}")
 
     async def open(
         self, conversation: Conversation, show: Callable[[Conversation, Unread], Awaitable[int]], before: str = ""

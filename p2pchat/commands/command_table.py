@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from p2pchat.commands.chat_settings import INHERIT, SETTINGS
-from p2pchat.kinds import CALLS
+from p2pchat.kinds import CALLS, HEADS
 from p2pchat.kinds.call import NUMBERS, OR_TEXT, SAYS_YES, Call
 from p2pchat.kinds.message_fields import fields_at
 
@@ -244,8 +244,9 @@ TABLE = (
         help="the last N files here (10), with their numbers", example="/files"),
     CommandRow("history", "to:conversation? limit:int? before:message? after:message? ignored:bool?", "[N]", here="to",
         help="the last N messages here (20), with numbers", example="/history 50"),
-    CommandRow("pins", "to:conversation", "", here="to",
-        help="the pinned messages here, with numbers", example="/pins"),
+    *(CommandRow(name, "to:conversation", "", here="to",
+        help=f"the {kind.event} messages of the conversation", example=f"/{name}")
+      for name, kind in HEADS.items()),
     CommandRow("search", "words to:conversation? limit:int? ignored:bool?", "[-a] WORDS", here="to",
         help="the newest messages here that contain all these words", example="/search backup failed",
         details=(
@@ -391,8 +392,8 @@ TOOLS = (
     CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),
-    CommandRow("pins", "to:conversation", doors="m", result="messages:posts more:bool next?",
-        help="The pinned messages of a conversation."),
+    *(CommandRow(name, "to:conversation", doors="m", result="messages:posts more:bool next?",
+        help=f"The {kind.event} messages of a conversation.") for name, kind in HEADS.items()),
     CommandRow("receipt", "id:message", doors="m", result=_SENT,
         help="What became of a message that you sent: who has it, who read it, whom it lacks."),
     *(_tool_of(call) for call in CALLS.values() if call.tool),

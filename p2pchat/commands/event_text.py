@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
-from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds import CHANGE_EVENTS, LISTS
+from p2pchat.kinds.kind import Kind
 from p2pchat.safe_text import (
     JOINERS,
     MAX_NAMES,
@@ -181,7 +182,9 @@ def edit_marks(event: Line) -> str:
     """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
-    edited = (" (edited)" if event.get("edited") else "") + (" (pinned)" if event.get("pins") else "")
+    edited = _marks(
+        edited="edited" in event, **{kind.event: name in event for name, kind in LISTS.items() if kind.shared}
+    )
     whose = "you were expelled" if event.get("event") == "sent" else "from somebody who is no member"
     edited += f" ({whose})" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
@@ -211,25 +214,22 @@ def _edit_row(
         note = f"edited; first sent {when}" if when else "edited"
         text = safe_text(event["text"]) + edit_marks(event)
         return _line_of_text(event, now, by, note, [("", text)], action, names_place, style)
-    to = "" if message is None else f" to {message_excerpt(message)}"
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
         what = f"deleted {excerpt(text)}," if text else "deleted a message"
         done = what + (f" sent {when}" if when else "")
-    elif kind == "pinned":
-        done = f"{'pinned' if event['pinned'] else 'unpinned'}{to.replace(' to', '', 1) or ' a message'}"
-    elif kind == "closed":
-        done = f"closed the poll{to}"
-    elif kind == "vote":
-        option = ("", *(message or {}).get("choices", ()))[event["option"] :][:1]
-        what = quote_name(option[0]) if option and event["option"] else str(event["option"])
-        done = f"voted {what}{to}" if event["option"] else f"took a vote back{to}"
-    elif event["reaction"]:
-        done = f"reacted {quote_name(event['reaction'])}{to}"
     else:
-        done = f"removed a reaction{to}"
+        done = _done(CHANGE_EVENTS[kind], event, message)
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
     return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
+
+
+def _done(kind: Kind, event: Line, message: Line | None) -> str:
+    """Return what somebody did, in the words of the record."""
+    value = event.get(kind.field, True)
+    choices = dict(enumerate((message or {}).get("choices", ()), 1))
+    of = "a message" if message is None else message_excerpt(message)
+    return kind.done[not value].format(what=quote_name(str(choices.get(value, value))), of=of)
 
 
 def format_gap(event: Line) -> str | None:

@@ -34,6 +34,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.commands.standard_output import iso
 from p2pchat.kinds.call import Call
 from p2pchat.kinds.deletion import DELETION
+from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.polls import END, GIVE
 from p2pchat.safe_text import quote_place, safe_line
 
@@ -200,9 +201,7 @@ async def typed_poll(ctx: CommandContext, question: str, *options: str) -> Comma
 
 async def typed_vote(ctx: CommandContext, number: str) -> CommandResult:
     """Vote in the newest open poll of the current conversation."""
-    if not (number.isascii() and number.isdecimal() and len(number) == 1):
-        raise UsageError("usage: /vote N, the number of an option; 0 takes your vote back")
-    return await change(GIVE, ctx, await _open_poll(ctx), option=int(number))
+    return await change(GIVE, ctx, await _open_poll(ctx), option=number)
 
 
 async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
@@ -230,11 +229,11 @@ async def history(
     return CommandResult(rows, lines)
 
 
-async def pins(ctx: CommandContext, to: Conversation) -> CommandResult:
-    """List the pinned messages of a conversation, for people the one pinned last at the end, with number 1."""
-    rows = [post.to_json() for post in await ctx.peer.pins(to)]
+async def head(kind: Kind, ctx: CommandContext, to: Conversation) -> CommandResult:
+    """List the messages at the head of a conversation, for people the newest at the end, with number 1."""
+    rows = [post.to_json() for post in await ctx.peer.head(to, kind.list)]
     lines = await ctx.to_lines([row for row in reversed(rows) if not ctx.hides(row)])
-    return CommandResult(rows, lines or ["-- nothing is pinned here"])
+    return CommandResult(rows, lines or [f"-- nothing is {kind.event} here"])
 
 
 async def _history_lines(

@@ -75,7 +75,7 @@ from p2pchat.commands.typed_commands import (
     typed_name,
 )
 from p2pchat.commands.typed_paths import dropped_files
-from p2pchat.kinds import CALLS
+from p2pchat.kinds import CALLS, HEADS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
 
 
@@ -108,10 +108,11 @@ def handlers_in(*places: object) -> dict[str, Handler]:
     }
 
 
-_ACTS: dict[str, Handler] = {name: partial(messages.change, call) for name, call in CALLS.items()}
-HANDLERS = _ACTS | handlers_in(
-    messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]
-)
+HANDLERS: dict[str, Handler] = {
+    **{name: partial(messages.change, call) for name, call in CALLS.items()},
+    **{name: partial(messages.head, kind) for name, kind in HEADS.items()},
+    **handlers_in(messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]),
+}
 
 
 class Session(CommandContext):

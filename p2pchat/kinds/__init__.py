@@ -37,4 +37,5 @@ HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS
 TEXT_KINDS: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if kind.body == "text")
 CALLS: dict[str, Call] = {call.name: call for kind in KINDS.values() for call in kind.calls}
 LISTS: dict[str, Kind] = {kind.list: kind for kind in KINDS.values() if kind.list}
+HEADS: dict[str, Kind] = {name: kind for name, kind in LISTS.items() if kind.head}
 CHANGE_EVENTS: dict[str, Kind] = {KINDS[name].event: KINDS[name] for name in sorted(RELATION_KINDS)}

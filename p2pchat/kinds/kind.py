@@ -23,12 +23,11 @@ class Choices:
     longest: int
     fixed: str
     word: str = "choices"
-    least: int = 2
 
     def fault(self, choices: Sequence[str]) -> str:
         """Return what is wrong with these choices, as a sentence; "" for nothing."""
-        if not self.least <= len(choices) <= self.most:
-            return f"a message has {self.least} to {self.most} {self.word}, not {len(choices)}"
+        if not 2 <= len(choices) <= self.most:
+            return f"a message has 2 to {self.most} {self.word}, not {len(choices)}"
         if len({*choices}) < len(choices):
             return f"two {self.word} of a message are alike"
         if any(not 1 <= len(one) <= self.longest for one in choices):
@@ -53,13 +52,18 @@ class Kind:
             like that of messages.
         choices: The answers that it may offer; None: none.
         oldest: True if the oldest counts of all that change its aspect, and not the newest.
-        shared: True if the newest of all people counts, and not of each.
+        shared: True if the newest of all people counts, and not of each. What is not, and is about "any" message, a
+            terminal tells only the writer of that and who says it.
         until: The aspect of its message that ends it: at that clock and after it nothing of this kind counts.
         on: The kind of message that it is about; "": of any kind.
-        told: Whom a terminal tells of it: "all", or the "writer" of the message and who did it.
         calls: What people and programs say to write one.
         field: What it holds, as a field of its event.
-        list: The field of a message with what people say of this kind.
+        done: What an event line says that somebody did, and what if that takes it back. {what} is what the entry
+            holds, {of} the message.
+        list: The field of a message with what people say of this kind; the view of SQL has its name too.
+        words: What that field says.
+        head: The messages of a conversation of which this is said stand at its head. Whoever reads gets them by a call
+            of the name of that field.
     """
 
     name: str
@@ -69,14 +73,16 @@ class Kind:
     aspect: str = ""
     longest: int = 0
     choices: Choices | None = None
-    told: str = "all"
     oldest: bool = False
     shared: bool = False
     until: str = ""
     on: str = ""
     calls: tuple[Call, ...] = ()
     field: str = ""
+    done: tuple[str, ...] = ()
     list: str = ""
+    words: str = ""
+    head: bool = False
 
     @property
     def is_edit(self) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from p2pchat.kinds import LISTS
+
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
@@ -15,7 +17,7 @@ class FieldRow:
 
     Attributes:
         name: Its name in event lines.
-        type: text, time, bool, int, list (of texts), files, votes or reactions.
+        type: text, time, bool, int, list (of texts), files or said.
         marks: Where it is beside event lines: c `/chat` and REST, s Socket.IO, a agents. l: it is in lines also when it
             says nothing, and left out otherwise. f: it is the same in all lines about the message, on every peer.
         words: What it says.
@@ -63,9 +65,7 @@ BECAME = (
     FieldRow("mended_id", "text", "", "the id of that edit or deletion"),
     FieldRow("closed_at", "time", "csa", "when its writer closed the poll: later votes do not count"),
     FieldRow("closed_id", "text", "", "the id of that close"),
-    FieldRow("votes", "votes", "csa", "who voted for which choice of the poll, by its number"),
-    FieldRow("pins", "votes", "csa", "who pinned it at the head of the conversation; left out while nobody has"),
-    FieldRow("reactions", "reactions", "a", "what people pressed, or said to it in a few characters"),
+    *(FieldRow(name, "said", "csa", kind.words) for name, kind in LISTS.items()),
 )
 MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME)
 

@@ -16,4 +16,6 @@ CLEAR = Call("unpin", "id:message", "[N]", latest="shown",
     help="unpin the message shown last, or line N", example="/unpin",
     details=("whoever pinned it; /pins gives pinned messages their numbers", NUMBERS),
     purpose="Unpin a message.", rest="DELETE pin", of="the end of a pin on")  # fmt: skip
-PIN = Kind("pin", "number", "pinned", "any", "pin", 1, shared=True, calls=(SET, CLEAR), field="pinned", list="pins")
+PIN = Kind("pin", "number", "pinned", "any", "pin", 1, shared=True, calls=(SET, CLEAR), field="pinned",
+    done=("pinned {of}", "unpinned {of}"), list="pins", head=True,
+    words="who pinned it at the head of the conversation; left out while nobody has")  # fmt: skip

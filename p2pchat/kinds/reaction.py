@@ -19,8 +19,9 @@ REACTION = Kind(
     "any",
     "reaction",
     MAX_REACTION_CHARACTERS,
-    told="writer",
     calls=(CALL,),
     field="reaction",
+    done=("reacted {what} to {of}", "removed a reaction to {of}"),
     list="reactions",
+    words="what people pressed, or said to it in a few characters",
 )

@@ -40,8 +40,12 @@ from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
+from p2pchat.kinds.deletion import DELETION
+from p2pchat.kinds.edit import EDIT
+from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, OPTIONS, POLL, VOTE
+from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
 from p2pchat.messaging.events import claim_of, micros_of
@@ -594,11 +598,11 @@ class LocalUser(Viewer):
             UnknownName: No message here has this id.
             ValueError: Another user wrote it, it has choices, or it is no id. Also raises as send.
         """
-        return await self._change_message("edit", message, text, ref)
+        return await self._change_message(EDIT, message, text, ref)
 
     async def delete(self, message: Post | str, *, ref: str | None = None) -> Receipt:
         """Delete one's own message for everyone. Its text is no longer shown, though logs keep it. See edit."""
-        return await self._change_message("delete", message, "", ref)
+        return await self._change_message(DELETION, message, "", ref)
 
     async def delete_history(
         self, conversation: To, *, sender: User | str | None = None, before: datetime | None = None
@@ -653,19 +657,15 @@ class LocalUser(Viewer):
             ValueError: The reaction is longer, or there is none to remove.
             UnknownName: No message here has this id. Also raises as send.
         """
-        if reaction == "":  # a message in hand may be older than the reaction
-            now = await self.message(message.id if isinstance(message, Post) else message)
-            if not now.reaction_of(self.me):
-                raise ValueError("there is no reaction of yours to remove")
-        return await self._change_message("reaction", message, reaction, ref, automatic=automatic)
+        return await self._change_message(REACTION, message, reaction, ref, automatic=automatic)
 
     async def pin(self, message: Post | str, *, ref: str | None = None) -> Receipt:
         """Pin a message at the head of its conversation, for all in it; see pins. Raises as react."""
-        return await self._change_message(PIN.name, message, "1", ref)
+        return await self._change_message(PIN, message, "1", ref)
 
     async def unpin(self, message: Post | str, *, ref: str | None = None) -> Receipt:
         """Unpin a message, whoever pinned it. Raises as react."""
-        return await self._change_message(PIN.name, message, "0", ref)
+        return await self._change_message(PIN, message, "0", ref)
 
     async def poll(self, to: To, question: str, options: Sequence[str], *, ref: str | None = None) -> Receipt:
         """Ask a question whose answers are counted: each reader votes for one option, and all see who voted for what.
@@ -691,21 +691,25 @@ class LocalUser(Viewer):
         Raises:
             ValueError: It is no poll, is closed, or has no such option. Also raises as edit.
         """
-        return await self._change_message(VOTE.name, poll, str(option), ref)
+        return await self._change_message(VOTE, poll, str(option), ref)
 
     async def close_poll(self, poll: Post | str, *, ref: str | None = None) -> Receipt:
         """End one's own poll: no later vote counts. Raises as vote."""
-        return await self._change_message(CLOSE.name, poll, "", ref)
+        return await self._change_message(CLOSE, poll, "", ref)
 
     async def _change_message(
-        self, kind: str, message: Post | str, text: str, ref: str | None, *, automatic: bool = False
+        self, kind: Kind, message: Post | str, text: str, ref: str | None, *, automatic: bool = False
     ) -> Receipt:
         requests, me = self._require_running().requests, self.directory.me
         post = message if isinstance(message, Post) else await self.message(message)
         text = check_change(kind, post, text, me)
+        if kind.list and not kind.body_of(text):  # a message in hand may be older than what it takes back
+            said = (await self.message(post.id))._said(kind)
+            if not any(kind.shared or one.log.user == me for one in said):
+                raise ValueError(f"there is no {kind.name} that you could remove")
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None
-        return self._receipt(*await requests.write(me, conversation, kind, (text,), re, ref, None, marks))
+        return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks))
 
     def typing(self, to: To, on: bool = True) -> None:
         """Show the readers of a conversation that the own user is typing there, or has stopped.

@@ -116,6 +116,11 @@ class DurableEvent:
     at = received_at
 
     @property
+    def automatic(self) -> bool:
+        """True if a program wrote it by itself: no program answers such a message, and such a press decides nothing."""
+        return self._entry.auto
+
+    @property
     def expelled(self) -> bool:
         """True if it came when its writer was expelled from the network already."""
         return self._came_expelled(self.log.user, self._received_at)
@@ -246,10 +251,6 @@ class Post(DurableEvent):
         said = self._edits.said(kind, lambda one: self._came_expelled(one.log.user, one.received_at))
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
-    def reaction_of(self, user: User) -> str:
-        """Return the present reaction of a user; "" for none."""
-        return next((one.entry.b for one in self._said(REACTION) if one.log.user == user.key), "")
-
     @property
     def attachments(self) -> tuple[Attachment, ...]:
         """The files of the message, at most 10; () for a deleted one."""
@@ -269,11 +270,6 @@ class Post(DurableEvent):
     def action(self) -> bool:
         """True for a /me."""
         return self._entry.k == "action"
-
-    @property
-    def automatic(self) -> bool:
-        """True if a program wrote it by itself, as a bot that says that it failed: a program does not answer it."""
-        return self._entry.auto
 
     @property
     def hops(self) -> int:
@@ -364,9 +360,9 @@ class Post(DurableEvent):
         return line
 
     @property
-    def pinned(self) -> bool:
-        """True while it stands at the head of its conversation."""
-        return bool(self._said(PIN))
+    def pins(self) -> list[User]:
+        """Who pinned it at the head of its conversation; [] while nobody has."""
+        return [self._viewer.directory.user(one.log.user) for one in self._said(PIN)]
 
     @property
     def poll(self) -> bool:
@@ -520,14 +516,13 @@ class MessageChange(DurableEvent):
         return type(self)(*self._entry_for(viewer), message=self.message.seen_by(viewer))
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
+        kind = KINDS[self._entry.k]
         return {
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
-            **{name: getattr(self, name) for name in [KINDS[self._entry.k].field] if name}, **self._change_fields(),
-            **({"ref": self.ref} if self.by.is_me else {}),
+            **{name: getattr(self, name) for name in [kind.field] if name},
+            **{name: self.message._lines_of(one) for name, one in LISTS.items() if one.until == kind.aspect},
+            **({"automatic": True} if self.automatic else {}), **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
-
-    def _change_fields(self) -> dict[str, Any]:
-        return {}
 
 
 class Edited(MessageChange):
@@ -558,15 +553,7 @@ class Reaction(MessageChange):
     @property
     def reaction(self) -> str:
         """At most 8 characters; "" if an earlier reaction was removed."""
-        return self._entry.b if isinstance(self._entry.b, str) else ""
-
-    @property
-    def automatic(self) -> bool:
-        """True if a program reacted, and no person: it decides nothing among the choices of a message."""
-        return self._entry.auto
-
-    def _change_fields(self) -> dict[str, Any]:
-        return {"automatic": True} if self.automatic else {}
+        return str(self._entry.b)
 
 
 class Vote(MessageChange):
@@ -587,9 +574,6 @@ class PollClosed(MessageChange):
     __slots__ = ()
     event: ClassVar[Literal["closed"]] = "closed"
 
-    def _change_fields(self) -> dict[str, Any]:
-        return {"votes": self.message._lines_of(VOTE)}
-
 
 class Pinned(MessageChange):
     """A message was pinned or unpinned."""
@@ -603,21 +587,18 @@ class Pinned(MessageChange):
         return bool(self._entry.b)
 
 
-CHANGES: dict[str, type[MessageChange]] = {  # by kind of entry
-    CHANGE_EVENTS[cls.event].name: cls for cls in (Edited, Deleted, Reaction, Pinned, Vote, PollClosed)
-}
+CHANGES: dict[str, type[MessageChange]] = {CHANGE_EVENTS[cls.event].name: cls for cls in MessageChange.__subclasses__()}
 DURABLE_EVENTS: tuple[type[DurableEvent], ...] = (Message, Sent, *CHANGES.values())
 
 
-def check_change(name: str, post: Post, text: str, me: UserId) -> str:
-    """Return `text` as a plain str if the user `me` can make this change, by the name of its kind, to a message.
+def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
+    """Return `text` as a plain str if the user `me` can make a change of this kind to a message.
 
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
     cannot be edited.
     """
-    kind = KINDS[name]
     text = plain(text)
     if fault := kind.fault(me, kind.body_of(text), ref_of(post).log):
         raise ValueError(fault[1])

@@ -17,7 +17,7 @@ from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.kinds.pins import PIN
+from p2pchat.kinds import HEADS
 from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.conversations import Conversation, DeletedMessages, Group, GroupDirectory
 from p2pchat.messaging.events import Gap, aware, micros_of
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql_storage import SqlStorage
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
-LAST_PINS = 200  # messages that were pinned or unpinned; a guess
-MOST_PINS = 30  # the longest fill an answer of a gateway
+LAST_CHANGED = 200  # messages that were pinned or unpinned; a guess
+MOST_AT_HEAD = 30  # the longest fill an answer of a gateway
 AHEAD_PART = 4  # of the newest messages: most that may be stamped ahead of the present; a guess
 CLOCKS_DIFFER = timedelta(microseconds=CLOCK_AHEAD)
 
@@ -348,19 +348,21 @@ class Viewer:
                 return post_of(self, shown)
         raise UnknownName(message_id, text="there is no message with this id here")
 
-    async def pins(self, conversation: To) -> list[Message | Sent]:
-        """Return the 30 messages of a conversation that were pinned last, the last one first.
+    async def head(self, conversation: To, of: str = "pins") -> list[Message | Sent]:
+        """Return the 30 messages at the head of a conversation, as those that were pinned: the last one first.
 
-        Messages that were pinned or unpinned before the last 200 such messages are left out.
+        Of those that were pinned or unpinned, the last 200 are looked at.
 
+        Args:
+            of: The field of a message that says why it stands there.
         Raises:
             UnknownName, AmbiguousName: Nothing has a name given, or several have.
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, key = self._disk, self.find(conversation).key
-        shown = await disk.read(lambda: disk.storage.changed(key, PIN.aspect, LAST_PINS))
-        return [post for post in self._posts(filter(self._is_shown, shown)) if post.pinned][:MOST_PINS]
+        disk, key, kind = self._disk, self.find(conversation).key, HEADS[of]
+        shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED))
+        return [post for post in self._posts(filter(self._is_shown, shown)) if post._said(kind)][:MOST_AT_HEAD]
 
     async def written_before(self, message_id: str) -> datetime | None:
         """Return when the newest entry here was written of those that precede a message in its log; None for none.

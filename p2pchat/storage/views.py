@@ -1,4 +1,4 @@
-"""Views for people who query the database with SQL: messages, people, chats, receipts, pins and votes.
+"""Views for people who query the database with SQL: messages, people, chats, receipts, and what is said of messages.
 
 They store nothing, and p2pchat never reads them. They are made when a peer opens the database for writing, and anew
 when a version of p2pchat defines them differently: `meta` says which definition is there. A
@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.log import UNREADABLE
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
-from p2pchat.kinds import HIDDEN_KINDS, MESSAGE_KINDS
+from p2pchat.kinds import HIDDEN_KINDS, LISTS, MESSAGE_KINDS
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
-from p2pchat.kinds.pins import PIN
-from p2pchat.kinds.polls import CLOSE, POLL, VOTE
+from p2pchat.kinds.kind import Kind
 from p2pchat.protocol import MAX_INT
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
@@ -89,10 +88,31 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         left join users u on u.number = m.person
         where {is_message} and {released} and {visible}"""
 
-    choice = member("e.body", "b")
-    same = "{0}.conversation = p.chat and {0}.run = l.run and {0}.seq = p.message & {1} and {0}.writer = {2}".format
-    of_post = {name: same(name, SEQS - 1, "substr(u.id, 1, 8)") for name in "mnc"}
-    counts = f"(t.log is null or {{0}}.id & {SEQS - 1} <= t.upto)".format
+    def about(name: str, aspect: str) -> str:
+        return f"""{name}.conversation = p.chat and {name}.run = l.run and {name}.seq = p.message & {SEQS - 1}
+        and {name}.writer = substr(u.id, 1, 8) and {name}.aspect = '{aspect}'"""
+
+    def said_of(kind: Kind) -> str:
+        value, counts = member("e.body", "b"), f"(t.log is null or {{0}}.id & {SEQS - 1} <= t.upto)".format
+        whose = "" if kind.shared else "and n.author = m.author"
+        on = f"and p.kind = '{kind.on}'" if kind.on else ""
+        end = f"""and n.c < coalesce((select min(c.c) from changes c left join seen t on t.log = c.id >> {SEQ_BITS}
+        where {about("c", kind.until)} and c.author = p.person and {counts("c")}), {MAX_INT + 1})"""
+        return f"""select p.message as message, m.author as person, w.name as name, {value} as said
+        from messages p
+        join logs l on l.number = p.message >> {SEQ_BITS}
+        join users u on u.number = p.person
+        join changes m on {about("m", kind.aspect)}
+        join users w on w.number = m.author
+        join entries e on e.id = m.id
+        where p.deleted = 0 {on} and {value} not like '{0 if kind.body == "number" else ""}'
+        and m.id = (select n.id from changes n
+        join logs v on v.number = n.id >> {SEQ_BITS}
+        join users x on x.number = n.author
+        left join seen t on t.log = v.number
+        where {about("n", kind.aspect)} and {counts("n")} {whose} {end if kind.until else ""}
+        order by n.c desc, x.id desc, v.run desc, n.id desc limit 1)"""
+
     one, other = (f"substr(c.naming, {at}, 64)" for at in USERS_AT)
     return {
         "people": f"select number as person, {hex('id')} as id, name, about from users",
@@ -119,35 +139,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         order by m.c desc, v.run desc, m.id desc limit 1)
         where {is_message} and {released} and {visible}""",
         "receipts": f"{receipts('delivered', delivered)} union all {receipts('read', read)}",
-        "pins": f"""select p.message as message, m.author as person, w.name as name
-        from messages p
-        join logs l on l.number = p.message >> {SEQ_BITS}
-        join users u on u.number = p.person
-        join changes m on {of_post["m"]} and m.aspect = '{PIN.aspect}'
-        join users w on w.number = m.author
-        join entries e on e.id = m.id
-        where p.deleted = 0 and {choice} not like '0'
-        and m.id = (select n.id from changes n
-        join logs v on v.number = n.id >> {SEQ_BITS}
-        join users x on x.number = n.author
-        left join seen t on t.log = v.number
-        where {of_post["n"]} and n.aspect = m.aspect and {counts("n")}
-        order by n.c desc, x.id desc, v.run desc, n.id desc limit 1)""",
-        "votes": f"""select p.message as message, m.author as person, w.name as name, {choice} as choice
-        from messages p
-        join logs l on l.number = p.message >> {SEQ_BITS}
-        join users u on u.number = p.person
-        join changes m on {of_post["m"]} and m.aspect = '{VOTE.aspect}'
-        join users w on w.number = m.author
-        join entries e on e.id = m.id
-        where p.kind = '{POLL.name}' and p.deleted = 0 and {choice} not like '0'
-        and m.id = (select n.id from changes n
-        join logs v on v.number = n.id >> {SEQ_BITS}
-        left join seen t on t.log = v.number
-        where {of_post["n"]} and n.author = m.author and n.aspect = m.aspect and {counts("n")}
-        and n.c < coalesce((select min(c.c) from changes c left join seen t on t.log = c.id >> {SEQ_BITS}
-        where {of_post["c"]} and c.author = p.person and c.aspect = '{CLOSE.aspect}' and {counts("c")}), {MAX_INT + 1})
-        order by n.c desc, v.run desc, n.id desc limit 1)""",
+        **{name: said_of(kind) for name, kind in LISTS.items()},
     }
 
 
@@ -158,7 +150,7 @@ def make_views(database: Database) -> None:
     if database.value("select value from meta where name = ?", VIEWS_KEY) == wanted:
         return
     with suppress(*database.dialect.errors), database.transaction():
-        for name in reversed(queries):  # votes are made of messages
+        for name in reversed(queries):  # what is said is of messages
             database.run(f"drop view if exists {name}")
         for name, query in queries.items():
             database.run(f"create view {name} as {query}")

@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.names import base32
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.kinds import CHANGE_EVENTS
+from p2pchat.kinds import CHANGE_EVENTS, LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.testing.eventlog_parser import POSTS, Fault, Line, Log, LoggedSession, copies, moment, run_of, seconds
 
@@ -620,7 +620,7 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
 # edit (`mended_id`), and logs that name the same edit have the same text. Histories made at rest agree.
 
 OWN_EDITS = frozenset(event for event, kind in CHANGE_EVENTS.items() if kind.about == "own")
-_SAME = ("event", "id", "by_id", "text", "reaction", "option", "sent_at")
+_SAME = ("event", "id", "by_id", "sent_at", *(kind.field for kind in CHANGE_EVENTS.values() if kind.field))
 
 
 def check_edits(logs: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
@@ -680,8 +680,8 @@ def _views(one: Log, other: Log) -> Iterator[Fault]:
 
 
 def _view(line: Line) -> Any:
-    reactions = [(each.get("reaction"), each.get("by_id")) for each in line.get("reactions", ())]
-    return line["text"], line.get("mended_id"), line.get("deleted", False), reactions
+    said = [one.get("entry_id") for name in LISTS for one in line.get(name, ())]
+    return line["text"], line.get("mended_id"), line.get("deleted"), said
 
 
 # ---- memberships

@@ -45,7 +45,7 @@ _TYPES = {  # of optional fields: those of a message, and of other lines
     **dict.fromkeys(("missing", "member_ids", "undelivered"), "list"),
     "count": "int",
 }
-_ITEMS = {"list": str, "files": dict, "votes": dict, "reactions": dict}  # of the types that are lists
+_ITEMS = {"list": str, "files": dict, "said": dict}  # of the types that are lists
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks; PowerShell's `>` writes UTF-16
 
 

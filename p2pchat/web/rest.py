@@ -18,9 +18,11 @@ from starlette.responses import Response
 
 from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
 from p2pchat.commands.message_commands import history_page, receipt_row, search_page
+from p2pchat.kinds import HEADS
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
+from p2pchat.web.message_form import chat_json
 from p2pchat.web.rate_limits import USERS_A_CALL
 from p2pchat.web.schemas import (
     MESSAGE_ID,
@@ -169,6 +171,9 @@ async def messages(
     before: Annotated[str | None, Query(max_length=64, description=_POSITION)] = None,
     after: Annotated[str | None, Query(max_length=64, description=_POSITION)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
+    head: Annotated[
+        str, Query(pattern="|".join(HEADS), description="Those at the head of a conversation, the newest first.")
+    ] = "",
 ) -> list[MessageOut]:
     """Return messages, oldest first: of two users with each other, of one conversation, or all visible to the caller.
 
@@ -183,12 +188,15 @@ async def messages(
         if conversation is not None:
             raise
         return []  # the other of the two users is unknown
-    low, high = await _position(account, after), await _position(account, before)
-    page, more = await history_page(account.user, talk, high, low, limit, gateway.settings.max_answer_bytes)
+    if head:
+        page, more = await account.user.head(talk or "room", head), False
+    else:
+        low, high = await _position(account, after), await _position(account, before)
+        page, more = await history_page(account.user, talk, high, low, limit, gateway.settings.max_answer_bytes)
     if more:
         _link_next(request, response, **({"before": page[0].id} if after is None else {"after": page[-1].id}))
     gateway.limits.answered(account.key, len(page))
-    return [MessageOut.of(post) for post in page]
+    return [MessageOut(chat_json(post)) for post in page]
 
 
 def _link_next(request: Request, response: Response, **position: str) -> None:
@@ -227,7 +235,7 @@ async def _position(account: Account, text: str | None) -> Post | datetime | Non
 @messages_router.get("/messages/{id}", responses=problems(404), response_model_exclude_none=True)
 async def message(id: MessageId, account: CurrentAccount) -> MessageOut:
     """Return one message."""
-    return MessageOut.of(await account.user.message(id))
+    return MessageOut(chat_json(await account.user.message(id)))
 
 
 @messages_router.get(
@@ -274,17 +282,7 @@ async def search(
     if more:
         _link_next(request, response, before=page[0].id)
     gateway.limits.answered(account.key, len(page), "search")
-    return [MessageOut.of(post) for post in page]
-
-
-@messages_router.get("/pins", responses=problems(404, 409), response_model_exclude_none=True, dependencies=LONG)
-async def pins(
-    account: CurrentAccount, gateway: CurrentGateway, conversation: Annotated[str, Query(max_length=64)] = "room"
-) -> list[MessageOut]:
-    """Return the pinned messages of a conversation, the one pinned last first."""
-    found = await account.user.pins(gateway.receivers.find(account, conversation))
-    gateway.limits.answered(account.key, len(found))
-    return [MessageOut.of(post) for post in found]
+    return [MessageOut(chat_json(post)) for post in page]
 
 
 # ---- writing messages

@@ -11,11 +11,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
-from p2pchat import Message, Sent
 from p2pchat.commands.json_commands import without_nulls
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.web.error_responses import EXAMPLE_ID
-from p2pchat.web.message_form import chat_json
 
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
 _USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
@@ -103,18 +101,16 @@ class FileOut(BaseModel):
     forgotten: bool | None = Field(None, description="It was removed at the gateway: it comes when somebody asks.")
 
 
-_TEXTS = {"type": "array", "items": {"type": "string"}}
 _SHAPES: dict[str, dict[str, Any]] = {  # of the fields of a message, by their types
     "text": {"type": "string"}, "time": {"type": "string"}, "bool": {"type": "boolean"}, "int": {"type": "integer"},
-    "list": _TEXTS, "files": {"type": "array", "items": FileOut.model_json_schema()},
-    "votes": {"type": "array", "items": {"type": "object"}},
+    "list": {"type": "array", "items": {"type": "string"}},
+    "files": {"type": "array", "items": FileOut.model_json_schema()},
+    "said": {"type": "array", "items": {"type": "object"}},
 }  # fmt: skip
-_MESSAGE = {row.other or row.name: row for row in fields_at("c").values()}
 _MESSAGE_SCHEMA = {
     "type": "object",
     "properties": {
-        **{name: {**_SHAPES[row.type], "description": row.words} for name, row in _MESSAGE.items()},
-        "reactions": {"type": "object", "additionalProperties": _TEXTS, "description": "Users by reaction."},
+        row.other or row.name: {**_SHAPES[row.type], "description": row.words} for row in fields_at("c").values()
     },
     "required": ["id", "from", "content", "timestamp"],
     "additionalProperties": False,
@@ -124,11 +120,6 @@ _MESSAGE_SCHEMA = {
 
 class MessageOut(RootModel[dict[str, Any]], json_schema_extra=_MESSAGE_SCHEMA):
     """A message. In the room it has neither `to` nor `group`."""
-
-    @classmethod
-    def of(cls, post: Message | Sent) -> MessageOut:
-        reactions = {what: [user.label for user in users] for what, users in post.reactions.items()}
-        return cls({**chat_json(post), **({"reactions": reactions} if reactions else {})})
 
 
 class RequestBody(BaseModel, extra="forbid"):

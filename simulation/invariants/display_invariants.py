@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.edits import RelatedEntry
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.core.replicator import JOINED
-from p2pchat.kinds.pins import PIN
+from p2pchat.kinds import KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
@@ -116,9 +116,6 @@ class DisplayInvariants:
 # docs/protocol.md determines how a peer shows edits, deletions and reactions, from the entries released on its disk.
 # Every storage must show exactly that at each moment.
 
-MOST_CHARACTERS = 8  # of a reaction
-MOST_OPTIONS = 8  # of a poll
-
 
 def named(one: ReleasedEntry) -> tuple[ConversationId, Ref]:
     """Return the conversation of an entry and the reference by which other entries name it."""
@@ -159,11 +156,14 @@ class _Relation(NamedTuple):
     run: str
     seq: int
     kind: str
-    body: str
+    says: bool  # and takes nothing back
 
     @property
     def entry(self) -> tuple[UserId, str, int]:
         return self.user, self.run, self.seq
+
+
+_Said = tuple[str, tuple[UserId, str, int]]
 
 
 def view_faults(peer: SimPeer) -> Iterator[Fault]:
@@ -175,48 +175,46 @@ def view_faults(peer: SimPeer) -> Iterator[Fault]:
             done.setdefault((one.log.conversation, entry.re), []).append(did)
     for one, entry in released:
         asks = entry.k in ("text", "poll") and len(set(entry.choices)) == len(entry.choices) > 0
-        about = done.get(named(one), [])
-        if entry.k != "poll":
-            about = [did for did in about if did.kind not in ("vote", "close")]
-        expected = _expected(one.log.user, about, asks=asks)
+        expected = _expected(one.log.user, entry.k, done.get(named(one), []), asks=asks)
         if _shown(one) != expected:
             text = f"shows {_shown(one)} of {log_name(one.log)} {one.seq}, which is {expected}"
             yield Fault("view", text, peer.name)
 
 
 def _relation(log: LogId, seq: int, entry: Entry) -> _Relation | None:
+    kind = KINDS.get(entry.k)
+    if kind is None or kind.about not in ("own", "any"):
+        return None
     number = entry.b if type(entry.b) is int else -1
-    said = entry.b if isinstance(entry.b, str) else "" if number < 1 else str(number)
-    well = {"edit": isinstance(entry.b, str), "delete": entry.b is None, "reaction": len(said) <= MOST_CHARACTERS,
-            "vote": 0 <= number <= MOST_OPTIONS, "pin": 0 <= number <= 1, "close": entry.b is None}  # fmt: skip
-    return _Relation(entry.c, log.user, log.run, seq, entry.k, said) if well.get(entry.k) else None
+    text = entry.b if isinstance(entry.b, str) else None
+    fits = {"null": entry.b is None, "number": 0 <= number <= kind.longest, "object": False,
+            "text": text is not None and (not kind.longest or len(text) <= kind.longest)}  # fmt: skip
+    says = bool(entry.b) or kind.about == "own"
+    return _Relation(entry.c, log.user, log.run, seq, entry.k, says) if fits[kind.body] else None
 
 
-def _expected(writer: UserId, done: list[_Relation], *, asks: bool) -> tuple[object, list[object]]:
-    """Return the edit or deletion that counts, and the reactions, oldest first. What asks is not edited."""
-    own = max((did for did in done if did.kind in ("edit", "delete") and did.user == writer), default=None)
-    if asks and own is not None and own.kind == "edit":
-        own = None
-    close = min((did for did in done if did.kind == "close" and did.user == writer), default=None)
-    end = MAX_INT if close is None else close.c
-    by_user: dict[tuple[UserId, str], _Relation] = {}
-    for did in sorted(did for did in done if did.kind == "reaction" or (did.kind == "vote" and did.c < end)):
-        by_user[did.user, did.kind] = did
-    said: list[object] = [did.entry for did in sorted(by_user.values()) if did.body]
-    said += [] if close is None else [("closed by", close.entry)]
-    pin = max((did for did in done if did.kind == "pin"), default=None)
-    return own and own.entry, [*said, *([("pinned by", pin.entry)] if pin and pin.body else [])]
+def _expected(writer: UserId, of: str, done: list[_Relation], *, asks: bool) -> list[_Said]:
+    """Return what counts of what was done to a message of a kind, the oldest first. What asks is not edited."""
+    counting = [did for did in sorted(done) if KINDS[did.kind].on in ("", of)]
+    counting = [did for did in counting if KINDS[did.kind].about == "any" or did.user == writer]
+    ends: dict[str, int] = {}
+    for did in counting:
+        ends.setdefault(KINDS[did.kind].aspect, did.c)
+    found: dict[tuple[str, UserId], _Relation] = {}
+    for did in counting:
+        kind = KINDS[did.kind]
+        place = kind.aspect, "" if kind.shared else did.user
+        if did.c < ends.get(kind.until, MAX_INT) and not (kind.oldest and place in found):
+            found[place] = did
+    return [(did.kind, did.entry) for did in sorted(found.values()) if did.says and not (asks and did.kind == "edit")]
 
 
-def _shown(one: ReleasedEntry) -> tuple[object, list[object]]:
-    if one.edits is None:
-        return None, []
-    changes = one.edits.changes
-    said: list[object] = [_name(did) for did in changes if did.entry.k in ("reaction", "vote") and did.entry.b]
-    said += [("closed by", _name(did)) for did in changes if did.entry.k == "close"]
-    said += [("pinned by", _name(did)) for did in one.edits.said(PIN)]
-    newest = one.edits.newest
-    return newest and _name(newest), said
+def _shown(one: ReleasedEntry) -> list[_Said]:
+    edits = one.edits
+    if edits is None:
+        return []
+    counting = [did for did in edits.changes if did in edits.of(KINDS[did.entry.k])]
+    return [(did.entry.k, _name(did)) for did in counting if did.entry.b or KINDS[did.entry.k].about == "own"]
 
 
 def _name(one: RelatedEntry) -> tuple[UserId, str, int]:

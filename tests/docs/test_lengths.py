@@ -13,7 +13,7 @@ MOST = {
     "docs/agents.md": 1_130,
     "docs/architecture.md": 5_000,
     "docs/bots.md": 1_300,
-    "docs/cli.md": 7_290,
+    "docs/cli.md": 7_310,
     "docs/cluster.md": 1_400,
     "docs/conformance.md": 1_200,
     "docs/databases.md": 850,
@@ -31,12 +31,10 @@ MOST = {
     "docs/moving.md": 950,
     "docs/operations.md": 2_350,
     "docs/page.md": 1_300,
-    "docs/pins.md": 250,
-    "docs/polls.md": 350,
-    "docs/protocol.md": 9_425,
+    "docs/protocol.md": 9_465,
     "docs/protocol-attachments.md": 980,
     "docs/protocol-discovery.md": 295,
-    "docs/protocol-entries.md": 1_365,
+    "docs/protocol-entries.md": 1_320,
     "docs/protocol-files.md": 535,
     "docs/protocol-groups.md": 1_380,
     "docs/protocol-vectors.md": 485,
@@ -49,6 +47,7 @@ MOST = {
     "docs/troubleshooting.md": 3_000,
     "docs/two-machines.md": 1_350,
 }
+OTHER = 350  # of each page that is not named, as those of kinds of messages
 REFERENCE = 300  # of each page of the reference: the rest comes from docstrings
 
 
@@ -58,8 +57,8 @@ def words(name: str) -> int:
 
 def test_each_page_is_within_its_ceiling() -> None:
     pages = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
-    assert {name for name in MOST if "/" in name} == {name for name in pages if name.count("/") == 1}
-    assert {name: words(name) for name in MOST if words(name) > MOST[name]} == {}
+    named = {*MOST, *(name for name in pages if name.count("/") == 1)}
+    assert {name: words(name) for name in named if words(name) > MOST.get(name, OTHER)} == {}
     assert [name for name in pages if name.count("/") > 1 and words(name) > REFERENCE] == []
     assert sum(map(words, pages)) <= OF_ALL_DOCS
     assert sum(words(name) for name in pages if "/protocol" in name or "/conformance" in name) <= OF_THE_PROTOCOL

@@ -15,10 +15,12 @@ from docs.tables import written
 from p2pchat import Message, MessageChange, Sent
 from p2pchat.cli.program import COMMANDS, chat
 from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.messaging import events
 from p2pchat.messaging.events import Undelivered
 from p2pchat.testing import mesh
 from tests.docs.pages import PAGES, ROOT, blocks
+from tests.kinds.samples import write
 from tests.vectors.files import vectors
 
 CLI, SCRIPTS, GATEWAY = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("cli", "scripts", "gateway")]
@@ -36,11 +38,13 @@ ROWS = {
     for events_, common, more in _rows("| event | fields | it says |")
     for event in _NAME.findall(events_)
 }
+_common, _more = ROWS["edited"]
+ROWS |= {event: (_common, {*_more, kind.field, "automatic", "votes"}) for event, kind in CHANGE_EVENTS.items()}
 SHOWN = {line["event"]: line for block in blocks(SCRIPTS) if block.language == "json"
          if "event" in (line := json.loads(block.text))}  # fmt: skip
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs" / "reference").glob("*.md"))], ids=str)
 def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
     assert page.read_text("utf-8") == written(page.read_text("utf-8")), "run: python -m docs.tables"
 
@@ -66,22 +70,15 @@ async def test_every_event_line_has_a_row_with_its_fields() -> None:
     async with mesh("ada", "bob") as peers:
         ada, bob = peers.peers
         said, heard, changed = ada.events(Sent), bob.events(Message), bob.events(MessageChange, consumer=None)
-        receipt = await ada.broadcast("helo")
+        await ada.broadcast("helo")
         sent, message = await anext(said), await anext(heard)
         lines = [sent.to_json(), message.to_json()]
-        await ada.edit(receipt.id, "hello")
-        lines.append((await anext(changed)).to_json())
-        await message.react("+1")
-        lines.append((await anext(changed)).to_json())
-        await ada.delete(receipt.id)
-        lines.append((await anext(changed)).to_json())
-        await ada.pin(receipt.id)
-        lines.append((await anext(changed)).to_json())
-        poll = await ada.poll("room", "lunch?", ["pizza", "soup"])
-        await ada.vote(poll.id, 1)
-        lines.append((await anext(changed)).to_json())
-        await ada.close_poll(poll.id)
-        lines.append((await anext(changed)).to_json())
+        for kind in CHANGE_EVENTS.values():
+            await ada.broadcast("helo")
+            await write(kind, ada, bob, "+1")
+            line = (await anext(changed)).to_json()
+            assert line["event"] == kind.event
+            lines.append(line)
         some: dict[str, Any] = {
             "User": ada.me, "User | None": ada.me, "tuple[User, ...]": (ada.me,), "Group": ada.room, "int": 1,
             "Conversation": ada.room, "LogId": sent.log, "PeerId": "00" * 32, "bool": False, "datetime | None": None,

@@ -187,8 +187,8 @@ async def test_a_poll_is_asked_voted_on_and_closed_at_a_prompt(net: Mesh, shown:
     line = asked.to_json()
     assert format_message(line, "bob", None).endswith('ada: Lunch at one? [1 pizza (1) · 2 "pea soup" (0) · /vote N]')
     told = {"event": "vote", "by": "bob", "by_id": "B", "kind": "room", "sent_at": line["sent_at"], "option": 2}
-    assert format_message(told, "ada", None, line).endswith('-- bob voted "pea soup" to ada: "Lunch at one?"')
-    assert format_message({**told, "option": 0}, "ada", None, line).endswith('took a vote back to ada: "Lunch at one?"')
+    assert format_message(told, "ada", None, line).endswith('-- bob voted "pea soup" on ada: "Lunch at one?"')
+    assert format_message({**told, "option": 0}, "ada", None, line).endswith('took a vote back on ada: "Lunch at one?"')
     await here.execute([b"/poll close"])
     await net.settle()
     assert "· closed]" in format_message((await bob.message(asked.id)).to_json(), "bob", None)

@@ -1100,7 +1100,7 @@ own = self._by_signer[self.founder].values()
         ("if pin and server != pin:",
          "if False:")),
     Mutant("pin-of-another-number", "a pin of a later version counts as one of this",
-        "kinds/test_records.py::test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect",
+        "kinds/test_records.py::test_the_examples_of_entries_are_of_all_kinds",
         ('"any", "pin", 1, shared=True',
          '"any", "pin", 8, shared=True')),
     Mutant("pin-of-its-author-alone", "only the writer of a message can pin it",

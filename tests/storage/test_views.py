@@ -6,7 +6,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from p2pchat import Message, Pinned, TCPPeer, Vote
+import pytest
+
+from p2pchat import Message, MessageChange, Pinned, TCPPeer, Vote
+from p2pchat.kinds import LISTS
+from p2pchat.kinds.kind import Kind
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
@@ -14,6 +18,7 @@ from p2pchat.storage.sql_storage import SqlStorage
 from tests.databases.servers import ROOT
 from tests.deadlines import WAIT, within
 from tests.docs.pages import blocks
+from tests.kinds.samples import write
 from tests.messaging.conftest import home as home
 from tests.storage.conftest import SMALL
 from tests.storage.writers import Author, released
@@ -102,6 +107,20 @@ async def test_pins_show_who_pinned_a_message_last_until_anybody_unpins_it(url: 
         assert pinned(url) == []
 
 
+@pytest.mark.parametrize("kind", LISTS.values(), ids=lambda kind: kind.name)
+async def test_each_kind_that_people_say_of_messages_has_a_view(kind: Kind, url: str, home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        await bob.connect(ada.port)
+        await ada.wait_user("bob", WAIT)
+        said = ada.events(MessageChange)
+        await (await bob.broadcast("before")).delivered(timeout=WAIT)
+        await write(kind, bob, ada, "hi!")
+        async with within(WAIT, f"the {kind.name}"):
+            event = await anext(said)
+        query = f"select v.name, v.said from {kind.list} v join messages m on m.message = v.message"
+        assert [(name, str(value)) for name, value in rows(url, query)] == [("bob", str(event._entry.b))]
+
+
 def pinned(url: str) -> list[tuple[str, str]]:
     found = rows(url, "select m.text, p.name from pins p join messages m on m.message = p.message")
     return [(text, name) for text, name in found]
@@ -109,7 +128,7 @@ def pinned(url: str) -> list[tuple[str, str]]:
 
 def voted(url: str) -> list[tuple[str, str, int]]:
     return [(text, name, int(choice)) for text, name, choice in rows(
-        url, "select m.text, v.name, v.choice from votes v join messages m on m.message = v.message"
+        url, "select m.text, v.name, v.said from votes v join messages m on m.message = v.message"
     )]  # fmt: skip
 
 

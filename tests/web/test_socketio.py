@@ -13,12 +13,17 @@ import pytest
 from fastapi import FastAPI
 
 from p2pchat import Presence
+from p2pchat.kinds import CHANGE_EVENTS, KINDS
+from p2pchat.kinds.call import Call
+from p2pchat.kinds.kind import Kind
 from p2pchat.web import Pace, WebSettings
+from p2pchat.web.message_form import CHAT
 from p2pchat.web.session_hub import Envelope
 from p2pchat.web.socketio.engine_connection import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.event_handlers import EventHandlers
 from p2pchat.web.socketio.socket_client import ClientRegistry
 from p2pchat.web.socketio.socketio_server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS, SocketIOServer
+from tests.kinds.samples import given
 from tests.web.chat_client import connect
 from tests.web.conftest import Served, listening
 from tests.web.socketio_client import ENGINE, PATIENCE, polling, registration, socket, talking
@@ -551,24 +556,19 @@ async def test_a_stopping_gateway_closes_so_that_clients_reconnect(served: Serve
         assert ada.said("error") == []
 
 
-async def test_votes_pins_and_other_changes_of_messages_come_live(served: Served) -> None:
+@pytest.mark.parametrize("kind", CHANGE_EVENTS.values(), ids=lambda kind: kind.name)
+async def test_what_is_said_of_messages_comes_live(kind: Kind, served: Served) -> None:
     await served.register("ada")
     async with talking(served, "bob") as bob, served.client("ada") as ada:
 
-        async def do(**command: object) -> str:
-            answer = (await ada.post("/v1/do", json=command)).json()
+        async def do(call: Call, **fields: object) -> str:
+            answer = (await ada.post("/v1/do", json={"do": call.name, **given(call, "+1"), **fields})).json()
             return str(answer["rows"][0]["id"])
 
-        id = await do(do="poll", to="room", question="Lunch?", options=["pizza", "soup"])
+        id = await do(KINDS[kind.on].calls[0] if kind.on else Call("send", "to:place text"))
         assert (await bob.hear("newMessage"))["id"] == id
-        for command, said in (
-            ({"do": "vote", "option": 2}, {"change": "vote", "option": 2}),
-            ({"do": "pin"}, {"change": "pinned", "pinned": True}),
-            ({"do": "unpin"}, {"change": "pinned", "pinned": False}),
-            ({"do": "react", "reaction": "+1"}, {"change": "reaction", "reaction": "+1"}),
-            ({"do": "close"}, {"change": "closed"}),
-            ({"do": "delete"}, {"change": "deleted"}),
-        ):
-            await do(**command, id=id)
-            told = await bob.hear("messageChange")
-            assert told.pop("timestamp") and told == {"id": id, "by": "ada", **said}
+        await do(kind.calls[0], id=id)
+        told = await bob.hear("messageChange")
+        said = {CHAT.get(kind.field, kind.field)} if kind.field else set()
+        assert told.keys() == {"id", "change", "by", "timestamp", *said}
+        assert (told["id"], told["change"], told["by"]) == (id, kind.event, "ada") and all(told[name] for name in said)

@@ -316,7 +316,8 @@ class TerminalDisplay(Display):
         """
         related = await self._related(event)
         here = self._is_here(event)
-        is_for_writer = CHANGE_EVENTS[event["event"]].told == "writer"
+        kind = CHANGE_EVENTS[event["event"]]
+        is_for_writer = kind.about == "any" and not kind.shared
         if is_for_writer and event["by_id"] != self._own_id and (related or {}).get("event") != "sent":
             return
         if not (here or event["kind"] == "dm"):

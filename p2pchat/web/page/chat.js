@@ -9,6 +9,7 @@ import { Events } from "./events.js";
 import { deleteAccount } from "./http.js";
 import { Model, messageOf } from "./model.js";
 import { Outbox } from "./outbox.js";
+import { HEADS } from "./said.js";
 import { preferences } from "./storage.js";
 
 export const PAGE = 50; // messages in one page of history
@@ -51,7 +52,7 @@ export class Chat {
       who: () => this._soonOnce("who", () => this._who()),
       joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this._joined(talk)),
       sent: (line, talk) => this._onAccepted(line, talk),
-      pins: (talk) => this._soonOnce(`pins ${talk.id}`, () => this._pins(talk)),
+      head: (talk) => this._soonOnce(`head ${talk.id}`, () => this._head(talk)),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
     });
     this.attention = new Attention((active) => {
@@ -298,7 +299,7 @@ export class Chat {
       if (isWhole(rows, limit)) talk.complete = true;
       this.events.addHistory(talk, rows, "newest");
       await this._receipts(talk);
-      await this._pins(talk);
+      await this._head(talk);
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
     } finally {
@@ -307,10 +308,10 @@ export class Chat {
     }
   }
 
-  /** Ask for what is pinned. @param {import("./model.js").Talk} talk */
-  async _pins(talk) {
-    talk.pins = (await this.connection.request({ do: "pins", to: talk.id })).map(messageOf);
-    this.model.bus.changed("pins");
+  /** Ask for what stands at the head of a conversation. @param {import("./model.js").Talk} talk */
+  async _head(talk) {
+    for (const [, { list }] of HEADS) talk.heads[list] = (await this.connection.request({ do: list, to: talk.id })).map(messageOf);
+    this.model.bus.changed("head");
   }
 
   /** Load the page before the oldest loaded message. @param {import("./model.js").Talk} talk */
@@ -454,9 +455,9 @@ export class Chat {
     return this.connection.request({ do: "vote", id: message.id, option });
   }
 
-  /** Pin a message, or unpin it. @param {import("./model.js").Message} message */
-  pin(message) {
-    return this.connection.request({ do: message.pins.length ? "unpin" : "pin", id: message.id });
+  /** Say of a message what its button says, or take it back. @param {any} message @param {import("./said.js").Row} row */
+  toggle(message, { list, toggle: [on, off] = ["", ""] }) {
+    return this.connection.request({ do: message[list].length ? off : on, id: message.id });
   }
 
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */

@@ -44,7 +44,7 @@ export function fill(parent, ...children) {
   put(parent, children);
 }
 
-/** Icons by meaning: SVG paths in a 24 by 24 square. */
+/** Icons by meaning: SVG paths in a 24 by 24 square. @type {Record<string, string>} */
 const PATHS = {
   clip: "M8 12.500l6-6a3 3 0 0 1 4.300 4.300l-7.800 7.700a5 5 0 0 1-7-7L11 4",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",
@@ -61,14 +61,13 @@ const PATHS = {
   bin: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
   info: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 11v6M12 7.500v.5",
   help: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM9.500 9.500a2.500 2.500 0 1 1 3.700 2.200c-.8.500-1.200 1-1.200 1.900M12 16.500v.5",
-  pin: "M9 4h6l-1 6 4 4H6l4-4zM12 14v7",
   down: "M6 9l6 6 6-6",
   settings: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4M4 12h3M11 12h9",
 };
 
 /**
  * Return an icon. A word next to it, or a label, must say what it means.
- * @param {keyof typeof PATHS} name
+ * @param {string} name of a path, or a path
  */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
@@ -76,14 +75,14 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", PATHS[name]);
+  path.setAttribute("d", PATHS[name] ?? name);
   svg.append(path);
   return svg;
 }
 
 /**
  * Return a button that shows only an icon.
- * @param {keyof typeof PATHS} name @param {string} label read by screen readers and shown as a tooltip
+ * @param {string} name as of an icon @param {string} label read by screen readers and shown as a tooltip
  * @param {(event: Event) => void} click @param {Record<string, any>} [more]
  */
 export function iconButton(name, label, click, more = {}) {

@@ -2,6 +2,7 @@
 
 import { Talk, mentions, messageOf } from "./model.js";
 import { safeLine } from "./safe_text.js";
+import { HEADS, SAID, saidOf, say } from "./said.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
 const MAX_NOTES = 100; // kept of what happened in the room; a guess
@@ -19,7 +20,7 @@ export class Events {
    * @param {() => void} asks.who the list of people is outdated
    * @param {(talk: Talk) => void} asks.joined the user joined a group: what was written in it before is not loaded
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
-   * @param {(talk: Talk) => void} asks.pins what is pinned there is outdated
+   * @param {(talk: Talk) => void} asks.head what stands at its head is outdated
    * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
    */
   constructor(model, asks) {
@@ -31,9 +32,7 @@ export class Events {
       sent: (line) => this._post(line),
       edited: (line) => this._edit(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false, mendedAt: line.sent_at })),
       deleted: (line) => this._deleted(line),
-      reaction: (line) => this._edit(line, (message) => react(message, line)),
-      pinned: (line) => this._pinned(line),
-      vote: (line) => this._edit(line, (message) => vote(message, line)),
+      ...Object.fromEntries(Object.keys(SAID).map((event) => [event, (line) => this._said(line)])),
       closed: (line) => this._edit(line, (message) => Object.assign(message, { closedAt: line.sent_at, votes: line.votes })),
       delivered: (line) => this._raiseTicks(line, "count"),
       read: (line) => this._raiseTicks(line, "read"),
@@ -221,19 +220,19 @@ export class Events {
     change(message);
     this._model.messageChanged(talk, message);
     this._model.bus.changed("talks"); // its list may show this message
-    if (talk.pins.some(({ id }) => id === line.id)) this._asks.pins(talk);
+    if (HEADS.some(([, { list }]) => talk.heads[list]?.some(({ id }) => id === line.id))) this._asks.head(talk);
   }
 
-  /** @param {any} line */
-  _pinned(line) {
-    this._edit(line, (message) => Object.assign(message, { pins: line.pinned ? [{ by: line.by, by_id: line.by_id }] : [] }));
+  /** @param {any} line of what somebody says of a message */
+  _said(line) {
+    this._edit(line, (message) => say(message, line));
     const talk = this._model.talks.get(line.conversation_id);
-    if (talk?.loaded) this._asks.pins(talk);
+    if (talk?.loaded && SAID[line.event].head) this._asks.head(talk);
   }
 
   /** @param {any} line */
   _deleted(line) {
-    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [], pins: [], votes: [], files: [] }));
+    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, files: [], ...saidOf({}) }));
     if (line.by_id !== this._model.me.id && this._model.talks.get(line.conversation_id)?.unread) this._asks.counts(); // it no longer counts
   }
 
@@ -344,18 +343,6 @@ export class Events {
       this._model.messageChanged(talk, message);
     }
   }
-}
-
-/** @param {import("./model.js").Message} message @param {any} line */
-function react(message, line) {
-  message.reactions = message.reactions.filter((one) => one.by_id !== line.by_id);
-  if (line.reaction) message.reactions.push({ reaction: line.reaction, by: line.by, by_id: line.by_id });
-}
-
-/** @param {import("./model.js").Message} message @param {any} line a `vote` line */
-function vote(message, line) {
-  message.votes = message.votes.filter((one) => one.by_id !== line.by_id);
-  if (line.option) message.votes.push({ option: line.option, by: line.by, by_id: line.by_id });
 }
 
 /**

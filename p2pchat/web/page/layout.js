@@ -2,10 +2,11 @@
 
 import { Compose } from "./compose.js";
 import { h } from "./dom.js";
+import { Head } from "./head.js";
 import { Header } from "./header.js";
 import { Navigation } from "./navigation.js";
 import { Notifications } from "./notifications.js";
-import { Pins } from "./pins.js";
+import { HEADS } from "./said.js";
 import { SearchPanel } from "./search.js";
 import { installShortcuts, isField, showHelp } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
@@ -30,7 +31,7 @@ export class Layout {
       h("main", { class: "talk", "aria-labelledby": "talk-name" },
         this.header.element,
         new ConnectionBar(chat).element,
-        new Pins(chat, this).element,
+        HEADS.map(([event, row]) => new Head(chat, this, event, row).element),
         this.search.element,
         this.timeline.element,
         new TypingLine(chat.model).element,

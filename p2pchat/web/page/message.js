@@ -8,6 +8,7 @@ import { excerpt, markdown } from "./markdown.js";
 import { mentions, writtenAt } from "./model.js";
 import { disc } from "./people.js";
 import { safeLine, safeText } from "./safe_text.js";
+import { SAID, onButton } from "./said.js";
 import { clock, when, whole } from "./times.js";
 
 const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "🙏", "✅", "👀", "🚀", "+1", "-1"];
@@ -21,7 +22,7 @@ const LATE = 60000; // milliseconds between writing and sending that are shown; 
  * @typedef {object} Actions callbacks for the actions on a message
  * @property {(message: Message) => void} reply @property {(message: Message) => void} react
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
- * @property {(message: Message, choice: string) => void} press @property {(message: Message) => void} pin
+ * @property {(message: Message, choice: string) => void} press @property {(message: Message, row: import("./said.js").Row) => void} say
  * @property {(message: Message, option: number) => void} vote @property {(message: Message) => void} close
  * @property {(message: Message) => void} remove @property {(message: Message) => void} info
  * @property {(id: string) => void} jump @property {(message: Message) => void} person
@@ -156,10 +157,15 @@ function foot(message, talk, actions) {
   return h("p", { class: "foot" },
     h("time", { datetime: written, title: late ? `written ${whole(written)}, sent ${whole(sentAt)}` : whole(written) }, shown),
     came && h("span", { class: "came", title: `It came here ${whole(came)}. Somebody was away, or it was written later than it claims.` }, "came ", h("time", { datetime: came }, when(came, new Date(sentAt)))),
-    message.pins.length > 0 && h("span", { title: `pinned by ${safeLine(message.pins[0].by)}` }, "pinned"),
+    Object.entries(SAID).map(([event, row]) => row.shared && sayers(message, row).map((by) => h("span", { title: `${event} by ${safeLine(by)}` }, event))),
     message.edited && !message.deleted && h("span", { class: "edited", title: mendedAt && `edited ${whole(mendedAt)}` }, "edited ", mendedAt && h("time", { datetime: mendedAt }, when(mendedAt))),
     message.mine && mark && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said} (show who)`, "aria-label": `${said}: show who`, onclick: () => actions.info(message) }, mark),
   );
+}
+
+/** @param {any} message @param {import("./said.js").Row} row @returns {string[]} who says it: one, or nobody, of what is shared */
+function sayers(message, { list }) {
+  return message[list].map((/** @type {any} */ one) => one.by);
 }
 
 /** @param {Message} message @param {Actions} actions */
@@ -178,7 +184,7 @@ function actionButtons(message, actions) {
   return h("div", { class: "actions", role: "group", "aria-label": "Message actions" },
     iconButton("smile", "React", () => actions.react(message), off),
     iconButton("reply", "Reply", () => actions.reply(message), off),
-    iconButton("pin", message.pins.length ? "Unpin" : "Pin", () => actions.pin(message), off),
+    Object.values(SAID).map((row) => row.toggle && iconButton(row.icon ?? "info", onButton(row.toggle[sayers(message, row).length]), () => actions.say(message, row), off)),
     message.mine && !message.choices.length && iconButton("edit", "Edit", () => actions.edit(message), off),
     message.mine && iconButton("bin", "Delete", () => actions.remove(message), off),
   );

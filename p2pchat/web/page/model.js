@@ -4,8 +4,10 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "head" (what stands at the head of a conversation), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
  */
+
+import { saidOf } from "./said.js";
 
 /**
  * @typedef {object} Person
@@ -39,8 +41,7 @@
  * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
  * @property {boolean} expelled it came when its writer was no member any more
  * @property {string} mendedAt when it was edited, "" for never
- * @property {Reaction[]} reactions
- * @property {{by: string, by_id: string}[]} pins who pinned it, if anybody has
+ * @property {Reaction[]} reactions what people say of it, as all fields that said.js lists
  * @property {string[]} choices answers to press: a press is a reaction with that text
  * @property {boolean} poll its choices are voted for, by their numbers from 1
  * @property {Voted[]} votes @property {string} closedAt when it was closed, "" while it is open
@@ -77,8 +78,8 @@ export class Talk {
     this.byId = new Map();
     /** @type {{at: string, text: string}[]} what happened among the messages while the page was open */
     this.notes = [];
-    /** @type {Message[]} at its head, the one pinned last first */
-    this.pins = [];
+    /** @type {Record<string, Message[]>} what stands at its head, by the list of said.js, the last one first */
+    this.heads = {};
     /** @type {Message[]} waiting to be sent */
     this.waiting = [];
     this.loaded = false; // the newest page was loaded on this connection
@@ -229,11 +230,9 @@ export function messageOf(line) {
     expelled: line.expelled ?? false,
     mendedAt: line.mended_at ?? "",
     unsupported: line.unsupported ?? "",
-    reactions: line.reactions ?? [],
-    pins: line.pins ?? [],
+    ...saidOf(line),
     choices: line.choices ?? [],
     poll: line.poll ?? false,
-    votes: line.votes ?? [],
     closedAt: line.closed_at ?? "",
     files: line.files ?? [],
     missing: line.missing ?? [],

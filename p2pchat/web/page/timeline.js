@@ -312,7 +312,7 @@ export class Timeline {
       edit: (message) => layout.compose.edit(message),
       react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
       press: (message, choice) => layout.notifyFailure(chat.press(message, choice)),
-      pin: (message) => layout.notifyFailure(chat.pin(message)),
+      say: (message, row) => layout.notifyFailure(chat.toggle(message, row)),
       vote: (message, option) => layout.notifyFailure(chat.vote(message, option)),
       close: async (message) => {
         if (await confirm("Close this poll?", [h("p", {}, "Later votes do not count.")], "Close poll")) await layout.notifyFailure(chat.closePoll(message.id));
