@@ -98,7 +98,7 @@ class Client(_BaseProtocol):
         on_full: Callable[[int], None],
         on_drained: Callable[[int, bool], None],
         on_unsent: Callable[[Client], None] = lambda client: None,
-        on_bytes: Callable[[int], None],
+        on_bytes: Callable[[int], object],
         trace: LinkTrace | None = None,
     ) -> None:
         """Take over a connected pair of streams. Every callback gets `link_id` first.

@@ -305,19 +305,16 @@ class Node:
         link = self.links.up.get(got.link)
         if link is None or not frames:
             return
-        waiting: list[Frame] = []
-        for frame in frames:
-            if isinstance(frame, Here):
-                self._dispatch(link, waiting)
-                waiting = []
-                self._on_here(link, frame)
-            else:
-                waiting.append(frame)
-        self._dispatch(link, waiting)
+        while Here in (kinds := [*map(type, frames)]):
+            at = kinds.index(Here)
+            self._dispatch(link, frames[:at])
+            self._on_here(link, frames[at])  # type: ignore[arg-type]  # of that type
+            del frames[: at + 1]
+        self._dispatch(link, frames)
         self.links.settle(got.link)
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
-        if not frames or link.id not in self.links.up:
+        if link.id not in self.links.up:
             return
         if not self._storage.works:
             return  # nothing can be stored, so nothing is taken in or acknowledged

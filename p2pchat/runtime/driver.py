@@ -139,6 +139,7 @@ class Driver:
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
         self._turns = FrameQueue(settings, connections.hold, connections.undecoded, connections.decode)
         connections.on_bytes = self._on_bytes
+        connections.put_received = self._turns.put  # where they are taken from at once
         self._much_at = 0.0  # when a turn of links that sent much last ended
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
@@ -460,15 +460,15 @@ class WriterLogs:
             log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
         ]
 
-    def tips(self) -> Iterator[LogState]:
-        return (log for log in self.logs.values() if log.is_tip)
+    def tips(self) -> list[LogState]:
+        return [log for log in self.logs.values() if log.is_tip]
 
     def marks(self, most: int | None = None) -> list[Mark]:
         """Return the marks of the tips; of more than `most`, those of the newest, alike on all peers.
 
         A fork makes tips of what only the forked log covered, so there may be more than one list may hold.
         """
-        tips = [*self.tips()]
+        tips = self.tips()
         if most is not None and len(tips) > most:
             tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
         return [log.mark for log in tips]
