@@ -174,6 +174,8 @@ class LocalUser(Viewer):
         Raises:
             PeerClosed: The peer was closed meanwhile. Also raises as `find`.
         """
+        with suppress(UnknownName):
+            return find()
         found: list[T] = []
 
         def is_known() -> bool:
@@ -181,7 +183,7 @@ class LocalUser(Viewer):
                 found.append(find())
             return bool(found)
 
-        if not is_known() and (timeout := self.name_timeout):
+        if timeout := self.name_timeout:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._driver.wait_until(is_known)

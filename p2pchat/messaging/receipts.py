@@ -16,9 +16,10 @@ from asyncio import Future
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
-from operator import itemgetter
+from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.effects import Guests
@@ -28,7 +29,6 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.users import id_of
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class ReceiptUpdate(NamedTuple):
     kind: Kind = "delivered"
 
 
-_first_of = itemgetter(0)
+_first_of = attrgetter("first")
 
 
 @dataclass(slots=True)
@@ -317,7 +317,8 @@ class _Positions:
                 counted.count += 1
 
 
-class _Stretch(NamedTuple):
+@dataclass(slots=True)
+class _Stretch:
     """Consecutive entries of one log that wait for the same members.
 
     Attributes:
@@ -348,18 +349,13 @@ class _LogReceipts:
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
     waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq
 
-    async def wait(self, seq: int, is_true: Callable[[], bool], timeout: float | None) -> None:
-        """Wait until this is true, which may change when wake() is called. Raises TimeoutError."""
-        loop = asyncio.get_running_loop()
-        done: Future[None] = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, resolve, done, None, TimeoutError())
+    async def wait(self, seq: int, is_true: Callable[[], bool], done: Future[None]) -> None:
+        """Wait until this is true, which may change when wake() is called, or for what else ends this future."""
         waiting = self.waiting.setdefault(seq, {})
         waiting[done] = is_true
         try:
             await done
         finally:
-            if timer is not None:
-                timer.cancel()
             del waiting[done]
             if not waiting:
                 del self.waiting[seq]
@@ -391,7 +387,7 @@ class _LogReceipts:
             end = self.stretches[-1]
             if end.last == first - 1 and end.is_message == is_message and end.here == here:
                 if (end.of is of or end.of == of) and (end.guests is guests or end.guests == guests):
-                    self.stretches[-1] = end._replace(last=end.last + count)
+                    end.last += count
                     return
         self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message, guests))
 
@@ -459,9 +455,9 @@ class _LogReceipts:
                 stretches.append(stretch)
                 continue
             if stretch.first <= had:
-                stretches.append(stretch._replace(last=had))
+                stretches.append(replace(stretch, last=had))
             rest = tuple(user for user in stretch.of if user != member)
-            stretches.append(stretch._replace(first=max(stretch.first, had + 1), of=rest))
+            stretches.append(replace(stretch, first=max(stretch.first, had + 1), of=rest))
         self.stretches = stretches
         for seq, of in self.earlier.items():
             if seq > had:
@@ -471,12 +467,12 @@ class _LogReceipts:
     def deliver_here(self, user: UserId, *, was_hosted: bool = False) -> None:
         """Count everything that waits for a user as delivered; `was_hosted`: it is counted in `here` until now."""
         had = self.delivered.marks.get(user, 0)
-        waiting = [i for i, stretch in enumerate(self.stretches) if stretch.last > had and _is_among(user, stretch.of)]
+        waiting = [stretch for stretch in self.stretches if stretch.last > had and _is_among(user, stretch.of)]
         if not waiting or user == self.user:
             return
-        for i in waiting if was_hosted else ():
-            self.stretches[i] = self.stretches[i]._replace(here=self.stretches[i].here - 1)
-        self.delivered.set(user, self.stretches[waiting[-1]].last)
+        for stretch in waiting if was_hosted else ():
+            stretch.here -= 1
+        self.delivered.set(user, waiting[-1].last)
         self.wake(had + 1)
 
     def messages(self, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -492,6 +488,46 @@ class _LogReceipts:
 
 
 # ---- all logs
+
+
+class _Deadlines:
+    """Futures that fail after some time. One timer serves all of them, since nearly all are done long before."""
+
+    def __init__(self) -> None:
+        self._ends: dict[Future[None], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = inf  # when that fires
+
+    def future(self, timeout: float | None) -> Future[None]:
+        """Return a future that gets a TimeoutError after so many seconds, unless it is forgotten before."""
+        loop = asyncio.get_running_loop()
+        made: Future[None] = loop.create_future()
+        if timeout is not None:
+            self._ends[made] = end = loop.time() + timeout
+            if end < self._due:
+                self._watch(loop, end)
+        return made
+
+    def forget(self, future: Future[None]) -> None:
+        self._ends.pop(future, None)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        self.close()
+        self._due, self._timer = due, loop.call_at(due, self._on_due, loop)
+
+    def _on_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, self._due = max(loop.time(), self._due), inf
+        for future in [future for future, end in self._ends.items() if end <= now]:
+            del self._ends[future]
+            if not future.done():
+                future.set_exception(TimeoutError())
+        if self._ends:
+            self._watch(loop, min(self._ends.values()))
+
+    def close(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class ReceiptTracker:
@@ -516,6 +552,7 @@ class ReceiptTracker:
         self._room: ConversationId = ""
         self._unanswered: Callable[[], str] = str
         self._closed = False
+        self._deadlines = _Deadlines()
 
     # ---- users of this peer
 
@@ -680,6 +717,7 @@ class ReceiptTracker:
     def close(self) -> None:
         """Have every call that waits raise PeerClosed."""
         self._closed = True
+        self._deadlines.close()
         for receipts in self._logs.values():
             receipts.close()
 
@@ -794,10 +832,8 @@ class ReceiptTracker:
             if kind == "files":
                 return {*self.holders_of_files(log, seq)}
             found = {*self._known(log, seq, kind)}
-            if kind == "delivered":
-                for one in wanted:
-                    if one not in found and self._has(log, seq, one):
-                        found.add(one)
+            if kind == "delivered" and len(self._hosted) > 1:
+                found.update(one for one in wanted if self._has(log, seq, one))
             return found
 
         least = count if count is not None or wanted() else 1  # nobody was online: the first member who gets it
@@ -815,7 +851,11 @@ class ReceiptTracker:
             if kind == "files":
                 await asyncio.wait_for(self._running().wait_until(is_true), timeout)
             else:
-                await receipts.wait(seq, is_true, timeout)
+                done = self._deadlines.future(timeout)
+                try:
+                    await receipts.wait(seq, is_true, done)
+                finally:
+                    self._deadlines.forget(done)
         except TimeoutError:
             holders = having(wanted())
             labels = sorted(people.label(member) for member in wanted() if member not in holders)
