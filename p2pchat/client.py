@@ -225,11 +225,9 @@ class Client(_BaseProtocol):
         except OSError:
             self._end("lost")
             return
-        if not self._closing and (answer := self._tls.outgoing()):  # almost never: a key update requires one
-            self._write(answer)
-        if (
-            not self._closing
-        ):  # else read and drop: closing a socket with unread bytes would destroy the bye on its way out
+        if not self._closing:  # else read and drop: closing a socket with unread bytes would destroy the bye on its way
+            if answer := self._tls.outgoing():  # almost never: a key update requires one
+                self._write(answer)
             self.undecoded += plaintext
             if self._started:
                 self._on_bytes(self.link_id)

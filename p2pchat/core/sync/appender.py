@@ -228,21 +228,14 @@ class Appender:
 
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[RawEntry], list[Entry]]]:
         """Split new entries into batches."""
-        raws = list(map(encode_entry, entries))
-        texts = [text for _, text in raws]
-        sizes = list(map(len, texts)) if "".join(texts).isascii() else [len(text.encode()) for text in texts]
-        start = 0
+        raws, settings, start = list(map(encode_entry, entries)), self._ctx.settings, 0
         while start < len(raws):
-            end = start + self._fitting(sizes[start : start + self._ctx.settings.max_batch_entries])
-            yield raws[start:end], entries[start:end]
-            start = end
-
-    def _fitting(self, sizes: list[int]) -> int:
-        """Return how many entries of these sizes fit into one batch, at least one."""
-        most = self._ctx.settings.max_batch_bytes
-        if sum(sizes) <= most:
-            return len(sizes)
-        return max(1, sum(size <= most for size in accumulate(sizes)))
+            part = raws[start : start + settings.max_batch_entries]
+            if size_bytes(part) > settings.max_batch_bytes:
+                sizes = accumulate(size_bytes([raw]) for raw in part)
+                part = part[: max(1, sum(size <= settings.max_batch_bytes for size in sizes))]
+            yield part, entries[start : start + len(part)]
+            start += len(part)
 
     def _sign(self, log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
         user, header = self._sync.hosted[log.user], ""

@@ -191,7 +191,7 @@ class LogState:
 
     __slots__ = (
         "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
-        "durable_seq", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+        "durable_seq", "key", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
         "user",
     )  # fmt: skip
 
@@ -201,6 +201,7 @@ class LogState:
         """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
         self.conversation: ConversationState = conversation
         self.id: LogId = log
+        self.key: WriterKey = log.key
         self.user: UserId = log.user
         self.ref: str = ref_key(log.user, log.run)
         self.own: bool = own  # written by this process
@@ -243,11 +244,6 @@ class LogState:
         log.last_c, log.pruned = head.last_c, head.pruned
         log.covered = log.durable_covered = True
         return log
-
-    @property
-    def key(self) -> WriterKey:
-        """Its conversation and writer."""
-        return self.id.key
 
     @property
     def head(self) -> LogHead:
