@@ -237,11 +237,13 @@ class Node:
 
     def _end(self) -> list[Effect]:
         ctx = self._ctx
-        if faults := self.sync.context.faults:
+        if ctx.owes:
+            ctx.owes = False
+            faults = self.sync.context.faults
             for remote, error in faults:
                 self._close_for(remote.link, error)
             faults.clear()
-        self.sync.end_step()
+            self.sync.end_step()
         if ctx.orders:
             ctx.emit(OrderContent(ctx.orders))
             ctx.orders = []

@@ -234,7 +234,7 @@ class Quota:
         if self.is_blocked(key):
             return False
         if self.bytes.settle(user, member) and self._forget_full():
-            self.has_freed = True
+            self.has_freed = self._ctx.owes = True
         where = self.bytes.full(user, size)
         if where is not None:
             self._note_refused(user)
@@ -302,7 +302,7 @@ class Quota:
     def on_members_changed(self) -> None:
         """Give room to those who are left when others are expelled, and count those who are pardoned."""
         if self.bytes.settle_all() and self._forget_full():
-            self.has_freed = True
+            self.has_freed = self._ctx.owes = True
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""

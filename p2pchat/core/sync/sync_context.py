@@ -172,6 +172,7 @@ class Lookups:
 
     def _ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
         self.waiting.setdefault(kind, []).append((key, then))
+        self._ctx.owes = True
 
     def fetch(
         self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
@@ -264,6 +265,7 @@ class SyncContext:
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
+        self.ctx.owes = True
 
     def distrust(self, peer: PeerId) -> None:
         """Accept only what its own users write from a peer that sent a wrong head: it made that up itself."""
@@ -471,6 +473,7 @@ class SyncContext:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
         self.owing[remote.id] = remote
+        self.ctx.owes = True
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""
@@ -485,6 +488,7 @@ class SyncContext:
                 alike.setdefault(keys, []).append(remote)
             else:
                 self.owing[id] = remote
+                self.ctx.owes = True
         for keys, remotes in alike.items():
             for remote in remotes:
                 remote.link.offered += len(keys)
