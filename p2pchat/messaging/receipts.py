@@ -189,7 +189,8 @@ class Receipt:
         if count is not None and count < 1:
             raise ValueError("count begins at 1")
         member = None if by is None else self._member(by)
-        await self._tracker.wait(self._people, self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
+        log, seq = self._position
+        await self._tracker.wait(self._people, log, seq, by=member, count=count, timeout=timeout, kind=kind)
 
     def _member(self, by: User | str) -> UserId:
         user = self._people.find(by) if isinstance(by, str) else by
@@ -763,7 +764,7 @@ class ReceiptTracker:
                 if among:
                     having, of = receipts.count(start, kind)
                     if not of:
-                        having = of = len(self._known(log, start, kind))
+                        having = of = len(self._known(receipts, log, start, kind))
                     found.append(ReceiptUpdate(log, start, end - 1, among[-1], having, of, kind))
         return found
 
@@ -787,14 +788,13 @@ class ReceiptTracker:
         receipts = self._logs.get(log)
         if receipts is None:
             return []
-        known = dict.fromkeys(self._known(log, seq, kind))
+        known = dict.fromkeys(self._known(receipts, log, seq, kind))
         if kind == "delivered" and len(self._hosted) > 1:
             known.update(dict.fromkeys(one for one in receipts.members(seq) if self._has(log, seq, one)))
         return [*known]
 
-    def _known(self, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
+    def _known(self, receipts: _LogReceipts, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
         """Return every member known to have a message, or to have read it, but for those who have it as users here."""
-        receipts = self._of(log)
         marks = receipts.positions(kind).marks
         having = [member for member, mark in marks.items() if mark >= seq]
         if kind == "read" or log.conversation != self._room:
@@ -828,22 +828,23 @@ class ReceiptTracker:
         def wanted() -> tuple[UserId, ...]:
             return receipts.members(seq) if by is None else (by,)
 
-        def having(wanted: tuple[UserId, ...]) -> set[UserId]:
+        def having(of: tuple[UserId, ...]) -> set[UserId]:
             if kind == "files":
                 return {*self.holders_of_files(log, seq)}
-            found = {*self._known(log, seq, kind)}
+            found = {*self._known(receipts, log, seq, kind)}
             if kind == "delivered" and len(self._hosted) > 1:
-                found.update(one for one in wanted if self._has(log, seq, one))
+                found.update(one for one in of if self._has(log, seq, one))
             return found
 
-        least = count if count is not None or wanted() else 1  # nobody was online: the first member who gets it
+        def are_enough(of: tuple[UserId, ...]) -> bool:
+            return having(of).issuperset(of) if least is None else len(having(of)) >= least
 
         def is_true() -> bool:
-            of = wanted()
-            found = having(of)
-            return found.issuperset(of) if least is None else len(found) >= least
+            return are_enough(wanted())
 
-        if is_true():
+        of = wanted()
+        least = count if count is not None or of else 1  # nobody was online: the first member who gets it
+        if are_enough(of):
             return
         if self._closed:
             raise PeerClosed("the peer was closed")

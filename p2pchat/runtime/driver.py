@@ -426,11 +426,10 @@ class Driver:
             change = self._in_flight.remove(ticket)
             for batch in change.batches:
                 self._committed_batches.setdefault(batch.log, []).append(batch)
-            if change.relations:
-                self.recent.note_edited(change.relations)
-            if change.pruned:
-                self.recent.skip(self.recent.newest)
             if change.relations or change.pruned or self.removal.unknown:
+                self.recent.note_edited(change.relations)
+                if change.pruned:
+                    self.recent.skip(self.recent.newest)
                 self.removal.on_committed(change)
 
     def _on_commits_failed(self, epoch: int) -> None:

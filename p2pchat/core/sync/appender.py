@@ -157,18 +157,15 @@ class Appender:
 
     def _end_log_ahead(self, conversation: ConversationState, request: WriteRequest) -> None:
         """Have a text begin a log of its own if the clock of the running one is too far ahead of the present."""
-        if not self._counts(conversation.newest_c):  # the clock was put back since
+        now = self._ctx.now.utc
+        if not is_plausible(conversation.newest_c, now):  # the clock was put back since
             shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
-            conversation.newest_c = max((log.last_c for log in shown if self._counts(log.last_c)), default=0)
+            conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
         key = conversation.id, request.user
         log = self._running.get(key)
-        if log is not None and not self._counts(log.last_c) and request.kind not in RELATION_KINDS:
+        if log is not None and not is_plausible(log.last_c, now) and request.kind not in RELATION_KINDS:
             self._ahead[key] = max(self._ahead.get(key, 0), log.last_c)
             self._begin(conversation, request.user, self._ctx.draw(8).hex())
-
-    def _counts(self, c: int) -> bool:
-        """Return whether a clock is close enough to the present."""
-        return is_plausible(c, self._ctx.now.utc)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)

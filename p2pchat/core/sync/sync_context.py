@@ -234,6 +234,8 @@ class SyncContext:
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
+        # Sums or marks in one frame. With `names`, a frame of 1,000 would not fit.
+        self.page_size: int = min(ctx.settings.page_marks, MAX_PAGE)
         self.distrusted: dict[PeerId, float] = {}  # peers that sent a wrong head, and until when (monotonic)
 
     def stays(self, user: UserId) -> bool:
@@ -246,11 +248,6 @@ class SyncContext:
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.id) is remote
-
-    @property
-    def page_size(self) -> int:
-        """Number of sums or marks in one frame. With `names`, a frame of 1,000 would not fit."""
-        return min(self.ctx.settings.page_marks, MAX_PAGE)
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, so many seconds from now, unless storage failed in between."""
@@ -484,7 +481,7 @@ class SyncContext:
                 continue
             if remote.accepts_marks:
                 owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
-                keys = tuple(sorted(key for key in owed if self._is_told(remote, key)))
+                keys = tuple(sorted([key for key in owed if self._is_told(remote, key)]))
                 alike.setdefault(keys, []).append(remote)
             else:
                 self.owing[id] = remote
