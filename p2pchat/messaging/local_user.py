@@ -176,19 +176,19 @@ class LocalUser(Viewer):
         """
         with suppress(UnknownName):
             return find()
-        found: list[T] = []
 
         def is_known() -> bool:
             with suppress(UnknownName):
-                found.append(find())
-            return bool(found)
+                find()
+                return True
+            return False
 
         if timeout := self.name_timeout:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._driver.wait_until(is_known)
         try:
-            return found[0] if found else find()
+            return find()
         except UnknownName as error:
             error.args = (f"{error}{self._unanswered}",)
             raise

@@ -29,6 +29,7 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.users import id_of
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
@@ -492,43 +493,39 @@ class _LogReceipts:
 
 
 class _Deadlines:
-    """Futures that fail after some time. One timer serves all of them, since nearly all are done long before."""
+    """Futures that fail after some time. One timer serves all of them, since nearly all are done long before.
+
+    Attributes:
+        ends: When, by future. Whoever has no use for one any more removes it.
+    """
 
     def __init__(self) -> None:
-        self._ends: dict[Future[None], float] = {}
+        self.ends: dict[Future[None], float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._due = inf  # when that fires
 
     def future(self, timeout: float | None) -> Future[None]:
-        """Return a future that gets a TimeoutError after so many seconds, unless it is forgotten before."""
+        """Return a future that gets a TimeoutError after so many seconds."""
         loop = asyncio.get_running_loop()
         made: Future[None] = loop.create_future()
         if timeout is not None:
-            self._ends[made] = end = loop.time() + timeout
+            self.ends[made] = end = loop.time() + timeout
             if end < self._due:
                 self._watch(loop, end)
         return made
 
-    def forget(self, future: Future[None]) -> None:
-        self._ends.pop(future, None)
-
     def _watch(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self._due, self._timer = due, loop.call_at(due, self._on_due, loop)
 
     def _on_due(self, loop: asyncio.AbstractEventLoop) -> None:
-        now, self._due = max(loop.time(), self._due), inf
-        for future in [future for future, end in self._ends.items() if end <= now]:
-            del self._ends[future]
-            if not future.done():
-                future.set_exception(TimeoutError())
-        if self._ends:
-            self._watch(loop, min(self._ends.values()))
-
-    def close(self) -> None:
-        """Cancel the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for future in [future for future, end in self.ends.items() if end <= self._due]:
+            del self.ends[future]
+            resolve(future, None, TimeoutError())
+        self._due = inf
+        if self.ends:
+            self._watch(loop, min(self.ends.values()))
 
 
 class ReceiptTracker:
@@ -718,7 +715,6 @@ class ReceiptTracker:
     def close(self) -> None:
         """Have every call that waits raise PeerClosed."""
         self._closed = True
-        self._deadlines.close()
         for receipts in self._logs.values():
             receipts.close()
 
@@ -856,7 +852,7 @@ class ReceiptTracker:
                 try:
                     await receipts.wait(seq, is_true, done)
                 finally:
-                    self._deadlines.forget(done)
+                    self._deadlines.ends.pop(done, None)
         except TimeoutError:
             holders = having(wanted())
             labels = sorted(people.label(member) for member in wanted() if member not in holders)

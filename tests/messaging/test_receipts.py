@@ -224,10 +224,10 @@ async def test_each_wait_ends_at_its_own_time_and_nothing_of_it_is_kept() -> Non
 
     patient = asyncio.create_task(receipt.delivered(timeout=60))
     await asyncio.gather(*map(wait, (0.2, 0.001, 0.1)))
-    assert (ended, len(tracker._deadlines._ends)) == ([0.001, 0.1, 0.2], 1)
+    assert (ended, len(tracker._deadlines.ends)) == ([0.001, 0.1, 0.2], 1)
     tracker.delivered(ROOM, 1, 1, BOB)
     await patient
-    assert not tracker._deadlines._ends
+    assert not tracker._deadlines.ends
 
 
 async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
