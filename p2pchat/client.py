@@ -98,7 +98,7 @@ class Client(_BaseProtocol):
         on_full: Callable[[int], None],
         on_drained: Callable[[int, bool], None],
         on_unsent: Callable[[Client], None] = lambda client: None,
-        on_bytes: Callable[[int], None],
+        on_bytes: Callable[[int], object],
         trace: LinkTrace | None = None,
     ) -> None:
         """Take over a connected pair of streams. Every callback gets `link_id` first.
@@ -225,11 +225,9 @@ class Client(_BaseProtocol):
         except OSError:
             self._end("lost")
             return
-        if not self._closing and (answer := self._tls.outgoing()):  # almost never: a key update requires one
-            self._write(answer)
-        if (
-            not self._closing
-        ):  # else read and drop: closing a socket with unread bytes would destroy the bye on its way out
+        if not self._closing:  # else read and drop: closing a socket with unread bytes would destroy the bye on its way
+            if answer := self._tls.outgoing():  # almost never: a key update requires one
+                self._write(answer)
             self.undecoded += plaintext
             if self._started:
                 self._on_bytes(self.link_id)

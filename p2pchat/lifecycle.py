@@ -425,7 +425,7 @@ class Lifecycle:
             directory=resources.directory,
             settings=self.settings,
             recent=self.feed.recent,
-            emit=self.dispatcher.dispatch,
+            tell=self.dispatcher.handlers,
             on_failed=self._on_failed,
             clock=self._clock,
         )

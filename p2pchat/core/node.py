@@ -236,11 +236,13 @@ class Node:
 
     def _end(self) -> list[Effect]:
         ctx = self._ctx
-        if faults := self.sync.context.faults:
+        if ctx.owes:
+            ctx.owes = False
+            faults = self.sync.context.faults
             for remote, error in faults:
                 self._close_for(remote.link, error)
             faults.clear()
-        self.sync.end_step()
+            self.sync.end_step()
         if ctx.orders:
             ctx.emit(OrderContent(ctx.orders))
             ctx.orders = []
@@ -304,20 +306,17 @@ class Node:
         link = self.links.up.get(got.link)
         if link is None or not frames:
             return
-        waiting: list[Frame] = []
-        for frame in frames:
-            if isinstance(frame, Here):
-                self._dispatch(link, waiting)
-                waiting = []
-                self._on_here(link, frame)
-            else:
-                waiting.append(frame)
-        self._dispatch(link, waiting)
+        while Here in (kinds := [*map(type, frames)]):
+            at = kinds.index(Here)
+            self._dispatch(link, frames[:at])
+            self._on_here(link, frames[at])  # type: ignore[arg-type]  # of that type
+            del frames[: at + 1]
+        self._dispatch(link, frames)
         self.links.settle(got.link)
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
         # While storage fails nothing is taken in or acknowledged.
-        if not (frames and self._storage.works and link.id in self.links.up):
+        if not (self._storage.works and link.id in self.links.up):
             return
         if self._storage.disk is DiskLevel.NOTHING:
             self.sync.on_frames_while_disk_low(link, frames)

@@ -34,6 +34,7 @@ class NodeContext:
         self.out: list[Effect] = []
         self.change: Change = Change()  # what this step makes durable; the node commits it when it is not empty
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
+        self.owes: bool = False  # something is sent, asked or ended at the end of this step
         self.timers: Timers = Timers()
         self._ticket = 0
         self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run

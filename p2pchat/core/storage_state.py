@@ -98,7 +98,8 @@ class StorageState:
     def on_ordered(self, ticket: int) -> None:
         """Note an ordered commit."""
         self._ordered_at[ticket] = self._ctx.now.mono
-        self._watch_oldest()
+        if not self._watching:
+            self._watch_oldest()
 
     def on_committed(self, tickets: Sequence[int]) -> None:
         """Note commits that are durable."""

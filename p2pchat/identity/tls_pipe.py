@@ -225,22 +225,28 @@ class TlsPipe:
         if not self.handshaken or not plaintext:
             self._early += plaintext
             return
-        rest, records = memoryview(plaintext), list[bytes]()
         try:
-            while len(rest) > RECORD_BYTES:  # taken one by one: the buffer keeps the memory of what was ever in it
-                self._object.write(rest[:RECORD_BYTES])
-                records.append(self._out.read())
-                rest = rest[RECORD_BYTES:]
-            self._object.write(rest)
+            if len(plaintext) > RECORD_BYTES:
+                self._write_records(plaintext)
+            else:
+                self._object.write(plaintext)
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"the TLS stream cannot be written: {_reason(error)}") from None
-        finally:
-            self._ready += b"".join(records)
+
+    def _write_records(self, plaintext: bytes) -> None:
+        """Write record by record, and take each: the buffer keeps the memory of what was ever in it."""
+        records, view = [self._ready], memoryview(plaintext)
+        for start in range(0, len(view), RECORD_BYTES):
+            self._object.write(view[start : start + RECORD_BYTES])
+            records.append(self._out.read())
+        self._ready = b"".join(records)
 
     def outgoing(self) -> bytes:
         """Take the ciphertext for the far end; b"" when there is none."""
+        if not self._ready:
+            return self._out.read() if self._out.pending else b""
         ready, self._ready = self._ready, b""
-        return ready + self._out.read() if self._out.pending else ready
+        return ready + self._out.read()
 
     def close(self) -> None:
         """Put a close_notify into outgoing(): nothing more will be written. Reading goes on."""

@@ -46,6 +46,7 @@ class EventDispatcher:
     Attributes:
         endpoints: The state of the newest attempt to link, by endpoint: up, down, trying, refused.
         links_changed: Set when a link comes up or ends.
+        handlers: What takes the effects that concern programs, by their type.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class EventDispatcher:
         self._admitted: dict[UserId, fx.MemberChanged] = {}  # members who have not been here since
         self._subjects = 0
         self._percents: dict[str, int] = {}  # told of content that is fetched, by root
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self.handlers: dict[type, Callable[[Any], None]] = {
             fx.WriteAccepted: self._on_accepted,
             fx.Released: self._on_released,
             fx.DeliveryReceipt: self._on_delivered,
@@ -132,10 +133,8 @@ class EventDispatcher:
     # ---- effects
 
     def dispatch(self, effect: fx.Effect) -> None:
-        """Handle an effect; those that concern no program are ignored."""
-        handler = self._handlers.get(type(effect))
-        if handler is not None:
-            handler(effect)
+        """Handle an effect that concerns programs."""
+        self.handlers[type(effect)](effect)
 
     def _on_accepted(self, effect: fx.WriteAccepted) -> None:
         is_message = effect.kind not in HIDDEN_KINDS  # receipts of edits and the like cause no events

@@ -178,19 +178,21 @@ class LocalUser(Viewer):
         Raises:
             PeerClosed: The peer was closed meanwhile. Also raises as `find`.
         """
-        found: list[T] = []
+        with suppress(UnknownName):
+            return find()
 
         def is_known() -> bool:
             with suppress(UnknownName):
-                found.append(find())
-            return bool(found)
+                find()
+                return True
+            return False
 
-        if not is_known() and (timeout := self.name_timeout):
+        if timeout := self.name_timeout:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._driver.wait_until(is_known)
         try:
-            return found[0] if found else find()
+            return find()
         except UnknownName as error:
             error.args = (f"{error}{self._unanswered}",)
             raise

@@ -16,9 +16,10 @@ from asyncio import Future
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
-from operator import itemgetter
+from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.effects import Guests
@@ -189,7 +190,8 @@ class Receipt:
         if count is not None and count < 1:
             raise ValueError("count begins at 1")
         member = None if by is None else self._member(by)
-        await self._tracker.wait(self._people, self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
+        log, seq = self._position
+        await self._tracker.wait(self._people, log, seq, by=member, count=count, timeout=timeout, kind=kind)
 
     def _member(self, by: User | str) -> UserId:
         user = self._people.find(by) if isinstance(by, str) else by
@@ -255,7 +257,7 @@ class ReceiptUpdate(NamedTuple):
     kind: Kind = "delivered"
 
 
-_first_of = itemgetter(0)
+_first_of = attrgetter("first")
 
 
 @dataclass(slots=True)
@@ -317,7 +319,8 @@ class _Positions:
                 counted.count += 1
 
 
-class _Stretch(NamedTuple):
+@dataclass(slots=True)
+class _Stretch:
     """Consecutive entries of one log that wait for the same members.
 
     Attributes:
@@ -348,18 +351,13 @@ class _LogReceipts:
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
     waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq
 
-    async def wait(self, seq: int, is_true: Callable[[], bool], timeout: float | None) -> None:
-        """Wait until this is true, which may change when wake() is called. Raises TimeoutError."""
-        loop = asyncio.get_running_loop()
-        done: Future[None] = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, resolve, done, None, TimeoutError())
+    async def wait(self, seq: int, is_true: Callable[[], bool], done: Future[None]) -> None:
+        """Wait until this is true, which may change when wake() is called, or for what else ends this future."""
         waiting = self.waiting.setdefault(seq, {})
         waiting[done] = is_true
         try:
             await done
         finally:
-            if timer is not None:
-                timer.cancel()
             del waiting[done]
             if not waiting:
                 del self.waiting[seq]
@@ -391,7 +389,7 @@ class _LogReceipts:
             end = self.stretches[-1]
             if end.last == first - 1 and end.is_message == is_message and end.here == here:
                 if (end.of is of or end.of == of) and (end.guests is guests or end.guests == guests):
-                    self.stretches[-1] = end._replace(last=end.last + count)
+                    end.last += count
                     return
         self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message, guests))
 
@@ -459,9 +457,9 @@ class _LogReceipts:
                 stretches.append(stretch)
                 continue
             if stretch.first <= had:
-                stretches.append(stretch._replace(last=had))
+                stretches.append(replace(stretch, last=had))
             rest = tuple(user for user in stretch.of if user != member)
-            stretches.append(stretch._replace(first=max(stretch.first, had + 1), of=rest))
+            stretches.append(replace(stretch, first=max(stretch.first, had + 1), of=rest))
         self.stretches = stretches
         for seq, of in self.earlier.items():
             if seq > had:
@@ -471,12 +469,12 @@ class _LogReceipts:
     def deliver_here(self, user: UserId, *, was_hosted: bool = False) -> None:
         """Count everything that waits for a user as delivered; `was_hosted`: it is counted in `here` until now."""
         had = self.delivered.marks.get(user, 0)
-        waiting = [i for i, stretch in enumerate(self.stretches) if stretch.last > had and _is_among(user, stretch.of)]
+        waiting = [stretch for stretch in self.stretches if stretch.last > had and _is_among(user, stretch.of)]
         if not waiting or user == self.user:
             return
-        for i in waiting if was_hosted else ():
-            self.stretches[i] = self.stretches[i]._replace(here=self.stretches[i].here - 1)
-        self.delivered.set(user, self.stretches[waiting[-1]].last)
+        for stretch in waiting if was_hosted else ():
+            stretch.here -= 1
+        self.delivered.set(user, waiting[-1].last)
         self.wake(had + 1)
 
     def messages(self, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -492,6 +490,42 @@ class _LogReceipts:
 
 
 # ---- all logs
+
+
+class _Deadlines:
+    """Futures that fail after some time. One timer serves all of them, since nearly all are done long before.
+
+    Attributes:
+        ends: When, by future. Whoever has no use for one any more removes it.
+    """
+
+    def __init__(self) -> None:
+        self.ends: dict[Future[None], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = inf  # when that fires
+
+    def future(self, timeout: float | None) -> Future[None]:
+        """Return a future that gets a TimeoutError after so many seconds."""
+        loop = asyncio.get_running_loop()
+        made: Future[None] = loop.create_future()
+        if timeout is not None:
+            self.ends[made] = end = loop.time() + timeout
+            if end < self._due:
+                self._watch(loop, end)
+        return made
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due, self._timer = due, loop.call_at(due, self._on_due, loop)
+
+    def _on_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        for future in [future for future, end in self.ends.items() if end <= self._due]:
+            del self.ends[future]
+            resolve(future, None, TimeoutError())
+        self._due = inf
+        if self.ends:
+            self._watch(loop, min(self.ends.values()))
 
 
 class ReceiptTracker:
@@ -516,6 +550,7 @@ class ReceiptTracker:
         self._room: ConversationId = ""
         self._unanswered: Callable[[], str] = str
         self._closed = False
+        self._deadlines = _Deadlines()
 
     # ---- users of this peer
 
@@ -725,7 +760,7 @@ class ReceiptTracker:
                 if among:
                     having, of = receipts.count(start, kind)
                     if not of:
-                        having = of = len(self._known(log, start, kind))
+                        having = of = len(self._known(receipts, log, start, kind))
                     found.append(ReceiptUpdate(log, start, end - 1, among[-1], having, of, kind))
         return found
 
@@ -749,14 +784,13 @@ class ReceiptTracker:
         receipts = self._logs.get(log)
         if receipts is None:
             return []
-        known = dict.fromkeys(self._known(log, seq, kind))
+        known = dict.fromkeys(self._known(receipts, log, seq, kind))
         if kind == "delivered" and len(self._hosted) > 1:
             known.update(dict.fromkeys(one for one in receipts.members(seq) if self._has(log, seq, one)))
         return [*known]
 
-    def _known(self, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
+    def _known(self, receipts: _LogReceipts, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
         """Return every member known to have a message, or to have read it, but for those who have it as users here."""
-        receipts = self._of(log)
         marks = receipts.positions(kind).marks
         having = [member for member, mark in marks.items() if mark >= seq]
         if kind == "read" or log.conversation != self._room:
@@ -790,24 +824,23 @@ class ReceiptTracker:
         def wanted() -> tuple[UserId, ...]:
             return receipts.members(seq) if by is None else (by,)
 
-        def having(wanted: tuple[UserId, ...]) -> set[UserId]:
+        def having(of: tuple[UserId, ...]) -> set[UserId]:
             if kind == "files":
                 return {*self.holders_of_files(log, seq)}
-            found = {*self._known(log, seq, kind)}
-            if kind == "delivered":
-                for one in wanted:
-                    if one not in found and self._has(log, seq, one):
-                        found.add(one)
+            found = {*self._known(receipts, log, seq, kind)}
+            if kind == "delivered" and len(self._hosted) > 1:
+                found.update(one for one in of if self._has(log, seq, one))
             return found
 
-        least = count if count is not None or wanted() else 1  # nobody was online: the first member who gets it
+        def are_enough(of: tuple[UserId, ...]) -> bool:
+            return having(of).issuperset(of) if least is None else len(having(of)) >= least
 
         def is_true() -> bool:
-            of = wanted()
-            found = having(of)
-            return found.issuperset(of) if least is None else len(found) >= least
+            return are_enough(wanted())
 
-        if is_true():
+        of = wanted()
+        least = count if count is not None or of else 1  # nobody was online: the first member who gets it
+        if are_enough(of):
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
@@ -815,7 +848,11 @@ class ReceiptTracker:
             if kind == "files":
                 await asyncio.wait_for(self._running().wait_until(is_true), timeout)
             else:
-                await receipts.wait(seq, is_true, timeout)
+                done = self._deadlines.future(timeout)
+                try:
+                    await receipts.wait(seq, is_true, done)
+                finally:
+                    self._deadlines.ends.pop(done, None)
         except TimeoutError:
             holders = having(wanted())
             labels = sorted(people.label(member) for member in wanted() if member not in holders)

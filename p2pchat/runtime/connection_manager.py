@@ -203,7 +203,8 @@ class ConnectionManager:
     Attributes:
         put: Called with each input for the core; replaced once there is a driver.
         strangers: Counts accepted connections before the end of their handshake.
-        defers: Returns whether what came on a link waits until decode(); replaced once there is a driver.
+        on_bytes: Called with a link on which something came, which waits for decode(); replaced once there is a driver.
+        put_received: Called with the frames that were decoded; replaced likewise.
         on_drained: Called with a link that has room again; replaced once there is a driver.
         on_many_ended: Called when half of many links have ended; replaced likewise.
     """
@@ -238,7 +239,8 @@ class ConnectionManager:
             on_unsent=StuckLinks(settings).watch,
             on_bytes=lambda link: self.on_bytes(link),
         )
-        self.on_bytes: Callable[[int], None] = lambda link: self.decode(link)
+        self.on_bytes: Callable[[int], object] = lambda link: self.decode(link)
+        self.put_received: Callable[[Got], None] = lambda input: self.put(input)
         self.on_drained: Callable[[int], None] = lambda link: None
         self.on_many_ended: Callable[[], object] = lambda: None
         self._clients: dict[int, Client] = {}
@@ -356,7 +358,7 @@ class ConnectionManager:
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
         if self._strangers and frames and link in self._strangers:
             self._strangers[link].heard_at = asyncio.get_running_loop().time()
-        self.put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
+        self.put_received(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
 
     def _on_down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None and link_ends.remove():
@@ -436,11 +438,13 @@ class ConnectionManager:
         client = self._clients.get(link)
         return 0 if client is None else len(client.undecoded)
 
-    def decode(self, link: int) -> None:
-        """Decode some of what waits."""
+    def decode(self, link: int) -> int:
+        """Decode some of what waits: put_received gets it. Return how many bytes are left."""
         client = self._clients.get(link)
-        if client is not None:
-            client.decode()
+        if client is None:
+            return 0
+        client.decode()
+        return len(client.undecoded)
 
     # End
 

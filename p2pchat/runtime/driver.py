@@ -95,7 +95,7 @@ class Driver:
         settings: Settings,
         directory: Path | None,
         recent: RecentEntries,
-        emit: Callable[[fx.Effect], None],
+        tell: Mapping[type, Callable[[Any], None]],
         on_failed: Callable[[], None],
         clock: Callable[[], Now] | None = None,
     ) -> None:
@@ -105,7 +105,7 @@ class Driver:
             node: Not started yet.
             storage: Open, and already loaded into the node.
             directory: Where free disk space is checked; None for temporary storage.
-            emit: Called with each effect that is for programs: WriteAccepted, DeliveryReceipt, Released ...
+            tell: What takes the effects that are for programs, by their type: WriteAccepted, DeliveryReceipt ...
             on_failed: Called after a defect: the peer has to be closed, and whatever still waits ends with it.
             clock: The present; tests on virtual time pass their own.
         """
@@ -116,7 +116,7 @@ class Driver:
         self.counted: dict[str, int] = {}
         self.broken: BaseException | None = None
         self._settings = settings
-        self._emit = emit
+        self._tell = tell
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         seconds, nanoseconds = self._loop.time, time.time_ns
@@ -132,13 +132,14 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
-        self.requests: RequestQueue = RequestQueue(self.put, self._on_written, emit, volatile=storage.is_volatile)
+        self.requests: RequestQueue = RequestQueue(self.put, self._on_written, tell, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
         self._turns = FrameQueue(settings, connections.hold, connections.undecoded, connections.decode)
         connections.on_bytes = self._on_bytes
+        connections.put_received = self._turns.put  # where they are taken from at once
         self._much_at = 0.0  # when a turn of links that sent much last ended
         self._outgoing = OutgoingFrames()
         self.disk: StorageWorker = StorageWorker(
@@ -146,7 +147,8 @@ class Driver:
         )
         self.disk.on_quiet = self._on_quiet
         self.disk.before_read = self.write_now
-        self._reads = CoreReads(node, self.disk, settings, self._inbox.append, emit, self._on_read_defect)
+        warn = tell[fx.WarningIssued]
+        self._reads = CoreReads(node, self.disk, settings, self._inbox.append, warn, self._on_read_defect)
         content = None if directory is None or storage.in_memory else directory / CONTENT_NAME
         self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
         connections.on_drained = self.content.on_drained
@@ -157,6 +159,7 @@ class Driver:
         )
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
+            **tell,
             fx.Send: self._outgoing.send,
             fx.Close: self._close_link,
             fx.Dial: lambda effect: connections.dial(effect.dial, effect.endpoint),
@@ -191,7 +194,7 @@ class Driver:
         """Start the node. From now on inputs are handled."""
         with gc_paused():
             for effect in self.node.start(self._now()):
-                self._effect_handlers.get(type(effect), self._emit)(effect)
+                self._effect_handlers[type(effect)](effect)
         return_memory_soon()  # what storage was read with
         self._flush_links()
         self._schedule()
@@ -342,9 +345,9 @@ class Driver:
             self._handle_inbox()
 
     def _handle(self, input: Input) -> None:
-        handler, emit = self._effect_handlers.get, self._emit
+        handlers = self._effect_handlers
         for effect in self.node.handle(input, self._now()):
-            handler(type(effect), emit)(effect)
+            handlers[type(effect)](effect)
         if self._outgoing.size_bytes >= FLUSH_ABOVE_BYTES:
             self._flush_links()
 
@@ -353,12 +356,12 @@ class Driver:
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
         self._fail_calls(lambda: P2PChatError(text))
-        self._emit(fx.WarningIssued("internal", text))
+        self._tell[fx.WarningIssued](fx.WarningIssued("internal", text))
         self._on_failed()
 
     def _on_content(self, handle: Callable[[Any], None], effect: fx.Effect) -> None:
         handle(effect)
-        self._emit(effect)
+        self._tell[type(effect)](effect)
 
     # Links
 
@@ -423,11 +426,10 @@ class Driver:
             change = self._in_flight.remove(ticket)
             for batch in change.batches:
                 self._committed_batches.setdefault(batch.log, []).append(batch)
-            if change.relations:
-                self.recent.note_edited(change.relations)
-            if change.pruned:
-                self.recent.skip(self.recent.newest)
             if change.relations or change.pruned or self.removal.unknown:
+                self.recent.note_edited(change.relations)
+                if change.pruned:
+                    self.recent.skip(self.recent.newest)
                 self.removal.on_committed(change)
 
     def _on_commits_failed(self, epoch: int) -> None:
@@ -462,7 +464,7 @@ class Driver:
             else:
                 for span in spans:
                     self.recent.add(span)
-        self._emit(effect)
+        self._tell[fx.Released](effect)
 
     def _on_many_ended(self) -> None:
         """Have storage release memory after many links have ended: now, and when the others have fetched what came."""
@@ -601,7 +603,8 @@ class Driver:
             closed = await self.disk.close(within=self._time_left())
         if not closed:
             text = "the disk does not answer, and is not waited for: what was accepted is safe, "
-            self._emit(fx.WarningIssued("storage_slow", text + "what was on its way may be kept or not"))
+            text += "what was on its way may be kept or not"
+            self._tell[fx.WarningIssued](fx.WarningIssued("storage_slow", text))
         if self.broken is None:
             self.broken = PeerClosed("the peer was closed")  # later inputs are dropped
         return closed

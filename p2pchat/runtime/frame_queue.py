@@ -91,7 +91,7 @@ class FrameQueue:
         pause: Called with a link and True to stop reading it, with False to resume. It may be called again with the
             same value.
         undecoded: Return the number of bytes of a link that wait for decode().
-        decode: Decode some of them: put() gets what they say.
+        decode: Decode some of them: put() gets what they say. Return how many are left.
     Attributes:
         queues: What is decoded of links of which something waits, the next one first, without held links.
         unread: Links that are not read until nothing of them waits.
@@ -102,7 +102,7 @@ class FrameQueue:
         settings: Settings,
         pause: Callable[[int, bool], None],
         undecoded: Callable[[int], int] = lambda link: 0,
-        decode: Callable[[int], None] = lambda link: None,
+        decode: Callable[[int], int] = lambda link: 0,
     ) -> None:
         self.queues: dict[int, deque[LinkInput]] = {}
         self._units = settings.turn_units
@@ -141,11 +141,10 @@ class FrameQueue:
         None: it was ended here.
         """
         queue = self.queues[link]
-        if not queue:
-            self._decode(link)
+        left = self._undecoded(link) if queue else self._decode(link)
         del self.queues[link]
         part = _split(queue, self._units // parts) if queue else None
-        if queue or self._undecoded(link):
+        if queue or left:
             self.queues[link] = queue
         return part
 

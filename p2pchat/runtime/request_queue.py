@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from p2pchat.core.effects import (
@@ -43,7 +43,7 @@ class RequestQueue:
     Args:
         put: Give an input to the core.
         schedule: Have the core take the waiting writes soon.
-        emit: Called with answers that no request waits for, and with WriteAccepted before the writers resume.
+        tell: What takes answers that no request waits for, and WriteAccepted before the writers resume, by their type.
         volatile: Nothing is safer once it is stored.
     Attributes:
         writes: The texts that wait for the core.
@@ -53,7 +53,7 @@ class RequestQueue:
         self,
         put: Callable[[Input], None],
         schedule: Callable[[], None],
-        emit: Callable[[Effect], None],
+        tell: Mapping[type, Callable[[Any], None]],
         *,
         volatile: bool,
     ) -> None:
@@ -62,7 +62,7 @@ class RequestQueue:
         self._last_ticket = 0
         self._put = put
         self._schedule = schedule
-        self._emit = emit
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._is_volatile = volatile
@@ -166,14 +166,14 @@ class RequestQueue:
         if isinstance(request, FutureRequest):
             request.resolve(effect)
             return
-        self._emit(effect)
+        self._tell[WriteAccepted](effect)
         if request is not None:
             self.writes.on_accepted(request, effect)
 
     def on_refused(self, effect: WriteRefused) -> None:
         request = self._pending.pop(effect.ticket, None)
         if request is None:
-            self._emit(effect)
+            self._tell[WriteRefused](effect)
         else:
             kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
             request.fail(lambda: kind(effect.text))

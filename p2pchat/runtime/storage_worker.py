@@ -119,7 +119,7 @@ class StorageWorker:
         In memory it is made here: to wake a thread takes longer, and no disk can hang.
         """
         if self.storage.is_volatile:
-            for answer in self._run_commits([commit]):
+            if (answer := self._run_commits([commit])) is not None:
                 self._put(answer)
         else:
             self._writes.put(commit)
@@ -311,14 +311,14 @@ class StorageWorker:
         if commits:
             if time.monotonic() - self._disk_checked_at >= DISK_CHECK_AFTER:
                 self._check_disk()
-            for answer in self._run_commits(commits):
+            if (answer := self._run_commits(commits)) is not None:
                 self._answer(partial(self._put, answer))
 
-    def _run_commits(self, commits: list[Commit]) -> list[Input]:
-        """Make one transaction of these commits. Return the answer; none if their epoch has failed already."""
+    def _run_commits(self, commits: list[Commit]) -> Input | None:
+        """Make one transaction of these commits. Return the answer; None if their epoch has failed already."""
         valid = [commit for commit in commits if commit.epoch > self._failed_epoch]
         if not valid:
-            return []
+            return None
         try:
             self._committed += len(valid)
             self.storage.commit([commit.change for commit in valid])
@@ -327,8 +327,8 @@ class StorageWorker:
             text = str(error) if isinstance(error, StorageError) else repr(error)
             if not isinstance(error, StorageError):
                 self._answer(partial(self._report, error))
-            return [CommitFailed(self._failed_epoch, text)]
-        return [Committed([commit.ticket for commit in valid])]
+            return CommitFailed(self._failed_epoch, text)
+        return Committed([commit.ticket for commit in valid])
 
     def _check_disk(self) -> None:
         """Compare free disk space with the limits, and tell the core when it crosses one."""

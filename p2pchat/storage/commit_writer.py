@@ -57,7 +57,6 @@ from p2pchat.storage.schema import (
     MAX_LOG,
     OLD,
     OWN_KEYS,
-    SEQ_BITS,
     SEQS,
     WRITER_KEY,
     Table,
@@ -101,6 +100,7 @@ from p2pchat.storage.schema import (
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 MOST_LOGS = 4_000  # kept in memory; about 2 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
+NO_FLAGS: tuple[int | None, int | None] = None, None  # of an entry without a place
 WIDTH = len(entries.columns)
 COMMON = {"batches", "logs", "stretches", "consumers", "is_awaited"}  # in Change: what has a way of its own here
 rest_of: attrgetter[tuple[Any, ...]] = attrgetter(*(name for name in Change.__struct_fields__ if name not in COMMON))
@@ -283,11 +283,11 @@ class RowBuffer:
         self._db = database
         self._settings = settings
         self._rows: dict[Table, list[object]] = {}
-        self._entries: list[Any] = []  # the values of their rows
-        self._stretches: dict[int, list[list[Any]]] = {}  # by log: first id, stretch, entries without a place
-        self._heads: dict[int, Head] = {}
-        self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
-        self._touched: dict[int, OpenLog] = {}
+        self._entries: list[Any] = []  # the values of their rows, and of those of places
+        self._places: list[int] = []
+        self._heads: dict[int, tuple[Head, int]] = {}  # by id, with that of a stored one that it replaces, or 0
+        # By number, what is added to, and its stretches: first id, stretch, entries without a place
+        self._touched: dict[int, tuple[OpenLog, list[list[Any]]]] = {}
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
 
@@ -307,14 +307,20 @@ class RowBuffer:
     def write(self) -> None:
         """Write the collected rows."""
         self._db.insert(entries, self._entries)
+        self._db.insert(places, self._places)
         for table, rows in self._rows.items():
             self._db.insert(table, rows)
-        for stretches in self._stretches.values():
+        added: list[object] = []
+        for id, (head, replaced) in self._heads.items():
+            if replaced:
+                self._db.run(MOVE_HEAD, id, *head[1:], replaced)
+            else:
+                added += (id, *head[1:])
+        self._db.insert(heads, added)
+        for log, stretches in self._touched.values():
             for start, stretch, left in stretches:
                 if left:  # of entries that were stored before
                     self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
-        self._write_heads()
-        for log in self._touched.values():
             self._write_waiting(log)
         for fork in self._forks:
             self._add_fork(fork)
@@ -367,9 +373,9 @@ class RowBuffer:
                 self._add_rows(attachments, attachment_rows(id + at, entry))
                 if entry.k == UNREADABLE:
                     self._add_rows(unreadable, (id + at,))
-        place = 0
-        placed: tuple[int | None, int | None] = None, None
-        for released in reversed(self._stretches.get(log.number, ())):  # with their places if released together
+        place, placed = 0, NO_FLAGS
+        _, stretches = self._touched.setdefault(log.number, (log, []))
+        for released in reversed(stretches):  # with their places if released together
             start, stretch, left = released
             if start <= id and id + count <= start + stretch.count:
                 place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
@@ -381,31 +387,18 @@ class RowBuffer:
             if place:
                 rows[3::WIDTH] = range(place, place + count)
         self._entries += rows
-        self._touched[log.number] = log
         self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
-        since = log.anchor
-        if log.newest.seq and is_one_batch(head.seq - since.seq, head.size - since.size, self._settings):
-            superseded = log.number * SEQS + log.newest.seq
-            if self._heads.pop(superseded, None) is None:
-                self._superseded[log.number] = superseded
+        since, newest, start, replaced = log.anchor, log.newest, log.number * SEQS, 0
+        if newest.seq and is_one_batch(head.seq - since.seq, head.size - since.size, self._settings):
+            superseded = start + newest.seq
+            _, replaced = self._heads.pop(superseded, (newest, superseded))
         else:
-            log.anchor = log.newest
+            log.anchor = newest
         log.newest = head
-        self._heads[log.number * SEQS + head.seq] = head
-
-    def _write_heads(self) -> None:
-        """Write the new heads; the first new one of a log replaces its superseded one."""
-        added: list[object] = []
-        for id, head in self._heads.items():
-            stored = self._superseded.pop(id >> SEQ_BITS, None)
-            if stored is None:
-                added += (id, *head[1:])
-            else:
-                self._db.run(MOVE_HEAD, id, *head[1:], stored)
-        self._db.insert(heads, added)
+        self._heads[start + head.seq] = head, replaced
 
     def _limit(self, log: int, upto: int) -> None:
         if upto == EVERYTHING:
@@ -418,10 +411,9 @@ class RowBuffer:
     def _add_stretch(self, stretch: Stretch) -> None:
         log = self._writer.log(stretch.log)
         start, count = log.number * SEQS + stretch.first, stretch.count
-        self._add_rows(places, (stretch.first_place, start, count))
-        self._stretches.setdefault(log.number, []).append([start, stretch, count])
+        self._places += (stretch.first_place, start, count)
+        self._touched.setdefault(log.number, (log, []))[1].append([start, stretch, count])
         log.released = max(log.released, stretch.first + count - 1)
-        self._touched[log.number] = log
 
     def _add_relation(self, relation: Relation) -> None:
         log = self._writer.log(relation.log)

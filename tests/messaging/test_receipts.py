@@ -212,6 +212,24 @@ async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
     await asyncio.gather(*patient)
 
 
+async def test_each_wait_ends_at_its_own_time_and_nothing_of_it_is_kept() -> None:
+    tracker, ended = ReceiptTracker(), list[float]()
+    tracker.add(ROOM, 1, 1, (BOB,))
+    receipt = Receipt(tracker, PEOPLE, (ROOM, 1))
+
+    async def wait(timeout: float) -> None:
+        with pytest.raises(DeliveryTimeout):
+            await receipt.delivered(timeout=timeout)
+        ended.append(timeout)
+
+    patient = asyncio.create_task(receipt.delivered(timeout=60))
+    await asyncio.gather(*map(wait, (0.2, 0.001, 0.1)))
+    assert (ended, len(tracker._deadlines.ends)) == ([0.001, 0.1, 0.2], 1)
+    tracker.delivered(ROOM, 1, 1, BOB)
+    await patient
+    assert not tracker._deadlines.ends
+
+
 async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
     tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB,))

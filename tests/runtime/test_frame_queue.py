@@ -150,10 +150,11 @@ def test_who_sent_much_waits_while_the_disk_is_behind_or_others_have_something()
 def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
     bytes_of, pauses, decoded = {FLOOD: 100_000, OTHER: 100}, Pauses(), list[int]()
 
-    def decode(link: int) -> None:
+    def decode(link: int) -> int:
         decoded.append(link)
         bytes_of[link] = max(0, bytes_of[link] - 50_000)
         turns.put(Got(link, [Ping(), Pong()]))
+        return bytes_of[link]
 
     turns = FrameQueue(Settings(), pauses.note, bytes_of.__getitem__, decode)
     for link in (FLOOD, OTHER):
@@ -170,7 +171,12 @@ def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
 
 def test_bytes_of_a_held_link_wait() -> None:
     bytes_of = {FLOOD: 100}
-    turns = FrameQueue(Settings(), Pauses().note, bytes_of.__getitem__, lambda link: turns.put(Got(link, [Ping()])))
+
+    def decode(link: int) -> int:
+        turns.put(Got(link, [Ping()]))
+        return 0
+
+    turns = FrameQueue(Settings(), Pauses().note, bytes_of.__getitem__, decode)
     turns.hold(FLOOD)
     turns.add(FLOOD)
     assert turns.queues == {}

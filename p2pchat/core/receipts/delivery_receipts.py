@@ -27,6 +27,7 @@ from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
 
 
 NO_POSITIONS: Mapping[str, int] = {}
+NO_MARKS: Mapping[LogId, Mark] = {}
 MAX_SILENT = 64  # peers of one member that are saved in one run though nobody there ever wrote; a guess, as the next
 MEMBERS_SAVED = 16  # members with so many
 Holder = UserId | PeerId  # a peer in the room, a user elsewhere
@@ -111,7 +112,7 @@ class AckTracker:
             key = (LogId(ack.conversation.id, ack.writer, mark.run), ack.member)
             settled = self._settled(key)
             if settled < mark.seq and (settled or not before or mark.run in seen):
-                self._set_position(key, mark)
+                self._set_position(*key, mark, settled)
             elif settled < mark.seq:
                 seen.add(mark.run)
                 todo.append((mark, before))
@@ -128,16 +129,15 @@ class AckTracker:
         """Return up to where a mark says nothing new, 0 if what the log builds on must be looked at."""
         return self._positions.get(key[0], NO_POSITIONS).get(key[1], 0)
 
-    def _set_position(self, key: AckKey, mark: Mark) -> None:
-        known = self._settled(key)
-        self._positions.setdefault(key[0], {})[key[1]] = mark.seq
-        if self._is_saved(*key):
-            for log, passing in self._passing.pop(key[1], {}).items():
-                self.unsaved[log, key[1]] = passing
-            self.unsaved[key] = mark
+    def _set_position(self, log: LogId, member: Holder, mark: Mark, former: int) -> None:
+        self._positions.setdefault(log, {})[member] = mark.seq
+        if self._is_saved(log, member):
+            for other, passing in self._passing.pop(member, NO_MARKS).items():
+                self.unsaved[other, member] = passing
+            self.unsaved[log, member] = mark
         else:
-            self._passing.setdefault(key[1], {})[key[0]] = mark
-        self._on_advance(key[0], known + 1, mark.seq, key[1])
+            self._passing.setdefault(member, {})[log] = mark
+        self._on_advance(log, former + 1, mark.seq, member)
 
     def _is_saved(self, log: LogId, member: Holder) -> bool:
         """Return whether the positions of a holder are saved, after it took a place if need be."""
@@ -200,24 +200,17 @@ class DeliveryReceipts(AckTracker):
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
-        acks = [Acknowledgement(remote, conversation, user, one) for one in self._holders(remote, conversation, user)]
-        news = [mark for mark in dict.fromkeys(marks) if self._is_news(conversation, user, mark, acks)]
-        if not news:
-            return  # as mostly for the hundreds of marks of a comparison
+        holders = self._holders(remote, conversation, user)
         together = self._combined = {}
-        for mark, log in conversation.held(user, news):
+        for mark in dict.fromkeys(marks):
+            known = self._positions.get(LogId(conversation.id, user, mark.run), NO_POSITIONS)
+            behind = [one for one in holders if known.get(one, 0) < mark.seq]
+            log = conversation.log(user, mark.run) if behind else None  # mostly none of hundreds in a comparison
             if log is not None and self.counts(log, mark):
-                for ack in acks:
-                    self.advance_to(ack, mark, log.before)
+                for one in behind:
+                    self.advance_to(Acknowledgement(remote, conversation, user, one), mark, log.before)
         self._combined = None
         self._emit(together)
-
-    def _is_news(
-        self, conversation: ConversationState, user: UserId, mark: Mark, acks: Iterable[Acknowledgement]
-    ) -> bool:
-        """Return whether a mark says of a holder what was not counted before."""
-        log = LogId(conversation.id, user, mark.run)
-        return any(self._settled((log, ack.member)) < mark.seq for ack in acks)
 
     def _holders(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> list[Holder]:
         """Return who has a writer's log by a mark of a remote: members, and in the room the peer that hosts some."""

@@ -524,14 +524,14 @@ class MarkExchange(Generic[M]):
         marks = self._positions.of_readers({reader for reader in readers if reader in self._sync.hosted})
         if marks:
             self._pending.setdefault(remote.id, PendingMarks()).marks.update(dict.fromkeys(marks, NOWHERE))
-            self.is_due = True
+            self._send_soon()
 
     def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingMarks]:
         """Yield the PendingMarks of each link concerned; the caller adds something to each."""
         for link in sorted(set(self._links_of(writer, reader))):
             remote = self._sync.remotes.get(link)
             if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
-                self.is_due = True
+                self._send_soon()
                 yield self._pending.setdefault(link, PendingMarks())
 
     @property
@@ -565,11 +565,14 @@ class MarkExchange(Generic[M]):
             elif remote.accepts_marks:
                 self._send(remote, due)
             else:
-                self.is_due = True  # until the link drains
+                self._send_soon()  # when the link drains
+
+    def _send_soon(self) -> None:
+        self.is_due = self._ctx.owes = True
 
     def _on_throttle_end(self, due: PendingMarks) -> None:
         due.throttled = False
-        self.is_due = True
+        self._send_soon()
 
     def _send(self, remote: RemoteState, due: PendingMarks) -> None:
         due.sent_at = self._ctx.now.mono

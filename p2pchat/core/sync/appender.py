@@ -157,18 +157,15 @@ class Appender:
 
     def _end_log_ahead(self, conversation: ConversationState, request: WriteRequest) -> None:
         """Have a text begin a log of its own if the clock of the running one is too far ahead of the present."""
-        if not self._counts(conversation.newest_c):  # the clock was put back since
+        now = self._ctx.now.utc
+        if not is_plausible(conversation.newest_c, now):  # the clock was put back since
             shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
-            conversation.newest_c = max((log.last_c for log in shown if self._counts(log.last_c)), default=0)
+            conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
         key = conversation.id, request.user
         log = self._running.get(key)
-        if log is not None and not self._counts(log.last_c) and request.kind not in RELATION_KINDS:
+        if log is not None and not is_plausible(log.last_c, now) and request.kind not in RELATION_KINDS:
             self._ahead[key] = max(self._ahead.get(key, 0), log.last_c)
             self._begin(conversation, request.user, self._ctx.draw(8).hex())
-
-    def _counts(self, c: int) -> bool:
-        """Return whether a clock is close enough to the present."""
-        return is_plausible(c, self._ctx.now.utc)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)
@@ -228,21 +225,14 @@ class Appender:
 
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[RawEntry], list[Entry]]]:
         """Split new entries into batches."""
-        raws = list(map(encode_entry, entries))
-        texts = [text for _, text in raws]
-        sizes = list(map(len, texts)) if "".join(texts).isascii() else [len(text.encode()) for text in texts]
-        start = 0
+        raws, settings, start = list(map(encode_entry, entries)), self._ctx.settings, 0
         while start < len(raws):
-            end = start + self._fitting(sizes[start : start + self._ctx.settings.max_batch_entries])
-            yield raws[start:end], entries[start:end]
-            start = end
-
-    def _fitting(self, sizes: list[int]) -> int:
-        """Return how many entries of these sizes fit into one batch, at least one."""
-        most = self._ctx.settings.max_batch_bytes
-        if sum(sizes) <= most:
-            return len(sizes)
-        return max(1, sum(size <= most for size in accumulate(sizes)))
+            part = raws[start : start + settings.max_batch_entries]
+            if size_bytes(part) > settings.max_batch_bytes:
+                sizes = accumulate(size_bytes([raw]) for raw in part)
+                part = part[: max(1, sum(size <= settings.max_batch_bytes for size in sizes))]
+            yield part, entries[start : start + len(part)]
+            start += len(part)
 
     def _sign(self, log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
         user, header = self._sync.hosted[log.user], ""

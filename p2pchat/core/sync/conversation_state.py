@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
@@ -181,7 +181,7 @@ class LogState:
 
     __slots__ = (
         "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
-        "durable_seq", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
+        "durable_seq", "key", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
         "user",
     )  # fmt: skip
 
@@ -191,6 +191,7 @@ class LogState:
         """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
         self.conversation: ConversationState = conversation
         self.id: LogId = log
+        self.key: WriterKey = log.key
         self.user: UserId = log.user
         self.ref: str = ref_key(log.user, log.run)
         self.own: bool = own  # written by this process
@@ -233,11 +234,6 @@ class LogState:
         log.last_c, log.pruned = head.last_c, head.pruned
         log.covered = log.durable_covered = True
         return log
-
-    @property
-    def key(self) -> WriterKey:
-        """Its conversation and writer."""
-        return self.id.key
 
     @property
     def head(self) -> LogHead:
@@ -450,15 +446,15 @@ class WriterLogs:
             log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
         ]
 
-    def tips(self) -> Iterator[LogState]:
-        return (log for log in self.logs.values() if log.is_tip)
+    def tips(self) -> list[LogState]:
+        return [log for log in self.logs.values() if log.is_tip]
 
     def marks(self, most: int | None = None) -> list[Mark]:
         """Return the marks of the tips; of more than `most`, those of the newest, alike on all peers.
 
         A fork makes tips of what only the forked log covered, so there may be more than one list may hold.
         """
-        tips = [*self.tips()]
+        tips = self.tips()
         if most is not None and len(tips) > most:
             tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
         return [log.mark for log in tips]

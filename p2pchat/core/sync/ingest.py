@@ -229,17 +229,18 @@ class Ingest:
         conversation = log.conversation
         if conversation.group is not None and not self.groups.accepts(extension, frames):
             return False
-        size = sum(decoded.size for decoded in frames)
+        raws, entries, size, names = frame.e, frames[0].entries, frames[0].size, frames[0].has_references
+        if len(frames) > 1:
+            raws = [raw for decoded in frames for raw in decoded.frame.e]
+            entries = [entry for decoded in frames for entry in decoded.entries]
+            size = sum(decoded.size for decoded in frames)
+            names = any(decoded.has_references for decoded in frames)
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
         if first.first == 1:
             cost += self._cost_of_log(log)
         if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
             extension.source.on_dropped("full", log.id, frame)
             return False
-        raws, entries = frame.e, frames[0].entries
-        if len(frames) > 1:
-            raws = [raw for decoded in frames for raw in decoded.frame.e]
-            entries = [entry for decoded in frames for entry in decoded.entries]
         chain, head = frames[-1].chain, bytes.fromhex(frame.head)
         batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
         if log.own:
@@ -251,8 +252,8 @@ class Ingest:
         extension.source.on_kept(log.key, len(entries), size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
-        names = (batch.first == 1 and log.before) or any(decoded.has_references for decoded in frames)
-        self.order.on_entries(log, batch.first, entries if names else (), extension.source.remote)
+        refers = names or (batch.first == 1 and log.before)
+        self.order.on_entries(log, batch.first, entries if refers else (), extension.source.remote)
         return True
 
     def _cost_of_log(self, log: LogState) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from operator import attrgetter, ge
 from typing import Literal
 
+from p2pchat.core.durable_changes import Collected
 from p2pchat.core.log import (
     UNREADABLE,
     Entry,
@@ -38,8 +38,7 @@ from p2pchat.protocol import ConversationId, Entries, Mark, Naming
 from p2pchat.settings import Settings
 
 
-@dataclass(slots=True)
-class DecodedFrame:
+class DecodedFrame(Collected):
     """The entries of one frame, hashed and decoded, not proven yet."""
 
     frame: Entries
@@ -50,13 +49,12 @@ class DecodedFrame:
     has_references: bool  # an entry names other entries
 
 
-@dataclass(slots=True)
-class LogExtension:
+class LogExtension(Collected):
     """Contiguous frames that extend one log, from one read or one frame of a file."""
 
     log: LogState
     source: EntrySource
-    frames: list[DecodedFrame] = field(default_factory=list)
+    frames: list[DecodedFrame] = []
 
     @property
     def next_seq(self) -> int:

@@ -216,7 +216,7 @@ class Quota:
         if self.is_blocked(key):
             return False
         if self.bytes.settle(user, member) and self._forget_full():
-            self.has_freed = True
+            self.has_freed = self._ctx.owes = True
         where = self.bytes.full(user, size)
         if where is not None:
             self._mark_full(user, where)
@@ -280,7 +280,7 @@ class Quota:
         """Give room to those who are left when others are expelled, and count those who are pardoned."""
         self.files.settle_all()
         if self.bytes.settle_all() and self._forget_full():
-            self.has_freed = True
+            self.has_freed = self._ctx.owes = True
 
     def on_deleted(self, user: UserId, size: int) -> bool:
         """Give bytes back that were deleted. Return True if there may be room now for refused entries."""

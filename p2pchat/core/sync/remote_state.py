@@ -108,7 +108,7 @@ class ServingState:
 
     def answers(self, key: WriterKey) -> bool:
         """Return whether a want of this writer is being answered."""
-        return any(want.key == key for want in self.wants.values())
+        return bool(self.wants) and any(want.key == key for want in self.wants.values())
 
 
 @dataclass(slots=True, eq=False)

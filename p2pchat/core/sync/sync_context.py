@@ -171,6 +171,7 @@ class Lookups:
 
     def _ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
         self.waiting.setdefault(kind, []).append((key, then))
+        self._ctx.owes = True
 
     def fetch(
         self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
@@ -232,6 +233,8 @@ class SyncContext:
         self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
+        # Sums or marks in one frame. With `names`, a frame of 1,000 would not fit.
+        self.page_size: int = min(ctx.settings.page_marks, MAX_PAGE)
 
     def stays(self, user: UserId) -> bool:
         """Return whether a user is known to anybody here, wrote here, or is hosted here, so that its name outlives its
@@ -243,11 +246,6 @@ class SyncContext:
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.id) is remote
-
-    @property
-    def page_size(self) -> int:
-        """Number of sums or marks in one frame. With `names`, a frame of 1,000 would not fit."""
-        return min(self.ctx.settings.page_marks, MAX_PAGE)
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, so many seconds from now, unless storage failed in between."""
@@ -262,6 +260,7 @@ class SyncContext:
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
+        self.ctx.owes = True
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
@@ -459,6 +458,7 @@ class SyncContext:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
         self.owing[remote.id] = remote
+        self.ctx.owes = True
 
     def send_owed_marks(self) -> None:
         """Send the marks that are due, as one frame per link."""
@@ -469,10 +469,11 @@ class SyncContext:
                 continue
             if remote.accepts_marks:
                 owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
-                keys = tuple(sorted(key for key in owed if self._is_told(remote, key)))
+                keys = tuple(sorted([key for key in owed if self._is_told(remote, key)]))
                 alike.setdefault(keys, []).append(remote)
             else:
                 self.owing[id] = remote
+                self.ctx.owes = True
         for keys, remotes in alike.items():
             for remote in remotes:
                 remote.link.offered += len(keys)
