@@ -139,6 +139,11 @@ def _needs_its_fields(line: EventLine) -> None:
     assert set(NEEDED.get(line["event"], ())) <= line.keys()
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.aspect], ids=lambda kind: kind.name)
+def test_each_act_on_a_message_has_a_path_and_words(kind: Kind) -> None:
+    assert all(call.rest and call.of and call.purpose for call in kind.calls), "rest, of, purpose of its Call"
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_an_act_can_be_done_on_the_page(name: str) -> None:
     assert f'"{name}"' in text_of("p2pchat/web/page/chat.js") + text_of("p2pchat/web/page/said.js"), "chat.js, said.js"
@@ -151,7 +156,8 @@ def test_what_people_say_of_messages_has_the_row_of_its_record_on_the_page() -> 
         marks = ", shared: true" * kind.shared + ", head: true" * kind.head
         calls = ", ".join(f'"{call.name}"' for call in kind.calls)
         assert rows[kind.event].startswith(f'list: "{kind.list}", field: "{kind.field}"{marks}'), "web/page/said.js"
-        assert not kind.head or f"toggle: [{calls}]" in rows[kind.event], "web/page/said.js"
+        assert not kind.head or f"toggle: [{calls}], icon: " in rows[kind.event], "web/page/said.js"
+        assert kind.words, f"the record of a {kind.name} does not say what its {kind.list} are"
         is_drawn = kind.shared or f"message.{kind.list}" in text_of("p2pchat/web/page/message.js")
         assert is_drawn, f"web/page/message.js: the page shows no {kind.list}"
 

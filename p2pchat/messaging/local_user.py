@@ -708,7 +708,7 @@ class LocalUser(Viewer):
         if kind.list and not kind.body_of(text):  # a message in hand may be older than what it takes back
             said = (await self.message(post.id))._said(kind)
             if not any(kind.shared or one.log.user == me for one in said):
-                raise ValueError(f"there is no {kind.name} that you could remove")
+                raise ValueError(f"there is no {kind.name} to remove")
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None
         return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks))

@@ -62,3 +62,8 @@ def test_each_page_is_within_its_ceiling() -> None:
     assert [name for name in pages if name.count("/") > 1 and words(name) > REFERENCE] == []
     assert sum(map(words, pages)) <= OF_ALL_DOCS
     assert sum(words(name) for name in pages if "/protocol" in name or "/conformance" in name) <= OF_THE_PROTOCOL
+
+
+def test_each_page_has_a_place_in_the_list_of_pages() -> None:
+    listed = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert [path.name for path in (ROOT / "docs").glob("*.md") if f" {path.name}\n" not in listed] == []

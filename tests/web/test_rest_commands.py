@@ -41,7 +41,7 @@ async def test_every_command_of_the_documentation_is_taken(served: Served) -> No
             command = {**json.loads(text.replace('"ID"', f'"{sent["id"]}"')), "ref": text}
             if command["do"] in commands_at("d"):
                 answer = (await http.post("/v1/do", json=command)).json()
-                refusals = ("this is no open poll", "there is no pin that you could remove")
+                refusals = ("this is no open poll", "there is no pin to remove")
                 assert (
                     answer.get("ref") == text
                     or answer["text"] in refusals
