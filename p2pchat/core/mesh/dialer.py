@@ -147,6 +147,11 @@ class Dialer:
         self._has_relay = False
         self._stopped = False
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which busy peers get more time: the longer, the longer the last handshake took."""
+        return PATIENCE * self._took
+
     def is_barred(self, peer: PeerId) -> bool:
         """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
         return peer in self._blocked or self._members.is_out(peer)
@@ -209,7 +214,7 @@ class Dialer:
 
     def _defer(self, address: DialAddress) -> None:
         """Leave the other peer more time to dial first, as long as links and connections come: it is busy, too."""
-        until = self.active_at + self._ctx.settings.told_dial_after + PATIENCE * self._took
+        until = self.active_at + self._ctx.settings.told_dial_after + self.patience
         address.due_at = max(address.due_at, min(until, address.deferred_since + MAX_DEFERRED))
 
     def on_seen(self, address: Address) -> None:

@@ -143,7 +143,8 @@ class PeerExchange:
         """Send to all links, unless others spread all of it and links still come up."""
         self._timer = None
         now = self._ctx.now.mono
-        until = min(self._came_up_at + QUIET_PAUSES * self._pause(), self._sent_at + MAX_DELAY)
+        quiet = QUIET_PAUSES * self._pause() + self._dialer.patience
+        until = min(self._came_up_at + quiet, self._sent_at + MAX_DELAY)
         can_wait = len(self._up) > FEW_LINKS and now < until - SLACK and not self._has_news
         if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
             self._timer = self._ctx.after(until - now, self._on_timer)
