@@ -8,11 +8,14 @@ An answer by the right key gives everything back, so an honest mesh forms at onc
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Mapping
 
+from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.addressbook import is_address, is_loopback, network_and_host, split_endpoint
+from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.token_bucket import TokenBucket
+from p2pchat.protocol import PeerId
 
 TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
 TOLD_AT_ONCE = 8
@@ -22,26 +25,34 @@ MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twic
 
 
 class DialPace:
-    """Times of dials."""
+    """Times of dials.
 
-    def __init__(self, ctx: NodeContext) -> None:
+    Args:
+        by_peer: The links that are up. A mesh on a local network needs no pause between its hosts.
+        members: Says on whose word a peer is dialled.
+    """
+
+    def __init__(self, ctx: NodeContext, by_peer: Mapping[PeerId, PeerLink], members: UserMembers) -> None:
         self._ctx = ctx
+        self._by_peer = by_peer
+        self._members = members
         self._bucket = TokenBucket(TOLD_A_SECOND, TOLD_AT_ONCE, ctx.now.mono)
         self._ready_at: dict[str, float] = {}  # by host and network
         self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
 
-    def wait(self, member: str, endpoint: str, linked_networks: Container[str] = ()) -> float:
-        """Return the seconds until this endpoint may be dialled on the word of a member, 0 for now.
+    @property
+    def has_token(self) -> bool:
+        """True if one more dial may fail now."""
+        return not self._bucket.wait(self._ctx.now.mono)
 
-        Args:
-            linked_networks: Those with a link there: a mesh on a local network needs no pause between its hosts.
-        """
+    def wait(self, peer: PeerId, endpoint: str) -> float:
+        """Return the seconds until this endpoint of a peer may be dialled, 0 for now."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         ready_at = now
         for node in _network_and_host(endpoint):
-            if node not in linked_networks:
-                ready_at = max(ready_at, self._ready_at.get(node, now))
-            count, last = self._failed.get((member, node), (0, now))
+            if node in self._ready_at and all(node != network_and_host(link.host)[0] for link in self._by_peer.values()):
+                ready_at = max(ready_at, self._ready_at[node])
+            count, last = self._failed.get((self._members.share(peer), node), (0, now))
             if count >= TOLD_TRIES:
                 ready_at = max(ready_at, last + settings.told_rest)
         return ready_at - now if ready_at > now else self._bucket.wait(now)
@@ -58,16 +69,17 @@ class DialPace:
         """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
         self._bucket.tokens += 1
 
-    def on_answered(self, member: str, endpoint: str) -> None:
+    def on_answered(self, peer: PeerId, endpoint: str) -> None:
         """Note that the right key answered there."""
         self._bucket.tokens += 1
         for node in _network_and_host(endpoint):
             self._ready_at.pop(node, None)
-            self._failed.pop((member, node), None)
+            self._failed.pop((self._members.share(peer), node), None)
 
-    def on_failed(self, member: str, endpoint: str) -> None:
+    def on_failed(self, peer: PeerId, endpoint: str) -> None:
         """Note that a dial failed there."""
         for host in _network_and_host(endpoint)[1:]:
+            member = self._members.share(peer)
             count, _ = self._failed.pop((member, host), (0, 0.0))
             self._failed[member, host] = count + 1, self._ctx.now.mono
             if len(self._failed) > MAX_SILENT:

@@ -39,11 +39,10 @@ from p2pchat.core.mesh.addressbook import (
     is_relayed,
     join_endpoint,
     may_name_mean,
-    network_and_host,
     relay_peer,
     split_endpoint,
 )
-from p2pchat.core.mesh.dial_pace import TOLD_A_SECOND, DialPace
+from p2pchat.core.mesh.dial_pace import TOLD_A_SECOND, TOLD_AT_ONCE, DialPace
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
@@ -57,6 +56,8 @@ SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers t
 BUSY_SPREAD = 9  # times Settings.busy_pause at most, in addition; a guess
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRED = 30.0  # seconds that the other peer gets to dial us: it may not be able to at all; a guess
+MIN_AT_ONCE = 2  # dials under way to what others told, however long handshakes take; a guess
+PATIENCE = 4  # handshakes for which the other peer gets more time to dial; a guess
 RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
@@ -139,11 +140,17 @@ class Dialer:
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
         self._last_dial = 0
-        self._pace = DialPace(ctx)
+        self._pace = DialPace(ctx, by_peer, members)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self.active_at: float = NEVER  # when a connection last came in, or a link up
+        self._took = 0.0  # seconds of the last handshake: where they take long, all peers are busy
         self._has_relay = False
         self._stopped = False
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which busy peers get more time: the longer, the longer the last handshake took."""
+        return PATIENCE * self._took
 
     def is_barred(self, peer: PeerId) -> bool:
         """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
@@ -207,7 +214,7 @@ class Dialer:
 
     def _defer(self, address: DialAddress) -> None:
         """Leave the other peer more time to dial first, as long as links and connections come: it is busy, too."""
-        until = self.active_at + self._ctx.settings.told_dial_after
+        until = self.active_at + self._ctx.settings.told_dial_after + self.patience
         address.due_at = max(address.due_at, min(until, address.deferred_since + MAX_DEFERRED))
 
     def on_seen(self, address: Address) -> None:
@@ -308,13 +315,15 @@ class Dialer:
         address.reached, address.told = True, False
         self._book.on_verified(peer, address.endpoint)
         if was_paced:
-            self._pace.on_answered(self._members.share(peer), endpoint)
+            self._pace.on_answered(peer, endpoint)
             self._retry_held()
         return address
 
     def _retry_held(self) -> None:
         """Try again what waits for the pace: an answer may have ended the pause."""
         for address in [*islice(self._held, RETRIED)]:
+            if self._is_congested or not self._pace.has_token:
+                return
             plan = self._held.pop(address)
             address.due_at = self._ctx.now.mono
             self._schedule(plan)
@@ -377,7 +386,7 @@ class Dialer:
             self._schedule(plan)
             return
         if self._is_paced(plan, address) and code not in NO_SILENCE:
-            self._pace.on_failed(self._members.share(plan.peer), endpoint)
+            self._pace.on_failed(plan.peer, endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -426,15 +435,16 @@ class Dialer:
 
     # Changes of links
 
-    def on_link_up(self, peer: PeerId, *, contacted: bool, reported: str) -> None:
+    def on_link_up(self, peer: PeerId, *, contacted: bool, reported: str, took: float) -> None:
         """A link to this peer is up.
 
         Args:
             contacted: The peer dialled us, so it is there.
             reported: The endpoint reported with this link. Other endpoints that users named for this peer are reported
                 here, once: otherwise users would wait for dials that are not needed any more.
+            took: Seconds of its handshake.
         """
-        self.active_at = self._ctx.now.mono
+        self.active_at, self._took = self._ctx.now.mono, took
         plan = self._plans.get(peer)
         if plan is None:
             return
@@ -628,8 +638,9 @@ class Dialer:
         """Return whether an address must wait for the pace; then it is tried again by itself."""
         endpoint = address.resolved or address.endpoint
         self._held.pop(address, None)
-        networks = {network_and_host(link.host)[0] for link in self._by_peer.values()}
-        wait = self._pace.wait(self._members.share(plan.peer), endpoint, networks)
+        wait = self._pace.wait(plan.peer, endpoint)
+        if self._is_congested:
+            wait = max(wait, 1 / TOLD_A_SECOND)
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False
@@ -638,6 +649,12 @@ class Dialer:
         self._held[address] = plan
         self._schedule(plan)
         return True
+
+    @property
+    def _is_congested(self) -> bool:
+        """True if enough dials are under way: where handshakes take long, all take longer the more there are."""
+        most = max(MIN_AT_ONCE, TOLD_AT_ONCE // (1 + int(self._took)))
+        return self._took >= 1.0 and sum(address.told for _, address in self._dials.values()) >= most
 
     def _is_paced(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address is dialled with a pace: a name, or one where no key has answered."""

@@ -425,7 +425,7 @@ class Links:
         self._links[link.id] = link
         self._begun += 1
         link.begun = self._begun
-        link.heard_at = self._ctx.now.mono
+        link.heard_at = link.up_at = self._ctx.now.mono
         self._expect(link, seconds)
 
     def _dialled(self, input: LinkDialled) -> PeerLink | None:
@@ -638,7 +638,7 @@ class Links:
 
     def _bring_up(self, link: PeerLink, effects: list[Effect]) -> None:
         """Make this link the current one to its peer, and end the former one."""
-        former = self.by_peer.get(link.peer)
+        former, took = self.by_peer.get(link.peer), self._ctx.now.mono - link.up_at
         link.phase, link.up_at = LinkPhase.UP, self._ctx.now.mono
         self.up[link.id] = self.by_peer[link.peer] = link
         self.places.take(link)
@@ -652,7 +652,7 @@ class Links:
         if is_news:
             self._reported_up.add(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
-        self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "")
+        self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "", took=took)
         if link.dialled:
             self.dialer.on_ended(link.dial)
         elif link.relayed:

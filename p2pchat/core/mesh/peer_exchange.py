@@ -34,7 +34,7 @@ from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
-from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
+from p2pchat.core.node_context import SLACK, HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.protocol import FILES, MAX_ENDPOINTS, MAX_RECORDS, PeerId, PeerRecord, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
@@ -143,7 +143,8 @@ class PeerExchange:
         """Send to all links, unless others spread all of it and links still come up."""
         self._timer = None
         now = self._ctx.now.mono
-        until = min(self._came_up_at + QUIET_PAUSES * self._pause(), self._sent_at + MAX_DELAY)
+        quiet = QUIET_PAUSES * self._pause() + self._dialer.patience
+        until = min(self._came_up_at + quiet, self._sent_at + MAX_DELAY)
         can_wait = len(self._up) > FEW_LINKS and now < until - SLACK and not self._has_news
         if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
             self._timer = self._ctx.after(until - now, self._on_timer)
@@ -186,28 +187,45 @@ class PeerExchange:
                 behind = True
             else:
                 self._send_to(link)
+                self._linked_since.update(link.untold)
         if not behind:
             self._changes.forget_gone()
+        if self._linked_since:
+            self._schedule()
 
     def _send_to(self, link: PeerLink) -> None:
-        """Send one link the changes since the last frame to it."""
+        """Send one link the changes since the last frame to it.
+
+        The record of a linked peer goes to an end that does not say that it is linked with it, too. The records of many
+        wait for the frame after this one, unless that end knows nobody else: what it says meanwhile makes most of them
+        needless.
+        """
         self._update_changes()
         news = self._changes.since(link.sent_change)
         news.pop(link.peer, None)
+        link.sent_change = self._changes.last
+        linked = sorted(peer for peer, at in news.items() if at is not None)
+        gone = sorted(peer for peer, at in news.items() if at is None)
+        ready, link.untold = link.untold, dict.fromkeys(linked)
+        if not link.has_told_peers:
+            link.untold |= ready
+            ready = {}
+        elif not link.linked or len(linked) < FEW_LINKS:
+            ready |= link.untold
+            link.untold = {}
+        lacking = [peer for peer in sorted(ready) if peer in self._by_peer and peer not in link.linked]
+        records = [self._book.records[peer] for peer in lacking if peer in self._book.records]
         own = self._own
         own_at = 0 if own is None else own.at
-        link.sent_change = self._changes.last
-        can = [FILES] if link.sent_own is None else []
-        if not news and link.sent_own == own_at:
+        if not (news or records) and link.sent_own == own_at:
             return
-        records = [own] if own is not None and link.sent_own != own_at else []
-        records += [self._book.records[peer] for peer in sorted(news) if news[peer] and peer in self._book.records]
+        if own is not None and link.sent_own != own_at:
+            records.insert(0, own)
+        can = [FILES] if link.sent_own is None else []
         link.sent_own = own_at
         if own is not None and own_at > self._told_at:  # the next one must be newer, also if the clock is set back
             self._told_at = own_at
             self._ctx.change.records[own.id] = own
-        linked = sorted(peer for peer, at in news.items() if at is not None)
-        gone = sorted(peer for peer, at in news.items() if at is None)
         for frame in self._pages(records, linked, gone, can):
             self._ctx.emit(Send(frame, [link.id]))
 
@@ -242,6 +260,12 @@ class PeerExchange:
                     link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
+            if peer in self._by_peer:
+                link.untold[peer] = None
+                self._on_news()
+        link.has_told_peers = True
+        if not link.linked and not link.full:
+            self._send_to(link)
 
     def on_members_changed(self) -> None:
         """Take the records whose members are admitted now."""

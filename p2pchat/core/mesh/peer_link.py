@@ -77,7 +77,7 @@ class PeerLink:
         linked: The peers that the other end says it is linked with; the record of one whose member is not admitted.
         begun: Position in the order in which connections of this process began, from 1.
         run, n: From the `go` that brought it up.
-        up_at: When it came up, monotonic seconds.
+        up_at: When it came up, monotonic seconds; before that, when it began.
     """
 
     id: int
@@ -114,6 +114,8 @@ class PeerLink:
     # PeerExchange
     sent_change: int = 0  # the last change of PeerChanges sent on this link
     sent_own: int | None = None  # the time of our record as sent on this link, 0 for none
+    has_told_peers: bool = False  # the other end has said with whom it is linked
+    untold: KeySet[PeerId] = field(default_factory=dict)  # linked peers whose records it may lack
     takes_files: bool = False  # the other end answers pulls, and understands pieces
     faulted: bool = False  # it ends because one side broke a rule
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from p2pchat.core.log import verify
 from p2pchat.core.members.statement import is_guest
 from p2pchat.protocol import GuestCertificate, PeerId, PeerRecord, UserId
 
 RECORD_TAG = b"p2pchat/peer/1\0"
+CACHE_SIZE = 1024  # records; the peers of one process, as those of a test, check the same ones
 
 
 def make_record(
@@ -38,6 +40,7 @@ def make_record(
     return PeerRecord(peer, at, tuple(endpoints), sign(_signed(network, peer, at, endpoints, guest)).hex(), guest)
 
 
+@lru_cache(CACHE_SIZE)
 def is_signed(network: str, record: PeerRecord) -> bool:
     """Return whether the peer signed its record for this network, and the member in it the certificate."""
     message = _signed(network, record.id, record.at, record.e, record.guest)

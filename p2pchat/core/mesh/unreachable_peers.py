@@ -45,12 +45,12 @@ class UnreachablePeers:
 
     def _look(self) -> None:
         self._timer = None
-        former, self._found = self._found, {}
+        former, found = self._found, dict[PeerId, PeerId]()
         for link in self._up.values():
-            for peer in link.linked:
-                is_wanted = peer not in self._by_peer and not self._dialer.is_barred(peer)
-                if is_wanted and self._found.get(peer) != self._reported.get(peer, ""):
-                    self._found[peer] = link.peer
+            for peer in link.linked.keys() - self._by_peer.keys():
+                if found.get(peer) != self._reported.get(peer, ""):
+                    found[peer] = link.peer
+        self._found = {peer: by for peer, by in found.items() if not self._dialer.is_barred(peer)}
         for peer in self._reported.keys() - self._found.keys():
             del self._reported[peer]
             self._listener.report_unreachable(peer, "")

@@ -156,11 +156,14 @@ class AntiEntropy:
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
 
     def on_freed(self, user: UserId, remotes: Iterable[RemoteState]) -> None:
-        """Have what these remotes hold of a user come again: it was refused, and there is room now."""
+        """Have what these remotes hold of a user come again, with the next comparison: it was refused, and there is
+        room now.
+        """
         for remote in remotes:
             remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
             if remote.comparison.begun:
-                self.begin(remote)
+                remote.named.clear()
+                self.begin_next(remote)
 
     def on_groups_changed(self, groups: set[ConversationId]) -> None:
         """Compare soon with everyone who may know these groups, whose new operations are durable."""

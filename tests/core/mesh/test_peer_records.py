@@ -17,7 +17,7 @@ from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import PeerRecord, Peers
 from p2pchat.settings import Settings
-from tests.core.mesh.linked_peers import START, K, Key, Meeting, Post, record_of, told
+from tests.core.mesh.linked_peers import START, K, Key, Meeting, Post, admission_of, record_of, told
 
 VICTIM = "198.51.100.7"
 ATTACKERS = 12
@@ -272,11 +272,11 @@ def test_a_host_where_a_member_says_three_times_in_vain_that_it_is_rests_for_an_
 
 def test_the_words_of_one_member_say_nothing_of_another() -> None:
     ctx = Post(Key("ada")).ctx
-    pace = DialPace(ctx)
+    pace = DialPace(ctx, {}, admission_of(ctx, share=lambda peer: peer)[0].users)
     for minute in range(3):
         ctx.now = ctx.now.replace(mono=60.0 * minute)
         pace.on_failed("mallory", f"{VICTIM}:{minute + 1}")
-    assert [pace.wait(member, f"{VICTIM}:80") for member in ("mallory", "bob")] == [3600.0, 0.0]
+    assert [pace.wait(peer, f"{VICTIM}:80") for peer in ("mallory", "bob")] == [3600.0, 0.0]
     pace.on_answered("mallory", f"{VICTIM}:80")
     assert pace.wait("mallory", f"{VICTIM}:80") == 0.0
 

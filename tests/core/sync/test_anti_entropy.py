@@ -56,6 +56,21 @@ def test_an_equal_digest_that_asks_is_answered_with_our_digest() -> None:
     assert far.say(digest(bob, ask=True)) == ["to bob: digest"]
 
 
+def test_two_comparisons_serve_any_number_of_lifted_limits() -> None:
+    """62 calls of allow() in a mesh of 64 peers began 62 comparisons with each link: 200 s of computation."""
+    world = World()
+    ada, bob = world.peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(digest(bob))
+    world.pass_time(10.0)
+    ada.take()
+    before = ada.node.sync.context.remotes[far.link].comparison.number
+    for name in ("bob", "cyd", "dan", "eve"):
+        ada.put(QuotaLifted(IDS[name]))
+    world.pass_time(10.0)
+    assert ada.node.sync.context.remotes[far.link].comparison.number == before + 2
+
+
 def test_a_different_digest_is_answered_with_sums_and_different_sums_with_marks() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.say("hello")
