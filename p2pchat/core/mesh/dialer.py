@@ -12,7 +12,7 @@ a peer is seen on the local network while its only dial hangs, most likely at th
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
 forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s. What no key
-has answered at is dialled with a pace (dial_pace.py), unless a user named it. So a member that signs made-up addresses
+has answered at is dialled with a pace (DialPace), unless a user named it. So a member that signs made-up addresses
 of its own gains little, and a mesh forms as fast as it answers.
 
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
@@ -39,14 +39,15 @@ from p2pchat.core.mesh.addressbook import (
     is_relayed,
     join_endpoint,
     may_name_mean,
+    network_and_host,
     relay_peer,
     split_endpoint,
 )
-from p2pchat.core.mesh.dial_pace import TOLD_A_SECOND, TOLD_AT_ONCE, DialPace
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.link_places import LinkPlaces
 from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
+from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import PeerId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
@@ -56,11 +57,15 @@ SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers t
 BUSY_SPREAD = 9  # times Settings.busy_pause at most, in addition; a guess
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRED = 30.0  # seconds that the other peer gets to dial us: it may not be able to at all; a guess
-MIN_AT_ONCE = 2  # dials under way to what others told, however long handshakes take; a guess
 PATIENCE = 4  # handshakes for which the other peer gets more time to dial; a guess
 RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
+TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
+TOLD_AT_ONCE = 8
+TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
+NETWORK_PART = 1 / 6  # of Settings.told_host_pause, between two dials to one /24 or /48
+MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
@@ -322,7 +327,7 @@ class Dialer:
     def _retry_held(self) -> None:
         """Try again what waits for the pace: an answer may have ended the pause."""
         for address in [*islice(self._held, RETRIED)]:
-            if self._is_congested or not self._pace.has_token:
+            if not self._pace.has_token:
                 return
             plan = self._held.pop(address)
             address.due_at = self._ctx.now.mono
@@ -639,8 +644,6 @@ class Dialer:
         endpoint = address.resolved or address.endpoint
         self._held.pop(address, None)
         wait = self._pace.wait(plan.peer, endpoint)
-        if self._is_congested:
-            wait = max(wait, 1 / TOLD_A_SECOND)
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False
@@ -650,12 +653,6 @@ class Dialer:
         self._schedule(plan)
         return True
 
-    @property
-    def _is_congested(self) -> bool:
-        """True if enough dials are under way: where handshakes take long, all take longer the more there are."""
-        most = max(MIN_AT_ONCE, TOLD_AT_ONCE // (1 + int(self._took)))
-        return self._took >= 1.0 and sum(address.told for _, address in self._dials.values()) >= most
-
     def _is_paced(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address is dialled with a pace: a name, or one where no key has answered."""
         return (address.told and not address.typed) or self._is_told_name(plan, address)
@@ -664,3 +661,76 @@ class Dialer:
 def _handicap(address: DialAddress) -> float:
     """Return the seconds by which an address is dialled after a direct one."""
     return RELAY_AFTER if is_relayed(address.endpoint) else 0.0
+
+
+class DialPace:
+    """Pace of dials to what no key has answered at yet: few of those that fail, and rarely to one host or network.
+
+    At most two dials a second may fail. One host is dialled once in 30 s, one network without a link there once in
+    5 s, and a host where three dials failed on the word of one member once an hour on that word (settings.py). The
+    look-up of a name counts as a dial that fails, unless the name means an address that may be dialled. On loopback
+    only the number counts. An answer by the right key gives everything back, so an honest mesh forms at once.
+
+    Args:
+        by_peer: The links that are up. A mesh on a local network needs no pause between its hosts.
+        members: Says on whose word a peer is dialled.
+    """
+
+    def __init__(self, ctx: NodeContext, by_peer: Mapping[PeerId, PeerLink], members: UserMembers) -> None:
+        self._ctx = ctx
+        self._by_peer = by_peer
+        self._members = members
+        self._bucket = TokenBucket(TOLD_A_SECOND, TOLD_AT_ONCE, ctx.now.mono)
+        self._ready_at: dict[str, float] = {}  # by host and network
+        self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
+
+    @property
+    def has_token(self) -> bool:
+        """True if one more dial may fail now."""
+        return not self._bucket.wait(self._ctx.now.mono)
+
+    def wait(self, peer: PeerId, endpoint: str) -> float:
+        """Return the seconds until this endpoint of a peer may be dialled, 0 for now."""
+        settings, now = self._ctx.settings, self._ctx.now.mono
+        ready_at = now
+        for node in _network_and_host(endpoint):
+            if node not in (network_and_host(link.host)[0] for link in self._by_peer.values()):
+                ready_at = max(ready_at, self._ready_at.get(node, now))
+            count, last = self._failed.get((self._members.share(peer), node), (0, now))
+            if count >= TOLD_TRIES:
+                ready_at = max(ready_at, last + settings.told_rest)
+        return ready_at - now if ready_at > now else self._bucket.wait(now)
+
+    def on_dial(self, endpoint: str) -> None:
+        """Note a dial that wait() allowed."""
+        pause, now = self._ctx.settings.told_host_pause, self._ctx.now.mono
+        self._bucket.tokens -= 1
+        self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
+        pauses = zip(_network_and_host(endpoint), (pause * NETWORK_PART, pause), strict=False)
+        self._ready_at |= {node: now + pause for node, pause in pauses}
+
+    def on_resolved(self) -> None:
+        """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
+        self._bucket.tokens += 1
+
+    def on_answered(self, peer: PeerId, endpoint: str) -> None:
+        """Note that the right key answered there."""
+        self._bucket.tokens += 1
+        for node in _network_and_host(endpoint):
+            self._ready_at.pop(node, None)
+            self._failed.pop((self._members.share(peer), node), None)
+
+    def on_failed(self, peer: PeerId, endpoint: str) -> None:
+        """Note that a dial failed there."""
+        for host in _network_and_host(endpoint)[1:]:
+            member = self._members.share(peer)
+            count, _ = self._failed.pop((member, host), (0, 0.0))
+            self._failed[member, host] = count + 1, self._ctx.now.mono
+            if len(self._failed) > MAX_SILENT:
+                del self._failed[next(iter(self._failed))]
+
+
+def _network_and_host(endpoint: str) -> tuple[str, ...]:
+    """Return the network and the host of an endpoint; () on loopback, and for a name, which may mean any."""
+    host = split_endpoint(endpoint)[0]
+    return network_and_host(host) if is_address(host) and not is_loopback(host) else ()

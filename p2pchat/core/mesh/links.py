@@ -652,7 +652,8 @@ class Links:
         if is_news:
             self._reported_up.add(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
-        self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "", took=took)
+        reported = link.endpoint if is_news else ""
+        self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=reported, took=took)
         if link.dialled:
             self.dialer.on_ended(link.dial)
         elif link.relayed:

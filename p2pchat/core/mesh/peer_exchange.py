@@ -34,7 +34,7 @@ from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
-from p2pchat.core.node_context import SLACK, HostedIdentity, KeySet, NodeContext, Timer
+from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
 from p2pchat.protocol import FILES, MAX_ENDPOINTS, MAX_RECORDS, PeerId, PeerRecord, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.effects import Effect, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.presence_events import AT_ONCE
+from p2pchat.core.mesh.presence_tracker import AT_ONCE
 from p2pchat.protocol import Hosted
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key
