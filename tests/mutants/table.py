@@ -577,8 +577,8 @@ MUTANTS = (
         pass""")),
     Mutant("known-links-wait-for-ever", "a large mesh never learns who is linked with whom, and entries are announced twice",
         "core/mesh/test_addressbook.py::test_news_that_others_spread_is_sent_in_time_though_links_keep_coming",
-        ("until = min(self._came_up_at + QUIET_PAUSES * self._pause(), self._sent_at + MAX_DELAY)",
-         "until = self._came_up_at + QUIET_PAUSES * self._pause()")),
+        ("until = min(self._came_up_at + quiet, self._sent_at + MAX_DELAY)",
+         "until = self._came_up_at + quiet")),
     Mutant("last-presence-not-sent", "a change right after another one is never sent",
         Rule("word", within=60, seed=15),
         ("""\
