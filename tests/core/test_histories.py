@@ -30,7 +30,7 @@ def test_every_promise_holds_with_an_engine_in_history(seed: int) -> None:
     assert not failures(played([seed], RELAY), RELAY)
 
 
-@pytest.mark.parametrize("seed", (6, 8, 11))
+@pytest.mark.parametrize("seed", (7, 8, 11))
 def test_every_promise_holds_with_files_in_history(seed: int) -> None:
     here = played([seed], FILES)
     assert not failures(here, FILES)
