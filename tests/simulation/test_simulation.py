@@ -288,6 +288,20 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest() -> None:
     comes_to_rest(sim)
 
 
+def test_programs_mark_no_name_as_read() -> None:
+    """They are given none, and after a restart a core does not know where the newest one stands (seed 40067)."""
+    sim = Simulation(seed=1)
+    ada, bob = sim.peers(2)
+    sim.invariants.receipts._reads = True
+    sim.run(40)
+    assert {one.log.user for one in bob.disk.storage.places(0, 9)} == {ada.user, bob.user} and not sim.counts["read"]
+    for word in ("one", "two", "three", "four"):
+        ada.say(word)
+    sim.run(40)
+    assert sim.counts["read"]
+    comes_to_rest(sim)
+
+
 def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_rest() -> None:
     """It asks for all of them with the next digest, which must not fall into the quiet minute (seed 1330119)."""
     sim = Simulation(seed=23)
