@@ -167,9 +167,10 @@ class Invariants:
         node, most = peer.node, self._sim.settings.member_bytes
         if node is None or batch.log.user in node.contacts:
             return
-        member = node.user_members.line(batch.log.user)[0]
-        of_member = [user for user in sizes if node.user_members.line(user)[0] == member]
-        others = [user for user in of_member if user not in node.contacts and not node.user_members.is_out(user)]
+        members = node.user_members
+        lines = {user: members.line(user, members.named_last.get(user, user)) for user in sizes}
+        of_member = [user for user in sizes if lines[user][0] == lines[batch.log.user][0]]
+        others = [user for user in of_member if user not in node.contacts and not members.is_out(user)]
         size = sum(sizes[user] for user in others if not peer.ever_spoke_for(user))
         if size > most:
             self.fail(
