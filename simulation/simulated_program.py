@@ -260,7 +260,8 @@ class SimProgram:
         if self._is_of_guests(one.log.conversation):
             return
         invariants.display.handed_on(peer, one, entry)
-        invariants.receipts.handed_on(peer, one)
+        if entry.k != "profile":
+            invariants.receipts.handed_on(peer, one)
         is_other = not peer.ever_spoke_for(one.log.user)  # entries written here have no `message` line
         if entry.is_message and is_other:
             self.log("message", **self._message(one.log, one.seq, entry), old=one.old, gap=one.gap)

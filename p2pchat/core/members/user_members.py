@@ -55,6 +55,7 @@ class UserMembers:
 
     Attributes:
         names: The names of users.
+        named_last: The members that the newest headers of users name, as far as they name one.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class UserMembers:
         self._statements = statements
         self._is_named = is_named
         self.names: Mapping[UserId, str] = {}
+        self.named_last: dict[UserId, UserId] = {}
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
@@ -80,7 +82,7 @@ class UserMembers:
         """Take users and members that stored headers name, in place of those that were noted; and the names of users,
         as they are at any time.
         """
-        self._written, self._users, self.names = {}, {}, names
+        self.named_last, self._written, self._users, self.names = {}, {}, {}, names
         for user, member in written:
             self.note(user, member)
 
@@ -88,14 +90,16 @@ class UserMembers:
         """Return whether the member in a certificate signed that it answers for this user."""
         return is_guest(self._network, user, certificate)
 
-    def note(self, user: UserId, member: UserId | None) -> Members:
-        """Take the member that the header of a user's log names, if any, and those that the user showed on links.
+    def note(self, user: UserId, member: UserId) -> Members:
+        """Take the member that the header of a user's log names, "" for none, and those that the user showed on links.
 
         Returns:
             Those of them that are new, and are to be stored.
         """
-        known = self._written.get(user, ())
-        said = (*self._shown.get(user, ()), *(() if member is None else (member,)))
+        known, said = self._written.get(user, ()), self._shown.get(user, ())
+        if member:
+            self.named_last[user] = member
+            said = (*said, member)
         new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
         if new:
             self._written[user] = (*known, *new)
@@ -135,37 +139,30 @@ class UserMembers:
         named = self._written.get(user, ()) + self._shown.get(user, ())
         return (*named, self._own) if user in self._hosted else named
 
-    def member_of(self, user: UserId, named_now: UserId = "") -> UserId:
-        """Return the one member to show for a user, one that is out before others; "" where none is known.
-
-        Args:
-            named_now: A member that a header names, and that is not noted yet.
-        """
+    def member_of(self, user: UserId) -> UserId:
+        """Return the one member to show for a user, one that is out before others; "" where none is known."""
         if user in self._hosted:
             return self._own
         for link in self._up.values():
             if user in link.users:
                 return link.member
-        members = self._statements.members
-        named = self.members_of(user)
-        if named_now and named_now not in named:
-            named = (*named, named_now)
-        if members is None or not named:
-            return named[0] if named else user if members is not None and members.is_named(user) else ""
-        return min(reversed(named), key=lambda one: one not in members.removed)
+        members, named = self._statements.members, self.members_of(user)
+        if not named:
+            return user if members is not None and members.is_named(user) else ""
+        return min(reversed(named), key=lambda one: members is None or one not in members.removed)
 
     def share(self, peer: PeerId) -> UserId:
         """Return at whom a user or peer counts in places that members share: its member, or itself."""
         return self.line(peer)[0]
 
-    def line(self, user: UserId, named_now: UserId = "") -> Line:
-        """Return where a user or peer counts in what others may take: its member, and itself.
+    def line(self, user: UserId, member: UserId = "") -> Line:
+        """Return where a user or peer counts in what others may take: its member, by default as shown, and itself.
 
         Users of one's own member, and all users of a network that is made from a word, count by themselves: they are
         the terminals of one login, or a classroom, and must not starve each other. Those of whom no member is known
         count together.
         """
-        member = self.member_of(user, named_now)
+        member = member or self.member_of(user)
         return (user,) if self._is_named or member == self._own else (member, user)
 
     def users_of(self, member: UserId) -> set[UserId]:
@@ -190,8 +187,9 @@ class UserMembers:
     def admitter(self, user: UserId) -> UserId:
         """Return the user that stands for who admitted the member of a user; "" where that is not known."""
         members = self._statements.members
-        said = None if members is None else members.addition(self.member_of(user))
-        return "" if members is None or said is None else self.speaker(members.admitter(said))
+        if members is None or (said := members.addition(self.member_of(user))) is None:
+            return ""
+        return self.speaker(members.admitter(said))
 
     def known(self, members: Iterable[UserId]) -> list[UserId]:
         """Return the users with a name that stand for members, or are such users themselves."""

@@ -584,7 +584,7 @@ class ConversationState:
         self._sum = 0
         self._unsummed: dict[LogState, None] = {}  # logs that changed since
         self.newest_c: int = 0
-        self.newest_place: int = 0  # of an entry shown here, or a higher one; 0: none is known
+        self.newest_place: int = 0  # of what programs were shown here, or a higher one; 0: none is known
         self.waiting_logs: WaitingLogs = WaitingLogs()
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.history_until: int = 0  # entries of others up to this clock predate this peer; in the room alone

@@ -303,9 +303,8 @@ class Ingest:
                 self._sync.set_covered(named, True)
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
-        by = certificate_of(header)
-        members = self._sync.members.note(log.user, None if by is None else by.member)
-        self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, by, members))
+        members = self._sync.members.note(log.user, member_of(header))
+        self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, certificate_of(header), members))
 
 
 class LinkSource(EntrySource):

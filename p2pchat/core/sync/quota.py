@@ -77,13 +77,17 @@ class MemberBytes:
             self.add(user, size)
 
     def line(self, user: UserId, named_now: UserId = "") -> Line:
-        """Return where a user counts, () for one who shares nothing.
+        """Return where a user counts, () for one who shares nothing: at the member that it named last when it wrote.
+
+        Which links it is on changes nothing: all is counted once it is stored, and only then moves.
 
         Args:
             named_now: A member that a header names, and that is not noted yet.
         """
-        is_limited = not (user in self._contacts or self.is_free(user) or self._members.is_out(user))
-        return self._members.line(user, named_now) if is_limited else ()
+        if user in self._contacts or self.is_free(user) or self._members.is_out(user):
+            return ()
+        named = named_now or self._members.named_last.get(user, user)
+        return self._members.line(user, named)
 
     def places(self, user: UserId, line: Line) -> tuple[Line, ...]:
         """Return where a user with this line may exceed a limit."""
@@ -219,6 +223,7 @@ class Quota:
             self.has_freed = self._ctx.owes = True
         where = self.bytes.full(user, size)
         if where is not None:
+            self.bytes.settle(user)  # the header is refused, too
             self._mark_full(user, where)
             return False
         self.bytes.add(user, size)

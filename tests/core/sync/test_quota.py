@@ -18,7 +18,7 @@ from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulation import Simulation
 from simulation.virtual_time import SMALL
-from tests.core.founded_peers import HERE, founders, guest, of_founder
+from tests.core.founded_peers import HERE, answers_for, founders, guest, of_founder
 from tests.core.members.test_statement_exchange import FOUNDER, said
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
@@ -368,6 +368,24 @@ def test_a_user_whose_member_changes_counts_there_with_all_that_is_stored() -> N
     assert "to eve: digest" in ada.take()
     assert kept(link.say(guest("cyd", run="c2").say("x" * 300)))  # where bob is no more
     assert "warn full" in link.say(moved.say("x" * 500))
+
+
+def test_a_log_counts_at_the_member_that_its_header_names_whatever_its_writer_shows() -> None:
+    """Else what is stored counts elsewhere than what comes, and one member has the room of two."""
+    ada, bob = of_founder(member_bytes=1_000), guest("bob")
+    assert kept(far(ada).say(bob.say("x" * 900)))
+    shows_another = ada.far("bob", by=answers_for("bob", "dan"))
+    assert kept(shows_another.say(guest("dan", "dan").say("x" * 900)))
+    assert "warn full" in shows_another.say(bob.say("x" * 300))
+    assert not kept(far(ada).say(guest("cyd", "cyd").say("x" * 300)))
+
+
+def test_a_header_that_is_refused_changes_nobodys_member() -> None:
+    ada = of_founder(member_bytes=1_000)
+    link = far(ada)
+    assert kept(link.say(guest("bob").say("x" * 900))) and kept(link.say(guest("dan", "dan").say("x" * 900)))
+    assert "warn full" in link.say(guest("bob", "dan", run="b2").say("x" * 300))
+    assert not kept(link.say(guest("cyd", "cyd").say("x" * 300)))
 
 
 # ---- logs
