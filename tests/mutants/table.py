@@ -366,7 +366,7 @@ MUTANTS = (
     Mutant("failed-commit-acknowledged", "an entry that the disk did not store is accepted and acknowledged",
         "runtime/test_driver.py::test_a_failed_commit_fails_its_write_and_keeps_nothing",
         ("return CommitFailed(self._failed_epoch, text)",
-         "return [Committed([commit.ticket for commit in valid])]")),
+         "return Committed([commit.ticket for commit in valid])")),
     Mutant("fetch-with-full-disk", "a peer that can store nothing fetches everything, again and again",
         "core/test_node.py::test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end",
         ("self.sync.set_disk(input.level)",
