@@ -107,6 +107,11 @@ class Subscription:
         """The place up to which entries were read; 0 before the peer runs."""
         return self._read
 
+    @property
+    def returned(self) -> int:
+        """The place up to which messages were returned; 0 before the peer runs."""
+        return self._out
+
     def begin(self, place: int) -> None:
         """Begin behind a place: the peer runs."""
         self._positioned = True
@@ -365,6 +370,11 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
     def consumer(self) -> str | None:
         """The name under which the cursor is stored; None if it is not stored, or no messages are read."""
         return None if self._reader.consumer is None else self._name
+
+    @property
+    def place(self) -> int:
+        """The place up to which messages were returned; all later ones are still to come."""
+        return self._reader.returned
 
     def __aiter__(self) -> Events[T_co]:
         return self

@@ -238,14 +238,18 @@ class CatchUp:
             self._sent_all = max(self._sent_all, last.place)
         return count + unsent, last
 
-    async def waiting(self) -> int:
-        """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
+    async def waiting(self, opened: int) -> int:
+        """Send what waits for the account and what came meanwhile, then become live; return how many waited.
+
+        Args:
+            opened: What is after this place came meanwhile: it is sent, whoever wrote it, and also if it was read.
+        """
         count, last = 0, None
         while page := await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
             unread = {post.place for post in await self._user.without_read(page)}
             for last in page:
                 self._sent_queued = last.place
-                if last.place in unread:  # what was read by another interface was taken there
+                if last.place in unread or last.place > opened:  # what was read before was taken elsewhere
                     self._send(last)
                     count += 1
             if not count:

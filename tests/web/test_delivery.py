@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -107,6 +107,24 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(
             assert (await ada.status(id))[1] == []
         async with chatting(served, "bob", "?since=") as again:
             assert (await again.next("resumed"))["count"] == 0, "what was taken does not come again"
+
+
+async def test_a_session_that_catches_up_gets_what_its_account_writes_and_reads_meanwhile(served: Served) -> None:
+    """As the other sessions of the account do: it had been told that it listens, and neither came to it."""
+    await served.register("ada", "bob")
+    bob, gateway = served.account("bob"), served.gateway
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as answers:
+            for _ in range(gateway.settings.max_answers_of_account):  # with one of them the catch-up begins
+                await answers.enter_async_context(gateway.answers.hold(bob.key))
+            late = await stack.enter_async_context(calling(served, "bob"))
+            [user] = [user for user in served.peer.hosted if user.me.name == "ada"]
+            receipt = await user.send("bob", "read meanwhile")
+            (await bob.user.message(receipt.id)).mark_read()
+            await receipt.read(timeout=WITHIN)
+            await bob.user.send("ada", "written meanwhile")
+        assert (await late.next("message"))["text"] == "read meanwhile"
+        assert (await late.next("sent"))["text"] == "written meanwhile"
 
 
 async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(
