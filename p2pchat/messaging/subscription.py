@@ -107,11 +107,6 @@ class Subscription:
         """The place up to which entries were read; 0 before the peer runs."""
         return self._read
 
-    @property
-    def returned(self) -> int:
-        """The place up to which messages were returned; 0 before the peer runs."""
-        return self._out
-
     def begin(self, place: int) -> None:
         """Begin behind a place: the peer runs."""
         self._positioned = True
@@ -374,7 +369,7 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
     @property
     def place(self) -> int:
         """The place up to which messages were returned; all later ones are still to come."""
-        return self._reader.returned
+        return self._reader._out
 
     def __aiter__(self) -> Events[T_co]:
         return self

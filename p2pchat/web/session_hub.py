@@ -346,6 +346,7 @@ class SessionHub:
 
     def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
         """End all sessions, since no event will come."""
+        self._events.close()
         why: Ending = "stopping"
         if not reader.cancelled() and (error := reader.exception()) is not None:
             _log.error("the hub ended with an unexpected error", exc_info=error)
