@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from p2pchat.web.accounts import DELIVERY_CONSUMER
 from p2pchat.web.socketio import engine_connection
 from tests.processes.proxy import Proxy
 from tests.web.chat_client import Chatter, chatting, connect, opened
@@ -109,22 +110,28 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(
             assert (await again.next("resumed"))["count"] == 0, "what was taken does not come again"
 
 
-async def test_a_session_that_catches_up_gets_what_its_account_writes_and_reads_meanwhile(served: Served) -> None:
-    """As the other sessions of the account do: it had been told that it listens, and neither came to it."""
+async def test_a_session_that_catches_up_gets_what_another_of_its_account_is_sent(served: Served) -> None:
+    """Once it was told that it listens; it missed what the other had taken or read, and what the account wrote."""
     await served.register("ada", "bob")
     bob, gateway = served.account("bob"), served.gateway
-    async with AsyncExitStack() as stack:
+    [ada] = [user for user in served.peer.hosted if user.me.name == "ada"]
+    async with calling(served, "bob") as other, AsyncExitStack() as stack:
         async with AsyncExitStack() as answers:
             for _ in range(gateway.settings.max_answers_of_account):  # with one of them the catch-up begins
                 await answers.enter_async_context(gateway.answers.hold(bob.key))
             late = await stack.enter_async_context(calling(served, "bob"))
-            [user] = [user for user in served.peer.hosted if user.me.name == "ada"]
-            receipt = await user.send("bob", "read meanwhile")
+            await (await ada.send("bob", "taken")).delivered(timeout=WITHIN)
+            bob.user.hand_on((await bob.user.history("ada"))[-1], DELIVERY_CONSUMER)
+            await bob.user.send("ada", "written")
+            receipt = await ada.send("bob", "read")
             (await bob.user.message(receipt.id)).mark_read()
             await receipt.read(timeout=WITHIN)
-            await bob.user.send("ada", "written meanwhile")
-        assert (await late.next("message"))["text"] == "read meanwhile"
-        assert (await late.next("sent"))["text"] == "written meanwhile"
+            await ada.send("bob", "last")
+            await other.next("message", text="last")
+        texts = [(await late.next_of("message", "sent"))["text"] for _ in range(4)]
+        assert texts == ["taken", "written", "read", "last"]
+        await ada.send("bob", "once")
+        assert (await late.next_of("message", "sent"))["text"] == "once"
 
 
 async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(
