@@ -113,25 +113,22 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(
 async def test_a_session_that_catches_up_gets_what_another_of_its_account_is_sent(served: Served) -> None:
     """Once it was told that it listens; it missed what the other had taken or read, and what the account wrote."""
     await served.register("ada", "bob")
-    bob, gateway = served.account("bob"), served.gateway
-    [ada] = [user for user in served.peer.hosted if user.me.name == "ada"]
-    async with calling(served, "bob") as other, AsyncExitStack() as stack:
-        async with AsyncExitStack() as answers:
-            for _ in range(gateway.settings.max_answers_of_account):  # with one of them the catch-up begins
-                await answers.enter_async_context(gateway.answers.hold(bob.key))
+    ada, bob, answers = served.account("ada").user, served.account("bob").user, served.gateway.answers
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as held:
+            for _ in range(served.gateway.settings.max_answers_of_account):  # with one of them the catch-up begins
+                await held.enter_async_context(answers.hold(bob.me.key))
             late = await stack.enter_async_context(calling(served, "bob"))
-            await (await ada.send("bob", "taken")).delivered(timeout=WITHIN)
-            bob.user.hand_on((await bob.user.history("ada"))[-1], DELIVERY_CONSUMER)
-            await bob.user.send("ada", "written")
-            receipt = await ada.send("bob", "read")
-            (await bob.user.message(receipt.id)).mark_read()
-            await receipt.read(timeout=WITHIN)
+            taken, read = await ada.send("bob", "taken"), await ada.send("bob", "read")
+            bob.hand_on(await bob.message(taken.id), DELIVERY_CONSUMER)
+            (await bob.message(read.id)).mark_read()
+            await read.read(timeout=WITHIN)
+            await bob.send("ada", "written")
             await ada.send("bob", "last")
-            await other.next("message", text="last")
         texts = [(await late.next_of("message", "sent"))["text"] for _ in range(4)]
-        assert texts == ["taken", "written", "read", "last"]
         await ada.send("bob", "once")
-        assert (await late.next_of("message", "sent"))["text"] == "once"
+        texts.append((await late.next_of("message", "sent"))["text"])
+        assert texts == ["taken", "read", "written", "last", "once"]
 
 
 async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(
