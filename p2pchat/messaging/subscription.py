@@ -366,6 +366,11 @@ class Events(AsyncIterator[T_co], Generic[T_co]):
         """The name under which the cursor is stored; None if it is not stored, or no messages are read."""
         return None if self._reader.consumer is None else self._name
 
+    @property
+    def place(self) -> int:
+        """The place up to which messages were returned; all later ones are still to come."""
+        return self._reader._out
+
     def __aiter__(self) -> Events[T_co]:
         return self
 

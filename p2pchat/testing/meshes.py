@@ -221,7 +221,8 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
     here, there = one.sync.conversations, other.sync.conversations
     for key in here.keys() | there.keys():
         known = [conversations[key] for conversations in (here, there) if key in conversations]
-        if not all(conversation.shared_with([node.peer]) for conversation in known for node in (one, other)):
+        named = [each for each in known if each.group is None or each.group.state is not None]  # else not known whose
+        if not all(each.shared_with([node.peer]) for each in named for node in (one, other)):
             continue
         sums = {conversation.sum for conversation in known}
         if len(sums) > 1 or (len(known) == 1 and sums != {0}):

@@ -113,7 +113,7 @@ class ClientSession(ABC):
             if start is not None:
                 with self.gateway.shared_frames.in_use():
                     return await self.catch_up.after(start)
-            count = await self.catch_up.waiting()
+            count = await self.catch_up.waiting(self.hub_session.place)
         self.gateway.audit_handed_over(self.account, kind, count)
         return count
 

@@ -66,7 +66,7 @@ class CatchUp:
 
     __slots__ = (
         "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_room", "_send", "_sent_all",
-        "_sent_queued", "_separations", "_shared", "_shown_from", "_user",
+        "_separations", "_shared", "_shown_from", "_user",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +84,6 @@ class CatchUp:
         self._first_live: Post | None = None  # the first message delivered before the session was live
         self._news = False  # a message was delivered since storage was read last
         self._sent_all = 0  # all messages up to this place were sent
-        self._sent_queued = 0  # all messages of QUEUED_KINDS up to this place were sent
         self._awaited = ""  # the id of a message that is not here
         self._came = asyncio.Event()  # that message was delivered
         self._shown_from: datetime | None = None  # the catch-up of a client of another gateway began with this moment
@@ -119,9 +118,7 @@ class CatchUp:
         return False
 
     def _was_sent(self, post: Post) -> bool:
-        return post.place <= self._sent_all or (
-            post.place <= self._sent_queued and post.conversation.kind in QUEUED_KINDS
-        )
+        return post.place <= self._sent_all
 
     # ---- where it begins
 
@@ -238,13 +235,16 @@ class CatchUp:
             self._sent_all = max(self._sent_all, last.place)
         return count + unsent, last
 
-    async def waiting(self) -> int:
-        """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
+    async def waiting(self, opened: int) -> int:
+        """Send what waits for the account and what came meanwhile, then become live; return how many waited.
+
+        Args:
+            opened: What is after this place came meanwhile, and is sent also if another session has taken it.
+        """
         count, last = 0, None
-        while page := await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
+        while page := await self._waiting_page(last, opened):
             unread = {post.place for post in await self._user.without_read(page)}
             for last in page:
-                self._sent_queued = last.place
                 if last.place in unread:  # what was read by another interface was taken there
                     self._send(last)
                     count += 1
@@ -254,10 +254,13 @@ class CatchUp:
         if self._first_live is None:
             self._live = True
         else:
-            if not self._was_sent(self._first_live):
-                self._send(self._first_live)
+            self._send(self._first_live)
             await self.after(self._first_live)
         return count
+
+    async def _waiting_page(self, last: Post | None, opened: int) -> list[Post]:
+        page = await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE)
+        return [post for post in page if post.place <= opened]
 
 
 class SharedFrames:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 from p2pchat import (
     Delivered,
     DurableEvent,
+    Events,
     FileReceipt,
     HostedUser,
     Joined,
@@ -84,7 +85,11 @@ Deliver = Callable[[Envelope], None]
 
 @dataclass(eq=False, slots=True)
 class HubSession:
-    """One open connection of an account, as the hub knows it."""
+    """One open connection of an account, as the hub knows it.
+
+    Attributes:
+        place: The hub delivers all messages after this place to it.
+    """
 
     hub: SessionHub
     account: Account
@@ -93,6 +98,7 @@ class HubSession:
     on_end: Callable[[Ending], None]
     wants: tuple[type, ...] | None
     network: str
+    place: int
     active: bool = True
 
     def set_active(self, active: bool) -> None:
@@ -127,6 +133,7 @@ class SessionHub:
         self._sessions: dict[str, tuple[HubSession, ...]] = {}  # by user key; never empty
         self._statuses: dict[str, tuple[str, str]] = {}  # the presence announced last, with its text, by user key
         self._away: dict[str, str] = {}  # what users who said that they are away gave as text, by user key
+        self._events: Events[tuple[Any, tuple[str, ...] | None]]
         self._reader: asyncio.Task[None] | None = None
         self.stopping: bool = False
         self.open_by_kind: Counter[Kind] = Counter()
@@ -155,7 +162,8 @@ class SessionHub:
     def start(self) -> None:
         """Start reading events, if not started; needs a running loop. Raises PeerClosed."""
         if self._reader is None and not self.stopping:
-            self._reader = asyncio.create_task(self._read(self._peer.everybody()), name="p2pchat web hub")
+            self._events = self._peer.everybody()
+            self._reader = asyncio.create_task(self._read(), name="p2pchat web hub")
             self._reader.add_done_callback(self._on_reader_done)
 
     async def aclose(self) -> None:
@@ -204,7 +212,7 @@ class SessionHub:
         if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account, network)):
             raise WebError(503, "full", "there are too many sessions: close one, or try again", {"Retry-After": "30"})
         kinds = None if wants is None else tuple(wants)
-        session = HubSession(self, account, deliver, kind, on_end, kinds, network, active)
+        session = HubSession(self, account, deliver, kind, on_end, kinds, network, self._events.place, active)
         self._sessions[account.key] = (*sessions, session)
         self._in_network[network] += 1
         for subscribers in self._subscriptions(session):
@@ -320,8 +328,8 @@ class SessionHub:
 
     # ---- delivery
 
-    async def _read(self, events: AsyncIterator[tuple[Any, tuple[str, ...] | None]]) -> None:
-        async for event, users in events:
+    async def _read(self) -> None:
+        async for event, users in self._events:
             if isinstance(event, Renamed):
                 self.on_rename(event.user.key)
             self.deliver(Envelope(event, self._receivers(event, users)))
@@ -338,6 +346,7 @@ class SessionHub:
 
     def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
         """End all sessions, since no event will come."""
+        self._events.close()
         why: Ending = "stopping"
         if not reader.cancelled() and (error := reader.exception()) is not None:
             _log.error("the hub ended with an unexpected error", exc_info=error)

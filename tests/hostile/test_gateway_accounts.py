@@ -26,6 +26,7 @@ from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.storage.message_queries import MessageQueries
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.account_session import Frame, SendQueue, as_frame
+from p2pchat.web.event_socket import EventSocket
 from p2pchat.web.rate_limits import ROWS_A_CALL, SITE_PART
 from p2pchat.web.session_hub import Envelope
 from p2pchat.web.socketio.engine_connection import MAX_POSTED
@@ -376,6 +377,7 @@ async def test_sessions_of_an_account_share_what_they_are_sent(monkeypatch: pyte
         ]
         for line in lines:
             assert json.loads(await line.recv())["event"] == "listening"
+        await live(served, "eva")
         monkeypatch.setattr("p2pchat.web.event_socket.as_frame", frame)
         async with served.client("eve") as eve:
             await eve.post("/messages", json={"to": "eva", "content": "hello"})
@@ -400,10 +402,16 @@ async def reading_nothing(served: Served, name: str) -> AsyncIterator[tuple[sock
         headers = (*upgrade, key, f"Authorization: Bearer {token}")
         raw.send(request("/lines", *headers, host=f"127.0.0.1:{served.port}"))
         await until(lambda: account.sessions, "the session")
-        [session] = served.gateway.hub.sessions_of(account)
-        client = session.deliver.__self__  # type: ignore[attr-defined]
-        await until(lambda: client.catch_up.is_live, "the session to have caught up: it is sent page by page before")
+        [client] = await live(served, name)
         yield raw, client.queue
+
+
+async def live(served: Served, name: str) -> list[EventSocket]:
+    """Return the sessions of an account once they are sent what comes: what came before is sent to each by itself."""
+    sessions = served.gateway.hub.sessions_of(served.account(name))
+    clients: list[EventSocket] = [session.deliver.__self__ for session in sessions]  # type: ignore[attr-defined]
+    await until(lambda: all(client.catch_up.is_live for client in clients), "sessions that have caught up")
+    return clients
 
 
 async def test_little_waits_in_the_system_for_a_client_that_reads_slowly() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Event
+from typing import Any
 
 import pytest
 
@@ -104,6 +106,31 @@ async def test_settle_names_the_peers_that_still_differ() -> None:
                 await net.settle(timeout=0.05)
             busy = "busy" in str(error.value)
         error.match("ada and bob are not linked")
+
+
+async def test_a_mesh_has_not_settled_while_a_member_has_only_heard_of_a_group() -> None:
+    """A loaded machine read the group's first entry so late that the mesh had settled without it."""
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        read, disk, asked, may_read = net._hosts[0].storage.fetch, net._hosts[0].storage, Event(), Event()
+
+        def read_late(*args: Any, **kwargs: Any) -> Any:
+            asked.set()
+            may_read.wait()
+            return read(*args, **kwargs)
+
+        net.partition([ada], [bob])
+        await ada.create_group("ops", ["bob"])
+        disk.fetch = read_late  # type: ignore[method-assign]
+        net.heal()
+        try:
+            await asyncio.to_thread(asked.wait)
+            with pytest.raises(TimeoutError, match="ada and bob have different messages"):
+                await net.settle(timeout=0.1)
+        finally:
+            may_read.set()
+        await net.settle()
+        assert bob.group("ops").is_member
 
 
 async def test_eight_writers_at_once_leave_one_history() -> None:

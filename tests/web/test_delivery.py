@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
+from p2pchat.web.accounts import DELIVERY_CONSUMER
 from p2pchat.web.socketio import engine_connection
 from tests.processes.proxy import Proxy
 from tests.web.chat_client import Chatter, chatting, connect, opened
@@ -107,6 +108,27 @@ async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(
             assert (await ada.status(id))[1] == []
         async with chatting(served, "bob", "?since=") as again:
             assert (await again.next("resumed"))["count"] == 0, "what was taken does not come again"
+
+
+async def test_a_session_that_catches_up_gets_what_another_of_its_account_is_sent(served: Served) -> None:
+    """Once it was told that it listens; it missed what the other had taken or read, and what the account wrote."""
+    await served.register("ada", "bob")
+    ada, bob, answers = served.account("ada").user, served.account("bob").user, served.gateway.answers
+    async with AsyncExitStack() as stack:
+        async with AsyncExitStack() as held:
+            for _ in range(served.gateway.settings.max_answers_of_account):  # with one of them the catch-up begins
+                await held.enter_async_context(answers.hold(bob.me.key))
+            late = await stack.enter_async_context(calling(served, "bob"))
+            taken, read = await ada.send("bob", "taken"), await ada.send("bob", "read")
+            bob.hand_on(await bob.message(taken.id), DELIVERY_CONSUMER)
+            (await bob.message(read.id)).mark_read()
+            await read.read(timeout=WITHIN)
+            await bob.send("ada", "written")
+            await ada.send("bob", "last")
+        texts = [(await late.next_of("message", "sent"))["text"] for _ in range(4)]
+        await ada.send("bob", "once")
+        texts.append((await late.next_of("message", "sent"))["text"])
+        assert texts == ["taken", "read", "written", "last", "once"]
 
 
 async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(

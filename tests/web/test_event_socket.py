@@ -31,10 +31,14 @@ class Lines:
 
     async def next(self, event: str, **fields: Any) -> dict[str, Any]:
         """Return the next line of this kind with these fields."""
+        return await self.next_of(event, **fields)
+
+    async def next_of(self, *events: str, **fields: Any) -> dict[str, Any]:
+        """Return the next line of one of these kinds with these fields."""
         async with asyncio.timeout(60):
             while True:
                 line: dict[str, Any] = json.loads(await self._socket.recv())
-                if line["event"] == event and all(line.get(name) == value for name, value in fields.items()):
+                if line["event"] in events and all(line.get(name) == value for name, value in fields.items()):
                     return line
 
     async def ask(self, **order: Any) -> list[dict[str, Any]]:
