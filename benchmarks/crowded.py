@@ -221,7 +221,7 @@ def _since(begun: Timing) -> Timing:
 async def _quiet(peer: Any, relay: _Relay) -> None:
     """Wait until everything is compared and no more bytes pass."""
     while True:
-        remotes = peer._driver.node.sync.context.remotes.values()
+        remotes = peer._driver.node.replicator.context.remotes.values()
         compared = any(remote.comparison.all_compared for remote in remotes)
         if compared and relay.last and time.perf_counter() - relay.last > IN_STEP_FOR:
             return

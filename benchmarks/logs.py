@@ -79,7 +79,7 @@ def main() -> None:
             gc.collect()
             print(f"start, CPU: {1e3 * sorted(took)[TIMES // 2]:.0f} ms")
             print(f"memory of the node: {tracemalloc.get_traced_memory()[0] / 2**20:.2f} MiB")
-            assert len(node.sync.conversations[ROOM].writers) >= writers
+            assert len(node.replicator.conversations[ROOM].writers) >= writers
 
 
 if __name__ == "__main__":

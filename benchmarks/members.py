@@ -54,7 +54,7 @@ async def run(channel: Channel, data: str, endpoints: list[str], invite: str | N
 async def _do(peer: Any, do: str, user: str = "", count: int = 0) -> Any:
     """Carry out one order at a peer. `standing` waits until a member is what is said in `count`: 1 in, 0 out."""
     people = peer.people
-    members = peer._driver.node.sync.statements.members
+    members = peer._driver.node.replicator.statements.members
     match do:
         case "invite":
             return await peer.make_invite(uses=count)

@@ -96,7 +96,7 @@ class Lifecycle:
         self.is_offline: bool = False
         self.names_deadline: float = 0.0
         self.directory: UserDirectory = UserDirectory(
-            "", self._status, lambda: {} if self.driver is None else self.driver.node.sync.people.former
+            "", self._status, lambda: {} if self.driver is None else self.driver.node.replicator.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: EventFeed = EventFeed(self.tracker)
@@ -146,7 +146,7 @@ class Lifecycle:
 
     def conversations(self) -> Mapping[ConversationId, ConversationState]:
         """Return the conversations in the core, by id; {} before there is one."""
-        return {} if self.driver is None else self.driver.node.sync.conversations
+        return {} if self.driver is None else self.driver.node.replicator.conversations
 
     def require_resources(self) -> PeerResources:
         """Return what was opened; raise PeerClosed before the own user is known."""

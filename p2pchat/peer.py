@@ -529,7 +529,7 @@ class TCPPeer(LocalUser):
 
         They are the ones to tell of that user's presence, among thousands. Raises PeerClosed.
         """
-        conversations, found = self._driver.node.sync.conversations, set[UserId]()
+        conversations, found = self._driver.node.replicator.conversations, set[UserId]()
         for conversation in conversations.of_user(user.key):
             audience = audience_of(conversations, conversation) or ()
             if user.key in audience:

@@ -342,7 +342,7 @@ class OddWriter:
 
     def attach(self, node: Node) -> None:
         """Change what a node signs. A node has another appender after its storage failed."""
-        appender = node.sync.appender
+        appender = node.replicator.appender
         if appender is self._attached:
             return
         self._attached, sign = appender, appender._sign

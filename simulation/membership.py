@@ -215,7 +215,7 @@ class Membership:
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: Sequence[WireEnd]) -> None:
         """Check that nothing but statements and a goodbye is sent to a peer that is out, once that is known."""
-        statements = None if peer.node is None or peer.byzantine else peer.node.sync.statements
+        statements = None if peer.node is None or peer.byzantine else peer.node.replicator.statements
         if statements is None or statements.members is None or isinstance(frame, Members | Hello | Welcome | Bye):
             return
         if peer.handling is Committed:

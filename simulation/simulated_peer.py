@@ -174,7 +174,7 @@ class SimPeer:
         """Return the sum of the logs it shares with a linked peer; None until that peer has announced its users."""
         if self.node is None or other.user not in self.node.links.by_peer:
             return None
-        context = self.node.sync.context
+        context = self.node.replicator.context
         remote = context.remotes.get(self.node.links.by_peer[other.user].id)
         return sum_of(context.shared_conversations(remote)) if remote else None
 
@@ -371,7 +371,7 @@ class SimPeer:
     @property
     def members(self) -> MemberList | None:
         """The member list of its process; None if it does not run, or does not know who founded the network."""
-        return None if self.node is None else self.node.sync.statements.members
+        return None if self.node is None else self.node.replicator.statements.members
 
     def admits(self, other: SimPeer) -> bool:
         """Return whether another peer belongs to the network, as far as this one knows."""

@@ -269,7 +269,7 @@ class SimProgram:
     def _is_of_guests(self, conversation: ConversationId) -> bool:
         """Return whether a direct conversation is between hosted users, and not for the peer's own user."""
         node = self._peer.node
-        named = node.sync.conversations.get(conversation) if node is not None else None
+        named = node.replicator.conversations.get(conversation) if node is not None else None
         return named is not None and named.naming.dm is not None and self._peer.user not in named.naming.dm
 
     def _message(self, log: LogId, seq: int, entry: Entry) -> Line:

@@ -287,7 +287,9 @@ async def test_an_offline_profile_can_be_exported_and_imported_into(home: Path) 
         async with TCPPeer(0, ada.port, data=home / "bob", name="bob") as bob:
             await bob.wait_user("ada", timeout=60)
             await ada.wait_user("bob", timeout=60)
-            pairs = [(peer._driver.node.sync.people, user.key) for peer in (ada, bob) for user in (ada.me, bob.me)]
+            pairs = [
+                (peer._driver.node.replicator.people, user.key) for peer in (ada, bob) for user in (ada.me, bob.me)
+            ]
             await until(lambda: all(people.has_profile(key) for people, key in pairs), "both have both names")
         await ada.send("bob", "while you are away")
         await ada.broadcast("and all the others")

@@ -93,7 +93,8 @@ async def traced(home: Path, *, texts: bool = False) -> AsyncIterator[tuple[TCPP
         ) as bob:
             await ada.wait_user(WRITTEN[4], timeout=WAIT)
             for one, other in ((ada, bob), (bob, ada)):  # names are entries, too
-                await until(lambda: one._driver.node.sync.people.has_profile(other.me.key), "the name of the other")  # noqa: B023
+                people, key = one._driver.node.replicator.people, other.me.key
+                await until(lambda people=people, key=key: people.has_profile(key), "the name of the other")  # type: ignore[misc]
             yield ada, bob
 
 

@@ -144,7 +144,7 @@ class Node:
             self._ctx, network, own.guest, self._statements, self.user_members, stored.meta
         )
         self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
-        self.sync: Replicator = self._replicator(stored, self.run)
+        self.replicator: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
             self._ctx, network, own, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
@@ -164,7 +164,7 @@ class Node:
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
         """Return the handler of each input. Those of `sync` are others when it was replaced."""
-        sync = self.sync
+        sync = self.replicator
         return {
             **self.links.handlers,
             Got: self._on_frames,
@@ -220,7 +220,7 @@ class Node:
         """Return the first effects: dials to known addresses and the first deadline. Call once, before handle."""
         self._ctx.now = now
         self.presence.announcer.start()
-        self.sync.start()
+        self.replicator.start()
         self._join()
         self.links.start()
         repeat_at_random(self._ctx, self._send_random_digest)
@@ -230,7 +230,7 @@ class Node:
         """Take one input and return the effects, in order."""
         ctx = self._ctx
         ctx.now, ctx.out = now, []
-        self.sync.context.step = Step(ctx.change)
+        self.replicator.context.step = Step(ctx.change)
         self._handlers[type(input)](input)
         return self._end()
 
@@ -238,11 +238,11 @@ class Node:
         ctx = self._ctx
         if ctx.owes:
             ctx.owes = False
-            faults = self.sync.context.faults
+            faults = self.replicator.context.faults
             for remote, error in faults:
                 self._close_for(remote.link, error)
             faults.clear()
-            self.sync.end_step()
+            self.replicator.end_step()
         if ctx.orders:
             ctx.emit(OrderContent(ctx.orders))
             ctx.orders = []
@@ -258,7 +258,7 @@ class Node:
         """Order one commit for everything this step makes durable, and for what waited; drop it while storage fails."""
         if self._storage.works:
             ticket = self._ctx.next_ticket()
-            step = self.sync.on_commit(ticket)
+            step = self.replicator.on_commit(ticket)
             self._storage.on_ordered(ticket)
             self._ctx.emit(Commit(ticket, self._storage.epoch, step.own, step.change))
         self._ctx.change = Change()
@@ -268,36 +268,36 @@ class Node:
     @property
     def room(self) -> ConversationId:
         """The id of the room."""
-        return self.sync.conversations.room
+        return self.replicator.conversations.room
 
     @property
     def namings(self) -> dict[ConversationId, Naming]:
         """All conversations known here, and the names behind their ids."""
-        return {id: conversation.naming for id, conversation in self.sync.conversations.items()}
+        return {id: conversation.naming for id, conversation in self.replicator.conversations.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""
-        conversations = self.sync.conversations
+        conversations = self.replicator.conversations
         return conversations.visible() if self.hosted.keys() == {user} else conversations.of_user(user)
 
     def newest_conversations(self, user: UserId) -> list[ConversationId]:
         """Return the same, those with the newest entries first."""
-        return self.sync.conversations.newest_first(self.conversations_of(user))
+        return self.replicator.conversations.newest_first(self.conversations_of(user))
 
     @property
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here by id, including those that hosted users were removed from."""
-        return self.sync.groups.views
+        return self.replicator.groups.views
 
     @property
     def receipts(self) -> PeerReceipts:
         """Receipts of what users have, have read and have taken."""
-        return self.sync.receipts
+        return self.replicator.receipts
 
     @property
     def names(self) -> dict[UserId, str]:
         """The name of every known user: from the newest profile entry, or as announced by its peer."""
-        return self.sync.people.names
+        return self.replicator.people.names
 
     # ---- links
 
@@ -319,9 +319,9 @@ class Node:
         if not (self._storage.works and link.id in self.links.up):
             return
         if self._storage.disk is DiskLevel.NOTHING:
-            self.sync.on_frames_while_disk_low(link, frames)
+            self.replicator.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, NEEDS_NO_DISK)]
-        fault = self.sync.on_frames(link, frames)
+        fault = self.replicator.on_frames(link, frames)
         if fault is not None:
             self._close_for(link, fault)
 
@@ -340,18 +340,20 @@ class Node:
         there, fresh = link.users, True
         for user in frame.users:
             if user.id in there:
-                fresh = fresh and self.sync.is_unknown(user.id)
+                fresh = fresh and self.replicator.is_unknown(user.id)
                 self._on_announced(user.id, user.name)
                 if user.id in self.contacts:
                     self.links.on_known(link, user.id)
         users = [user.id for user in frame.users if user.id in there]
-        self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
+        self.replicator.on_users_announced(
+            link, users, [user for user in frame.gone or () if user not in there], fresh=fresh
+        )
 
     def _on_announced(self, user: UserId, name: str) -> None:
         """Take a name that a peer gives a user. There is a rate for news of each member."""
-        is_same = self.names.get(user, name) == name or self.sync.people.has_profile(user)
+        is_same = self.names.get(user, name) == name or self.replicator.people.has_profile(user)
         is_news = is_same or self.presence.events.may_tell(self.presence.share(user))
-        self.sync.people.on_announced_name(user, name, stays=self.stays(user), old=not is_news)
+        self.replicator.people.on_announced_name(user, name, stays=self.stays(user), old=not is_news)
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
@@ -360,13 +362,13 @@ class Node:
 
     def link_up(self, link: PeerLink) -> None:
         """Take a link that passed go. This and the next methods are for mesh/ (MeshListener)."""
-        self.sync.on_link_up(link)
+        self.replicator.on_link_up(link)
         self.presence.link_up(link)
         self._write_names_soon()
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link that was up."""
-        self.sync.on_link_down(link)
+        self.replicator.on_link_down(link)
         self.presence.link_down(link, reason)
 
     def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
@@ -376,11 +378,11 @@ class Node:
 
     def stays(self, user: UserId) -> bool:
         """Return whether what is known of a user outlives its links."""
-        return self.sync.context.stays(user)
+        return self.replicator.context.stays(user)
 
     def forget(self, user: UserId) -> None:
         """Forget a user of whom no link tells anything any more."""
-        self.sync.on_gone(user)
+        self.replicator.on_gone(user)
 
     def is_known(self, link: int) -> bool:
         """Return whether a link is one to a contact, or to a peer that hosts one."""
@@ -389,7 +391,7 @@ class Node:
     def _on_contact(self, id: PeerId | UserId, by: UserId) -> None:
         if by == self.peer:
             self.links.on_contact(id)
-        self.sync.on_contact(id, by)
+        self.replicator.on_contact(id, by)
 
     @property
     def storage_failures(self) -> int:
@@ -413,29 +415,29 @@ class Node:
     def _on_drained(self, input: LinkDrained) -> None:
         self.links.on_drained(input)
         self.presence.announcer.drained(input.link)
-        self.sync.on_drained(input.link)
+        self.replicator.on_drained(input.link)
 
     def _send_random_digest(self) -> None:
         if self.accepts_writes:
-            self.sync.anti_entropy.send_random_digest()
+            self.replicator.anti_entropy.send_random_digest()
 
     # ---- storage
 
     def _on_committed(self, input: Committed) -> None:
         for ticket in input.tickets:
-            step = self.sync.settle(ticket)
+            step = self.replicator.settle(ticket)
             if step is not None:
                 if step.change.statements or step.change.unstated:
                     self._on_members_changed(step.change)
-                self.sync.publish(step)
-        self.sync.file_import.retry()
+                self.replicator.publish(step)
+        self.replicator.file_import.retry()
         self._storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
         if failed.epoch != self._storage.epoch:
             return
-        self.sync.fail_all(failed.reason)
+        self.replicator.fail_all(failed.reason)
         self._ctx.change = Change()
         self._storage.on_failed(failed.reason)
 
@@ -443,20 +445,20 @@ class Node:
         """Start anew from what storage holds, with what people chose. Own logs end here, since the fate of their last
         entries is not certain.
         """
-        former = self.sync
+        former = self.replicator
         input.stored.meta.update(self._ctx.choices)
         self._ctx.change.meta.update(self._ctx.choices)
         self.links.book.save_again(input.stored)
-        self.sync = self._replicator(input.stored, self._ctx.draw(8).hex())
+        self.replicator = self._replicator(input.stored, self._ctx.draw(8).hex())
         self._handlers = self._connect_handlers()
-        self.sync.start()
+        self.replicator.start()
         self._join()
         for conversation in former.conversations.kept():  # programs do not open them again
             if conversation.group is None:
-                self.sync.conversations.open(conversation.naming)
+                self.replicator.conversations.open(conversation.naming)
         self.receipts.take_over(former.receipts)
-        self.sync.transfers.receipts.gone = former.transfers.receipts.gone
-        self.sync.set_disk(self._storage.disk)
+        self.replicator.transfers.receipts.gone = former.transfers.receipts.gone
+        self.replicator.set_disk(self._storage.disk)
         for link in list(self.links.up):  # they start anew, because frames of the failed time were dropped
             self.links.close(link, "error", "storage did not work for a while; it does again")
         self._storage.on_loaded()
@@ -465,16 +467,16 @@ class Node:
         former = self._storage.disk
         if input.level == former:
             return
-        self.sync.set_disk(input.level)
+        self.replicator.set_disk(input.level)
         self._storage.on_disk_level(input.level)
         if input.level < former:
-            self.sync.compare_all()
+            self.replicator.compare_all()
 
     # ---- users and programs
 
     def _on_write(self, request: WriteRequest) -> None:
         if self._storage.check_writable(request.ticket):
-            self.sync.write(request)
+            self.replicator.write(request)
 
     def _on_members_changed(self, change: Change) -> None:
         """Tell statements that are durable, and take them, before links end that they leave nobody for."""
@@ -482,29 +484,29 @@ class Node:
         self._join()
         self.user_members.on_members_changed()
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):
-            self.sync.quota.on_members_changed()
-        let_in = self.admission.report(change, void, self.sync.conversations[self.room].history_until)
+            self.replicator.quota.on_members_changed()
+        let_in = self.admission.report(change, void, self.replicator.conversations[self.room].history_until)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
-        self.sync.group_editor.start()
+        self.replicator.group_editor.start()
         back = {user for member in let_in for user in (member, *self.user_members.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
 
     def _join(self) -> None:
         if self.admission.is_member:
-            self.sync.join()
+            self.replicator.join()
 
     def _on_statements_made(self, input: StatementsMade) -> None:
         if self.accepts_writes:
-            self.sync.statements.say(input.statements)
+            self.replicator.statements.say(input.statements)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         if self._storage.check_writable(request.ticket):
-            self.sync.group_editor.on_request(request)
+            self.replicator.group_editor.on_request(request)
 
     def _on_content_wanted(self, input: ContentWanted) -> None:
         if self._storage.works:
-            self.sync.transfers.want(input)
+            self.replicator.transfers.want(input)
         else:  # what is fetched now would be forgotten once storage works again
             self._ctx.emit(ContentStopped(input.file.root, "storage does not work: nothing is accepted"))
 
@@ -518,12 +520,12 @@ class Node:
         elif self._storage.disk >= DiskLevel.OWN_ONLY:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
-            self.sync.file_import.import_frames(input)
+            self.replicator.file_import.import_frames(input)
 
     def _on_prune(self, request: PruneRequest) -> None:
         """Delete, also on a full disk: it gives room."""
         if self._storage.works or self._storage.check_writable(request.ticket):
-            self.sync.pruner.on_request(request)
+            self.replicator.pruner.on_request(request)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
@@ -535,8 +537,8 @@ class Node:
             return
         self.hosted.add(user)
         self.presence.host(user)
-        self.sync.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
-        self.sync.people.on_announced_name(user.id, user.name)
+        self.replicator.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
+        self.replicator.people.on_announced_name(user.id, user.name)
         if self.links.up:
             self._write_names_soon()
 
@@ -561,33 +563,33 @@ class Node:
         So everybody learns the name of a member with what others wrote, also from peers that it never met. A name of
         the own user that was chosen before this start replaces the former one.
         """
-        people = self.sync.people
+        people = self.replicator.people
         unnamed = [
             id for id, user in self.hosted.items()
             if user.is_kept and not (people.has_profile(id) and (id != self.peer or self.names[id] == user.name))
         ]  # fmt: skip
         if unnamed and self.accepts_writes:
             for id in unnamed[:NAMES_AT_ONCE]:
-                self.sync.appender.write_profile(id)
+                self.replicator.appender.write_profile(id)
             self._ctx.after(0.0, self._write_names)
 
     def _on_user_unhosted(self, input: UserUnhosted) -> None:
         if input.user in self.hosted and input.user != self.peer:
-            self.sync.before_user_unhosted(input.user)
+            self.replicator.before_user_unhosted(input.user)
             self.hosted.remove(input.user)
-            self.sync.on_user_unhosted(input.user)
+            self.replicator.on_user_unhosted(input.user)
             self.presence.release(input.user)
 
     def _on_blocked(self, input: UserBlocked) -> None:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""
-        self.sync.people.keep(input.user)
+        self.replicator.people.keep(input.user)
         self.blocks.set(input.by, input.user, input.on)
         if input.by == self.peer and input.on and input.user not in self.hosted:
             self.presence.block(input.user)
             self.links.block(input.user)
         elif input.by == self.peer and not input.on:
             self.links.unblock({input.user})
-        self.sync.on_blocks_changed(input.by, input.user, on=input.on)
+        self.replicator.on_blocks_changed(input.by, input.user, on=input.on)
 
     def _on_renamed(self, input: UserRenamed) -> None:
         hosted = self.hosted.get(input.user)
@@ -596,12 +598,12 @@ class Node:
         hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
         self.presence.announcer.renamed(input.user, input.name)
         if self.accepts_writes:
-            self.sync.appender.write_profile(input.user)
-        self.sync.people.on_announced_name(input.user, input.name)
+            self.replicator.appender.write_profile(input.user)
+        self.replicator.people.on_announced_name(input.user, input.name)
 
     def _on_presence_set(self, input: PresenceSet) -> None:
         if input.status == "offline":
-            self.sync.typing.on_offline(input.user)
+            self.replicator.typing.on_offline(input.user)
         self.presence.set(input.user, input.status, input.text)
 
     def _on_leave(self, input: Leave) -> None:
@@ -611,5 +613,5 @@ class Node:
     def _on_stop(self, input: Stop) -> None:
         """Save all receipts, since there is no later commit."""
         self._lazy.force()
-        self.sync.receipts.on_stop(self._ctx.change)
+        self.replicator.receipts.on_stop(self._ctx.change)
         self.links.stop(input)

@@ -416,7 +416,7 @@ class LocalUser(Viewer):
         """
         self._require_known()
         node, find, found = self._driver.node, self.directory.user, list[UnansweredConversation]()
-        for one in node.sync.inbox.of(self.directory.me):
+        for one in node.replicator.inbox.of(self.directory.me):
             user, there, by = find(one.user), self.conversation(one.conversation), node.user_members.admitter(one.user)
             is_new = not self._has_read(there.key)
             if not user.ignored:
@@ -429,7 +429,7 @@ class LocalUser(Viewer):
 
         It is opened once a message of it is marked as read. Until then no program rings the bell for what comes there.
         """
-        unanswered = self._driver.node.sync.inbox.of(self.directory.me)
+        unanswered = self._driver.node.replicator.inbox.of(self.directory.me)
         is_stored = any(one.conversation == conversation.key and one.has_place for one in unanswered)
         return is_stored and not self._has_read(conversation.key)
 

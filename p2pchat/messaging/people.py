@@ -80,7 +80,7 @@ class People:
     def own_role(self) -> Role | Literal[""]:
         """What the own member is; "" while nobody has admitted it, and where everybody is a member."""
         admission = self._node.admission
-        members = self._node.sync.statements.members
+        members = self._node.replicator.statements.members
         if members is None:
             return ""
         if admission.is_member:
@@ -107,7 +107,7 @@ class People:
     def deciders(self) -> list[User]:
         """Return the users known here of the founder and the admins, whom others ask to invite or expel."""
         node = self._node
-        members = None if node.network.is_named else node.sync.statements.members
+        members = None if node.network.is_named else node.replicator.statements.members
         keys = [] if members is None else [members.founder, *members.admins]
         users = {user for key in keys for user in self._users(key)}
         return list(by_label(map(self._lifecycle.directory.user, users)))
@@ -282,7 +282,7 @@ class People:
     def invites(self) -> list[MadeInvite]:
         """Return the invites that this peer made, the newest first."""
         node = self._lifecycle.require_running().node
-        return node.admission.invites.made(node.sync.statements.members)
+        return node.admission.invites.made(node.replicator.statements.members)
 
     async def revoke(self, invite: str) -> None:
         """Admit nobody any more by an invite that this peer made; returns when that is stored.
@@ -308,7 +308,7 @@ class People:
 
     def _removals(self, user: UserId) -> list[Statement]:
         """Return the removals by which a user is out, also those that are not durable yet."""
-        members = self._node.sync.statements.members
+        members = self._node.replicator.statements.members
         return [] if members is None else members.against(user, self._answers.members_of(user))
 
     def _user(self, who: User | str) -> User:
@@ -329,9 +329,9 @@ class People:
         node = self._lifecycle.require_running().node
         if node.network.is_named:
             raise P2PChatError("whoever knows the name of this network is a member: nobody is listed or expelled")
-        if node.sync.statements.members is None:
+        if node.replicator.statements.members is None:
             raise P2PChatError("nothing is known of the members yet: wait until a member is linked")
-        return node.sync.statements.members
+        return node.replicator.statements.members
 
     def _signer(self) -> UserId:
         self._members()
@@ -344,7 +344,7 @@ class People:
 
     async def _say(self, plans: Iterable[Plan]) -> None:
         driver, members = self._lifecycle.require_running(), self._members()
-        network, statements = driver.node.network, driver.node.sync.statements
+        network, statements = driver.node.network, driver.node.replicator.statements
         assert network.sign is not None
         at = max(now_micros(), statements.next_at(network.member))  # the node may not have looked at its clock lately
         made = await _in_steps(make_statements(network.id, network.member, network.sign, at, plans))
@@ -353,7 +353,7 @@ class People:
         for end in range(len(made) % AT_ONCE, len(made) + 1, AT_ONCE):  # a plan has its last word, and its end, in one
             driver.put(StatementsMade(made[max(0, end - AT_ONCE) : end]))
             await driver.settle()
-        if len(driver.node.sync.statements.durable(made)) < len(made):
+        if len(driver.node.replicator.statements.durable(made)) < len(made):
             raise StorageError("storage does not work: nothing was decided, or a part of it")
 
     def _member(self, key: UserId) -> Member:
@@ -380,7 +380,7 @@ class People:
         return self._listed(leader, users, "expelled", self._time_of(newest), self.speaker(newest.by))
 
     def _time_of(self, said: Statement) -> datetime:
-        return aware(self._node.sync.statements.time_of(said))
+        return aware(self._node.replicator.statements.time_of(said))
 
     def _listed(
         self, key: UserId, keys: Iterable[UserId], role: Role, since: datetime | None = None, by: User | None = None,

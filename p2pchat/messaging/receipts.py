@@ -891,11 +891,11 @@ class ReceiptTracker:
         driver = self._driver
         if driver is None:
             return []
-        holders = driver.node.sync.transfers.receipts.users_having(log, file.root)
+        holders = driver.node.replicator.transfers.receipts.users_having(log, file.root)
         if (
             not elsewhere and len(self._hosted) > 1 and driver.content.holds(file.root, file.size)
         ):  # what is here, users here have
-            conversation = driver.node.sync.conversations.get(log.conversation)
+            conversation = driver.node.replicator.conversations.get(log.conversation)
             holders += [one for one in self._hosted if conversation is not None and conversation.is_member(one)]
         return sorted({*holders})
 
@@ -912,7 +912,7 @@ class ReceiptTracker:
         """Return how many members have a file of a message, and how many it is for; its writer does not count."""
         holders, members = {*self.file_holders(log, file)} - {log.user}, self.members(log, seq)
         if not members and self._driver is not None:
-            audience = audience_of(self._driver.node.sync.conversations, log.conversation)
+            audience = audience_of(self._driver.node.replicator.conversations, log.conversation)
             members = tuple(one for one in audience or () if one != log.user)
         if not members:
             return len(holders), len(holders)
@@ -944,7 +944,7 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     Args:
         holders: The users who have the message.
     """
-    conversation = node.sync.conversations.get(log.conversation)
+    conversation = node.replicator.conversations.get(log.conversation)
     if conversation is None:
         return ()
     group = conversation.group

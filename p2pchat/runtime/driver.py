@@ -153,7 +153,7 @@ class Driver:
         self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
         connections.on_drained = self.content.on_drained
         connections.on_many_ended = self._on_many_ended
-        self.content.is_forgotten = lambda root: node.sync.transfers.requests.is_forgotten(root)
+        self.content.is_forgotten = lambda root: node.replicator.transfers.requests.is_forgotten(root)
         self.removal: ContentRemover = ContentRemover(
             self.content, self.disk, self.put, self.settle, self._on_sweep_defect
         )

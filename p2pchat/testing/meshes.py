@@ -218,7 +218,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
         return
     if not (other.peer in one.presence.hosts and one.peer in other.presence.hosts):  # whatever their presence
         yield "have not seen each other"
-    here, there = one.sync.conversations, other.sync.conversations
+    here, there = one.replicator.conversations, other.replicator.conversations
     for key in here.keys() | there.keys():
         known = [conversations[key] for conversations in (here, there) if key in conversations]
         named = [each for each in known if each.group is None or each.group.state is not None]  # else not known whose
@@ -234,7 +234,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
     """Yield each log of a writer, with its node, whose delivery to the reader the writer does not know of yet."""
     tracker = writer._lifecycle.tracker
-    for conversation in node.sync.conversations.values():
+    for conversation in node.replicator.conversations.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
                 # No peer holds entries after a cut.

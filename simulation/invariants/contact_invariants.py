@@ -46,7 +46,7 @@ class InboxInvariants:
         if begun in told:
             self._invariants.fail("inbox", peer, f"tells again that {begun.conversation[:6]} began")
         told.append(begun)
-        inbox, conversations = peer.node.sync.inbox, peer.node.sync.conversations
+        inbox, conversations = peer.node.replicator.inbox, peer.node.replicator.conversations
         open = {(host, one.conversation) for host in peer.node.hosted for one in inbox.of(host)}
         of_user = {one.conversation for one in told if one.user == begun.user and (one.host, one.conversation) in open}
         groups = {id for id in of_user if conversations[id].is_talk}
@@ -61,7 +61,7 @@ def answer_some(sim: Simulation, chance: Random) -> None:
         (peer, one.user)
         for peer in sim.honest_up
         if peer.node is not None
-        for one in peer.node.sync.inbox.of(peer.user)
+        for one in peer.node.replicator.inbox.of(peer.user)
         if not one.has_place
     ]
     if refused and chance.random() < ANSWERS:
@@ -132,7 +132,7 @@ class BlockInvariants:
     def _is_blocked(self, peer: SimPeer, log: LogId) -> bool:
         assert peer.node is not None
         if log.user in self._blocked_by(peer):
-            return not peer.node.sync.conversations[log.conversation].is_operations
+            return not peer.node.replicator.conversations[log.conversation].is_operations
         blockers = [by for by, users in peer.blocks.items() if by != peer.user and log.user in users]
         return log.user not in peer.speaks_for and any(log.conversation == dm_id(by, log.user) for by in blockers)
 

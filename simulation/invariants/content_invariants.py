@@ -221,7 +221,7 @@ class ContentInvariants:
     def _wrongly_known(self, peer: SimPeer, other: SimPeer) -> Iterator[Fault]:
         assert peer.node is not None and other.content is not None and other.node is not None
         for root, data in self._sent.items():
-            is_known = other.node.peer in peer.node.sync.transfers.receipts.holders(root)
+            is_known = other.node.peer in peer.node.replicator.transfers.receipts.holders(root)
             is_there = other.content.store.is_whole(root, len(data))
             if is_known and not is_there and self._may_ask(peer, other, root):
                 yield Fault("held", f"takes {other.name} to have {root[:8]}, and it has it not", peer.name)

@@ -49,7 +49,7 @@ class DisplayInvariants:
         """Note, after each step, when a peer did not belong to the network yet, and what it held when it had joined."""
         if peer.node is None:
             return
-        room = peer.node.sync.conversations[self._invariants.room]
+        room = peer.node.replicator.conversations[self._invariants.room]
         if peer.name not in self._held and room.history_until != MAX_INT:
             self._held[peer.name] = {log.id: log.seq for log in room.by_ref.values()}
         if peer.name not in self._admitted:

@@ -337,7 +337,7 @@ class Invariants:
     def _comparing(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """Check that nobody sends further pages of marks: each waits for the answer to the one before."""
         for one in honest:
-            remotes = one.node.sync.context.remotes.values() if one.node is not None else ()
+            remotes = one.node.replicator.context.remotes.values() if one.node is not None else ()
             for remote in remotes:
                 other = one.other_end(remote.link.id)
                 if other in honest and other.up and remote.listings.by_conversation:

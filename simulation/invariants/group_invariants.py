@@ -186,7 +186,7 @@ class GroupInvariants:
 
     def is_group(self, peer: SimPeer, conversation: ConversationId) -> bool:
         """Return whether a conversation of this peer is a group or a talk."""
-        known = peer.node.sync.conversations.get(conversation) if peer.node else None
+        known = peer.node.replicator.conversations.get(conversation) if peer.node else None
         if known is not None and known.group is not None:
             self.namings.setdefault(conversation, known.naming)
         return conversation in self.namings
@@ -278,7 +278,7 @@ class GroupInvariants:
             yield Fault("group", f"last reported {id[:6]} as another group than {_short(there)}", peer.name)
 
     def _not_redone(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
-        group = peer.node.sync.conversations.groups.get(id) if peer.node else None
+        group = peer.node.replicator.conversations.groups.get(id) if peer.node else None
         if group is not None and group.lost_operations(peer.user):
             yield Fault("group", f"has lost its own operation in {id[:6]} and does not redo it", peer.name)
 

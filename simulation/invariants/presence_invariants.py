@@ -110,7 +110,7 @@ class PresenceInvariants:
         expires = self._sim.settings.typing_expires - CLOCKS_DIFFER
         if on == input.on or (on and self._since(peer, at) >= expires):
             return
-        sync = peer.node.sync.context
+        sync = peer.node.replicator.context
         if sync.discarded:  # storage failed: nothing is sent until it works again
             return
         can_hear = any(end.link in sync.remotes and not sync.remotes[end.link].link.full for end in ends)

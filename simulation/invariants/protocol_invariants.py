@@ -324,7 +324,7 @@ class CrowdInvariants:
         settings, room = self._sim.settings, self._invariants.room
         made_up = {user for user in self._sim.made_up if not peer.node.contacts.has_any(user)}  # nobody answered it
         book, stored = peer.node.links.book, peer.disk.storage.load([])
-        known = peer.node.sync.conversations.values()
+        known = peer.node.replicator.conversations.values()
         direct = [each for each in known if not made_up.isdisjoint(each.naming.dm or ())]
         yield "links", len(peer.node.links.up), settings.max_links
         unwritten = [each.naming.dm for each in direct if each.naming.dm and not each.is_stored]

@@ -154,7 +154,7 @@ class ReceiptInvariants:
         for peer in honest:
             for (log, user), last in self._reported_to.get((peer.name, peer.lives), {}).items():
                 if peer.node is not None and log.user in peer.speaks_for:
-                    known = peer.node.sync.receipts.delivered.position(log, user)
+                    known = peer.node.replicator.receipts.delivered.position(log, user)
                     if user not in peer.speaks_for and known < last and log.user != user:
                         text = f"{log_name(log)} {last} was delivered to {self._sim.person(user).name}, now {known}"
                         yield Fault("receipt_kept", text, peer.name)
@@ -180,10 +180,10 @@ class ReceiptInvariants:
         """Yield, at rest, read entries whose writer has no read receipt."""
         if not self._reads:
             return
-        for one, other in apart(honest, lambda node: node.sync.receipts.read):
+        for one, other in apart(honest, lambda node: node.replicator.receipts.read):
             yield Fault("unread", f"has read marks that {other.name} lacks", one.name)
         for reader in honest:
-            if reader.linked and reader.node is not None and reader.node.sync.receipts.read.has_unsent:
+            if reader.linked and reader.node is not None and reader.node.replicator.receipts.read.has_unsent:
                 yield Fault("unread", "has unsent read marks", reader.name)
         marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
@@ -204,7 +204,7 @@ class ReceiptInvariants:
             return True
         if self.wants_none(writer) or self.wants_none(reader):
             return True
-        if writer.node.sync.receipts.read.tracker.position(mark.log, mark.reader) >= mark.seq:
+        if writer.node.replicator.receipts.read.tracker.position(mark.log, mark.reader) >= mark.seq:
             return True
         return any(member == mark.reader for member, _ in writer.disk.storage.readers(mark.log, mark.seq))
 
@@ -217,7 +217,7 @@ def apart(
         for other in honest:
             if other is one or one.node is None or other.node is None or other.user not in one.node.links.by_peer:
                 continue
-            remote = one.node.sync.context.remotes.get(one.node.links.by_peer[other.user].id)
+            remote = one.node.replicator.context.remotes.get(one.node.links.by_peer[other.user].id)
             total = marks_of(one.node).sum_for(remote) if remote is not None else ""
             if total and marks_of(other.node).announced_sum(one.user) != total:
                 yield one, other
@@ -299,7 +299,7 @@ class TakenInvariants:
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield, at rest, what is marked and was never taken, marks that are gone, and those that a host lacks."""
-        for peer, other in apart(honest, lambda node: node.sync.receipts.taken):
+        for peer, other in apart(honest, lambda node: node.replicator.receipts.taken):
             yield Fault("taken", f"has other taken marks than {other.name} knows of", peer.name)
         for guest in self._sim.guests.values() if self._takes else ():
             hosts = [peer for peer in guest.here() if peer in honest]

@@ -254,7 +254,7 @@ def test_a_user_of_two_gateways_leaves_both_at_once(ada: Peer) -> None:
 def test_read_marks_of_others_at_the_same_gateway_still_count(ada: Peer) -> None:
     far = gateway(ada, "bob", "cyd")
     ada.say("hello")
-    own = ada.node.sync.conversations[ROOM].writers[ada.id].marks()
+    own = ada.node.replicator.conversations[ROOM].writers[ada.id].marks()
     block(ada, "bob")
     far.say(Have({ROOM: {ada.id: own}}))
     ref = ref_key(ada.id, own[0].run)

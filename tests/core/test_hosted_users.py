@@ -197,7 +197,7 @@ def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
     gate.put(GroupCreateRequest(3, IDS["cyd"], "ops", (IDS["dan"],)))
     gate.take()
     [view] = gate.node.groups.values()
-    talk = gate.node.sync.conversations[view.talk]
+    talk = gate.node.replicator.conversations[view.talk]
     assert talk.concerns_us and gate.node.conversations_of(IDS["dan"]) == [ROOM, view.talk]
     assert gate.node.conversations_of(IDS["ada"]) == [ROOM]
     gate.put(GroupChangeRequest(4, IDS["cyd"], view.group, remove=(IDS["dan"],)))
@@ -249,8 +249,8 @@ def test_a_message_to_the_room_shares_one_list_of_members() -> None:
     for name in ("cyd", "dan"):
         gate.put(PresenceSet(IDS[name], "online"))
     gate.take()
-    room = gate.node.sync.conversations[ROOM]
-    one, other = (gate.node.sync.receipts.delivered.recipients(room, IDS[name]) for name in ("cyd", "dan"))
+    room = gate.node.replicator.conversations[ROOM]
+    one, other = (gate.node.replicator.receipts.delivered.recipients(room, IDS[name]) for name in ("cyd", "dan"))
     assert one[0] is other[0] and one[1] is other[1]
     assert set(one[0]) == set(one[1]) == {IDS["ada"], IDS["cyd"], IDS["dan"]}
 

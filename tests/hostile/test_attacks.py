@@ -237,7 +237,7 @@ async def test_clocks_from_the_future_do_not_advance_others(attacked: Attacked) 
     await honest.chat()
     posts = await honest.ada.history("room", limit=0)
     assert [post.text for post in posts][-2:] == ["from the year 2255", "the end"]  # on a separate page, at the end
-    clocks = [log.last_c for log in honest.ada._driver.node.sync.conversations[eve.room].by_ref.values()
+    clocks = [log.last_c for log in honest.ada._driver.node.replicator.conversations[eve.room].by_ref.values()
               if log.id.user != eve.id]  # fmt: skip
     assert max(clocks) < NOW + 10 * 365 * 24 * 3600 * 10**6
 
@@ -377,7 +377,7 @@ async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(attac
     await honest.while_chatting(lives_on(eve))
     wants = [frame for frame in eve.frames if isinstance(frame, wire.Want)]
     assert 0 < len(wants) <= 64
-    sync = honest.ada._driver.node.sync
+    sync = honest.ada._driver.node.replicator
     assert max(len(side.ahead_refs) for side in sync.context.remotes.values()) <= 10_000
 
 
@@ -404,7 +404,7 @@ async def test_a_writer_with_5_000_logs_has_64_tips(attacked: Attacked) -> None:
         await lives_on(eve)
 
     await honest.while_chatting(scribble())
-    writer = honest.ada._driver.node.sync.conversations[eve.room].writers[eve.id]
+    writer = honest.ada._driver.node.replicator.conversations[eve.room].writers[eve.id]
     assert len(writer.logs) == 64
     assert len([frame for frame in eve.frames if isinstance(frame, wire.Have) and frame.full]) < 100
 
@@ -422,7 +422,7 @@ async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(attacked
         return pen
 
     await honest.while_chatting(scribble())
-    writer = honest.ada._driver.node.sync.conversations[eve.room].writers[eve.id]
+    writer = honest.ada._driver.node.replicator.conversations[eve.room].writers[eve.id]
     assert len(writer.logs) == 1
 
 

@@ -86,7 +86,7 @@ async def logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 def said_of(peer: TCPPeer) -> list[Statement]:
-    members = peer._driver.node.sync.statements.members
+    members = peer._driver.node.replicator.statements.members
     assert members is not None
     return members.statements()
 
@@ -256,7 +256,7 @@ async def test_an_admin_hides_no_invite_by_which_it_came(logins: Logins) -> None
     eve.say(Members(s=[(one.text, one.signature.hex()) for one in anew]))
     await until(lambda: anew[1] in said_of(ada), "her statements")
     await ada.people.expel("eve")
-    members = ada._driver.node.sync.statements.members
+    members = ada._driver.node.replicator.statements.members
     assert members is not None
     assert members.closing(made[3]) is not None and members.closing(made[2]) is None
     await logins.join("fred", ada, others)
@@ -351,7 +351,7 @@ async def test_ids_of_statements_that_nobody_has_are_not_kept(logins: Logins) ->
         eve.say(Members(have=[f"{page * 2000 + n:032x}" for n in range(2000)], more=True))
     eve.say(Members(sum="00" * 16))
     await eve.until(lambda: any(isinstance(frame, Members) and frame.have for frame in eve.frames))
-    exchange = ada._driver.node.sync.statements
+    exchange = ada._driver.node.replicator.statements
     assert sum(len(remote.have) for remote in exchange._remotes.values()) <= len(said_of(ada))
 
 

@@ -72,7 +72,7 @@ async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: 
     await group.rename("dev")
     [view] = honest.ada._driver.node.groups.values()
     assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
-    assert eve.id in honest.ada._driver.node.sync.conversations[id].writers  # stored and served to others
+    assert eve.id in honest.ada._driver.node.replicator.conversations[id].writers  # stored and served to others
     assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
 
 
@@ -81,7 +81,7 @@ async def test_endless_edits_and_reactions_change_only_their_messages(meet: Meet
     eve = await honest.eve()
     receipt = await honest.ada.send("room", "as ada wrote it")
     await honest.ada.message(receipt.id)  # the message is in the core
-    _, _, log, seq = honest.ada._driver.node.sync.conversations[eve.room].recently_shown[-1]
+    _, _, log, seq = honest.ada._driver.node.replicator.conversations[eve.room].recently_shown[-1]
     of_ada = Ref(log, seq)
     writes = ConversationWriter(eve, eve.room, ROOM)
     writes.put(entry("text", "mine"))
@@ -103,7 +103,7 @@ async def test_endless_edits_and_reactions_change_only_their_messages(meet: Meet
 
 async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None:
     honest, eve = attacked
-    refs = [ref for ref, log in honest.ada._driver.node.sync.conversations[eve.room].by_ref.items()
+    refs = [ref for ref, log in honest.ada._driver.node.replicator.conversations[eve.room].by_ref.items()
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):
         made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT, "ab" * 8) for n in range(start, start + 250)]
@@ -111,6 +111,6 @@ async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None
     eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT, "ab" * 8) for ref in refs]}}))
     eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1, "ab" * 8)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(eve))
-    receipts = honest.ada._driver.node.sync.receipts.read
+    receipts = honest.ada._driver.node.replicator.receipts.read
     assert not [log for log, positions in receipts.tracker._positions.items() if eve.id in positions]
     assert sum(map(len, receipts.early.by_log.values())) <= 10_000

@@ -70,7 +70,7 @@ class LongGroup:
         self.naming = Naming(group=(operation_hash(raw), EVE.peer_id, "e0" * 8))
         self.pen = Writer(EVE, operation_hash(raw), "e0" * 8, self.naming)
         self.far.say(self.pen.write(raw))
-        self.group = self.ada.node.sync.conversations.groups[operation_hash(raw)]
+        self.group = self.ada.node.replicator.conversations.groups[operation_hash(raw)]
 
     def operation(self, members: Iterable[Identity] = (), *, redo: str = "", salt: str = "", tied: int = 0) -> RawEntry:
         """Return the next operation; with `tied` one more of the same gen."""
@@ -133,7 +133,7 @@ def test_an_operation_costs_no_more_with_many_former_writers() -> None:
             for user in users:
                 raw = encode_entry(Entry("text", 5, 5, g=group.group.cite, b="hi"))
                 group.far.say(Writer(user, talk, "aa" * 8, Naming(talk=group.group.id)).write(raw))
-        assert len(group.ada.node.sync.conversations[talk].writers) == 30 * rounds
+        assert len(group.ada.node.replicator.conversations[talk].writers) == 30 * rounds
         group.far.say(group.pen.write(group.operation()))
         group.far.say(group.pen.write(*(group.operation(tied=n) for n in range(1, 20))))
         calls.append(group.calls_for(group.pen.write(group.operation(tied=20))))

@@ -23,7 +23,7 @@ def holders(logins: Logins, login: str) -> set[str]:  # noqa: F811
 
 
 def remembered(peer: TCPPeer) -> set[str]:
-    positions = peer._driver.node.sync.receipts.delivered._positions.values()
+    positions = peer._driver.node.replicator.receipts.delivered._positions.values()
     return {holder for of_log in positions for holder in of_log}
 
 

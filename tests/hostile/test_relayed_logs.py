@@ -32,7 +32,7 @@ async def test_who_fetches_and_relays_a_flood_of_logs_is_read_as_before(logins: 
 
     def has_all(number: int) -> bool:
         look()
-        rooms = [peer._driver.node.sync.conversations[peer._driver.node.room] for peer in (ada, bob, dan)]
+        rooms = [peer._driver.node.replicator.conversations[peer._driver.node.room] for peer in (ada, bob, dan)]
         return all(len(room.writers) >= number for room in rooms)
 
     async def flood(key: int) -> Attacker:

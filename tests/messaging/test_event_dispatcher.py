@@ -44,7 +44,7 @@ async def test_a_reader_without_an_address_is_new_once(home: Path) -> None:
                 assert await gate.connect(ada.port)
                 came = {(event := await anext(joined)).user.name: event.first for _ in range(2)}
                 assert came == {"gate": turn == 0, "bob": turn == 0}
-                people = ada._driver.node.sync.people
+                people = ada._driver.node.replicator.people
                 await until(lambda: all(people.has_profile(user.key) for user in ada.here()), "all have names")  # noqa: B023
                 await (await ada.broadcast("hello")).delivered(timeout=60)
 

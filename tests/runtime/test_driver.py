@@ -167,7 +167,7 @@ async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
 
 
 async def test_texts_written_during_a_commit_go_in_together(bob: TCPPeer, storage: GatedStorage) -> None:
-    await until(lambda: bob._driver.node.sync.people.has_profile(bob.me.key), "its name is written")
+    await until(lambda: bob._driver.node.replicator.people.has_profile(bob.me.key), "its name is written")
     await bob._driver.settle()
     storage.commits.clear()
     storage.gate.clear()

@@ -284,7 +284,7 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest() -> None:
     reading._read(bob, one)
     reading._read(bob, two)
     assert ada.node is not None
-    readers = ada.node.sync.receipts.read.tracker
+    readers = ada.node.replicator.receipts.read.tracker
     while not readers.position(one.log, bob.user):
         sim.run(0.005)
     assert readers.position(one.log, bob.user) == one.seq
@@ -346,7 +346,7 @@ def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_res
     sim.run(40)
     assert sim.counts["taken"] and not sim.invariants.unsettled()
     assert bob.node is not None
-    bob.node.sync.receipts.taken._heard.clear()
+    bob.node.replicator.receipts.taken._heard.clear()
     assert sim.invariants.unsettled()
     comes_to_rest(sim)
 
@@ -565,4 +565,6 @@ def test_who_has_content_of_a_former_group_is_known_as_it_was() -> None:
     assert bob.content is not None
     bob.content.delete(file.root)
     comes_to_rest(sim)
-    assert ada.node.sync.transfers.receipts.holders(file.root) and not bob.content.store.is_whole(file.root, file.size)
+    assert ada.node.replicator.transfers.receipts.holders(file.root) and not bob.content.store.is_whole(
+        file.root, file.size
+    )

@@ -21,7 +21,9 @@ def linked(ada: Peer, name: str) -> Far:
     """Link with a far end that answers which content is there."""
     far = ada.far(name)
     far.say(Peers(can=["files"]))
-    ada.node.sync.transfers.receipts.on_compared(ada.node.sync.context.remotes[far.link])  # as before the next digest
+    ada.node.replicator.transfers.receipts.on_compared(
+        ada.node.replicator.context.remotes[far.link]
+    )  # as before the next digest
     ada.world.pass_time(0.3)
     ada.effects.clear()
     far.heard.clear()
@@ -151,7 +153,7 @@ def test_a_link_is_asked_once_and_its_answers_are_kept() -> None:
     bob.say(Holds(has=[ROOT, OTHER]))  # it was asked about one of them
     news = done(ada, out.FileHeld)
     assert [(each.log, each.file, each.users, each.has) for each in news] == [(log, FILE, (IDS["bob"],), True)] * 2
-    sync = ada.node.sync.transfers.receipts
+    sync = ada.node.replicator.transfers.receipts
     assert ({*sync.holders(ROOT)}, {*sync.holders(OTHER)}) == ({IDS["bob"]}, set())
     assert sync.users_having(log, ROOT) == [IDS["bob"]]
     bob.say(Holds(has=[ROOT]))
@@ -166,10 +168,10 @@ def test_after_a_restart_everything_is_asked_again_and_only_changes_are_reported
     ada.restart()
     bob = ada.far("bob")
     bob.say(Peers(can=["files"]))
-    ada.node.sync.transfers.receipts.on_compared(ada.node.sync.context.remotes[bob.link])
+    ada.node.replicator.transfers.receipts.on_compared(ada.node.replicator.context.remotes[bob.link])
     assert told(bob) == [Holds([ROOT])]
     bob.say(Holds(has=[ROOT]))
-    assert ada.node.sync.transfers.receipts.users_having(log, ROOT) == [IDS["bob"]]
+    assert ada.node.replicator.transfers.receipts.users_having(log, ROOT) == [IDS["bob"]]
     assert done(ada, out.FileHeld) == []
     bob.say(Holds(lacks=[ROOT]))
     assert [each.has for each in done(ada, out.FileHeld)] == [False]  # it changed now
@@ -183,7 +185,7 @@ def test_what_an_unknown_peer_said_is_forgotten_with_its_last_link(known: bool) 
     linked(ada, "bob").say(Holds(has=[ROOT]))
     bob = linked(ada, "bob")  # in place of the first
     bob.say(Holds(has=[ROOT]))
-    sync = ada.node.sync.transfers.receipts
+    sync = ada.node.replicator.transfers.receipts
     assert sync.users_having(log, ROOT) == [IDS["bob"]]
     ada.drop(bob)
     assert sync.users_having(log, ROOT) == ([IDS["bob"]] if known else [])
@@ -194,7 +196,7 @@ def test_messages_of_others_are_asked_about_too_and_cause_no_event() -> None:
     cyd = linked(ada, "cyd")
     cyd.say(Holds(has=[ROOT]))
     assert done(ada, out.FileHeld) == []
-    assert ada.node.sync.transfers.receipts.users_having(bob.log, ROOT) == [IDS["cyd"]]
+    assert ada.node.replicator.transfers.receipts.users_having(bob.log, ROOT) == [IDS["cyd"]]
 
 
 def test_a_peer_that_does_not_answer_is_not_asked() -> None:
@@ -222,9 +224,9 @@ def test_only_so_many_contents_are_kept_the_newest(monkeypatch: pytest.MonkeyPat
         ada.put(WriteRequest(2 + n, ada.id, ROOM, "text", [""], marks=Marks((FileRef("a", SIZE, "", f"{n:064x}"),))))
         ada.world.pass_time(0.3)
         bob.say(Holds(has=[f"{n:064x}"]))
-    having = [ada.node.sync.transfers.receipts.users_having(log, f"{n:064x}") for n in range(3)]
+    having = [ada.node.replicator.transfers.receipts.users_having(log, f"{n:064x}") for n in range(3)]
     assert having == [[], [IDS["bob"]], [IDS["bob"]]]
-    assert [*ada.node.sync.transfers.receipts._named[True]] == [f"{n:064x}" for n in (1, 2)]
+    assert [*ada.node.replicator.transfers.receipts._named[True]] == [f"{n:064x}" for n in (1, 2)]
 
 
 def test_who_asks_again_is_told_again() -> None:
@@ -268,4 +270,4 @@ def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPat
     told(bob)
     bob.say(Holds(has=roots))
     assert len(done(ada, out.FileHeld)) == 20
-    assert all(ada.node.sync.transfers.receipts.users_having(log, root) == [IDS["bob"]] for root in roots)
+    assert all(ada.node.replicator.transfers.receipts.users_having(log, root) == [IDS["bob"]] for root in roots)

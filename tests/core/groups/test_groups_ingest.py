@@ -351,7 +351,7 @@ def made_group(by: str, number: int) -> Entries:
 
 
 def test_of_groups_that_never_arrive_a_member_names_few(ada: Peer) -> None:
-    conversations = ada.node.sync.conversations
+    conversations = ada.node.replicator.conversations
     for teller in range(8):
         for n in range(MAX_UNKNOWN + 10):
             id = f"{teller:032x}{n:032x}"
@@ -370,12 +370,12 @@ def test_groups_that_never_arrive_do_not_crowd_out_others(ada: Peer) -> None:
     for start in range(0, 4 * MAX_UNKNOWN, 500):
         ids = [f"{n:064x}" for n in range(start, start + 500)]
         eve.say(Have({}, names=[Naming(group=(id, IDS["eve"], "b0" * 8)) for id in ids]))
-    assert len(ada.node.sync.conversations) <= MAX_UNKNOWN + 10
+    assert len(ada.node.replicator.conversations) <= MAX_UNKNOWN + 10
     bob.say(made_group("bob", 1))
     assert len(ada.node.groups) == 1
     ada.drop(eve)
     ada.world.pass_time(SWEPT_EVERY)
-    assert len(ada.node.sync.conversations) <= 10
+    assert len(ada.node.replicator.conversations) <= 10
     eve = ada.far("eve")
     eve.say(made_group("eve", 2))
     assert len(ada.node.groups) == 2
@@ -391,7 +391,7 @@ def test_a_group_of_which_nothing_came_is_kept_as_long_as_a_peer_that_named_it_i
     for far in (dan, bob, cyd):
         ada.drop(far)
         ada.world.pass_time(SWEPT_EVERY)
-        kept.append(group in ada.node.sync.conversations)
+        kept.append(group in ada.node.replicator.conversations)
     assert kept == [True, True, False]
 
 
@@ -408,7 +408,7 @@ def test_groups_that_never_arrive_cost_other_links_and_digests_nothing() -> None
         far, eve = ada.far("bob"), ada.far("eve")
         far.say(bob.say("hi"))
         name_groups(eve, count)
-        assert len(ada.node.sync.conversations.provisional) == count
+        assert len(ada.node.replicator.conversations.provisional) == count
         return count_steps(lambda: far.say(Digest(sum="ab" * 32))), count_steps(lambda: ada.drop(far))
 
     assert steps(1000) == steps(1)
@@ -418,7 +418,7 @@ def test_groups_that_never_arrive_end_with_the_last_link_that_named_them() -> No
     ada = World().peer("ada", dead_after=1e6)
     far, near = ada.far("eve"), ada.far("dan")
     name_groups(far, 20)
-    here = ada.node.sync.conversations.provisional
+    here = ada.node.replicator.conversations.provisional
     assert len(here) == 20
     name_groups(near, 1)  # the other peer named it first
     ada.drop(far)
@@ -434,7 +434,7 @@ def test_what_a_gateway_s_user_was_asked_about_ends_with_the_user() -> None:
     far = gateway(ada, "bob", "cyd")
     dropped = dm_naming(IDS["ada"], IDS["cyd"])
     far.say(Have({}, names=[dropped]))
-    assert dm("ada", "cyd") in ada.node.sync.conversations
+    assert dm("ada", "cyd") in ada.node.replicator.conversations
     far.say(Here([], gone=[IDS["cyd"]]))
     ada.world.pass_time(SWEPT_EVERY)
-    assert dm("ada", "cyd") not in ada.node.sync.conversations
+    assert dm("ada", "cyd") not in ada.node.replicator.conversations

@@ -160,7 +160,7 @@ def test_of_statements_that_are_not_kept_nothing_is_remembered() -> None:
     never = at(1, ADMIN_KEY, "remove", USERS[0])
     net.peers["ada"].put(Got(link, [Members(s=[(never.text, never.signature.hex())])]))
     net.world.settle()
-    assert never.id not in net.kept("ada") and not net.peers["ada"].node.sync.statements._heard
+    assert never.id not in net.kept("ada") and not net.peers["ada"].node.replicator.statements._heard
 
 
 def test_what_was_said_before_a_profile_was_made_is_no_news_to_it() -> None:
@@ -206,4 +206,4 @@ def test_an_admin_s_word_is_not_older_than_its_role_nor_of_the_future() -> None:
     net.say("ada", added)
     assert told(net, "ada") == [(USERS[1], "admitted", 1)]
     ahead = CLOCK_AHEAD
-    assert [ada.sync.statements.time_of(one) for one in (closing, added)] == [made, ada._ctx.now.utc + ahead]
+    assert [ada.replicator.statements.time_of(one) for one in (closing, added)] == [made, ada._ctx.now.utc + ahead]

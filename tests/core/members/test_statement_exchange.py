@@ -53,7 +53,7 @@ class Net:
     def hear_all(self) -> None:
         """Have all peers take statements of any time as news."""
         for peer in self.peers.values():
-            peer.node.sync.conversations[peer.node.room].history_until = 0
+            peer.node.replicator.conversations[peer.node.room].history_until = 0
 
     def link(self, one: str, other: str) -> None:
         self.world.link(self.peers[one], self.peers[other])
@@ -63,7 +63,7 @@ class Net:
         self.world.settle()
 
     def kept(self, name: str) -> set[str]:
-        members = self.peers[name].node.sync.statements.members
+        members = self.peers[name].node.replicator.statements.members
         return set() if members is None else {one.id for one in members.statements()}
 
     def file(self, name: str) -> list[Members]:
@@ -85,7 +85,7 @@ def test_what_one_says_all_have_and_keep_over_a_restart() -> None:
     assert all(net.kept(name) == {first.id, second.id} for name in net.peers)
     assert all(net.stored(name) == {first.text, second.text} for name in net.peers)
     net.peers["bob"].restart()
-    members = net.peers["bob"].node.sync.statements.members
+    members = net.peers["bob"].node.replicator.statements.members
     assert members is not None and members.members >= {USERS[0], ADMIN.peer_id} and net.kept("bob") == net.kept("ada")
 
 
@@ -188,7 +188,7 @@ def test_who_comes_after_an_admin_was_removed_has_what_the_others_have() -> None
 
 
 def members_of(peer: Peer) -> set[UserId]:
-    members = peer.node.sync.statements.members
+    members = peer.node.replicator.statements.members
     return set() if members is None else members.members
 
 
@@ -387,7 +387,7 @@ def test_a_file_brings_nothing_of_strangers_and_of_another_founder() -> None:
     for name in ("ada", "bob"):
         assert net.peers[name].carry(Members(founder=STRANGER.peer_id, s=pairs)) == ["imported"]
         assert net.kept(name) == set()
-    assert net.peers["bob"].node.sync.statements.members is None
+    assert net.peers["bob"].node.replicator.statements.members is None
 
 
 def test_a_named_network_takes_no_statements_from_a_file() -> None:
@@ -396,7 +396,7 @@ def test_a_named_network_takes_no_statements_from_a_file() -> None:
     ada = Peer(World(), "ada", TemporaryStorage(), settings, network=network)
     one = said(FOUNDER, "add", USERS[0])
     assert ada.carry(Members(founder=FOUNDER.peer_id, s=[(one.text, one.signature.hex())])) == ["imported"]
-    assert ada.load().statements == [] and ada.node.sync.statements.members is None
+    assert ada.load().statements == [] and ada.node.replicator.statements.members is None
 
 
 def test_what_others_wrote_before_a_peer_was_admitted_is_old() -> None:

@@ -42,7 +42,7 @@ def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else(ada: Peer) -
     last.write(*(shown.raw for shown in ada.storage.places(2, 9)))
 
     def stored(log: LogId, seq: int, name: str = "bob") -> bool:
-        return ada.node.sync.receipts.delivered.is_stored_by({IDS[name]}, log, seq)
+        return ada.node.replicator.receipts.delivered.is_stored_by({IDS[name]}, log, seq)
 
     announce(far, last.mark._replace(chain8="00" * 8))
     assert not stored(log, 1) and not stored(former, 2)
@@ -194,7 +194,7 @@ def test_only_members_give_receipts(ada: Peer) -> None:
 def test_the_users_own_other_peer_gives_no_receipt(ada: Peer) -> None:
     ada.far("bob")
     ada.say("one")
-    assert all(member != ada.id for _, member in ada.node.sync.receipts.delivered.unsaved)
+    assert all(member != ada.id for _, member in ada.node.replicator.receipts.delivered.unsaved)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
@@ -254,7 +254,9 @@ def test_in_the_room_a_mark_of_a_peer_counts_for_whom_it_hosts(ada: Peer) -> Non
     bob, eve, log = gateway(ada, "bob", "cyd", "dan"), gateway(ada, "eve", "dan"), own_log(ada)
 
     def positions() -> list[int]:
-        return [ada.node.sync.receipts.delivered.position(log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")]
+        return [
+            ada.node.replicator.receipts.delivered.position(log, IDS[name]) for name in ("bob", "cyd", "dan", "eve")
+        ]
 
     ada.say("one")
     assert delivered(announce(bob, own(ada, 2))) == ["delivered a1:1..2 to bob"]
@@ -287,9 +289,9 @@ def test_a_mark_for_many_members_is_looked_up_once_and_counts_for_all_of_them() 
     ada.hold_lookups = True
     for _ in range(2):  # only storage knows the chain in the middle of a log
         far.say(Have({talk: {ada.id: [log.mark]}}, names=[Naming(talk=away.id)]))
-    assert ada.node.sync.context.lookups._asked == {(log.log, 1)}
+    assert ada.node.replicator.context.lookups._asked == {(log.log, 1)}
     ada.answer_lookups()
-    receipts = ada.node.sync.receipts.delivered
+    receipts = ada.node.replicator.receipts.delivered
     assert [receipts.position(log.log, IDS[name]) for name in ("bob", "cyd", "dan")] == [1, 1, 1]
 
 

@@ -125,7 +125,7 @@ def test_marking_everything_does_not_go_through_the_former_marks(ada: Peer) -> N
     for name in ("bob", "cyd", "dan", "eve"):
         far.say(Author(name, name[0] + "1").say("one"))
     ada.read()
-    positions = ada.node.sync.receipts.read._positions
+    positions = ada.node.replicator.receipts.read._positions
     marks = positions._marks[ROOM, ada.id] = Counted(positions._marks[ROOM, ada.id])
     assert len(marks) == 4
     far.say(Author("bob", "b2").say("two"))
@@ -244,7 +244,7 @@ def test_group_operations_have_no_receipts(ada: Peer) -> None:
     far = ada.far("bob")
     ada.put(GroupCreateRequest(1, ada.id, "ops", (IDS["bob"],)))
     ada.take()
-    [group] = [each for each in ada.node.sync.conversations.values() if each.is_operations]
+    [group] = [each for each in ada.node.replicator.conversations.values() if each.is_operations]
     [mark] = group.writers[ada.id].marks()
     frame = ReadFrame({group.id: {IDS["bob"]: [(ref_key(ada.id, mark.run), *mark[1:])]}}, names=[group.naming])
     assert of_reading(far.say(frame)) == []
@@ -306,7 +306,7 @@ def test_a_flood_of_read_marks_displaces_only_its_own(ada: Peer) -> None:
     for start in range(0, MAX_EARLY + 512, 256):
         liar.say(ReadFrame({ROOM: {IDS["eve"]: made_up(range(start, start + 256))}}))
     far.say(marked("bob", mark))  # before its log is back
-    early = ada.node.sync.receipts.read.early
+    early = ada.node.replicator.receipts.read.early
     assert [early._counts[one.link] for one in (liar, far)] == [MAX_EARLY // 2, 1]
     ada.drop(liar)
     assert sum(map(len, early.by_log.values())) == 1
@@ -371,7 +371,7 @@ def test_a_read_mark_in_a_conversation_not_shared_is_ignored(ada: Peer) -> None:
     ada.say("psst", to=talk)
     far = ada.far("eve")
     secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1, "00" * 8)]}})
-    sums = ada.node.sync.receipts.read
+    sums = ada.node.replicator.receipts.read
     assert of_reading(far.say(structs.replace(secret, add="ab" * 32))) == []
     assert (ada.counted["conversation_ignored"], sums.announced_sum(IDS["eve"])) == (1, "00" * 32)  # it comes again
     assert of_reading(far.say(ReadFrame({}, add="ab" * 32, sum="ab" * 32))) == ["to eve: read ask"]
@@ -543,7 +543,7 @@ def test_when_marks_are_only_removed_the_change_of_the_sum_is_sent() -> None:
     ada.world.pass_time(1.0)
     ada.take()
     assert of_reading(ada.read()) == ["to bob: read"]
-    assert ada.node.sync.receipts.read.sum_for(ada.node.sync.context.remotes[far.link])
+    assert ada.node.replicator.receipts.read.sum_for(ada.node.replicator.context.remotes[far.link])
     assert [frame.add for frame in far.heard if isinstance(frame, ReadFrame)]
 
 

@@ -40,7 +40,7 @@ def take(peer: Peer) -> list[str]:
 
 def taken(peer: Peer) -> dict[str, int]:
     """Return the marks of cyd, by run of bob's log."""
-    marks, _ = peer.node.sync.receipts.taken.marked_to(THERE, CYD)
+    marks, _ = peer.node.replicator.receipts.taken.marked_to(THERE, CYD)
     return {log.run[:2]: seq for log, seq in marks.items()}
 
 
@@ -168,7 +168,7 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     far = far_host(gate)
     gate.hold_lookups = during_lookup
     far.say(marked("b1", 1), TakenFrame({}, add="ab" * 32))
-    total = gate.node.sync.receipts.taken.announced_sum(IDS["dan"])
+    total = gate.node.replicator.receipts.taken.announced_sum(IDS["dan"])
     gate.put(UserUnhosted(CYD))
     gate.hold_lookups = False
     gate.answer_lookups()
@@ -179,7 +179,7 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     sent = [effect.frame for effect in gate.effects if isinstance(effect, Send)]
     assert [frame.ask for frame in sent if isinstance(frame, TakenFrame)] == [True]
     far.say(structs.replace(marked("b1", 1), all=True, add="ab" * 32))
-    assert (taken(gate), gate.node.sync.receipts.taken.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
+    assert (taken(gate), gate.node.replicator.receipts.taken.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
 
 
 def test_a_mark_never_goes_back() -> None:
@@ -211,7 +211,7 @@ def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
     log = Author("cyd", "c1", talk)
     far.say(log.say("one"))
     far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN8)]}}))
-    assert gate.node.sync.receipts.taken.marked_to(talk, CYD)[0] == {}
+    assert gate.node.replicator.receipts.taken.marked_to(talk, CYD)[0] == {}
     assert gate.storage.load_users([CYD]).taken == []
 
 
@@ -256,7 +256,7 @@ def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN8)] for user in (CYD, IDS["eve"])}}))
     gate.put(UserUnhosted(IDS["eve"]))
     far.say(log.say("one"))
-    assert gate.node.sync.receipts.taken.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
+    assert gate.node.replicator.receipts.taken.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
 
 
 def test_one_who_was_read_before_is_told_as_read_and_not_as_taken() -> None:
@@ -265,7 +265,7 @@ def test_one_who_was_read_before_is_told_as_read_and_not_as_taken() -> None:
     take(ada)
     frames = [effect.frame for effect in ada.effects if isinstance(effect, Send)]
     assert not [frame for frame in frames if isinstance(frame, ReadFrame) and frame.marks]
-    assert bob.node.sync.receipts.read.tracker.position(LogId(THERE, IDS["bob"], "b1" * 8), CYD) == 0
+    assert bob.node.replicator.receipts.read.tracker.position(LogId(THERE, IDS["bob"], "b1" * 8), CYD) == 0
 
 
 def test_a_failure_of_storage_loses_no_mark() -> None:
@@ -308,7 +308,7 @@ def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_i
     far, log = far_host(gate), Author("bob", "b1", THERE)
     gate.hold_lookups = True
     far.say(marked("b1", 1))
-    del gate.node.sync.conversations[THERE]
+    del gate.node.replicator.conversations[THERE]
     gate.answer_lookups()
     far.say(log.say("one"))
     gate.world.pass_time(1.0)

@@ -64,11 +64,11 @@ def test_two_comparisons_serve_any_number_of_lifted_limits() -> None:
     far.say(digest(bob))
     world.pass_time(10.0)
     ada.take()
-    before = ada.node.sync.context.remotes[far.link].comparison.number
+    before = ada.node.replicator.context.remotes[far.link].comparison.number
     for name in ("bob", "cyd", "dan", "eve"):
         ada.put(QuotaLifted(IDS[name]))
     world.pass_time(10.0)
-    assert ada.node.sync.context.remotes[far.link].comparison.number == before + 2
+    assert ada.node.replicator.context.remotes[far.link].comparison.number == before + 2
 
 
 def test_a_different_digest_is_answered_with_sums_and_different_sums_with_marks() -> None:
@@ -121,7 +121,7 @@ def pages_heard(far: Far) -> list[Have]:
 
 def remote_of(peer: Peer) -> RemoteState:
     """Return what a peer keeps of its only link."""
-    (remote,) = peer.node.sync.context.remotes.values()
+    (remote,) = peer.node.replicator.context.remotes.values()
     return remote
 
 
@@ -229,7 +229,7 @@ def test_to_widen_the_span_of_pages_that_go_out_takes_as_long_as_to_ask_within_i
 def test_a_small_span_takes_as_long_however_many_write() -> None:
     """All writers were looked through for each ask: 10 ms with 30,000."""
     ada = World().peer("ada", page_marks=100)
-    far, here = room_of(ada, "bob"), ada.node.sync.conversations[ROOM]
+    far, here = room_of(ada, "bob"), ada.node.replicator.conversations[ROOM]
 
     def ask(writers: int) -> int:
         for number in range(len(here.writers), writers):
@@ -459,7 +459,7 @@ def test_marks_of_missing_entries_are_limited(ada: Peer, known: bool, most: int)
     for n in range(0, 2 * MAX_REMEMBERED, 500):
         users = {f"{user:016x}" * 4: [Mark("00" * 8, 1, "00" * 8)] for user in range(n, n + 500)}
         far.peer.put_frames(far, Have({ROOM: users}))
-    (remote,) = ada.node.sync.context.remotes.values()
+    (remote,) = ada.node.replicator.context.remotes.values()
     assert [len(remote.ahead_refs), len(remote.ahead), len(remote.acked)] == [most, most, 0]
     far.say(page())
     assert [len(remote.ahead_refs), len(remote.ahead), len(remote.acked)] == [0, 0, 0]
@@ -470,7 +470,7 @@ def test_refusals_of_a_link_are_limited() -> None:
     far = ada.far("eve")
     for n in range(0, 2 * MAX_REMEMBERED_UNKNOWN, 500):
         far.peer.put_frames(far, Have({}, full={ROOM: [f"{user:016x}" * 4 for user in range(n, n + 500)]}))
-    (remote,) = ada.node.sync.context.remotes.values()
+    (remote,) = ada.node.replicator.context.remotes.values()
     assert len(remote.refusals) == MAX_REMEMBERED_UNKNOWN
 
 

@@ -216,7 +216,7 @@ def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of
         ada = World().peer("ada")
         far, third = ada.far("cyd"), ada.far("dan")
         waiting_logs(far, count)
-        assert len(ada.node.sync.conversations[ROOM].waiting_logs.logs()) == count
+        assert len(ada.node.replicator.conversations[ROOM].waiting_logs.logs()) == count
         frame = bob.say("hello")
         return count_steps(lambda: third.say(frame)), count_steps(lambda: ada.drop(third))
 
@@ -301,4 +301,4 @@ def test_what_waits_for_a_place_in_a_log_is_found_by_it() -> None:
         far.say(bob.say(text))
         assert len(ada.texts()) == shown
     assert ada.texts() == ["one", "two", "to the second", "three", "to the third"]
-    assert not ada.node.sync.conversations[ROOM].waiting_logs
+    assert not ada.node.replicator.conversations[ROOM].waiting_logs

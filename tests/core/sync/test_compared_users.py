@@ -142,6 +142,6 @@ def test_users_who_come_during_a_comparison_share_the_next_one(monkeypatch: pyte
     told = ada.take()
     assert [line for line in told if line.startswith("comparison")] == [ENDED] * len(users)
     held = {dm_id(bob.id, user.peer_id) for user in users}
-    assert all(ada.node.sync.conversations[id].writers for id in held)
+    assert all(ada.node.replicator.conversations[id].writers for id in held)
     digests = [line for line in (*told, *bob.take()) if ": digest" in line]
     assert 2 <= len(digests) <= 10, "one began a comparison for each user"

@@ -183,7 +183,7 @@ def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
         author.say("word")
     far.say(page(*authors))
     world.pass_time(60)
-    (remote,) = ada.node.sync.context.remotes.values()
+    (remote,) = ada.node.replicator.context.remotes.values()
     assert len(remote.wants.by_number) == 2
 
 

@@ -220,7 +220,7 @@ def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first(ada: Peer) -> N
     cyd = ada.world.peer("cyd")
     ada.world.link(ada, cyd)
     assert cyd.texts() == ["again"]
-    assert ada.node.sync.conversations[ROOM].sum == cyd.node.sync.conversations[ROOM].sum != 0
+    assert ada.node.replicator.conversations[ROOM].sum == cyd.node.replicator.conversations[ROOM].sum != 0
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -271,7 +271,7 @@ def test_a_peer_that_covered_a_forked_log_gets_the_evidence_when_tips_differ() -
     ada.drop(far)
     world.link(ada, cyd)
     world.pass_time(60.0)
-    sums = {peer.node.sync.conversations[ROOM].sum for peer in (ada, cyd)}
+    sums = {peer.node.replicator.conversations[ROOM].sum for peer in (ada, cyd)}
     assert len(sums) == 1
     assert cyd.texts() == ["zero", "yes", "after"]
 

@@ -296,7 +296,7 @@ def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulat
     ada.start()
     group.ask(ada, inputs.GroupChangeRequest, group.id, name="dev")
     assert ada.node is not None
-    while not ada.node.sync.conversations.groups[group.id].lost_operations(ada.user):
+    while not ada.node.replicator.conversations.groups[group.id].lost_operations(ada.user):
         sim.run(0.01)  # until it gets its own operations from bob
     ada.disk_low(DiskLevel.NOTHING)
     sim.run(30)

@@ -65,7 +65,7 @@ def open_at(ada: Peer) -> list[str]:
 def listed(ada: Peer, user: str = "ada") -> dict[str, list[str]]:
     """Return who began the unanswered conversations of a hosted user: those that have places, and the others."""
     names = {id: name for name, id in IDS.items()}
-    found = [*ada.node.sync.inbox.of(IDS[user])]
+    found = [*ada.node.replicator.inbox.of(IDS[user])]
     return {
         word: sorted(one.group or names[one.user] for one in found if one.has_place is has_place)
         for word, has_place in (("here", True), ("refused", False))
@@ -108,9 +108,9 @@ def test_a_first_message_is_told_once_and_listed_until_there_is_an_answer(ada: P
     ada.restart()
     assert listed(ada)["here"] == ["bob"]
     ada.say("yes", to=dm("ada", "bob"))
-    assert listed(ada)["here"] == [] and not ada.node.sync.inbox._taken
+    assert listed(ada)["here"] == [] and not ada.node.replicator.inbox._taken
     ada.restart()
-    assert listed(ada)["here"] == [] and not ada.node.sync.inbox._taken
+    assert listed(ada)["here"] == [] and not ada.node.replicator.inbox._taken
 
 
 def test_nothing_is_told_of_contacts_and_of_users_of_this_peer(ada: Peer) -> None:
@@ -121,7 +121,7 @@ def test_nothing_is_told_of_contacts_and_of_users_of_this_peer(ada: Peer) -> Non
     ada.put(ContactAdded(IDS["bob"]))
     writes(ada.far("bob"), "bob")
     assert ada.texts() == ["hello", "bob to ada"]
-    assert told == [] and listed(ada)["here"] == [] and not ada.node.sync.inbox._taken
+    assert told == [] and listed(ada)["here"] == [] and not ada.node.replicator.inbox._taken
 
 
 def test_a_user_begins_few_conversations_and_others_begin_theirs() -> None:
@@ -194,7 +194,7 @@ def test_places_are_the_same_after_a_restart_and_when_a_user_comes_back() -> Non
         if IDS["eve"] not in ada.node.hosted:
             hosted_too(ada, "eve")
     hosted_too(ada, "bob")  # nothing of users of one peer counts
-    assert not ada.node.sync.inbox._taken
+    assert not ada.node.replicator.inbox._taken
 
 
 def test_whom_one_user_of_a_gateway_knows_the_others_do_not() -> None:
@@ -207,7 +207,7 @@ def test_whom_one_user_of_a_gateway_knows_the_others_do_not() -> None:
     ada.put(WriteRequest(1, IDS["eve"], dm("eve", "bob"), "text", ["yes"]))
     assert (listed(ada, "eve")["here"], listed(ada, "cyd")["here"]) == ([], ["bob"])
     ada.put(ContactAdded(IDS["bob"]))  # the peer's own contacts are known to all
-    assert listed(ada, "cyd")["here"] == [] and not ada.node.sync.inbox._taken
+    assert listed(ada, "cyd")["here"] == [] and not ada.node.replicator.inbox._taken
 
 
 def test_a_member_has_places_for_all_its_users(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,19 +219,19 @@ def test_a_member_has_places_for_all_its_users(monkeypatch: pytest.MonkeyPatch) 
         node.user_members.on_shown(key(f"user {number}"), ADA if number < 50 else BEN)
 
     def begin(number: int) -> bool:
-        return node.sync.inbox.open(Naming(dm=tuple(sorted((node.peer, key(f"user {number}"))))))  # type: ignore[arg-type]
+        return node.replicator.inbox.open(Naming(dm=tuple(sorted((node.peer, key(f"user {number}"))))))  # type: ignore[arg-type]
 
     assert [begin(number) for number in range(50)] == [True] * 20 + [False] * 30
     assert [begin(number) for number in range(50, 60)] == [True] * 10
-    assert len([one for one in node.sync.inbox.of(node.peer) if not one.has_place]) == 30
+    assert len([one for one in node.replicator.inbox.of(node.peer) if not one.has_place]) == 30
 
 
 def test_few_without_a_place_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_LISTED", 8)
     ada = World().peer("ada", max_unanswered=0)
     names = [Naming(dm=tuple(sorted((ada.id, f"{number:064x}")))) for number in range(20)]  # type: ignore[arg-type]
-    assert [ada.node.sync.inbox.open(naming) for naming in names] == [False] * 20
-    assert len([*ada.node.sync.inbox.of(ada.id)]) == 8
+    assert [ada.node.replicator.inbox.open(naming) for naming in names] == [False] * 20
+    assert len([*ada.node.replicator.inbox.of(ada.id)]) == 8
 
 
 def test_an_own_entry_that_comes_back_makes_a_contact(ada: Peer) -> None:
@@ -339,7 +339,7 @@ def test_who_writes_in_a_group_knows_its_owner_and_nobody_else() -> None:
     passed_on(eve, made("eve", 2, name="two"))
     assert groups_at(ada) == ["one", "two"]
     ada.restart()
-    assert IDS["eve"] in ada.node.contacts and not ada.node.sync.inbox._taken
+    assert IDS["eve"] in ada.node.contacts and not ada.node.replicator.inbox._taken
 
 
 def test_who_leaves_a_group_frees_its_place_and_knows_nobody() -> None:
@@ -387,7 +387,7 @@ def test_a_group_of_a_contact_needs_no_place_although_it_names_nobody_here_yet()
 def test_a_group_that_its_owner_did_not_sign_takes_no_place(ada: Peer) -> None:
     frame = made("bob", 2, name="bob's")
     passed_on(ada.far("eve"), msgspec.structs.replace(frame, head="00" * 64))
-    assert not ada.node.sync.inbox._taken and listed(ada) == {"here": [], "refused": []}
+    assert not ada.node.replicator.inbox._taken and listed(ada) == {"here": [], "refused": []}
 
 
 # ---- users of other peers

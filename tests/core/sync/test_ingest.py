@@ -379,7 +379,7 @@ def test_chains_that_frames_need_are_asked_for_in_limited_number(ada: Peer) -> N
     ada.hold_lookups = True
     for frame in frames[:-1]:
         far.say(frame)
-    lookups = ada.node.sync.context.lookups
+    lookups = ada.node.replicator.context.lookups
     assert len(lookups._asked) == 1024
     ada.answer_lookups()
     assert (len(lookups._asked), ada.counted["repeated_batch"]) == (0, 0)

@@ -76,7 +76,7 @@ def test_two_versions_of_an_entry_beyond_the_quota_are_no_fork() -> None:
     far = ada.far("bob")
     done = far.say(one.say("x" * 300), twin.say("y" * 300))
     assert done == ["warn full", FULL]
-    assert ada.node.sync.conversations[ROOM].log(IDS["bob"], one.log.run) is None
+    assert ada.node.replicator.conversations[ROOM].log(IDS["bob"], one.log.run) is None
 
 
 def test_a_warning_comes_with_the_batch_that_passes_80_percent_once() -> None:

@@ -45,5 +45,5 @@ async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(
     await honest.bob.send(honest.bob.room, "mine", files=[("mine", b"of bob")])
     async with within(60, "the file of another member"):
         assert (await arrived).name == "mine"
-    requests = honest.ada._driver.node.sync.transfers.requests
+    requests = honest.ada._driver.node.replicator.transfers.requests
     assert len(requests._requests) <= 2 * Settings().member_bytes // content_requests.LEAST_CHARGE  # and bob

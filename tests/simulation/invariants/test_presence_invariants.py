@@ -25,7 +25,7 @@ def test_after_a_partition_all_see_the_latest_presence_and_nobody_types() -> Non
     sim.run(40)
     ada.set_presence("idle", "gone home")
     sim.heal()
-    sim.run(5)
+    comes_to_rest(sim)  # their links are up again
     ada.types()
     comes_to_rest(sim)
     seen = [peer.node.presence.status(ada.user)[:2] for peer in (ada, bob, cyd) if peer.node]
