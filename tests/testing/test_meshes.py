@@ -125,8 +125,11 @@ async def test_a_mesh_has_not_settled_while_a_member_has_only_heard_of_a_group()
         net.heal()
         try:
             await asyncio.to_thread(asked.wait)
-            with pytest.raises(TimeoutError, match="ada and bob have different messages"):
-                await net.settle(timeout=0.1)
+            trouble = ""
+            while "have different messages" not in trouble:  # a slow machine may still be linking
+                with pytest.raises(TimeoutError) as error:
+                    await net.settle(timeout=0.1)
+                trouble = str(error.value)
         finally:
             may_read.set()
         await net.settle()
