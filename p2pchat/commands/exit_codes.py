@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from p2pchat import AmbiguousName, InviteError, P2PChatError, TooLong, UnknownName
 from p2pchat.commands.wrap import fold, terminal_width
@@ -31,7 +32,9 @@ class CommandError(Exception):
     """The request was valid and failed. The text is one sentence: what is wrong, and what to do."""
 
     code = FAILED
-    __reduce__ = P2PChatError.__reduce__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return P2PChatError.__reduce__(self)  # type: ignore[arg-type]  # it needs nothing but an exception
 
 
 def worst_code(one: int, other: int) -> int:

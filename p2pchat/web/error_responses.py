@@ -21,7 +21,8 @@ EXAMPLE_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"  # of a message, in tex
 class WebError(Exception):
     """A refused request: an HTTP status, a stable word and a sentence for people."""
 
-    __reduce__ = P2PChatError.__reduce__
+    def __reduce__(self) -> tuple[Any, ...]:
+        return P2PChatError.__reduce__(self)  # type: ignore[arg-type]  # it needs nothing but an exception
 
     def __init__(self, status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
