@@ -28,6 +28,7 @@ from p2pchat.messaging.messages import ref_of
 from p2pchat.storage.contract import count_messages
 from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.eventlog_parser import _NEEDED as NEEDED
+from p2pchat.testing.eventlog_parser import wrong_with
 from p2pchat.web.chat_socket import EVENTS
 from p2pchat.web.message_form import CHAT, CHAT_EVENTS, SOCKETIO, chat_json, message_json
 from p2pchat.web.schemas import MessageOut
@@ -136,7 +137,9 @@ async def _goes_through_displays(line: EventLine, event: object) -> None:
 def _needs_its_fields(line: EventLine) -> None:
     """A line of an event log without what it says is a fault."""
     assert line["event"] in {*NEEDED, "renamed"}, "_NEEDED of testing/eventlog_parser.py"
-    assert set(NEEDED.get(line["event"], ())) <= line.keys()
+    assert set(NEEDED.get(line["event"], ())) <= line.keys() and wrong_with(line) == ""
+    said = CHANGE_EVENTS[line["event"]].field if line["event"] in CHANGE_EVENTS else ""
+    assert not said or wrong_with({name: line[name] for name in line if name != said})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.aspect], ids=lambda kind: kind.name)

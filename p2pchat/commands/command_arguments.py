@@ -4,9 +4,9 @@ A handler gets what its command names, found before the call: conversations, gro
 field `id` is its parameter `message`.
 
 A typed line names the current conversation by nothing. It names a message by the number that /history or /search showed
-last, or by nothing: then it is the message shown last, or the own one written last. Numbers expire when a message is
-sent or another conversation is opened, so that no number of an older list hits a wrong message. A number that names no
-line is an error, and no text: nobody sends "2 hello" unknowingly.
+last, or by nothing: then it is the message shown last, the own one written last, or the newest here. Numbers expire
+when a message is sent or another conversation is opened, so that no number of an older list hits a wrong message. A
+number that names no line is an error, and no text: nobody sends "2 hello" unknowingly.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ async def _split_message(ctx: CommandContext, row: CommandRow, text: str) -> tup
     if id:
         message = await ctx.peer.message(id)
     else:
-        message = await (_newest_own(ctx) if row.latest == "own" else _newest_shown(ctx))
+        message = await _NEWEST[row.latest](ctx)
     return message, (text,) if text else ()
 
 
@@ -147,6 +147,17 @@ async def _newest_shown(ctx: CommandContext) -> Message | Sent:
     if found is None:
         raise UsageError("nobody else has written here yet")
     return found
+
+
+async def _newest_here(ctx: CommandContext) -> Message | Sent:
+    async for page in ctx.recent_pages(ctx.current, None):
+        for message in reversed(page):
+            if not message.deleted:
+                return message
+    raise UsageError("nobody has written here yet")
+
+
+_NEWEST = {"own": _newest_own, "shown": _newest_shown, "here": _newest_here}
 
 
 async def _newest_of_others(ctx: CommandContext) -> Message | Sent | None:

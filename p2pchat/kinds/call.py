@@ -26,8 +26,8 @@ class Call:
         help: One line that says what it does when typed; what a model is told of a tool.
         example: A whole line as typed.
         details: Further lines of /help COMMAND.
-        latest: Its first field is a message, typed as a number; without one it is the message "shown" last, or the own
-            one written last ("own").
+        latest: Its first field is a message, typed as a number; without one it is the message "shown" last, the own one
+            written last ("own"), or the newest of anybody in the current conversation ("here").
         asks: It may ask before it does something that cannot be undone. YES answers that.
         own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
         purpose: What it does, for programs: what REST describes, and a model is told of the tool.

@@ -17,19 +17,20 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The answers that a message may offer: how many, how long, and why such a message cannot be edited."""
+    """The answers that a message may offer: how many, how long, why it cannot be edited then, and words for both."""
 
     most: int
     longest: int
     fixed: str
     word: str = "choices"
+    of: str = "a message"
 
     def fault(self, choices: Sequence[str]) -> str:
         """Return what is wrong with these choices, as a sentence; "" for nothing."""
         if not 2 <= len(choices) <= self.most:
-            return f"a message has 2 to {self.most} {self.word}, not {len(choices)}"
+            return f"{self.of} has 2 to {self.most} {self.word}, not {len(choices)}"
         if len({*choices}) < len(choices):
-            return f"two {self.word} of a message are alike"
+            return f"two {self.word} of {self.of} are alike"
         if any(not 1 <= len(one) <= self.longest for one in choices):
             return f"{self.word} have 1 to {self.longest} characters"
         return f"{self.word} hold NUL, or are no valid Unicode" if _NO_TEXT.search("".join(choices)) else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from p2pchat.kinds.call import Call
 from p2pchat.kinds.kind import Choices, Kind
 
-OPTIONS = Choices(8, 80, "a poll cannot be edited: delete it and ask again", "options")
+OPTIONS = Choices(8, 80, "a poll cannot be edited: delete it and ask again", "options", "a poll")
 ASK = Call("poll", "to:place? question options:list", "QUESTION [OPTION...]", own_parser=True,
     help="ask everybody here, with 2 to 8 options to vote for", example='/poll "Lunch?" pizza soup',
     details=(

@@ -37,7 +37,7 @@ _NEEDED = {
     "sent": _POST, "message": _POST, "delivered": ("id", "user_id"), "joined": ("user_id",),
     "left": ("user_id", "reason"), "listening": ("user_id",), "group": ("conversation_id", "change", "group"),
     "member": ("user_id", "by_id", "change"),
-    **{event: (*_EDIT, *filter(None, [kind.field])) for event, kind in CHANGE_EVENTS.items()},
+    **dict.fromkeys(CHANGE_EVENTS, _EDIT),
 }  # fmt: skip
 _TYPES = {  # of optional fields: those of a message, and of other lines
     **{row.name: row.type for row in MESSAGE_FIELDS},
@@ -299,6 +299,8 @@ def wrong_with(line: object) -> str:
     event = line["event"]
     missing = [name for name in ("at", *_NEEDED.get(event, ())) if not isinstance(line.get(name), str)]
     missing += ["member_ids"] if event == "group" and not isinstance(line.get("member_ids"), list) else []
+    said = CHANGE_EVENTS[event].field if event in CHANGE_EVENTS else ""
+    missing += [said] if said and line.get(said) is None else []
     if missing:
         return f"{event!r} without {', '.join(missing)}"
     if event not in {*_NEEDED, "gap", "warning"}:

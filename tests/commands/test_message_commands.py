@@ -57,6 +57,16 @@ async def test_without_a_number_the_latest_message_is_meant(shown: Shown) -> Non
         assert session.exit_code == DONE
 
 
+async def test_a_pin_without_a_number_is_of_the_newest_message_whoever_wrote_it(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await bob.broadcast("an old remark")
+        await net.settle()
+        await open_session(ada, shown).execute([b"standup at nine", b"/pin"])
+        await net.settle()
+        assert [post.text for post in await bob.head("room", "pins")] == ["standup at nine"]
+
+
 async def test_a_number_selects_a_listed_message(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
