@@ -274,7 +274,7 @@ class Invariants:
                     newest[log] = max(newest[log], len(raws))
         for peer in honest:
             for log, seq in newest.items():
-                if self._belongs(peer, log) and len(peer.disk.logs.get(log, [])) < seq and self._may_get(peer, log):
+                if self._belongs(peer, log) and len(peer.disk.logs.get(log, [])) < seq and self.may_get(peer, log):
                     held = len(peer.disk.logs.get(log, []))
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
@@ -365,7 +365,7 @@ class Invariants:
             return False
         return self.concerns(peer, log)
 
-    def _may_get(self, peer: SimPeer, log: LogId) -> bool:
+    def may_get(self, peer: SimPeer, log: LogId) -> bool:
         """Return whether a peer that holds more of a log can send it to this one."""
         held = len(peer.disk.logs.get(log, ()))
         holders = [

@@ -319,6 +319,42 @@ def test_who_is_pardoned_keeps_what_it_stored_while_it_was_out(monkeypatch: pyte
     assert [fault for fault in sim.check() if fault.rule == "quota"] == []
 
 
+def test_a_name_is_missed_unless_everybody_who_could_give_it_deleted_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds what follows it gives nothing of that either (seed 1110837 with --members)."""
+    monkeypatch.setattr(membership, "SAME_LOGIN", 1.0)
+    sim = Simulation(seed=3)
+    membership.Membership(sim, 3, on=True)
+    ada, bob = sim.peers(2)
+    sim.run(5)
+    cyd = sim.peer()
+    sim.partition([ada, bob], [cyd])
+    cyd.start()
+    sim.run(5)
+    assert sim.membership is not None
+    missed = Fault("named", f"knows {bob.name} as None, who is called {bob.name}", cyd.name)
+    sim.never(cyd, bob)
+    assert missed in sim.membership.faults()  # ada can give it
+    ada.program.delete(sim.invariants.room, bob.user, 0)
+    sim.run(5)
+    assert missed not in sim.membership.faults()
+    sim.lift_never()
+    assert missed in sim.membership.faults()  # its user can
+    sim.never(cyd, bob)
+    sim.heal()
+    cyd.connect(ada.endpoint)
+    bob.say("later")
+    bob.crash()
+    bob.start(ada.endpoint)
+    bob.say("in the next log")
+    comes_to_rest(sim)
+    assert texts(ada) == ["later", "in the next log"] and texts(cyd) == []
+    sim.lift_never()
+    cyd.connect(bob.endpoint)
+    comes_to_rest(sim)
+    assert texts(cyd) == texts(ada)
+    assert missed not in sim.membership.faults()
+
+
 def test_programs_mark_no_name_as_read() -> None:
     """They are given none, and after a restart a core does not know where the newest one stands (seed 40067)."""
     sim = Simulation(seed=1)
