@@ -395,7 +395,9 @@ async def of_two_records_of_a_peer_the_newer_counts(kit: Kit) -> None:
     dan.send(wire.Peers([older]))
     await dan.round_trip()
     cyd = await kit.join("cyd")
-    await cyd.next(wire.Peers, "`peers` with dan in `linked`", where=lambda one: dan.member.id in one.linked)
+    await cyd.next(
+        wire.Peers, "`peers` with dan's record", where=lambda one: dan.member.id in {each.id for each in one.records}
+    )
     told = [record for frame in cyd.frames if isinstance(frame, wire.Peers) for record in frame.records]
     check(newer in told and older not in told, "an older record took the place of a newer one")
 

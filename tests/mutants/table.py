@@ -80,8 +80,9 @@ MUTANTS = (
          """\
             pass
         refused""")),
-    Mutant("asked-content-like-any-other", "what a person asked for is forgotten at a restart if many files wait that come by themselves",
-        "core/content/test_content_requests.py::test_what_somebody_asked_for_is_never_forgotten",
+    Mutant("asked-content-like-any-other", "what a person asked for comes after a restart behind many files that come by themselves",
+        "core/content/test_content_requests.py::"
+        "test_what_somebody_asked_for_has_its_turn_before_what_comes_by_itself_after_a_restart_too",
         ('return " ".join([*log, str(seq), *charge, *([ASKED] if self.is_asked else [])])',
          'return " ".join([*log, str(seq), *charge])')),
     Mutant("asked-digest-unanswered", "a peer that got everything by the time it hears the other's sum never says so: acknowledgements wait for a periodic digest",

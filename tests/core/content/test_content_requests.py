@@ -345,6 +345,17 @@ def requested(ada: Peer) -> set[str]:
     return {name.removeprefix(prefix) for name in ada.storage.load([ada.id]).meta if name.startswith(prefix)}
 
 
+def test_what_somebody_asked_for_has_its_turn_before_what_comes_by_itself_after_a_restart_too() -> None:
+    ada, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("eve", "e1")
+    said_many(eve, linked(ada, "eve", host="45.66.66.1"), 50, SMALL)
+    ada.put(ContentWanted(eve.log, 5, file(49)))
+    ada.effects.clear()
+    ada.restart()
+    ada.take()
+    first, second, *_ = opened(ada)
+    assert file(49).root in (first, second)
+
+
 def test_what_somebody_asked_for_is_never_forgotten() -> None:
     ada, bob, eve = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("eve", "e1")
     ada.put(QuotaLifted(IDS["bob"]))
