@@ -123,7 +123,9 @@ def test_nothing_is_a_command_without_a_row() -> None:
 
 
 # Commands whose example says why it cannot be done in the mesh below: it has nobody and nothing of what they need.
-REFUSED_HERE = {"kick", "leave", "send", "get", "revoke", *(row.name for row in TYPED if row.latest in ("shown", "here"))}
+REFUSED_HERE = {"kick", "leave", "send", "get", "revoke"} | {
+    one.name for one in TYPED if one.latest in ("shown", "here")
+}
 
 
 async def test_each_example_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
