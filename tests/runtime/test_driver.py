@@ -274,7 +274,7 @@ async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
         async with asyncio.timeout(0.001):
             await anext(events)  # acknowledges the second, and gives up on a third
     await events.ack()
-    assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
+    assert storage.load([bob.me.key]).consumers["bot"] == place_of_two(storage)
 
 
 async def test_a_place_is_saved_with_the_next_commit(net: Mesh, storage: GatedStorage) -> None:
@@ -300,6 +300,12 @@ async def test_a_place_is_saved_when_storage_works_again(net: Mesh, bob: TCPPeer
     await until(lambda: places_of_bot(storage)[-1] == events._reader.place, "the place on disk")
 
 
+def place_of_two(storage: GatedStorage) -> int:
+    """Return the place of the second message; a name may come behind it."""
+    [place] = [one.place for one in storage.places(0, 99) if '"two"' in one.raw[1]]
+    return place
+
+
 def places_of_bot(storage: GatedStorage) -> list[int]:
     """Return the places that were saved of bob's bot, in order."""
     return [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
@@ -314,7 +320,7 @@ async def test_a_refused_acknowledgement_is_written_when_repeated(
         await events.ack()
     storage.failing = None
     await events.ack()
-    assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
+    assert storage.load([bob.me.key]).consumers["bot"] == place_of_two(storage)
 
 
 # ---- dials that fail
