@@ -361,7 +361,7 @@ class Post(DurableEvent):
 
     @property
     def pins(self) -> list[User]:
-        """Who pinned it at the head of its conversation; [] while nobody has."""
+        """The people who pinned it at the head of its conversation; [] while nobody has."""
         return [self._viewer.directory.user(one.log.user) for one in self._said(PIN)]
 
     @property
