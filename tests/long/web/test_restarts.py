@@ -70,6 +70,7 @@ async def test_a_terminal_and_a_chat_user_share_a_room_after_either_restarts(tmp
                 behind = [await zoe.message() for _ in range(3)]
                 assert {one["content"] for one in behind} == {"three", "four", "typed while nobody listened"}
                 tina.kill()
+                await tina.end()  # what came before its death would be shown by this process, not by the next
                 await zoe.accepted("/dm tina five")
                 await zoe.accepted("six")
                 async with running(*terminal, home=tmp_path) as tina_again:
