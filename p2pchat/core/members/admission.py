@@ -44,7 +44,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         code: Why not, as the code of a bye; "" if it is.
-        awaits: The statement that must be durable before; "" for none.
+        awaits: The statement that must be durable before that is known; "" for none.
     """
 
     code: str = ""
@@ -137,10 +137,9 @@ class Admission:
         if not member or not exchange.take_shown(shown) or exchange.members is None:
             return Verdict(NO_MEMBER)
         self.note(peer, member)
-        if self.admits(peer, member):
-            return Verdict(awaits=self._own_addition(exchange.members, member))
-        if shown.invite is None or exchange.members.against(peer, self.users.members_of(peer)):
-            return Verdict(NO_MEMBER)
+        is_out = exchange.members.against(peer, self.users.members_of(peer))
+        if shown.invite is None or is_out or self.admits(peer, member):
+            return self.verdict(peer, member)
         fault = self.invites.fault(shown.invite, t, member, exchange.members)
         if fault or not self.may_invite:
             return Verdict(fault or UNKNOWN)
@@ -151,10 +150,13 @@ class Admission:
         self.users.on_shown(peer, member)
         return Verdict(awaits=made.id)
 
-    def _own_addition(self, members: MemberList, member: UserId) -> StatementId:
-        """Return the statement by which this peer is adding a member, until that is durable; "" for none."""
-        own = [one for one in members.vouching(member) if one.kind == ADD and one.by == self._network.member]
-        return own[0].id if own and not self._statements.durable(own) else ""
+    def verdict(self, peer: PeerId, member: UserId) -> Verdict:
+        """Return whether a peer is admitted, by statements that are durable."""
+        members, undurable = self._statements.members, self._statements.undurable
+        if members is None or self.expels(peer, member):
+            return Verdict(NO_MEMBER)
+        awaited = {one.id for one in members.vouching(member)} & undurable if self.admits(peer, member) else undurable
+        return Verdict(awaits=min(awaited, default=""))
 
     def expels(self, user: UserId, member: UserId) -> bool:
         """Return whether a user is to leave: it does not belong to the network, by statements that are durable."""

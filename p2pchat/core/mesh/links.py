@@ -35,7 +35,7 @@ from p2pchat.core.inputs import (
     Resolved,
     Stop,
 )
-from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.admission import Admission, Verdict
 from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer
 from p2pchat.core.mesh.dialer import Dialer
@@ -264,13 +264,10 @@ class Links:
         no link any more.
         """
         for link in list(self._links.values()):
-            awaited = link.awaits in durable
-            if awaited:
-                link.awaits = ""
-            if link.member and not link.awaits and self._admission.expels(link.peer, link.member):
+            if link.awaits in durable:
+                self._follow(link, self._admission.verdict(link.peer, link.member))
+            elif link.member and not link.awaits and self._admission.expels(link.peer, link.member):
                 self._refuse(link, "member")
-            elif awaited:
-                self._admit(link)
         self._exchange.on_members_changed()
 
     # Inputs
@@ -514,7 +511,9 @@ class Links:
     def _consider(self, link: PeerLink, shown: Membership) -> None:
         """Admit the far end by what it shows, now or when that is durable, or say why not."""
         link.member = self._admission.member_of(link.peer, shown)
-        verdict = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
+        self._follow(link, self._admission.judge(link.peer, link.member, shown, link.handshake.transcript))
+
+    def _follow(self, link: PeerLink, verdict: Verdict) -> None:
         link.awaits = verdict.awaits
         if verdict.code:
             self._refuse(link, verdict.code)

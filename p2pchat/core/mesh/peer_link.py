@@ -64,7 +64,7 @@ class PeerLink:
         dial: The number of our dial, 0 when accepted.
         peer: The peer at the other end; "" until it has proved itself.
         member: The member that answers for that peer, as it showed; "" until then.
-        awaits: The statement that admits the peer, until that is durable; "" for none.
+        awaits: The statement that must be durable before the peer is admitted or refused; "" for none.
         parting: Statements came before it was up, so what follows is its goodbye.
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.

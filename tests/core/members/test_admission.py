@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from p2pchat.core.effects import MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
@@ -82,6 +84,25 @@ def test_a_removal_ends_links_and_takes_users_back_only_when_it_is_durable() -> 
     ada.held = [second]
     assert "close bob: member" in ada.commit() and bob.id not in ada.node.links.by_peer
     assert [(one.user, one.reason) for one in ada.events if isinstance(one, UserLeft)] == [(bob.id, "expelled")]
+
+
+@pytest.mark.parametrize("is_pardoned", [False, True])
+def test_a_removal_that_is_not_durable_yet_refuses_no_connection(is_pardoned: bool) -> None:
+    """Who is refused dials once an hour, and hears nothing of a removal that was lost or taken back meanwhile."""
+    net = Net("ada")
+    ada, bob = net.peers["ada"], net.add("bob", member=STRANGER)
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
+    removal = statement(FOUNDER, "remove", STRANGER.peer_id)
+    ada.holding = True
+    net.say("ada", removal)
+    net.link("ada", "bob")
+    assert not [line for line in ada.take() if line.startswith("close")] and bob.id not in ada.node.links.by_peer
+    if is_pardoned:
+        net.say("ada", statement(FOUNDER, "pardon", ids=[removal.id]))
+    ada.holding = False
+    ada.commit()
+    net.world.settle()
+    assert (bob.id in ada.node.links.by_peer) is is_pardoned
 
 
 def test_a_member_shows_the_statement_that_fits() -> None:
