@@ -246,8 +246,6 @@ class Node:
         if ctx.orders:
             ctx.emit(OrderContent(ctx.orders))
             ctx.orders = []
-        if self._storage.disk is DiskLevel.NOTHING:
-            ctx.change.records.clear()  # they are told again
         if any(fields_of(ctx.change)) and not self._lazy.may_defer(ctx.change):
             self._order_commit()
         if ctx.timers.has_new and (at := ctx.timers.wake_at()) is not None:

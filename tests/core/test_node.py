@@ -29,6 +29,7 @@ from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
+from tests.core.mesh.linked_peers import Key, record_of, told
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 
@@ -264,6 +265,17 @@ def test_a_disk_nearly_full_takes_nothing_until_there_is_room() -> None:
     ada.put(DiskLow(DiskLevel.ENOUGH))
     assert ada.take() == ["warn disk_enough", "to bob: digest"]
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
+
+
+def test_records_are_kept_and_forgotten_with_a_disk_nearly_full() -> None:
+    """A known one does not come again, and a forgotten one would be dialled after a restart."""
+    ada, cyd = World().peer("ada"), record_of(Key("cyd"), "10.0.1.3:8080")
+    far = ada.far("bob")
+    ada.put(DiskLow(DiskLevel.NOTHING))
+    far.say(told(cyd))
+    assert cyd in ada.load().records
+    ada.put(Forget(peer=cyd.id))
+    assert cyd.id not in [record.id for record in ada.load().records]
 
 
 def test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end() -> None:
