@@ -285,10 +285,6 @@ class KnownPeople:
         for own in hosted.values():
             self._keys.setdefault(own.name, own.id)
 
-    def named_c(self, user: UserId) -> int:
-        """Return the clock of the profile entry that a user's name is of; 0 without one."""
-        return self._named_c.get(user, 0)
-
     def on_profile(self, user: UserId, entry: Entry) -> None:
         """Take a profile entry of the room.
 

@@ -8,7 +8,8 @@ import pytest
 
 from p2pchat import P2PChatError, Pinned, TCPPeer
 from p2pchat.commands.event_text import format_message
-from p2pchat.core.log import Entry, Ref, encode_entry
+from p2pchat.core.inputs import WriteRequest
+from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry
 from p2pchat.kinds.pins import PIN
 from p2pchat.protocol import Entries
 from p2pchat.testing import Mesh, mesh
@@ -37,6 +38,19 @@ def test_the_newest_pin_or_unpin_of_all_people_counts_in_whatever_order_they_com
     assert pinned(ada) == [("bob", 0)]
     far.say(pin(Author("dan", "d1"), bob.ref(1), 25, 1))  # it comes last, and was written before
     assert pinned(ada) == [("bob", 0)]
+
+
+@pytest.mark.parametrize("clock", [2 * START, 2**53 - 1])
+def test_what_was_pinned_by_a_clock_far_ahead_is_unpinned_at_once(clock: int) -> None:
+    """Unless it says a time for which no clock is set wrong: then nobody could go on above it."""
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("hi"), pin(Author("cyd", "c1"), bob.ref(1), clock - START, 1))
+    for body in ("0", "1", "0"):
+        ada.put(WriteRequest(1, ada.id, ROOM, "pin", [body], bob.ref(1)))
+        assert pinned(ada) == ([("ada", int(body))] if clock == 2 * START else [("cyd", 1)])
+        ada.say("and a text")
+        assert decode_entry(ada.storage.places(0, 100)[-1].raw).c < START + 100
 
 
 # ---- the library

@@ -59,7 +59,6 @@ class Appender:
         self._ingest = ingest
         self._running: dict[tuple[str, UserId], LogState] = {}  # the logs that grow, as far as they are own
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
-        self._ahead: dict[tuple[str, UserId], int] = {}  # the highest clock of logs that a wrong clock ended
 
     def note_place(self, conversation: ConversationState, user: UserId, place: int) -> None:
         """Note the place of a hosted user's last entry before this run. Later calls change nothing."""
@@ -82,7 +81,7 @@ class Appender:
         self._end_log_ahead(conversation, request)
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
-        above = self._ahead.get((conversation.id, request.user), 0) if request.kind in RELATION_KINDS else 0
+        above = _newest_c(conversation, request.kind, request.user) if request.kind in RELATION_KINDS else 0
         self._append_drafts(log, self._with_profile(log, drafts), above=above, marks=request.marks)
         self._sync.step.writes.append((request.ticket, log, log.seq - len(drafts) + 1, len(drafts), request.kind))
 
@@ -133,7 +132,7 @@ class Appender:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
         room = self._sync.conversations.get(self._sync.conversations.room)
         if room is not None:
-            above = self._sync.people.named_c(user)
+            above = _newest_c(room, "profile", user)
             self._append_drafts(self._running_log(room, user), [self._profile_draft(user)], above=above)
 
     def _profile_draft(self, user: UserId) -> Draft:
@@ -161,10 +160,8 @@ class Appender:
         if not is_plausible(conversation.newest_c, now):  # the clock was put back since
             shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
-        key = conversation.id, request.user
-        log = self._running.get(key)
+        log = self._running.get((conversation.id, request.user))
         if log is not None and not is_plausible(log.last_c, now) and request.kind not in RELATION_KINDS:
-            self._ahead[key] = max(self._ahead.get(key, 0), log.last_c)
             self._begin(conversation, request.user, self._ctx.draw(8).hex())
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
@@ -243,6 +240,13 @@ class Appender:
         chain = extend_chain(prev, raws)
         head = user.sign(head_message(log.id, log.seq + len(raws), chain))
         self._ingest.append(log, Batch(log.id, first, raws, entries, prev, chain, head, header))
+
+
+def _newest_c(conversation: ConversationState, kind: str, user: UserId) -> int:
+    """Return the highest clock of those of whom the newest counts, but for times that no wrong clock shows."""
+    users = conversation.writers if KINDS[kind].shared else [user]
+    clocks = (log.last_c for user in users for log in conversation.all_logs(user))
+    return max((c for c in clocks if c < MAX_INT // 2), default=0)
 
 
 def _sealed_reference(log: LogState) -> tuple[Ref, ...]:

@@ -39,7 +39,6 @@ class FetchRequest:
     heard_at: float = 0.0  # when the last entry came, or the want was sent (monotonic)
     tried: set[int] = field(default_factory=set)  # links that did not help lately
     fruitless: int = 0  # rounds in which no link helped
-    asked_before: bool = False
     timer: Timer | None = None
 
 
@@ -241,9 +240,6 @@ class Fetcher:
         return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()
 
     def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
-        if request.asked_before:
-            self._ctx.count("want_source_changed")
-        request.asked_before = True
         request.source, request.n = remote.id, remote.wants.next
         request.progress_at = request.heard_at = self._ctx.now.mono
         request.gained = 0

@@ -182,8 +182,9 @@ def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour
 
 
 # What is numbered needs no clock (groups); of all others the newest counts.
+@pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("kind", sorted(kind for kind in HIDDEN_KINDS if KINDS[kind].about != "group"))
-def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer, kind: str) -> None:
+def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer, kind: str, restarts: bool) -> None:
     def stamp_of(body: str) -> int:
         if kind == "profile":
             ada.put(UserRenamed(ada.id, body))
@@ -198,6 +199,8 @@ def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer,
     ada.say("early")
     first = stamp_of("first")
     ada.world.ahead = 0.0
+    if restarts:
+        ada.restart()
     ada.say("now")
     second = stamp_of("second")
     ada.world.seconds += 1

@@ -57,7 +57,6 @@ MUST_HAPPEN = (
     "page_boundary",
     "early_batch_dropped",
     "repeated_batch",
-    "want_source_changed",
     "conversation_ignored",
     "warned_fork",
     "warned_storage",
