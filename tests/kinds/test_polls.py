@@ -10,7 +10,8 @@ from p2pchat import Message, P2PChatError, PollClosed, Sent, Vote
 from p2pchat.commands.display import ShownEdits, without_ignored
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import USAGE
-from p2pchat.core.log import Entry, Ref, encode_entry
+from p2pchat.core.inputs import WriteRequest
+from p2pchat.core.log import Entry, Marks, Ref, encode_entry, ref_key
 from p2pchat.kinds.polls import VOTE
 from p2pchat.protocol import Entries
 from p2pchat.testing import Mesh
@@ -68,6 +69,40 @@ def test_a_second_close_by_another_program_of_the_writer_does_not_move_the_end()
     far.say(says(device, "close", bob.ref(1), 40))
     assert votes(ada) == [("cyd", 1)]
     far.say(says(Author("bob", "b3"), "close", bob.ref(1), 10))  # it was written earlier, and comes last
+    assert votes(ada) == []
+
+
+def was_ahead(restarts: bool) -> Peer:
+    """Return a peer that wrote something while its clock was two hours ahead."""
+    ada = World().peer("ada")
+    ada.world.ahead = 7200.0
+    ada.say("early")
+    ada.world.ahead = 0.0
+    if restarts:
+        ada.restart()
+    return ada
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_vote_counts_although_the_clock_of_its_writer_was_ahead(restarts: bool) -> None:
+    ada, bob = was_ahead(restarts), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(asks(bob, 1))
+    ada.put(WriteRequest(1, ada.id, ROOM, "vote", ["1"], bob.ref(1)))
+    far.say(says(bob, "close", bob.ref(1), 60))
+    assert votes(ada) == [("ada", 1)]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_poll_ends_when_it_is_closed_although_the_clock_of_its_writer_was_ahead(restarts: bool) -> None:
+    ada, cyd = was_ahead(restarts), Author("cyd", "c1")
+    far = ada.far("bob")
+    ada.put(WriteRequest(1, ada.id, ROOM, "poll", ["lunch?"], marks=Marks(choices=("pizza", "soup"))))
+    ada.take()
+    [poll] = [one for one in ada.storage.places(0, 100) if '"lunch?"' in one.raw[1]]
+    re = Ref(ref_key(ada.id, poll.log.run), poll.seq)
+    ada.put(WriteRequest(2, ada.id, ROOM, "close", [""], re))
+    far.say(says(cyd, "vote", re, 60, 1))
     assert votes(ada) == []
 
 

@@ -400,10 +400,7 @@ class AntiEntropy:
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if ahead and (is_refused or not self._sync.quota.check(key)):
             ahead = {}
-        remembered = remote.set_ahead(key, ahead)
-        if not remembered:
-            self._ctx.count("marks_ignored")
-        elif ahead:
+        if remote.set_ahead(key, ahead) and ahead:
             self._fetcher.request(key, urgent=urgent)
 
 

@@ -41,7 +41,7 @@ from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
+from p2pchat.kinds import KINDS, MESSAGE_KINDS, OUTDOING_KINDS, RELATION_KINDS
 from p2pchat.protocol import MAX_INT, RunId, UserId
 
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
@@ -81,7 +81,7 @@ class Appender:
         self._end_log_ahead(conversation, request)
         log = self._running_log(conversation, request.user)
         drafts = _drafts(request)
-        above = _newest_c(conversation, request.kind, request.user) if request.kind in RELATION_KINDS else 0
+        above = _newest_c(conversation, request.kind, request.user) if request.kind in OUTDOING_KINDS else 0
         self._append_drafts(log, self._with_profile(log, drafts), above=above, marks=request.marks)
         self._sync.step.writes.append((request.ticket, log, log.seq - len(drafts) + 1, len(drafts), request.kind))
 
@@ -161,7 +161,7 @@ class Appender:
             shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
         log = self._running.get((conversation.id, request.user))
-        if log is not None and not is_plausible(log.last_c, now) and request.kind not in RELATION_KINDS:
+        if log is not None and not is_plausible(log.last_c, now) and request.kind not in OUTDOING_KINDS:
             self._begin(conversation, request.user, self._ctx.draw(8).hex())
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:

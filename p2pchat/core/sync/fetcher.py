@@ -122,9 +122,6 @@ class Fetcher:
     def pause(self, on: bool) -> None:
         """Fetch nothing while nothing can be stored, and give up what was asked for. Everything is compared again."""
         self._paused = on
-        for request in self.requests.values():
-            if request.timer is not None:
-                request.timer.cancel()
         self.requests.clear()
         self._queue.clear()
 
