@@ -187,10 +187,10 @@ class StatementExchange:
 
     def on_durable(self, change: Change) -> list[Statement]:
         """Tell all links what was stored. Return the statements that count no more."""
-        dropped = [one for id in change.unstated if (one := self._durable.pop(id, None)) is not None]
-        self._sum = (self._sum - sum(int(one.id, 16) for one in dropped)) % SUM_MODULUS
         for statement in change.statements:
             self._add_durable(statement)
+        dropped = [one for id in change.unstated if (one := self._durable.pop(id, None)) is not None]
+        self._sum = (self._sum - sum(int(one.id, 16) for one in dropped)) % SUM_MODULUS
         assert self.members is not None
         former = self._admins - self.members.admins
         self._admins = self.members.admins

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade
+from p2pchat.core.members import member_list
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
@@ -260,6 +261,26 @@ def test_two_that_said_much_apart_agree_once_they_meet() -> None:
     assert net.kept("ada") != net.kept("bob")
     net.link("ada", "bob")
     assert net.kept("ada") == net.kept("bob") and len(net.kept("ada")) > 30
+
+
+def test_what_is_pushed_out_in_the_step_that_brought_it_counts_in_no_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums of two that keep the same would differ, and one would send it again and again."""
+    monkeypatch.setattr(member_list, "MAX_BYTES_OF_ADMIN", 4000)
+    net = Net("ada", "bob")
+    ada, bob = net.peers.values()
+    net.link("ada", "bob")
+    net.say("ada", said(FOUNDER, "admin", ADMIN.peer_id))
+    far = ada.far("eve", compared=False)
+    pairs = sorted((said(ADMIN, "add", user) for user in USERS), key=lambda one: one.id, reverse=True)
+    parts = (pairs[:20], pairs[20:])
+    ada.put(Got(far.link, passed(*(Members(s=[(one.text, one.signature.hex()) for one in part]) for part in parts))))
+    net.world.settle()
+    kept = net.kept("ada")
+    assert kept == net.kept("bob") and len(net.stored("ada")) == len(kept) < 20
+    for peer in (ada, bob):
+        far = peer.far("eve", compared=False)
+        sums = [frame.sum for frame in far.heard if isinstance(frame, Members) and frame.sum]
+        assert sums == [f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}"]
 
 
 @pytest.mark.parametrize(
