@@ -178,6 +178,7 @@ class Batch(Struct, gc=False):
         prev: The chain before the first entry.
         chain: The chain after the last entry.
         head: The signature over that chain.
+        size: The bytes of the texts of its entries.
         header: The text of the log's header, in a batch with the first entry and in evidence of a fork; "" in others.
     """
 
@@ -188,6 +189,7 @@ class Batch(Struct, gc=False):
     prev: bytes
     chain: bytes
     head: bytes
+    size: int
     header: str = ""
 
     @property
@@ -207,7 +209,7 @@ def batch_of(frame: Entries) -> Batch:
     """Return the batch that a frame carries, its entries not decoded."""
     prev, log = bytes.fromhex(frame.prev), LogId(frame.c, frame.u, frame.r)
     chain, head = extend_chain(prev, frame.e), bytes.fromhex(frame.head)
-    return Batch(log, frame.first, frame.e, None, prev, chain, head, frame.h)
+    return Batch(log, frame.first, frame.e, None, prev, chain, head, size_bytes(frame.e), frame.h)
 
 
 def before_of(frame: Entries) -> tuple[Mark, ...]:

@@ -430,7 +430,8 @@ class Node:
                 if step.change.statements or step.change.unstated:
                     self._on_members_changed(step.change)
                 self.replicator.publish(step)
-        self.replicator.file_import.retry()
+        if self.replicator.file_import.unsure:
+            self.replicator.file_import.retry()
         self._storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:

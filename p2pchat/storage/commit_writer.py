@@ -42,7 +42,6 @@ from p2pchat.core.log import (
     first_chain,
     is_one_batch,
     kind_of,
-    size_bytes,
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
@@ -387,7 +386,7 @@ class RowBuffer:
             if place:
                 rows[3::WIDTH] = range(place, place + count)
         self._entries += rows
-        self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
+        self._add_head(log, Head(last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
@@ -483,7 +482,8 @@ class RowBuffer:
             (c, text) for c, text in self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         ]
         header = header_of(id, *self._db.first(HEADER, log.number))
-        return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(header), end.chain, end.sig, header)
+        prev, size = at.chain or first_chain(header), end.size - at.size
+        return Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, size, header)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
         """Make the logs that only a forked log covered tips again. Those on it are taken without what it builds on.

@@ -236,13 +236,14 @@ class Ingest:
             size = sum(decoded.size for decoded in frames)
             names = any(decoded.has_references for decoded in frames)
         cost = size * OPERATION_FACTOR if conversation.is_operations else size
-        if first.first == 1:
+        begins = first.first == 1
+        if begins:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
+        if not self._sync.quota.charge(log.user, cost, member_of(first.h), begins=begins):
             extension.source.on_dropped("full", log.id, frame)
             return False
         chain, head = frames[-1].chain, bytes.fromhex(frame.head)
-        batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
+        batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, size, first.h)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
@@ -344,6 +345,6 @@ class LinkSource(EntrySource):
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         if self.remote.refusals:
             self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
-        self._sync.step.sources.setdefault(self.remote.id, set()).add(key)
+        self._sync.step.sources.setdefault(key, set()).add(self.remote.id)
         if key in self._ingest.fetcher.requests:
             self._ingest.fetcher.on_progress(key, self.remote.id, count, size)
