@@ -383,11 +383,11 @@ class Acknowledgements:
         """Acknowledge the entries of a commit that is durable."""
         for key, sources in step.sources.items():
             hosts = self._sync.presence.hosts.get(key[1], ())
-            told = sources & self._sync.remotes.keys()
-            if told.isdisjoint(hosts):
-                told.update(hosts)
-            self._owe_to(told, key)
-            self._schedule_gossip(key, {*hosts} - told)  # with a link that comes up later all is compared
+            links = sources & self._sync.remotes.keys()
+            if links.isdisjoint(hosts):
+                links.update(hosts)
+            self._owe_to(links, key)
+            self._schedule_gossip(key, {*hosts} - links)  # with a link that comes up later all is compared
 
     def _owe_to(self, links: Iterable[int], key: WriterKey) -> None:
         for link in links:
