@@ -387,8 +387,8 @@ def batch_of_text(log: LogId, text: str) -> Batch:
     with decoding():
         first, raws, prev, chain, head, header = json.loads(text)
         entries = [(c, entry) for c, entry in raws]
-        ends = map(bytes.fromhex, (prev, chain, head))
-        return Batch(log, first, entries, None, *ends, size_bytes(entries), header)
+        before, behind, signature = map(bytes.fromhex, (prev, chain, head))
+        return Batch(log, first, entries, None, before, behind, signature, size_bytes(entries), header)
 
 
 # ---- versions
