@@ -130,7 +130,6 @@ class Driver:
         self._save_timer: asyncio.TimerHandle | None = None  # for these
         self._stopped = False
         self._stop_deadline = 0.0
-        self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self.requests: RequestQueue = RequestQueue(self.put, self._on_written, tell, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
@@ -271,8 +270,6 @@ class Driver:
             raise
         if self._awaited:
             self._resolve_awaited()
-        if self._became_idle is not None and not self._became_idle.done() and self.idle:
-            self._became_idle.set_result(None)
 
     def _may_write(self) -> bool:
         return not self._in_flight.own and not self._stopped
@@ -406,7 +403,8 @@ class Driver:
 
     def _on_wake(self) -> None:
         self._wake_timer = None
-        self.put(Woke())
+        self._inbox.append(Woke())
+        self._pump_now()
 
     # Storage
 
@@ -561,12 +559,10 @@ class Driver:
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
-        if self.broken is not None:
-            return
-        if not self.idle:
-            self._became_idle = self._loop.create_future()
-            self._schedule()
-            await asyncio.wait([self._became_idle], timeout=FINISH_TIMEOUT)
+        if self.broken is None:
+            with suppress(TimeoutError, PeerClosed):  # it broke meanwhile
+                async with asyncio.timeout(FINISH_TIMEOUT):
+                    await self.wait_until(lambda: self.idle)
 
     async def stop(self) -> None:
         """Leave in order: make written entries durable, and say goodbye on all links. Call close() next."""
@@ -629,8 +625,6 @@ class Driver:
         for future in self._awaited:
             if not future.done():
                 future.set_exception(PeerClosed("the peer was closed"))
-        if self._became_idle is not None and not self._became_idle.done():
-            self._became_idle.set_result(None)
 
     def _pump_now(self) -> None:
         if self._pump_handle is not None:

@@ -387,7 +387,8 @@ class Acknowledgements:
             if links.isdisjoint(hosts):
                 links.update(hosts)
             self._owe_to(links, key)
-            self._schedule_gossip(key, {*hosts} - links)  # with a link that comes up later all is compared
+            if not links >= self._sync.remotes.keys():  # with a link that comes up later all is compared
+                self._schedule_gossip(key, {*hosts} - links)
 
     def _owe_to(self, links: Iterable[int], key: WriterKey) -> None:
         for link in links:
