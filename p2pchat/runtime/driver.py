@@ -136,7 +136,7 @@ class Driver:
         self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
-        self._turns = FrameQueue(settings, connections.hold, connections.undecoded, connections.decode)
+        self._turns = FrameQueue(settings, connections.hold, connections.decode)
         connections.on_bytes = self._on_bytes
         connections.put_received = self._turns.put  # where they are taken from at once
         self._much_at = 0.0  # when a turn of links that sent much last ended
@@ -291,13 +291,13 @@ class Driver:
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _on_bytes(self, link: int) -> None:
+    def _on_bytes(self, link: int, waiting: int) -> None:
         """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
 
         That is at once for the little that a message is, unless a commit is under way, with which more gathers.
         """
-        self._turns.add(link)
-        if self._is_due or self._in_flight or self.connections.undecoded(link) > LITTLE_BYTES:
+        self._turns.add(link, waiting)
+        if self._is_due or self._in_flight or waiting > LITTLE_BYTES:
             self._schedule()
         else:
             self._pump_now()

@@ -974,7 +974,7 @@ own = self._by_signer[self.founder].values()
          "pass")),
     Mutant("newcomer-behind-floods", "beside floods, a newcomer waits for all of them with each frame",
         "runtime/test_frame_queue.py::test_links_of_which_little_waits_go_first",
-        ("if (not queue or link not in self.unread) and self._undecoded(link) <= LITTLE_BYTES",
+        ("if (not queue or link not in self.unread) and self._undecoded.get(link, 0) <= LITTLE_BYTES",
          "if False")),
     Mutant("newest-of-the-lightest-goes", "a newcomer takes the place of a member with few links",
         "core/mesh/test_link_places.py::test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_member",
