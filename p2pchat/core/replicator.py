@@ -365,7 +365,7 @@ class Replicator:
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
-            self._ctx.emit(Released(change.stretches))
+            self._ctx.emit(Released(change.stretches, change.batches))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements

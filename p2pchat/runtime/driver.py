@@ -125,7 +125,6 @@ class Driver:
         self._pump_handle: asyncio.Handle | None = None
         self._is_due = False  # a turn is scheduled, or under way
         self._wake_timer: asyncio.TimerHandle | None = None
-        self._committed_batches: dict[LogId, list[Batch]] = {}  # of the Committed input that is being handled
         self._acked: dict[str, int] = {}  # places by consumer, not saved yet
         self._save_timer: asyncio.TimerHandle | None = None  # for these
         self._stopped = False
@@ -286,8 +285,6 @@ class Driver:
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
-            if self._committed_batches:
-                self._committed_batches = {}
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
@@ -419,11 +416,9 @@ class Driver:
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:
-        """Keep the committed batches at hand: the core releases entries of them when it handles this input."""
+        """Note what is no longer shown as it was written, before the core releases what changed it."""
         for ticket in input.tickets:
             change = self._in_flight.remove(ticket)
-            for batch in change.batches:
-                self._committed_batches.setdefault(batch.log, []).append(batch)
             if change.relations or change.pruned or self.removal.unknown:
                 self.recent.note_edited(change.relations)
                 if change.pruned:
@@ -454,9 +449,15 @@ class Driver:
     # Readers
 
     def _on_released(self, effect: fx.Released) -> None:
-        wanted = self.recent.wanted()
+        last = effect.stretches[-1]
+        if not self.recent.wanted():
+            self.recent.skip(last.first_place + last.count - 1)
+            return
+        batches: dict[LogId, list[Batch]] = {}
+        for batch in effect.batches:
+            batches.setdefault(batch.log, []).append(batch)
         for stretch in effect.stretches:
-            spans = None if not wanted else spans_of(stretch, self._committed_batches.get(stretch.log, ()))
+            spans = spans_of(stretch, batches.get(stretch.log, ()))
             if spans is None:
                 self.recent.skip(stretch.first_place + stretch.count - 1)
             else:
