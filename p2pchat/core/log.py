@@ -180,6 +180,7 @@ class Batch(Struct, gc=False):
         head: The signature over that chain.
         size: The bytes of the texts of its entries.
         header: The text of the log's header, in a batch with the first entry and in evidence of a fork; "" in others.
+        last: The number of its last entry.
     """
 
     log: LogId
@@ -191,10 +192,10 @@ class Batch(Struct, gc=False):
     head: bytes
     size: int
     header: str = ""
+    last: int = 0
 
-    @property
-    def last(self) -> int:
-        return self.first + len(self.raws) - 1
+    def __post_init__(self) -> None:
+        self.last = self.first + len(self.raws) - 1
 
     @property
     def has_files(self) -> bool:

@@ -263,17 +263,16 @@ class Ingest:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         conversation, step = log.conversation, self._sync.step
-        if batch.first == 1 and conversation.naming.dm and log.user in self._sync.hosted:
-            self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
-        if not conversation.is_stored:
-            self._sync.store_naming(conversation)
         if batch.first == 1:
+            if conversation.naming.dm and log.user in self._sync.hosted:
+                self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
             self._sync.people.keep(log.user)
             self._begin(log, batch.header)
+            conversation.add(log)
         elif log.covered:
             self._sync.set_covered(log, False)
-        if conversation.by_ref.get(log.ref) is not log:
-            conversation.add(log)
+        if not conversation.is_stored:
+            self._sync.store_naming(conversation)
         step.grown.append((log, batch))
         step.change.batches.append(batch)
         if batch.has_files:

@@ -346,7 +346,7 @@ def test_a_log_behind_profiles_follows_the_sealed_one_below_them(ada: Peer, rest
 
 def test_what_builds_on_the_other_version_of_a_deleted_log_never_comes() -> None:
     """Nothing is left that could prove the fork, and its chain is another one (seed 1000567)."""
-    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=1)
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=3)
     restart(bob, ada)
     sim.run(CALM)
     sim.partition([ada, bob], [cyd])
