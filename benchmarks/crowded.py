@@ -115,13 +115,23 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
 def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
     """Return a change that stores one entry in its own log."""
     from p2pchat.core.durable_changes import Change, KnownConversation, NewLog
-    from p2pchat.core.log import Batch, LogId, encode_entry, encode_header, extend_chain, first_chain, head_message
+    from p2pchat.core.log import (
+        Batch,
+        LogId,
+        encode_entry,
+        encode_header,
+        extend_chain,
+        first_chain,
+        head_message,
+        size_bytes,
+    )
 
     log = LogId(conversation, writer.id, RUN)
     header = encode_header(log, (), None)
     raws, prev = [encode_entry(entry)], first_chain(header)
     chain = extend_chain(prev, raws)
-    batch = Batch(log, 1, raws, [entry], prev, chain, writer.sign(head_message(log, 1, chain)), header)
+    head = writer.sign(head_message(log, 1, chain))
+    batch = Batch(log, 1, raws, [entry], prev, chain, head, size_bytes(raws), header)
     known = KnownConversation(conversation, naming)
     return Change(batches=[batch], logs=[NewLog(log, (), True)], conversations=[known])
 

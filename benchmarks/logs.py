@@ -19,7 +19,7 @@ from contextlib import closing
 from pathlib import Path
 
 from p2pchat.core.durable_changes import Change, KnownConversation, NewLog, Stored, Stretch
-from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain
+from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain, size_bytes
 from p2pchat.core.members.statement import room_id
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
@@ -46,7 +46,9 @@ def fill(storage: SqlStorage, writers: int, runs: int, entries: int) -> None:
             header = encode_header(log, before, None)
             chain = extend_chain(first_chain(header), raws)
             change.logs.append(NewLog(log, before, True))
-            change.batches.append(Batch(log, 1, raws, None, first_chain(header), chain, bytes(64), header))
+            change.batches.append(
+                Batch(log, 1, raws, None, first_chain(header), chain, bytes(64), size_bytes(raws), header)
+            )
             change.stretches.append(Stretch(place, log, 1, entries, clock))
             change.covered += [log._replace(run=mark.run) for mark in before]
             before, place = (Mark(log.run, entries, chain[:8].hex()),), place + entries

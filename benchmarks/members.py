@@ -112,6 +112,7 @@ def write_logs(peers: list[Path], of: list[Path], count: int) -> None:
         extend_chain,
         first_chain,
         head_message,
+        size_bytes,
     )
     from p2pchat.core.members.statement import room_id
     from p2pchat.identity.identity import Identity
@@ -132,8 +133,8 @@ def write_logs(peers: list[Path], of: list[Path], count: int) -> None:
             head = user.sign(head_message(log, 1, chain))
             known = [KnownConversation(room, Naming(room=True))]
             changes.append(Change(
-                batches=[Batch(log, 1, [raw], [entry], prev, chain, head, header)], conversations=known,
-                logs=[NewLog(log, (), True, by, (network.member.peer_id,))],
+                batches=[Batch(log, 1, [raw], [entry], prev, chain, head, size_bytes([raw]), header)],
+                conversations=known, logs=[NewLog(log, (), True, by, (network.member.peer_id,))],
                 stretches=[Stretch(10_000 + len(changes), log, 1, 1, at, False, False)],
                 users=[KnownUser(user.peer_id, f"{home.name}-{number}", at)],
             ))  # fmt: skip

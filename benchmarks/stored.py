@@ -78,7 +78,7 @@ class LogWriter:
     def write(self, count: int, at: int, place: int, signed: bool) -> Any:
         """Return the change that stores `count` more entries, the first of them with that time and place."""
         from p2pchat.core.durable_changes import Change, KnownConversation, KnownUser, NewLog, Stretch
-        from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, head_message
+        from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, head_message, size_bytes
         from p2pchat.protocol import Naming
 
         first, log = self.seq + 1, self.log
@@ -91,7 +91,7 @@ class LogWriter:
         self.seq += count
         head = self.sign(head_message(log, self.seq, self._chain)) if signed else UNSIGNED
         header = self.header if first == 1 else ""
-        change = Change(batches=[Batch(log, first, raws, entries, prev, self._chain, head, header)])
+        change = Change(batches=[Batch(log, first, raws, entries, prev, self._chain, head, size_bytes(raws), header)])
         change.stretches.append(Stretch(place, log, first, count, at, False, False))
         if first == 1:
             change.logs.append(NewLog(log, (), True))

@@ -98,13 +98,13 @@ class Client(_BaseProtocol):
         on_full: Callable[[int], None],
         on_drained: Callable[[int, bool], None],
         on_unsent: Callable[[Client], None] = lambda client: None,
-        on_bytes: Callable[[int], object],
+        on_bytes: Callable[[int, int], object],
         trace: LinkTrace | None = None,
     ) -> None:
         """Take over a connected pair of streams. Every callback gets `link_id` first.
 
         Args:
-            on_bytes: Called when bytes came, which wait for decode() in `undecoded`.
+            on_bytes: Called when bytes came, with the number of those that wait for decode() in `undecoded`.
             on_frames: Called with the frames of one read, in order. [] means that bytes came but no whole frame, which
                 is a sign of life too.
             on_fault: Called with the code and text of the `bye` that the far end deserves. Nothing is decoded after it.
@@ -207,7 +207,7 @@ class Client(_BaseProtocol):
         """Start the callbacks. What was received before waits for decode()."""
         self._started = True
         if self.undecoded:
-            self._on_bytes(self.link_id)
+            self._on_bytes(self.link_id, len(self.undecoded))
         elif self._reason:
             self._loop.call_soon(self._on_down, self.link_id, self._reason)
 
@@ -230,7 +230,7 @@ class Client(_BaseProtocol):
                 self._write(answer)
             self.undecoded += plaintext
             if self._started:
-                self._on_bytes(self.link_id)
+                self._on_bytes(self.link_id, len(self.undecoded))
         if self._tls.closed_by_peer:
             self._end("closed")
 

@@ -195,7 +195,7 @@ class _Probe:
             on_down=lambda link, reason: self._frames.put_nowait(None),
             on_full=lambda link: None,
             on_drained=lambda link, was_full: None,
-            on_bytes=lambda link: client.decode(),
+            on_bytes=lambda link, waiting: client.decode(),
         )
         return client
 

@@ -25,6 +25,7 @@ from p2pchat.core.log import (
     extend_chain,
     first_chain,
     head_message,
+    size_bytes,
 )
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import make_cert
@@ -347,9 +348,9 @@ class OddWriter:
             return
         self._attached, sign = appender, appender._sign
 
-        def sign_oddly(log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
+        def sign_oddly(log: LogState, raws: list[RawEntry], entries: list[Entry], size: int) -> None:
             raws = [*self._changed(raws, log.seq, log.last_c)]
-            sign(log, raws, list(map(decode_entry, raws)))
+            sign(log, raws, list(map(decode_entry, raws)), size_bytes(raws))
 
         appender.__dict__["_sign"] = sign_oddly
 

@@ -78,7 +78,7 @@ class Recorder:
 
 
 def make_client(streams: Streams, recorder: Recorder, *, server_side: bool, settings: Settings = SETTINGS) -> Client:
-    def decode(link: int) -> None:
+    def decode(link: int, waiting: int) -> None:
         while client.undecoded:
             client.decode()
 

@@ -61,6 +61,7 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
         extend_chain,
         first_chain,
         head_message,
+        size_bytes,
     )
     from p2pchat.protocol import Mark
 
@@ -75,7 +76,8 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
         raws, prev = [encode_entry(entry) for entry in entries], first_chain(header)
         chain = extend_chain(prev, raws)
         mark = Mark(log.run, 2, chain[:8].hex())
-        yield before, Batch(log, 1, raws, entries, prev, chain, sign(head_message(log, 2, chain)), header)
+        head = sign(head_message(log, 2, chain))
+        yield before, Batch(log, 1, raws, entries, prev, chain, head, size_bytes(raws), header)
 
 
 def _kept(mark: Any, batch: Any, place: int) -> Any:

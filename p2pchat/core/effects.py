@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from p2pchat.core.durable_changes import Change, PruneKey, Record, ShownKey, Start, Stretch
-from p2pchat.core.log import FileRef, LogId
+from p2pchat.core.log import Batch, FileRef, LogId
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 Guests = tuple[tuple[tuple[PeerId, ...], tuple[UserId, ...]], ...]  # by the peers that host them; all sorted
@@ -294,9 +294,10 @@ class PruneResult(Record, frozen=True):
 
 
 class Released(Record, frozen=True):
-    """These entries have places now, durably. Consumers may read them."""
+    """These entries have places now, durably. Consumers may read them; `batches` have those that came with them."""
 
     stretches: list[Stretch]
+    batches: list[Batch]
 
 
 class ConversationBegun(Record, frozen=True):

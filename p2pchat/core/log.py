@@ -178,7 +178,9 @@ class Batch(Struct, gc=False):
         prev: The chain before the first entry.
         chain: The chain after the last entry.
         head: The signature over that chain.
+        size: The bytes of the texts of its entries.
         header: The text of the log's header, in a batch with the first entry and in evidence of a fork; "" in others.
+        last: The number of its last entry.
     """
 
     log: LogId
@@ -188,11 +190,12 @@ class Batch(Struct, gc=False):
     prev: bytes
     chain: bytes
     head: bytes
+    size: int
     header: str = ""
+    last: int = 0
 
-    @property
-    def last(self) -> int:
-        return self.first + len(self.raws) - 1
+    def __post_init__(self) -> None:
+        self.last = self.first + len(self.raws) - 1
 
     @property
     def has_files(self) -> bool:
@@ -207,7 +210,7 @@ def batch_of(frame: Entries) -> Batch:
     """Return the batch that a frame carries, its entries not decoded."""
     prev, log = bytes.fromhex(frame.prev), LogId(frame.c, frame.u, frame.r)
     chain, head = extend_chain(prev, frame.e), bytes.fromhex(frame.head)
-    return Batch(log, frame.first, frame.e, None, prev, chain, head, frame.h)
+    return Batch(log, frame.first, frame.e, None, prev, chain, head, size_bytes(frame.e), frame.h)
 
 
 def before_of(frame: Entries) -> tuple[Mark, ...]:

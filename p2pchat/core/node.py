@@ -243,10 +243,10 @@ class Node:
                 self._close_for(remote.link, error)
             faults.clear()
             self.replicator.end_step()
-        if ctx.orders:
-            ctx.emit(OrderContent(ctx.orders))
-            ctx.orders = []
-        if any(fields_of(ctx.change)) and not self._lazy.may_defer(ctx.change):
+            if ctx.orders:
+                ctx.emit(OrderContent(ctx.orders))
+                ctx.orders = []
+        if any(fields_of(ctx.change)):
             self._order_commit()
         if ctx.timers.has_new and (at := ctx.timers.wake_at()) is not None:
             ctx.emit(WakeAt(at))
@@ -254,12 +254,15 @@ class Node:
 
     def _order_commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited; drop it while storage fails."""
-        if self._storage.works:
-            ticket = self._ctx.next_ticket()
+        ctx, storage = self._ctx, self._storage
+        if self._lazy.may_defer(ctx.change):
+            return
+        if storage.works:
+            ticket = ctx.next_ticket()
             step = self.replicator.on_commit(ticket)
-            self._storage.on_ordered(ticket)
-            self._ctx.emit(Commit(ticket, self._storage.epoch, step.own, step.change))
-        self._ctx.change = Change()
+            storage.on_ordered(ticket)
+            ctx.emit(Commit(ticket, storage.epoch, step.own, step.change))
+        ctx.change = Change()
 
     # ---- read by the outside
 
@@ -428,7 +431,8 @@ class Node:
                 if step.change.statements or step.change.unstated:
                     self._on_members_changed(step.change)
                 self.replicator.publish(step)
-        self.replicator.file_import.retry()
+        if self.replicator.file_import.unsure:
+            self.replicator.file_import.retry()
         self._storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:

@@ -46,6 +46,11 @@ class NodeContext:
     def emit(self, effect: Effect) -> None:
         self.out.append(effect)
 
+    def order(self, order: ContentOrder) -> None:
+        """Have the store of content do something after this step."""
+        self.orders.append(order)
+        self.owes = True
+
     def send(self, frame: Frame, links: list[int]) -> None:
         """Send a frame on links."""
         self.emit(Send(frame, links))

@@ -266,6 +266,7 @@ class Replicator:
             for remote in self.context.remotes.values():
                 self.context.forget_names(remote, [user])  # a remote that ignored or forgot these needs them again
         self.receipts.on_user_hosted(user, delivered, reads, taken)
+        self.quota.on_hosts_changed(user)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
             self.pruner.on_user_hosted(user)
@@ -297,6 +298,7 @@ class Replicator:
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Update what concerned only this user, after it was removed from the hosted users."""
+        self.quota.on_hosts_changed(user)
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
         self.inbox.on_hosts_changed(user)
@@ -343,7 +345,8 @@ class Replicator:
         """Complete the change of this step, and keep the step until it is durable."""
         step = self.context.step
         self.receipts.on_commit(step.change)
-        self.transfers.requests.on_commit(step)
+        if step.with_files:
+            self.transfers.requests.on_commit(step)
         for pending in step.imports.values():
             pending.commits += 1
         self.context.pending[ticket] = step
@@ -360,7 +363,7 @@ class Replicator:
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
-            self._ctx.emit(Released(change.stretches))
+            self._ctx.emit(Released(change.stretches, change.batches))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements

@@ -176,8 +176,8 @@ class LazyCommit:
     def may_defer(self, change: Change) -> bool:
         """Return whether this change may be committed later, together with what comes until then."""
         now = self._ctx.now.mono
-        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK
-        if self._forced or is_due or self._saved_peers < FEW_PEERS or any(_all_but_gossip_of(change)):
+        must = any(_all_but_gossip_of(change)) or self._forced or self._saved_peers < FEW_PEERS
+        if must or now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK:
             self._saved_at, self._forced = now, False
             if change.addresses or change.forgotten:
                 self._saved_peers = len(self._book)

@@ -541,7 +541,7 @@ class LocalUser(Viewer):
             self._lifecycle.tracker.note_files(log, seq, kept)
             return self._receipt(log, seq)
         accepted = requests.write(*written)
-        if conversation.kind == "group" or not requests.accepts_at_once:
+        if not requests.accepts_at_once or conversation.kind == "group":
             return self._receipt(*await accepted)
         return Receipt(self._lifecycle.tracker, self.directory, accepted)
 

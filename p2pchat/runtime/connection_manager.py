@@ -203,7 +203,8 @@ class ConnectionManager:
     Attributes:
         put: Called with each input for the core; replaced once there is a driver.
         strangers: Counts accepted connections before the end of their handshake.
-        on_bytes: Called with a link on which something came, which waits for decode(); replaced once there is a driver.
+        on_bytes: Called with a link and how much of it waits for decode(), when bytes came; replaced once there is a
+            driver.
         put_received: Called with the frames that were decoded; replaced likewise.
         on_drained: Called with a link that has room again; replaced once there is a driver.
         on_many_ended: Called when half of many links have ended; replaced likewise.
@@ -237,9 +238,9 @@ class ConnectionManager:
             on_full=lambda link: self.put(LinkFilled(link)),
             on_drained=self._on_drained,
             on_unsent=StuckLinks(settings).watch,
-            on_bytes=lambda link: self.on_bytes(link),
+            on_bytes=lambda link, waiting: self.on_bytes(link, waiting),
         )
-        self.on_bytes: Callable[[int], object] = lambda link: self.decode(link)
+        self.on_bytes: Callable[[int, int], object] = lambda link, waiting: self.decode(link)
         self.put_received: Callable[[Got], None] = lambda input: self.put(input)
         self.on_drained: Callable[[int], None] = lambda link: None
         self.on_many_ended: Callable[[], object] = lambda: None
@@ -432,11 +433,6 @@ class ConnectionManager:
             self._held.discard(link)
             client.resume_reading()
         self.put(Paused(link, on))
-
-    def undecoded(self, link: int) -> int:
-        """Return the number of received bytes that wait for decode()."""
-        client = self._clients.get(link)
-        return 0 if client is None else len(client.undecoded)
 
     def decode(self, link: int) -> int:
         """Decode some of what waits: put_received gets it. Return how many bytes are left."""

@@ -125,19 +125,17 @@ class Driver:
         self._pump_handle: asyncio.Handle | None = None
         self._is_due = False  # a turn is scheduled, or under way
         self._wake_timer: asyncio.TimerHandle | None = None
-        self._committed_batches: dict[LogId, list[Batch]] = {}  # of the Committed input that is being handled
         self._acked: dict[str, int] = {}  # places by consumer, not saved yet
         self._save_timer: asyncio.TimerHandle | None = None  # for these
         self._stopped = False
         self._stop_deadline = 0.0
-        self._became_idle: asyncio.Future[None] | None = None
         self._awaited: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self.requests: RequestQueue = RequestQueue(self.put, self._on_written, tell, volatile=storage.is_volatile)
         self.writes: WriteBatcher = self.requests.writes
         self._in_flight = CommitsInFlight(settings.max_uncommitted_units)
         # By link: until when it is held, and the timer. A timer of uvloop that is due at once has no when().
         self._resume_timers: dict[int, tuple[float, asyncio.Handle]] = {}
-        self._turns = FrameQueue(settings, connections.hold, connections.undecoded, connections.decode)
+        self._turns = FrameQueue(settings, connections.hold, connections.decode)
         connections.on_bytes = self._on_bytes
         connections.put_received = self._turns.put  # where they are taken from at once
         self._much_at = 0.0  # when a turn of links that sent much last ended
@@ -271,8 +269,6 @@ class Driver:
             raise
         if self._awaited:
             self._resolve_awaited()
-        if self._became_idle is not None and not self._became_idle.done() and self.idle:
-            self._became_idle.set_result(None)
 
     def _may_write(self) -> bool:
         return not self._in_flight.own and not self._stopped
@@ -289,18 +285,16 @@ class Driver:
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
-            if self._committed_batches:
-                self._committed_batches = {}
             if kind is FetchResult:
                 self._pages.on_answered(input.link)  # type: ignore[union-attr]
 
-    def _on_bytes(self, link: int) -> None:
+    def _on_bytes(self, link: int, waiting: int) -> None:
         """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
 
         That is at once for the little that a message is, unless a commit is under way, with which more gathers.
         """
-        self._turns.add(link)
-        if self._is_due or self._in_flight or self.connections.undecoded(link) > LITTLE_BYTES:
+        self._turns.add(link, waiting)
+        if self._is_due or self._in_flight or waiting > LITTLE_BYTES:
             self._schedule()
         else:
             self._pump_now()
@@ -406,7 +400,8 @@ class Driver:
 
     def _on_wake(self) -> None:
         self._wake_timer = None
-        self.put(Woke())
+        self._inbox.append(Woke())
+        self._pump_now()
 
     # Storage
 
@@ -421,11 +416,9 @@ class Driver:
         self.disk.commit(effect)
 
     def _on_committed(self, input: Committed) -> None:
-        """Keep the committed batches at hand: the core releases entries of them when it handles this input."""
+        """Note what is no longer shown as it was written, before the core releases what changed it."""
         for ticket in input.tickets:
             change = self._in_flight.remove(ticket)
-            for batch in change.batches:
-                self._committed_batches.setdefault(batch.log, []).append(batch)
             if change.relations or change.pruned or self.removal.unknown:
                 self.recent.note_edited(change.relations)
                 if change.pruned:
@@ -456,9 +449,15 @@ class Driver:
     # Readers
 
     def _on_released(self, effect: fx.Released) -> None:
-        wanted = self.recent.wanted()
+        last = effect.stretches[-1]
+        if not self.recent.wanted():
+            self.recent.skip(last.first_place + last.count - 1)
+            return
+        batches: dict[LogId, list[Batch]] = {}
+        for batch in effect.batches:
+            batches.setdefault(batch.log, []).append(batch)
         for stretch in effect.stretches:
-            spans = None if not wanted else spans_of(stretch, self._committed_batches.get(stretch.log, ()))
+            spans = spans_of(stretch, batches.get(stretch.log, ()))
             if spans is None:
                 self.recent.skip(stretch.first_place + stretch.count - 1)
             else:
@@ -561,12 +560,10 @@ class Driver:
 
     async def finish(self) -> None:
         """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
-        if self.broken is not None:
-            return
-        if not self.idle:
-            self._became_idle = self._loop.create_future()
-            self._schedule()
-            await asyncio.wait([self._became_idle], timeout=FINISH_TIMEOUT)
+        if self.broken is None:
+            with suppress(TimeoutError, PeerClosed):  # it broke meanwhile
+                async with asyncio.timeout(FINISH_TIMEOUT):
+                    await self.wait_until(lambda: self.idle)
 
     async def stop(self) -> None:
         """Leave in order: make written entries durable, and say goodbye on all links. Call close() next."""
@@ -629,8 +626,6 @@ class Driver:
         for future in self._awaited:
             if not future.done():
                 future.set_exception(PeerClosed("the peer was closed"))
-        if self._became_idle is not None and not self._became_idle.done():
-            self._became_idle.set_result(None)
 
     def _pump_now(self) -> None:
         if self._pump_handle is not None:

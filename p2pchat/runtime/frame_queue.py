@@ -90,8 +90,7 @@ class FrameQueue:
         settings: Says how much is handled in one turn.
         pause: Called with a link and True to stop reading it, with False to resume. It may be called again with the
             same value.
-        undecoded: Return the number of bytes of a link that wait for decode().
-        decode: Decode some of them: put() gets what they say. Return how many are left.
+        decode: Decode some of the bytes of a link: put() gets what they say. Return how many are left.
     Attributes:
         queues: What is decoded of links of which something waits, the next one first, without held links.
         unread: Links that are not read until nothing of them waits.
@@ -101,19 +100,19 @@ class FrameQueue:
         self,
         settings: Settings,
         pause: Callable[[int, bool], None],
-        undecoded: Callable[[int], int] = lambda link: 0,
         decode: Callable[[int], int] = lambda link: 0,
     ) -> None:
         self.queues: dict[int, deque[LinkInput]] = {}
         self._units = settings.turn_units
         self._pause = pause
-        self._undecoded = undecoded
+        self._undecoded: dict[int, int] = {}  # bytes that wait for decode(), by link
         self._decode = decode
         self._held: dict[int, deque[LinkInput]] = {}  # of links that may not go on now
         self.unread: set[int] = set()
 
-    def add(self, link: int) -> None:
-        """Take that bytes of a link wait for decode()."""
+    def add(self, link: int, waiting: int) -> None:
+        """Take that so many bytes of a link wait for decode()."""
+        self._undecoded[link] = waiting
         if link not in self._held:
             self.queues.setdefault(link, deque())
 
@@ -121,6 +120,7 @@ class FrameQueue:
         """Add an input behind the others of its link."""
         link = input.link
         if type(input) is LinkDown:
+            self._undecoded.pop(link, None)
             self._held.pop(link, None)  # like bytes that were not read when a link ended: the next one brings them
         queue = self._held.get(link)
         if queue is None:
@@ -132,7 +132,7 @@ class FrameQueue:
         return [
             link
             for link, queue in self.queues.items()
-            if (not queue or link not in self.unread) and self._undecoded(link) <= LITTLE_BYTES
+            if (not queue or link not in self.unread) and self._undecoded.get(link, 0) <= LITTLE_BYTES
         ]
 
     def take(self, link: int, parts: int = 1) -> LinkInput | None:
@@ -141,7 +141,11 @@ class FrameQueue:
         None: it was ended here.
         """
         queue = self.queues[link]
-        left = self._undecoded(link) if queue else self._decode(link)
+        left = self._undecoded.pop(link, 0)
+        if left and not queue:
+            left = self._decode(link)
+        if left:
+            self._undecoded[link] = left
         del self.queues[link]
         part = _split(queue, self._units // parts) if queue else None
         if queue or left:
@@ -167,7 +171,7 @@ class FrameQueue:
         queue = self._held.pop(link, None)
         if queue is None:
             return
-        if queue or self._undecoded(link):
+        if queue or link in self._undecoded:
             self.queues[link] = queue
             self.unread.add(link)
         else:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Relation, Stretch
-from p2pchat.core.log import Batch, Entry, LogId, decode_entries, text_of
+from p2pchat.core.log import Batch, Entry, LogId, decode_entries
 from p2pchat.protocol import ConversationId
 
 # At full speed one transaction releases up to 8192 entries. A reader that keeps up
@@ -132,9 +132,8 @@ def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | No
             continue
         stop = min(end, after)
         part = slice(seq - first, stop - first)
-        raws = batch.raws[part]
-        entries = decode_entries(raws) if batch.entries is None else batch.entries[part]
-        size = SPAN_BYTES + ENTRY_BYTES * len(raws) + sum(map(len, map(text_of, raws)))
+        entries = decode_entries(batch.raws[part]) if batch.entries is None else batch.entries[part]
+        size = SPAN_BYTES + ENTRY_BYTES * len(entries) + batch.size
         spans.append(EntrySpan(seq + shift, stop + shift, stretch.log, seq, entries, *rest, size))
         seq = stop
         if seq == end:

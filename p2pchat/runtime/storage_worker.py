@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
+TIDIED_EVERY = 128  # commits of 5 to 7 pages each; SQLite itself tidies up after 1,000 pages
 WARM_AFTER = 1.0  # idle seconds until storage is warmed: 25 ms that no start and no commit should wait for; a guess
 RELEASED_AFTER = 2.0  # seconds without a commit until storage releases memory; a guess, as the next
 RELEASED_ABOVE = 256  # commits since it last did: fewer do not fill what it keeps
@@ -269,7 +270,7 @@ class StorageWorker:
                     return
                 self._run_job(item)
             self._commit_all(commits)
-            if commits and self._writes.empty():
+            if self.storage.untidied >= TIDIED_EVERY and self._writes.empty():
                 self._maintain(self.storage.tidy)
 
     def _next_work(self) -> Commit | _Job | None:

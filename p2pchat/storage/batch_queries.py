@@ -183,7 +183,8 @@ class BatchQueries:
         batches: list[Batch] = []
         for _, log, at, end, header in planned:
             raws: list[RawEntry] = [(c, text) for _, c, text in islice(rows, end.seq - at.seq)]
-            batches.append(_chained(Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, header)))
+            batch = Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, end.size - at.size, header)
+            batches.append(_chained(batch))
         return batches
 
 

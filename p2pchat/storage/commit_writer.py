@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -42,7 +42,6 @@ from p2pchat.core.log import (
     first_chain,
     is_one_batch,
     kind_of,
-    size_bytes,
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
@@ -129,6 +128,8 @@ class OpenLog:
     newest: Head = NOTHING
     released: int = 0
     waiting: int | None = None  # the row in `waiting`; None if there is none
+    # Those of the transaction under way: first id, stretch, entries without a place
+    stretches: list[list[Any]] = field(default_factory=list)
 
 
 class CommitWriter:
@@ -286,8 +287,7 @@ class RowBuffer:
         self._entries: list[Any] = []  # the values of their rows, and of those of places
         self._places: list[int] = []
         self._heads: dict[int, tuple[Head, int]] = {}  # by id, with that of a stored one that it replaces, or 0
-        # By number, what is added to, and its stretches: first id, stretch, entries without a place
-        self._touched: dict[int, tuple[OpenLog, list[list[Any]]]] = {}
+        self._touched: dict[int, OpenLog] = {}  # logs that are added to, by number
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
 
@@ -317,10 +317,11 @@ class RowBuffer:
             else:
                 added += (id, *head[1:])
         self._db.insert(heads, added)
-        for log, stretches in self._touched.values():
-            for start, stretch, left in stretches:
+        for log in self._touched.values():
+            for start, stretch, left in log.stretches:
                 if left:  # of entries that were stored before
                     self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
+            log.stretches = []
             self._write_waiting(log)
         for fork in self._forks:
             self._add_fork(fork)
@@ -361,10 +362,9 @@ class RowBuffer:
     def _add_batch(self, batch: Batch) -> None:
         log, raws = self._writer.log(batch.log), batch.raws
         newest, count = log.newest, len(raws)
-        last = batch.first + count - 1
         if batch.first != newest.seq + 1 or not raws:
             raise ValueError(f"{batch} does not follow entry {newest.seq}")
-        if last >= SEQS:
+        if batch.last >= SEQS:
             raise StorageError("this log is as long as a log can be")
         decoded = decode_entries(raws) if batch.entries is None else batch.entries
         id = log.number * SEQS + batch.first
@@ -374,8 +374,8 @@ class RowBuffer:
                 if entry.k == UNREADABLE:
                     self._add_rows(unreadable, (id + at,))
         place, placed = 0, NO_FLAGS
-        _, stretches = self._touched.setdefault(log.number, (log, []))
-        for released in reversed(stretches):  # with their places if released together
+        self._touched[log.number] = log
+        for released in reversed(log.stretches):  # with their places if released together
             start, stretch, left = released
             if start <= id and id + count <= start + stretch.count:
                 place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
@@ -387,7 +387,7 @@ class RowBuffer:
             if place:
                 rows[3::WIDTH] = range(place, place + count)
         self._entries += rows
-        self._add_head(log, Head(last, newest.size + size_bytes(raws), raws[-1][0], batch.chain, batch.head))
+        self._add_head(log, Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
@@ -412,7 +412,8 @@ class RowBuffer:
         log = self._writer.log(stretch.log)
         start, count = log.number * SEQS + stretch.first, stretch.count
         self._places += (stretch.first_place, start, count)
-        self._touched.setdefault(log.number, (log, []))[1].append([start, stretch, count])
+        self._touched[log.number] = log
+        log.stretches.append([start, stretch, count])
         log.released = max(log.released, stretch.first + count - 1)
 
     def _add_relation(self, relation: Relation) -> None:
@@ -483,7 +484,8 @@ class RowBuffer:
             (c, text) for c, text in self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         ]
         header = header_of(id, *self._db.first(HEADER, log.number))
-        return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(header), end.chain, end.sig, header)
+        prev, size = at.chain or first_chain(header), end.size - at.size
+        return Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, size, header)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
         """Make the logs that only a forked log covered tips again. Those on it are taken without what it builds on.

@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.log import Batch, Entry, LogId, attachments_of, encode_header
+from p2pchat.core.log import Batch, Entry, LogId, attachments_of, encode_header, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.protocol import GuestCertificate, Mark, Naming, PeerId, PeerRecord
 
@@ -387,7 +387,8 @@ def batch_of_text(log: LogId, text: str) -> Batch:
     with decoding():
         first, raws, prev, chain, head, header = json.loads(text)
         entries = [(c, entry) for c, entry in raws]
-        return Batch(log, first, entries, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head), header)
+        before, behind, signature = map(bytes.fromhex, (prev, chain, head))
+        return Batch(log, first, entries, None, before, behind, signature, size_bytes(entries), header)
 
 
 # ---- versions

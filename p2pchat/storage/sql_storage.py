@@ -43,7 +43,6 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
-TIDIED_EVERY = 128  # commits of 5 to 7 pages each; SQLite itself tidies up after 1,000 pages
 
 
 def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concatenate[SqlStorage, P], T]:
@@ -82,7 +81,7 @@ class SqlStorage:
         self._lock = threading.RLock()  # one reader at a time
         self._write_lock = self._lock if self._dialect.in_memory else threading.RLock()
         self._damaged = False  # a check found something wrong
-        self._untidied = 0  # commits since the last tidying
+        self.untidied: int = 0  # commits that tidy() has not seen
         self._databases: list[Database] = []
         try:
             with translate_errors(self._dialect):
@@ -124,6 +123,7 @@ class SqlStorage:
             except Exception:
                 with translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
                     raise
+            self.untidied += 1
 
     def _writing(self) -> CommitWriter:
         if self._writer is None:
@@ -143,12 +143,10 @@ class SqlStorage:
                 self._dialect.warm(self._write, self._settings.wal_warm_bytes)
 
     def tidy(self) -> None:
-        """Do what commits leave for later, if it is due. Call it after a commit was answered, when nothing waits."""
-        self._untidied += 1
-        if self._untidied >= TIDIED_EVERY:
-            self._untidied = 0
-            with translate_errors(self._dialect):
-                self._dialect.tidy(self._write)
+        """Do what commits leave for later. Call it now and then, when nothing waits."""
+        self.untidied = 0
+        with translate_errors(self._dialect):
+            self._dialect.tidy(self._write)
 
     def release_memory(self) -> None:
         """Forget what only spares reading. Call it when nothing was committed for a while."""

@@ -187,7 +187,7 @@ def test_a_text_without_an_end_is_given_up_at_once(beginning: str, end: str) -> 
 def test_no_repr_shows_a_text() -> None:
     author = Author("bob", "b1")
     frame = author.say("a secret")
-    batch = Batch(author.log, 1, frame.e, [decode_entry(frame.e[0])], b"", author.chain, b"")
+    batch = Batch(author.log, 1, frame.e, [decode_entry(frame.e[0])], b"", author.chain, b"", size_bytes(frame.e))
     assert "secret" not in f"{batch!r} {batch.entries!r} {Ref('00' * 16, 1)!r} {frame!r}"
 
 

@@ -21,7 +21,7 @@ from p2pchat.client import Streams
 from p2pchat.core.durable_changes import Change, DiskLevel, Position, Start, Stretch
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
-from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain
+from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain, size_bytes
 from p2pchat.identity.identity import Identity
 from p2pchat.peer_resources import PeerResources, contexts
 from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
@@ -574,7 +574,8 @@ class Inputs(list[Input]):
 def batch(first: int, count: int, *, size: int = 2) -> Batch:
     raws = [encode_entry(Entry("text", 1, first + i, b="x" * size)) for i in range(count)]
     header = encode_header(LOG, (), None)
-    return Batch(LOG, first, raws, None, first_chain(header), extend_chain(first_chain(header), raws), b"", header)
+    prev = first_chain(header)
+    return Batch(LOG, first, raws, None, prev, extend_chain(prev, raws), b"", size_bytes(raws), header)
 
 
 async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -> None:
@@ -801,7 +802,7 @@ FLIGHT_LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
 
 
 def commit(ticket: int, entries: int, *, own: bool = False, epoch: int = 0) -> Commit:
-    batch = Batch(FLIGHT_LOG, 1, [(1, "{}")] * entries, None, b"", b"", b"")
+    batch = Batch(FLIGHT_LOG, 1, [(1, "{}")] * entries, None, b"", b"", b"", 2 * entries)
     return Commit(ticket, epoch, own, Change(batches=[batch]))
 
 

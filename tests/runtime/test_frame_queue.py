@@ -156,9 +156,9 @@ def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
         turns.put(Got(link, [Ping(), Pong()]))
         return bytes_of[link]
 
-    turns = FrameQueue(Settings(), pauses.note, bytes_of.__getitem__, decode)
+    turns = FrameQueue(Settings(), pauses.note, decode)
     for link in (FLOOD, OTHER):
-        turns.add(link)
+        turns.add(link, bytes_of[link])
     assert (turns.little(), decoded) == ([OTHER], [])
     assert turns.take(OTHER) == Got(OTHER, [Ping(), Pong()])
     turns.end()
@@ -170,18 +170,15 @@ def test_bytes_are_decoded_when_it_is_the_turn_of_their_link() -> None:
 
 
 def test_bytes_of_a_held_link_wait() -> None:
-    bytes_of = {FLOOD: 100}
-
     def decode(link: int) -> int:
         turns.put(Got(link, [Ping()]))
         return 0
 
-    turns = FrameQueue(Settings(), Pauses().note, bytes_of.__getitem__, decode)
+    turns = FrameQueue(Settings(), Pauses().note, decode)
     turns.hold(FLOOD)
-    turns.add(FLOOD)
+    turns.add(FLOOD, 100)
     assert turns.queues == {}
     turns.release(FLOOD)
-    bytes_of[FLOOD] = 0
     assert turns.take(FLOOD) == Got(FLOOD, [Ping()])
 
 

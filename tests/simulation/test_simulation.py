@@ -13,7 +13,7 @@ from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest, StatementsMade
-from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key, size_bytes
 from p2pchat.core.members.member_list import Plan, make_statements
 from p2pchat.core.members.statement import PARDON, REMOVE, Statement
 from p2pchat.core.sync.forks import AGAIN_AFTER
@@ -222,7 +222,7 @@ def answered_with_known_entries() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
     sim.run(sim.settings.want_progress_timeout - 1.0)
     answer = Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)
     sim.invariants.protocol.frames_got(bob, end, [answer])
-    return sim, bob, end, Batch(log, 1, raws, None, b"", b"", b"")
+    return sim, bob, end, Batch(log, 1, raws, None, b"", b"", b"", size_bytes(raws))
 
 
 def faults_when_wanting_the_rest(sim: Simulation, bob: SimPeer, end: WireEnd, log: LogId) -> list[Fault]:

@@ -395,7 +395,7 @@ def test_a_stored_log_of_a_key_of_small_order_is_named_and_not_served(path: Path
     raws = Author("ada", 1).write("hello").raws
     header = encode_header(log, (), None)
     chain, head = extend_chain(first_chain(header), raws), bytes.fromhex("58" + "66" * 31 + log.user)
-    batch = Batch(log, 1, raws, None, first_chain(header), chain, head, header)
+    batch = Batch(log, 1, raws, None, first_chain(header), chain, head, size_bytes(raws), header)
     change = released(Change(logs=[NewLog(log, (), True)], batches=[batch]), 1)
     with closing(opened(path)) as storage:
         storage.commit([change])

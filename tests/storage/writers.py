@@ -23,6 +23,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
     ref_key,
+    size_bytes,
     verify,
 )
 from p2pchat.protocol import ConversationId, Mark, UserId
@@ -83,7 +84,7 @@ class Author:
         self.raws += raws
         signature = self.key.sign(head_message(self.log, self.seq, self.chain))
         header = self.header if first == 1 else ""
-        return Batch(self.log, first, raws, entries, prev, self.chain, signature, header)
+        return Batch(self.log, first, raws, entries, prev, self.chain, signature, size_bytes(raws), header)
 
     def begins(
         self,

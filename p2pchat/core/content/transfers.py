@@ -162,7 +162,7 @@ class Transfers:
                 return
             self._drop(download)
         self._downloads[file.root] = ContentDownload(file, source, self._ctx.now.mono, asked)
-        self._ctx.orders.append(OpenContent(file.root, file.size))
+        self._ctx.order(OpenContent(file.root, file.size))
 
     def give_up(self, input: ContentGivenUp) -> None:
         """End a download that no program waits for, unless it comes by itself."""
@@ -471,11 +471,11 @@ class Transfers:
         """Have a piece stored, or the list of leaves once all of it is here."""
         download.heard_at = pull.heard_at
         if index != LEAVES:
-            self._ctx.orders.append(StorePieces(link, download.file.root, download.file.size, [(index, data)]))
+            self._ctx.order(StorePieces(link, download.file.root, download.file.size, [(index, data)]))
             return
         pull.leaves += data
         if not pull.missing:
-            self._ctx.orders.append(StoreLeaves(link, download.file.root, download.file.size, bytes(pull.leaves)))
+            self._ctx.order(StoreLeaves(link, download.file.root, download.file.size, bytes(pull.leaves)))
 
     def on_lacks(self, remote: RemoteState, frame: Lacks) -> None:
         """Take the end of a pull that could not be answered. The link may have the rest later."""

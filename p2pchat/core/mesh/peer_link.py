@@ -40,6 +40,7 @@ from p2pchat.protocol import (
     Want,
 )
 
+UNCHARGED = {Entries, Have, Piece, Pull}  # frames that take no token
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
 
@@ -250,7 +251,7 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        counted = [frame for frame in frames if not isinstance(frame, (Entries, Have, Piece, Pull))]
+        counted = [frame for frame in frames if type(frame) not in UNCHARGED]
         begun = 0
         if not link.known:
             begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in frames)

@@ -381,19 +381,14 @@ class Acknowledgements:
 
     def on_durable(self, step: Step) -> None:
         """Acknowledge the entries of a commit that is durable."""
-        told: dict[WriterKey, set[int]] = {}
-        for link, keys in step.sources.items():
-            remote = self._sync.remotes.get(link)
-            if remote is not None:
-                self._sync.owe_marks(remote, keys)
-            for key in keys:
-                told.setdefault(key, set()).update([link] if remote is not None else [])
-        for key, links in told.items():
+        for key, sources in step.sources.items():
             hosts = self._sync.presence.hosts.get(key[1], ())
+            links = sources & self._sync.remotes.keys()
             if links.isdisjoint(hosts):
-                self._owe_to(hosts, key)
                 links.update(hosts)
-            self._schedule_gossip(key, {*hosts} - links)  # with a link that comes up later all is compared
+            self._owe_to(links, key)
+            if not links >= self._sync.remotes.keys():  # with a link that comes up later all is compared
+                self._schedule_gossip(key, {*hosts} - links)
 
     def _owe_to(self, links: Iterable[int], key: WriterKey) -> None:
         for link in links:

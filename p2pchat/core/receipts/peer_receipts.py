@@ -123,8 +123,9 @@ class PeerReceipts:
         for log in step.logs:
             if not log.own and log.user in self._sync.hosted:
                 self.delivered.recount_acks(log.conversation, log.user)
-            for marks in self._marks:
-                if marks.early.by_log:
+        for marks in self._marks:
+            if marks.early.by_log:
+                for log in step.logs:
                     marks.recount(log.id)
 
     def on_chains_found(self) -> None:

@@ -11,7 +11,7 @@ an edit, goes on above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -205,8 +205,7 @@ class Appender:
         self._append_entries(log, entries)
 
     def _append_entries(self, log: LogState, entries: list[Entry]) -> None:
-        for part in self._batches(entries):
-            self._sign(log, *part)
+        self._sign_all(log, entries)
         self._sync.step.own = True
         place = self._ingest.order.release_own(log, entries)
         if entries[-1].k != "profile":
@@ -220,18 +219,20 @@ class Appender:
         own = _sealed_reference(log) if is_first else ()
         return (*own, *_newest_references(conversation, user, since, most - len(own)))
 
-    def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[RawEntry], list[Entry]]]:
-        """Split new entries into batches."""
+    def _sign_all(self, log: LogState, entries: list[Entry]) -> None:
+        """Split new entries into batches, and sign each."""
         raws, settings, start = list(map(encode_entry, entries)), self._ctx.settings, 0
         while start < len(raws):
             part = raws[start : start + settings.max_batch_entries]
-            if size_bytes(part) > settings.max_batch_bytes:
+            size = size_bytes(part)
+            if size > settings.max_batch_bytes:
                 sizes = accumulate(size_bytes([raw]) for raw in part)
                 part = part[: max(1, sum(size <= settings.max_batch_bytes for size in sizes))]
-            yield part, entries[start : start + len(part)]
+                size = size_bytes(part)
+            self._sign(log, part, entries[start : start + len(part)], size)
             start += len(part)
 
-    def _sign(self, log: LogState, raws: list[RawEntry], entries: list[Entry]) -> None:
+    def _sign(self, log: LogState, raws: list[RawEntry], entries: list[Entry], size: int) -> None:
         user, header = self._sync.hosted[log.user], ""
         if not log.seq:
             header = encode_header(log.id, log.before, user.guest)
@@ -239,7 +240,7 @@ class Appender:
         first, prev = log.seq + 1, log.chain
         chain = extend_chain(prev, raws)
         head = user.sign(head_message(log.id, log.seq + len(raws), chain))
-        self._ingest.append(log, Batch(log.id, first, raws, entries, prev, chain, head, header))
+        self._ingest.append(log, Batch(log.id, first, raws, entries, prev, chain, head, size, header))
 
 
 def _newest_c(conversation: ConversationState, kind: str, user: UserId) -> int:

@@ -33,7 +33,6 @@ from p2pchat.core.log import (
     contradict,
     frame_of,
     head_message,
-    size_bytes,
     verify,
 )
 from p2pchat.core.names import describe_user
@@ -81,7 +80,7 @@ class Forks:
             if remote is not None:
                 remote.on_dropped(log.key)
             return
-        if not self._has_room(log.key, size_bytes(other.raws)):
+        if not self._has_room(log.key, other.size):
             return
         self._mark_forked(log, Fork(log.id, None, other))
 
@@ -90,7 +89,7 @@ class Forks:
         quota = self._sync.quota
         if quota.is_blocked(key):
             return True
-        if quota.check(key) and quota.charge(key, size):
+        if quota.check(key) and quota.charge(key[1], size):
             return True
         self._ctx.count("forks_ignored")
         return False
@@ -232,6 +231,6 @@ class Forks:
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.count("forks_ignored")
             return
-        size = size_bytes(one.raws) + size_bytes(other.raws) + (0 if log.seq else self._ctx.settings.log_bytes)
+        size = one.size + other.size + (0 if log.seq else self._ctx.settings.log_bytes)
         if self._has_room(log.key, size):
             self._mark_forked(log, Fork(log.id, one, other))

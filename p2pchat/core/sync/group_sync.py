@@ -11,7 +11,7 @@ Source: docs/protocol-groups.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from p2pchat.core.durable_changes import EVERYTHING, GroupEntry
 from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
@@ -21,7 +21,7 @@ from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.log_validation import DecodedFrame, LogExtension
+from p2pchat.core.sync.log_validation import LogExtension
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
@@ -112,24 +112,24 @@ class GroupSync:
         operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
-    def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
+    def accepts(self, extension: LogExtension, batch: Batch) -> bool:
         """Return whether a proven batch of a group is kept.
 
         That of a talk cites known operations, and its beginning is visible. A group that begins needs a place if its
         owner is unknown.
         """
-        log, frame = extension.log, frames[-1].frame
+        log, entries = extension.log, batch.entries or []
         conversation = log.conversation
         group = conversation.group
         if conversation.is_operations:
-            return self._has_place(extension, frames)
+            return self._has_place(extension, batch)
         assert group is not None and isinstance(log, TalkLog)
-        cites = {entry.g for decoded in frames for entry in decoded.entries if entry.g is not None}
+        cites = {entry.g for entry in entries if entry.g is not None}
         if not all(map(group.knows, cites)):
             self._ctx.count("cites_unknown")
-            extension.source.on_dropped("early", log.id, frame)  # its operation may be on its way
+            extension.drop("early")  # its operation may be on its way
             return False
-        first = frames[0].entries[0].g
+        first = entries[0].g
         gen = first[0] if first is not None else log.cites[-1].gen if log.cites else 0
         if log.uncut and log.visible == log.seq and group.is_present(log.user):
             if gen >= group.added(log.user):
@@ -138,21 +138,20 @@ class GroupSync:
         if may_be_visible(group.visibility_rules(log.user), log_views, log.id.run, log.seq + 1, gen):
             return True
         self._ctx.count("cut_off")
-        extension.source.on_dropped("cut", log.id, frame)
+        extension.drop("cut")
         return False
 
-    def _has_place(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
-        conversation, id, source = extension.log.conversation, extension.log.id, extension.source
-        if source.remote is None or conversation.is_stored:
+    def _has_place(self, extension: LogExtension, batch: Batch) -> bool:
+        conversation, id = extension.log.conversation, extension.log.id
+        if extension.source.remote is None or conversation.is_stored:
             return True
-        items = ((each.frame.first + n, raw, entry) for each in frames
-                 for n, (raw, entry) in enumerate(zip(each.frame.e, each.entries, strict=True)))  # fmt: skip
-        operations = [one for item in items if (one := read_operation(id, *item)) is not None]
+        items = enumerate(zip(batch.raws, batch.entries or (), strict=True), batch.first)
+        operations = [one for seq, item in items if (one := read_operation(id, seq, *item)) is not None]
         named = {user for operation in operations for user in operation.members}
         if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True
         self._ctx.count("group_refused")
-        source.on_dropped("group", id, frames[-1].frame)
+        extension.drop("group")
         return False
 
     def on_kept(self, log: LogState, batch: Batch) -> None:

@@ -30,7 +30,7 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.log_validation import EntrySource, Why
 from p2pchat.core.sync.remote_state import ForkEvidence
-from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext
+from p2pchat.core.sync.sync_context import PendingImport, SyncContext
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import (
     FILE_VERSION,
@@ -202,7 +202,7 @@ class FileImport:
         self._statements = statements
         self._evidence = ForkEvidence()
         self._imports: dict[int, PendingImport] = {}  # not answered yet
-        self._unsure: list[tuple[PendingImport, Entries]] = []  # frames about which storage is asked
+        self.unsure: list[tuple[PendingImport, Entries]] = []  # frames about which storage is asked
 
     def import_frames(self, input: ImportRequest) -> None:
         """Take frames of a file. Answered by ImportResult."""
@@ -221,14 +221,14 @@ class FileImport:
         if fault is not None:
             source.reason = fault.code
         if source.is_unsure:
-            self._unsure.append((pending, frame))
+            self.unsure.append((pending, frame))
             pending.undecided += 1
         else:
             source.count()
 
     def retry(self) -> None:
         """Take the frames again about which storage was asked."""
-        unsure, self._unsure = self._unsure, []
+        unsure, self.unsure = self.unsure, []
         for pending, frame in unsure:
             pending.undecided -= 1
             self._import_frame(pending, frame)
@@ -269,7 +269,7 @@ class FileImport:
     def fail_all(self, reason: str) -> None:
         """Answer all imports as failed, since storage failed."""
         imports, self._imports = self._imports, {}
-        self._unsure.clear()
+        self.unsure.clear()
         for pending in imports.values():
             self._ctx.emit(ImportResult(pending.ticket, failed=reason))
 
@@ -323,7 +323,7 @@ class FileSource(EntrySource):
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         self.kept_count += count
         self.sync.step.imports[self.pending.ticket] = self.pending
-        self.sync.step.sources.setdefault(NO_LINK, set()).add(key)
+        self.sync.step.sources.setdefault(key, set())
 
     def count(self) -> None:
         """Add the counts of this frame to its import."""

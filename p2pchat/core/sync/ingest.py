@@ -13,6 +13,7 @@ Source: docs/protocol.md, "Entries" and "Heads".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 from p2pchat.core.durable_changes import NewLog
 from p2pchat.core.effects import WarningIssued
@@ -34,7 +35,6 @@ from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.log_validation import (
-    DecodedFrame,
     EntrySource,
     LogExtension,
     NewLogChecks,
@@ -42,12 +42,15 @@ from p2pchat.core.sync.log_validation import (
     count_fitting,
     count_tips_with,
     decode_checked,
+    joined,
 )
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
+
+_after_of, _answered_by = attrgetter("after"), attrgetter("re")
 
 
 class Ingest:
@@ -151,17 +154,18 @@ class Ingest:
 
     def _extend_new(self, extension: LogExtension, frame: Entries, skip: int) -> None:
         """Take a frame, but for so many entries that are here already."""
-        prev = bytes.fromhex(frame.prev)
-        chain = extend_chain(prev, frame.e[:skip]) if skip else prev
-        if chain != extension.chain:
+        prev, raws, first, header = bytes.fromhex(frame.prev), frame.e, frame.first + skip, frame.h
+        if skip:
+            prev, raws, header = extend_chain(prev, raws[:skip]), raws[skip:], ""
+        if prev != extension.chain:
             self._conflict(extension, frame)
             return
-        raws = frame.e[skip:]
-        rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
-        entries, names, size = decode_checked(raws, frame.first + skip, extension.last_c, MAX_ENTRY_BYTES)
+        entries, size = decode_checked(raws, first, extension.last_c, MAX_ENTRY_BYTES)
         if skip:
             extension.source.on_repeated(skip)
-        extension.frames.append(DecodedFrame(rest, entries, size, chain, extend_chain(chain, raws), names))
+        chain, head = extend_chain(prev, raws), bytes.fromhex(frame.head)
+        extension.batches.append(Batch(extension.log.id, first, raws, entries, prev, chain, head, size, header))
+        extension.frame = frame
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
         """Take a frame without new entries: compare its chain with the one held at its end."""
@@ -203,56 +207,48 @@ class Ingest:
 
     def _prove(self, extension: LogExtension) -> LogError | None:
         """Verify heads at most a batch apart and keep what they prove. Return the fault of the first that fails."""
-        frames = extension.frames
-        while frames:
-            count = count_fitting(frames, self._ctx.settings)
-            if extension.is_signed(frames[count - 1]):
-                if not self._keep_proven(extension, frames[:count]):
-                    frames.clear()
-                del frames[:count]
+        batches = extension.batches
+        while batches:
+            count = count_fitting(batches, self._ctx.settings)
+            if is_signed(batches[count - 1]):
+                if not self._keep_proven(extension, joined(batches[:count])):
+                    batches.clear()
+                del batches[:count]
                 continue
-            while extension.is_signed(frames[0]):  # keep the good frames before the bad one
-                if not self._keep_proven(extension, frames[:1]):
-                    frames.clear()
+            while is_signed(batches[0]):  # keep the good ones before the bad one
+                if not self._keep_proven(extension, batches[0]):
+                    batches.clear()
                     return None
-                del frames[:1]
-            seq = frames[0].frame.first
-            frames.clear()
+                del batches[:1]
+            seq = batches[0].first
+            batches.clear()
             return LogError("a head that does not fit its entries", got_seq=seq)
         return None
 
-    def _keep_proven(self, extension: LogExtension, frames: list[DecodedFrame]) -> bool:
-        """Keep proven frames. Return False if there is no room for them (yet): then the following ones are
+    def _keep_proven(self, extension: LogExtension, batch: Batch) -> bool:
+        """Keep a proven batch. Return False if there is no room for it (yet): then the following ones are
         dropped too.
         """
-        log, frame, first = extension.log, frames[-1].frame, frames[0].frame
-        conversation = log.conversation
-        if conversation.group is not None and not self.groups.accepts(extension, frames):
+        log, conversation, entries = extension.log, extension.log.conversation, batch.entries or []
+        if conversation.group is not None and not self.groups.accepts(extension, batch):
             return False
-        raws, entries, size, names = frame.e, frames[0].entries, frames[0].size, frames[0].has_references
-        if len(frames) > 1:
-            raws = [raw for decoded in frames for raw in decoded.frame.e]
-            entries = [entry for decoded in frames for entry in decoded.entries]
-            size = sum(decoded.size for decoded in frames)
-            names = any(decoded.has_references for decoded in frames)
-        cost = size * OPERATION_FACTOR if conversation.is_operations else size
-        if first.first == 1:
+        cost = batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
+        begins = batch.first == 1
+        if begins:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.key, cost, member_of(first.h)):
-            extension.source.on_dropped("full", log.id, frame)
+        if not self._sync.quota.charge(log.user, cost, member_of(batch.header), begins=begins):
+            extension.drop("full")
             return False
-        chain, head = frames[-1].chain, bytes.fromhex(frame.head)
-        batch = Batch(log.id, first.first, raws, entries, frames[0].prev, chain, head, first.h)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
         self._sync.change_run_if_cloned(log.id)
-        extension.source.on_kept(log.key, len(entries), size)
+        extension.source.on_kept(log.key, len(entries), batch.size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
-        refers = names or (batch.first == 1 and log.before)
+        refers = any(map(_after_of, entries)) or any(map(_answered_by, entries)) or (begins and log.before)
         self.order.on_entries(log, batch.first, entries if refers else (), extension.source.remote)
         return True
 
@@ -267,17 +263,16 @@ class Ingest:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         conversation, step = log.conversation, self._sync.step
-        if batch.first == 1 and conversation.naming.dm and log.user in self._sync.hosted:
-            self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
-        if not conversation.is_stored:
-            self._sync.store_naming(conversation)
         if batch.first == 1:
+            if conversation.naming.dm and log.user in self._sync.hosted:
+                self._sync.inbox.on_answered(conversation, log.user)  # written here, or it came back
             self._sync.people.keep(log.user)
             self._begin(log, batch.header)
+            conversation.add(log)
         elif log.covered:
             self._sync.set_covered(log, False)
-        if conversation.by_ref.get(log.ref) is not log:
-            conversation.add(log)
+        if not conversation.is_stored:
+            self._sync.store_naming(conversation)
         step.grown.append((log, batch))
         step.change.batches.append(batch)
         if batch.has_files:
@@ -344,6 +339,6 @@ class LinkSource(EntrySource):
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         if self.remote.refusals:
             self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
-        self._sync.step.sources.setdefault(self.remote.id, set()).add(key)
+        self._sync.step.sources.setdefault(key, set()).add(self.remote.id)
         if key in self._ingest.fetcher.requests:
             self._ingest.fetcher.on_progress(key, self.remote.id, count, size)

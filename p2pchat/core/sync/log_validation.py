@@ -9,13 +9,14 @@ became of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from operator import attrgetter, ge
+from collections.abc import Iterable, Sequence
+from operator import ge
 from typing import Literal
 
 from p2pchat.core.durable_changes import Collected
 from p2pchat.core.log import (
     UNREADABLE,
+    Batch,
     Entry,
     LogId,
     RawEntry,
@@ -23,12 +24,10 @@ from p2pchat.core.log import (
     before_of,
     clock_of,
     decode_entries,
-    head_message,
     is_one_batch,
     kind_of,
     size_bytes,
     text_of,
-    verify,
 )
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
@@ -38,57 +37,57 @@ from p2pchat.protocol import ConversationId, Entries, Mark, Naming
 from p2pchat.settings import Settings
 
 
-class DecodedFrame(Collected):
-    """The entries of one frame, hashed and decoded, not proven yet."""
-
-    frame: Entries
-    entries: list[Entry]
-    size: int  # bytes of the entries
-    prev: bytes
-    chain: bytes  # after the last entry
-    has_references: bool  # an entry names other entries
-
-
 class LogExtension(Collected):
-    """Contiguous frames that extend one log, from one read or one frame of a file."""
+    """Contiguous batches that extend one log, decoded and not proven yet, of one read or one frame of a file."""
 
     log: LogState
     source: EntrySource
-    frames: list[DecodedFrame] = []
+    batches: list[Batch] = []
+    frame: Entries | None = None  # that brought the last one
 
     @property
     def next_seq(self) -> int:
-        return self.frames[-1].frame.first + len(self.frames[-1].entries) if self.frames else self.log.seq + 1
+        return self.batches[-1].last + 1 if self.batches else self.log.seq + 1
 
     @property
     def chain(self) -> bytes:
-        return self.frames[-1].chain if self.frames else self.log.chain
+        return self.batches[-1].chain if self.batches else self.log.chain
 
     @property
     def last_c(self) -> int:
-        return self.frames[-1].entries[-1].c if self.frames else self.log.last_c
+        return self.batches[-1].raws[-1][0] if self.batches else self.log.last_c
 
-    def is_signed(self, decoded: DecodedFrame) -> bool:
-        """Return whether the author signed the log up to the end of this frame."""
-        last = decoded.frame.first + len(decoded.entries) - 1
-        message = head_message(self.log.id, last, decoded.chain)
-        return verify(self.log.user, bytes.fromhex(decoded.frame.head), message)
+    def drop(self, why: Why) -> None:
+        """Tell the source that the batches are dropped."""
+        assert self.frame is not None
+        self.source.on_dropped(why, self.log.id, self.frame)
 
 
-def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
-    """Return how many of these frames fit into one batch."""
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Return contiguous batches as one: the last head proves all of it."""
+    first, last = batches[0], batches[-1]
+    if first is last:
+        return first
+    raws = [raw for batch in batches for raw in batch.raws]
+    entries = [entry for batch in batches for entry in batch.entries or ()]
+    size = sum(batch.size for batch in batches)
+    return Batch(first.log, first.first, raws, entries, first.prev, last.chain, last.head, size, first.header)
+
+
+def count_fitting(batches: Sequence[Batch], settings: Settings) -> int:
+    """Return how many of these batches fit into one."""
     entries = size = count = 0
-    for decoded in frames:
-        entries += len(decoded.entries)
-        size += decoded.size
+    for batch in batches:
+        entries += len(batch.raws)
+        size += batch.size
         if count and not is_one_batch(entries, size, settings):
             break
         count += 1
     return count
 
 
-def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> tuple[list[Entry], bool, int]:
-    """Decode entries first, first+1, ... of a log. Return them, whether any names other entries, and their bytes.
+def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> tuple[list[Entry], int]:
+    """Decode entries first, first+1, ... of a log. Return them, and their bytes.
 
     Raises LogError for a clock that does not exceed last_c, a text that no program can send, or one above `most` bytes.
     """
@@ -103,10 +102,9 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> 
     entries = decode_entries(raws)
     if UNREADABLE in map(kind_of, entries) and any(map(_find_control, map(text_of, raws))):  # none are in JSON
         raise LogError("a control character in the text of an entry", code="malformed")
-    return entries, any(map(_after_of, entries)) or any(map(_answered_by, entries)), size
+    return entries, size
 
 
-_after_of, _answered_by = attrgetter("after"), attrgetter("re")
 # In a frame such a character takes six bytes, so that a batch of them would fit in none.
 _find_control = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f]").search
 

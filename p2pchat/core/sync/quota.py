@@ -210,16 +210,14 @@ class Quota:
 
     # ---- charging
 
-    def charge(self, key: WriterKey, size: int, member: UserId = "") -> bool:
+    def charge(self, user: UserId, size: int, member: UserId = "", *, begins: bool = True) -> bool:
         """Charge what a proven batch costs if there is room for all of it. Only then is it stored.
 
         Args:
             member: The member that its header names, if any.
+            begins: Its log is new here. Where its writer counts is asked then, and when that changes.
         """
-        user = key[1]
-        if self.is_blocked(key):
-            return False
-        if self.bytes.settle(user, member) and self._forget_full():
+        if begins and self.bytes.settle(user, member) and self._forget_full():
             self.has_freed = self._ctx.owes = True
         where = self.bytes.full(user, size)
         if where is not None:
@@ -280,6 +278,11 @@ class Quota:
         """Count a user where it belongs now. Return True if there may be room for refused entries."""
         self.files.settle(user)
         return self.bytes.settle(user) and self._forget_full()
+
+    def on_hosts_changed(self, user: UserId) -> None:
+        """Count a user where it belongs who is hosted here now, or was."""
+        if self.on_contact(user):
+            self.has_freed = self._ctx.owes = True
 
     def on_members_changed(self) -> None:
         """Give room to those who are left when others are expelled, and count those who are pardoned."""

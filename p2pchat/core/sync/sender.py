@@ -17,7 +17,7 @@ from functools import partial
 from p2pchat.core.durable_changes import Start, TailStart, WantStart
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import FetchResult
-from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
+from p2pchat.core.log import Batch, LogId, WriterKey, frame_of
 from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.forks import Forks
@@ -178,7 +178,7 @@ class Sender:
         conversation, key = log.conversation, log.key
         if self._sync.presence.announcer.has_new_users:
             self._sync.presence.announcer.introduce()
-        given, size = self._sync.step.sent_bytes, size_bytes(batch.raws)
+        given = self._sync.step.sent_bytes
         links: list[int] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if key in remote.refusals or remote.serving.answers(key):
@@ -190,7 +190,7 @@ class Sender:
                 self._sync.owe_marks(remote, (key,))
             elif cursor.sent == batch.first - 1 and not cursor.behind and self._has_room(remote):
                 cursor.sent = batch.last
-                given[remote.id] = given.get(remote.id, 0) + size
+                given[remote.id] = given.get(remote.id, 0) + batch.size
                 if conversation.id in remote.named:
                     links.append(remote.id)
                 else:

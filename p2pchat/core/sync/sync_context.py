@@ -63,9 +63,6 @@ NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frame
 # something on its way to the disk stays the same object (conversation_state.py), so nobody looks it up by name again.
 
 
-NO_LINK = -1  # entries of a file; links have numbers from 1
-
-
 @dataclass(slots=True, eq=False)
 class PendingImport:
     """The frames of one ImportRequest."""
@@ -91,7 +88,7 @@ class Step(Collected):
     shown: list[LogState] = []  # of which entries have places now
     logs: list[LogState] = []  # those that are grown or covered, once that is durable
     writes: list[tuple[int, LogState, int, int, str]] = []  # ticket, log, first, count, kind
-    sources: dict[int, set[WriterKey]] = {}  # link (or NO_LINK) -> whose entries it brought
+    sources: dict[WriterKey, set[int]] = {}  # whose entries came, and the links that brought them; none for a file
     imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
     groups: set[ConversationId] = set()  # groups with new operations
     # What a remote has of a hosted user by its marks, or by an equal sum (True)

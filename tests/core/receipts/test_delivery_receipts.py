@@ -304,7 +304,7 @@ def test_the_other_peer_of_a_writer_hears_of_many_entries_at_once_within_a_secon
     told += [[line for line in ada.take() if line.startswith("to eve: have")]]
     told += [dan.say(pen.say("three"))[1:]]  # no peer of its writer brought it: each may wait for it
     first, second, third = (f"have room cyd c1:{seq}" for seq in (1, 2, 3))
-    all_of_them = [f"to dan bob eve: {third}"]
+    all_of_them = [f"to bob eve dan: {third}"]
     assert told == [[f"to bob: {first}"], [f"to bob: {second}"], [f"to eve: {second}"], all_of_them]
 
 
