@@ -45,10 +45,7 @@ from p2pchat.core.members.statement import (
     room_id,
 )
 from p2pchat.core.mesh.election import (
-    DeciderState,
     FollowerState,
-    decider_link_down,
-    decider_link_proved,
     follower_link_down,
     follower_take_go,
 )
@@ -454,14 +451,14 @@ def _follow(steps: list[dict[str, Any]]) -> list[Result]:
 
 
 def _decide(steps: list[dict[str, Any]]) -> list[Result]:
-    state, results = DeciderState(), []
+    n, current, results = 0, None, []
     for step in steps:
         closes = None
         if "down" in step:
-            state = decider_link_down(state, step["down"])
+            current = None if current == step["down"] else current
         else:
-            state, closes = decider_link_proved(state, step["proved"]), state.link
-        results.append({"current": state.link, "closes": closes, "n": state.n})
+            n, current, closes = n + 1, step["proved"], current
+        results.append({"current": current, "closes": closes, "n": n})
     return results
 
 

@@ -1,8 +1,8 @@
 """Election of one link per pair of peers, as pure functions; and two processes that replace each other's links.
 
 The decider D is the peer with the smaller id, the follower F the other one. At D a link is current from the moment
-its handshake is done. D numbers its links to F and sends `go{run, n}` on each. F takes the go with the larger n of
-one run, and of two runs the newer one. Both ends close what they replace.
+its handshake is done. D numbers its links, with one counter for all peers, and sends `go{run, n}` on each. F takes the
+go with the larger n of one run, and of two runs the newer one. Both ends close what they replace.
 
 F sees from its own links which run is newer. D's process made the connection and answered on it, so it was alive when
 the link began here, and a process lives once. A go of another run on a link that began earlier belongs to an older
@@ -37,13 +37,6 @@ def is_decider(me: PeerId, other: PeerId) -> bool:
     return me < other
 
 
-class DeciderState(NamedTuple):
-    """D's knowledge of its links to one F: how many it numbered in this run, and the current one or None."""
-
-    n: int = 0
-    link: int | None = None
-
-
 class FollowerState(NamedTuple):
     """F's knowledge of its links to one D: the current one or None, and the runs it has seen."""
 
@@ -63,11 +56,6 @@ class GoVerdict(NamedTuple):
     returned: bool = False
 
 
-def decider_link_proved(state: DeciderState, link: int) -> DeciderState:
-    """Make a link whose handshake is done the current one, with the next number. D closes the former one."""
-    return DeciderState(state.n + 1, link)
-
-
 def follower_take_go(
     state: FollowerState, link: int, begun: int, run: RunId, n: int, max_superseded: int = 8
 ) -> GoVerdict:
@@ -85,11 +73,6 @@ def follower_take_go(
 
 def follower_link_down(state: FollowerState, link: int) -> FollowerState:
     """Forget a link that is gone, if it was F's current one."""
-    return state._replace(link=None) if state.link == link else state
-
-
-def decider_link_down(state: DeciderState, link: int) -> DeciderState:
-    """Forget a link that is gone, if it was D's current one."""
     return state._replace(link=None) if state.link == link else state
 
 

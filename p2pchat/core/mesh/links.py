@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
@@ -40,11 +40,8 @@ from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
-    DeciderState,
     DuplicateKeyDetector,
     FollowerState,
-    decider_link_down,
-    decider_link_proved,
     follower_link_down,
     follower_take_go,
     is_decider,
@@ -94,7 +91,6 @@ FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
 REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
-State = TypeVar("State", DeciderState, FollowerState)
 
 
 class Links:
@@ -134,9 +130,8 @@ class Links:
         self._blocked = blocks.users
         self._admission = admission
         self._links: dict[int, PeerLink] = {}  # in any phase but GONE
-        self._decider_states: dict[PeerId, DeciderState] = {}  # of peers for whose links we decide
+        self._decided = 0  # links that we decided for
         self._follower_states: dict[PeerId, FollowerState] = {}  # of peers that decide for us
-        self._forgotten_n = 0  # the largest number of a forgotten DeciderState
         self._pending_ends: dict[int, Callable[[], None]] = {}  # by link, see settle()
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
@@ -597,8 +592,7 @@ class Links:
 
     def _decide(self, link: PeerLink) -> None:
         """As the decider, make this link the current one."""
-        state = decider_link_proved(self._decider_states.get(link.peer, DeciderState(self._forgotten_n)), link.id)
-        self._decider_states[link.peer] = state
+        self._decided += 1
         former = self.by_peer.get(link.peer)
         is_copy = (
             former is not None
@@ -608,8 +602,7 @@ class Links:
         )
         if former is not None and is_copy:
             self._exchange.send_copy_notice(former)
-        link.run, link.n = self._run, state.n
-        self._bring_up(link, [Established(link.id), Send(Go(self._run, state.n), [link.id])])
+        self._bring_up(link, [Established(link.id), Send(Go(self._run, self._decided), [link.id])])
         if is_copy:
             self._exchange.send_copy_notice(link)
 
@@ -624,7 +617,6 @@ class Links:
         if verdict.closes == link.id:
             self._end(link, "lost", Bye("replaced", "a newer link is up"))
         else:
-            link.run, link.n = go.run, go.n
             self._bring_up(link, [Established(link.id)])
         if is_copy:  # the other process learns it when its link is replaced
             self._exchange.send_copy_notice(self.by_peer[link.peer])
@@ -708,13 +700,12 @@ class Links:
         self._links.pop(link.id, None)
         self._pending_ends.pop(link.id, None)
         self.up.pop(link.id, None)
-        if link.peer in self._decider_states:
-            self._decider_states[link.peer] = decider_link_down(self._decider_states.pop(link.peer), link.id)
-            if forgotten := _forget_oldest(self._decider_states, 2 * self._ctx.settings.max_links):
-                self._forgotten_n = max(self._forgotten_n, forgotten.n)
-        if link.peer in self._follower_states:
-            self._follower_states[link.peer] = follower_link_down(self._follower_states.pop(link.peer), link.id)
-            _forget_oldest(self._follower_states, 2 * self._ctx.settings.max_links)
+        states = self._follower_states
+        if link.peer in states:
+            states[link.peer] = follower_link_down(states.pop(link.peer), link.id)
+            # One matters until the other end notices that a link is gone, or that two processes have the same key.
+            if len(states) > 2 * self._ctx.settings.max_links:
+                del states[next(peer for peer, state in states.items() if state.link is None)]
 
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         if self.by_peer.get(link.peer) is link:
@@ -734,17 +725,6 @@ class Links:
         if link.peer not in self.by_peer and link.peer in self._reported_up:
             self._reported_up.discard(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", reason))
-
-
-def _forget_oldest(states: dict[PeerId, State], most: int) -> State | None:
-    """Forget the state of the peer whose last link ended first, if there are more than `most`; return it.
-
-    Such a state matters for a moment: until the other end notices that a link is gone, or that two processes have the
-    same key. Peers with a link are fewer than `most`.
-    """
-    if len(states) <= most:
-        return None
-    return states.pop(next(peer for peer, state in states.items() if state.link is None))
 
 
 def _kind(frame: Frame | Unknown) -> str:

@@ -34,7 +34,6 @@ from p2pchat.protocol import (
     Piece,
     Ping,
     Pull,
-    RunId,
     Unknown,
     UserId,
     Want,
@@ -76,7 +75,6 @@ class PeerLink:
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with; the record of one whose member is not admitted.
         begun: Position in the order in which connections of this process began, from 1.
-        run, n: From the `go` that brought it up.
         up_at: When it came up, monotonic seconds; before that, when it began.
     """
 
@@ -100,8 +98,6 @@ class PeerLink:
     blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
     linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
-    run: RunId = ""
-    n: int = 0
     up_at: float = 0.0
     timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence_tracker.py
     # Keepalive
