@@ -50,8 +50,8 @@ from p2pchat.core.mesh.election import (
     follower_take_go,
 )
 from p2pchat.core.mesh.handshake import Certificates, host_message
+from p2pchat.core.mesh.peer_exchange import is_signed, make_record
 from p2pchat.core.mesh.peer_link import LinkPhase
-from p2pchat.core.mesh.peer_record import is_signed, make_record
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
 from p2pchat.core.sync.import_file import ExportReader

@@ -1,6 +1,6 @@
 """Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
-Endpoints come from the record that a peer signed (peer_record.py), from users here, and from discovery, whose word is
+Endpoints come from the record that a peer signed (peer_exchange.py), from users here, and from discovery, whose word is
 not stored. An address is *verified* once that peer's key answered there. Peers that only their record speaks for share
 half of the book by members; when it is full the fullest member gives way. dialer.py decides when an address is dialled.
 Changes worth storing go to ctx.change. Host names are not resolved here.

@@ -44,8 +44,7 @@ from p2pchat.core.mesh.addressbook import (
     split_endpoint,
 )
 from p2pchat.core.mesh.election import is_decider
-from p2pchat.core.mesh.link_places import LinkPlaces
-from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
+from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import PeerId

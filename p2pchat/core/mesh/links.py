@@ -47,8 +47,7 @@ from p2pchat.core.mesh.election import (
     is_decider,
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
-from p2pchat.core.mesh.link_places import LinkPlaces
-from p2pchat.core.mesh.peer_exchange import PeerExchange
+from p2pchat.core.mesh.peer_exchange import PeerExchange, member_of
 from p2pchat.core.mesh.peer_link import (
     FAULTS,
     NOT_ADMITTED,
@@ -56,14 +55,13 @@ from p2pchat.core.mesh.peer_link import (
     REFUSALS,
     Keepalive,
     LinkPhase,
+    LinkPlaces,
     MeshListener,
     PeerLink,
     farewell,
     quoted,
 )
-from p2pchat.core.mesh.peer_record import member_of
 from p2pchat.core.mesh.presence_tracker import DEPARTURE_REASONS
-from p2pchat.core.mesh.unreachable_peers import UnreachablePeers
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
@@ -144,9 +142,8 @@ class Links:
         self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self.places, users)
         self._keepalive = Keepalive(ctx, up, admission)
         self._exchange = PeerExchange(
-            ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates
+            ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates, listener
         )
-        self._unreachable = UnreachablePeers(ctx, up, self.by_peer, self.dialer, listener)
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
@@ -243,7 +240,7 @@ class Links:
         for link in list(self._links.values()):
             if link.peer == peer:
                 self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
-        self._unreachable.on_changed()
+        self._exchange.look_soon()
 
     def unblock(self, peers: AbstractSet[PeerId]) -> None:
         """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
@@ -252,7 +249,7 @@ class Links:
                 self.close(link.id, "error", "this link begins anew")
         for peer in sorted(self.dialer.peers.intersection(peers)):
             self.dialer.resume(peer)
-        self._unreachable.on_changed()
+        self._exchange.look_soon()
 
     def on_members_changed(self, durable: Collection[StatementId]) -> None:
         """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
@@ -375,7 +372,6 @@ class Links:
             self._ctx.emit(Send(Pong(), [link.id]))
         elif isinstance(frame, Peers):
             self._exchange.on_peers(link, frame)
-            self._unreachable.on_changed()
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
         else:
@@ -652,7 +648,6 @@ class Links:
             self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
-        self._unreachable.on_changed()
 
     # Ends
 
@@ -719,7 +714,6 @@ class Links:
             self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at, fault=link.faulted)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
-        self._unreachable.on_changed()
 
     def _report_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._reported_up:

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send, WarningIssued
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
-from p2pchat.core.mesh.link_places import MAX_OF_MEMBER
+from p2pchat.core.mesh.peer_link import MAX_OF_MEMBER
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import Admit, Bye, Frame, Go, Hello, encode
 from p2pchat.settings import Settings

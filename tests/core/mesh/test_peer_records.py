@@ -13,7 +13,7 @@ from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id
 from p2pchat.core.mesh.dialer import DialPace
-from p2pchat.core.mesh.peer_record import make_record
+from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.protocol import PeerRecord, Peers
 from p2pchat.settings import Settings
