@@ -7,8 +7,7 @@ peer says that it is not offline: a user without an open browser has left. When 
 peer, the users of the former link stay until the new one has listed its own, for a minute and a half at most.
 
 A member can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
-that tell it, and a moment longer for a peer's own user. The peers of a member together tell no more users than one peer
-may host.
+that tell it. The peers of a member together tell no more users than one peer may host.
 
 The users hosted here are announced by presence_announcer.py.
 """
@@ -21,8 +20,7 @@ from typing import NamedTuple
 
 from p2pchat.core.effects import Counted, Guests, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.user_members import MemberShares
-from p2pchat.core.mesh.handshake import Certificates, is_expired
+from p2pchat.core.mesh.handshake import certificate_fault, is_expired
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
 from p2pchat.core.node_context import HostedIdentity, NodeContext, Timer
@@ -34,7 +32,6 @@ STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several st
 UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
-MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
@@ -77,7 +74,6 @@ class PresenceTracker:
         self._admission = admission
         self._members = admission.users
         self._blocked = blocked
-        self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
         self.events: PresenceEvents = PresenceEvents(ctx)
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
@@ -89,7 +85,6 @@ class PresenceTracker:
         self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
-        self._certificates = Certificates()
         self._checking = False
         self._expected: Recipients | None = None  # cached until a change
 
@@ -272,7 +267,7 @@ class PresenceTracker:
     def _check(self, link: PeerLink, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
         for hosted in frame.users:
-            fault = self._certificates.fault(hosted.id, link.peer, hosted.cert, now_ms)
+            fault = certificate_fault(hosted.id, link.peer, hosted.cert, now_ms)
             if fault:
                 raise ProtocolError(f"here: {fault}", "host")
         more = {hosted.id for hosted in frame.users if hosted.id not in link.users}
@@ -292,8 +287,6 @@ class PresenceTracker:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
-        if link.peer in link.users and not self._listener.stays(link.peer):
-            self._keep_departed(link)
         if reason == "replaced":
             self._await(link)
         else:
@@ -341,21 +334,11 @@ class PresenceTracker:
 
     # Users who never wrote
 
-    def _keep_departed(self, link: PeerLink) -> None:
-        """Remember the own user of a peer that is gone, in place of another if need be."""
-        share = self._members.share(link.peer)
-        if self._departed.make_room(share, self._forget_departed):
-            self._departed.add(link.peer, share)
-
-    def _forget_departed(self, user: UserId) -> None:
-        self._departed.remove(user)
-        self._forget_if_gone(user)
-
     def _forget_if_gone(self, user: UserId) -> None:
         """Forget a user that no link tells any more, unless it stays."""
         if user in self.hosts or user in self._own or user in self._here:
             return
-        if user not in self._departed and not self._is_awaited(user) and not self._listener.stays(user):
+        if not self._is_awaited(user) and not self._listener.stays(user):
             self._reported.pop(user, None)
             self.events.forget(user)
             self._listener.forget(user)
@@ -363,7 +346,6 @@ class PresenceTracker:
     # Arrivals and departures
 
     def _on_hosted(self, user: UserId) -> None:
-        self._departed.remove(user)
         timer = self._grace_timers.pop(user, None)
         if timer is not None:
             timer.cancel()

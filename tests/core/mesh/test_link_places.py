@@ -207,7 +207,7 @@ def test_a_contact_with_many_peers_leaves_room_for_others() -> None:
     for number, name in enumerate(hosts):
         if place.come(name, f"10.{number}.0.1"):
             place.ada.links.on_known(place.ada.links.by_peer[Key(name).id], popular)
-    assert len(places._known) == 8 and len(places._others) == 4
+    assert len(places._known._members) == 8 and len(places._others._members) == 4
     friends = [f"friend {number}" for number in range(12)]
     place.ada.contacts.keep([Key(name).id for name in friends])
     assert all(place.come(name, f"10.99.{number}.1") for number, name in enumerate(friends[:11]))
