@@ -15,6 +15,8 @@ from p2pchat.core.effects import ContentOrder, Counted, Effect, Send
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
 from p2pchat.settings import Settings
 
+LAZY_COMMIT_EVERY = 1.0  # seconds between commits of what is heard again; a guess, as for the places of consumers
+
 
 class Now(Record, frozen=True):
     """The present moment: monotonic seconds for waiting, UTC microseconds for stamps."""

@@ -15,6 +15,7 @@ from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark, Stored
 from p2pchat.core.effects import DeliveryReceipt, ReadReceipt, ReadStored, WriteAccepted
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
+from p2pchat.core.node_context import LAZY_COMMIT_EVERY
 from p2pchat.core.receipts.delivery_receipts import (
     Acknowledgement,
     Acknowledgements,
@@ -22,7 +23,6 @@ from p2pchat.core.receipts.delivery_receipts import (
     DeliveryReceipts,
 )
 from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, ReaderKey, ReadPosition, TakenMarks
-from p2pchat.core.storage_state import LAZY_COMMIT_EVERY
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext

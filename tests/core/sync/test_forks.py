@@ -407,7 +407,7 @@ def _asked_for_all(peer: Peer) -> list[Have]:
 # ---- together
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3, 5, 8, 9, 10, 11])
+@pytest.mark.parametrize("seed", [0, 2, 3, 5, 9, 10, 11, 12])
 def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_nothing_else(seed: int) -> None:
     """Bob received the first process's entries, cyd those of the second; then all meet."""
     sim = Simulation(seed)
