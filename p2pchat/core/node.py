@@ -104,7 +104,6 @@ from p2pchat.protocol import (
     Here,
     Holds,
     Lacks,
-    Naming,
     PeerId,
     Piece,
     Pong,
@@ -286,11 +285,6 @@ class Node:
     def room(self) -> ConversationId:
         """The id of the room."""
         return self.replicator.conversations.room
-
-    @property
-    def namings(self) -> dict[ConversationId, Naming]:
-        """All conversations known here, and the names behind their ids."""
-        return {id: conversation.naming for id, conversation in self.replicator.conversations.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""

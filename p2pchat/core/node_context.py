@@ -6,7 +6,7 @@ The node sets `now` and empties `out` at the start of every input; a machine kee
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
@@ -99,25 +99,16 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
     """The users hosted by this peer, by id. Every machine reads it; only the node changes it."""
 
     def __init__(self, users: Iterable[HostedIdentity]) -> None:
-        super().__init__((user.id, user) for user in users)
-        self._by_prefix: dict[str, list[UserId]] = {}
-        for id in self:
-            self._by_prefix.setdefault(id[:16], []).append(id)
+        super().__init__()
+        self.by_prefix: dict[str, UserId] = {}  # by the first 16 digits, as references name them
+        for user in users:
+            self.add(user)
 
     def add(self, user: HostedIdentity) -> None:
-        if user.id not in self:
-            self._by_prefix.setdefault(user.id[:16], []).append(user.id)
-        self[user.id] = user
+        self[user.id], self.by_prefix[user.id[:16]] = user, user.id
 
     def remove(self, user: UserId) -> None:
-        if self.pop(user, None) is not None:
-            self._by_prefix[user[:16]].remove(user)
-            if not self._by_prefix[user[:16]]:
-                del self._by_prefix[user[:16]]
-
-    def with_prefix(self, start: str) -> Sequence[UserId]:
-        """Return the users whose id begins with these 16 digits: none or one."""
-        return self._by_prefix.get(start, ())
+        del self[user], self.by_prefix[user[:16]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,8 +248,6 @@ class Replicator:
             self.transfers.receipts.on_frame(remote, frame)
         elif isinstance(frame, Pong):
             self.anti_entropy.on_pong(remote)
-        else:
-            self._ctx.count("frame_ignored")
         return None
 
     # ---- users

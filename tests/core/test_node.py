@@ -156,7 +156,7 @@ def test_direct_messages_go_only_to_their_recipient() -> None:
     world.link(cyd, ada)
     world.link(cyd, bob)
     ada.say("psst", to=ada.open("bob"))
-    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.namings] == [["psst"], [], False]
+    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.replicator.conversations] == [["psst"], [], False]
 
 
 def test_entries_of_a_departed_writer_come_from_another_peer() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from p2pchat.core.effects import Counted, Guests, PresenceChanged, Send, UserJoined, UserLeft
+from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.handshake import certificate_fault, is_due, is_expired, make_cert
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
@@ -212,7 +212,6 @@ class PresenceTracker:
                 left -= 1
                 if left < 0:
                     link.omits_users = True
-                    self._ctx.emit(Counted("user_left_out"))
                     continue
             if former is not None:
                 former.users.pop(hosted.id, None)

@@ -209,14 +209,14 @@ class ReadReceipts(MarkExchange[MarkedRead]):
     # ---- receiving
 
     def _concerns(self, reader: UserId, ref: str) -> bool:
-        return super()._concerns(reader, ref) or bool(self._sync.hosted.with_prefix(ref[:16]))
+        return super()._concerns(reader, ref) or ref[:16] in self._sync.hosted.by_prefix
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
         is_taken = super()._on_mark(remote, pair, ref, position)  # perhaps on another peer of that user
         conversation, mark = self._of(pair[0]), Mark(ref[16:], *position)
-        for user in self._sync.hosted.with_prefix(ref[:16]):
-            if conversation.may_write(user):
-                is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
+        user = self._sync.hosted.by_prefix.get(ref[:16])
+        if user is not None and conversation.may_write(user):
+            is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
         return is_taken
 
 

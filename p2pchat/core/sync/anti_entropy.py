@@ -355,7 +355,6 @@ class AntiEntropy:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
     ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
-            self._ctx.count("marks_ignored")
             return
         key = (conversation.id, user)
         remote.on_marks(key, marks)
@@ -391,10 +390,7 @@ class AntiEntropy:
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if ahead and (is_refused or not self._sync.quota.check(key)):
             ahead = {}
-        remembered = remote.set_ahead(key, ahead)
-        if not remembered:
-            self._ctx.count("marks_ignored")
-        elif ahead:
+        if remote.set_ahead(key, ahead) and ahead:
             self._fetcher.request(key, urgent=urgent)
 
 

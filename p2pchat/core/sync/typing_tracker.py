@@ -104,12 +104,8 @@ class TypingTracker:
                 return None
             return LogError("typing: a user who is not hosted there", code="host")
         there = self._sync.find_conversation(remote, frame.c)
-        if there is None:
-            return None
-        if not there.is_member(frame.u):
-            self._ctx.count("typing_ignored")
-            return None
-        self._set_active((frame.c, frame.u), remote.id if frame.on else None)
+        if there is not None and there.is_member(frame.u):
+            self._set_active((frame.c, frame.u), remote.id if frame.on else None)
         return None
 
     def on_end(self, conversation: ConversationId, user: UserId) -> None:

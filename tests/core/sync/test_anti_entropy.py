@@ -487,10 +487,10 @@ def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay(ada: Pee
     cyd = Author("cyd", "c1", named)
     cyd.say("never sent")
     far.say(have(cyd))
-    assert {opened, named} <= ada.node.namings.keys()
+    assert {opened, named} <= ada.node.replicator.conversations.keys()
     ada.drop(far)
     ada.world.pass_time(SWEPT_EVERY)
-    assert [opened in ada.node.namings, named in ada.node.namings] == [True, False]
+    assert [opened in ada.node.replicator.conversations, named in ada.node.replicator.conversations] == [True, False]
 
 
 def test_nothing_is_pushed_before_the_first_comparison_is_over(ada: Peer) -> None:

@@ -59,7 +59,7 @@ def writes(far: Far, name: str, to: str = "ada") -> None:
 
 def open_at(ada: Peer) -> list[str]:
     """Return who has a conversation with ada."""
-    return [name for name in IDS if dm("ada", name) in ada.node.namings]
+    return [name for name in IDS if dm("ada", name) in ada.node.replicator.conversations]
 
 
 def listed(ada: Peer, user: str = "ada") -> dict[str, list[str]]:
