@@ -27,7 +27,6 @@ from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import CLOCK_AHEAD, Entry
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
-from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -234,8 +233,6 @@ def split_label(text: str) -> tuple[str, str]:
 
 
 MAX_FORMER = 16  # earlier names of one user; a guess, as the next. Further ones are forgotten
-WARNINGS_AT_ONCE = 16  # about equal names; then one a minute, since a member can invent users. A guess
-WARNING_EVERY = 60.0  # seconds
 MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
@@ -269,7 +266,6 @@ class KnownPeople:
         self._keys: dict[str, UserId] = {}
         self._unwritten: KeySet[UserId] = {}  # their names are not stored
         self._warned: set[tuple[UserId, str]] = set()
-        self._warnings = TokenBucket(1 / WARNING_EVERY, WARNINGS_AT_ONCE, ctx.now.mono)
         for user in known:
             self.names[user.id] = user.name
             self._set_about(user.id, user.about)
@@ -375,13 +371,9 @@ class KnownPeople:
             text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
             if not is_used:
                 text = f"another key used the name {name!r} before: /whois tells them apart"
-            self._warn(user, name, text)
+            if self._ctx.warn_at_times(WarningIssued("name", text, user)):
+                self._warned.add((user, name))
         self._ctx.emit(UserNamed(user, name, about, old))
-
-    def _warn(self, user: UserId, name: str, text: str) -> None:
-        if self._warnings.take(self._ctx.now.mono):
-            self._warned.add((user, name))
-            self._ctx.emit(WarningIssued("name", text, user))
 
 
 def _about(text: object) -> str:

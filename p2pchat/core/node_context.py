@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from p2pchat.core.durable_changes import Change, Record
-from p2pchat.core.effects import ContentOrder, Counted, Effect, Send
+from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
+from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
 from p2pchat.settings import Settings
 
 LAZY_COMMIT_EVERY = 1.0  # seconds between commits of what is heard again; a guess, as for the places of consumers
+
+
+WARNINGS_A_SECOND, WARNINGS_SECONDS = 1 / 60, 960  # of one kind that others cause: 16 at once; a guess
 
 
 class Now(Record, frozen=True):
@@ -38,6 +42,7 @@ class NodeContext:
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.owes: bool = False  # something is sent, asked or ended at the end of this step
         self.timers: Timers = Timers()
+        self._warnings = TokenBuckets()
         self._ticket = 0
         self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run
 
@@ -55,6 +60,13 @@ class NodeContext:
     def count(self, what: str) -> None:
         """Count that something happened."""
         self.emit(Counted(what))
+
+    def warn_at_times(self, warning: WarningIssued) -> bool:
+        """Give a warning that others may cause at will, unless many of its kind were given. Return whether it was."""
+        is_given = self._warnings.take(warning.code, self.now.mono, WARNINGS_A_SECOND, WARNINGS_SECONDS)
+        if is_given:
+            self.emit(warning)
+        return is_given
 
     def next_ticket(self) -> int:
         """Return a number that no earlier effect of this node had."""

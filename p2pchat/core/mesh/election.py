@@ -28,7 +28,6 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, RunId
 
-MAX_UNKNOWN_WARNED = 16  # unknown peers of which a run warns that two processes use their key, as anybody may pretend
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
 
@@ -96,7 +95,6 @@ class DuplicateKeyDetector:
         self._ctx = ctx
         self._members = members
         self._contacts = contacts
-        self._unknown_warned = 0
         self._replaced_at: dict[PeerId, deque[float]] = {}
         self._patient_until: dict[PeerId, float] = {}
         self._reported_at = float("-inf")
@@ -150,10 +148,8 @@ class DuplicateKeyDetector:
         return True
 
     def _warn(self, whose: PeerId) -> None:
-        if whose != self._ctx.me and whose not in self._contacts:
-            self._unknown_warned += 1
-            if self._unknown_warned > MAX_UNKNOWN_WARNED:
-                return
         name = self._members.names.get(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
-        self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))
+        is_chosen = whose == self._ctx.me or whose in self._contacts  # anybody may pretend of the others
+        warn = self._ctx.emit if is_chosen else self._ctx.warn_at_times
+        warn(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -468,13 +468,13 @@ def test_an_endpoint_that_may_not_be_dialled_by_one_link_may_be_by_another() -> 
     assert endpoints == ["127.0.0.1:7", "10.0.0.7:7"]
 
 
-def test_peers_that_only_sign_records_fill_half_of_the_book() -> None:
+def test_peers_that_only_sign_records_keep_no_newcomer_out_of_the_book() -> None:
     """Before: the book was full for seven days, also after restarts, and no newcomer was told to another."""
     settings = Settings(max_addresses=32)
     attack = Attack(settings=settings)
     link = attack.join(0)
     attack.tell(link, *(f"198.51.{number}.1:80" for number in range(100)))
-    assert len(attack.ada.links.book) == 16
+    assert len(attack.ada.links.book) == 32
     for name in ("bob", "cyd"):
         post = Post(Key(name))
         post.handle(ListeningAt((f"192.0.2.1:{7000 + len(name)}",)))
