@@ -29,7 +29,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.mesh.peer_record import make_record
+from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import (

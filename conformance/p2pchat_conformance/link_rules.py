@@ -14,7 +14,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.log import before_of, verify
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import proof, transcript
-from p2pchat.core.mesh.peer_record import make_record
+from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls_pipe import TlsPipe, server_context
 from p2pchat_conformance.awaited_frames import (

@@ -26,7 +26,7 @@ from p2pchat.core.log import (
     mark_hash,
     ref_key,
 )
-from p2pchat.core.mesh.peer_record import make_record
+from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId

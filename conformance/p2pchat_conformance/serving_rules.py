@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from p2pchat import protocol as wire
-from p2pchat.core.mesh.peer_record import is_signed
+from p2pchat.core.mesh.peer_exchange import is_signed
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat_conformance.awaited_frames import RuleSkipped, ScriptedLink, check
 from p2pchat_conformance.entry_rules import ODD_TEXTS

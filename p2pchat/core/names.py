@@ -27,7 +27,6 @@ from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import CLOCK_AHEAD, Entry
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
-from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -234,9 +233,6 @@ def split_label(text: str) -> tuple[str, str]:
 
 
 MAX_FORMER = 16  # earlier names of one user; a guess, as the next. Further ones are forgotten
-MAX_FORMER_ANNOUNCED = 4  # of them, while the user has no profile: those names cost their user nothing
-WARNINGS_AT_ONCE = 16  # about equal names; then one a minute, since a member can invent users. A guess
-WARNING_EVERY = 60.0  # seconds
 MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
@@ -249,8 +245,7 @@ class KnownPeople:
     Attributes:
         names: Names of users.
         abouts: Texts of users about themselves, where there is one.
-        former: Earlier names, with the clocks of their profile entries, 0 for one that was only announced; may include
-            the current one.
+        former: Earlier names, with the clocks of their profile entries; may include the current one.
     """
 
     def __init__(
@@ -271,8 +266,6 @@ class KnownPeople:
         self._keys: dict[str, UserId] = {}
         self._unwritten: KeySet[UserId] = {}  # their names are not stored
         self._warned: set[tuple[UserId, str]] = set()
-        self._warnings = TokenBucket(1 / WARNING_EVERY, WARNINGS_AT_ONCE, ctx.now.mono)
-        self._unwarned = 0  # since the last warning
         for user in known:
             self.names[user.id] = user.name
             self._set_about(user.id, user.about)
@@ -299,11 +292,11 @@ class KnownPeople:
             if name != before:
                 self._keep_former(user, name, entry.c)
             return
-        if before is not None and before != name:
+        if before is not None and before != name and before_c:
             self._keep_former(user, before, before_c)
         about = _about(entry.b.get("about"))
         self._named_c[user] = entry.c
-        self._store_former(user)
+        self._unwritten.pop(user, None)
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
         self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > CLOCK_AHEAD)
 
@@ -320,15 +313,8 @@ class KnownPeople:
             self.keep(user)
         elif before is None or user in self._unwritten:
             self._unwritten[user] = None
-            if before is not None and before != name:
-                self._release_key(user, before)
-                self.former.setdefault(user, {before: 0})
-            self._set_name(user, name, "", old=old)
-            return
-        if before != name:
+        if before != name and user not in self._unwritten:
             self._ctx.change.users.append(KnownUser(user, name, 0))
-            if before is not None:
-                self._keep_former(user, before, 0)
         self._set_name(user, name, "", old=old)
 
     def _stays_named(self, user: UserId) -> bool:
@@ -341,21 +327,14 @@ class KnownPeople:
     def keep(self, user: UserId) -> None:
         """Store the name of a user who was announced: it is a contact now, or wrote."""
         if user in self._unwritten:
-            self._ctx.change.users.append(KnownUser(user, self.names[user], 0))
-            self._store_former(user)
-
-    def _store_former(self, user: UserId) -> None:
-        if user in self._unwritten:
             del self._unwritten[user]
-            former = self.former.get(user, {})
-            self._ctx.change.former_names.extend(FormerName(user, name, c) for name, c in former.items())
+            self._ctx.change.users.append(KnownUser(user, self.names[user], 0))
 
     def forget(self, user: UserId) -> None:
         """Forget a user whose name is not stored."""
         if user in self._unwritten:
             del self._unwritten[user]
             self._release_key(user, self.names.pop(user))
-            self.former.pop(user, None)
         if user not in self.names:
             self._ctx.emit(UserForgotten(user))
 
@@ -365,8 +344,7 @@ class KnownPeople:
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
-        most = MAX_FORMER if c else MAX_FORMER_ANNOUNCED
-        if c > former.get(name, -1) and (name in former or len(former) < most):
+        if c > former.get(name, 0) and (name in former or len(former) < MAX_FORMER):
             former[name] = c
             self._ctx.change.former_names.append(FormerName(user, name, c))
 
@@ -389,17 +367,9 @@ class KnownPeople:
             text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
             if not is_used:
                 text = f"another key used the name {name!r} before: /whois tells them apart"
-            self._warn(user, name, text)
+            if self._ctx.warn_at_times(WarningIssued("name", text, user)):
+                self._warned.add((user, name))
         self._ctx.emit(UserNamed(user, name, about, old))
-
-    def _warn(self, user: UserId, name: str, text: str) -> None:
-        if not self._warnings.take(self._ctx.now.mono):
-            self._unwarned += 1
-            return
-        more = f" ({self._unwarned} more such names were not reported)" if self._unwarned else ""
-        self._unwarned = 0
-        self._warned.add((user, name))
-        self._ctx.emit(WarningIssued("name", text + more, user))
 
 
 def _about(text: object) -> str:

@@ -2,7 +2,7 @@
 
 A node decides for one peer. It knows no clock, socket, disk or randomness of its own: the same inputs give the same
 effects. handshake.py, links.py and presence_tracker.py decide which peers and users are connected; replicator.py
-decides what is stored and sent, and storage_state.py puts together the commit of a step. This file dispatches inputs.
+decides what is stored and sent. This file dispatches inputs, and orders at most one commit for each step.
 
 All effects of one input are carried out before the next input. Nothing uncommitted is sent: marks and entries leave
 only after Committed.
@@ -10,7 +10,8 @@ only after Committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
@@ -21,7 +22,9 @@ from p2pchat.core.effects import (
     Effect,
     ImportResult,
     OrderContent,
+    Reload,
     WakeAt,
+    WarningIssued,
     WriteRefused,
 )
 from p2pchat.core.groups.group_replica import GroupView
@@ -81,10 +84,17 @@ from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import full_label
-from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
+from p2pchat.core.node_context import (
+    LAZY_COMMIT_EVERY,
+    SLACK,
+    HostedIdentities,
+    HostedIdentity,
+    NetworkCredentials,
+    NodeContext,
+    Now,
+)
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
-from p2pchat.core.storage_state import NEEDS_NO_DISK, LazyCommit, StorageState, fields_of
 from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.sync_context import Step
 from p2pchat.errors import ProtocolError
@@ -92,12 +102,18 @@ from p2pchat.protocol import (
     ConversationId,
     Frame,
     Here,
-    Naming,
+    Holds,
+    Lacks,
     PeerId,
+    Piece,
+    Pong,
+    Pull,
     RunId,
+    TypingFrame,
     UserId,
+    Want,
 )
-from p2pchat.settings import Settings
+from p2pchat.settings import OWN_ONLY_FACTOR, Settings
 
 QUIET_LOOKS = 3  # a link; not seconds: what delays links in a busy process delays looks too. A guess, as the next
 MAX_LOOKS = 50  # if a known peer is not linked; it may be out of reach
@@ -151,7 +167,7 @@ class Node:
             self.admission, up,
         )  # fmt: skip
         self._storage = StorageState(self._ctx)
-        self._lazy = LazyCommit(self._ctx, self.links.book)
+        self._lazy = LazyCommit(self._ctx)
         self._handlers = self._connect_handlers()
         self.looks: int = 0  # left until names are written; 0 when none is due
 
@@ -270,11 +286,6 @@ class Node:
     def room(self) -> ConversationId:
         """The id of the room."""
         return self.replicator.conversations.room
-
-    @property
-    def namings(self) -> dict[ConversationId, Naming]:
-        """All conversations known here, and the names behind their ids."""
-        return {id: conversation.naming for id, conversation in self.replicator.conversations.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""
@@ -617,3 +628,171 @@ class Node:
         self._lazy.force()
         self.replicator.receipts.on_stop(self._ctx.change)
         self.links.stop(input)
+
+
+# ---- commits and disk space: what may wait for the next commit; slow, failing and full disks
+#
+# Gossip waits for the next commit, for a limited time (LazyCommit). StorageState warns people when one is under way for
+# long. After a commit that failed nothing is accepted until storage was loaded again; when free disk space is short,
+# less and less is accepted. Threads and transactions are in runtime/storage_worker.py.
+
+
+# Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
+SUSPENDED_AFTER = 1.0
+
+# Frames that are taken while nothing can be stored. Pieces that were asked for go to the store, which has no room.
+NEEDS_NO_DISK = (Want, TypingFrame, Pull, Piece, Lacks, Holds, Pong)
+
+REFUSED = {  # times the least free disk space, and what is refused below it
+    DiskLevel.OWN_ONLY: (OWN_ONLY_FACTOR, "your messages are accepted, nothing of others"),
+    DiskLevel.NOTHING: (
+        1,
+        "nothing is accepted, neither your messages nor those of others; what is stored can be read, and links stay",
+    ),
+}
+
+
+class StorageState:
+    """State of storage: if it accepts commits and answers in time, and how much disk space is left.
+
+    People are warned of each change.
+
+    Attributes:
+        works: The last commit did not fail, or storage was loaded again since.
+        epoch: How many times a commit failed. A commit ordered before the last failure is void.
+        disk: How much disk space is left.
+    """
+
+    def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
+        self.works: bool = True
+        self.epoch: int = 0
+        self.disk: DiskLevel = DiskLevel.ENOUGH
+        self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
+        self._watching = False
+        self._warned = False
+
+    @property
+    def accepts_writes(self) -> bool:
+        """Return whether messages of users here are accepted."""
+        return self.works and self.disk is not DiskLevel.NOTHING
+
+    def check_writable(self, ticket: int) -> bool:
+        """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
+        if not self.works:
+            self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
+        elif self.disk is DiskLevel.NOTHING:
+            self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
+        return self.accepts_writes
+
+    def on_failed(self, reason: str) -> None:
+        """Accept nothing, and have storage loaded as soon as it works again."""
+        self.epoch += 1
+        self.works = self._warned = False
+        self._ordered_at.clear()
+        self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {reason}"))
+        self._ctx.emit(Reload())
+
+    def on_loaded(self) -> None:
+        """Accept again."""
+        self.works = True
+        self._ctx.emit(WarningIssued("storage_works", "storage works again"))
+
+    def on_disk_level(self, level: DiskLevel) -> None:
+        """Note how much disk space is left."""
+        self.disk = level
+        if level is DiskLevel.ENOUGH:
+            self._ctx.emit(WarningIssued("disk_enough", "there is enough disk again"))
+            return
+        factor, what = REFUSED[level]
+        free = (factor * self._ctx.settings.min_free_disk_bytes) >> 20
+        text = f"less than {free} MiB of disk are free: {what}; free some space, and it goes on by itself"
+        self._ctx.emit(WarningIssued("disk_low", text))
+
+    # ---- slow commits: people are warned when the disk does not answer, and again when it does
+    #
+    # Nothing else follows from a slow disk. Uncommitted entries are neither acknowledged nor sent, links stay alive
+    # because the core waits for no disk, and everything continues when the commit returns. One timer serves all.
+
+    def on_ordered(self, ticket: int) -> None:
+        """Note an ordered commit."""
+        self._ordered_at[ticket] = self._ctx.now.mono
+        if not self._watching:
+            self._watch_oldest()
+
+    def on_committed(self, tickets: Sequence[int]) -> None:
+        """Note commits that are durable."""
+        for ticket in tickets:
+            self._ordered_at.pop(ticket, None)
+        if self._warned and not self._is_slow():
+            self._warned = False
+            self._ctx.emit(WarningIssued("storage_works", "the disk answers again: what waited for it is kept"))
+            self._watch_oldest()
+
+    def _is_slow(self) -> bool:
+        return bool(self._ordered_at) and self._ctx.now.mono >= self._due()
+
+    def _due(self) -> float:
+        return next(iter(self._ordered_at.values())) + self._ctx.settings.slow_storage_after
+
+    def _watch_oldest(self) -> None:
+        if self._ordered_at and not self._watching:
+            self._watching = True
+            due = self._due()
+            self._ctx.after(due - self._ctx.now.mono, lambda: self._check(due))
+
+    def _check(self, due: float) -> None:
+        self._watching = False
+        now = self._ctx.now.mono
+        if now - due > SUSPENDED_AFTER:
+            self._ordered_at = dict.fromkeys(self._ordered_at, now)
+        if not self._is_slow():
+            self._watch_oldest()
+        elif not self._warned:
+            self._warned = True
+            seconds = self._ctx.settings.slow_storage_after
+            self._ctx.emit(
+                WarningIssued(
+                    "storage_slow", f"the disk has not answered for {seconds:g} s: nothing is accepted until it does"
+                )
+            )
+
+
+fields_of: attrgetter[tuple[Any, ...]] = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
+GOSSIP = {"users", "addresses", "forgotten", "records"}  # in Change: what other peers will send again
+_all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
+
+
+class LazyCommit:
+    """Delays commits of gossip: addresses, names and receipts of files that other peers will send again.
+
+    It is committed at most once a second: while a mesh forms every link brings some, and each commit costs an fsync and
+    a thread that competes with the loop. Any other commit takes the gossip along, as does a user's request to forget. A
+    crash loses one second of it.
+    """
+
+    def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
+        self._saved_at = float("-inf")
+        self._scheduled = False  # a timer is set
+        self._forced = False
+
+    def force(self) -> None:
+        """Commit in this step: a user waits for it, or nothing comes after it."""
+        self._forced = True
+
+    def may_defer(self, change: Change) -> bool:
+        """Return whether this change may be committed later, together with what comes until then."""
+        now = self._ctx.now.mono
+        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK
+        if self._forced or is_due or any(_all_but_gossip_of(change)):
+            self._saved_at, self._forced = now, False
+            return False
+        if not self._scheduled:
+            self._scheduled = True
+            self._ctx.after(self._saved_at + LAZY_COMMIT_EVERY - now, self._due)
+        return True
+
+    def _due(self) -> None:
+        """Let this step commit what waits."""
+        self._scheduled = False

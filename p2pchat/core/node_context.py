@@ -6,14 +6,20 @@ The node sets `now` and empties `out` at the start of every input; a machine kee
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from p2pchat.core.durable_changes import Change, Record
-from p2pchat.core.effects import ContentOrder, Counted, Effect, Send
+from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
+from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
 from p2pchat.settings import Settings
+
+LAZY_COMMIT_EVERY = 1.0  # seconds between commits of what is heard again; a guess, as for the places of consumers
+
+
+WARNINGS_A_SECOND, WARNINGS_SECONDS = 1 / 60, 960  # of one kind that others cause: 16 at once; a guess
 
 
 class Now(Record, frozen=True):
@@ -36,6 +42,7 @@ class NodeContext:
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.owes: bool = False  # something is sent, asked or ended at the end of this step
         self.timers: Timers = Timers()
+        self._warnings = TokenBuckets()
         self._ticket = 0
         self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run
 
@@ -58,6 +65,13 @@ class NodeContext:
     def count(self, what: str) -> None:
         """Count that something happened."""
         self.emit(Counted(what))
+
+    def warn_at_times(self, warning: WarningIssued) -> bool:
+        """Give a warning that others may cause at will, unless many of its kind were given. Return whether it was."""
+        is_given = self._warnings.take(warning.code, self.now.mono, WARNINGS_A_SECOND, WARNINGS_SECONDS)
+        if is_given:
+            self.emit(warning)
+        return is_given
 
     def next_ticket(self) -> int:
         """Return a number that no earlier effect of this node had."""
@@ -102,25 +116,16 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
     """The users hosted by this peer, by id. Every machine reads it; only the node changes it."""
 
     def __init__(self, users: Iterable[HostedIdentity]) -> None:
-        super().__init__((user.id, user) for user in users)
-        self._by_prefix: dict[str, list[UserId]] = {}
-        for id in self:
-            self._by_prefix.setdefault(id[:16], []).append(id)
+        super().__init__()
+        self.by_prefix: dict[str, UserId] = {}  # by the first 16 digits, as references name them
+        for user in users:
+            self.add(user)
 
     def add(self, user: HostedIdentity) -> None:
-        if user.id not in self:
-            self._by_prefix.setdefault(user.id[:16], []).append(user.id)
-        self[user.id] = user
+        self[user.id], self.by_prefix[user.id[:16]] = user, user.id
 
     def remove(self, user: UserId) -> None:
-        if self.pop(user, None) is not None:
-            self._by_prefix[user[:16]].remove(user)
-            if not self._by_prefix[user[:16]]:
-                del self._by_prefix[user[:16]]
-
-    def with_prefix(self, start: str) -> Sequence[UserId]:
-        """Return the users whose id begins with these 16 digits: none or one."""
-        return self._by_prefix.get(start, ())
+        del self[user], self.by_prefix[user[:16]]
 
 
 @dataclass(frozen=True, slots=True)

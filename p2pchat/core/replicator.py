@@ -28,15 +28,13 @@ from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, Node
 from p2pchat.core.receipts.mark_exchange import mark_refused
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.anti_entropy import AntiEntropy
-from p2pchat.core.sync.appender import Appender
+from p2pchat.core.sync.appender import Appender, GroupEditor
 from p2pchat.core.sync.causal_order import KEPT_RECENT
 from p2pchat.core.sync.conversation_state import ConversationState, user_of
-from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
-from p2pchat.core.sync.inbox import Inbox
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.known_conversations import KnownConversations
+from p2pchat.core.sync.known_conversations import Inbox, KnownConversations
 from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
@@ -411,8 +409,6 @@ class Replicator:
         for log, batch in step.grown:
             if log.own:
                 self.sender.push(log, batch)
-                if self.typing.local:
-                    self.typing.on_own_stored(log.conversation, log.user)
             elif self.typing.active:
                 self.typing.on_end(*log.key)
 

@@ -147,7 +147,7 @@ def test_whom_an_account_chooses_needs_no_place_there_and_one_elsewhere(choice: 
     for user, pen in (("dan", Author("bob", "d1", dm("bob", "dan"))), ("ada", Author("bob", "a1", dm("ada", "bob")))):
         pen.say("never sent")
         far.say(have(pen))
-        assert (dm("bob", user) in ada.node.namings) is (user == "dan")
+        assert (dm("bob", user) in ada.node.replicator.conversations) is (user == "dan")
 
 
 def test_a_contact_of_the_peer_s_own_user_is_known_to_its_accounts_too() -> None:

@@ -21,8 +21,8 @@ from p2pchat.core.inputs import (
     Woke,
     WriteRequest,
 )
+from p2pchat.core.node import LazyCommit
 from p2pchat.core.node_context import NodeContext, Now
-from p2pchat.core.storage_state import FEW_PEERS, LazyCommit
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.settings import Settings
@@ -157,7 +157,7 @@ def test_direct_messages_go_only_to_their_recipient() -> None:
     world.link(cyd, ada)
     world.link(cyd, bob)
     ada.say("psst", to=ada.open("bob"))
-    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.namings] == [["psst"], [], False]
+    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.replicator.conversations] == [["psst"], [], False]
 
 
 def test_entries_of_a_departed_writer_come_from_another_peer() -> None:
@@ -297,11 +297,11 @@ def test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end() -> None:
 
 
 def knowing_a_few() -> TemporaryStorage:
-    """Return a storage with so many known peers that gossip is committed lazily."""
+    """Return a storage with contacts and addresses."""
     storage = TemporaryStorage()
     kept = ("bob", "cyd", "dan")  # the names of others are not stored
     contacts: dict[str, str | None] = {CONTACT + IDS[name]: "1" for name in kept}
-    addresses = [Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)]
+    addresses = [Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, 9)]
     storage.commit([Change(addresses=addresses, meta=contacts)])
     return storage
 
@@ -482,7 +482,6 @@ def test_a_stall_that_ends_in_a_failure_is_reported_as_failure() -> None:
 # ---- lazy commits
 
 
-MANY = range(FEW_PEERS)
 HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
 
 
@@ -492,7 +491,7 @@ def context() -> NodeContext:
 
 def test_gossip_waits_a_second_and_wakes_once() -> None:
     ctx = context()
-    hearsay = LazyCommit(ctx, MANY)
+    hearsay = LazyCommit(ctx)
     ctx.now = Now(5.0, 0)
     assert not hearsay.may_defer(HEARD)
     ctx.now = Now(5.4, 0)
@@ -505,24 +504,15 @@ def test_gossip_waits_a_second_and_wakes_once() -> None:
     assert ctx.timers.wake_at() is None
 
 
-def test_until_a_few_peers_are_stored_nothing_waits() -> None:
-    book: list[int] = []
-    hearsay = LazyCommit(context(), book)
-    for peer in range(FEW_PEERS + 1):
-        assert not hearsay.may_defer(HEARD)
-        book.append(peer)
-    assert hearsay.may_defer(HEARD)
-
-
 def test_changes_that_peers_do_not_repeat_never_wait() -> None:
     ctx = context()
-    hearsay = LazyCommit(ctx, MANY)
+    hearsay = LazyCommit(ctx)
     assert not hearsay.may_defer(HEARD)
     assert not hearsay.may_defer(Change(addresses=HEARD.addresses, meta={"network": "x"}))
 
 
 def test_nothing_waits_at_stop_or_when_forced() -> None:
-    hearsay = LazyCommit(context(), MANY)
+    hearsay = LazyCommit(context())
     assert not hearsay.may_defer(HEARD)
     hearsay.force()
     assert not hearsay.may_defer(HEARD)

@@ -12,7 +12,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.groups.group_state import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, RawEntry, Ref, encode_entry, ref_key
 from p2pchat.core.members.statement import make_guest
-from p2pchat.core.mesh.peer_record import make_record
+from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.kinds import KINDS, RELATION_KINDS
 from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, dm

@@ -297,7 +297,7 @@ async def test_frames_about_unshared_conversations_are_ignored(attacked: Attacke
     honest, eve = attacked
     secret = wire.Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
     await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=60)
-    dm = next(id for id, naming in honest.ada._driver.node.namings.items() if naming.dm)
+    dm = next(id for id, each in honest.ada._driver.node.replicator.conversations.items() if each.naming.dm)
     eve.say(
         wire.Want(1, dm, key(honest.bob), [], names=[secret]),
         wire.Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
@@ -391,7 +391,7 @@ async def test_invented_conversations_are_bounded(attacked: Attacked) -> None:
     own = [wire.Naming(dm=tuple(sorted((ada, eve.id))))] * 500  # type: ignore[arg-type]
     eve.say(wire.Have({}, names=own))
     await honest.while_chatting(lives_on(eve))
-    assert len(honest.ada._driver.node.namings) <= 4
+    assert len(honest.ada._driver.node.replicator.conversations) <= 4
 
 
 async def test_a_writer_with_5_000_logs_has_64_tips(attacked: Attacked) -> None:

@@ -54,7 +54,7 @@ async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: 
     group = await honest.ada.create_group("ops", ["bob", honest.ada.directory.user(eve.id)])
     await group.remove(honest.ada.directory.user(eve.id))
     [id] = honest.ada._driver.node.groups
-    naming = honest.ada._driver.node.namings[id]
+    naming = honest.ada._driver.node.replicator.conversations[id].naming
     writes, ada, bob = ConversationWriter(eve, id, naming), key(honest.ada), key(honest.bob)
     crowd = [f"{n:064x}" for n in range(MAX_MEMBERS + 1)]
     writes.put(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from p2pchat.core.sync.inbox import MAX_OF_MEMBER
+from p2pchat.core.sync.known_conversations import MAX_OF_MEMBER
 from p2pchat.protocol import Ping, Pong
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import appearing, group_of, invented_identity, letter_of

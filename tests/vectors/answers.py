@@ -45,16 +45,13 @@ from p2pchat.core.members.statement import (
     room_id,
 )
 from p2pchat.core.mesh.election import (
-    DeciderState,
     FollowerState,
-    decider_link_down,
-    decider_link_proved,
     follower_link_down,
     follower_take_go,
 )
-from p2pchat.core.mesh.handshake import Certificates, host_message
+from p2pchat.core.mesh.handshake import certificate_fault, host_message
+from p2pchat.core.mesh.peer_exchange import is_signed, make_record
 from p2pchat.core.mesh.peer_link import LinkPhase
-from p2pchat.core.mesh.peer_record import is_signed, make_record
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
 from p2pchat.core.sync.import_file import ExportReader
@@ -350,7 +347,7 @@ def certificates(given: Given) -> Result:
         return {"message": message.hex(), "cert": {"from": given["from"], "until": given["until"], "sig": sig}}
     said = given.get("cert")
     cert = Cert(said["from"], said["until"], said["sig"]) if said else None
-    return {"valid": not Certificates().fault(given["user"], given["peer"], cert, given["now_ms"])}
+    return {"valid": not certificate_fault(given["user"], given["peer"], cert, given["now_ms"])}
 
 
 def invites(given: Given) -> Result:
@@ -454,14 +451,14 @@ def _follow(steps: list[dict[str, Any]]) -> list[Result]:
 
 
 def _decide(steps: list[dict[str, Any]]) -> list[Result]:
-    state, results = DeciderState(), []
+    n, current, results = 0, None, []
     for step in steps:
         closes = None
         if "down" in step:
-            state = decider_link_down(state, step["down"])
+            current = None if current == step["down"] else current
         else:
-            state, closes = decider_link_proved(state, step["proved"]), state.link
-        results.append({"current": state.link, "closes": closes, "n": state.n})
+            n, current, closes = n + 1, step["proved"], current
+        results.append({"current": current, "closes": closes, "n": n})
     return results
 
 

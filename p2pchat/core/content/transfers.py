@@ -277,7 +277,6 @@ class Transfers:
     def _blame(self, download: ContentDownload, link: int) -> None:
         """End the link that gave something wrong, and ask its peer for no more of this content."""
         remote = self._sync.remotes.get(link)
-        self._ctx.count("wrong_content")
         if remote is not None:
             download.faulty.add(remote.link.peer)
             self._count_stall(download, remote)
@@ -515,7 +514,6 @@ class Transfers:
         for id, transfers in self._links.items():
             for pull in transfers.pulls.values():
                 if pull.heard_at <= late and (download := self._download_of(pull)) is not None:
-                    self._ctx.count("pull_stalled")
                     download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
                     if (remote := self._sync.remotes.get(id)) is not None:
                         self._count_stall(download, remote)

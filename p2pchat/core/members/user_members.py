@@ -11,7 +11,7 @@ too many, the member that answers for most of them loses its oldest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from typing import Generic, Protocol, TypeVar
 
 from p2pchat.core.members.member_list import MemberList
@@ -266,16 +266,9 @@ class MemberShares(Generic[Item]):
     def __contains__(self, item: object) -> bool:
         return item in self._members
 
-    def __iter__(self) -> Iterator[Item]:
-        """Yield the items, the oldest first."""
-        return iter(self._members)
-
-    def __len__(self) -> int:
-        return len(self._members)
-
     def has_room(self, member: UserId) -> bool:
         """Return whether there is a place for one more of this member."""
-        return len(self) < self._most and self.taken[member] < self._each
+        return len(self._members) < self._most and self.taken[member] < self._each
 
     def add(self, item: Item, member: UserId) -> None:
         """Count an item that is not here. The limits are not checked."""

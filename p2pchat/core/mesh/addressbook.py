@@ -1,8 +1,9 @@
 """Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
-Endpoints come from the record that a peer signed (peer_record.py), from users here, and from discovery, whose word is
-not stored. An address is *verified* once that peer's key answered there. Peers that only their record speaks for share
-half of the book by members; when it is full the fullest member gives way. dialer.py decides when an address is dialled.
+Endpoints come from the record that a peer signed (peer_exchange.py), from users here, and from discovery, whose word is
+not stored. An address is *verified* once that peer's key answered there. Peers that are neither linked nor chosen by
+somebody here share the book by members; when it is full the fullest member gives way. dialer.py decides when an address
+is dialled.
 Changes worth storing go to ctx.change. Host names are not resolved here.
 
 A peer that an engine makes reachable (runtime/relay.py) is at `ID.relay:1` too, with its id in base32: a *relayed*
@@ -40,7 +41,7 @@ class AddressBook:
     """All known addresses. `addresses(peer)` returns them in the order in which they became known.
 
     Args:
-        contacts: The peers that somebody here chose. They are the last to be forgotten.
+        contacts: The peers that somebody here chose. They need no place.
         linked: The peers that are linked.
         members: Says at whom a peer counts: its member, or itself.
 
@@ -65,14 +66,14 @@ class AddressBook:
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
         self.touched: set[PeerId] = set()
-        self._unreached: MemberShares[PeerId] = MemberShares(ctx.settings.max_addresses // 2)
+        self._shares: MemberShares[PeerId] = MemberShares(ctx.settings.max_addresses)
         self._sighted: set[tuple[PeerId, str]] = set()
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
             self._put(address)
 
     def start(self) -> None:
-        """Count the peers that only their record speaks for."""
+        """Count the peers that share the book."""
         for peer in {**self._book, **self.records}:
             if peer != self._ctx.me:
                 self.on_unlinked(peer)
@@ -144,10 +145,10 @@ class AddressBook:
 
     def on_linked(self, peer: PeerId) -> None:
         """A link to this peer is up. The places for links bound what it says meanwhile."""
-        self._unreached.remove(peer)
+        self._shares.remove(peer)
 
     def on_unlinked(self, peer: PeerId) -> None:
-        """No link to this peer is up. If only its record speaks for it, it takes its share, or is forgotten."""
+        """No link to this peer is up. It takes its share, or is forgotten."""
         if not self._has_share(peer):
             self._forget_peer(peer)
 
@@ -156,7 +157,7 @@ class AddressBook:
         known = self.get(peer, endpoint)
         if known is not None:
             return self._keep(known.replace(failing_since=0)) if known.failing_since else None
-        if len(self._sighted) >= MAX_SIGHTED or not (peer in self._book or self._has_room(peer)):
+        if len(self._sighted) >= MAX_SIGHTED or not self._has_share(peer):
             return None
         self._make_room(peer)
         self._sighted.add((peer, endpoint))
@@ -167,7 +168,7 @@ class AddressBook:
         return (peer, endpoint) in self._sighted
 
     def add(self, peer: PeerId, endpoint: str) -> None:
-        """Store an endpoint that a user named with this peer's id, in place of others if the book is full."""
+        """Store an endpoint that a user named with this peer's id."""
         if self.get(peer, endpoint) is None:
             self._make_room(peer)
             self._keep(Address(peer, endpoint))
@@ -180,7 +181,6 @@ class AddressBook:
             self._make_room(peer)
         elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
             return
-        self._unreached.remove(peer)
         self._sighted.discard((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
@@ -221,7 +221,7 @@ class AddressBook:
         self._forget_record(peer)
 
     def _forget_record(self, peer: PeerId) -> None:
-        self._unreached.remove(peer)
+        self._shares.remove(peer)
         if self.records.pop(peer, None) is not None:
             self.touched.add(peer)
             self._ctx.change.records[peer] = None
@@ -264,35 +264,20 @@ class AddressBook:
 
     def _has_share(self, peer: PeerId) -> bool:
         """Return whether there is room for a peer, after the newest of the fullest member was forgotten if need be."""
-        if peer in self._unreached or peer in self._contacts or peer in self._linked:
+        if peer in self._shares or peer in self._contacts or peer in self._linked:
             return True
-        if not all(address.told for address in self.addresses(peer)):
+        if any(map(_is_typed, self.addresses(peer))):
             return True
         share = self._members.share(peer)
-        has_room = self._unreached.make_room(share, self._forget_peer)
+        has_room = self._shares.make_room(share, self._forget_peer)
         if has_room:
-            self._unreached.add(peer, share)
+            self._shares.add(peer, share)
         return has_room
 
-    def _has_room(self, peer: PeerId) -> bool:
-        settings = self._ctx.settings
-        if peer in self._book:
-            return len(self._book[peer]) < settings.max_endpoints_a_peer
-        return len(self._book) < settings.max_addresses
-
     def _make_room(self, peer: PeerId) -> None:
-        """Without room, forget the least useful address of this peer, or the least useful peer, contacts last."""
-        if self._has_room(peer):
-            return
-        if peer in self._book:
+        """Forget the least useful address of this peer if it has as many as it may."""
+        if len(self._book.get(peer, ())) >= self._ctx.settings.max_endpoints_a_peer:
             self._forget_address(min(self.addresses(peer), key=_worth))
-        else:
-            self._forget_peer(min(self._book, key=self._rank))
-
-    def _rank(self, peer: PeerId) -> tuple[bool, bool, tuple[bool, bool, int]]:
-        """Return a sort key: peers somebody here chose, answered or not, are forgotten last; linked ones before."""
-        is_chosen = peer in self._contacts or any(map(_is_typed, self._book[peer].values()))
-        return is_chosen, peer in self._linked, self.worth(peer)
 
 
 def _is_typed(address: Address) -> bool:

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from p2pchat.core.durable_changes import Address
-from p2pchat.core.effects import Counted, Dial, LinkChanged, Resolve
+from p2pchat.core.effects import Dial, LinkChanged, Resolve
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
@@ -44,8 +44,7 @@ from p2pchat.core.mesh.addressbook import (
     split_endpoint,
 )
 from p2pchat.core.mesh.election import is_decider
-from p2pchat.core.mesh.link_places import LinkPlaces
-from p2pchat.core.mesh.peer_link import REFUSALS, PeerLink
+from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import PeerId
@@ -64,7 +63,6 @@ NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
 TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
 TOLD_AT_ONCE = 8
 TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
-NETWORK_PART = 1 / 6  # of Settings.told_host_pause, between two dials to one /24 or /48
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
@@ -145,7 +143,7 @@ class Dialer:
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
         self._last_dial = 0
-        self._pace = DialPace(ctx, by_peer, members)
+        self._pace = DialPace(ctx, members)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._took = 0.0  # seconds of the last handshake: where they take long, all peers are busy
@@ -355,7 +353,6 @@ class Dialer:
         plan, address = self._dials[dial]
         fitting = [host for host, own in hosts if may_name_mean(host, own)]
         if not fitting:
-            self._ctx.emit(Counted("address_refused"))
             self.on_failed(dial, "no way there from this machine", "no_way")
             return
         self._finish(dial)
@@ -664,24 +661,22 @@ def _handicap(address: DialAddress) -> float:
 
 
 class DialPace:
-    """Pace of dials to what no key has answered at yet: few of those that fail, and rarely to one host or network.
+    """Pace of dials to what no key has answered at yet: few of those that fail, and rarely to one host.
 
-    At most two dials a second may fail. One host is dialled once in 30 s, one network without a link there once in
-    5 s, and a host where three dials failed on the word of one member once an hour on that word (settings.py). The
-    look-up of a name counts as a dial that fails, unless the name means an address that may be dialled. On loopback
-    only the number counts. An answer by the right key gives everything back, so an honest mesh forms at once.
+    At most two dials a second may fail. One host is dialled once in 30 s, and a host where three dials failed on the
+    word of one member once an hour on that word (settings.py). The look-up of a name counts as a dial that fails,
+    unless the name means an address that may be dialled. On loopback only the number counts. An answer by the right key
+    gives everything back, so an honest mesh forms at once.
 
     Args:
-        by_peer: The links that are up. A mesh on a local network needs no pause between its hosts.
         members: Says on whose word a peer is dialled.
     """
 
-    def __init__(self, ctx: NodeContext, by_peer: Mapping[PeerId, PeerLink], members: UserMembers) -> None:
+    def __init__(self, ctx: NodeContext, members: UserMembers) -> None:
         self._ctx = ctx
-        self._by_peer = by_peer
         self._members = members
         self._bucket = TokenBucket(TOLD_A_SECOND, TOLD_AT_ONCE, ctx.now.mono)
-        self._ready_at: dict[str, float] = {}  # by host and network
+        self._ready_at: dict[str, float] = {}  # by host
         self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
 
     @property
@@ -691,23 +686,20 @@ class DialPace:
 
     def wait(self, peer: PeerId, endpoint: str) -> float:
         """Return the seconds until this endpoint of a peer may be dialled, 0 for now."""
-        settings, now = self._ctx.settings, self._ctx.now.mono
-        ready_at = now
-        for node in _network_and_host(endpoint):
-            if node not in (network_and_host(link.host)[0] for link in self._by_peer.values()):
-                ready_at = max(ready_at, self._ready_at.get(node, now))
-            count, last = self._failed.get((self._members.share(peer), node), (0, now))
-            if count >= TOLD_TRIES:
-                ready_at = max(ready_at, last + settings.told_rest)
+        now, host = self._ctx.now.mono, _host_of(endpoint)
+        ready_at = self._ready_at.get(host, now)
+        count, last = self._failed.get((self._members.share(peer), host), (0, now))
+        if count >= TOLD_TRIES:
+            ready_at = max(ready_at, last + self._ctx.settings.told_rest)
         return ready_at - now if ready_at > now else self._bucket.wait(now)
 
     def on_dial(self, endpoint: str) -> None:
         """Note a dial that wait() allowed."""
-        pause, now = self._ctx.settings.told_host_pause, self._ctx.now.mono
+        now = self._ctx.now.mono
         self._bucket.tokens -= 1
-        self._ready_at = {node: at for node, at in self._ready_at.items() if at > now}
-        pauses = zip(_network_and_host(endpoint), (pause * NETWORK_PART, pause), strict=False)
-        self._ready_at |= {node: now + pause for node, pause in pauses}
+        self._ready_at = {host: at for host, at in self._ready_at.items() if at > now}
+        if host := _host_of(endpoint):
+            self._ready_at[host] = now + self._ctx.settings.told_host_pause
 
     def on_resolved(self) -> None:
         """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
@@ -716,13 +708,13 @@ class DialPace:
     def on_answered(self, peer: PeerId, endpoint: str) -> None:
         """Note that the right key answered there."""
         self._bucket.tokens += 1
-        for node in _network_and_host(endpoint):
-            self._ready_at.pop(node, None)
-            self._failed.pop((self._members.share(peer), node), None)
+        host = _host_of(endpoint)
+        self._ready_at.pop(host, None)
+        self._failed.pop((self._members.share(peer), host), None)
 
     def on_failed(self, peer: PeerId, endpoint: str) -> None:
         """Note that a dial failed there."""
-        for host in _network_and_host(endpoint)[1:]:
+        if host := _host_of(endpoint):
             member = self._members.share(peer)
             count, _ = self._failed.pop((member, host), (0, 0.0))
             self._failed[member, host] = count + 1, self._ctx.now.mono
@@ -730,7 +722,7 @@ class DialPace:
                 del self._failed[next(iter(self._failed))]
 
 
-def _network_and_host(endpoint: str) -> tuple[str, ...]:
-    """Return the network and the host of an endpoint; () on loopback, and for a name, which may mean any."""
+def _host_of(endpoint: str) -> str:
+    """Return the host of an endpoint, an IPv6 /64; "" on loopback, and for a name, which may mean any."""
     host = split_endpoint(endpoint)[0]
-    return network_and_host(host) if is_address(host) and not is_loopback(host) else ()
+    return network_and_host(host)[1] if is_address(host) and not is_loopback(host) else ""

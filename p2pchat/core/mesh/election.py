@@ -1,8 +1,8 @@
 """Election of one link per pair of peers, as pure functions; and two processes that replace each other's links.
 
 The decider D is the peer with the smaller id, the follower F the other one. At D a link is current from the moment
-its handshake is done. D numbers its links to F and sends `go{run, n}` on each. F takes the go with the larger n of
-one run, and of two runs the newer one. Both ends close what they replace.
+its handshake is done. D numbers its links, with one counter for all peers, and sends `go{run, n}` on each. F takes the
+go with the larger n of one run, and of two runs the newer one. Both ends close what they replace.
 
 F sees from its own links which run is newer. D's process made the connection and answered on it, so it was alive when
 the link began here, and a process lives once. A go of another run on a link that began earlier belongs to an older
@@ -28,20 +28,12 @@ from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, RunId
 
-MAX_UNKNOWN_WARNED = 16  # unknown peers of which a run warns that two processes use their key, as anybody may pretend
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
 
 def is_decider(me: PeerId, other: PeerId) -> bool:
     """Return whether `me` is the decider of this pair."""
     return me < other
-
-
-class DeciderState(NamedTuple):
-    """D's knowledge of its links to one F: how many it numbered in this run, and the current one or None."""
-
-    n: int = 0
-    link: int | None = None
 
 
 class FollowerState(NamedTuple):
@@ -63,11 +55,6 @@ class GoVerdict(NamedTuple):
     returned: bool = False
 
 
-def decider_link_proved(state: DeciderState, link: int) -> DeciderState:
-    """Make a link whose handshake is done the current one, with the next number. D closes the former one."""
-    return DeciderState(state.n + 1, link)
-
-
 def follower_take_go(
     state: FollowerState, link: int, begun: int, run: RunId, n: int, max_superseded: int = 8
 ) -> GoVerdict:
@@ -85,11 +72,6 @@ def follower_take_go(
 
 def follower_link_down(state: FollowerState, link: int) -> FollowerState:
     """Forget a link that is gone, if it was F's current one."""
-    return state._replace(link=None) if state.link == link else state
-
-
-def decider_link_down(state: DeciderState, link: int) -> DeciderState:
-    """Forget a link that is gone, if it was D's current one."""
     return state._replace(link=None) if state.link == link else state
 
 
@@ -113,7 +95,6 @@ class DuplicateKeyDetector:
         self._ctx = ctx
         self._members = members
         self._contacts = contacts
-        self._unknown_warned = 0
         self._replaced_at: dict[PeerId, deque[float]] = {}
         self._patient_until: dict[PeerId, float] = {}
         self._reported_at = float("-inf")
@@ -167,10 +148,8 @@ class DuplicateKeyDetector:
         return True
 
     def _warn(self, whose: PeerId) -> None:
-        if whose != self._ctx.me and whose not in self._contacts:
-            self._unknown_warned += 1
-            if self._unknown_warned > MAX_UNKNOWN_WARNED:
-                return
         name = self._members.names.get(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
-        self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))
+        is_chosen = whose == self._ctx.me or whose in self._contacts  # anybody may pretend of the others
+        warn = self._ctx.emit if is_chosen else self._ctx.warn_at_times
+        warn(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

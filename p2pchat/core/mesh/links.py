@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
@@ -40,18 +40,14 @@ from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
-    DeciderState,
     DuplicateKeyDetector,
     FollowerState,
-    decider_link_down,
-    decider_link_proved,
     follower_link_down,
     follower_take_go,
     is_decider,
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
-from p2pchat.core.mesh.link_places import LinkPlaces
-from p2pchat.core.mesh.peer_exchange import PeerExchange
+from p2pchat.core.mesh.peer_exchange import PeerExchange, member_of
 from p2pchat.core.mesh.peer_link import (
     FAULTS,
     NOT_ADMITTED,
@@ -59,14 +55,13 @@ from p2pchat.core.mesh.peer_link import (
     REFUSALS,
     Keepalive,
     LinkPhase,
+    LinkPlaces,
     MeshListener,
     PeerLink,
     farewell,
     quoted,
 )
-from p2pchat.core.mesh.peer_record import member_of
 from p2pchat.core.mesh.presence_tracker import DEPARTURE_REASONS
-from p2pchat.core.mesh.unreachable_peers import UnreachablePeers
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
@@ -94,7 +89,6 @@ FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
 REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
-State = TypeVar("State", DeciderState, FollowerState)
 
 
 class Links:
@@ -134,9 +128,8 @@ class Links:
         self._blocked = blocks.users
         self._admission = admission
         self._links: dict[int, PeerLink] = {}  # in any phase but GONE
-        self._decider_states: dict[PeerId, DeciderState] = {}  # of peers for whose links we decide
+        self._decided = 0  # links that we decided for
         self._follower_states: dict[PeerId, FollowerState] = {}  # of peers that decide for us
-        self._forgotten_n = 0  # the largest number of a forgotten DeciderState
         self._pending_ends: dict[int, Callable[[], None]] = {}  # by link, see settle()
         self._begun = 0
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
@@ -149,9 +142,8 @@ class Links:
         self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self.places, users)
         self._keepalive = Keepalive(ctx, up, admission)
         self._exchange = PeerExchange(
-            ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates
+            ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates, listener
         )
-        self._unreachable = UnreachablePeers(ctx, up, self.by_peer, self.dialer, listener)
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
@@ -248,7 +240,7 @@ class Links:
         for link in list(self._links.values()):
             if link.peer == peer:
                 self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
-        self._unreachable.on_changed()
+        self._exchange.look_soon()
 
     def unblock(self, peers: AbstractSet[PeerId]) -> None:
         """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
@@ -257,7 +249,7 @@ class Links:
                 self.close(link.id, "error", "this link begins anew")
         for peer in sorted(self.dialer.peers.intersection(peers)):
             self.dialer.resume(peer)
-        self._unreachable.on_changed()
+        self._exchange.look_soon()
 
     def on_members_changed(self, durable: Collection[StatementId]) -> None:
         """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
@@ -377,7 +369,6 @@ class Links:
             self._ctx.emit(Send(Pong(), [link.id]))
         elif isinstance(frame, Peers):
             self._exchange.on_peers(link, frame)
-            self._unreachable.on_changed()
         elif isinstance(frame, Unknown):
             self._ctx.emit(Counted("unknown_frame"))
         else:
@@ -596,8 +587,7 @@ class Links:
 
     def _decide(self, link: PeerLink) -> None:
         """As the decider, make this link the current one."""
-        state = decider_link_proved(self._decider_states.get(link.peer, DeciderState(self._forgotten_n)), link.id)
-        self._decider_states[link.peer] = state
+        self._decided += 1
         former = self.by_peer.get(link.peer)
         is_copy = (
             former is not None
@@ -607,8 +597,7 @@ class Links:
         )
         if former is not None and is_copy:
             self._exchange.send_copy_notice(former)
-        link.run, link.n = self._run, state.n
-        self._bring_up(link, [Established(link.id), Send(Go(self._run, state.n), [link.id])])
+        self._bring_up(link, [Established(link.id), Send(Go(self._run, self._decided), [link.id])])
         if is_copy:
             self._exchange.send_copy_notice(link)
 
@@ -623,7 +612,6 @@ class Links:
         if verdict.closes == link.id:
             self._end(link, "lost", Bye("replaced", "a newer link is up"))
         else:
-            link.run, link.n = go.run, go.n
             self._bring_up(link, [Established(link.id)])
         if is_copy:  # the other process learns it when its link is replaced
             self._exchange.send_copy_notice(self.by_peer[link.peer])
@@ -659,7 +647,6 @@ class Links:
             self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
-        self._unreachable.on_changed()
 
     # Ends
 
@@ -707,13 +694,12 @@ class Links:
         self._links.pop(link.id, None)
         self._pending_ends.pop(link.id, None)
         self.up.pop(link.id, None)
-        if link.peer in self._decider_states:
-            self._decider_states[link.peer] = decider_link_down(self._decider_states.pop(link.peer), link.id)
-            if forgotten := _forget_oldest(self._decider_states, 2 * self._ctx.settings.max_links):
-                self._forgotten_n = max(self._forgotten_n, forgotten.n)
-        if link.peer in self._follower_states:
-            self._follower_states[link.peer] = follower_link_down(self._follower_states.pop(link.peer), link.id)
-            _forget_oldest(self._follower_states, 2 * self._ctx.settings.max_links)
+        states = self._follower_states
+        if link.peer in states:
+            states[link.peer] = follower_link_down(states.pop(link.peer), link.id)
+            # One matters until the other end notices that a link is gone, or that two processes have the same key.
+            if len(states) > 2 * self._ctx.settings.max_links:
+                del states[next(peer for peer, state in states.items() if state.link is None)]
 
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         if self.by_peer.get(link.peer) is link:
@@ -727,23 +713,11 @@ class Links:
             self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at, fault=link.faulted)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
-        self._unreachable.on_changed()
 
     def _report_down(self, link: PeerLink, reason: str) -> None:
         if link.peer not in self.by_peer and link.peer in self._reported_up:
             self._reported_up.discard(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "down", reason))
-
-
-def _forget_oldest(states: dict[PeerId, State], most: int) -> State | None:
-    """Forget the state of the peer whose last link ended first, if there are more than `most`; return it.
-
-    Such a state matters for a moment: until the other end notices that a link is gone, or that two processes have the
-    same key. Peers with a link are fewer than `most`.
-    """
-    if len(states) <= most:
-        return None
-    return states.pop(next(peer for peer, state in states.items() if state.link is None))
 
 
 def _kind(frame: Frame | Unknown) -> str:

@@ -1,24 +1,37 @@
 """Peer exchange: peers share their records and those of the peers they are linked with, so that one endpoint joins the
-whole mesh.
+whole mesh. A record says where a peer can be reached, and the peer itself signs it:
+
+    {"id":U,"at":µs,"e":[endpoint],"guest":[M,signature]?,"sig":signature of U over TAG || N || text}
+
+The text is the record without `sig`, canonical by RFC 8785. Of two records of a peer the newer one counts, however far
+ahead of the local time: a peer stores its own record and signs only newer ones, and a wrong time harms nobody else. The
+certificate says which member answers for the peer, so whoever hears of a peer knows whose it is before it dials it.
 
 The first `peers` frame on a link has everything, later ones have the changes. Changes within 0.1 s are joined, and a
 link that does not drain gets its changes when it does. In a large mesh, changes that other peers announce as well wait
 until no more links come up: while a mesh forms, every peer links with every other, and would announce that repeatedly.
-A record is checked (peer_record.py); its endpoints go to the address book, and from there to the dialer with that
-peer's id as the pin. One whose member is not admitted waits with its link until statements admit it.
+A record is checked; its endpoints go to the address book, and from there to the dialer with that peer's id as the pin.
+One whose member is not admitted waits with its link until statements admit it.
 
 A member that finds no place is told a few linked peers with `admit`, before `bye`, and dials those.
 
 No frame names the receiver as linked, with one exception: a peer that names the receiver among its links is linked with
 another process that has the receiver's key.
+
+Whoever is named as linked for a while and is not linked here is not offline: the two cannot reach each other. What both
+write to the room goes by the peer between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from p2pchat.core.effects import Counted, Send
+from p2pchat.core.log import verify
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.statement import is_guest
 from p2pchat.core.mesh.addressbook import (
     RELAY_HOST,
     AddressBook,
@@ -32,10 +45,18 @@ from p2pchat.core.mesh.addressbook import (
 )
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
-from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
+from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
-from p2pchat.protocol import FILES, MAX_ENDPOINTS, MAX_RECORDS, PeerId, PeerRecord, Peers
+from p2pchat.protocol import (
+    FILES,
+    MAX_ENDPOINTS,
+    MAX_RECORDS,
+    GuestCertificate,
+    PeerId,
+    PeerRecord,
+    Peers,
+    UserId,
+)
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
@@ -43,6 +64,58 @@ MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links 
 MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of 4 KiB
 RECORD_BYTES = 512  # of a record besides its endpoints, with a certificate
 MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
+LOOK_AFTER = 2.5  # seconds after a change; a peer is unreachable that two looks find: a dial takes a moment. A guess
+
+
+# ---- records
+
+
+RECORD_TAG = b"p2pchat/peer/1\0"
+CACHE_SIZE = 1024  # records; the peers of one process, as those of a test, check the same ones
+
+
+def make_record(
+    network: str,
+    peer: PeerId,
+    sign: Callable[[bytes], bytes],
+    at: int,
+    endpoints: Sequence[str],
+    guest: GuestCertificate | None,
+) -> PeerRecord:
+    """Return a record of this peer.
+
+    Args:
+        network: The id of the network, N (hex).
+        sign: Signs with the key of the peer.
+        at: UTC microseconds.
+        guest: The certificate of the member that answers for it.
+    """
+    return PeerRecord(peer, at, tuple(endpoints), sign(_signed(network, peer, at, endpoints, guest)).hex(), guest)
+
+
+@lru_cache(CACHE_SIZE)
+def is_signed(network: str, record: PeerRecord) -> bool:
+    """Return whether the peer signed its record for this network, and the member in it the certificate."""
+    message = _signed(network, record.id, record.at, record.e, record.guest)
+    if not verify(record.id, bytes.fromhex(record.sig), message):
+        return False
+    return record.guest is None or is_guest(network, record.id, record.guest)
+
+
+def member_of(record: PeerRecord) -> UserId:
+    """Return the member that answers for the peer of a record."""
+    return record.id if record.guest is None else record.guest.member
+
+
+def _signed(network: str, peer: PeerId, at: int, endpoints: Sequence[str], guest: GuestCertificate | None) -> bytes:
+    said: dict[str, object] = {"at": at, "e": list(endpoints), "id": peer}
+    if guest is not None:
+        said["guest"] = [guest.member, guest.sig]
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return RECORD_TAG + bytes.fromhex(network) + text.encode()
+
+
+# ---- the exchange
 
 
 class PeerExchange:
@@ -54,6 +127,7 @@ class PeerExchange:
         admission: Who is admitted.
         up, by_peer: The tables of Links.
         duplicates: Told when a peer says that it is linked with us.
+        listener: Told of a peer that only others reach, and one that does, "" when none does any more.
     """
 
     def __init__(
@@ -67,6 +141,7 @@ class PeerExchange:
         up: Mapping[int, PeerLink],
         by_peer: Mapping[PeerId, PeerLink],
         duplicates: DuplicateKeyDetector,
+        listener: MeshListener,
     ) -> None:
         self._ctx = ctx
         self._network = network
@@ -77,6 +152,10 @@ class PeerExchange:
         self._up = up
         self._by_peer = by_peer
         self._duplicates = duplicates
+        self._listener = listener
+        self._unreachable: dict[PeerId, PeerId] = {}  # at the last look, each with a peer that reaches it
+        self._reported: dict[PeerId, PeerId] = {}
+        self._look_timer: Timer | None = None
         self._at: tuple[str, ...] = ()
         self._told_at = 0  # the time of the last own record that was told
         self._changes = PeerChanges()
@@ -107,6 +186,7 @@ class PeerExchange:
         self._send_to(link)
         self._came_up_at = self._ctx.now.mono
         self._on_linked(link.peer)
+        self.look_soon()
 
     def on_link_down(self, link: PeerLink) -> None:
         """Tell the other links soon, unless another link to that peer is up."""
@@ -114,6 +194,7 @@ class PeerExchange:
         if link.peer not in self._by_peer:
             self._book.on_unlinked(link.peer)
             self._on_news()
+        self.look_soon()
 
     def _on_linked(self, peer: PeerId) -> None:
         """A peer is linked now, or has another record. Others may spread that too, so it can wait."""
@@ -266,6 +347,30 @@ class PeerExchange:
         link.has_told_peers = True
         if not link.linked and not link.full:
             self._send_to(link)
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Look who only others reach: a link came up or ended, here or at a linked peer."""
+        if self._look_timer is None:
+            self._look_timer = self._ctx.after(LOOK_AFTER, self._look)
+
+    def _look(self) -> None:
+        self._look_timer = None
+        former, found = self._unreachable, dict[PeerId, PeerId]()
+        for link in self._up.values():
+            for peer in link.linked.keys() - self._by_peer.keys():
+                if found.get(peer) != self._reported.get(peer, ""):
+                    found[peer] = link.peer
+        self._unreachable = {peer: by for peer, by in found.items() if not self._dialer.is_barred(peer)}
+        for peer in self._reported.keys() - self._unreachable.keys():
+            del self._reported[peer]
+            self._listener.report_unreachable(peer, "")
+        for peer, by in self._unreachable.items():
+            if peer in former and self._reported.get(peer) != by:
+                self._reported[peer] = by
+                self._listener.report_unreachable(peer, by)
+        if self._unreachable.keys() - former.keys():
+            self.look_soon()
 
     def on_members_changed(self) -> None:
         """Take the records whose members are admitted now."""

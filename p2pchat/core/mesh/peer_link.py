@@ -1,4 +1,4 @@
-"""Links: the state of a connection, reasons of its end, keepalive, and the limit on received frames.
+"""Links: the state of a connection, reasons of its end, keepalive, the limit on received frames, and places.
 
 A link goes PROVING -> SHOWING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase.
 Only links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end
@@ -16,6 +16,7 @@ from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.log import answering_member
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import StatementId
+from p2pchat.core.members.user_members import MemberShares, UserMembers
 from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
@@ -34,11 +35,11 @@ from p2pchat.protocol import (
     Piece,
     Ping,
     Pull,
-    RunId,
     Unknown,
     UserId,
     Want,
 )
+from p2pchat.settings import Settings
 
 UNCHARGED = {Entries, Have, Piece, Pull}  # frames that take no token
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
@@ -77,7 +78,6 @@ class PeerLink:
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with; the record of one whose member is not admitted.
         begun: Position in the order in which connections of this process began, from 1.
-        run, n: From the `go` that brought it up.
         up_at: When it came up, monotonic seconds; before that, when it began.
     """
 
@@ -101,8 +101,6 @@ class PeerLink:
     blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
     linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
-    run: RunId = ""
-    n: int = 0
     up_at: float = 0.0
     timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence_tracker.py
     # Keepalive
@@ -328,3 +326,78 @@ class Keepalive:
         left = settings.dead_after - silence if link.reads else settings.ping_after
         self._check_by(link, now + min(settings.ping_after, left))
         return True
+
+
+# ---- places of links: which peers may be linked, and whose link ends for a newcomer when all places are taken
+#
+# Some places are kept for contacts; all others share the rest by their members (user_members.py). A contact that finds
+# no free place takes the newest of another peer, or else one of the contact that holds most. Another peer that finds
+# none takes one of the fullest member, or is refused. So one member with many keys leaves room for others.
+
+
+MAX_OF_MEMBER = 8  # once half of the places are taken; of a contact, that are known because they host it; a guess
+
+
+class LinkPlaces:
+    """The places of the links of one node.
+
+    Args:
+        by_peer: The links that are up.
+        members: Says at whom a peer counts: its member, or itself.
+    """
+
+    def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], members: UserMembers) -> None:
+        self._by_peer = by_peer
+        self._members = members
+        self._most = settings.max_links
+        self._others: MemberShares[PeerId] = MemberShares(self._most - min(settings.known_links, self._most // 2))
+        self._known: MemberShares[PeerId] = MemberShares(self._most)  # below the contact that each is or hosts
+
+    def giving_way(self, peer: PeerId, *, known: bool) -> list[PeerId] | None:
+        """Return the peers whose links end for one with this peer, at most one. None when there is no place for it."""
+        if peer in self._by_peer:
+            return []
+        member = "" if known else self._members.share(peer)
+        is_scarce = 2 * len(self._by_peer) >= self._most
+        if is_scarce and self._others.taken[member] >= MAX_OF_MEMBER:
+            return None
+        if len(self._by_peer) < self._most and (known or self._others.has_room(member)):
+            return []
+        gone = self._others.giving_way(member)
+        if gone is None and known:
+            gone = self._known.giving_way(peer)
+        return None if gone is None else [gone]
+
+    def take(self, link: PeerLink) -> None:
+        """Count a link that comes up, perhaps in place of another one to that peer."""
+        if link.known:
+            self._others.remove(link.peer)
+            self._known.add(link.peer, link.peer)
+        else:
+            self._others.add(link.peer, self._members.share(link.peer))
+
+    def take_known(self, peer: PeerId, contact: PeerId | UserId) -> bool:
+        """Count a linked peer as known: it is this contact, or hosts it. Return False if the contact has many already.
+
+        A contact may be hosted by any number of peers, by a gateway for example, or by keys that it made up.
+        """
+        if contact == peer:
+            self._known.remove(peer)
+        elif peer in self._known:
+            return True
+        elif self._known.taken[contact] >= MAX_OF_MEMBER:
+            return False
+        self._others.remove(peer)
+        self._known.add(peer, contact)
+        return True
+
+    def free(self, peer: PeerId) -> None:
+        """Free the place of a peer that is not linked any more."""
+        self._others.remove(peer)
+        self._known.remove(peer)
+
+    def __str__(self) -> str:
+        """Return for people how many places are taken, and how many of them by one member."""
+        most = max(self._others.taken.values(), default=0)
+        of_one = f", {most} of them by one member" if most > 1 else ""
+        return f"{len(self._by_peer)} of {self._most} places for links are taken{of_one}"

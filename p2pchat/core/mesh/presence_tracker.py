@@ -7,34 +7,32 @@ peer says that it is not offline: a user without an open browser has left. When 
 peer, the users of the former link stay until the new one has listed its own, for a minute and a half at most.
 
 A member can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
-that tell it, and a moment longer for a peer's own user. The peers of a member together tell no more users than one peer
-may host.
+that tell it. The peers of a member together tell no more users than one peer may host.
 
-The users hosted here are announced by presence_announcer.py.
+The users hosted here are announced by PresenceAnnouncer, and changes told to programs by PresenceEvents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from p2pchat.core.effects import Counted, Guests, PresenceChanged, UserJoined, UserLeft
+from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.user_members import MemberShares
-from p2pchat.core.mesh.handshake import Certificates, is_expired
+from p2pchat.core.mesh.handshake import certificate_fault, is_due, is_expired, make_cert
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
-from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer, Status
-from p2pchat.core.node_context import HostedIdentity, NodeContext, Timer
+from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.errors import ProtocolError
-from p2pchat.protocol import Here, Hosted, PeerId, UserId
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
 STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several statuses of a user the best counts
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
-MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
@@ -77,7 +75,6 @@ class PresenceTracker:
         self._admission = admission
         self._members = admission.users
         self._blocked = blocked
-        self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
         self.events: PresenceEvents = PresenceEvents(ctx)
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
@@ -89,7 +86,6 @@ class PresenceTracker:
         self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
-        self._certificates = Certificates()
         self._checking = False
         self._expected: Recipients | None = None  # cached until a change
 
@@ -216,7 +212,6 @@ class PresenceTracker:
                 left -= 1
                 if left < 0:
                     link.omits_users = True
-                    self._ctx.emit(Counted("user_left_out"))
                     continue
             if former is not None:
                 former.users.pop(hosted.id, None)
@@ -272,7 +267,7 @@ class PresenceTracker:
     def _check(self, link: PeerLink, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
         for hosted in frame.users:
-            fault = self._certificates.fault(hosted.id, link.peer, hosted.cert, now_ms)
+            fault = certificate_fault(hosted.id, link.peer, hosted.cert, now_ms)
             if fault:
                 raise ProtocolError(f"here: {fault}", "host")
         more = {hosted.id for hosted in frame.users if hosted.id not in link.users}
@@ -292,8 +287,6 @@ class PresenceTracker:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
-        if link.peer in link.users and not self._listener.stays(link.peer):
-            self._keep_departed(link)
         if reason == "replaced":
             self._await(link)
         else:
@@ -341,21 +334,11 @@ class PresenceTracker:
 
     # Users who never wrote
 
-    def _keep_departed(self, link: PeerLink) -> None:
-        """Remember the own user of a peer that is gone, in place of another if need be."""
-        share = self._members.share(link.peer)
-        if self._departed.make_room(share, self._forget_departed):
-            self._departed.add(link.peer, share)
-
-    def _forget_departed(self, user: UserId) -> None:
-        self._departed.remove(user)
-        self._forget_if_gone(user)
-
     def _forget_if_gone(self, user: UserId) -> None:
         """Forget a user that no link tells any more, unless it stays."""
         if user in self.hosts or user in self._own or user in self._here:
             return
-        if user not in self._departed and not self._is_awaited(user) and not self._listener.stays(user):
+        if not self._is_awaited(user) and not self._listener.stays(user):
             self._reported.pop(user, None)
             self.events.forget(user)
             self._listener.forget(user)
@@ -363,7 +346,6 @@ class PresenceTracker:
     # Arrivals and departures
 
     def _on_hosted(self, user: UserId) -> None:
-        self._departed.remove(user)
         timer = self._grace_timers.pop(user, None)
         if timer is not None:
             timer.cancel()
@@ -509,3 +491,167 @@ class PresenceEvents:
                 del self._waiting[member]
         if self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
+
+
+# ---- announcements of the users hosted here, as `here`: their identity, certificate and status
+#
+# A new link gets all users. Later changes go out at once, or half a second after the frames before, all changes of that
+# time together. A link that does not drain gets the latest status when it does. So a user that changes its status all
+# the time costs two frames a second. A new user is announced together with others too, but before any other frame names
+# it, which would be a fault. The end of hosting is announced at once.
+
+
+TOLD_AFTER = 0.5  # seconds within which changes are sent together; the promise is one second
+
+
+@dataclass(slots=True, eq=False)
+class _LinkNews:
+    """A link, and the own users whose changes it has not got yet."""
+
+    link: PeerLink
+    stale: KeySet[UserId] = field(default_factory=dict)
+    gone: KeySet[UserId] = field(default_factory=dict)  # no longer hosted, or hosted again by now
+
+
+class PresenceAnnouncer:
+    """Announces the users hosted here to all links."""
+
+    def __init__(self, ctx: NodeContext, users: Iterable[HostedIdentity]) -> None:
+        self._ctx = ctx
+        self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
+        self._statuses: dict[UserId, Status] = {}
+        self._news: dict[int, _LinkNews] = {}
+        self._sent_at = float("-inf")  # when all links last got a frame, monotonic
+        self._timer: Timer | None = None
+        self.has_new_users: bool = False  # a new user was not announced yet
+
+    def start(self) -> None:
+        """Give all users their initial status. Since when is said of a status that somebody has set."""
+        for user in self.own.values():
+            self._statuses[user.id] = (user.status, "", 0)
+
+    def status(self, user: UserId) -> Status:
+        """Return the status of a user hosted here."""
+        return self._statuses.get(user, ("online", "", 0))
+
+    # Links
+
+    def link_up(self, link: PeerLink) -> None:
+        """Tell a new link about all users hosted here."""
+        self.renew()  # first: a link would take those for all users
+        self._news[link.id] = _LinkNews(link)
+        for frame in self._pages(list(self.own), []):
+            self._ctx.emit(Send(frame, [link.id]))
+
+    def link_down(self, link_id: int) -> None:
+        self._news.pop(link_id, None)
+
+    def drained(self, link_id: int) -> None:
+        """Tell a link that was full what it missed."""
+        end = self._news.get(link_id)
+        if end is not None:
+            self._send_to([end])
+
+    # Changes
+
+    def set(self, user: UserId, status: str, text: str) -> bool:
+        """Set a user's status, with a text cut at 512 characters. Return whether it is another one."""
+        text = text[:MAX_STATUS_CHARACTERS]
+        former = self.status(user)
+        if user not in self.own or (former[:2] == (status, text) and former[2]):
+            return False
+        self._statuses[user] = (status, text, self._ctx.now.utc)
+        self._on_changed([user])
+        return True
+
+    def renamed(self, user: UserId, name: str) -> None:
+        """Announce a user's new name, if it is hosted here."""
+        self.own[user].name = name
+        self._on_changed([user])
+
+    def host(self, user: HostedIdentity) -> None:
+        self.own[user.id] = user
+        self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
+        if user.id != self._ctx.me:
+            user.cert = make_cert(user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
+        self.has_new_users = True
+        self._on_changed([user.id])
+
+    def introduce(self) -> None:
+        """Announce new users now: something else is about to be said about them, which would be a fault before that."""
+        if self.has_new_users:
+            self._send_to_all()
+
+    def release(self, user: UserId) -> None:
+        if self.own.pop(user, None) is not None:
+            self._statuses.pop(user, None)
+            for end in self._news.values():
+                end.gone[user] = None
+            self._on_changed([user], at_once=True)
+
+    def renew(self) -> None:
+        """Make the certificates that are due, and send them to links that had the former ones."""
+        now_ms = self._ctx.now.utc // 1000
+        due = [user for user in self.own.values() if user.id != self._ctx.me and is_due(user.cert, now_ms)]
+        renewed = [user.id for user in due if user.cert is not None]
+        for user in due:
+            user.cert = make_cert(user.id, user.sign, self._ctx.me, now_ms)
+        if renewed:
+            self._on_changed(renewed)
+
+    # Sending
+
+    def _on_changed(self, users: Iterable[UserId], *, at_once: bool = False) -> None:
+        stale = dict.fromkeys(users)
+        for end in self._news.values():
+            end.stale.update(stale)
+        due = self._sent_at + TOLD_AFTER
+        if at_once or self._ctx.now.mono >= due:
+            self._send_to_all()
+        elif self._timer is None:
+            self._timer = self._ctx.after(due - self._ctx.now.mono, self._send_to_all)
+
+    def _send_to_all(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._sent_at = self._ctx.now.mono
+        self.has_new_users = False
+        self._send_to(self._news.values())
+
+    def _send_to(self, ends: Iterable[_LinkNews]) -> None:
+        """Send links that drain what they have not got. Links that lack the same get the same frames."""
+        lacking: dict[tuple[frozenset[UserId], frozenset[UserId]], list[int]] = {}
+        for end in ends:
+            if end.stale and not end.link.full:
+                lacking.setdefault((frozenset(end.stale), frozenset(end.gone)), []).append(end.link.id)
+                end.stale.clear()
+                end.gone.clear()
+        for (stale, gone), links in lacking.items():
+            for frame in self._pages(sorted(stale & self.own.keys()), sorted(gone)):
+                self._ctx.emit(Send(frame, links))
+
+    def _pages(self, users: list[UserId], gone: list[UserId]) -> Iterator[Here]:
+        """Yield one frame or more; all but the last have `more`."""
+        settings = self._ctx.settings
+        for start in range(0, len(gone), settings.page_items):
+            end = start + settings.page_items
+            yield Here(users=[], gone=gone[start:end], more=bool(users) or end < len(gone))
+        page: list[Hosted] = []
+        size = 0
+        for user in users:
+            hosted = self._hosted(user)
+            cost = 400 + 6 * (len(hosted.name) + len(hosted.text or ""))  # bytes of JSON, with escapes
+            if page and (len(page) >= settings.page_items or size + cost > settings.max_frame_bytes // 2):
+                yield Here(users=page, more=True)
+                page, size = [], 0
+            page.append(hosted)
+            size += cost
+        if page or not gone:
+            yield Here(users=page)
+
+    def _hosted(self, user: UserId) -> Hosted:
+        own = self.own[user]
+        status, text, since = self.status(user)
+        cert = None if user == self._ctx.me else own.cert
+        return Hosted(id=user, name=own.name, status=status, text=text or None, since=since or None, cert=cert)

@@ -15,6 +15,7 @@ from p2pchat.core.durable_changes import Change, DeliveredMark, ReadMark, Stored
 from p2pchat.core.effects import DeliveryReceipt, ReadReceipt, ReadStored, WriteAccepted
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
+from p2pchat.core.node_context import LAZY_COMMIT_EVERY
 from p2pchat.core.receipts.delivery_receipts import (
     Acknowledgement,
     Acknowledgements,
@@ -22,7 +23,6 @@ from p2pchat.core.receipts.delivery_receipts import (
     DeliveryReceipts,
 )
 from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, ReaderKey, ReadPosition, TakenMarks
-from p2pchat.core.storage_state import LAZY_COMMIT_EVERY
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext
@@ -210,14 +210,14 @@ class ReadReceipts(MarkExchange[MarkedRead]):
     # ---- receiving
 
     def _concerns(self, reader: UserId, ref: str) -> bool:
-        return super()._concerns(reader, ref) or bool(self._sync.hosted.with_prefix(ref[:16]))
+        return super()._concerns(reader, ref) or ref[:16] in self._sync.hosted.by_prefix
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
         is_taken = super()._on_mark(remote, pair, ref, position)  # perhaps on another peer of that user
         conversation, mark = self._of(pair[0]), Mark(ref[16:], *position)
-        for user in self._sync.hosted.with_prefix(ref[:16]):
-            if conversation.may_write(user):
-                is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
+        user = self._sync.hosted.by_prefix.get(ref[:16])
+        if user is not None and conversation.may_write(user):
+            is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
         return is_taken
 
 

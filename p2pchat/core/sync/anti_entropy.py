@@ -151,7 +151,7 @@ class AntiEntropy:
 
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
-        remote.comparison.digest_sent = True
+        remote.comparison.digest_sent, remote.comparison.digest_at = True, self._ctx.now.mono
         self._before_digest(remote)
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
 
@@ -182,19 +182,10 @@ class AntiEntropy:
                 self.send_digest(remote)
 
     def send_random_digest(self) -> None:
-        """Send a digest to one link: each once, in random order, before any is repeated.
-
-        Pure chance may skip a link for minutes, and leave an error there undetected.
-        """
+        """Send a digest to the link that had none for longest."""
         ready = [remote for remote in self._sync.remotes.values() if remote.comparison.begun and remote.accepts_marks]
-        if ready and all(remote.comparison.had_random_digest for remote in ready):
-            for remote in ready:
-                remote.comparison.had_random_digest = False
-        due = [remote for remote in ready if not remote.comparison.had_random_digest]
-        if due:
-            chosen = due[int(self._ctx.random() * len(due))]
-            chosen.comparison.had_random_digest = True
-            self.send_digest(chosen)
+        if ready:
+            self.send_digest(min(ready, key=lambda remote: remote.comparison.digest_at))
 
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:
         """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""
@@ -364,7 +355,6 @@ class AntiEntropy:
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
     ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
-            self._ctx.count("marks_ignored")
             return
         key = (conversation.id, user)
         remote.on_marks(key, marks)

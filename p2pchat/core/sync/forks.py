@@ -46,7 +46,6 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
 
 AGAIN_AFTER = 3600.0  # seconds until a link that still shows other marks is sent evidence again; a guess
-MAX_WARNED = 16  # forks in one run of users who are no contacts that cause a warning: they may be made up. A guess
 
 
 def is_signed(batch: Batch) -> bool:
@@ -63,7 +62,6 @@ class Forks:
         self._order = order
         self.conversations: KeySet[ConversationId] = {}  # those with forked logs
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
-        self._others_warned = 0
         self._groups = groups
 
     # ---- detection
@@ -115,13 +113,10 @@ class Forks:
         self._warn(log.user)
 
     def _warn(self, user: UserId) -> None:
-        if self._sync.quota.bytes.line(user):
-            if self._others_warned >= MAX_WARNED:
-                return
-            self._others_warned += 1
         who = describe_user(self._sync.people.names.get(user))
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
-        self._ctx.emit(WarningIssued("fork", text, user))
+        warn = self._ctx.warn_at_times if self._sync.quota.bytes.line(user) else self._ctx.emit
+        warn(WarningIssued("fork", text, user))
 
     def on_durable(self, fork: Fork) -> None:
         """Send the evidence, now that the fork is durable."""

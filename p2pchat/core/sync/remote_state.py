@@ -54,8 +54,8 @@ class ComparisonState:
     next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
     known_users: KeySet[UserId] = field(default_factory=dict)  # its users when the comparison began, and fresh ones
     digest_sent: bool = False  # since the comparison began
+    digest_at: float = 0.0  # monotonic: when the last one was sent
     digest_timer: Timer | None = None  # repeats the digest until everything is compared
-    had_random_digest: bool = False  # in this round of random digests
     all_compared: bool = False  # including conversations that began since
     compared: KeySet[ConversationId] = field(default_factory=dict)
     equal: dict[ConversationId, int] = field(default_factory=dict)  # sums that were equal, and say nothing new again

@@ -32,8 +32,7 @@ from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
-from p2pchat.core.sync.inbox import Inbox
-from p2pchat.core.sync.known_conversations import KnownConversations, dm_id
+from p2pchat.core.sync.known_conversations import Inbox, KnownConversations, dm_id
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.errors import LogError

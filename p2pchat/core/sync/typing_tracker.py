@@ -94,16 +94,6 @@ class TypingTracker:
             del self.local[key]
             self._set_active(key, None)
 
-    def on_own_stored(self, there: ConversationState, user: UserId) -> None:
-        """Announce again that a hosted user types, who began after a message that is stored only now.
-
-        That message ends the indicator wherever it arrives.
-        """
-        key = (there.id, user)
-        if key in self.local:
-            self._set_active(key, None)
-            self._send(key, there, on=True)
-
     # ---- receiving
 
     def on_frame(self, remote: RemoteState, frame: TypingFrame) -> LogError | None:

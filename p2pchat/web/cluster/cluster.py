@@ -8,7 +8,7 @@ A user is hosted at its home and its standby, where its messages come by themsel
 every gateway where it is in use.
 
 Every account is a contact of every gateway. Otherwise accounts of another gateway would be unknown users, who have few
-places for what nobody answered (core/sync/inbox.py), while two accounts of one gateway need none.
+places for what nobody answered (core/sync/known_conversations.py), while two accounts of one gateway need none.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def fill(shares: MemberShares[str], member: str, *items: str) -> None:
 def test_one_member_and_all_together_have_a_limit() -> None:
     shares: MemberShares[str] = MemberShares(most=3, each=2)
     fill(shares, "n", "a", "b", "b")
-    assert (len(shares), shares.has_room("n"), shares.has_room("m")) == (2, False, True)
+    assert (len(shares._members), shares.has_room("n"), shares.has_room("m")) == (2, False, True)
     fill(shares, "m", "c")
     assert not shares.has_room("m")
 
@@ -96,9 +96,9 @@ def test_what_is_removed_leaves_nothing() -> None:
     fill(shares, "n", "a", "b")
     for item in ("a", "a", "never"):
         shares.remove(item)
-    assert (list(shares), dict(shares.taken)) == (["b"], {"n": 1})
+    assert (list(shares._members), dict(shares.taken)) == (["b"], {"n": 1})
     shares.remove("b")
-    assert dict(shares.taken) == {} and len(shares) == 0
+    assert dict(shares.taken) == {} and len(shares._members) == 0
 
 
 def test_the_newest_of_the_fullest_member_gives_way() -> None:
@@ -129,11 +129,11 @@ def test_where_nobody_is_nobody_gives_way() -> None:
 def test_room_is_made_when_all_is_full_and_not_when_the_own_member_is() -> None:
     shares: MemberShares[str] = MemberShares(most=5, each=3)
     fill(shares, "n", "a", "b", "c")
-    assert not shares.make_room("n", shares.remove) and len(shares) == 3
+    assert not shares.make_room("n", shares.remove) and len(shares._members) == 3
     fill(shares, "m", "d", "e")
-    assert shares.make_room("x", shares.remove) and list(shares) == ["a", "b", "d", "e"]
+    assert shares.make_room("x", shares.remove) and list(shares._members) == ["a", "b", "d", "e"]
     fill(shares, "x", "f")
-    assert not shares.make_room("x", shares.remove) and len(shares) == 5
+    assert not shares.make_room("x", shares.remove) and len(shares._members) == 5
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -151,4 +151,4 @@ def test_all_honest_members_get_in_and_stay_in(seed: int) -> None:
         if shares.make_room("evil", shares.remove):
             fill(shares, "evil", f"again {number}")
     assert [name for name in honest if name not in shares] == []
-    assert len(shares) == 192
+    assert len(shares._members) == 192

@@ -20,8 +20,8 @@ from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
+from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.peer_record import make_record
 from p2pchat.core.node_context import HostedIdentities, HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Bye, Frame, PeerId, PeerRecord, Peers, UserId
 from p2pchat.settings import Settings

@@ -178,32 +178,9 @@ def test_a_peer_has_eight_endpoints_and_its_newest_record_has_room() -> None:
     assert "10.0.0.3:1" in endpoints
 
 
-def test_a_full_book_drops_a_failing_peer_for_a_reached_one() -> None:
-    failing = Address(BOB.id, "10.0.0.1:1", verified_at=START, failing_since=START)
-    kept, _ = book(failing, Address(CYD.id, "10.0.0.2:1", verified_at=START), settings=Settings(max_addresses=2))
-    kept.on_verified(an_id(9), "10.0.0.9:1")
-    assert list(kept) == [CYD.id, an_id(9)]
-
-
-def test_a_full_book_forgets_the_least_useful_and_last_whom_somebody_here_chose() -> None:
-    typed = Address(an_id(1), "10.0.0.1:1", failing_since=START)
-    contact = Address(BOB.id, "10.0.0.2:1", verified_at=START - 1, failing_since=START)
-    other = Address(an_id(2), "10.0.0.3:1", verified_at=START)
-    ctx = NodeContext(Settings(max_addresses=4), ADA.id, Draws("book"))
-    ctx.now = Now(0.0, START)
-    kept = AddressBook(ctx, [typed, contact, other], [], {BOB.id}, (), admission_of(ctx)[0].users)
-    for number in (7, 8):
-        key = Key(str(number))
-        kept.take(record_of(key, f"10.0.0.{number}:1"), [f"10.0.0.{number}:1"])
-    assert set(kept) == {typed.peer, BOB.id, other.peer, Key("8").id}
-    kept.on_verified(an_id(9), "10.0.0.9:1")
-    kept.on_verified(an_id(10), "10.0.0.10:1")
-    assert set(kept) == {typed.peer, BOB.id, an_id(9), an_id(10)}
-
-
-def test_peers_that_only_their_record_speaks_for_share_half_of_the_book_by_members() -> None:
+def test_peers_share_the_book_by_members() -> None:
     """One member signs certificates for any number of keys."""
-    ctx = NodeContext(Settings(max_addresses=16), ADA.id, Draws("book"))
+    ctx = NodeContext(Settings(max_addresses=8), ADA.id, Draws("book"))
     ctx.now = Now(0.0, START)
     evil = [Key(f"evil {number}") for number in range(20)]
     honest = [Key(f"honest {number}") for number in range(4)]

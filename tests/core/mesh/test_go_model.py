@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 import pytest
 
 from p2pchat.core.mesh import election
-from p2pchat.core.mesh.election import DeciderState, FollowerState
+from p2pchat.core.mesh.election import FollowerState
 from tests.conftest import Tell
 
 Side = Literal["D", "F"]
@@ -70,6 +70,13 @@ class Connection(NamedTuple):
         return self.phase(side) != GONE and not self.queue(side) and (self.cut or self.phase(OTHER[side]) == GONE)
 
 
+class DeciderState(NamedTuple):
+    """How many links D numbered in this run, and the current one or None."""
+
+    n: int = 0
+    link: int | None = None
+
+
 class World(NamedTuple):
     """The whole state. `run` is D's current run (0: not running), `last_run` its newest; `f_runs` is True if F runs."""
 
@@ -110,7 +117,7 @@ def close(world: World, side: Side, id: int | None) -> World:
 
 def forget(world: World, side: Side, id: int) -> World:
     if side == "D":
-        return world._replace(decided=election.decider_link_down(world.decided, id))
+        return world._replace(decided=world.decided._replace(link=None)) if world.decided.link == id else world
     return world._replace(standing=election.follower_link_down(world.standing, id))
 
 
@@ -118,7 +125,7 @@ def forget(world: World, side: Side, id: int) -> World:
 
 
 def d_numbers_it(world: World, connection: Connection) -> World:
-    decided = election.decider_link_proved(world.decided, connection.id)
+    decided = DeciderState(world.decided.n + 1, connection.id)
     former = world.decided.link
     connection = connection.with_phase("D", UP)
     connection = connection.with_queue("F", (*connection.to_f, ("go", world.run, decided.n)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.effects import Send
 from p2pchat.core.mesh.handshake import ServerSide
 from p2pchat.core.mesh.peer_link import LinkPhase, PeerLink
-from p2pchat.core.mesh.presence_announcer import PresenceAnnouncer
+from p2pchat.core.mesh.presence_tracker import PresenceAnnouncer
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeContext, Now
 from p2pchat.protocol import Here
 from p2pchat.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import UserBlocked
-from p2pchat.core.mesh.unreachable_peers import LOOK_AFTER
+from p2pchat.core.mesh.peer_exchange import LOOK_AFTER
 from p2pchat.protocol import Peers
 from tests.core.scripted_nodes import IDS, Author, Peer, World
 

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
+from p2pchat.core import node_context
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import (
     Ref,
     decode_entry,
 )
-from p2pchat.core.sync import forks
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.settings import Settings
 from simulation.simulation import Simulation
@@ -407,7 +407,7 @@ def _asked_for_all(peer: Peer) -> list[Have]:
 # ---- together
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3, 5, 8, 9, 10, 11])
+@pytest.mark.parametrize("seed", [1, 2, 3, 5, 9, 10, 11, 13])
 def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_nothing_else(seed: int) -> None:
     """Bob received the first process's entries, cyd those of the second; then all meet."""
     sim = Simulation(seed)
@@ -473,7 +473,7 @@ def test_another_version_of_a_held_log_counts_where_the_log_does(size: int, fork
 def test_forks_of_unknown_users_cause_few_warnings_and_those_of_contacts_always_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forks, "MAX_WARNED", 1)
+    monkeypatch.setattr(node_context, "WARNINGS_SECONDS", 60)
     ada = World().peer("ada")
     ada.put(QuotaLifted(IDS["dan"]))
     far = ada.far("eve")

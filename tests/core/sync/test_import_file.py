@@ -69,13 +69,13 @@ def test_direct_conversations_of_others_are_foreign() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1", dm("ada", "bob")), Author("cyd", "c1", dm("cyd", "bob"))
     assert ada.carry(bob.say("psst"), cyd.say("not for ada")) == [
         "commit b1:1..1, show b1:1..1", "imported 1 new 1 foreign"]  # fmt: skip
-    assert set(ada.node.namings) == {ada.node.room, dm("ada", "bob")}
+    assert set(ada.node.replicator.conversations) == {ada.node.room, dm("ada", "bob")}
 
 
 def test_entries_of_a_nonmember_are_refused() -> None:
     ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
     assert ada.carry(eve.say("let me in")) == ["imported 1 member"]
-    assert dm("ada", "bob") not in ada.node.namings  # nothing of its names is stored
+    assert dm("ada", "bob") not in ada.node.replicator.conversations  # nothing of its names is stored
 
 
 def test_logs_of_earlier_runs_are_found_in_storage() -> None:

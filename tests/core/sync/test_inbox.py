@@ -23,7 +23,7 @@ from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity, Now
 from p2pchat.core.replicator import SWEPT_EVERY
-from p2pchat.core.sync import inbox as inbox_module
+from p2pchat.core.sync import known_conversations as inbox_module
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Hosted, Naming, Want
 from tests.core.members.test_member_list import ADA, BEN, key
@@ -59,7 +59,7 @@ def writes(far: Far, name: str, to: str = "ada") -> None:
 
 def open_at(ada: Peer) -> list[str]:
     """Return who has a conversation with ada."""
-    return [name for name in IDS if dm("ada", name) in ada.node.namings]
+    return [name for name in IDS if dm("ada", name) in ada.node.replicator.conversations]
 
 
 def listed(ada: Peer, user: str = "ada") -> dict[str, list[str]]:

@@ -84,15 +84,6 @@ def test_typing_the_next_message_is_sent_at_once(ada: Peer) -> None:
     assert types(ada) == ["to bob: typing room on"]
 
 
-def test_typing_that_began_before_the_message_was_stored_is_announced_after_it(ada: Peer) -> None:
-    ada.far("bob")
-    ada.holding = True
-    ada.say("hello")
-    assert types(ada) == ["to bob: typing room on"]
-    sent = [line.split()[2] for line in ada.commit() if line.startswith("to bob")]
-    assert sent == ["entries", "typing"], "the message ends an indicator that came before it"
-
-
 def test_only_peers_of_members_get_typing_frames(ada: Peer) -> None:
     ada.far("bob"), ada.far("cyd")
     assert types(ada, to=ada.open("bob")) == ["to bob: typing dm on"]
