@@ -212,9 +212,10 @@ class EndpointStatus:
         self._people = peer.people
 
     def begin(self, peer: TCPPeer) -> None:
-        """Take the started peer. Say who expelled it."""
+        """Take the started peer. Say who expelled it; of what comes later its event says so."""
         self.follow(peer)
         self._tell_expelled()
+        self._told_expelled = True
 
     @property
     def _is_joining(self) -> bool:
@@ -234,13 +235,13 @@ class EndpointStatus:
 
     def on_member_event(self, event: MemberChange, *, shown: bool = False) -> None:
         """Report that this peer was expelled; not by whom if the event is `shown`."""
-        if self._people is not None and self._people.own_role == "expelled":
-            if shown and not self._told_expelled:
-                self._told_expelled = True
-                self._notify("-- nothing is sent or taken any more; this peer asks again every hour")
-            self._tell_expelled()
-        elif event.change == "pardoned" and event.user.is_me:
+        if event.change != "expelled" or not event.user.is_me:
+            return
+        if shown:
+            self._notify("-- nothing is sent or taken any more; this peer asks again every hour")
+        else:
             self._told_expelled = False
+            self._tell_expelled()
 
     def add(self, endpoint: str) -> None:
         """Report on this endpoint from now on: /connect dials it next."""
