@@ -950,7 +950,7 @@ own = self._by_signer[self.founder].values()
          "        return user == self.founder or any(map(self.counts, self._naming.get(user, {}).values()))\n")),
     Mutant("names-outlive-links", "made-up users fill the memory for good, and every name they took is taken for ever",
         "core/mesh/test_unwritten_users.py::test_nothing_is_kept_of_them_when_their_links_end",
-        ("if not self._is_awaited(user) and not self._listener.stays(user):",
+        ("if user not in self._departed and not self._is_awaited(user) and not self._listener.stays(user):",
          "if False:")),
     Mutant("names-sent-only-once", "a peer that hosts a user again is not told the names of conversations that it ignored or forgot",
         "core/test_hosted_users.py::test_conversations_are_named_again_when_a_user_is_hosted_again",

@@ -7,7 +7,8 @@ peer says that it is not offline: a user without an open browser has left. When 
 peer, the users of the former link stay until the new one has listed its own, for a minute and a half at most.
 
 A member can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
-that tell it. The peers of a member together tell no more users than one peer may host.
+that tell it, and a moment longer for a peer's own user. The peers of a member together tell no more users than one peer
+may host.
 
 The users hosted here are announced by PresenceAnnouncer, and changes told to programs by PresenceEvents.
 """
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.user_members import MemberShares
 from p2pchat.core.mesh.handshake import certificate_fault, is_due, is_expired, make_cert
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer
@@ -33,6 +35,7 @@ Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
+MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
 LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
@@ -75,6 +78,7 @@ class PresenceTracker:
         self._admission = admission
         self._members = admission.users
         self._blocked = blocked
+        self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
         self.events: PresenceEvents = PresenceEvents(ctx)
         self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
         self._own = self.announcer.own
@@ -287,6 +291,8 @@ class PresenceTracker:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
+        if link.peer in link.users and not self._listener.stays(link.peer):
+            self._keep_departed(link)
         if reason == "replaced":
             self._await(link)
         else:
@@ -334,11 +340,21 @@ class PresenceTracker:
 
     # Users who never wrote
 
+    def _keep_departed(self, link: PeerLink) -> None:
+        """Remember the own user of a peer that is gone, in place of another if need be."""
+        share = self._members.share(link.peer)
+        if self._departed.make_room(share, self._forget_departed):
+            self._departed.add(link.peer, share)
+
+    def _forget_departed(self, user: UserId) -> None:
+        self._departed.remove(user)
+        self._forget_if_gone(user)
+
     def _forget_if_gone(self, user: UserId) -> None:
         """Forget a user that no link tells any more, unless it stays."""
         if user in self.hosts or user in self._own or user in self._here:
             return
-        if not self._is_awaited(user) and not self._listener.stays(user):
+        if user not in self._departed and not self._is_awaited(user) and not self._listener.stays(user):
             self._reported.pop(user, None)
             self.events.forget(user)
             self._listener.forget(user)
@@ -346,6 +362,7 @@ class PresenceTracker:
     # Arrivals and departures
 
     def _on_hosted(self, user: UserId) -> None:
+        self._departed.remove(user)
         timer = self._grace_timers.pop(user, None)
         if timer is not None:
             timer.cancel()
