@@ -12,7 +12,7 @@ from typing import Annotated, Any, Never
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from p2pchat import Conversation, Receipt, Receipts
+from p2pchat import Conversation, P2PChatError, Receipt, Receipts
 from p2pchat.commands.command_table import BY_NAME, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
@@ -21,6 +21,7 @@ from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
 from p2pchat.commands.notifier import last_receipt
 from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
+from p2pchat.kinds import KINDS
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway
@@ -31,6 +32,7 @@ from p2pchat.web.schemas import MESSAGE_ID, MessageAccepted
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, CurrentGateway
 
 _TAKEN = commands_at("d")
+_OWN = {call.name for kind in KINDS.values() if kind.about == "own" for call in kind.calls}
 _FIELD_SHAPES: dict[str, dict[str, Any]] = {
     "conversation": {"description": "`room`, a user, `#ops`, or an id."},
     "place": {"description": "`room`, a user, `#ops`, or an id; without it the room."},
@@ -133,7 +135,9 @@ async def _carry_out(
     async def carry_out() -> str:
         try:
             await commands.run(JsonCommand(command.do, command.fields), "rest")
-        except (UsageError, CommandError) as error:
+        except (UsageError, CommandError, ValueError) as error:
+            if isinstance(error, P2PChatError):
+                raise
             raise WebError(400, "usage", str(error)) from None
         return display.written
 
@@ -155,7 +159,7 @@ def _add_route(row: CommandRow) -> None:
         id: MessageId, request: Request, account: CurrentAccount, gateway: CurrentGateway, given: dict[str, Any] = body
     ) -> MessageAccepted:
         post = await account.user.message(id)
-        if row.latest == "own" and not post.sender.is_me:
+        if row.name in _OWN and not post.sender.is_me:
             raise Forbidden("this message was written by another user")
         fields = {names.get(name, name): value for name, value in given.items()}
         await _carry_out(request, account, gateway, _read({**fields, "do": row.name, "id": id}))
