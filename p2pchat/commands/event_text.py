@@ -220,6 +220,8 @@ def _edit_row(
         done = what + (f" sent {when}" if when else "")
     else:
         done = _done(CHANGE_EVENTS[kind], event, message)
+        if message is not None and "votes" in event:
+            done += f" [{_poll_text({**message, **event, 'closed_at': ''})}]"
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
     return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
 
