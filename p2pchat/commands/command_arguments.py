@@ -20,7 +20,6 @@ from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import CommandRow
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import CommandInput
-from p2pchat.safe_text import safe_line
 
 LOOKED_BACK = 200  # messages searched for the newest own one
 _NO_LINE = "0"  # before a text that begins with a number
@@ -109,27 +108,25 @@ async def _split_message(ctx: CommandContext, row: CommandRow, text: str) -> tup
     """Return the message that a line means by the number before its text, or by none, and the text, if there is one."""
     message, (word, _, rest) = None, text.partition(" ")
     if word.isascii() and word.isdecimal():
-        how = safe_line(f"; to begin a text with a number, put 0 before it: /{row.word} 0 {text}")
+        how = f"; to begin a text with a number, put 0 before it: /{row.word} 0 {text}"
         text = rest.strip()
         if word == _NO_LINE:
             text = text or word
         else:
             message = await numbered(ctx, word, how if row.bound else "")
     if text and not row.bound:
-        raise UsageError(f"there is no line {text[:20]!r}: /history shows lines with numbers")
+        await numbered(ctx, text)
     if row.least and not text:
         raise UsageError(f"usage: {row.usage}, for example {row.example}")
     return message or await _NEWEST[row.latest](ctx), (text,) if text else ()
 
 
 async def numbered(ctx: CommandContext, word: str, how: str = "") -> Message | Sent:
-    """Return the message of a line that was shown with this number. `how`: the end of the sentence that says there is none."""
+    """Return the message that was listed with this number. `how`: the end of an error."""
     for id, number in ctx.display.numbers.items():
         if str(number) == word:
             return await ctx.peer.message(id)
-    lines = len(ctx.display.numbers)
-    found = f"there is no line {word}, the list ends at {lines}" if lines else "there is no list: /history shows one"
-    raise UsageError(found + how)
+    raise UsageError(f"there is no line {word[:20]!r}: /history shows lines with numbers{how}")
 
 
 async def _newest_own(ctx: CommandContext) -> Message | Sent:

@@ -211,7 +211,7 @@ async def typed_vote(ctx: CommandContext, words: str) -> CommandResult:
 
 
 async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
-    """Return the newest open poll of the current conversation; with `mine` the own one, else no unseen one of others."""
+    """Return the newest open poll of the current conversation; with `mine` the own one, else none that is unseen."""
     shown = await ctx.last_shown("poll")
     is_later = shown is not None and shown.conversation == ctx.current
     async for page in ctx.recent_pages(ctx.current, None):
@@ -268,10 +268,8 @@ async def history_page(
     """Return messages as History.history does, and whether there are more; fewer than `limit` where texts are long."""
     read = partial(of.history, where, **more)
     if after is None:
-        return await _read_page(lambda high, count: read(before=high, limit=count), before, limit, max_bytes)
-    return await _read_page(
-        lambda low, count: read(before=before, after=low, limit=count), after, limit, max_bytes, forwards=True
-    )
+        return await _read_page(read, before, limit, max_bytes)
+    return await _read_page(partial(read, before=before), after, limit, max_bytes, forwards=True)
 
 
 async def search_page(
@@ -279,12 +277,11 @@ async def search_page(
     **more: Any,
 ) -> tuple[list[Message | Sent], bool]:  # fmt: skip
     """Return matches as History.search does, and whether there are more; fewer than `limit` where texts are long."""
-    read = partial(of.search, words, where, **more)
-    return await _read_page(lambda high, count: read(before=high, limit=count), before, limit, max_bytes)
+    return await _read_page(partial(of.search, words, where, **more), before, limit, max_bytes)
 
 
 async def _read_page(
-    read: Callable[[Position, int], Awaitable[list[Message | Sent]]],
+    read: Callable[..., Awaitable[list[Message | Sent]]],
     edge: Position,
     limit: int,
     max_bytes: int,
@@ -294,14 +291,14 @@ async def _read_page(
     """Return messages, oldest first, and whether there are more.
 
     Args:
-        read: Returns so many messages before an edge, or after it, oldest first.
+        read: Returns at most `limit` messages `before` an edge, or `after` it, oldest first.
         forwards: They are read from the oldest one on.
     """
     found: list[Message | Sent] = []
     is_full = False
     while not is_full:
         asked = min(READ_AT_ONCE, limit + 1 - len(found))
-        page = await read(edge, asked)
+        page = await read(**{"after" if forwards else "before": edge}, limit=asked)
         for message in page if forwards else reversed(page):
             max_bytes -= len(message.text.encode())
             is_full = len(found) == limit or (bool(found) and max_bytes < 0)

@@ -21,7 +21,6 @@ from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
 from p2pchat.commands.notifier import last_receipt
 from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
-from p2pchat.kinds import KINDS
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway
@@ -32,7 +31,6 @@ from p2pchat.web.schemas import MESSAGE_ID, MessageAccepted
 from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, CurrentGateway
 
 _TAKEN = commands_at("d")
-_OWN = {call.name for kind in KINDS.values() if kind.about == "own" for call in kind.calls}
 _FIELD_SHAPES: dict[str, dict[str, Any]] = {
     "conversation": {"description": "`room`, a user, `#ops`, or an id."},
     "place": {"description": "`room`, a user, `#ops`, or an id; without it the room."},
@@ -158,9 +156,6 @@ def _add_route(row: CommandRow) -> None:
     async def act(
         id: MessageId, request: Request, account: CurrentAccount, gateway: CurrentGateway, given: dict[str, Any] = body
     ) -> MessageAccepted:
-        post = await account.user.message(id)
-        if row.name in _OWN and not post.sender.is_me:
-            raise Forbidden("this message was written by another user")
         fields = {names.get(name, name): value for name, value in given.items()}
         await _carry_out(request, account, gateway, _read({**fields, "do": row.name, "id": id}))
         return await accepted(account, id)

@@ -230,7 +230,7 @@ async def test_a_vote_is_for_the_poll_that_was_shown_or_for_that_of_a_line(net: 
         ("/vote 3", "a vote is a number from 0 to 2"),
         ("/vote 9", "a vote is a number from 0 to 2"),
         ("/vote soup", "a vote is a number from 0 to 2"),
-        ("/vote 4 1", "there is no list: /history shows one"),
+        ("/vote 4 1", "there is no line '4': /history shows lines with numbers"),
         ('/poll "Unbalanced a b', 'the quote at "Unbalanced does not end: put a " behind it'),
         ('/poll Lunch? "pea soup', 'the quote at "pea does not end: put a " behind it'),
     ],

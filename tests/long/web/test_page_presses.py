@@ -1,4 +1,4 @@
-"""A press on the page counts, and once: whatever comes between pointer-down and pointer-up, in a narrow window and a wide one."""
+"""A press on the page counts, and once, whatever comes between pointer-down and pointer-up; also in a narrow window."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, n
     count = 0
 
     async def press(part: Locator, of: str) -> None:
-        """Press a part as soon as the pointer is there. Before the release draw its message anew, and what is around."""
+        """Press a part as soon as the pointer is there. Before the release draw its message anew, and all around."""
         nonlocal count
         count += 1
         await part.wait_for()
