@@ -104,6 +104,8 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
         "p2pchat/web/page/said.js" if kind.list else "p2pchat/web/page/events.js": f" {kind.event}: ",
     }.items():  # fmt: skip
         assert text in text_of(page), f"{page} lacks it"
+    [changes] = re.findall(r"^\| `changes` .*", text_of("docs/gateway-api.md"), re.MULTILINE)
+    assert kind.event not in CHAT_EVENTS or kind.event in changes, "docs/gateway-api.md"
 
     sources = inspect.getsource(TerminalDisplay._show_for_people) + inspect.getsource(shows_presence)
     shown_in_terminal = re.findall(r'"(\w+)"', sources)

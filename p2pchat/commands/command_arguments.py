@@ -20,7 +20,6 @@ from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import CommandRow
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import CommandInput
-from p2pchat.safe_text import safe_line
 
 LOOKED_BACK = 200  # messages searched for the newest own one
 _NO_LINE = "0"  # before a text that begins with a number
@@ -107,31 +106,27 @@ def _parse_count(text: str, row: CommandRow) -> int:
 
 async def _split_message(ctx: CommandContext, row: CommandRow, text: str) -> tuple[Message | Sent, tuple[str, ...]]:
     """Return the message that a line means by the number before its text, or by none, and the text, if there is one."""
-    id, text = _split_number(ctx, text, row)
+    message, (word, _, rest) = None, text.partition(" ")
+    if word.isascii() and word.isdecimal():
+        how = f"; to begin a text with a number, put 0 before it: /{row.word} 0 {text}"
+        text = rest.strip()
+        if word == _NO_LINE:
+            text = text or word
+        else:
+            message = await numbered(ctx, word, how if row.bound else "")
     if text and not row.bound:
-        raise UsageError(f"there is no line {text[:20]!r}: /history shows lines with numbers")
+        await numbered(ctx, text)
     if row.least and not text:
         raise UsageError(f"usage: {row.usage}, for example {row.example}")
-    if id:
-        message = await ctx.peer.message(id)
-    else:
-        message = await _NEWEST[row.latest](ctx)
-    return message, (text,) if text else ()
+    return message or await _NEWEST[row.latest](ctx), (text,) if text else ()
 
 
-def _split_number(ctx: CommandContext, text: str, row: CommandRow) -> tuple[str, str]:
-    """Return the id of the message whose number begins the text ("": none), and the rest of the text."""
-    word, _, rest = text.partition(" ")
-    if not (word.isascii() and word.isdecimal()):
-        return "", text
-    if word == _NO_LINE:
-        return "", rest.strip() or word
-    if id := next((id for id, number in ctx.display.numbers.items() if str(number) == word), ""):
-        return id, rest.strip()
-    lines = len(ctx.display.numbers)
-    found = f"there is no line {word}, the list ends at {lines}" if lines else "there is no list: /history shows one"
-    how = f"; to begin a text with a number, put 0 before it: /{row.word} 0 {text}"
-    raise UsageError(found + (safe_line(how) if row.bound else ""))
+async def numbered(ctx: CommandContext, word: str, how: str = "") -> Message | Sent:
+    """Return the message that was listed with this number. `how`: the end of an error."""
+    for id, number in ctx.display.numbers.items():
+        if str(number) == word:
+            return await ctx.peer.message(id)
+    raise UsageError(f"there is no line {word[:20]!r}: /history shows lines with numbers{how}")
 
 
 async def _newest_own(ctx: CommandContext) -> Message | Sent:
@@ -161,7 +156,7 @@ _NEWEST = {"own": _newest_own, "shown": _newest_shown, "here": _newest_here}
 
 
 async def _newest_of_others(ctx: CommandContext) -> Message | Sent | None:
-    if (shown := await ctx.last_shown("other")) is not None:  # perhaps while it was waited for
+    if (shown := await ctx.last_shown("sender")) is not None:  # perhaps while it was waited for
         return shown
     async for page in ctx.recent_pages(ctx.current, None):
         for message in reversed(page):

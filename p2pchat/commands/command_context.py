@@ -156,7 +156,7 @@ class CommandContext:
         unread = await self._unread_in(conversation, before)
         count = await show(conversation, unread)
         for message in unread[:count]:
-            self._note_shown(message.id, has_files=bool(message.attachments))
+            self._note_shown(message.to_json())
         self.unread.clear(conversation.id)
         self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
         self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
@@ -222,7 +222,7 @@ class CommandContext:
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
         if not line["old"] and (is_here(line, here) or not self.for_people or self.display.shows(line)):
-            self._note_shown(line["id"], has_files=bool(line.get("files")))  # old messages are only counted
+            self._note_shown(line)  # old messages are only counted
         if is_here(line, here):
             if self.unread.hides(there):
                 self.unread.on_event(line, "")
@@ -252,10 +252,8 @@ class CommandContext:
         """The conversation in which the user wrote last, since the current one was opened; else the current one."""
         return self._wrote_last or self.current
 
-    def _note_shown(self, id: str, *, has_files: bool) -> None:
-        self._shown_last["other"] = id
-        if has_files:
-            self._shown_last["file"] = id
+    def _note_shown(self, line: EventLine) -> None:
+        self._shown_last |= {what: line["id"] for what in ("sender", "files", "poll") if line.get(what)}
 
     @property
     def shown_last(self) -> Mapping[str, str]:
@@ -268,7 +266,7 @@ class CommandContext:
         None if none was shown since the current conversation was opened: then it is that one's newest.
 
         Args:
-            what: `other` for one of others, `file` for one of others with files.
+            what: `sender` for one of others, `files` for one with files, `poll` for a poll.
         """
         id = (self._shown_last if self._shown_at_begin is None else self._shown_at_begin).get(what)
         try:

@@ -142,8 +142,8 @@ def message_text(event: Line) -> Row:
         return [("", DELETED)]
     text = _highlighted(event) if event["text"] else []
     files = ", ".join(map(_file_text, event.get("files", ())))
-    choices = _poll_text(event) if event.get("poll") else " · ".join(map(quote_name, event.get("choices", ())))
-    choices = choices and f"[{choices}]" if event.get("poll") else choices and f"[/react {choices}]"
+    choices = " · ".join(map(quote_name, event.get("choices", ())))
+    choices = _poll_text(event) if event.get("poll") else choices and f"[/react {choices}]"
     unknown = UNSUPPORTED if "unsupported" in event else ""
     more = " ".join(filter(None, [unknown, files and f"[{files}]", choices]))
     return [*text, ("", f"{' ' if text else ''}{more}")] if more else text or [("", "")]
@@ -153,7 +153,7 @@ def _poll_text(event: Line) -> str:
     """Return the options of a poll with their votes, and how to vote."""
     counted = Counter(one["option"] for one in event.get("votes", ()))
     options = [f"{n} {quote_name(one)} ({counted[n]})" for n, one in enumerate(event.get("choices", ()), 1)]
-    return " · ".join([*options, "closed" if "closed_at" in event else "/vote N"])
+    return f"[{' · '.join([*options, 'closed' if 'closed_at' in event else '/vote N'])}]"
 
 
 def _file_text(file: Line) -> str:
@@ -220,6 +220,8 @@ def _edit_row(
         done = what + (f" sent {when}" if when else "")
     else:
         done = _done(CHANGE_EVENTS[kind], event, message)
+        if message is not None and "votes" in event:
+            done += f" {_poll_text({**message, **event, 'closed_at': ''})}"
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
     return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
 
@@ -330,7 +332,7 @@ def format_member(row: Line, now: datetime) -> str:
     if row["invite"]:
         facts.append(f"with the invite {safe_line(row['invite'])}")
     keyless = row["me"] and row["role"] in ("founder", "admin") and not row.get("decides", True)
-    return f"-- {names}: {', '.join(facts)}{' (you, without its key)' if keyless else _marks(you=row['me'])}"
+    return f"-- {names}{' (you, without its key)' if keyless else _marks(you=row['me'])}: {', '.join(facts)}"
 
 
 def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:

@@ -276,7 +276,7 @@ async def _meant(ctx: CommandContext, rest: str) -> tuple[Attachment, int, str]:
     """Return the file that is meant by what stands behind /get, its number in its message, and where it is to go."""
     word, target = split_path(rest)
     if not word:
-        shown = await ctx.last_shown("file")
+        shown = await ctx.last_shown("files")
         for file, number in await _newest(ctx, shown.conversation if shown else ctx.current, 1):
             return file, number, ""
         raise UsageError("there are no files here yet: /files lists them where there are some")

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
+from p2pchat.commands.command_arguments import numbered
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
@@ -196,19 +197,28 @@ async def typed_poll(ctx: CommandContext, question: str, *options: str) -> Comma
     """Ask in the current conversation, or close the own newest poll there."""
     if question == "close" and not options:
         return await change(END, ctx, await _open_poll(ctx, mine=True))
+    for word in (question, *options):
+        if word.startswith('"'):
+            raise UsageError(f'the quote at {word[:20]} does not end: put a " behind it')
     return await poll(ctx, ctx.current, question, options)
 
 
-async def typed_vote(ctx: CommandContext, number: str) -> CommandResult:
-    """Vote in the newest open poll of the current conversation."""
-    return await change(GIVE, ctx, await _open_poll(ctx), option=number)
+async def typed_vote(ctx: CommandContext, words: str) -> CommandResult:
+    """Vote in the poll of a line, or without a number in the newest open one here that was shown."""
+    line, _, option = words.rpartition(" ")
+    poll = await numbered(ctx, line) if line else await _open_poll(ctx)
+    return await change(GIVE, ctx, poll, option=option)
 
 
 async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
-    """Return the newest open poll of the current conversation; with `mine` the own one."""
+    """Return the newest open poll of the current conversation; with `mine` the own one, else none that is unseen."""
+    shown = await ctx.last_shown("poll")
+    is_later = shown is not None and shown.conversation == ctx.current
     async for page in ctx.recent_pages(ctx.current, None):
         for post in reversed(page):
-            if post.poll and not (post.deleted or post.closed_at) and (post.sender.is_me or not mine):
+            is_later = is_later and post != shown
+            is_meant = post.sender.is_me or not (mine or is_later)
+            if is_meant and post.poll and not (post.deleted or post.closed_at):
                 return post
     raise UsageError(f"there is no open poll {'of yours ' if mine else ''}here")
 
@@ -258,10 +268,8 @@ async def history_page(
     """Return messages as History.history does, and whether there are more; fewer than `limit` where texts are long."""
     read = partial(of.history, where, **more)
     if after is None:
-        return await _read_page(lambda high, count: read(before=high, limit=count), before, limit, max_bytes)
-    return await _read_page(
-        lambda low, count: read(before=before, after=low, limit=count), after, limit, max_bytes, forwards=True
-    )
+        return await _read_page(read, before, limit, max_bytes)
+    return await _read_page(partial(read, before=before), after, limit, max_bytes, forwards=True)
 
 
 async def search_page(
@@ -269,12 +277,11 @@ async def search_page(
     **more: Any,
 ) -> tuple[list[Message | Sent], bool]:  # fmt: skip
     """Return matches as History.search does, and whether there are more; fewer than `limit` where texts are long."""
-    read = partial(of.search, words, where, **more)
-    return await _read_page(lambda high, count: read(before=high, limit=count), before, limit, max_bytes)
+    return await _read_page(partial(of.search, words, where, **more), before, limit, max_bytes)
 
 
 async def _read_page(
-    read: Callable[[Position, int], Awaitable[list[Message | Sent]]],
+    read: Callable[..., Awaitable[list[Message | Sent]]],
     edge: Position,
     limit: int,
     max_bytes: int,
@@ -284,14 +291,14 @@ async def _read_page(
     """Return messages, oldest first, and whether there are more.
 
     Args:
-        read: Returns so many messages before an edge, or after it, oldest first.
+        read: Returns at most `limit` messages `before` an edge, or `after` it, oldest first.
         forwards: They are read from the oldest one on.
     """
     found: list[Message | Sent] = []
     is_full = False
     while not is_full:
         asked = min(READ_AT_ONCE, limit + 1 - len(found))
-        page = await read(edge, asked)
+        page = await read(**{"after" if forwards else "before": edge}, limit=asked)
         for message in page if forwards else reversed(page):
             max_bytes -= len(message.text.encode())
             is_full = len(found) == limit or (bool(found) and max_bytes < 0)

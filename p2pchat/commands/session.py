@@ -322,7 +322,7 @@ class Session(CommandContext):
         here, about = self.current, ""
         if meant := meant_command(text, lambda name: self._is_other(name, here)):
             about = hint = f"-- this went to {quote_place(here)} as a text; {meant}"
-        elif (asked := await self.last_shown("other")) is not None and asked.conversation == here:
+        elif (asked := await self.last_shown("sender")) is not None and asked.conversation == here:
             who = quote_name(asked.sender.label)
             answers = [user for choice in asked.choices for user in asked.reactions.get(choice, ())]
             if asked.poll:

@@ -63,7 +63,7 @@ BECAME = (
     FieldRow("deleted", "bool", "ca", "true: its writer deleted it"),
     FieldRow("mended_at", "time", "", "when it was last edited or deleted"),
     FieldRow("mended_id", "text", "", "the id of that edit or deletion"),
-    FieldRow("closed_at", "time", "csa", "when its writer closed the poll: later votes do not count"),
+    FieldRow("closed_at", "time", "csa", "when its writer closed the poll"),
     FieldRow("closed_id", "text", "", "the id of that close"),
     *(FieldRow(name, "said", "csa", kind.words) for name, kind in LISTS.items()),
 )

@@ -18,4 +18,4 @@ CLEAR = Call("unpin", "id:message", "[N]", latest="here",
     purpose="Unpin a message.", rest="DELETE pin", of="the end of a pin on")  # fmt: skip
 PIN = Kind("pin", "number", "pinned", "any", "pin", 1, shared=True, calls=(SET, CLEAR), field="pinned",
     done=("pinned {of}", "unpinned {of}"), list="pins", head=True,
-    words="who pinned it at the head of the conversation; left out while nobody has")  # fmt: skip
+    words="who pinned it at the head of the conversation")  # fmt: skip

@@ -18,9 +18,9 @@ ASK = Call("poll", "to:place? question options:list", "QUESTION [OPTION...]", ow
     ),
     purpose="Ask a question with 2 to 8 options to vote for, each of at most 80 characters. It comes back in messages "
     "with `votes`: who voted for which option, by its number. It asks again when called again.")  # fmt: skip
-GIVE = Call("vote", "id:message option:int", "N", own_parser=True,
-    help="vote in the newest poll here, for its option N", example="/vote 2",
-    details=("a later vote replaces the earlier one; 0 takes it back",),
+GIVE = Call("vote", "id:message option:int", "[N] OPTION", own_parser=True,
+    help="vote in the poll shown last here, or line N", example="/vote 2",
+    details=("a later vote replaces it, and 0 takes it back; line N is that of /history",),
     purpose="Vote in a poll for one of its choices by its number, from 1; 0 takes it back. All see it.",
     rest="PUT vote", of="your vote on")  # fmt: skip
 END = Call("close", "id:message", method="close_poll", of="the end of", rest="POST close",

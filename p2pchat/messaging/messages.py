@@ -263,8 +263,7 @@ class Post(DurableEvent):
 
         Pressing one is a reaction with its text. A message with choices cannot be edited.
         """
-        choices = choices_of(self._entry)
-        return () if choices and self.deleted else choices
+        return () if self.deleted else choices_of(self._entry)
 
     @property
     def action(self) -> bool:
@@ -600,16 +599,17 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     cannot be edited.
     """
     text = plain(text)
+    if kind.on:
+        if post._entry.k != kind.on or post.deleted or post.closed_at:
+            raise ValueError(f"this is no open {kind.on}")
+        if text and text not in map(str, range(len(post.choices) + 1)):
+            raise ValueError(f"a {kind.name} is a number from 0 to {len(post.choices)}")
     if fault := kind.fault(me, kind.body_of(text), ref_of(post).log):
         raise ValueError(fault[1])
     if post.unsupported is not None:
         raise ValueError("this version does not know this kind of message")
     if kind.is_edit and (offers := KINDS[post._entry.k].choices) and choices_of(post._entry):
         raise ValueError(offers.fixed)
-    if kind.on and (post._entry.k != kind.on or post.deleted or post.closed_at):
-        raise ValueError(f"this is no open {kind.on}")
-    if kind.on and kind.body == "number" and int(text) > len(post.choices):
-        raise ValueError(f"there are {len(post.choices)} choices, no {text}")
     return check_text(text) if kind.body == "text" and (text or not kind.longest) else text
 
 

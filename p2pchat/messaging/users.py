@@ -268,7 +268,7 @@ class UserDirectory:
     @property
     def hidden(self) -> AbstractSet[UserId]:
         """The ids of the users whom programs do not show to people."""
-        concealed = self.expelled.concealed()
+        concealed = self.expelled.concealed() - {self.me}
         return self.ignored | self.blocked | concealed if self.blocked or concealed else self.ignored
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:

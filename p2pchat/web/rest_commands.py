@@ -12,7 +12,7 @@ from typing import Annotated, Any, Never
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from p2pchat import Conversation, Receipt, Receipts
+from p2pchat import Conversation, P2PChatError, Receipt, Receipts
 from p2pchat.commands.command_table import BY_NAME, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
@@ -133,7 +133,9 @@ async def _carry_out(
     async def carry_out() -> str:
         try:
             await commands.run(JsonCommand(command.do, command.fields), "rest")
-        except (UsageError, CommandError) as error:
+        except (UsageError, CommandError, ValueError) as error:
+            if isinstance(error, P2PChatError):
+                raise
             raise WebError(400, "usage", str(error)) from None
         return display.written
 
@@ -154,9 +156,6 @@ def _add_route(row: CommandRow) -> None:
     async def act(
         id: MessageId, request: Request, account: CurrentAccount, gateway: CurrentGateway, given: dict[str, Any] = body
     ) -> MessageAccepted:
-        post = await account.user.message(id)
-        if row.latest == "own" and not post.sender.is_me:
-            raise Forbidden("this message was written by another user")
         fields = {names.get(name, name): value for name, value in given.items()}
         await _carry_out(request, account, gateway, _read({**fields, "do": row.name, "id": id}))
         return await accepted(account, id)

@@ -90,7 +90,7 @@ async def test_members_are_listed_with_who_admitted_them(net: Mesh, shown: Shown
     assert await rows_of(bob, shown, do="members", to="room") == rows
     assert await typed(bob, shown, "/members") == [
         "-- ada: founder, online",
-        "-- bob: member, online, admitted TIME by ada, with the invite INVITE (you)",
+        "-- bob (you): member, online, admitted TIME by ada, with the invite INVITE",
         "-- eve: member, online, admitted TIME by ada, with the invite INVITE",
     ]
 
@@ -105,7 +105,7 @@ async def test_in_a_group_members_are_those_of_the_group(net: Mesh, shown: Shown
     await session.execute([b"/members"])
     assert [line.split(":")[0] for line in shown.new] == ["-- ada", "-- bob"]
     await session.execute([b"/members -a"])
-    assert [line.split(":")[0] for line in shown.new] == ["-- ada", "-- bob", "-- eve"]
+    assert [line.split(":")[0] for line in shown.new] == ["-- ada (you)", "-- bob", "-- eve"]
     line = await answered(ada, shown, do="members", to="bob", ref="m")
     assert (line["event"], line["code"], line["ref"]) == ("error", "usage", "m")
 
@@ -120,7 +120,7 @@ async def test_who_is_expelled_is_out_until_a_pardon(net: Mesh, shown: Shown) ->
     assert (last["user"], last["by"], last["online"]) == ("eve", "ada", False)
     assert await typed(bob, shown, "/members") == [
         "-- ada: founder, online",
-        "-- bob: member, online, admitted TIME by ada, with the invite INVITE (you)",
+        "-- bob (you): member, online, admitted TIME by ada, with the invite INVITE",
         "-- 1 was expelled: /members -a shows them too",
     ]
     assert (await typed(bob, shown, "/members -a"))[-1] == "-- eve: expelled, TIME by ada"

@@ -93,14 +93,16 @@ async def test_numbers_expire_when_a_message_is_sent(shown: Shown, capsys: pytes
         await net.settle()
         await session.execute([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
         hint = "; to begin a text with a number, put 0 before it: /edit 0 1 o'clock"
-        assert capsys.readouterr().err == 2 * f"p2pchat: there is no list: /history shows one{hint}\n"
+        assert (
+            capsys.readouterr().err == 2 * f"p2pchat: there is no line '1': /history shows lines with numbers{hint}\n"
+        )
         for line in (b"/history", b"/reply 1 indeed", b"/history", b"/msg bob psst", b"/history", b"/go bob"):
             await session.execute([line])
             if not line.startswith(b"/history"):
                 await session.execute([b"/go", b"/reply 1 it is"])
-                assert "there is no list" in capsys.readouterr().err
+                assert "there is no line " in capsys.readouterr().err
         await session.execute([b"/history", b"/reply 99 bottles"])
-        assert "there is no line 99, the list ends at 3; to begin" in capsys.readouterr().err
+        assert "there is no line '99': /history shows lines with numbers; to begin" in capsys.readouterr().err
         await session.execute([b"/edit 0 1 o'clock", b"/reply 0 99 bottles", b"/reply 0"])
         await net.settle()
         assert await says(bob) == ["lunch?", "at noon", "1 o'clock", "99 bottles", "0"]
@@ -111,7 +113,7 @@ async def test_numbers_expire_when_a_message_is_sent(shown: Shown, capsys: pytes
     [
         ("/edit 2 mine now", "only the writer of a message can edit it"),
         ("/delete 2", "only the writer of a message can delete it"),
-        ("/delete 7", "there is no line 7, the list ends at 2"),
+        ("/delete 7", "there is no line '7': /history shows lines with numbers"),
         ("/delete please", "there is no line 'please': /history shows lines with numbers"),
         ("/react 2 very nice", "a reaction has at most 8 characters, this has 9: reply instead"),
         ("/reply 2", "usage: /reply [N] TEXT, for example /reply yes, at ten"),

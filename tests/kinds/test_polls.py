@@ -197,8 +197,8 @@ async def test_what_cannot_be_asked_or_voted_is_refused_with_a_reason(net: Mesh)
     ):
         with pytest.raises(ValueError, match=why):
             await ada.poll("room", "Lunch?", options)
-    for id, option, why in ((asked.id, 3, "there are 2 choices, no 3"), (asked.id, 9, "from 0 to 8"),
-                            (asked.id, -1, "from 0 to 8"), (said.id, 1, "this is no open poll")):  # fmt: skip
+    for id, option, why in ((asked.id, 3, "from 0 to 2"), (asked.id, -1, "from 0 to 2"),
+                            (said.id, 1, "this is no open poll")):  # fmt: skip
         with pytest.raises(ValueError, match=why):
             await bob.vote(id, option)
     with pytest.raises(ValueError, match="only the writer"):
@@ -226,9 +226,60 @@ async def test_a_poll_is_asked_voted_on_and_closed_at_a_prompt(net: Mesh, shown:
     assert format_message({**told, "option": 0}, "ada", None, line).endswith('took a vote back on ada: "Lunch at one?"')
     await here.execute([b"/poll close"])
     await net.settle()
-    assert "· closed]" in format_message((await bob.message(asked.id)).to_json(), "bob", None)
+    closed = (await bob.message(asked.id)).to_json()
+    result = '[1 pizza (1) · 2 "pea soup" (0) · closed]'
+    assert format_message(closed, "bob", None).endswith(result)
+    told |= {"event": "closed", "by": "ada", "by_id": "A", "votes": closed["votes"]}
+    assert format_message(told, "bob", None, line).endswith(f'ada ended the votes on ada: "Lunch at one?" {result}')
     await there.execute([b"/vote 2", b"/history"])
     assert there.exit_code == USAGE and "Lunch at one? [1 pizza (1)" in shown.text
+
+
+async def test_a_vote_is_for_the_poll_that_was_shown_or_for_that_of_a_line(net: Mesh, shown: Shown) -> None:
+    ada, bob, _ = net.peers
+    there = open_session(bob, shown, as_json=False)
+    first, second, third = [await ada.poll("room", question, OPTIONS) for question in ("one?", "two?", "three?")]
+    await net.settle()
+
+    async def voted(line: str) -> list[list[int]]:
+        """Return bob's votes on the three."""
+        await there.execute([line.encode()])
+        await net.settle()
+        posts = [(await ada.message(one.id)).to_json() for one in (first, second, third)]
+        return [[vote["option"] for vote in post.get("votes", ())] for post in posts]
+
+    assert await voted("/vote 1") == [[], [], [1]]
+    there.on_event((await bob.message(second.id)).to_json())
+    assert await voted("/vote 2") == [[], [2], [1]]
+    await there.execute([b"/history"])
+    assert await voted("/vote 3 1") == [[1], [2], [1]]
+    own = await bob.poll("room", "mine?", OPTIONS)
+    assert await voted("/vote 2") == [[1], [2], [1]]
+    [mine] = (await bob.message(own.id)).to_json()["votes"]
+    assert mine["option"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("/vote 3", "a vote is a number from 0 to 2"),
+        ("/vote 9", "a vote is a number from 0 to 2"),
+        ("/vote soup", "a vote is a number from 0 to 2"),
+        ("/vote 4 1", "there is no line '4': /history shows lines with numbers"),
+        ('/poll "Unbalanced a b', 'the quote at "Unbalanced does not end: put a " behind it'),
+        ('/poll Lunch? "pea soup', 'the quote at "pea does not end: put a " behind it'),
+    ],
+)
+async def test_a_line_that_is_wrong_says_what_is_wrong_and_writes_nothing(
+    net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str], line: str, text: str
+) -> None:
+    ada, bob, _ = net.peers
+    await ada.poll("room", "Lunch?", OPTIONS)
+    await net.settle()
+    await open_session(bob, shown, as_json=False).execute([line.encode()])
+    assert capsys.readouterr().err == f"p2pchat: {text}\n"
+    [asked] = await bob.history("room")
+    assert "votes" not in asked.to_json()
 
 
 async def test_a_program_asks_votes_and_closes_with_json_commands(net: Mesh, shown: Shown) -> None:

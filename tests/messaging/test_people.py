@@ -79,6 +79,9 @@ async def test_hide_shows_nothing_of_the_expelled() -> None:
         await net.settle()
         await ada.people.expel("eve", hide=True)
         await until(lambda: bob.user("eve").ignored, "bob hides it")
+        await until(lambda: eve.people.expelled_by, "eve is told")
+        assert not eve.user("eve").ignored  # her own words stay hers
+        assert [post.text for post in await eve.history(limit=1, ignored=False)] == ["hidden"]
         assert ada.user("eve").ignored
         for found in (await ada.history(limit=1, ignored=False), await ada.search("hidden", limit=1, ignored=False)):
             assert [post.text for post in found] == ["not hidden"]

@@ -30,6 +30,13 @@ ON_STAGE = [  # marks of a file whose tests share a scene
     pytest.mark.asyncio(loop_scope="module"),
 ]
 LOST = ("WebSocket connection to", "ERR_CONNECTION_", "ERR_EMPTY_RESPONSE", "ERR_INTERNET", "ERR_SOCKET_NOT_CONNECTED")
+HEARD = """window.heard = [];
+window.WebSocket = class extends WebSocket {
+    constructor(...given) {
+        super(...given);
+        this.addEventListener("message", ({ data }) => heard.push(data));
+    }
+};"""
 T = TypeVar("T")
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -262,6 +269,12 @@ class Visitor:
             while not await self.page.evaluate(condition):
                 await asyncio.sleep(0.02)  # poll: the page may not wait
 
+    async def hears(self, *parts: str) -> None:
+        """Wait until lines with these parts came, each behind the one before, since this was called last."""
+        seek = "(at, part) => at < 0 ? at : heard.findIndex((line, index) => index > at && line.includes(part))"
+        await self.until(f"{json.dumps(parts)}.reduce({seek}, 0) > 0")
+        await self.page.evaluate("heard.splice(0, heard.length, '')")
+
     async def until_of(self, part: Locator, condition: str) -> None:
         """Wait until a JavaScript function of an element is true; the element may be drawn again meanwhile."""
         await becomes(lambda: part.evaluate(f"(node) => Boolean(({condition})(node))"), True)
@@ -272,13 +285,19 @@ class Visitor:
         return self.page.locator("li.message .text")
 
     async def do(self, text: str, label: str) -> None:
-        """Press a button next to a message. It can be pressed while the pointer is over the message, which may move."""
+        """Press a button next to a message. It can be pressed while the pointer is over the message, which may move.
+
+        A narrow window has room for those of the message with the focus alone.
+        """
         message = await self.sees(text)
+        button = message.get_by_role("button", name=label, exact=True)
         async with asyncio.timeout(PATIENCE):
             while True:
                 await message.hover()
                 try:
-                    await message.get_by_role("button", name=label, exact=True).click(timeout=10_000)
+                    if not await button.is_visible():
+                        await message.focus()
+                    await button.click(timeout=10_000)
                 except NotInTime:
                     continue
                 return
@@ -307,6 +326,7 @@ async def visitor(browser: Browser, url: str, **window: Any) -> Visitor:
         "addEventListener('securitypolicyviolation',"
         " (e) => console.error(`Content Security Policy: ${e.violatedDirective}`))"
     )
+    await context.add_init_script(HEARD)
     return Visitor(context, await context.new_page(), url)
 
 

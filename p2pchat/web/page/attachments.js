@@ -9,6 +9,7 @@
 import { dialog } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
 import { getLink, stopFile, urlOf, wantFile } from "./http.js";
+import { unpressed } from "./rows.js";
 import { beginning, safeLine } from "./safe_text.js";
 
 const NEAR = "600px"; // of the screen; a guess
@@ -142,10 +143,12 @@ class FileView {
   }
 
   _draw() {
-    const had = this.element.contains(document.activeElement);
-    if (this.file.here) this._drawHere();
-    else this._drawAway();
-    if (had) this.element.querySelector("button")?.focus();
+    unpressed(() => {
+      const had = this.element.contains(document.activeElement);
+      if (this.file.here) this._drawHere();
+      else this._drawAway();
+      if (had) this.element.querySelector("button")?.focus();
+    });
   }
 
   _drawHere() {

@@ -34,6 +34,8 @@ export class Chat {
     /** @type {Map<number, number>} messages not sent yet, by tab */
     this._waiting = new Map();
     this._soon = new Map();
+    /** @type {Set<string>} acts on messages that are not answered yet */
+    this._underWay = new Set();
     this._typingAt = 0;
     this._countedAt = 0;
     this._newestShown = () => "";
@@ -432,12 +434,12 @@ export class Chat {
 
   /** @param {string} id */
   remove(id) {
-    return this.connection.request({ do: "delete", id });
+    return this._act({ do: "delete", id });
   }
 
   /** Answer a message with one of its choices. @param {import("./model.js").Message} message @param {string} choice */
   press(message, choice) {
-    return this.connection.request({ do: "react", id: message.id, reaction: choice });
+    return this._act({ do: "react", id: message.id, reaction: choice });
   }
 
   /** Ask a poll in the conversation in front. @param {string} question @param {string[]} options */
@@ -447,23 +449,42 @@ export class Chat {
 
   /** Close an own poll. @param {string} id */
   closePoll(id) {
-    return this.connection.request({ do: "close", id });
+    return this._act({ do: "close", id });
   }
 
   /** Vote in a poll; 0 takes the vote back. @param {import("./model.js").Message} message @param {number} option */
   vote(message, option) {
-    return this.connection.request({ do: "vote", id: message.id, option });
+    return this._act({ do: "vote", id: message.id, option }, !option);
   }
 
   /** Say of a message what its button says, or take it back. @param {any} message @param {import("./said.js").Row} row */
   toggle(message, { list, toggle: [on, off] = ["", ""] }) {
-    return this.connection.request({ do: message[list].length ? off : on, id: message.id });
+    const isBack = message[list].length > 0;
+    return this._act({ do: isBack ? off : on, id: message.id }, isBack);
   }
 
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */
   react(message, reaction) {
     const mine = message.reactions.find((one) => one.by_id === this.model.me.id)?.reaction;
-    return this.connection.request({ do: "react", id: message.id, reaction: mine === reaction ? "" : reaction });
+    const isBack = mine === reaction;
+    return this._act({ do: "react", id: message.id, reaction: isBack ? "" : reaction }, isBack);
+  }
+
+  /**
+   * Do something to a message, unless the same is under way.
+   * @param {any} command @param {boolean} [isBack] it takes something back, which may be gone already: no error
+   */
+  async _act(command, isBack = false) {
+    const key = JSON.stringify(command);
+    if (this._underWay.has(key)) return;
+    this._underWay.add(key);
+    try {
+      await this.connection.request(command);
+    } catch (error) {
+      if (!isBack || /** @type {CommandError} */ (error).code !== "usage") throw error;
+    } finally {
+      this._underWay.delete(key);
+    }
   }
 
   /** @param {string} words @param {string} [to] */

@@ -326,7 +326,10 @@ export function parseText(text, isEdit = false) {
   if (!command) return of(text);
   if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
   if (command[1].toLowerCase() === "poll") {
-    const [question, ...options] = [...text.slice(command[0].length).matchAll(/["“]([^"“”]*)["”]|\S+/gu)].map((word) => word[1] ?? word[0]);
+    const words = [...text.slice(command[0].length).matchAll(/["“]([^"“”]*)["”]|\S+/gu)];
+    const lone = words.find((word) => word[1] === undefined && /^["“”]/u.test(word[0]));
+    if (lone) return of(text, false, `The quote at ${lone[0]} does not end: put a " behind it`);
+    const [question, ...options] = words.map((word) => word[1] ?? word[0]);
     return options.length > 1 ? of(question, false, "", options) : of(text, false, 'Give a question and its options: /poll "Lunch?" pizza soup');
   }
   if (command[1].toLowerCase() === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");

@@ -83,7 +83,7 @@ function memberPicker(chat, drawn = () => {}) {
     nobody.hidden = people.length > 0;
     drawn(people.length);
   };
-  const redraw = new Redraw(rows.list, () => draw());
+  const redraw = new Redraw(() => draw());
   draw();
   const follow = (/** @type {HTMLElement} */ shown) => shown.addEventListener("close", chat.model.bus.on("people", () => redraw.soon()));
   return { element: [find, rows.list, more, nobody], draw, follow, chosen: () => [...chosen] };
@@ -134,7 +134,7 @@ export async function showGroup(chat, layout, talk, refused = "") {
   draw();
   const shown = dialog(title, [count, members.list, h("p", { class: "trouble", role: "alert" }, refused), owned, end]);
   picker.follow(shown);
-  const redraw = new Redraw(shown, draw);
+  const redraw = new Redraw(draw);
   shown.addEventListener("close", chat.model.bus.on("group", (changed) => changed === talk && load().then(() => redraw.soon(), () => {})));
 }
 

@@ -15,7 +15,7 @@ export class Header {
     this._chat = chat;
     this._layout = layout;
     this.element = h("header", { class: "talk-head" });
-    const redraw = new Redraw(this.element, () => this._draw());
+    const redraw = new Redraw(() => this._draw());
     for (const topic of ["front", "talks", "people"]) chat.model.bus.on(topic, () => redraw.soon());
     this._draw();
   }

@@ -6,6 +6,7 @@ import { Head } from "./head.js";
 import { Header } from "./header.js";
 import { Navigation } from "./navigation.js";
 import { Notifications } from "./notifications.js";
+import { unpressed } from "./rows.js";
 import { HEADS } from "./said.js";
 import { SearchPanel } from "./search.js";
 import { installShortcuts, isField, showHelp } from "./shortcuts.js";
@@ -17,6 +18,7 @@ export class Layout {
   /** @param {import("./chat.js").Chat} chat @param {() => void} signOut */
   constructor(chat, signOut) {
     this.chat = chat;
+    chat.model.bus.when = unpressed;
     this.compose = new Compose(chat, this);
     this.timeline = new Timeline(chat, this);
     this.search = new SearchPanel(chat, this);

@@ -94,9 +94,6 @@ function quote(message, talk, model, actions) {
     h("span", { class: "unseen" }, "Reply to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));
 }
 
-/** Keep the focus where it is: a message with the focus has a bar, and would move. @param {Event} event */
-const stays = (event) => event.preventDefault();
-
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
 function choices(message, talk, model, actions) {
   if (!message.choices.length || message.deleted) return null;
@@ -105,7 +102,7 @@ function choices(message, talk, model, actions) {
   const off = message.mine || mine !== undefined || !talk.member;
   const taken = new Set(message.reactions.filter((one) => !model.ignores(one.by_id)).map(({ reaction }) => reaction));
   return h("div", { class: "choices", role: "group", "aria-label": "Choices" }, message.choices.map((choice) =>
-    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : taken.has(choice) ? "choice taken" : "choice", "aria-pressed": String(taken.has(choice)), disabled: off, onmousedown: stays, onclick: () => actions.press(message, choice) },
+    h("button", { type: "button", tabindex: -1, class: choice === mine ? "choice mine" : taken.has(choice) ? "choice taken" : "choice", "aria-pressed": String(taken.has(choice)), disabled: off, onclick: () => actions.press(message, choice) },
       h("bdi", {}, safeLine(choice)))));
 }
 
@@ -117,7 +114,7 @@ function poll(message, talk, model, actions) {
     const voters = votes.filter((one) => one.option === index + 1);
     const mine = voters.some((one) => one.by_id === model.me.id);
     const names = voters.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
-    const bar = h("button", { type: "button", class: mine ? "option mine" : "option", "aria-pressed": String(mine), disabled: off, title: names, onmousedown: stays, onclick: () => actions.vote(message, mine ? 0 : index + 1) },
+    const bar = h("button", { type: "button", class: mine ? "option mine" : "option", "aria-pressed": String(mine), disabled: off, title: names, onclick: () => actions.vote(message, mine ? 0 : index + 1) },
       h("bdi", {}, safeLine(option)), h("span", { class: "option-votes" }, String(voters.length), names && h("span", { class: "unseen" }, ` by ${names}`)));
     bar.style.setProperty("--share", String(votes.length ? voters.length / votes.length : 0));
     return bar;

@@ -265,6 +265,7 @@ export class Bus {
     this._listeners = new Map();
     /** @type {Set<string>} */
     this._changed = new Set();
+    this.when = (/** @type {() => void} */ act) => act(); // replaced by the view: nothing changes under what is pressed
   }
 
   /** @param {string} topic @param {(detail: any) => void} listener @returns {() => void} ends it */
@@ -282,7 +283,7 @@ export class Bus {
 
   /** Call the listeners of a topic once, before the next frame is drawn. @param {string} topic */
   changed(topic) {
-    if (!this._changed.size) queueMicrotask(() => this._emitChanged());
+    if (!this._changed.size) queueMicrotask(() => this.when(() => this._emitChanged()));
     this._changed.add(topic);
   }
 

@@ -1,6 +1,6 @@
 /**
- * Lists that are redrawn often and replace only changed rows. The focus stays, and nothing is redrawn under a pointer that
- * is pressed: a click ends on the row it began on.
+ * Lists that are redrawn often and replace only changed rows. The focus stays, and nothing of the page is redrawn while a
+ * pointer is pressed: a click ends on what it began on.
  */
 
 /** @typedef {{key: string, drawn: string, draw: () => HTMLElement, former?: string}} Item equal `drawn` strings mean equal rows; `former`: the key that it had before */
@@ -54,34 +54,39 @@ export class Rows {
   }
 }
 
-/** Redrawing of an element: before the next frame, once however often it is asked for, and not while it is pressed. */
+let isPressed = false;
+/** @type {Set<() => void>} */
+const late = new Set();
+
+/** Do what may move or replace what is pressed: now, or after the click. @param {() => void} act */
+export function unpressed(act) {
+  if (isPressed) late.add(act);
+  else act();
+}
+
+addEventListener("pointerdown", ({ button, target }) => {
+  isPressed = button === 0 && target instanceof Element && target.closest("button, li") !== null;
+});
+for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, () => {
+  isPressed = false;
+  requestAnimationFrame(() => {
+    const acts = [...late];
+    late.clear();
+    acts.forEach(unpressed);
+  });
+});
+
+/** Redrawing: before the next frame, once however often it is asked for, and not while anything is pressed. */
 export class Redraw {
-  /** @param {HTMLElement} element @param {() => void} draw */
-  constructor(element, draw) {
+  /** @param {() => void} draw */
+  constructor(draw) {
     this._draw = draw;
     this._frame = 0;
-    this._isPressed = false;
-    this._isLate = false;
-    element.addEventListener("pointerdown", ({ button }) => button === 0 && this._pressed());
   }
 
   soon() {
     cancelAnimationFrame(this._frame);
-    this._frame = requestAnimationFrame(() => {
-      if (this._isPressed) this._isLate = true;
-      else this._draw();
-    });
-  }
-
-  _pressed() {
-    this._isPressed = true;
-    const ended = new AbortController();
-    for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, () => {
-      ended.abort();
-      this._isPressed = false;
-      if (this._isLate) this.soon(); // after the click
-      this._isLate = false;
-    }, { signal: ended.signal });
+    this._frame = requestAnimationFrame(() => unpressed(this._draw));
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { fileNames } from "./attachments.js";
 import { fill, h, iconButton } from "./dom.js";
+import { unpressed } from "./rows.js";
 import { highlight, safeLine } from "./safe_text.js";
 import { when } from "./times.js";
 
@@ -63,9 +64,11 @@ export class SearchPanel {
     } catch (error) {
       said = /** @type {Error} */ (error).message;
     }
-    if (search !== this._searches) return;
-    this._count.textContent = said;
-    fill(this._found, h("ul", { class: "plain" }, rows.reverse().filter((row) => !this._chat.model.ignores(row.sender_id)).map((row) => this._row(row))));
+    unpressed(() => {
+      if (search !== this._searches) return;
+      this._count.textContent = said;
+      fill(this._found, h("ul", { class: "plain" }, rows.reverse().filter((row) => !this._chat.model.ignores(row.sender_id)).map((row) => this._row(row))));
+    });
   }
 
   /** @param {any} row */

@@ -54,7 +54,7 @@ export class Sidebar {
         this._me,
       ),
     );
-    const redraw = new Redraw(this.element, () => this._draw());
+    const redraw = new Redraw(() => this._draw());
     for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => redraw.soon());
     this._draw();
   }

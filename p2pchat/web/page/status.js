@@ -6,6 +6,7 @@
 import { fill, h, iconButton } from "./dom.js";
 import { urlOf } from "./http.js";
 import { gist } from "./message.js";
+import { unpressed } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 
 const MAX_ANNOUNCED = 5; // sentences kept in the region
@@ -122,7 +123,7 @@ export class ConnectionBar {
     this._said = h("span");
     this._again = h("button", { type: "button", onclick: () => chat.connection.retry() }, "Try now"); // stays while it is pressed
     this.element = h("div", { class: "connection", hidden: true }, this._said, this._again);
-    chat.model.bus.on("state", () => this._draw());
+    chat.model.bus.on("state", () => unpressed(() => this._draw()));
     setInterval(() => this._isShown() && this._draw(), 1000);
   }
 
@@ -138,7 +139,7 @@ export class ConnectionBar {
       return;
     }
     if (!this._isShown() && !this._chat.connection.silent) {
-      this._timer = setTimeout(() => this._show(), BAR_AFTER);
+      this._timer = setTimeout(() => unpressed(() => this._show()), BAR_AFTER);
       return;
     }
     this._show();

@@ -12,7 +12,7 @@ import { FileViews, fileNames } from "./attachments.js";
 import { drawMessage, gist, pickReaction, showReceipts } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
-import { Redraw, Rows } from "./rows.js";
+import { Redraw, Rows, unpressed } from "./rows.js";
 import { safeLine, safeText } from "./safe_text.js";
 import { keyOf } from "./shortcuts.js";
 import { clock, day, dayKey } from "./times.js";
@@ -31,7 +31,8 @@ export class Timeline {
   constructor(chat, layout) {
     this._chat = chat;
     this._layout = layout;
-    this._list = h("ol", { class: "messages" });
+    this._list = h("ol", { class: "messages", onmousedown: keepFocus });
+    this._list.addEventListener("click", onlyOnce, true);
     this._top = h("div", { class: "timeline-top" });
     this._box = h("div", {
       class: "timeline", role: "log", "aria-live": "off", "aria-label": "Messages", tabindex: 0, onscroll: () => this._scrolled(),
@@ -46,7 +47,7 @@ export class Timeline {
     this._atEnd = true;
     this._activeId = "";
     this._actions = this._messageActions();
-    const redraw = new Redraw(this._list, () => this._draw());
+    const redraw = new Redraw(() => this._draw());
     for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => redraw.soon());
     chat.model.bus.on("talks", () => this._drawUnread());
     chat.model.isFrontShown = () => this._box.clientHeight > 0 && !document.querySelector("dialog[open]");
@@ -280,9 +281,11 @@ export class Timeline {
   _focused(event) {
     const message = /** @type {HTMLElement} */ (event.target).closest(".message");
     if (!(message instanceof HTMLElement)) return;
-    this._activeId = message.dataset.id ?? "";
-    this._updateTabOrder();
-    if (!this._layout.isWide) requestAnimationFrame(() => message.scrollIntoView({ block: "nearest" })); // its actions are below it
+    unpressed(() => {
+      this._activeId = message.dataset.id ?? "";
+      this._updateTabOrder();
+      if (!this._layout.isWide) requestAnimationFrame(() => message.scrollIntoView({ block: "nearest" })); // its actions are below it
+    });
   }
 
   /** @param {HTMLElement} message */
@@ -330,6 +333,21 @@ export class Timeline {
       discard: (message) => chat.outbox.discard(message.ref),
     };
   }
+}
+
+/** @param {any} event @returns {boolean} whether it is of a button in what somebody wrote */
+function isInside({ target }) {
+  return target.closest(".bubble button") !== null;
+}
+
+/** Keep the focus where it is: a message with the focus has its actions below it, and others move. @param {Event} event */
+function keepFocus(event) {
+  if (isInside(event)) event.preventDefault();
+}
+
+/** Take a double click for one: the second would take back what the first said. @param {MouseEvent} event */
+function onlyOnce(event) {
+  if (event.detail > 1 && isInside(event)) event.stopPropagation();
 }
 
 /** @param {any} message @param {boolean} on */

@@ -5,6 +5,7 @@
 
 import { fill, h, icon, iconButton } from "./dom.js";
 import { upload } from "./http.js";
+import { unpressed } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { sizeText } from "./attachments.js";
 
@@ -93,7 +94,7 @@ export class Tray {
       this._queued.shift()?.();
     }
     if (item.ended.signal.aborted) return;
-    drawRow(item, () => this._remove(talkId, item));
+    unpressed(() => drawRow(item, () => this._remove(talkId, item)));
     this._changed();
   }
 

@@ -114,6 +114,6 @@ async def test_a_profile_of_a_former_network_promises_no_rights_of_its_founder(l
     ada = await first.peer("8080")
     data = str(first.home / "8080")
     assert "role     guest: the key of its member is elsewhere" in (await said(first, "network", "--data", data))[1]
-    assert '"8080": founder, online (you, without its key)' in (await said(first, "members", "--data", data))[1]
+    assert '"8080" (you, without its key): founder, online' in (await said(first, "members", "--data", data))[1]
     code, text = await said(first, "expel", "8080", "--yes", "--data", data)
     assert code == 1 and "the key of this member is elsewhere" in text

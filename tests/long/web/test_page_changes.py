@@ -119,7 +119,7 @@ async def test_the_focus_returns_to_a_message_that_changed_under_its_dialog(scen
     await keys.press("Escape")
     await zoe.until(f"{focused} === 'looked at'")
     await zoe.until("document.activeElement.matches('.message')")
-    await row.locator(".ticks").click()
+    await row.locator(".ticks").press("Enter")
     await info.wait_for()
     terry.say(do="react", id=heard["id"], reaction="+1")
     await row.get_by_role("button", name="+1 1").wait_for(state="attached")

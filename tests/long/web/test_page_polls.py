@@ -45,6 +45,8 @@ async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_key
     await zoe.go("Room")
     await zoe.write("/poll Dinner?")
     await zoe.page.get_by_text("Give a question and its options").wait_for()
+    await zoe.write('/poll "Dinner at six? pasta soup')
+    await zoe.page.get_by_text('The quote at "Dinner does not end').wait_for()
     await zoe.write('/poll "Dinner at six?" pasta pasta')
     await zoe.page.get_by_text("two options of a poll are alike").wait_for()
     await zoe.write('/poll "Dinner at six?" pasta \u201cpea soup\u201d')

@@ -1,0 +1,106 @@
+"""A press on the page counts, and once, whatever comes between pointer-down and pointer-up; also in a narrow window."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
+
+from playwright.async_api import Locator, expect
+
+from tests.web.browser import ON_STAGE, PHONE, Scene
+
+pytestmark = ON_STAGE
+WINDOW = {"viewport": PHONE}  # of yan: narrow, and with a mouse
+FRAME = "new Promise(requestAnimationFrame)"
+HIT = """addEventListener("click", (event) => {
+    window.hit = event.target.tagName;
+    event.preventDefault();
+}, { once: true })"""
+PLACE = "(one) => { const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }"
+
+
+@pytest.mark.parametrize("name", ["zoe", "yan"])
+async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, name: str) -> None:
+    terry, one = scene.terry, {"zoe": scene.zoe, "yan": scene.yan}[name]
+    for number in range(12):
+        last = await terry.send(f"line {number}")
+    await one.page.goto(one.url)
+    await one.page.reload()
+    await one.row("Room").wait_for()
+    await one.page.evaluate("location.hash = '#room'")
+    await one.sees("line 11")
+    await one.page.evaluate("document.querySelector('.to-end').click()")
+    count = 0
+
+    async def press(part: Locator, of: str) -> None:
+        """Press a part as soon as the pointer is there. Before the release draw its message anew, and all around."""
+        nonlocal count
+        count += 1
+        await part.wait_for()
+        await one.page.mouse.move(3, 3)
+        for _ in range(2):
+            await one.page.evaluate(FRAME)
+        await one.page.mouse.move(*await part.evaluate(PLACE))
+        await one.page.mouse.down()
+        terry.say(do="react", id=of, reaction=f"{count}")
+        sent = await terry.send(f"came between {count}")
+        terry.say(do="pin", id=sent["id"])
+        await one.hears(sent["text"], '"event":"pinned"', '"command":"pins"')
+        for _ in range(3):
+            await one.page.evaluate(FRAME)
+        await one.page.mouse.up()
+
+    asked = (await terry.send("deploy?", choices=["yes", "no"]))["id"]
+    message = one.page.locator(f'.message[data-id="{asked}"]')
+    await press(message.get_by_role("button", name="no", exact=True), asked)
+    assert (await terry.next("reaction", id=asked, by=name))["reaction"] == "no"
+
+    terry.say(do="poll", to="room", question="lunch?", options=["pizza", "soup"])
+    asked = (await terry.next("sent", text="lunch?"))["id"]
+    message = one.page.locator(f'.message[data-id="{asked}"]')
+    await press(message.locator("button.option").nth(1), asked)
+    assert (await terry.next("vote", id=asked, by=name))["option"] == 2
+
+    said = (await terry.send(f"see {one.url}#room"))["id"]
+    message = one.page.locator(f'.message[data-id="{said}"]')
+    terry.say(do="react", id=said, reaction="1")
+    await press(message.locator("button.reaction"), said)
+    assert await terry.next("reaction", id=said, by=name)
+    await one.page.evaluate(HIT)
+    await press(message.locator(".text a"), said)
+    await one.until("window.hit === 'A'")
+
+    await press(one.page.get_by_role("region", name="Pinned messages").get_by_role("button", name="Unpin"), last["id"])
+    await terry.next("pinned", by=name, pinned=False)
+
+
+async def test_a_double_click_is_one_press_and_what_is_gone_is_taken_back_without_an_error(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    terry.say(do="poll", to="room", question="twice?", options=["pizza", "soup"])
+    asked = (await terry.next("sent", text="twice?"))["id"]
+    bar = (await zoe.sees("twice?")).locator("button.option").nth(1)
+    await bar.dblclick()
+    assert (await terry.next("vote", id=asked))["option"] == 2
+    await expect(bar).to_have_text("soup1 by you")
+    await bar.dblclick()
+    assert (await terry.next("vote", id=asked))["option"] == 0
+    await expect(bar).to_have_text("soup0")
+    await bar.evaluate("(one) => { one.click(); one.click(); }")  # before an answer came
+    assert (await terry.next("vote", id=asked))["option"] == 2
+    await expect(bar).to_have_text("soup1 by you")
+    assert not await zoe.page.evaluate("heard.some((line) => line.includes('\"error\"'))")
+    tab = await zoe.tab()
+    await tab.go("Room")
+    other = (await tab.sees("twice?")).locator("button.option").nth(1)
+    await expect(other).to_have_text("soup1 by you")
+    await tab.page.mouse.move(*await other.evaluate(PLACE))
+    await tab.page.mouse.down()
+    await bar.click()  # it is taken back in the other tab
+    await tab.hears('"event":"vote"')
+    await tab.page.mouse.up()
+    await tab.hears("there is no vote to remove")
+    await expect(other).to_have_text("soup0")
+    await expect(tab.page.locator(".notice")).to_have_count(0)
+    await tab.page.close()
