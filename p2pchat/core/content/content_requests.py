@@ -45,7 +45,6 @@ AT_ONCE_BYTES = 4 * PIECE_BYTES
 LEAST_COST = 2048
 OF_ONE_BYTES = 3 * PIECE_BYTES  # of them, of one contact or one member: one may give nothing, or a byte at a time
 MAX_MESSAGES = 4  # that name the same content, remembered; a guess
-MAX_UNSHOWN = 10_000  # logs with messages that wait, whose files are looked up then; a guess: 2 MiB
 RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried again; a guess
 # What a file counts at least, as a log does: 65,536 of a contact may wait, in 40 MiB, and 16,384 of a member.
 LEAST_CHARGE = 16 * 1024
@@ -183,9 +182,7 @@ class ContentRequests:
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(), False: WaitingRequests()}
-        self._ordered: dict[str, None] = {}  # whose commit is under way
-        # Logs of which entries up to this one are looked up once they are shown, since they waited.
-        self._unshown: dict[LogId, int] = {}
+        self._unshown: dict[LogId, list[tuple[int, str]]] = {}  # messages that are not shown yet, and what they name
         self._bytes = sync.quota.files
 
     @property
@@ -196,42 +193,29 @@ class ContentRequests:
     # ---- messages
 
     def on_loaded(self, logs: Iterable[LogFacts], meta: Mapping[str, str]) -> None:
-        """Count what is charged, once the contacts are known; note what was stored and not shown before the start."""
+        """Count what is charged, once the contacts are known; begin what messages name that were shown."""
         charges = [line.split() for name, line in meta.items() if name.startswith(CHARGE)]
         self._bytes.load((user, int(size)) for user, size in charges)
         self._bytes.load((request.payer, request.charged) for request in self._requests.values() if request.payer)
-        for root, request in [*self._requests.items()]:
+        released = {facts.log: facts.released for facts in logs}
+        for root, request in self._requests.items():
             if request.payer:
                 request.line = self._bytes.lines.get(request.payer, ())
-            self._wait(root)
-        if self._most:
-            self._unshown = {facts.log: facts.seq for facts in logs if facts.released < facts.seq}
+            log, seq = request.source
+            self._wait_if_shown(log, seq, root, released.get(log, seq))
 
     def on_commit(self, step: Step) -> None:
-        """Request with a commit what the messages name that it shows: a kill behind it must not lose the request."""
+        """Request with a commit what the messages name that it stores: a kill behind it must not lose the request."""
         for log, batch in step.with_files if self._most else ():
             if not (log.own or log.conversation.is_operations):
                 for seq, entry in enumerate(batch.entries or (), batch.first):
-                    if seq <= log.released:
-                        self._request_small((log.id, seq), attachments_of(entry))
-                    elif entry.files:
-                        self._unshown[log.id] = seq
-        while len(self._unshown) > MAX_UNSHOWN:
-            del self._unshown[next(iter(self._unshown))]
+                    self._request_small((log.id, seq), attachments_of(entry))
 
     def on_durable(self, change: Change) -> None:
-        """Begin what was requested with a commit. Before it is durable its messages cannot be looked up."""
-        for name in change.meta if self._ordered else ():
-            root = name.removeprefix(PREFIX)
-            if root in self._ordered:
-                del self._ordered[root]
-                self._wait(root)
+        """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
         for stretch in change.stretches if self._unshown else ():
-            last, until = stretch.first + stretch.count - 1, self._unshown.get(stretch.log, 0)
-            for seq in range(stretch.first, min(last, until) + 1):
-                self._sync.lookups.files(stretch.log, seq, partial(self._request_small, (stretch.log, seq)))
-            if 0 < until <= last:
-                del self._unshown[stretch.log]
+            for seq, root in self._unshown.pop(stretch.log, ()):
+                self._wait_if_shown(stretch.log, seq, root, stretch.first + stretch.count - 1)
         if self._requests:
             self.begin_next()
 
@@ -243,25 +227,32 @@ class ContentRequests:
         for file in files:
             if file.root in self._forgotten or file.size > self._most:
                 continue
-            known = self._requests.get(file.root)
-            if known is not None:
-                known.add_message(source)
-                continue
-            request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
-            if is_charged:
-                request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
-                request.line = self._bytes.lines.get(user, ())
-                if self._bytes.full(user, request.charged) is not None:
-                    self._ctx.count("content_quota")
-                    continue
-                self._bytes.add(user, request.charged)
-            self._keep(file.root, request)
-            self._ordered[file.root] = None
+            request = self._requests.get(file.root)
+            if request is None:
+                request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
+                if is_charged:
+                    request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
+                    request.line = self._bytes.lines.get(user, ())
+                    if self._bytes.full(user, request.charged) is not None:
+                        self._ctx.count("content_quota")
+                        continue
+                    self._bytes.add(user, request.charged)
+                self._keep(file.root, request)
+            request.add_message(source)
+            self._wait_if_shown(*source, file.root, 0)
+
+    def _wait_if_shown(self, log: LogId, seq: int, root: str, released: int) -> None:
+        """Have something wait for its turn, or until the message is shown that names it."""
+        if seq <= released:
+            self._wait(root)
+        else:
+            self._unshown.setdefault(log, []).append((seq, root))
 
     def _wait(self, root: str) -> None:
-        """Have a request wait for its turn."""
-        request = self._requests[root]
-        self._turns[request.of_contacts].put(root, request.party, request.cost)
+        """Have a request wait for its turn, if it has none."""
+        request = self._requests.get(root)
+        if request is not None and root not in self._turns[request.of_contacts] and not self.is_wanted(root):
+            self._turns[request.of_contacts].put(root, request.party, request.cost)
 
     # ---- turns
 
@@ -324,7 +315,6 @@ class ContentRequests:
         turns = self._turns[request.of_contacts]
         if root in turns:
             turns.remove(root)
-        self._ordered.pop(root, None)
         request.is_asked = True
         request.turn_to(source)
         self._keep(root, request)
@@ -346,7 +336,6 @@ class ContentRequests:
         request = self._requests.pop(root, None)
         if request is None:
             return
-        self._ordered.pop(root, None)
         self._end_turn(root)
         self._ctx.change.meta[PREFIX + root] = None
         if request.payer and is_new:
@@ -381,12 +370,8 @@ class ContentRequests:
         self.begin_next()
 
     def _retry(self, root: str) -> None:
-        request = self._requests.get(root)
-        if request is None or root in self._ordered or root in self._turns[request.of_contacts]:
-            return
-        if not self.is_wanted(root):
-            self._wait(root)
-            self.begin_next()
+        self._wait(root)
+        self.begin_next()
 
     def _keep(self, root: str, request: ContentRequest) -> None:
         self._requests[root] = request

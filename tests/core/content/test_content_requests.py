@@ -181,6 +181,22 @@ def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> Non
     assert len(ada.texts()) == 1 and opened(ada) == [file(1).root]
 
 
+def test_a_kill_behind_the_commit_that_shows_a_message_which_waited_does_not_lose_its_files() -> None:
+    """Seed 1361001 of --members --files."""
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    missing = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),)
+    far.say(bob.write(encode_entry(Entry("text", START, START + 1, after=missing, b="", files=(file(1),)))))
+    ada.hold_lookups = True
+    ada.world.pass_time(2 * ada.node.settings.order_wait_most)
+    ada.take()
+    assert len(ada.texts()) == 1 and opened(ada) == []
+    ada.hold_lookups = False
+    ada.restart()
+    ada.take()
+    assert opened(ada) == [file(1).root]
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_files_of_many_messages_that_come_at_once_all_come(waits: bool) -> None:
     """As for somebody who was away: one commit takes hundreds, and those that wait for another are shown later."""
