@@ -34,7 +34,7 @@ from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.peer_record import is_signed, make_record, member_of
-from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
+from p2pchat.core.node_context import SLACK, HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.protocol import FILES, MAX_ENDPOINTS, MAX_RECORDS, PeerId, PeerRecord, Peers
 
 FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
@@ -144,7 +144,7 @@ class PeerExchange:
         self._timer = None
         now = self._ctx.now.mono
         quiet = QUIET_PAUSES * self._pause() + self._dialer.patience
-        until = min(self._came_up_at + quiet, self._sent_at + MAX_DELAY)
+        until = min(max(self._came_up_at, self._sent_at) + quiet, self._sent_at + MAX_DELAY)
         can_wait = len(self._up) > FEW_LINKS and now < until - SLACK and not self._has_news
         if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
             self._timer = self._ctx.after(until - now, self._on_timer)
@@ -196,9 +196,8 @@ class PeerExchange:
     def _send_to(self, link: PeerLink) -> None:
         """Send one link the changes since the last frame to it.
 
-        The record of a linked peer goes to an end that does not say that it is linked with it, too. The records of many
-        wait for the frame after this one, unless that end knows nobody else: what it says meanwhile makes most of them
-        needless.
+        The record of a linked peer goes to an end that does not say that it is linked with it, too. Records wait for a
+        frame that tells few, unless that end knows nobody else: what it says meanwhile makes most of them needless.
         """
         self._update_changes()
         news = self._changes.since(link.sent_change)
@@ -206,13 +205,10 @@ class PeerExchange:
         link.sent_change = self._changes.last
         linked = sorted(peer for peer, at in news.items() if at is not None)
         gone = sorted(peer for peer, at in news.items() if at is None)
-        ready, link.untold = link.untold, dict.fromkeys(linked)
-        if not link.has_told_peers:
-            link.untold |= ready
-            ready = {}
-        elif not link.linked or len(linked) < FEW_LINKS:
-            ready |= link.untold
-            link.untold = {}
+        ready: KeySet[PeerId] = {}
+        link.untold |= dict.fromkeys(linked)
+        if link.has_told_peers and (not link.linked or len(linked) < FEW_LINKS):
+            ready, link.untold = link.untold, ready
         lacking = [peer for peer in sorted(ready) if peer in self._by_peer and peer not in link.linked]
         records = [self._book.records[peer] for peer in lacking if peer in self._book.records]
         own = self._own

@@ -41,7 +41,7 @@ class UnreachablePeers:
     def on_changed(self) -> None:
         """Look soon: a link came up or ended, here or at a linked peer."""
         if self._timer is None:
-            self._timer = self._ctx.after(LOOK_AFTER, self._look)
+            self._timer = self._ctx.after(LOOK_AFTER + self._dialer.patience, self._look)
 
     def _look(self) -> None:
         self._timer = None
