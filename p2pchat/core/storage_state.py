@@ -146,16 +146,16 @@ fields_of: attrgetter[tuple[Any, ...]] = attrgetter(*Change.__struct_fields__)  
 GOSSIP = {"users", "addresses", "forgotten", "records"}  # in Change: what other peers will send again
 _all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
-LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the places of consumers
+LAZY_COMMIT_EVERY = 5.0  # seconds; a guess
 
 
 class LazyCommit:
     """Delays commits of gossip: addresses, names and receipts of files that other peers will send again.
 
     Until a few peers are stored, gossip is committed at once, so that a peer killed in its first second finds its mesh
-    again. Afterwards it is committed at most once a second: while a mesh forms every link brings some, and each commit
+    again. Afterwards it is committed at most once in 5 s: while a mesh forms every link brings some, and each commit
     costs an fsync and a thread that competes with the loop. Any other commit takes the gossip along, as does a user's
-    request to forget. A crash loses one second of it.
+    request to forget. A crash loses 5 s of it.
 
     Args:
         book: The peers whose addresses are known, at first those of earlier runs.

@@ -599,7 +599,7 @@ MUTANTS = (
         ("if announced is not None and announced.seq > mark.seq:",
          "if False:")),
     Mutant("lazy-commit-without-timer", "addresses and names wait for another commit: a killed peer knows nobody any more",
-        "core/test_node.py::test_gossip_waits_a_second_and_wakes_once",
+        "core/test_node.py::test_gossip_waits_five_seconds_and_wakes_once",
         ("self._ctx.after(self._saved_at + LAZY_COMMIT_EVERY - now, self._due)",
          "")),
     Mutant("leave-without-cut", "messages of a member disappear when the member leaves",

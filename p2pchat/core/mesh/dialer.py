@@ -64,7 +64,7 @@ RETRIED = 16  # addresses that waited, when a dial was answered: some times thos
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
 TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
 TOLD_AT_ONCE = 8
-BUSY_ABOVE = 1.0  # seconds that a handshake takes; a guess
+MOST_UNDER_WAY = 8.0  # dials times the seconds of a handshake; a guess
 TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
 NETWORK_PART = 1 / 6  # of Settings.told_host_pause, between two dials to one /24 or /48
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
@@ -161,8 +161,8 @@ class Dialer:
 
     @property
     def _is_busy(self) -> bool:
-        """True while handshakes take long, and as many dials are under way as may begin at once."""
-        return self._took > BUSY_ABOVE and len(self._dials) >= TOLD_AT_ONCE
+        """True if so many dials are under way that handshakes would take longer and longer."""
+        return len(self._dials) * self._took >= MOST_UNDER_WAY
 
     def is_barred(self, peer: PeerId) -> bool:
         """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
