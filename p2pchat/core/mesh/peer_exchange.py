@@ -42,8 +42,7 @@ QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a g
 MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
 MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of 4 KiB
 RECORD_BYTES = 512  # of a record besides its endpoints, with a certificate
-MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
-MAX_DELAYED = 8  # times Dialer.patience in a busy mesh; a guess
+MAX_QUIET = 8  # times as long, at most, wait news that other peers spread as well; a guess
 
 
 class PeerExchange:
@@ -145,8 +144,7 @@ class PeerExchange:
         self._timer = None
         now = self._ctx.now.mono
         quiet = QUIET_PAUSES * self._pause() + self._dialer.patience
-        most = max(MAX_DELAY, MAX_DELAYED * self._dialer.patience)
-        until = min(max(self._came_up_at, self._sent_at) + quiet, self._sent_at + most)
+        until = min(max(self._came_up_at, self._sent_at) + quiet, self._sent_at + MAX_QUIET * quiet)
         can_wait = len(self._up) > FEW_LINKS and now < until - SLACK and not self._has_news
         if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
             self._timer = self._ctx.after(until - now, self._on_timer)
