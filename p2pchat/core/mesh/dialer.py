@@ -589,11 +589,12 @@ class Dialer:
         under_way = {is_relayed(self._dials[dial][1].endpoint) for dial in plan.dials}
         if link is not None:
             under_way.add(True)
-        return [address for address in plan.addresses.values() if self._is_candidate(address, under_way)]
-
-    def _is_candidate(self, address: DialAddress, under_way: Container[bool]) -> bool:
-        relayed = is_relayed(address.endpoint)
-        return relayed not in under_way and (self._has_relay or address.typed or not relayed)
+        return [
+            address
+            for address in plan.addresses.values()
+            if (relayed := is_relayed(address.endpoint)) not in under_way
+            and (self._has_relay or address.typed or not relayed)
+        ]
 
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):

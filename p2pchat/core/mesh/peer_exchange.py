@@ -306,17 +306,18 @@ class PeerExchange:
             return True
         self._admission.note(record.id, member)
         near = is_loopback(link.host)
-        usable = [endpoint for endpoint in record.e if self._is_usable(record.id, endpoint, link.host, near)]
+        usable = [
+            endpoint
+            for endpoint in record.e
+            if self._is_shareable(endpoint, near)
+            and self._is_within_reach(endpoint, link.host)
+            and relay_peer(split_endpoint(endpoint)[0]) in ("", record.id)
+        ]
         for address in self._book.take(record, usable):
             self._dialer.on_learned(address)
         if is_new and record.id in self._by_peer:
             self._on_linked(record.id)
         return True
-
-    def _is_usable(self, peer: PeerId, endpoint: str, teller: str, near: bool) -> bool:
-        if not self._is_shareable(endpoint, near) or not self._is_within_reach(endpoint, teller):
-            return False
-        return relay_peer(split_endpoint(endpoint)[0]) in ("", peer)
 
     def _is_shareable(self, endpoint: str, near: bool) -> bool:
         return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)
