@@ -766,9 +766,9 @@ _all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if n
 class LazyCommit:
     """Delays commits of gossip: addresses, names and receipts of files that other peers will send again.
 
-    It is committed at most once a second: while a mesh forms every link brings some, and each commit costs an fsync and
-    a thread that competes with the loop. Any other commit takes the gossip along, as does a user's request to forget. A
-    crash loses one second of it.
+    It is committed at most once in 5 s: while a mesh forms every link brings some, and each commit costs an fsync and a
+    thread that competes with the loop. Any other commit takes the gossip along, as does a user's request to forget. A
+    crash loses 5 s of it.
     """
 
     def __init__(self, ctx: NodeContext) -> None:

@@ -16,7 +16,7 @@ from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
 from p2pchat.settings import Settings
 
-LAZY_COMMIT_EVERY = 1.0  # seconds between commits of what is heard again; a guess, as for the places of consumers
+LAZY_COMMIT_EVERY = 5.0  # seconds between commits of what is heard again; a guess
 
 
 WARNINGS_A_SECOND, WARNINGS_SECONDS = 1 / 60, 960  # of one kind that others cause: 16 at once; a guess

@@ -17,7 +17,7 @@ from p2pchat.core import effects as fx
 from p2pchat.core.durable_changes import Stored
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.members.user_members import UserMembers
-from p2pchat.core.names import base32
+from p2pchat.core.names import base32, suffix
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.kinds import HIDDEN_KINDS
 from p2pchat.messaging import events as ev
@@ -191,7 +191,7 @@ class EventDispatcher:
         _log_soon(
             logging.INFO,
             "link with %s at %s: %s%s",
-            base32(effect.peer)[:8] or "?", effect.endpoint or "(incoming)", effect.state,
+            suffix(effect.peer) or "?", effect.endpoint or "(incoming)", effect.state,
             f" ({effect.reason})" if effect.reason else "",
         )  # fmt: skip
         link = ev.Link(

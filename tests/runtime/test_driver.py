@@ -248,6 +248,7 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
 
 async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
     """Have bob's bot take two messages; the first is acknowledged by asking for the second."""
+    await net.settle()  # names are written, and none comes behind
     events = bob.events(Message, consumer="bot")
     await (await net.peers[0].send_many(bob.me, ["one", "two"])).delivered(timeout=60)
     assert [(await anext(events)).text for _ in range(2)] == ["one", "two"]

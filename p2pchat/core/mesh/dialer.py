@@ -11,9 +11,10 @@ addresses pauses are longer, since otherwise thousands of them would be dialled 
 a peer is seen on the local network while its only dial hangs, most likely at the address it had yesterday.
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
-forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s. What no key
-has answered at is dialled with a pace (DialPace), unless a user named it. So a member that signs made-up addresses
-of its own gains little, and a mesh forms as fast as it answers.
+forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s and what so
+many dials take. What no key has answered at is dialled with a pace (DialPace), unless a user named it. So a member that
+signs made-up addresses of its own gains little, and a mesh forms as fast as it answers. Where handshakes take long, no
+more begin than end: more of them would all be late.
 
 A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
 one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
@@ -62,6 +63,7 @@ RETRIED = 16  # addresses that waited, when a dial was answered: some times thos
 NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
 TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
 TOLD_AT_ONCE = 8
+MOST_UNDER_WAY = 8.0  # dials times the seconds of a handshake; a guess
 TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
 MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
 _MAX_DOUBLINGS = 30
@@ -155,6 +157,11 @@ class Dialer:
         """Seconds for which busy peers get more time: the longer, the longer the last handshake took."""
         return PATIENCE * self._took
 
+    @property
+    def _is_busy(self) -> bool:
+        """True if so many dials are under way that handshakes would take longer and longer."""
+        return len(self._dials) * self._took >= MOST_UNDER_WAY
+
     def is_barred(self, peer: PeerId) -> bool:
         """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
         return peer in self._blocked or self._members.is_out(peer)
@@ -218,7 +225,8 @@ class Dialer:
     def _defer(self, address: DialAddress) -> None:
         """Leave the other peer more time to dial first, as long as links and connections come: it is busy, too."""
         until = self.active_at + self._ctx.settings.told_dial_after + self.patience
-        address.due_at = max(address.due_at, min(until, address.deferred_since + MAX_DEFERRED))
+        most = MAX_DEFERRED + self._took * len(self._plans) / TOLD_AT_ONCE  # it may have as many to dial
+        address.due_at = max(address.due_at, min(until, address.deferred_since + most))
 
     def on_seen(self, address: Address) -> None:
         """As on_learned(), for an address announced just now. It waits only briefly for a hanging dial elsewhere."""
@@ -319,13 +327,12 @@ class Dialer:
         self._book.on_verified(peer, address.endpoint)
         if was_paced:
             self._pace.on_answered(peer, endpoint)
-            self._retry_held()
         return address
 
     def _retry_held(self) -> None:
         """Try again what waits for the pace: an answer may have ended the pause."""
         for address in [*islice(self._held, RETRIED)]:
-            if not self._pace.has_token:
+            if self._is_busy or not self._pace.has_token:
                 return
             plan = self._held.pop(address)
             address.due_at = self._ctx.now.mono
@@ -375,6 +382,7 @@ class Dialer:
             address.reported = UP
             self._ctx.emit(LinkChanged(plan.peer, address.endpoint, "up"))
         self._schedule(plan)
+        self._retry_held()
 
     def on_failed(self, dial: int, reason: str, code: str) -> None:
         """The dial failed. `reason` is for people, `code` for programs."""
@@ -578,11 +586,12 @@ class Dialer:
         under_way = {is_relayed(self._dials[dial][1].endpoint) for dial in plan.dials}
         if link is not None:
             under_way.add(True)
-        return [address for address in plan.addresses.values() if self._is_candidate(address, under_way)]
-
-    def _is_candidate(self, address: DialAddress, under_way: Container[bool]) -> bool:
-        relayed = is_relayed(address.endpoint)
-        return relayed not in under_way and (self._has_relay or address.typed or not relayed)
+        return [
+            address
+            for address in plan.addresses.values()
+            if (relayed := is_relayed(address.endpoint)) not in under_way
+            and (self._has_relay or address.typed or not relayed)
+        ]
 
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
@@ -640,7 +649,7 @@ class Dialer:
         """Return whether an address must wait for the pace; then it is tried again by itself."""
         endpoint = address.resolved or address.endpoint
         self._held.pop(address, None)
-        wait = self._pace.wait(plan.peer, endpoint)
+        wait = self._took if self._is_busy else self._pace.wait(plan.peer, endpoint)
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False

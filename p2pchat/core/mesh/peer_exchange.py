@@ -46,7 +46,7 @@ from p2pchat.core.mesh.addressbook import (
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
-from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
+from p2pchat.core.node_context import SLACK, HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.protocol import (
     FILES,
     MAX_ENDPOINTS,
@@ -63,7 +63,7 @@ QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a g
 MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
 MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of 4 KiB
 RECORD_BYTES = 512  # of a record besides its endpoints, with a certificate
-MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
+MAX_QUIET = 8  # times as long, at most, wait news that other peers spread as well; a guess
 LOOK_AFTER = 2.5  # seconds after a change; a peer is unreachable that two looks find: a dial takes a moment. A guess
 
 
@@ -225,7 +225,7 @@ class PeerExchange:
         self._timer = None
         now = self._ctx.now.mono
         quiet = QUIET_PAUSES * self._pause() + self._dialer.patience
-        until = min(self._came_up_at + quiet, self._sent_at + MAX_DELAY)
+        until = min(max(self._came_up_at, self._sent_at) + quiet, self._sent_at + MAX_QUIET * quiet)
         can_wait = len(self._up) > FEW_LINKS and now < until - SLACK and not self._has_news
         if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
             self._timer = self._ctx.after(until - now, self._on_timer)
@@ -277,9 +277,8 @@ class PeerExchange:
     def _send_to(self, link: PeerLink) -> None:
         """Send one link the changes since the last frame to it.
 
-        The record of a linked peer goes to an end that does not say that it is linked with it, too. The records of many
-        wait for the frame after this one, unless that end knows nobody else: what it says meanwhile makes most of them
-        needless.
+        The record of a linked peer goes to an end that does not say that it is linked with it, too. Records wait for a
+        frame that tells few, unless that end knows nobody else: what it says meanwhile makes most of them needless.
         """
         self._update_changes()
         news = self._changes.since(link.sent_change)
@@ -287,13 +286,10 @@ class PeerExchange:
         link.sent_change = self._changes.last
         linked = sorted(peer for peer, at in news.items() if at is not None)
         gone = sorted(peer for peer, at in news.items() if at is None)
-        ready, link.untold = link.untold, dict.fromkeys(linked)
-        if not link.has_told_peers:
-            link.untold |= ready
-            ready = {}
-        elif not link.linked or len(linked) < FEW_LINKS:
-            ready |= link.untold
-            link.untold = {}
+        ready: KeySet[PeerId] = {}
+        link.untold |= dict.fromkeys(linked)
+        if link.has_told_peers and (not link.linked or len(linked) < FEW_LINKS):
+            ready, link.untold = link.untold, ready
         lacking = [peer for peer in sorted(ready) if peer in self._by_peer and peer not in link.linked]
         records = [self._book.records[peer] for peer in lacking if peer in self._book.records]
         own = self._own
@@ -352,7 +348,7 @@ class PeerExchange:
     def look_soon(self) -> None:
         """Look who only others reach: a link came up or ended, here or at a linked peer."""
         if self._look_timer is None:
-            self._look_timer = self._ctx.after(LOOK_AFTER, self._look)
+            self._look_timer = self._ctx.after(LOOK_AFTER + self._dialer.patience, self._look)
 
     def _look(self) -> None:
         self._look_timer = None
@@ -415,17 +411,18 @@ class PeerExchange:
             return True
         self._admission.note(record.id, member)
         near = is_loopback(link.host)
-        usable = [endpoint for endpoint in record.e if self._is_usable(record.id, endpoint, link.host, near)]
+        usable = [
+            endpoint
+            for endpoint in record.e
+            if self._is_shareable(endpoint, near)
+            and self._is_within_reach(endpoint, link.host)
+            and relay_peer(split_endpoint(endpoint)[0]) in ("", record.id)
+        ]
         for address in self._book.take(record, usable):
             self._dialer.on_learned(address)
         if is_new and record.id in self._by_peer:
             self._on_linked(record.id)
         return True
-
-    def _is_usable(self, peer: PeerId, endpoint: str, teller: str, near: bool) -> bool:
-        if not self._is_shareable(endpoint, near) or not self._is_within_reach(endpoint, teller):
-            return False
-        return relay_peer(split_endpoint(endpoint)[0]) in ("", peer)
 
     def _is_shareable(self, endpoint: str, near: bool) -> bool:
         return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)

@@ -240,7 +240,7 @@ class Keepalive:
         link.heard_at = now
         link.bucket = TokenBucket(settings.flood_a_second, settings.flood_burst, now)
         self._check_by(link, now + settings.ping_after)
-        self._schedule()
+        self._schedule(link.check_at)
 
     def on_paused(self, link: PeerLink, on: bool) -> None:
         """Reading was paused or resumed. The clock of silence starts again."""
@@ -292,10 +292,9 @@ class Keepalive:
         else:
             link.check_at = before if before > self._ctx.now.mono else due
 
-    def _schedule(self) -> None:
-        """Set the timer for the link whose check is due first."""
-        at = min((link.check_at for link in self._up.values()), default=None)
-        if at is not None and (self._timer is None or self._timer.at > at):
+    def _schedule(self, at: float) -> None:
+        """Set the timer for a check, unless one comes before."""
+        if self._timer is None or self._timer.at > at:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._ctx.after(at - self._ctx.now.mono, self._check_due)
@@ -309,7 +308,8 @@ class Keepalive:
             for id in pinged:
                 self._up[id].pings += 1
             self._ctx.emit(Send(Ping(), pinged))
-        self._schedule()
+        if self._up:
+            self._schedule(min(link.check_at for link in self._up.values()))
 
     def _check(self, link: PeerLink) -> bool:
         """End a link that is dead. Return whether to ping one that is not."""

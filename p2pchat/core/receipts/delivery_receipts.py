@@ -49,7 +49,7 @@ class AckTracker:
     """The highest acknowledged position, per log of a hosted user and holder.
 
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
-    New positions are saved with a commit, of messages once a second: peers announce them again when they meet.
+    New positions are saved with a commit, of messages once in 5 s: peers announce them again when they meet.
 
     A member can make up holders in the room. Of those who never wrote here and are no contacts a few are saved; what
     is known of the others ends with their links, and they announce it again.

@@ -39,7 +39,7 @@ class PeerReceipts:
         self.taken: TakenMarks = TakenMarks(sync, stored.taken)
         self.acknowledgements: Acknowledgements = Acknowledgements(sync)
         self._marks = (self.read, self.taken)
-        self._saved_at = float("-inf")  # marks of deliveries: entries take them once a second, others always
+        self._saved_at = float("-inf")  # marks of deliveries: entries take them once in 5 s, others always
 
     def marks_of(self, frame: MarksFrame) -> ReadReceipts | TakenMarks:
         """Return the marks that a frame is about."""

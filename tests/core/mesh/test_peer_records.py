@@ -10,7 +10,7 @@ from msgspec import structs
 
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Counted, Dial, Effect, Resolve, Send
-from p2pchat.core.inputs import Connect, DialFailed, LinkDown, ListeningAt, Resolved
+from p2pchat.core.inputs import Connect, DialFailed, LinkAccepted, LinkDialled, LinkDown, ListeningAt, Resolved
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id
 from p2pchat.core.mesh.dialer import DialPace
 from p2pchat.core.mesh.peer_exchange import make_record
@@ -312,6 +312,34 @@ def test_an_answer_by_the_right_key_gives_a_dial_back() -> None:
             waiting += [effect for effect in pair.take(ada) if isinstance(effect, Dial)]
             linked += 1
     assert linked == len(others)
+
+
+@pytest.mark.parametrize("took, least, most", [(0.2, 20, 30), (1.0, 8, 8), (3.0, 3, 3)])
+def test_while_handshakes_take_long_no_more_dials_begin_than_are_answered(took: float, least: int, most: int) -> None:
+    """In a process with 128 peers more handshakes began than it could end, and all of them were too late."""
+    ada, bob = Post(Key("ada")), Post(Key("bob"))
+    (dial,) = (effect for effect in ada.handle(Connect("192.0.2.1:80")) if isinstance(effect, Dial))
+    link, _ = reach_slowly(ada, bob, dial, took)
+    others = {f"192.0.2.{number}:80": Post(Key(f"other {number}")) for number in range(10, 50)}
+    records = [record_of(other.key, endpoint) for endpoint, other in others.items()]
+    effects = [*ada.got(link, told(*records)), *ada.wake(took + 9.0)]
+    dials = [effect for effect in effects if isinstance(effect, Dial)]
+    assert least <= len(dials) <= most
+    _, then = reach_slowly(ada, others[dials[0].endpoint], dials[0], took)
+    assert any(isinstance(effect, Dial) for effect in then)  # an answer gives one back
+
+
+def reach_slowly(ada: Post, other: Post, dial: Dial, took: float) -> tuple[int, list[Effect]]:
+    """Let a dial reach another peer, with which the handshake takes so long; return the link, and what follows."""
+    met, number = Meeting(ada, other), 100 * dial.dial
+    other.at(ada.ctx.now.mono)
+    begun = [(other, other.handle(LinkAccepted(number, "192.0.2.9")))]
+    begun.append((ada, ada.handle(LinkDialled(number, dial.dial, other.key.id, "192.0.2.9"))))
+    ada.wake(ada.ctx.now.mono + took)
+    other.at(ada.ctx.now.mono)
+    for post, effects in begun:
+        met.carry(post, effects)
+    return number, met.take(ada)
 
 
 def test_what_answered_once_is_dialled_without_a_pace() -> None:
