@@ -367,7 +367,8 @@ class AntiEntropy:
             self._ctx.count("marks_ignored")
             return
         key = (conversation.id, user)
-        remote.on_marks(key, marks)
+        if remote.refusals:
+            remote.on_marks(key, marks)
         if user in self._sync.hosted:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._sync.step.acked.append((remote, conversation, user, marks, False))
