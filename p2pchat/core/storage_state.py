@@ -60,11 +60,13 @@ class StorageState:
 
     def check_writable(self, ticket: int) -> bool:
         """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
+        if self.accepts_writes:
+            return True
         if not self.works:
             self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
-        elif self.disk is DiskLevel.NOTHING:
+        else:
             self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
-        return self.accepts_writes
+        return False
 
     def on_failed(self, reason: str) -> None:
         """Accept nothing, and have storage loaded as soon as it works again."""

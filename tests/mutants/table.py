@@ -620,7 +620,7 @@ MUTANTS = (
          "if False:")),
     Mutant("list-of-all-tips", "after a fork a peer sends a list of marks that the other must refuse, and loses the link",
         "core/sync/test_forks.py::test_a_fork_may_make_more_tips_than_a_list_may_hold",
-        ("if most is not None and len(tips) > most:",
+        ("if most is not None and len(marks) > most:",
          "if most == 0:")),
     Mutant("log-without-predecessors", "a later log covers entries that are not here, and nobody fetches them any more",
         Rule("hole", within=400, seed=9),
