@@ -541,7 +541,7 @@ MUTANTS = (
         ("waits = pending.undecided or pending.commits or pending.ticket in self._sync.step.imports",
          "waits = pending.undecided")),
     Mutant("import-without-head", "anyone who passes a file on can write in another's name",
-        Rule("invented", within=300, seed=38),
+        Rule("invented", within=300, seed=213),
         ("if batches[count - 1].is_signed:",
          "if batches[count - 1].is_signed or extension.source.remote is None:")),
     Mutant("imported-content-not-judged", "a damaged file of an import is told as brought, and is not there",

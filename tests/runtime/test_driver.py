@@ -274,7 +274,7 @@ async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
         async with asyncio.timeout(0.001):
             await anext(events)  # acknowledges the second, and gives up on a third
     await events.ack()
-    assert storage.load([bob.me.key]).consumers["bot"] == place_of_two(storage)
+    assert storage.load([bob.me.key]).consumers["bot"] >= place_of_two(storage)
 
 
 async def test_a_place_is_saved_with_the_next_commit(net: Mesh, storage: GatedStorage) -> None:
@@ -320,7 +320,7 @@ async def test_a_refused_acknowledgement_is_written_when_repeated(
         await events.ack()
     storage.failing = None
     await events.ack()
-    assert storage.load([bob.me.key]).consumers["bot"] == place_of_two(storage)
+    assert storage.load([bob.me.key]).consumers["bot"] >= place_of_two(storage)
 
 
 # ---- dials that fail
