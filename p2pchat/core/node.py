@@ -497,6 +497,7 @@ class Node:
         self.replicator.group_editor.start()
         back = {user for member in let_in for user in (member, *self.user_members.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
+        self.replicator.ask_for_dropped()
 
     def _join(self) -> None:
         if self.admission.is_member:
