@@ -202,6 +202,11 @@ class Batch(Struct, gc=False):
         """True if an entry has attachments, as far as entries are decoded."""
         return self.entries is not None and any(map(files_of, self.entries))
 
+    @property
+    def is_signed(self) -> bool:
+        """True if its author signed it."""
+        return verify(self.log.user, self.head, head_message(self.log, self.last, self.chain))
+
     def __repr__(self) -> str:
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
 

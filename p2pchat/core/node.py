@@ -504,6 +504,7 @@ class Node:
         self.replicator.group_editor.start()
         back = {user for member in let_in for user in (member, *self.user_members.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
+        self.replicator.ask_for_dropped()
 
     def _join(self) -> None:
         if self.admission.is_member:
@@ -679,11 +680,13 @@ class StorageState:
 
     def check_writable(self, ticket: int) -> bool:
         """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
+        if self.accepts_writes:
+            return True
         if not self.works:
             self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
-        elif self.disk is DiskLevel.NOTHING:
+        else:
             self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
-        return self.accepts_writes
+        return False
 
     def on_failed(self, reason: str) -> None:
         """Accept nothing, and have storage loaded as soon as it works again."""

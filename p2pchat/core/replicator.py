@@ -353,11 +353,10 @@ class Replicator:
     def publish(self, step: Step) -> None:
         """Tell what is durable, to each what follows from what the former ones were told.
 
-        Statements were told before, and links have ended with members who are removed by them.
+        Statements were told before, what had waited for them is asked for, and links have ended with members who are
+        removed by them.
         """
         change = step.change
-        if change.statements or change.unstated:
-            self._ask_for_dropped()
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
@@ -398,7 +397,7 @@ class Replicator:
                 self.groups.refresh_tips(conversation, conversation.writers[log.user])
         return step
 
-    def _ask_for_dropped(self) -> None:
+    def ask_for_dropped(self) -> None:
         """Compare again where logs were dropped whose members nobody had named."""
         for remote in [remote for remote in self.context.remotes.values() if remote.dropped]:
             remote.dropped.clear()

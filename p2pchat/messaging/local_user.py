@@ -178,8 +178,10 @@ class LocalUser(Viewer):
         Raises:
             PeerClosed: The peer was closed meanwhile. Also raises as `find`.
         """
-        with suppress(UnknownName):
+        try:
             return find()
+        except UnknownName:
+            pass  # it may come
 
         def is_known() -> bool:
             with suppress(UnknownName):

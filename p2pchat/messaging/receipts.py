@@ -349,18 +349,8 @@ class _LogReceipts:
     read: _Positions = field(default_factory=_Positions)
     earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by entry of an earlier run
     changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
-    waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)  # by seq
-
-    async def wait(self, seq: int, is_true: Callable[[], bool], done: Future[None]) -> None:
-        """Wait until this is true, which may change when wake() is called, or for what else ends this future."""
-        waiting = self.waiting.setdefault(seq, {})
-        waiting[done] = is_true
-        try:
-            await done
-        finally:
-            del waiting[done]
-            if not waiting:
-                del self.waiting[seq]
+    # By seq: the calls that wait, and what each waits for, which may become true when wake() is called.
+    waiting: dict[int, dict[Future[None], Callable[[], bool]]] = field(default_factory=dict)
 
     def wake(self, first: int, last: int | None = None) -> None:
         """Look again at what calls wait for of entries first..last, or of all from the first on."""
@@ -848,11 +838,15 @@ class ReceiptTracker:
             if kind == "files":
                 await asyncio.wait_for(self._running().wait_until(is_true), timeout)
             else:
-                done = self._deadlines.future(timeout)
+                done, waiting = self._deadlines.future(timeout), receipts.waiting.setdefault(seq, {})
+                waiting[done] = is_true
                 try:
-                    await receipts.wait(seq, is_true, done)
+                    await done
                 finally:
                     self._deadlines.ends.pop(done, None)
+                    del waiting[done]
+                    if not waiting:
+                        del receipts.waiting[seq]
         except TimeoutError:
             holders = having(wanted())
             labels = sorted(people.label(member) for member in wanted() if member not in holders)

@@ -301,10 +301,10 @@ class Driver:
 
     def _handle_little(self) -> bool:
         """Handle what links sent of which little waits. Return whether there were any."""
-        turns, until = self._turns, self._loop.time() + TURN_SECONDS
-        links = [] if self._in_flight.is_blocked else turns.little()
+        until = self._loop.time() + TURN_SECONDS
+        links = [] if self._in_flight.is_blocked else self._turns.little()
         for link in links:
-            part = turns.take(link) if link in turns.queues else None  # it may be held by now
+            part = self._turns.take(link)
             if part is not None:
                 self._handle_part(part)
             if self._loop.time() >= until:

@@ -138,9 +138,11 @@ class FrameQueue:
     def take(self, link: int, parts: int = 1) -> LinkInput | None:
         """Remove and return what comes next of a link, one of so many parts of a turn; it comes after all others then.
 
-        None: it was ended here.
+        None: it was ended here, or is held by now.
         """
-        queue = self.queues[link]
+        queue = self.queues.get(link)
+        if queue is None:
+            return None
         left = self._undecoded.pop(link, 0)
         if left and not queue:
             left = self._decode(link)

@@ -15,10 +15,9 @@ from p2pchat.core.durable_changes import Relation, Stretch
 from p2pchat.core.log import Batch, Entry, LogId, decode_entries
 from p2pchat.protocol import ConversationId
 
-# At full speed one transaction releases up to 8192 entries. A reader that keeps up
-# with that must find them here.
-MAX_ENTRIES = 16_384
+# At full speed one transaction releases up to 8192 entries. A reader that keeps up with that must find them here.
 MAX_BYTES = 4 * 1024 * 1024  # of memory, so 8192 entries of 200 characters
+MAX_EDITED = 16_384  # entries of one log; a guess
 READ_BYTES = 256 * 1024  # above it, what all readers have read is dropped; a guess
 SPAN_BYTES = 400  # of memory besides its entries: measured, with the log and its user
 ENTRY_BYTES = 250  # of memory besides its text: measured
@@ -59,7 +58,6 @@ class RecentEntries:
         self.edited: dict[tuple[ConversationId, str], set[int]] = {}
         self._spans: list[EntrySpan] = []  # oldest first
         self._places: list[int] = []  # of their first entries
-        self._entries = 0
         self._bytes = 0
         self._bytes_until_asked = READ_BYTES  # to be added until readers are asked next
 
@@ -69,20 +67,19 @@ class RecentEntries:
             self._drop_all()
         self._spans.append(span)
         self._places.append(span.place)
-        self._entries += len(span.entries)
         self._bytes += span.size_bytes
         self.newest = span.end - 1
         self._bytes_until_asked -= span.size_bytes
         if self._bytes_until_asked < 0:
             self._drop_read()
-        while len(self._spans) > 1 and (self._entries > MAX_ENTRIES or self._bytes > MAX_BYTES):
+        while self._bytes > MAX_BYTES and len(self._spans) > 1:
             self._drop(1)
 
     def note_edited(self, relations: Iterable[Relation]) -> None:
         """Note that the entries named by these relations are no longer shown as they were written."""
         for relation in relations:
             seqs = self.edited.setdefault((relation.log.conversation, relation.re.log), set())
-            if len(seqs) >= MAX_ENTRIES:
+            if len(seqs) >= MAX_EDITED:
                 seqs.clear()
             seqs.add(relation.re.seq)
         while len(self.edited) > MAX_EDITED_LOGS:
@@ -101,7 +98,6 @@ class RecentEntries:
     def _drop(self, count: int) -> None:
         """Drop the oldest spans. The lists are short: a span is a whole released batch."""
         for span in self._spans[:count]:
-            self._entries -= len(span.entries)
             self._bytes -= span.size_bytes
         del self._spans[:count], self._places[:count]
 
@@ -117,7 +113,7 @@ class RecentEntries:
     def _drop_all(self) -> None:
         self._spans.clear()
         self._places.clear()
-        self._entries = self._bytes = 0
+        self._bytes = 0
         self._bytes_until_asked = READ_BYTES
 
 

@@ -22,9 +22,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.log import Batch, Entry, LogId, attachments_of, encode_header, size_bytes
+from p2pchat.core.log import Batch, Entry, LogId, attachments_of, batch_of, encode_header
 from p2pchat.errors import StorageError
-from p2pchat.protocol import GuestCertificate, Mark, Naming, PeerId, PeerRecord
+from p2pchat.protocol import Entries, GuestCertificate, Mark, Naming, PeerId, PeerRecord
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
@@ -385,10 +385,8 @@ def batch_to_text(batch: Batch, header: str) -> str:
 
 def batch_of_text(log: LogId, text: str) -> Batch:
     with decoding():
-        first, raws, prev, chain, head, header = json.loads(text)
-        entries = [(c, entry) for c, entry in raws]
-        before, behind, signature = map(bytes.fromhex, (prev, chain, head))
-        return Batch(log, first, entries, None, before, behind, signature, size_bytes(entries), header)
+        first, raws, prev, _, head, header = json.loads(text)
+        return batch_of(Entries(*log, first, prev, [(c, entry) for c, entry in raws], head, header))
 
 
 # ---- versions

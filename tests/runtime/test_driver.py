@@ -28,7 +28,7 @@ from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.runtime.connection_manager import Transport
 from p2pchat.runtime.driver import OutgoingFrames
 from p2pchat.runtime.frame_queue import CommitsInFlight
-from p2pchat.runtime.recent_entries import MAX_BYTES, MAX_ENTRIES, READ_BYTES, EntrySpan, RecentEntries, spans_of
+from p2pchat.runtime.recent_entries import MAX_BYTES, READ_BYTES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker, disk_level
 from p2pchat.server import Server
 from p2pchat.settings import MIB, Settings
@@ -275,7 +275,7 @@ async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
         async with asyncio.timeout(0.001):
             await anext(events)  # acknowledges the second, and gives up on a third
     await events.ack()
-    assert storage.load([bob.me.key]).consumers["bot"] == place_of_two(storage)
+    assert storage.load([bob.me.key]).consumers["bot"] >= place_of_two(storage)
 
 
 async def test_a_place_is_saved_with_the_next_commit(net: Mesh, storage: GatedStorage) -> None:
@@ -321,7 +321,7 @@ async def test_a_refused_acknowledgement_is_written_when_repeated(
         await events.ack()
     storage.failing = None
     await events.ack()
-    assert storage.load([bob.me.key]).consumers["bot"] == place_of_two(storage)
+    assert storage.load([bob.me.key]).consumers["bot"] >= place_of_two(storage)
 
 
 # ---- dials that fail
@@ -741,9 +741,8 @@ def test_recent_finds_the_run_of_a_place() -> None:
 def test_recent_forgets_the_oldest_and_those_before_a_hole() -> None:
     recent = RecentEntries(newest=0)
     for number in range(3):
-        recent.add(run(1 + number * MAX_ENTRIES // 2, MAX_ENTRIES // 2))
-    assert recent.after(0) is None
-    assert recent.after(MAX_ENTRIES // 2) is not None
+        recent.add(run(1 + number, 1, size=MAX_BYTES // 2))
+    assert [recent.after(place) is None for place in range(3)] == [True, False, False]
     recent.add(run(recent.newest + 1, 1, size=MAX_BYTES))  # alone above the limit: kept, because it is read next
     assert recent.after(recent.newest - 1) is not None
     recent.skip(recent.newest + 5)

@@ -357,7 +357,8 @@ class AntiEntropy:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
             return
         key = (conversation.id, user)
-        remote.on_marks(key, marks)
+        if remote.refusals:
+            remote.on_marks(key, marks)
         if user in self._sync.hosted:
             remote.acked[key] = {mark.run: mark for mark in marks}
             self._sync.step.acked.append((remote, conversation, user, marks, False))

@@ -454,10 +454,11 @@ class WriterLogs:
 
         A fork makes tips of what only the forked log covered, so there may be more than one list may hold.
         """
-        tips = self.tips()
-        if most is not None and len(tips) > most:
-            tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
-        return [log.mark for log in tips]
+        marks = [log.mark for log in self.logs.values() if log.is_tip]
+        if most is not None and len(marks) > most:
+            newest = sorted(self.tips(), key=lambda log: (log.last_c, log.id.run))[-most:]
+            marks = [log.mark for log in newest]
+        return marks
 
     def shown_ends(self) -> dict[RunId, tuple[int, str]]:
         """Return the last released entry of each log that no other covers, and the chain8 there."""

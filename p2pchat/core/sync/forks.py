@@ -32,8 +32,6 @@ from p2pchat.core.log import (
     batch_of,
     contradict,
     frame_of,
-    head_message,
-    verify,
 )
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import KeySet
@@ -46,11 +44,6 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, UserId
 
 AGAIN_AFTER = 3600.0  # seconds until a link that still shows other marks is sent evidence again; a guess
-
-
-def is_signed(batch: Batch) -> bool:
-    """Return whether its author signed this batch."""
-    return verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain))
 
 
 class Forks:
@@ -219,7 +212,7 @@ class Forks:
             known.evidence = other
             return
         known.evidence = None
-        if not (is_signed(one) and is_signed(other) and contradict(one, other)):
+        if not (one.is_signed and other.is_signed and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
         log = log or conversation.new_log(other.log)
         forked = [each for each in conversation.writer(frame.u).logs.values() if each.forked]

@@ -32,7 +32,7 @@ from p2pchat.core.log import (
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
-from p2pchat.core.sync.forks import Forks, is_signed
+from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.log_validation import (
     EntrySource,
@@ -192,7 +192,7 @@ class Ingest:
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
         other = batch_of(frame)
-        if not is_signed(other):
+        if not other.is_signed:
             raise LogError("a head that does not fit its entries", expected_seq=extension.next_seq, got_seq=frame.first)
         held = extension.next_seq
         fault = self._prove(extension)  # frames before it in this read may be good
@@ -210,12 +210,12 @@ class Ingest:
         batches = extension.batches
         while batches:
             count = count_fitting(batches, self._ctx.settings)
-            if is_signed(batches[count - 1]):
+            if batches[count - 1].is_signed:
                 if not self._keep_proven(extension, joined(batches[:count])):
                     batches.clear()
                 del batches[:count]
                 continue
-            while is_signed(batches[0]):  # keep the good ones before the bad one
+            while batches[0].is_signed:  # keep the good ones before the bad one
                 if not self._keep_proven(extension, batches[0]):
                     batches.clear()
                     return None

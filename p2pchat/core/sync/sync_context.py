@@ -466,13 +466,12 @@ class SyncContext:
             if remote.accepts_marks:
                 owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
                 keys = tuple(sorted([key for key in owed if self._is_told(remote, key)]))
+                remote.link.offered += len(keys)
                 alike.setdefault(keys, []).append(remote)
             else:
                 self.owing[id] = remote
                 self.ctx.owes = True
         for keys, remotes in alike.items():
-            for remote in remotes:
-                remote.link.offered += len(keys)
             self._send_marks(remotes, keys)
 
     def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
