@@ -7,7 +7,6 @@ reused in a process. Tickets are numbers that the core issued in an effect.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from p2pchat.core.durable_changes import (
     DeliveredMark,
@@ -28,7 +27,7 @@ from p2pchat.protocol import ConversationId, Entries, Frame, Members, Naming, Pe
 # ---- links
 
 
-class LinkAccepted(Record, frozen=True):
+class LinkAccepted(Record):
     """A stranger connected and TLS is up. `host` is the remote address, `took` the seconds that TLS took."""
 
     link: int
@@ -36,7 +35,7 @@ class LinkAccepted(Record, frozen=True):
     took: float = 0.0
 
 
-class LinkDialled(Record, frozen=True):
+class LinkDialled(Record):
     """Our dial succeeded and TLS is up. `server` is the key of the remote certificate, `host` the address reached."""
 
     link: int
@@ -45,7 +44,7 @@ class LinkDialled(Record, frozen=True):
     host: str
 
 
-class Resolved(Record, frozen=True):
+class Resolved(Record):
     """The name of an endpoint means these addresses, best first, each with the address of this machine towards it ("":
     no way there).
     """
@@ -54,7 +53,7 @@ class Resolved(Record, frozen=True):
     hosts: list[tuple[str, str]]
 
 
-class DialFailed(Record, frozen=True):
+class DialFailed(Record):
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
     no_way, no_peer, engine (is away), failed.
     """
@@ -64,14 +63,14 @@ class DialFailed(Record, frozen=True):
     code: str = "failed"
 
 
-class Got(Record, frozen=True):
+class Got(Record):
     """The frames of one read, in order; [] when bytes came but no whole frame (any byte is a sign of life)."""
 
     link: int
     frames: list[Frame | Unknown]
 
 
-class Faulted(Record, frozen=True):
+class Faulted(Record):
     """The bytes of a link are no frames, or break a limit. `code` goes into the bye."""
 
     link: int
@@ -79,96 +78,96 @@ class Faulted(Record, frozen=True):
     text: str
 
 
-class LinkDown(Record, frozen=True):
+class LinkDown(Record):
     """A connection ended: "closed" (in order), "lost" (broke), "timeout" or "slow"."""
 
     link: int
     reason: str
 
 
-class LinkFilled(Record, frozen=True):
+class LinkFilled(Record):
     """A link's unsent bytes passed the buffer limit. Nothing more is written to it until LinkDrained."""
 
     link: int
 
 
-class LinkDrained(Record, frozen=True):
+class LinkDrained(Record):
     """A link that was full accepts frames again."""
 
     link: int
 
 
-class Paused(Record, frozen=True):
+class Paused(Record):
     """This side stopped (on=True) or resumed reading a link. A link that is not read cannot be called silent."""
 
     link: int
     on: bool
 
 
-class ListeningAt(Record, frozen=True):
+class ListeningAt(Record):
     """All endpoints at which this peer can be reached."""
 
     at: tuple[str, ...]
 
 
-class RelayChanged(Record, frozen=True):
+class RelayChanged(Record):
     """The engine that relays links came, or went away."""
 
     up: bool
 
 
-class Connect(Record, frozen=True):
+class Connect(Record):
     """A user or program asks for a link to an endpoint. `pin` is the key that must answer, "" for any."""
 
     endpoint: str
     pin: PeerId = ""
 
 
-class PeerSighted(Record, frozen=True):
+class PeerSighted(Record):
     """Discovery announced a member on the local network, at exactly these endpoints; () when it is gone."""
 
     peer: PeerId
     at: tuple[str, ...] = ()
 
 
-class Forget(Record, frozen=True):
+class Forget(Record):
     """A user asks to forget addresses: all of a peer (`endpoint` ""), or one endpoint of any peer (`peer` "")."""
 
     peer: PeerId = ""
     endpoint: str = ""
 
 
-class Leave(Record, frozen=True):
+class Leave(Record):
     """Write what would be written later: Stop comes once it is durable and sent."""
 
 
-class Stop(Record, frozen=True):
+class Stop(Record):
     """Shut down: send a bye on every link. Nothing is dialled or accepted any more."""
 
 
 # ---- storage
 
 
-class Committed(Record, frozen=True):
+class Committed(Record):
     """These commits are durable; tickets in the order of their commits."""
 
     tickets: list[int]
 
 
-class CommitFailed(Record, frozen=True):
+class CommitFailed(Record):
     """Storage kept nothing of this commit epoch from now on. Every commit in flight is void."""
 
     epoch: int
     reason: str
 
 
-class Loaded(Record, frozen=True):
+class Loaded(Record):
     """The answer to a Reload: storage works again and holds this."""
 
     stored: Stored
 
 
-class LookupResult(Record, frozen=True):
+class LookupResult(Record):
     """The answer to a Lookup, field by field."""
 
     ticket: int
@@ -179,7 +178,7 @@ class LookupResult(Record, frozen=True):
     naming: dict[str, list[tuple[LogId, int]]] = {}
 
 
-class FetchResult(Record, frozen=True):
+class FetchResult(Record):
     """Batches read for a link. `more` is where to continue, None at the end."""
 
     link: int
@@ -188,7 +187,7 @@ class FetchResult(Record, frozen=True):
     more: Position | None
 
 
-class DiskLow(Record, frozen=True):
+class DiskLow(Record):
     """Free disk space fell below a limit, or rose above one."""
 
     level: DiskLevel
@@ -197,7 +196,7 @@ class DiskLow(Record, frozen=True):
 # ---- content of attachments
 
 
-class ContentWanted(Record, frozen=True):
+class ContentWanted(Record):
     """A program asks for the content of one attachment of a message that is stored here."""
 
     log: LogId
@@ -205,13 +204,13 @@ class ContentWanted(Record, frozen=True):
     file: FileRef
 
 
-class ContentGivenUp(Record, frozen=True):
+class ContentGivenUp(Record):
     """No program asks for this content any more. What came of it stays."""
 
     root: str
 
 
-class ContentRemoved(Record, frozen=True):
+class ContentRemoved(Record):
     """This content goes from the disk, in a moment: no message names it any more, or a program forgets it.
 
     Attributes:
@@ -224,27 +223,27 @@ class ContentRemoved(Record, frozen=True):
     forgotten: bool = False
 
 
-class ContentKept(Record, frozen=True):
+class ContentKept(Record):
     """This content may be whole now: this machine kept it, it came with a file, or its removal is over."""
 
     root: str
 
 
-class HeldFound(Record, frozen=True):
+class HeldFound(Record):
     """The answer to FindHeld: which are whole."""
 
     ticket: int
     roots: frozenset[str]
 
 
-class ContentOpened(Record, frozen=True):
+class ContentOpened(Record):
     """The answer to OpenContent: the pieces that are not here, () if it is whole, None while its leaves are missing."""
 
     root: str
     missing: Sequence[int] | None
 
 
-class LeavesStored(Record, frozen=True):
+class LeavesStored(Record):
     """The answer to StoreLeaves: whether they were right, and if so the pieces that are not here."""
 
     link: int
@@ -253,7 +252,7 @@ class LeavesStored(Record, frozen=True):
     missing: Sequence[int] = ()
 
 
-class PiecesStored(Record, frozen=True):
+class PiecesStored(Record):
     """The answer to StorePieces: which pieces were right and are here now, and which were wrong."""
 
     link: int
@@ -262,14 +261,14 @@ class PiecesStored(Record, frozen=True):
     wrong: list[int]
 
 
-class ContentFailed(Record, frozen=True):
+class ContentFailed(Record):
     """The store could not carry out an order about this content. `text` says why."""
 
     root: str
     text: str
 
 
-class PullAnswered(Record, frozen=True):
+class PullAnswered(Record):
     """A GivePieces is done: everything is written, or the link ended."""
 
     link: int
@@ -281,7 +280,7 @@ ContentAnswer = (
 )  # fmt: skip
 
 
-class ContentAnswered(Record, frozen=True):
+class ContentAnswered(Record):
     """Several answers of the store of content, in order: many small files make one step, and one commit."""
 
     answers: list[ContentAnswer]
@@ -290,13 +289,13 @@ class ContentAnswered(Record, frozen=True):
 # ---- users and programs
 
 
-class ConversationOpened(Record, frozen=True):
+class ConversationOpened(Record):
     """A program wants to write in a conversation that may not exist here yet."""
 
     naming: Naming
 
 
-class WriteRequest(Record, frozen=True):
+class WriteRequest(Record):
     """A hosted user writes consecutive entries of one kind in one conversation. Answered by WriteAccepted or
     WriteRefused.
 
@@ -308,7 +307,7 @@ class WriteRequest(Record, frozen=True):
         marks: Those of its last entry, the content of whose attachments is here; None for none.
     """
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
+    HIDDEN = ("bodies",)
 
     ticket: int
     user: UserId
@@ -320,7 +319,7 @@ class WriteRequest(Record, frozen=True):
     marks: Marks | None = None
 
 
-class GroupCreateRequest(Record, frozen=True):
+class GroupCreateRequest(Record):
     """A hosted user creates a group and becomes its owner. `members` are the others.
 
     Answered by WriteAccepted (its log is in the group's own conversation) or WriteRefused (codes: user, name, members,
@@ -333,7 +332,7 @@ class GroupCreateRequest(Record, frozen=True):
     members: tuple[UserId, ...]
 
 
-class GroupChangeRequest(Record, frozen=True):
+class GroupChangeRequest(Record):
     """The owner of a group changes it. None and () leave a field as it is. `owner` hands the group over to a member.
 
     Answered by WriteAccepted or WriteRefused (codes: those of GroupCreateRequest, group: not known here, owner: the
@@ -349,7 +348,7 @@ class GroupChangeRequest(Record, frozen=True):
     owner: UserId | None = None
 
 
-class GroupLeaveRequest(Record, frozen=True):
+class GroupLeaveRequest(Record):
     """A member leaves a group.
 
     Answered by WriteAccepted or WriteRefused (codes: user, group, member, owner: hand it over first).
@@ -360,7 +359,7 @@ class GroupLeaveRequest(Record, frozen=True):
     group: ConversationId
 
 
-class ImportRequest(Record, frozen=True):
+class ImportRequest(Record):
     """Frames of an export file, in its order. Answered by ImportResult.
 
     In each input, the first frame that mentions a conversation names it. The reader waits for the answer before it
@@ -371,7 +370,7 @@ class ImportRequest(Record, frozen=True):
     frames: Sequence[Entries | Members]
 
 
-class PruneRequest(Record, frozen=True):
+class PruneRequest(Record):
     """Delete here what was written in a conversation. Answered by PruneResult or WriteRefused (codes: conversation,
     storage).
 
@@ -386,29 +385,29 @@ class PruneRequest(Record, frozen=True):
     before: int = 0
 
 
-class UserRenamed(Record, frozen=True):
+class UserRenamed(Record):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("about",)
+    HIDDEN = ("about",)
 
     user: UserId
     name: str
     about: str | None = None
 
 
-class ContactAdded(Record, frozen=True):
+class ContactAdded(Record):
     """This peer's own user makes another one a contact, as writing to it does."""
 
     user: UserId
 
 
-class QuotaLifted(Record, frozen=True):
+class QuotaLifted(Record):
     """The quota of this user is lifted permanently."""
 
     user: UserId
 
 
-class UserBlocked(Record, frozen=True):
+class UserBlocked(Record):
     """A hosted user blocks another user, or (with `on` False) blocks it no longer."""
 
     by: UserId
@@ -416,7 +415,7 @@ class UserBlocked(Record, frozen=True):
     on: bool
 
 
-class InviteMade(Record, frozen=True):
+class InviteMade(Record):
     """This peer made an invite that admits `uses` members until then, in UTC seconds."""
 
     id: str
@@ -424,13 +423,13 @@ class InviteMade(Record, frozen=True):
     until: int
 
 
-class StatementsMade(Record, frozen=True):
+class StatementsMade(Record):
     """Somebody here said something about members, signed with a key that this program has."""
 
     statements: list[Statement]
 
 
-class UserHosted(Record, frozen=True):
+class UserHosted(Record):
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
     The others are what storage holds for the user: the deliveries of its messages, read marks, and taken marks.
@@ -442,29 +441,29 @@ class UserHosted(Record, frozen=True):
     taken: tuple[ReadMark, ...] = ()
 
 
-class NameKept(Record, frozen=True):
+class NameKept(Record):
     """Store the name of a user who may have been announced only: somebody here chose something about it."""
 
     user: UserId
 
 
-class UserUnhosted(Record, frozen=True):
+class UserUnhosted(Record):
     """This peer no longer hosts that user. The user's entries stay."""
 
     user: UserId
 
 
-class PresenceSet(Record, frozen=True):
+class PresenceSet(Record):
     """A hosted user set its status (online, idle or offline) and a text."""
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
+    HIDDEN = ("text",)
 
     user: UserId
     status: str
     text: str = ""
 
 
-class TypingSet(Record, frozen=True):
+class TypingSet(Record):
     """A hosted user types in a conversation, or has stopped. Repeated every few seconds while it goes on."""
 
     user: UserId
@@ -472,7 +471,7 @@ class TypingSet(Record, frozen=True):
     on: bool
 
 
-class MarkedRead(Record, frozen=True):
+class MarkedRead(Record):
     """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
 
     What the users in `except_writers` wrote is not marked. With a ticket the mark is committed now, together with the
@@ -492,7 +491,7 @@ class MarkedRead(Record, frozen=True):
         return self.log.conversation
 
 
-class MarkedTaken(Record, frozen=True):
+class MarkedTaken(Record):
     """Programs of a hosted user have taken everything in a conversation up to a place. `ticket` as of MarkedRead."""
 
     user: UserId
@@ -501,7 +500,7 @@ class MarkedTaken(Record, frozen=True):
     ticket: int = 0
 
 
-class ReceiptsChosen(Record, frozen=True):
+class ReceiptsChosen(Record):
     """A hosted user turned read receipts on or off, in both directions. `other` is one user, or "" for all others."""
 
     user: UserId
@@ -509,7 +508,7 @@ class ReceiptsChosen(Record, frozen=True):
     other: UserId = ""
 
 
-class ComparisonAwaited(Record, frozen=True):
+class ComparisonAwaited(Record):
     """A program waits until the conversations of a hosted user were compared with another peer that hosts it.
 
     Answered by ComparisonEnded, at the latest after so many seconds.
@@ -520,7 +519,7 @@ class ComparisonAwaited(Record, frozen=True):
     within: float
 
 
-class Woke(Record, frozen=True):
+class Woke(Record):
     """The time of the last WakeAt has come."""
 
 
