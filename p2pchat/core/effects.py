@@ -12,44 +12,49 @@ from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 Guests = tuple[tuple[tuple[PeerId, ...], tuple[UserId, ...]], ...]  # by the peers that host them; all sorted
 
+
+class Effect(Record):
+    """An order of a node, or what it reports."""
+
+
 # ---- links
 
 
-class Send(Record):
+class Send(Effect):
     """Write one frame to these links; it is encoded once."""
 
     frame: Frame
     links: list[int]
 
 
-class Close(Record):
+class Close(Effect):
     """End a connection: with a last frame after what is unsent, or at once when `bye` is None."""
 
     link: int
     bye: Bye | None = None
 
 
-class Dial(Record):
+class Dial(Effect):
     """Connect there and set up TLS. Answered by LinkDialled or DialFailed with this number."""
 
     dial: int
     endpoint: str
 
 
-class Resolve(Record):
+class Resolve(Effect):
     """Look up the addresses of the name in this endpoint. Answered by Resolved or DialFailed with this number."""
 
     dial: int
     endpoint: str
 
 
-class Established(Record):
+class Established(Effect):
     """The link belongs to a member: it no longer counts as a stranger and accepts frames of full size."""
 
     link: int
 
 
-class PauseReading(Record):
+class PauseReading(Effect):
     """Stop reading this link for so many seconds, because it floods. Report Paused(link, True) now and False at the
     end.
     """
@@ -58,7 +63,7 @@ class PauseReading(Record):
     seconds: float
 
 
-class WakeAt(Record):
+class WakeAt(Effect):
     """Report Woke at this monotonic time. Replaces the previous WakeAt."""
 
     mono: float
@@ -67,7 +72,7 @@ class WakeAt(Record):
 # ---- storage
 
 
-class Commit(Record):
+class Commit(Effect):
     """Make this durable, after all commits before it. Answered by Committed or CommitFailed.
 
     A commit whose epoch is older than the last CommitFailed is not carried out and not answered. `own`: it holds
@@ -80,11 +85,11 @@ class Commit(Record):
     change: Change
 
 
-class Reload(Record):
+class Reload(Effect):
     """Load what storage holds as soon as it works again after a failure. Answered by Loaded."""
 
 
-class Lookup(Record):
+class Lookup(Effect):
     """Look up facts in storage. Answered by LookupResult.
 
     Attributes:
@@ -103,7 +108,7 @@ class Lookup(Record):
     naming: list[str] = []
 
 
-class Fetch(Record):
+class Fetch(Effect):
     """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult.
 
     `first`: before what waits to be read for this link of unknown users; it is of a known one, or proves a fork.
@@ -148,13 +153,13 @@ class StorePieces(Record):
 ContentOrder = OpenContent | StoreLeaves | StorePieces
 
 
-class OrderContent(Record):
+class OrderContent(Effect):
     """The orders of one step for the store of content, which carries them out in order and answers them together."""
 
     orders: list[ContentOrder]
 
 
-class GivePieces(Record):
+class GivePieces(Effect):
     """Answer a pull with pieces, or with the list of leaves for count 0, and end it with Lacks where one is missing.
 
     Read and write no more of it than the link has room for, behind everything else. Answered by PullAnswered.
@@ -169,7 +174,7 @@ class GivePieces(Record):
     count: int
 
 
-class ContentProgress(Record):
+class ContentProgress(Effect):
     """Of content that is fetched, so many bytes are here and verified. Entry `seq` of `log` names it."""
 
     log: LogId
@@ -178,7 +183,7 @@ class ContentProgress(Record):
     stored: int
 
 
-class ContentArrived(Record):
+class ContentArrived(Effect):
     """Content that was fetched is whole: verified, and on the disk."""
 
     log: LogId
@@ -186,14 +191,14 @@ class ContentArrived(Record):
     file: FileRef
 
 
-class FindHeld(Record):
+class FindHeld(Effect):
     """Find out which of these contents are whole: verified, and on the disk. Answered by HeldFound."""
 
     ticket: int
     roots: list[str]
 
 
-class FileHeld(Record):
+class FileHeld(Effect):
     """Users of another peer have a file of a hosted user's message now, whole and verified; or have it no more.
 
     Entry `seq` of `log` names it. The users are members of its conversation, sorted.
@@ -206,7 +211,7 @@ class FileHeld(Record):
     has: bool
 
 
-class ContentStopped(Record):
+class ContentStopped(Effect):
     """Content that a program asked for does not come any more. `text` says why."""
 
     root: str
@@ -216,7 +221,7 @@ class ContentStopped(Record):
 # ---- answers to programs
 
 
-class WriteAccepted(Record):
+class WriteAccepted(Effect):
     """A write request is durable (accepted).
 
     Attributes:
@@ -238,20 +243,20 @@ class WriteAccepted(Record):
     guests: Guests = ()
 
 
-class ReadStored(Record):
+class ReadStored(Effect):
     """The mark of a MarkedRead or MarkedTaken with this ticket is durable."""
 
     ticket: int
 
 
-class ComparisonEnded(Record):
+class ComparisonEnded(Effect):
     """The ComparisonAwaited with this ticket: everything is compared and here, or that did not happen in time."""
 
     ticket: int
     compared: bool
 
 
-class WriteRefused(Record):
+class WriteRefused(Effect):
     """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
     ticket: int
@@ -259,7 +264,7 @@ class WriteRefused(Record):
     text: str
 
 
-class ImportResult(Record):
+class ImportResult(Effect):
     """The result of an ImportRequest. New entries are durable.
 
     `known` entries were here already. `foreign` entries are of conversations that no hosted user belongs to. `refused`
@@ -277,7 +282,7 @@ class ImportResult(Record):
     unreadable: int = 0
 
 
-class PruneResult(Record):
+class PruneResult(Effect):
     """The result of a PruneRequest, durable: so many messages and bytes are deleted.
 
     `kept` of the writer's own messages stay, because no other peer has them. `more` asks for the request again: one
@@ -291,13 +296,13 @@ class PruneResult(Record):
     more: bool = False
 
 
-class Released(Record):
+class Released(Effect):
     """These entries have places now, durably. Consumers may read them."""
 
     stretches: list[Stretch]
 
 
-class ConversationBegun(Record):
+class ConversationBegun(Effect):
     """A user who is no contact of a user hosted here (`host`) began a conversation with it; its first entry is durable.
 
     Of a group it is the talk.
@@ -308,7 +313,7 @@ class ConversationBegun(Record):
     user: UserId
 
 
-class DeliveryReceipt(Record):
+class DeliveryReceipt(Effect):
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
     `others` are more users of that peer for whom the same is true. In the room `member` is the peer itself.
@@ -321,7 +326,7 @@ class DeliveryReceipt(Record):
     others: tuple[UserId, ...] = ()
 
 
-class ReadReceipt(Record):
+class ReadReceipt(Effect):
     """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt; in
     the room, of a user of a gateway, perhaps before that of the gateway.
     """
@@ -332,7 +337,7 @@ class ReadReceipt(Record):
     member: UserId
 
 
-class GroupUpdate(Record):
+class GroupUpdate(Effect):
     """A group has changed. Emitted once for each difference, after its entry is durable.
 
     `change` is created, added, removed, left, renamed or owner. `target` is the user added, removed, leaving or now the
@@ -355,7 +360,7 @@ class GroupUpdate(Record):
     seq: int
 
 
-class DeliveryRevoked(Record):
+class DeliveryRevoked(Effect):
     """Entries first..last of this log of a hosted user, in a group's talk, lie beyond a cut.
 
     The user was removed from the group before its owner knew of them, and no peer that knows of the removal shows them.
@@ -367,7 +372,7 @@ class DeliveryRevoked(Record):
     last: int
 
 
-class LinkChanged(Record):
+class LinkChanged(Effect):
     """The state of a link to a peer changed: up, down, trying, refused.
 
     `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
@@ -383,20 +388,20 @@ class LinkChanged(Record):
     host: str = ""
 
 
-class UserJoined(Record):
+class UserJoined(Effect):
     """A user has become reachable."""
 
     user: UserId
 
 
-class UserLeft(Record):
+class UserLeft(Effect):
     """The last link to a user is gone: left, lost, timeout or expelled."""
 
     user: UserId
     reason: str
 
 
-class MemberChanged(Record):
+class MemberChanged(Effect):
     """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now or no longer.
 
     `change` is admitted, expelled, pardoned, admin or unadmin; restored or dropped, where what `by` had said counts no
@@ -411,7 +416,7 @@ class MemberChanged(Record):
     count: int = 0
 
 
-class PresenceChanged(Record):
+class PresenceChanged(Effect):
     """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
 
     HIDDEN = ("text",)
@@ -422,13 +427,13 @@ class PresenceChanged(Record):
     since: int
 
 
-class UserForgotten(Record):
+class UserForgotten(Effect):
     """Nothing is known of a user any more: it is gone, never wrote, and is no contact."""
 
     user: UserId
 
 
-class TypingChanged(Record):
+class TypingChanged(Effect):
     """A user on another peer started or stopped typing in a conversation."""
 
     conversation: ConversationId
@@ -436,7 +441,7 @@ class TypingChanged(Record):
     on: bool
 
 
-class UserNamed(Record):
+class UserNamed(Effect):
     """A user has a (new) name or a new `about` text (not shown in a repr).
 
     `old`: it was found while catching up, and is no news.
@@ -450,7 +455,7 @@ class UserNamed(Record):
     old: bool = False
 
 
-class GapShown(Record):
+class GapShown(Effect):
     """An entry was shown although an entry it follows is missing."""
 
     log: LogId
@@ -459,7 +464,7 @@ class GapShown(Record):
     last_seen_with: tuple[UserId, ...] = ()  # users whose peers claimed to hold some of it; () for none
 
 
-class WarningIssued(Record):
+class WarningIssued(Effect):
     """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or "".
 
     With a conversation all users of this peer in it hear it.
@@ -471,22 +476,12 @@ class WarningIssued(Record):
     conversation: ConversationId = ""
 
 
-class Counted(Record):
+class Counted(Effect):
     """Something happened that tests and diagnostics count. `what` is a stable word."""
 
     what: str
     n: int = 1
 
 
-class NodeStopped(Record):
+class NodeStopped(Effect):
     """All byes are sent; the driver closes the remaining connections."""
-
-
-Effect = (
-    Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
-    | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | ConversationBegun
-    | ComparisonEnded | DeliveryReceipt | ReadReceipt | OrderContent | GivePieces
-    | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
-    | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged
-    | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | MemberChanged | NodeStopped
-)  # fmt: skip

@@ -285,14 +285,14 @@ class Driver:
             if kind is Committed:
                 self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._on_commits_failed(input.epoch)  # type: ignore[union-attr]
-            elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
+                self._on_commits_failed(input.epoch)  # type: ignore[attr-defined]
+            elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[attr-defined]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
             if self._committed_batches:
                 self._committed_batches = {}
             if kind is FetchResult:
-                self._pages.on_answered(input.link)  # type: ignore[union-attr]
+                self._pages.on_answered(input.link)  # type: ignore[attr-defined]
 
     def _on_bytes(self, link: int) -> None:
         """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
