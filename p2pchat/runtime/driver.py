@@ -510,10 +510,10 @@ class Driver:
         Raises:
             StorageError: It could not be stored.
         """
-        failures = self.node.storage_failures
+        failures = self.node.storage.epoch
         await self.wait_handled()
         await self.disk.write(Change())
-        if self.node.storage_failures > failures or not self.node.storage_works:
+        if self.node.storage.epoch > failures or not self.node.storage.works:
             raise StorageError("storage does not work: nothing was changed; try again when it does")
 
     async def wait_handled(self) -> None:

@@ -244,7 +244,7 @@ class FileReceipts:
         id, roots = self._checks.pop(found.ticket, (0, []))
         for root in roots:
             if root in found.roots and root not in self.gone:
-                self._sync.lookups.naming(root, partial(self._on_naming_found, id, root, self._deletions))
+                self._sync.lookups.ask("naming", root, partial(self._on_naming_found, id, root, self._deletions))
             else:
                 self._on_naming_found(id, root, self._deletions, [])
 

@@ -408,7 +408,7 @@ class PresenceTracker:
         if user in self.hosts or user in self._own:
             self._report_status(user, self._status_of(user))
 
-    def _tell(self, change: UserJoined | UserLeft | PresenceChanged) -> None:
+    def _tell(self, change: Change) -> None:
         self.events.tell(change, self.share(change.user))
 
     def _report_status(self, user: UserId, status: Status) -> None:
@@ -423,14 +423,7 @@ def _announced_status(hosted: Hosted) -> Status:
     return (status, hosted.text or "", hosted.since or 0)
 
 
-class LatestState:
-    """News of a user that programs are to be told: that it came or left, and its status."""
-
-    __slots__ = ("came", "status")
-
-    def __init__(self) -> None:
-        self.came: UserJoined | UserLeft | None = None
-        self.status: PresenceChanged | None = None
+Change = UserJoined | UserLeft | PresenceChanged
 
 
 class PresenceEvents:
@@ -444,7 +437,8 @@ class PresenceEvents:
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._buckets = TokenBuckets()
-        self._waiting: dict[UserId, dict[UserId, LatestState]] = {}  # by member; those first that wait longest
+        # By member, those first that wait longest: that it came or left, and its status (True).
+        self._waiting: dict[UserId, dict[UserId, dict[bool, Change]]] = {}
         self._members: dict[UserId, UserId] = {}  # of those who wait
 
     def may_tell(self, member: UserId) -> bool:
@@ -454,7 +448,7 @@ class PresenceEvents:
     def _take(self, member: UserId) -> bool:
         return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
-    def tell(self, change: UserJoined | UserLeft | PresenceChanged, member: UserId) -> None:
+    def tell(self, change: Change, member: UserId) -> None:
         """Tell a change, now or later."""
         user = change.user
         if user not in self._members:
@@ -464,18 +458,17 @@ class PresenceEvents:
             self._members[user] = member
         if not self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
-        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, LatestState())
-        if isinstance(change, PresenceChanged):
-            latest.status = change
-        else:
-            latest.came = change if latest.came is None else None  # else it is again as it was told
+        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, {})
+        is_status = isinstance(change, PresenceChanged)
+        if is_status or latest.pop(False, None) is None:  # else it is again as it was told
+            latest[is_status] = change
 
     def forget(self, user: UserId) -> None:
         """Tell no status of a user of whom nothing is known any more."""
         if user in self._members:
             waiting = self._waiting[self._members[user]]
-            waiting[user].status = None
-            if waiting[user].came is None:
+            waiting[user].pop(True, None)
+            if not waiting[user]:
                 del waiting[user], self._members[user]
 
     def _tell_waiting(self) -> None:
@@ -483,9 +476,8 @@ class PresenceEvents:
             for user, latest in list(users.items()):
                 if not self._take(member):
                     break
-                for change in (latest.came, latest.status):
-                    if change is not None:
-                        self._ctx.emit(change)
+                for is_status in sorted(latest):
+                    self._ctx.emit(latest[is_status])
                 del users[user], self._members[user]
             if not users:
                 del self._waiting[member]

@@ -153,6 +153,7 @@ class Quota:
         disk: The entries for which there is disk space.
         bytes: What is stored of each user, with what its logs cost besides.
         files: What the files of each user take that come by themselves, with limits as high (content_requests.py).
+        allowed: Users whose limits are lifted.
         has_freed: There may be room for refused entries, since a user belongs to another member or to none.
     """
 
@@ -168,8 +169,10 @@ class Quota:
         self._blocks = blocks
         self._conversations = conversations
         self._remotes = remotes
-        self._allowed = {name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)}
-        sharers = members, contacts, hosted, self._allowed
+        self.allowed: set[UserId] = {
+            name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)
+        }
+        sharers = members, contacts, hosted, self.allowed
         self.bytes: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.files: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.disk: DiskLevel = DiskLevel.ENOUGH
@@ -272,7 +275,7 @@ class Quota:
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
-        self._allowed.add(user)
+        self.allowed.add(user)
         self._ctx.choose(PREFIX + user, ALLOWED)
         self.on_contact(user)
 
@@ -297,10 +300,6 @@ class Quota:
         was_full = bool(self._full)
         self._full.clear()
         return was_full
-
-    def is_allowed(self, user: UserId) -> bool:
-        """Return whether the limits of a user were lifted."""
-        return user in self._allowed
 
 
 def _mib(size: int) -> str:
