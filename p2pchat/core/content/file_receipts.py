@@ -58,8 +58,6 @@ class LinkReceipts:
         is_due: A frame goes out soon.
     """
 
-    __slots__ = ("asked", "checks", "is_due", "to_ask", "to_check", "to_tell", "told")
-
     def __init__(self, now: float) -> None:
         self.asked: set[str] = set()
         self.to_ask: dict[str, None] = {}

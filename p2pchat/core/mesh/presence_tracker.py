@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
@@ -354,7 +355,9 @@ class PresenceTracker:
     def _update_here(self, user: UserId) -> None:
         """Update whether a user is here, after a change of what links say about it."""
         if user not in self._own:
-            is_here = self._is_at_home(user) or self._status_of(user)[0] != "offline"
+            # One with a link to its own peer is here. A gateway's user is here only while not offline.
+            is_at_home = any(self._links[link].peer == user for link in self.hosts.get(user, ()))
+            is_here = is_at_home or self._status_of(user)[0] != "offline"
             if is_here and user not in self._here:
                 self._expected = None
                 self._here[user] = user
@@ -364,10 +367,6 @@ class PresenceTracker:
                 self._here.pop(user, None)
                 self._tell(UserLeft(user, "left"))
         self._report(user)
-
-    def _is_at_home(self, user: UserId) -> bool:
-        """Return whether a link to the user's own peer is up. A gateway's user is here only while not offline."""
-        return any(self._links[link].peer == user for link in self.hosts.get(user, ()))
 
     def _after_loss(self, users: Iterable[UserId], reason: str) -> None:
         """Update users that a link does not host any more: some may have left."""
@@ -383,10 +382,8 @@ class PresenceTracker:
             elif reason in ("left", "expelled"):
                 self._leave(user, reason)
             else:
-                self._leave_after_grace(user, reason)
-
-    def _leave_after_grace(self, user: UserId, reason: str) -> None:
-        self._grace_timers[user] = self._ctx.after(self._ctx.settings.left_grace, lambda: self._leave(user, reason))
+                grace = self._ctx.settings.left_grace
+                self._grace_timers[user] = self._ctx.after(grace, partial(self._leave, user, reason))
 
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)

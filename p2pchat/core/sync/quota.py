@@ -28,7 +28,7 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import UserId
 from p2pchat.settings import MemberLimits
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
@@ -197,13 +197,13 @@ class Quota:
         return bool(starts) and all(ref.log[:16] in starts for ref in refs)
 
     def is_blocked(self, key: WriterKey) -> bool:
-        """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
-        return bool(self._blocks.starts) and self._is_blocked(*key)
+        """Return whether nothing of a user is stored in a conversation because somebody here blocks it.
 
-    def _is_blocked(self, id: ConversationId, user: UserId) -> bool:
-        """Return that. Operations of groups that are known here are no messages: what other members write there builds
-        on them.
+        Operations of groups that are known here are no messages: what other members write there builds on them.
         """
+        if not self._blocks.starts:
+            return False
+        id, user = key
         conversation = self._conversations.get(id)
         members = conversation.naming.dm if conversation is not None else None
         if user in self._hosted or not self._blocks.refuses(user, members or ()):
