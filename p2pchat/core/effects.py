@@ -480,7 +480,6 @@ class Counted(Effect):
     """Something happened that tests and diagnostics count. `what` is a stable word."""
 
     what: str
-    n: int = 1
 
 
 class NodeStopped(Effect):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -113,7 +113,7 @@ class Driver:
         self.connections = connections
         connections.strangers.knows = node.links.book.knows_host
         self.recent = recent
-        self.counted: dict[str, int] = {}
+        self.counted: Counter[str] = Counter()
         self.broken: BaseException | None = None
         self._settings = settings
         self._tell = tell
@@ -451,7 +451,7 @@ class Driver:
         self._loop.call_exception_handler({"message": "p2pchat: removing files failed", "exception": error})
 
     def _count(self, effect: fx.Counted) -> None:
-        self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
+        self.counted[effect.what] += 1
 
     # Readers
 
@@ -510,10 +510,11 @@ class Driver:
         Raises:
             StorageError: It could not be stored.
         """
-        failures = self.node.storage.epoch
+        storage = self.node.storage
+        failures = storage.epoch
         await self.wait_handled()
         await self.disk.write(Change())
-        if self.node.storage.epoch > failures or not self.node.storage.works:
+        if storage.epoch > failures or not storage.works:
             raise StorageError("storage does not work: nothing was changed; try again when it does")
 
     async def wait_handled(self) -> None:
