@@ -1528,7 +1528,7 @@ log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, 
         for remote in self._sync.remotes.values():
             if remote.link.full:""")),
     Mutant("typing-unthrottled", "typing is sent with every key",
-        Rule("typing", within=60, seed=6),
+        Rule("typing", within=60, seed=8),
         ("is_due = not on or self._ctx.now.mono >= sent_at + TYPING_EVERY - SLACK",
          "is_due = True")),
     Mutant("uncovered-tip-missing", "entries written after a log was covered are in no digest",
