@@ -454,8 +454,8 @@ class TCPPeer(LocalUser):
             PeerClosed: The peer is not running.
         """
         driver = self._require_running()
-        if not driver.node.accepts_writes:
-            raise StorageError("the disk is nearly full" if driver.node.storage_works else "storage does not work")
+        if not driver.node.storage.accepts_writes:
+            raise StorageError("the disk is nearly full" if driver.node.storage.works else "storage does not work")
         await driver.settle()
         await driver.disk.write(Change(meta={META_TRIED: str(now_micros())}))
 

@@ -342,7 +342,7 @@ class SimProgram:
         self.log("warning", code=news.code, text=news.text, about=news.about)
 
     def _counted(self, news: out.Counted) -> None:
-        self._sim.counts[news.what] += news.n
+        self._sim.counts[news.what] += 1
         if news.what == "forks_ignored":
             self._sim.invariants.without_room.add(self._peer.user)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from msgspec import Struct, structs
 
@@ -16,6 +16,7 @@ from p2pchat.core.members.statement import Statement, StatementId
 from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, UserId
 
 
+@dataclass_transform(frozen_default=True)
 class Record(Struct, frozen=True):
     """Base of records, inputs and effects. The core makes several for each entry, and a Struct is quick to make."""
 
@@ -45,7 +46,7 @@ class DiskLevel(IntEnum):
 EVERYTHING = -1  # in Change.visible: all of a log may be read
 
 
-class Stretch(Record, frozen=True):
+class Stretch(Record):
     """Consecutive entries of one log that were released together. Entry first+i has the place first_place+i."""
 
     first_place: int
@@ -57,7 +58,7 @@ class Stretch(Record, frozen=True):
     gap: bool = False  # shown although an entry it follows is missing
 
 
-class NewLog(Record, frozen=True):
+class NewLog(Record):
     """A log this change begins. `whole`: it builds on everything stored so far of its user here.
 
     `by` is the certificate of the member that answers for the user, None for a member. `named` are members of whom it
@@ -71,7 +72,7 @@ class NewLog(Record, frozen=True):
     named: tuple[UserId, ...] = ()
 
 
-class DeliveredMark(Record, frozen=True):
+class DeliveredMark(Record):
     """A peer hosting `member`, in the room `member` itself, said that it holds `log` up to `seq`. Storage keeps the
     highest.
     """
@@ -81,7 +82,7 @@ class DeliveredMark(Record, frozen=True):
     seq: int
 
 
-class ReadMark(Record, frozen=True):
+class ReadMark(Record):
     """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it.
 
     `chain8` begins the chain there; "" if that is not known, of what others have read.
@@ -105,14 +106,14 @@ class NamedContent(NamedTuple):
     seq: int
 
 
-class KnownConversation(Record, frozen=True):
+class KnownConversation(Record):
     """A known conversation: its id and what the id stands for."""
 
     id: ConversationId
     naming: Naming
 
 
-class KnownUser(Record, frozen=True):
+class KnownUser(Record):
     """A user's name from the newest profile entry. `named_c` is that entry's clock."""
 
     id: UserId
@@ -121,7 +122,7 @@ class KnownUser(Record, frozen=True):
     about: str = ""
 
 
-class FormerName(Record, frozen=True):
+class FormerName(Record):
     """An earlier name of a user, and the clock of its profile entry."""
 
     user: UserId
@@ -129,7 +130,7 @@ class FormerName(Record, frozen=True):
     c: int
 
 
-class Address(Record, frozen=True):
+class Address(Record):
     """An endpoint of a peer. Times are UTC microseconds, 0 for never."""
 
     peer: PeerId
@@ -139,7 +140,7 @@ class Address(Record, frozen=True):
     told: bool = False  # it stands in a record of that peer, and that key has not answered there
 
 
-class Relation(Record, frozen=True):
+class Relation(Record):
     """A released entry that edits, deletes or reacts to another (`re`, of the same conversation).
 
     `aspect` is what of it: "text" for an edit or a deletion, or "reaction".
@@ -160,7 +161,7 @@ class Cite(NamedTuple):
     chain8: str
 
 
-class Fork(Record, frozen=True):
+class Fork(Record):
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
     `one` is None where the stored log is one side of it; storage then takes its batch with the last
@@ -172,7 +173,7 @@ class Fork(Record, frozen=True):
     other: Batch
 
 
-class Prune(Record, frozen=True):
+class Prune(Record):
     """Entries 1..upto of a log were deleted here: their texts and places are gone, the log goes on behind them.
 
     The rest says of those entries what storage can no longer compute from them. What was deleted of a log before is
@@ -189,10 +190,10 @@ class Prune(Record, frozen=True):
     received_at: int  # of the first one, UTC microseconds
 
 
-class StoredUser(Record, frozen=True):
+class StoredUser(Record):
     """A user hosted here, hosted again at every start. `secret` is the seed of its key, 32 bytes."""
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("secret",)
+    HIDDEN = ("secret",)
 
     id: UserId
     secret: bytes
@@ -200,10 +201,10 @@ class StoredUser(Record, frozen=True):
     created_at: int  # UTC microseconds
 
 
-class Token(Record, frozen=True):
+class Token(Record):
     """The hash (32 bytes) of a secret that lets a program act for a hosted user. The secret itself is never stored."""
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("hash",)
+    HIDDEN = ("hash",)
 
     hash: bytes
     user: UserId
@@ -275,7 +276,7 @@ class GroupEntry(NamedTuple):
     before: tuple[Mark, ...] = ()
 
 
-class LogFacts(Record, frozen=True):
+class LogFacts(Record):
     """The facts that storage has about one log."""
 
     log: LogId
@@ -291,7 +292,7 @@ class LogFacts(Record, frozen=True):
     pruned: int = 0  # entries 1..pruned were deleted here
 
 
-class UnreleasedEntry(Record, frozen=True):
+class UnreleasedEntry(Record):
     """A stored entry without a place: it waits for an entry that it follows."""
 
     log: LogId
@@ -329,7 +330,7 @@ class Stored:
     evidence: list[tuple[UserId, int]] = field(default_factory=list)  # bytes of each proof of a fork
 
 
-class LogKey(Record, frozen=True):
+class LogKey(Record):
     """The key of one log in storage: conversation and reference key (see log.ref_key)."""
 
     conversation: ConversationId
@@ -343,7 +344,7 @@ class ShownKey(NamedTuple):
     logs: tuple[LogId, ...]
 
 
-class PruneKey(Record, frozen=True):
+class PruneKey(Record):
     """Asks what a deletion in one conversation may delete next.
 
     Attributes:
@@ -358,7 +359,7 @@ class PruneKey(Record, frozen=True):
     own: frozenset[UserId] = frozenset()
 
 
-class PrunePlan(Record, frozen=True):
+class PrunePlan(Record):
     """The answer to a PruneKey: a bounded step. It deletes so many `messages`, and of each user so many bytes.
 
     `kept` messages of `own` stay, because no other peer has them; counted in the last step, when `more` is False.
@@ -371,27 +372,27 @@ class PrunePlan(Record, frozen=True):
     more: bool = False
 
 
-class WantStart(Record, frozen=True):
+class WantStart(Record):
     """Start of serving a want: what the asker holds (docs/protocol.md, "Pull")."""
 
     tips: tuple[Mark, ...]
     older: tuple[Mark, ...] = ()
 
 
-class TailStart(Record, frozen=True):
+class TailStart(Record):
     """Serve one log from after this seq."""
 
     run: RunId
     after_seq: int
 
 
-class ForkStart(Record, frozen=True):
+class ForkStart(Record):
     """Serve the two batches that prove that this log forked; nothing for a log that did not."""
 
     run: RunId
 
 
-class Position(Record, frozen=True):
+class Position(Record):
     """Position of serving, opaque to the core: storage makes it and takes it back.
 
     Logs with number > floor are served in the order of their numbers, each from after held.get(number, 0), beginning
@@ -404,7 +405,7 @@ class Position(Record, frozen=True):
     next_seq: int
 
 
-class StoredStart(Record, frozen=True):
+class StoredStart(Record):
     """Serve all that is stored, the rest of logs whose beginning was deleted here too: for an export."""
 
 

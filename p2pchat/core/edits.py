@@ -62,7 +62,7 @@ def edits_of(user: UserId, message: RawEntry, candidates: Iterable[RelatedEntry]
     """Return what the newest of each person and aspect make of a message that `user` wrote; None for nothing."""
     changes = [
         one
-        for one in sorted(candidates, key=newness)
+        for one in sorted(candidates, key=lambda one: (one.entry.c, *one.log[1:], one.seq))
         if ASPECTS[one.aspect].about != "own" or one.log.user == user  # not just one with that beginning
         if KINDS[one.entry.k].on in ("", decode_entry(message).k)
         if not (KINDS[one.entry.k].is_edit and choices_of(decode_entry(message)))
@@ -81,8 +81,3 @@ def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
     kind = KINDS[entry.k]
     is_faulty = kind.fault(log.user, entry.b, entry.re.log)
     return None if is_faulty else Relation(log, seq, entry.c, entry.re, kind.aspect)
-
-
-def newness(one: RelatedEntry) -> tuple[int, UserId, str, int]:
-    """Return the sort key of the newest: its place in history."""
-    return one.entry.c, one.log.user, one.log.run, one.seq

@@ -6,52 +6,55 @@ a link that has closed itself; both then do nothing.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from p2pchat.core.durable_changes import Change, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.core.log import Batch, FileRef, LogId
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 Guests = tuple[tuple[tuple[PeerId, ...], tuple[UserId, ...]], ...]  # by the peers that host them; all sorted
 
+
+class Effect(Record):
+    """An order of a node, or what it reports."""
+
+
 # ---- links
 
 
-class Send(Record, frozen=True):
+class Send(Effect):
     """Write one frame to these links; it is encoded once."""
 
     frame: Frame
     links: list[int]
 
 
-class Close(Record, frozen=True):
+class Close(Effect):
     """End a connection: with a last frame after what is unsent, or at once when `bye` is None."""
 
     link: int
     bye: Bye | None = None
 
 
-class Dial(Record, frozen=True):
+class Dial(Effect):
     """Connect there and set up TLS. Answered by LinkDialled or DialFailed with this number."""
 
     dial: int
     endpoint: str
 
 
-class Resolve(Record, frozen=True):
+class Resolve(Effect):
     """Look up the addresses of the name in this endpoint. Answered by Resolved or DialFailed with this number."""
 
     dial: int
     endpoint: str
 
 
-class Established(Record, frozen=True):
+class Established(Effect):
     """The link belongs to a member: it no longer counts as a stranger and accepts frames of full size."""
 
     link: int
 
 
-class PauseReading(Record, frozen=True):
+class PauseReading(Effect):
     """Stop reading this link for so many seconds, because it floods. Report Paused(link, True) now and False at the
     end.
     """
@@ -60,7 +63,7 @@ class PauseReading(Record, frozen=True):
     seconds: float
 
 
-class WakeAt(Record, frozen=True):
+class WakeAt(Effect):
     """Report Woke at this monotonic time. Replaces the previous WakeAt."""
 
     mono: float
@@ -69,7 +72,7 @@ class WakeAt(Record, frozen=True):
 # ---- storage
 
 
-class Commit(Record, frozen=True):
+class Commit(Effect):
     """Make this durable, after all commits before it. Answered by Committed or CommitFailed.
 
     A commit whose epoch is older than the last CommitFailed is not carried out and not answered. `own`: it holds
@@ -82,11 +85,11 @@ class Commit(Record, frozen=True):
     change: Change
 
 
-class Reload(Record, frozen=True):
+class Reload(Effect):
     """Load what storage holds as soon as it works again after a failure. Answered by Loaded."""
 
 
-class Lookup(Record, frozen=True):
+class Lookup(Effect):
     """Look up facts in storage. Answered by LookupResult.
 
     Attributes:
@@ -105,7 +108,7 @@ class Lookup(Record, frozen=True):
     naming: list[str] = []
 
 
-class Fetch(Record, frozen=True):
+class Fetch(Effect):
     """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult.
 
     `first`: before what waits to be read for this link of unknown users; it is of a known one, or proves a fork.
@@ -122,14 +125,14 @@ class Fetch(Record, frozen=True):
 # ---- content of attachments
 
 
-class OpenContent(Record, frozen=True):
+class OpenContent(Record):
     """Order to find out what is here of some content. Answered by ContentOpened."""
 
     root: str
     size: int
 
 
-class StoreLeaves(Record, frozen=True):
+class StoreLeaves(Record):
     """Order to judge the list of leaves that a link gave, and keep it. Answered by LeavesStored."""
 
     link: int
@@ -138,7 +141,7 @@ class StoreLeaves(Record, frozen=True):
     leaves: bytes
 
 
-class StorePieces(Record, frozen=True):
+class StorePieces(Record):
     """Order to judge pieces that a link gave, and keep those that are right. Answered by PiecesStored."""
 
     link: int
@@ -150,13 +153,13 @@ class StorePieces(Record, frozen=True):
 ContentOrder = OpenContent | StoreLeaves | StorePieces
 
 
-class OrderContent(Record, frozen=True):
+class OrderContent(Effect):
     """The orders of one step for the store of content, which carries them out in order and answers them together."""
 
     orders: list[ContentOrder]
 
 
-class GivePieces(Record, frozen=True):
+class GivePieces(Effect):
     """Answer a pull with pieces, or with the list of leaves for count 0, and end it with Lacks where one is missing.
 
     Read and write no more of it than the link has room for, behind everything else. Answered by PullAnswered.
@@ -171,7 +174,7 @@ class GivePieces(Record, frozen=True):
     count: int
 
 
-class ContentProgress(Record, frozen=True):
+class ContentProgress(Effect):
     """Of content that is fetched, so many bytes are here and verified. Entry `seq` of `log` names it."""
 
     log: LogId
@@ -180,7 +183,7 @@ class ContentProgress(Record, frozen=True):
     stored: int
 
 
-class ContentArrived(Record, frozen=True):
+class ContentArrived(Effect):
     """Content that was fetched is whole: verified, and on the disk."""
 
     log: LogId
@@ -188,14 +191,14 @@ class ContentArrived(Record, frozen=True):
     file: FileRef
 
 
-class FindHeld(Record, frozen=True):
+class FindHeld(Effect):
     """Find out which of these contents are whole: verified, and on the disk. Answered by HeldFound."""
 
     ticket: int
     roots: list[str]
 
 
-class FileHeld(Record, frozen=True):
+class FileHeld(Effect):
     """Users of another peer have a file of a hosted user's message now, whole and verified; or have it no more.
 
     Entry `seq` of `log` names it. The users are members of its conversation, sorted.
@@ -208,7 +211,7 @@ class FileHeld(Record, frozen=True):
     has: bool
 
 
-class ContentStopped(Record, frozen=True):
+class ContentStopped(Effect):
     """Content that a program asked for does not come any more. `text` says why."""
 
     root: str
@@ -218,7 +221,7 @@ class ContentStopped(Record, frozen=True):
 # ---- answers to programs
 
 
-class WriteAccepted(Record, frozen=True):
+class WriteAccepted(Effect):
     """A write request is durable (accepted).
 
     Attributes:
@@ -240,20 +243,20 @@ class WriteAccepted(Record, frozen=True):
     guests: Guests = ()
 
 
-class ReadStored(Record, frozen=True):
+class ReadStored(Effect):
     """The mark of a MarkedRead or MarkedTaken with this ticket is durable."""
 
     ticket: int
 
 
-class ComparisonEnded(Record, frozen=True):
+class ComparisonEnded(Effect):
     """The ComparisonAwaited with this ticket: everything is compared and here, or that did not happen in time."""
 
     ticket: int
     compared: bool
 
 
-class WriteRefused(Record, frozen=True):
+class WriteRefused(Effect):
     """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
     ticket: int
@@ -261,7 +264,7 @@ class WriteRefused(Record, frozen=True):
     text: str
 
 
-class ImportResult(Record, frozen=True):
+class ImportResult(Effect):
     """The result of an ImportRequest. New entries are durable.
 
     `known` entries were here already. `foreign` entries are of conversations that no hosted user belongs to. `refused`
@@ -279,7 +282,7 @@ class ImportResult(Record, frozen=True):
     unreadable: int = 0
 
 
-class PruneResult(Record, frozen=True):
+class PruneResult(Effect):
     """The result of a PruneRequest, durable: so many messages and bytes are deleted.
 
     `kept` of the writer's own messages stay, because no other peer has them. `more` asks for the request again: one
@@ -293,14 +296,14 @@ class PruneResult(Record, frozen=True):
     more: bool = False
 
 
-class Released(Record, frozen=True):
+class Released(Effect):
     """These entries have places now, durably. Consumers may read them; `batches` have those that came with them."""
 
     stretches: list[Stretch]
     batches: list[Batch]
 
 
-class ConversationBegun(Record, frozen=True):
+class ConversationBegun(Effect):
     """A user who is no contact of a user hosted here (`host`) began a conversation with it; its first entry is durable.
 
     Of a group it is the talk.
@@ -311,7 +314,7 @@ class ConversationBegun(Record, frozen=True):
     user: UserId
 
 
-class DeliveryReceipt(Record, frozen=True):
+class DeliveryReceipt(Effect):
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
     `others` are more users of that peer for whom the same is true. In the room `member` is the peer itself.
@@ -324,7 +327,7 @@ class DeliveryReceipt(Record, frozen=True):
     others: tuple[UserId, ...] = ()
 
 
-class ReadReceipt(Record, frozen=True):
+class ReadReceipt(Effect):
     """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt; in
     the room, of a user of a gateway, perhaps before that of the gateway.
     """
@@ -335,7 +338,7 @@ class ReadReceipt(Record, frozen=True):
     member: UserId
 
 
-class GroupUpdate(Record, frozen=True):
+class GroupUpdate(Effect):
     """A group has changed. Emitted once for each difference, after its entry is durable.
 
     `change` is created, added, removed, left, renamed or owner. `target` is the user added, removed, leaving or now the
@@ -344,7 +347,7 @@ class GroupUpdate(Record, frozen=True):
     here begins with `created`.
     """
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("name",)
+    HIDDEN = ("name",)
 
     group: ConversationId
     talk: ConversationId
@@ -358,7 +361,7 @@ class GroupUpdate(Record, frozen=True):
     seq: int
 
 
-class DeliveryRevoked(Record, frozen=True):
+class DeliveryRevoked(Effect):
     """Entries first..last of this log of a hosted user, in a group's talk, lie beyond a cut.
 
     The user was removed from the group before its owner knew of them, and no peer that knows of the removal shows them.
@@ -370,7 +373,7 @@ class DeliveryRevoked(Record, frozen=True):
     last: int
 
 
-class LinkChanged(Record, frozen=True):
+class LinkChanged(Effect):
     """The state of a link to a peer changed: up, down, trying, refused.
 
     `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
@@ -386,20 +389,20 @@ class LinkChanged(Record, frozen=True):
     host: str = ""
 
 
-class UserJoined(Record, frozen=True):
+class UserJoined(Effect):
     """A user has become reachable."""
 
     user: UserId
 
 
-class UserLeft(Record, frozen=True):
+class UserLeft(Effect):
     """The last link to a user is gone: left, lost, timeout or expelled."""
 
     user: UserId
     reason: str
 
 
-class MemberChanged(Record, frozen=True):
+class MemberChanged(Effect):
     """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now or no longer.
 
     `change` is admitted, expelled, pardoned, admin or unadmin; restored or dropped, where what `by` had said counts no
@@ -414,10 +417,10 @@ class MemberChanged(Record, frozen=True):
     count: int = 0
 
 
-class PresenceChanged(Record, frozen=True):
+class PresenceChanged(Effect):
     """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
+    HIDDEN = ("text",)
 
     user: UserId
     status: str
@@ -425,13 +428,13 @@ class PresenceChanged(Record, frozen=True):
     since: int
 
 
-class UserForgotten(Record, frozen=True):
+class UserForgotten(Effect):
     """Nothing is known of a user any more: it is gone, never wrote, and is no contact."""
 
     user: UserId
 
 
-class TypingChanged(Record, frozen=True):
+class TypingChanged(Effect):
     """A user on another peer started or stopped typing in a conversation."""
 
     conversation: ConversationId
@@ -439,13 +442,13 @@ class TypingChanged(Record, frozen=True):
     on: bool
 
 
-class UserNamed(Record, frozen=True):
+class UserNamed(Effect):
     """A user has a (new) name or a new `about` text (not shown in a repr).
 
     `old`: it was found while catching up, and is no news.
     """
 
-    HIDDEN: ClassVar[tuple[str, ...]] = ("about",)
+    HIDDEN = ("about",)
 
     user: UserId
     name: str
@@ -453,7 +456,7 @@ class UserNamed(Record, frozen=True):
     old: bool = False
 
 
-class GapShown(Record, frozen=True):
+class GapShown(Effect):
     """An entry was shown although an entry it follows is missing."""
 
     log: LogId
@@ -462,7 +465,7 @@ class GapShown(Record, frozen=True):
     last_seen_with: tuple[UserId, ...] = ()  # users whose peers claimed to hold some of it; () for none
 
 
-class WarningIssued(Record, frozen=True):
+class WarningIssued(Effect):
     """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or "".
 
     With a conversation all users of this peer in it hear it.
@@ -474,22 +477,11 @@ class WarningIssued(Record, frozen=True):
     conversation: ConversationId = ""
 
 
-class Counted(Record, frozen=True):
+class Counted(Effect):
     """Something happened that tests and diagnostics count. `what` is a stable word."""
 
     what: str
-    n: int = 1
 
 
-class NodeStopped(Record, frozen=True):
+class NodeStopped(Effect):
     """All byes are sent; the driver closes the remaining connections."""
-
-
-Effect = (
-    Send | Close | Dial | Resolve | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch
-    | WriteAccepted | WriteRefused | ReadStored | ImportResult | PruneResult | Released | ConversationBegun
-    | ComparisonEnded | DeliveryReceipt | ReadReceipt | OrderContent | GivePieces
-    | ContentProgress | ContentArrived | ContentStopped | FindHeld | FileHeld
-    | GroupUpdate | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged
-    | UserForgotten | TypingChanged | UserNamed | GapShown | WarningIssued | Counted | MemberChanged | NodeStopped
-)  # fmt: skip

@@ -166,7 +166,7 @@ class Node:
             self._ctx, network, own, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
             self.admission, up,
         )  # fmt: skip
-        self._storage = StorageState(self._ctx)
+        self.storage: StorageState = StorageState(self._ctx)
         self._lazy = LazyCommit(self._ctx)
         self._handlers = self._connect_handlers()
         self.looks: int = 0  # left until names are written; 0 when none is due
@@ -270,7 +270,7 @@ class Node:
 
     def _order_commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited; drop it while storage fails."""
-        ctx, storage = self._ctx, self._storage
+        ctx, storage = self._ctx, self.storage
         if self._lazy.may_defer(ctx.change):
             return
         if storage.works:
@@ -328,9 +328,9 @@ class Node:
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
         # While storage fails nothing is taken in or acknowledged.
-        if not (self._storage.works and link.id in self.links.up):
+        if not (self.storage.works and link.id in self.links.up):
             return
-        if self._storage.disk is DiskLevel.NOTHING:
+        if self.storage.disk is DiskLevel.NOTHING:
             self.replicator.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, NEEDS_NO_DISK)]
         fault = self.replicator.on_frames(link, frames)
@@ -405,21 +405,6 @@ class Node:
             self.links.on_contact(id)
         self.replicator.on_contact(id, by)
 
-    @property
-    def storage_failures(self) -> int:
-        """Return how many times a commit failed."""
-        return self._storage.epoch
-
-    @property
-    def storage_works(self) -> bool:
-        """Return whether storage accepts commits. People have been warned while it does not."""
-        return self._storage.works
-
-    @property
-    def accepts_writes(self) -> bool:
-        """Return whether writes are accepted: storage works, and there is enough disk space."""
-        return self._storage.accepts_writes
-
     def _on_woke(self, input: Woke) -> None:
         self._ctx.run_due()
         self.links.end_dead()
@@ -430,7 +415,7 @@ class Node:
         self.replicator.on_drained(input.link)
 
     def _send_random_digest(self) -> None:
-        if self.accepts_writes:
+        if self.storage.accepts_writes:
             self.replicator.anti_entropy.send_random_digest()
 
     # ---- storage
@@ -444,15 +429,15 @@ class Node:
                 self.replicator.publish(step)
         if self.replicator.file_import.unsure:
             self.replicator.file_import.retry()
-        self._storage.on_committed(input.tickets)
+        self.storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
-        if failed.epoch != self._storage.epoch:
+        if failed.epoch != self.storage.epoch:
             return
         self.replicator.fail_all(failed.reason)
         self._ctx.change = Change()
-        self._storage.on_failed(failed.reason)
+        self.storage.on_failed(failed.reason)
 
     def _on_loaded(self, input: Loaded) -> None:
         """Start anew from what storage holds, with what people chose. Own logs end here, since the fate of their last
@@ -471,24 +456,24 @@ class Node:
                 self.replicator.conversations.open(conversation.naming)
         self.receipts.take_over(former.receipts)
         self.replicator.transfers.receipts.gone = former.transfers.receipts.gone
-        self.replicator.set_disk(self._storage.disk)
+        self.replicator.set_disk(self.storage.disk)
         for link in list(self.links.up):  # they start anew, because frames of the failed time were dropped
             self.links.close(link, "error", "storage did not work for a while; it does again")
-        self._storage.on_loaded()
+        self.storage.on_loaded()
 
     def _on_disk_low(self, input: DiskLow) -> None:
-        former = self._storage.disk
+        former = self.storage.disk
         if input.level == former:
             return
         self.replicator.set_disk(input.level)
-        self._storage.on_disk_level(input.level)
+        self.storage.on_disk_level(input.level)
         if input.level < former:
             self.replicator.compare_all()
 
     # ---- users and programs
 
     def _on_write(self, request: WriteRequest) -> None:
-        if self._storage.check_writable(request.ticket):
+        if self.storage.check_writable(request.ticket):
             self.replicator.write(request)
 
     def _on_members_changed(self, change: Change) -> None:
@@ -511,15 +496,15 @@ class Node:
             self.replicator.join()
 
     def _on_statements_made(self, input: StatementsMade) -> None:
-        if self.accepts_writes:
+        if self.storage.accepts_writes:
             self.replicator.statements.say(input.statements)
 
     def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
-        if self._storage.check_writable(request.ticket):
+        if self.storage.check_writable(request.ticket):
             self.replicator.group_editor.on_request(request)
 
     def _on_content_wanted(self, input: ContentWanted) -> None:
-        if self._storage.works:
+        if self.storage.works:
             self.replicator.transfers.want(input)
         else:  # what is fetched now would be forgotten once storage works again
             self._ctx.emit(ContentStopped(input.file.root, "storage does not work: nothing is accepted"))
@@ -529,16 +514,16 @@ class Node:
             self._handlers[type(answer)](answer)
 
     def _on_import(self, input: ImportRequest) -> None:
-        if not self._storage.works:
+        if not self.storage.works:
             self._ctx.emit(ImportResult(input.ticket, failed="storage does not work: nothing is accepted"))
-        elif self._storage.disk >= DiskLevel.OWN_ONLY:
+        elif self.storage.disk >= DiskLevel.OWN_ONLY:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
             self.replicator.file_import.import_frames(input)
 
     def _on_prune(self, request: PruneRequest) -> None:
         """Delete, also on a full disk: it gives room."""
-        if self._storage.works or self._storage.check_writable(request.ticket):
+        if self.storage.works or self.storage.check_writable(request.ticket):
             self.replicator.pruner.on_request(request)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
@@ -582,7 +567,7 @@ class Node:
             id for id, user in self.hosted.items()
             if user.is_kept and not (people.has_profile(id) and (id != self.peer or self.names[id] == user.name))
         ]  # fmt: skip
-        if unnamed and self.accepts_writes:
+        if unnamed and self.storage.accepts_writes:
             for id in unnamed[:NAMES_AT_ONCE]:
                 self.replicator.appender.write_profile(id)
             self._ctx.after(0.0, self._write_names)
@@ -611,7 +596,7 @@ class Node:
             return
         hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
         self.presence.announcer.renamed(input.user, input.name)
-        if self.accepts_writes:
+        if self.storage.accepts_writes:
             self.replicator.appender.write_profile(input.user)
         self.replicator.people.on_announced_name(input.user, input.name)
 

@@ -22,7 +22,7 @@ LAZY_COMMIT_EVERY = 5.0  # seconds between commits of what is heard again; a gue
 WARNINGS_A_SECOND, WARNINGS_SECONDS = 1 / 60, 960  # of one kind that others cause: 16 at once; a guess
 
 
-class Now(Record, frozen=True):
+class Now(Record):
     """The present moment: monotonic seconds for waiting, UTC microseconds for stamps."""
 
     mono: float

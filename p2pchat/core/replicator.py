@@ -247,7 +247,7 @@ class Replicator:
         elif isinstance(frame, Holds):
             self.transfers.receipts.on_frame(remote, frame)
         elif isinstance(frame, Pong):
-            self.anti_entropy.on_pong(remote)
+            self.anti_entropy.pages.on_pong(remote)
         return None
 
     # ---- users

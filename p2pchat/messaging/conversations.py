@@ -132,7 +132,7 @@ class Conversation:
     def plain_name(self) -> str:
         """The name that the owner gave a group; `group` while it is unknown, and for other conversations."""
         group = self.naming.talk if self.naming else None
-        view = self._viewer._group_view(group) if group else None
+        view = self._viewer._groups.view(group) if group else None
         return view.name if view else "group"
 
     @property
@@ -217,7 +217,7 @@ class Group(Conversation):
     @property
     def view(self) -> GroupView | None:
         """The state of the group in the core; None while nothing is known of it here."""
-        return self._viewer._group_view(self.group_key)
+        return self._viewer._groups.view(self.group_key)
 
     @property
     def owner(self) -> User | None:

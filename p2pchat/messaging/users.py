@@ -167,7 +167,7 @@ def whois(node: Node, user: User, first_heard: int) -> Whois:
     """Return what a node knows of a user; `first_heard` is in UTC microseconds, 0 for never."""
     hosts = tuple(_host_peer(node, peer) for peer in host_peers(node, user.key))
     since = aware(first_heard) if first_heard else None
-    return Whois(user, since, node.replicator.quota.is_allowed(user.key), hosts)
+    return Whois(user, since, user.key in node.replicator.quota.allowed, hosts)
 
 
 def host_peers(node: Node, user: UserId) -> list[PeerId]:

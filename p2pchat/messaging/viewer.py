@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p2pchat.core.durable_changes import LogKey
-from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.log import CLOCK_AHEAD, LogId, Ref, decode_entry, ref_key, referred_id
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.errors import PeerClosed, UnknownName
@@ -202,10 +201,6 @@ class Viewer:
         group = self.conversation(key)
         assert isinstance(group, Group)
         return group
-
-    def _group_view(self, group: ConversationId) -> GroupView | None:
-        """Return the present state of a group, by the id of its operations; None while it is unknown."""
-        return self._groups.view(group)
 
     def _same_name(self, conversation: Conversation) -> bool:
         """Return whether another group has the same name, or one that looks like it."""

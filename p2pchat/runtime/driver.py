@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -113,7 +113,7 @@ class Driver:
         self.connections = connections
         connections.strangers.knows = node.links.book.knows_host
         self.recent = recent
-        self.counted: dict[str, int] = {}
+        self.counted: Counter[str] = Counter()
         self.broken: BaseException | None = None
         self._settings = settings
         self._tell = tell
@@ -281,12 +281,12 @@ class Driver:
             if kind is Committed:
                 self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._on_commits_failed(input.epoch)  # type: ignore[union-attr]
-            elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
+                self._on_commits_failed(input.epoch)  # type: ignore[attr-defined]
+            elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[attr-defined]
                 continue  # it is full again, and LinkFilled was handled already
             self._handle(input)
             if kind is FetchResult:
-                self._pages.on_answered(input.link)  # type: ignore[union-attr]
+                self._pages.on_answered(input.link)  # type: ignore[attr-defined]
 
     def _on_bytes(self, link: int, waiting: int) -> None:
         """Decode and handle what came on a link when it is its turn: to decode it takes time, too.
@@ -444,7 +444,7 @@ class Driver:
         self._loop.call_exception_handler({"message": "p2pchat: removing files failed", "exception": error})
 
     def _count(self, effect: fx.Counted) -> None:
-        self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
+        self.counted[effect.what] += 1
 
     # Readers
 
@@ -509,10 +509,11 @@ class Driver:
         Raises:
             StorageError: It could not be stored.
         """
-        failures = self.node.storage_failures
+        storage = self.node.storage
+        failures = storage.epoch
         await self.wait_handled()
         await self.disk.write(Change())
-        if self.node.storage_failures > failures or not self.node.storage_works:
+        if storage.epoch > failures or not storage.works:
             raise StorageError("storage does not work: nothing was changed; try again when it does")
 
     async def wait_handled(self) -> None:

@@ -506,7 +506,7 @@ class CoreReads:
         elif not self._stopped:
             pause = min(max(READ_RETRY_AFTER, 2 * pause), MAX_READ_RETRY_AFTER)
             self._retries[id(effect)] = self._loop.call_later(pause, self._read, effect, read, pause)
-            if not self._warned and self._node.storage_works:
+            if not self._warned and self._node.storage.works:
                 self._warned = True
                 self._emit(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
 

@@ -334,7 +334,7 @@ class CrowdInvariants:
         begun = {log.conversation: log.user for log in peer.disk.logs if log.conversation not in others}
         made = Counter(user for user in begun.values() if user in made_up)
         yield "groups", max(made.values(), default=0), settings.max_unanswered_groups
-        yield "peers", sum(user in made_up for user in book), settings.max_addresses // 2
+        yield "peers", sum(user in made_up for user in book), settings.max_addresses
         honest = {one.user for one in self._sim.all_peers if not one.byzantine}
         false = [one for one in stored.addresses if one.peer in honest and one.endpoint.startswith(THIRD_HOST)]
         yield "false addresses of honest peers", len(false), 0

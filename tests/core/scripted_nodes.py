@@ -505,7 +505,7 @@ class Peer:
     def _carry_out(self, effects: list[out.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, out.Counted):
-                self.counted[effect.what] += effect.n
+                self.counted[effect.what] += 1
             elif isinstance(effect, CONTENT):
                 self.effects.append(effect)
             elif isinstance(effect, out.OrderContent):

@@ -34,7 +34,7 @@ class CheckedNode(Peer):
     def fail(self) -> None:
         """Let storage lose everything in flight, and work again."""
         self.held.clear()
-        self.put(CommitFailed(self.node._storage.epoch, "it broke"))
+        self.put(CommitFailed(self.node.storage.epoch, "it broke"))
         self.put(Loaded(self.storage.load([self.id])))
 
     def _dial(self, order: out.Dial) -> None:

@@ -58,8 +58,6 @@ class LinkReceipts:
         is_due: A frame goes out soon.
     """
 
-    __slots__ = ("asked", "checks", "is_due", "to_ask", "to_check", "to_tell", "told")
-
     def __init__(self, now: float) -> None:
         self.asked: set[str] = set()
         self.to_ask: dict[str, None] = {}
@@ -244,7 +242,7 @@ class FileReceipts:
         id, roots = self._checks.pop(found.ticket, (0, []))
         for root in roots:
             if root in found.roots and root not in self.gone:
-                self._sync.lookups.naming(root, partial(self._on_naming_found, id, root, self._deletions))
+                self._sync.lookups.ask("naming", root, partial(self._on_naming_found, id, root, self._deletions))
             else:
                 self._on_naming_found(id, root, self._deletions, [])
 

@@ -60,7 +60,7 @@ class _Users(Struct, frozen=True, forbid_unknown_fields=True):
     who: Annotated[tuple[Key32, ...], Meta(min_length=1, max_length=MAX_ADDED)]
 
 
-class _Addition(_Users, frozen=True, forbid_unknown_fields=True):
+class _Addition(_Users, frozen=True):
     invite: Hex4 = ""
     of: Key32 = ""
 

@@ -184,18 +184,13 @@ class AddressBook:
         self._sighted.discard((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
-    def on_failed(self, peer: PeerId, endpoint: str) -> bool:
-        """Note that a dial there failed. Return whether it failed for so long that it is forgotten now."""
-        known = self.get(peer, endpoint)
-        if known is None:
-            return False
-        now = max(self._ctx.now.utc, 1)
-        if not known.failing_since:
+    def on_failed(self, peer: PeerId, endpoint: str) -> None:
+        """Note that a dial there failed. If it failed for long, it is forgotten."""
+        known, now = self.get(peer, endpoint), max(self._ctx.now.utc, 1)
+        if known is not None and not known.failing_since:
             self._keep(known.replace(failing_since=now))
-        elif now - known.failing_since > FORGOTTEN_AFTER:
+        elif known is not None and now - known.failing_since > FORGOTTEN_AFTER:
             self.forget(peer, endpoint)
-            return True
-        return False
 
     def forget(self, peer: PeerId, endpoint: str) -> None:
         known = self.get(peer, endpoint)

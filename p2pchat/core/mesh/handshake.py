@@ -58,8 +58,6 @@ def check_proof(network: NetworkCredentials, side: Literal["client", "server"], 
 class ServerSide:
     """The accepting end. `peer` is "" until the client has proved itself, and `transcript` is b""."""
 
-    __slots__ = ("_me", "_network", "_nonce", "peer", "transcript")
-
     def __init__(self, me: PeerId, network: NetworkCredentials, nonce: bytes) -> None:
         self._me = me
         self._network = network
@@ -104,8 +102,6 @@ class ClientSide:
     Raises:
         HandshakeError: On construction: `server` is not `pin` ("" takes any key), or it is our own key.
     """
-
-    __slots__ = ("_me", "_network", "_nonce", "_sign", "peer", "server", "transcript")
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
@@ -371,7 +372,9 @@ class PresenceTracker:
     def _update_here(self, user: UserId) -> None:
         """Update whether a user is here, after a change of what links say about it."""
         if user not in self._own:
-            is_here = self._is_at_home(user) or self._status_of(user)[0] != "offline"
+            # One with a link to its own peer is here. A gateway's user is here only while not offline.
+            is_at_home = any(self._links[link].peer == user for link in self.hosts.get(user, ()))
+            is_here = is_at_home or self._status_of(user)[0] != "offline"
             if is_here and user not in self._here:
                 self._expected = None
                 self._here[user] = user
@@ -381,10 +384,6 @@ class PresenceTracker:
                 self._here.pop(user, None)
                 self._tell(UserLeft(user, "left"))
         self._report(user)
-
-    def _is_at_home(self, user: UserId) -> bool:
-        """Return whether a link to the user's own peer is up. A gateway's user is here only while not offline."""
-        return any(self._links[link].peer == user for link in self.hosts.get(user, ()))
 
     def _after_loss(self, users: Iterable[UserId], reason: str) -> None:
         """Update users that a link does not host any more: some may have left."""
@@ -400,10 +399,8 @@ class PresenceTracker:
             elif reason in ("left", "expelled"):
                 self._leave(user, reason)
             else:
-                self._leave_after_grace(user, reason)
-
-    def _leave_after_grace(self, user: UserId, reason: str) -> None:
-        self._grace_timers[user] = self._ctx.after(self._ctx.settings.left_grace, lambda: self._leave(user, reason))
+                grace = self._ctx.settings.left_grace
+                self._grace_timers[user] = self._ctx.after(grace, partial(self._leave, user, reason))
 
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)
@@ -425,7 +422,7 @@ class PresenceTracker:
         if user in self.hosts or user in self._own:
             self._report_status(user, self._status_of(user))
 
-    def _tell(self, change: UserJoined | UserLeft | PresenceChanged) -> None:
+    def _tell(self, change: Change) -> None:
         self.events.tell(change, self.share(change.user))
 
     def _report_status(self, user: UserId, status: Status) -> None:
@@ -440,14 +437,7 @@ def _announced_status(hosted: Hosted) -> Status:
     return (status, hosted.text or "", hosted.since or 0)
 
 
-class LatestState:
-    """News of a user that programs are to be told: that it came or left, and its status."""
-
-    __slots__ = ("came", "status")
-
-    def __init__(self) -> None:
-        self.came: UserJoined | UserLeft | None = None
-        self.status: PresenceChanged | None = None
+Change = UserJoined | UserLeft | PresenceChanged
 
 
 class PresenceEvents:
@@ -461,7 +451,8 @@ class PresenceEvents:
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._buckets = TokenBuckets()
-        self._waiting: dict[UserId, dict[UserId, LatestState]] = {}  # by member; those first that wait longest
+        # By member, those first that wait longest: that it came or left, and its status (True).
+        self._waiting: dict[UserId, dict[UserId, dict[bool, Change]]] = {}
         self._members: dict[UserId, UserId] = {}  # of those who wait
 
     def may_tell(self, member: UserId) -> bool:
@@ -471,7 +462,7 @@ class PresenceEvents:
     def _take(self, member: UserId) -> bool:
         return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
-    def tell(self, change: UserJoined | UserLeft | PresenceChanged, member: UserId) -> None:
+    def tell(self, change: Change, member: UserId) -> None:
         """Tell a change, now or later."""
         user = change.user
         if user not in self._members:
@@ -481,18 +472,17 @@ class PresenceEvents:
             self._members[user] = member
         if not self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
-        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, LatestState())
-        if isinstance(change, PresenceChanged):
-            latest.status = change
-        else:
-            latest.came = change if latest.came is None else None  # else it is again as it was told
+        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, {})
+        is_status = isinstance(change, PresenceChanged)
+        if is_status or latest.pop(False, None) is None:  # else it is again as it was told
+            latest[is_status] = change
 
     def forget(self, user: UserId) -> None:
         """Tell no status of a user of whom nothing is known any more."""
         if user in self._members:
             waiting = self._waiting[self._members[user]]
-            waiting[user].status = None
-            if waiting[user].came is None:
+            waiting[user].pop(True, None)
+            if not waiting[user]:
                 del waiting[user], self._members[user]
 
     def _tell_waiting(self) -> None:
@@ -500,9 +490,8 @@ class PresenceEvents:
             for user, latest in list(users.items()):
                 if not self._take(member):
                     break
-                for change in (latest.came, latest.status):
-                    if change is not None:
-                        self._ctx.emit(change)
+                for is_status in sorted(latest):
+                    self._ctx.emit(latest[is_status])
                 del users[user], self._members[user]
             if not users:
                 del self._waiting[member]

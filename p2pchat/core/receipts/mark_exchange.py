@@ -438,7 +438,7 @@ class MarkExchange(Generic[M]):
         else:
             key = ShownKey(mark.place, tuple(asked))
             self._asked.append(mark)
-            self._sync.lookups.shown_at(key, partial(self._mark_shown, mark, defers))
+            self._sync.lookups.ask("shown", key, partial(self._mark_shown, mark, defers))
 
     def _find_conversation(self, mark: M) -> ConversationState | None:
         """Return the conversation of a mark. If it or the user is not here, refuse the mark and return None."""

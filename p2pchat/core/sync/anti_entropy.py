@@ -72,7 +72,7 @@ class AntiEntropy:
         self._before_digest = before_digest
         self.compared_users: ComparedUsers = ComparedUsers(sync, self)
         self._sync = sync
-        self._pages = MarkPages(sync)
+        self.pages: MarkPages = MarkPages(sync)
         self._ctx = sync.ctx
         self._fetcher = fetcher
         self._forks = forks
@@ -252,7 +252,7 @@ class AntiEntropy:
             self._on_equal(remote, conversation)
         for id in sorted(differing, key=lambda id: (not self._sync.is_among_known(here[id]), id)):  # what floods waits
             comparison.differing[id] = None
-            self._pages.ask(remote, here[id])
+            self.pages.ask(remote, here[id])
         if in_order:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
@@ -287,9 +287,6 @@ class AntiEntropy:
             remote.comparison.equal[conversation.id] = conversation.sum
 
     # ---- marks
-
-    def on_pong(self, remote: RemoteState) -> None:
-        self._pages.on_pong(remote)
 
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
@@ -332,13 +329,13 @@ class AntiEntropy:
                 remote.acked.pop(key, None)
         # Without an answer the digest is repeated.
         if ask and self._sync.may_list(remote) and self._sync.shares(remote, conversation):
-            self._pages.answer(remote, conversation, span)
+            self.pages.answer(remote, conversation, span)
         self._advance_pages(remote, conversation.id, span)
 
     def _advance_pages(self, remote: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
         """Note how far pages have come. A conversation is compared when they reach the end."""
         comparison = remote.comparison
-        self._pages.on_page(remote, conversation, span)
+        self.pages.on_page(remote, conversation, span)
         through = comparison.marks_through
         if span[0] == FIRST_ID:
             through[conversation] = span[1]

@@ -111,7 +111,7 @@ class Pruner:
     def _look_up(self, conversation: ConversationState, request: PruneRequest) -> None:
         own = self._protected(conversation)
         key = PruneKey(conversation.id, request.user, request.before, own)
-        self._sync.lookups.prunable(key, partial(self._on_plan, conversation, request, own))
+        self._sync.lookups.ask("prunable", key, partial(self._on_plan, conversation, request, own))
 
     def _protected(self, conversation: ConversationState) -> frozenset[UserId]:
         """Return the users whose entries stay while no other peer has them; none if all members are hosted here."""

@@ -28,7 +28,7 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import UserId
 from p2pchat.settings import MemberLimits
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
@@ -153,6 +153,7 @@ class Quota:
         disk: The entries for which there is disk space.
         bytes: What is stored of each user, with what its logs cost besides.
         files: What the files of each user take that come by themselves, with limits as high (content_requests.py).
+        allowed: Users whose limits are lifted.
         has_freed: There may be room for refused entries, since a user belongs to another member or to none.
     """
 
@@ -168,8 +169,10 @@ class Quota:
         self._blocks = blocks
         self._conversations = conversations
         self._remotes = remotes
-        self._allowed = {name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)}
-        sharers = members, contacts, hosted, self._allowed
+        self.allowed: set[UserId] = {
+            name.removeprefix(PREFIX) for name, line in meta.items() if name.startswith(PREFIX)
+        }
+        sharers = members, contacts, hosted, self.allowed
         self.bytes: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.files: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.disk: DiskLevel = DiskLevel.ENOUGH
@@ -194,13 +197,13 @@ class Quota:
         return bool(starts) and all(ref.log[:16] in starts for ref in refs)
 
     def is_blocked(self, key: WriterKey) -> bool:
-        """Return whether nothing of a user is stored in a conversation because somebody here blocks it."""
-        return bool(self._blocks.starts) and self._is_blocked(*key)
+        """Return whether nothing of a user is stored in a conversation because somebody here blocks it.
 
-    def _is_blocked(self, id: ConversationId, user: UserId) -> bool:
-        """Return that. Operations of groups that are known here are no messages: what other members write there builds
-        on them.
+        Operations of groups that are known here are no messages: what other members write there builds on them.
         """
+        if not self._blocks.starts:
+            return False
+        id, user = key
         conversation = self._conversations.get(id)
         members = conversation.naming.dm if conversation is not None else None
         if user in self._hosted or not self._blocks.refuses(user, members or ()):
@@ -270,7 +273,7 @@ class Quota:
 
     def lift(self, user: UserId) -> None:
         """Lift the quota of this user permanently."""
-        self._allowed.add(user)
+        self.allowed.add(user)
         self._ctx.choose(PREFIX + user, ALLOWED)
         self.on_contact(user)
 
@@ -300,10 +303,6 @@ class Quota:
         was_full = bool(self._full)
         self._full.clear()
         return was_full
-
-    def is_allowed(self, user: UserId) -> bool:
-        """Return whether the limits of a user were lifted."""
-        return user in self._allowed
 
 
 def _mib(size: int) -> str:

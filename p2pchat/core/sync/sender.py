@@ -33,7 +33,6 @@ FULL_DIRECT = (
     "kept, not taken: {} has not answered you yet, or takes no more of one user; the rest goes when they write to you"
     " or /allow you"
 )
-MAX_WARNED = 16  # peers and conversations of one run that cause a warning: a peer may lie; a guess
 
 
 class Sender:
@@ -91,9 +90,9 @@ class Sender:
     def _warn_refused(self, remote: RemoteState, key: WriterKey, text: str, direct: ConversationId = "") -> None:
         """Warn once per peer, and per direct conversation, that it takes no more entries of a hosted user."""
         peer = remote.link.peer
-        if key[1] in self._sync.hosted and (peer, direct) not in self._warned and len(self._warned) < MAX_WARNED:
-            self._warned.add((peer, direct))
-            self._ctx.emit(WarningIssued("refused", text, peer, direct))
+        if key[1] in self._sync.hosted and (peer, direct) not in self._warned:
+            if self._ctx.warn_at_times(WarningIssued("refused", text, peer, direct)):
+                self._warned.add((peer, direct))
 
     def _reset_cursors(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, tips: list[Mark]

@@ -17,9 +17,7 @@ from p2pchat.core.durable_changes import (
     Change,
     Collected,
     KnownConversation,
-    PruneKey,
     PrunePlan,
-    ShownKey,
     Start,
     Stored,
 )
@@ -139,7 +137,7 @@ class Lookups:
             return self._chains[key]
         if key not in self._asked and len(self._asked) < MAX_ASKED:
             self._asked.add(key)
-            self._ask("chains", key, partial(self.keep_chain, key))
+            self.ask("chains", key, partial(self.keep_chain, key))
         return None
 
     def keep_chain(self, key: ChainKey, chain: bytes) -> None:
@@ -149,23 +147,12 @@ class Lookups:
         if len(self._chains) > MAX_CHAINS:
             del self._chains[next(iter(self._chains))]
 
-    def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int, str]]], None]) -> None:
-        """Ask how far logs, or logs they build on, had been shown when a place was assigned; with the chain8 there."""
-        self._ask("shown", key, then)
-
-    def prunable(self, key: PruneKey, then: Callable[[PrunePlan], None]) -> None:
-        """Ask what a deletion may delete next."""
-        self._ask("prunable", key, then)
-
     def files(self, log: LogId, seq: int, then: Callable[[tuple[FileRef, ...]], None]) -> None:
         """Ask for the attachments of a message that people see; () if there is none."""
-        self._ask("files", (log, seq), then)
+        self.ask("files", (log, seq), then)
 
-    def naming(self, root: str, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
-        """Ask which stored messages name some content; messages that their writer deleted are left out."""
-        self._ask("naming", root, then)
-
-    def _ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
+    def ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
+        """Ask a question of this kind, a field of Lookup."""
         self.waiting.setdefault(kind, []).append((key, then))
         self._ctx.owes = True
 
