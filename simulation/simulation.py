@@ -46,8 +46,8 @@ SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost ackn
 DELAYED_FRAMES = 5.0  # seconds in which delayed frames (gossip, addresses) are still sent
 MOST_DELAYED = 4  # times so long: pages of marks go back and forth on a slow link, by when all is there
 QUIET_FOR = 60.0  # seconds in which the traffic of a settled mesh is counted
-CALM = 5.0  # seconds: longer than any link needs for an answer
-CALM_WITHIN = 60.0  # seconds; marks that cannot become equal are compared for ever
+CALM = 16.0  # seconds in which each link has a digest, and each redial that can succeed is made
+CALM_WITHIN = 80.0  # seconds; marks that cannot become equal are compared for ever
 
 Pair = frozenset[UserId]
 
