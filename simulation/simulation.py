@@ -2,7 +2,7 @@
 
     sim = Simulation(seed=7)
     ada, bob, cyd = sim.peers(3)
-    ada.say("hello"), sim.run(5)
+    ada.say("hello"), sim.calm()
     sim.partition([ada], [bob, cyd])
     ada.say("are you there?", to=bob), sim.run(30)
     sim.heal(), sim.settle()
@@ -33,7 +33,7 @@ from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from simulation.byzantine import MadeUpUser
 from simulation.hosted_users import SimHostedUser
-from simulation.invariants.entry_invariants import Invariants
+from simulation.invariants.entry_invariants import QUIET_KINDS, Invariants
 from simulation.membership import Membership, invites_key
 from simulation.network import SimWire
 from simulation.relay_network import SimEngine
@@ -46,6 +46,8 @@ SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost ackn
 DELAYED_FRAMES = 5.0  # seconds in which delayed frames (gossip, addresses) are still sent
 MOST_DELAYED = 4  # times so long: pages of marks go back and forth on a slow link, by when all is there
 QUIET_FOR = 60.0  # seconds in which the traffic of a settled mesh is counted
+CALM = 16.0  # seconds in which each link has a digest, and each redial that can succeed is made
+CALM_WITHIN = 80.0  # seconds; marks that cannot become equal are compared for ever
 
 Pair = frozenset[UserId]
 
@@ -292,6 +294,14 @@ class Simulation:
     def run(self, seconds: float) -> None:
         """Let virtual time pass, in seconds."""
         self.schedule.run_until(self.schedule.now + seconds)
+
+    def calm(self) -> None:
+        """Run until all that goes on has ended, also in a mesh with faults: no dial, and only regular frames."""
+        for _ in range(int(CALM_WITHIN / CALM)):
+            before = self.frames.copy()
+            self.run(CALM)
+            if not (self._is_dialling() or set(self.frames - before) - QUIET_KINDS):
+                break
 
     def settle(self, within: float = SETTLE_WITHIN) -> bool:
         """Heal, run until all running peers have everything, then a quiet minute. Return False if time ran out."""

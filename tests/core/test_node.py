@@ -21,7 +21,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.node import LazyCommit
-from p2pchat.core.node_context import NodeContext, Now
+from p2pchat.core.node_context import LAZY_COMMIT_EVERY, NodeContext, Now
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.settings import Settings
@@ -269,6 +269,7 @@ def test_records_are_kept_and_forgotten_with_a_disk_nearly_full() -> None:
     ada, cyd = World().peer("ada"), record_of(Key("cyd"), "10.0.1.3:8080")
     far = ada.far("bob")
     ada.put(DiskLow(DiskLevel.NOTHING))
+    ada.world.pass_time(LAZY_COMMIT_EVERY)  # else what is told next waits for a commit so long
     far.say(told(cyd))
     assert cyd in ada.load().records
     ada.put(Forget(peer=cyd.id))

@@ -35,9 +35,9 @@ class SimulatedGroup:
         self._tickets = 0
         for peer in sim.up:
             self.listen(peer)
-        sim.run(3)
+        sim.calm()
         self.ask(self.owner, inputs.GroupCreateRequest, "ops", tuple(peer.user for peer in members))
-        sim.run(3)
+        sim.calm()
         assert self.owner.node is not None
         (self.id,) = self.owner.node.groups
         self.talk = talk_id(self.id)
@@ -69,11 +69,11 @@ class SimulatedGroup:
 
     def change(self, **what: object) -> None:
         self.ask(self.owner, inputs.GroupChangeRequest, self.id, **what)
-        self.sim.run(3)
+        self.sim.calm()
 
     def say(self, peer: SimPeer, *texts: str) -> None:
         self.ask(peer, inputs.WriteRequest, self.talk, "text", list(texts))
-        self.sim.run(3)
+        self.sim.calm()
 
     def view(self, peer: SimPeer) -> GroupView:
         assert peer.node is not None
@@ -123,12 +123,12 @@ def test_the_third_gets_everything_from_the_second_when_the_writer_is_gone(sim: 
     cyd.crash()
     group.say(ada, "one", "two")
     ada.stop()
-    sim.run(3)
+    sim.calm()
     cyd.start(bob.endpoint)
-    sim.run(10)
+    sim.calm()
     assert group.texts(cyd) == ["one", "two"] and (1, "cyd") not in group.delivered
     ada.start()
-    sim.run(10)
+    sim.calm()
     assert [(2, name) in group.delivered for name in ("bob", "cyd")] == [True, True]  # 2 of 2
     group.ends_well()
 
@@ -149,7 +149,7 @@ def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
 
 def test_what_is_written_while_a_new_member_is_away_is_news_and_what_was_there_before_is_old(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
-    sim.run(3)
+    sim.calm()
     cyd.stop()
     group = SimulatedGroup(sim, bob)
     group.say(ada, "before")
@@ -157,7 +157,7 @@ def test_what_is_written_while_a_new_member_is_away_is_news_and_what_was_there_b
     group.say(ada, "welcome")
     group.say(bob, "and from me")
     cyd.start()
-    sim.run(10)
+    sim.calm()
     shown = [one for one in cyd.disk.storage.places(0, 100) if one.log.conversation == group.talk]
     assert [(decode_entry(one.raw).b, one.old) for one in shown] == [
         ("before", True), ("welcome", False), ("and from me", False),
@@ -173,7 +173,7 @@ def test_a_member_removed_while_apart_gets_its_undelivered_messages_reported(sim
     group.say(bob, "lost", "lost too")
     group.change(remove=(bob.user,))
     sim.heal()
-    sim.run(30)
+    sim.calm()
     assert group.changes["bob"][-1] == "removed bob" and group.lost == {"bob": [2, 3]}
     assert group.texts(ada) == group.texts(bob) == group.texts(cyd) == ["before"]
     group.say(bob, "and now?")
@@ -193,11 +193,11 @@ def test_entries_shown_before_their_cut_are_hidden_afterwards(sim: Simulation) -
     assert group.texts(cyd) == ["before", "beyond"]
     group.change(remove=(bob.user,))
     sim.heal()
-    sim.run(30)
+    sim.calm()
     assert group.texts(ada) == group.texts(bob) == group.texts(cyd) == ["before"]
     cyd.crash()
     cyd.start()
-    sim.run(10)
+    sim.calm()
     assert group.texts(cyd) == ["before"]
     group.ends_well()
 
@@ -212,7 +212,7 @@ def test_entries_that_were_cut_off_are_not_served(sim: Simulation) -> None:
         group.say(bob, f"beyond {number}")
     group.change(remove=(bob.user,))
     sim.heal()
-    sim.run(30)
+    sim.calm()
     sim.partition([dan], [ada, bob])  # so dan can get it only from cyd, who holds all of it
     group.change(add=(dan.user,))
     sim.run(APART)
@@ -232,7 +232,7 @@ def test_a_member_removed_and_added_again_writes_in_a_new_run(sim: Simulation) -
     group.change(remove=(bob.user,))
     group.change(add=(bob.user,))
     sim.heal()
-    sim.run(30)
+    sim.calm()
     group.say(bob, "after")
     assert group.texts(ada) == group.texts(bob) == ["before", "after"] and group.lost == {"bob": [2]}
     runs = {one.log.run for one in bob.disk.storage.history(group.talk, limit=0)}
@@ -245,11 +245,11 @@ def test_a_member_leaves_without_the_owner_and_its_entries_stay(sim: Simulation)
     group.say(bob, "bye")
     ada.crash()
     group.ask(bob, inputs.GroupLeaveRequest, group.id)
-    sim.run(3)
+    sim.calm()
     assert group.members(cyd) == ["ada", "cyd"] and group.changes["cyd"][-1] == "left bob"
     group.say(cyd, "and then there were two")
     ada.start(cyd.endpoint)
-    sim.run(20)
+    sim.calm()
     assert group.texts(ada) == group.texts(cyd) == ["bye", "and then there were two"] and group.texts(bob) == ["bye"]
     group.change(name="dev")  # the owner's next operation has bob's cuts
     assert group.view(cyd).left == frozenset() and group.texts(cyd)[0] == "bye"
@@ -265,7 +265,7 @@ def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
     group.change(owner=bob.user)
     group.ask(ada, inputs.GroupLeaveRequest, group.id)
     group.ask(bob, inputs.GroupChangeRequest, group.id, name="mine")
-    sim.run(5)
+    sim.calm()
     assert (group.members(bob), group.view(bob).name) == (["bob"], "mine")
     group.ends_well()
 
@@ -280,7 +280,7 @@ def test_a_restored_owner_repeats_its_lost_operations(sim: Simulation) -> None:
     ada.restore(length)
     ada.start()
     group.ask(ada, inputs.GroupChangeRequest, group.id, add=(dan.user,))  # of the gen that added cyd
-    sim.run(30)
+    sim.calm()
     assert group.members(ada) == group.members(bob) == ["ada", "bob", "cyd", "dan"]
     assert group.view(dan).name == "dev" and sim.counts["operation_redone"] == 1
     group.ends_well()
@@ -302,7 +302,7 @@ def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulat
     sim.run(30)
     assert sim.counts["operation_redone"] == 0
     ada.disk_low(DiskLevel.ENOUGH)
-    sim.run(30)
+    sim.calm()
     assert sim.counts["operation_redone"] == 1 and group.members(bob) == ["ada", "bob", "cyd"]
     group.ends_well()
 
@@ -313,7 +313,7 @@ def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) 
     group = SimulatedGroup(sim, bob, cyd, dan)
     ada.crash()
     ada.start()
-    sim.run(10)
+    sim.calm()
     dan.crash()
     group.change(name="before")
     group.say(bob, "one")  # cites an operation that dan never receives
@@ -325,7 +325,7 @@ def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) 
     group.change(name="after")
     assert [group.view(peer).name for peer in peers] == ["after", "before", "before", "after"]
     sim.heal()
-    sim.run(60)
+    sim.calm()
     assert sim.counts["warned_fork"] == 4
     for peer in peers:
         assert (group.view(peer).name, group.members(peer)) == ("after", ["ada", "bob", "cyd", "dan"])
@@ -333,7 +333,7 @@ def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) 
         group.say(peer, "still here")
         peer.crash()
         peer.start()
-    sim.run(10)
+    sim.calm()
     assert [group.texts(peer) for peer in peers] == [["one", "still here", "still here"]] * 4
     group.ends_well()
 
@@ -347,7 +347,7 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     group = SimulatedGroup(sim, bob)
     ada.crash()
     ada.start()
-    sim.run(10)
+    sim.calm()
     group.change(add=(dan.user,))
     assert group.members(dan) == ["ada", "bob", "dan"]
     if away:
@@ -357,16 +357,16 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     sim.run(APART)
     group.change(name="after")
     sim.heal()
-    sim.run(60)
+    sim.calm()
     if away:
         dan.start()
-        sim.run(60)
+        sim.calm()
     assert [group.members(peer) for peer in (ada, bob, dan)] == [["ada", "bob"]] * 3
     group.ends_well()
     for peer in peers:
         peer.crash()
         peer.start()
-    sim.run(10)
+    sim.calm()
     group.change(name="later")
     group.ends_well()
     assert [group.view(peer).name for peer in (ada, bob, dan)] == ["later", "later", "after"]
@@ -385,7 +385,7 @@ def test_operations_of_an_owner_named_only_by_a_repeated_operation_are_void(alon
     group = SimulatedGroup(sim, bob)
     ada.crash()
     ada.start()
-    sim.run(10)
+    sim.calm()
     if alone:
         bob.crash()
     group.change(add=(dan.user,))
@@ -399,7 +399,7 @@ def test_operations_of_an_owner_named_only_by_a_repeated_operation_are_void(alon
     if alone:
         bob.start(ada.endpoint)
     sim.heal()
-    sim.run(60)
+    sim.calm()
     assert [(group.view(peer).name, group.members(peer)) for peer in (ada, bob, dan)] == [("after", ["ada", "bob"])] * 3
     group.ends_well()
 
@@ -413,7 +413,7 @@ def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
         peer.crash()
     for peer in (ada, bob, cyd):
         peer.start()
-    sim.run(10)
+    sim.calm()
     assert [group.view(peer) for peer in (ada, bob, cyd)] == views
     group.say(ada, "two")
     assert group.texts(bob) == ["one", "two"] and group.texts(cyd) == ["one"]
@@ -449,20 +449,20 @@ def test_an_edit_beyond_a_cut_is_undone(sim: Simulation) -> None:
     (first,) = bob.disk.storage.history(group.talk)
     named = Ref(ref_key(bob.user, first.log.run), first.seq)
     bob.mend("edit", "before, mended", group.talk, named)
-    sim.run(3)
+    sim.calm()
     sim.partition([ada], [bob, cyd])
     sim.run(APART)
     bob.mend("edit", "beyond", group.talk, named)
     bob.mend("reaction", "+1", group.talk, named)
-    sim.run(3)
+    sim.calm()
     assert mended_to(cyd, group.talk) == ["beyond", "+1"]
     group.change(remove=(bob.user,))
     sim.heal()
-    sim.run(30)
+    sim.calm()
     assert [mended_to(peer, group.talk) for peer in (ada, bob, cyd)] == [["before, mended"]] * 3
     cyd.crash()
     cyd.start()
-    sim.run(10)
+    sim.calm()
     assert mended_to(cyd, group.talk) == ["before, mended"]
     group.ends_well()
 
