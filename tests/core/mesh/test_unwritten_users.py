@@ -168,7 +168,7 @@ def test_the_name_is_stored_once_somebody_here_chooses_the_user() -> None:
         ada.far("bob")
         assert stored_names(ada) == set()
         ada.put(choice)
-        ada.world.pass_time(1.0)
+        ada.world.pass_time(5.0)
         assert stored_names(ada) == {"bob"}
         ada.restart()
         assert ada.node.names == {IDS["bob"]: "bob"}
