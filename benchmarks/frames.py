@@ -45,7 +45,7 @@ class End:
         )  # fmt: skip
         self.client.raise_limit()
 
-    def _decode(self, link: int, waiting: int) -> None:
+    def _decode(self, link: int, waiting: int = 0) -> None:
         while self.client.undecoded:
             self.client.decode()
 
