@@ -330,7 +330,7 @@ class Dialer:
         return address
 
     def _retry_held(self) -> None:
-        """Try again what waits for the pace: an answer may have ended the pause."""
+        """Try again what waits for the pace: the end of a dial may have ended the pause."""
         for address in [*islice(self._held, RETRIED)]:
             if self._is_busy or not self._pace.has_token:
                 return
@@ -409,6 +409,7 @@ class Dialer:
             if not address.typed and self._book.get(plan.peer, address.endpoint) is None:
                 plan.addresses.pop(address.endpoint, None)
         self._schedule(plan)
+        self._retry_held()
 
     def on_self(self, dial: int) -> None:
         """The endpoint is this peer's own: never dial it again."""
