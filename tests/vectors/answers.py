@@ -49,7 +49,7 @@ from p2pchat.core.mesh.election import (
     follower_link_down,
     follower_take_go,
 )
-from p2pchat.core.mesh.handshake import certificate_fault, host_message
+from p2pchat.core.mesh.handshake import Certificates, host_message
 from p2pchat.core.mesh.peer_exchange import is_signed, make_record
 from p2pchat.core.mesh.peer_link import LinkPhase
 from p2pchat.core.names import base32, name_fault
@@ -347,7 +347,7 @@ def certificates(given: Given) -> Result:
         return {"message": message.hex(), "cert": {"from": given["from"], "until": given["until"], "sig": sig}}
     said = given.get("cert")
     cert = Cert(said["from"], said["until"], said["sig"]) if said else None
-    return {"valid": not certificate_fault(given["user"], given["peer"], cert, given["now_ms"])}
+    return {"valid": not Certificates().fault(given["user"], given["peer"], cert, given["now_ms"])}
 
 
 def invites(given: Given) -> Result:

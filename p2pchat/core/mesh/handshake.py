@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from functools import lru_cache
+from hashlib import blake2b
 from typing import Literal
 
 from p2pchat.core.log import verify
@@ -163,7 +163,8 @@ class ClientSide:
 HOST_TAG = b"p2pchat/host/1\0"
 LIFE_MS = 7 * 24 * 3600 * 1000
 TOLERANCE_MS = 3600 * 1000  # clocks differ
-CACHE_SIZE = 1 << 14  # certificates: those of a gateway's 10,000 users come again with each link; 10 MB
+MAX_REMEMBERED = 65_536  # places for good certificates: some times the users that one peer may host
+DIGEST_BYTES = 16
 
 
 def host_message(user: UserId, peer: PeerId, from_ms: int, until_ms: int) -> bytes:
@@ -186,19 +187,33 @@ def is_expired(cert: Cert, now_ms: int) -> bool:
     return now_ms > cert.until_ms + TOLERANCE_MS
 
 
-@lru_cache(CACHE_SIZE)
-def _is_signed(user: UserId, peer: PeerId, cert: Cert) -> bool:
-    return verify(user, bytes.fromhex(cert.sig), host_message(user, peer, cert.from_ms, cert.until_ms))
+class Certificates:
+    """Checks certificates, and remembers good ones: those of a gateway's 10,000 users come again with each link.
 
+    Of each a digest is kept, in a table of one piece: anybody can make up users, and objects that outlive them would
+    keep the memory of all of them from being given back. A digest takes the place of another one now and then, and that
+    certificate is checked again.
+    """
 
-def certificate_fault(user: UserId, peer: PeerId, cert: Cert | None, now_ms: int) -> str:
-    """Return why a certificate does not let `peer` host `user` now; "" when it does."""
-    if user == peer:
+    def __init__(self) -> None:
+        self._good = bytearray()  # digests, each at the place that its beginning names; made with the first one
+
+    def fault(self, user: UserId, peer: PeerId, cert: Cert | None, now_ms: int) -> str:
+        """Return why the certificate does not let `peer` host `user` now; "" when it does."""
+        if user == peer:
+            return ""
+        if cert is None:
+            return "a user without a certificate"
+        if not 0 < cert.until_ms - cert.from_ms <= LIFE_MS:
+            return "a certificate for longer than seven days, or for no time"
+        if now_ms < cert.from_ms - TOLERANCE_MS or is_expired(cert, now_ms):
+            return "a certificate that is not good now: check the clocks of both machines"
+        message, sig = host_message(user, peer, cert.from_ms, cert.until_ms), bytes.fromhex(cert.sig)
+        digest = blake2b(message + sig, digest_size=DIGEST_BYTES).digest()
+        start = int.from_bytes(digest[:8], "big") % MAX_REMEMBERED * DIGEST_BYTES
+        if self._good[start : start + DIGEST_BYTES] != digest:
+            if not verify(user, sig, message):
+                return "a certificate that the user did not sign for this peer"
+            self._good = self._good or bytearray(MAX_REMEMBERED * DIGEST_BYTES)
+            self._good[start : start + DIGEST_BYTES] = digest
         return ""
-    if cert is None:
-        return "a user without a certificate"
-    if not 0 < cert.until_ms - cert.from_ms <= LIFE_MS:
-        return "a certificate for longer than seven days, or for no time"
-    if now_ms < cert.from_ms - TOLERANCE_MS or is_expired(cert, now_ms):
-        return "a certificate that is not good now: check the clocks of both machines"
-    return "" if _is_signed(user, peer, cert) else "a certificate that the user did not sign for this peer"

@@ -24,7 +24,7 @@ from typing import NamedTuple
 from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.user_members import MemberShares
-from p2pchat.core.mesh.handshake import certificate_fault, is_due, is_expired, make_cert
+from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBuckets
@@ -91,6 +91,7 @@ class PresenceTracker:
         self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
+        self._certificates = Certificates()
         self._checking = False
         self._expected: Recipients | None = None  # cached until a change
 
@@ -272,7 +273,7 @@ class PresenceTracker:
     def _check(self, link: PeerLink, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
         for hosted in frame.users:
-            fault = certificate_fault(hosted.id, link.peer, hosted.cert, now_ms)
+            fault = self._certificates.fault(hosted.id, link.peer, hosted.cert, now_ms)
             if fault:
                 raise ProtocolError(f"here: {fault}", "host")
         more = {hosted.id for hosted in frame.users if hosted.id not in link.users}

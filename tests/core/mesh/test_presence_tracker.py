@@ -9,8 +9,8 @@ from p2pchat.core.mesh.handshake import (
     HOST_TAG,
     LIFE_MS,
     TOLERANCE_MS,
+    Certificates,
     ServerSide,
-    certificate_fault,
     host_message,
     make_cert,
 )
@@ -424,7 +424,7 @@ def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
     ada.link(1, BOB)
     first = guest.cert
     assert first is not None
-    assert certificate_fault(GUEST.id, ADA.id, first, NOW_MS) == ""
+    assert Certificates().fault(GUEST.id, ADA.id, first, NOW_MS) == ""
     half = LIFE_MS / 2000
     assert not [effect for effect in ada.wake(half - HOUR) if isinstance(effect, Send)]
     (send,) = [effect for effect in ada.wake(half + 2 * HOUR) if isinstance(effect, Send)]

@@ -10,7 +10,7 @@ from p2pchat.core.effects import (
     UserNamed,
 )
 from p2pchat.core.inputs import Got, NameKept, QuotaLifted
-from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificates, make_cert
 from p2pchat.core.mesh.peer_link import Keepalive, PeerLink
 from p2pchat.core.mesh.presence_tracker import MAX_DEPARTED
 from p2pchat.protocol import Here, Hosted, Naming, ReadFrame, TypingFrame
@@ -231,3 +231,15 @@ def test_users_told_again_cost_tokens_and_the_first_telling_is_free() -> None:
     paused(Here([], gone=list(gate.users)))
     assert gate.users == {}
     assert paused(Here(guests(GATE, *range(50)))) == pytest.approx(2.0)  # 10 more are free: 40 of 20 tokens
+
+
+# ---- certificates
+
+
+def test_certificates_are_remembered_as_digests() -> None:
+    certificates, guest = Certificates(), Key("guest")
+    cert = make_cert(guest.id, guest.sign, GATE.id, NOW_MS)
+    assert certificates.fault(guest.id, GATE.id, cert, NOW_MS) == ""
+    assert len(certificates._good) == MAX_REMEMBERED * DIGEST_BYTES
+    assert certificates.fault(guest.id, GATE.id, cert, NOW_MS) == ""
+    assert certificates.fault(guest.id, EVE.id, cert, NOW_MS) != ""
