@@ -233,6 +233,7 @@ def split_label(text: str) -> tuple[str, str]:
 
 
 MAX_FORMER = 16  # earlier names of one user; a guess, as the next. Further ones are forgotten
+MAX_FORMER_ANNOUNCED = 4  # of them, while the user has no profile: those names cost their user nothing
 MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
@@ -245,7 +246,8 @@ class KnownPeople:
     Attributes:
         names: Names of users.
         abouts: Texts of users about themselves, where there is one.
-        former: Earlier names, with the clocks of their profile entries; may include the current one.
+        former: Earlier names, with the clocks of their profile entries, 0 for one that was only announced; may include
+            the current one.
     """
 
     def __init__(
@@ -292,11 +294,11 @@ class KnownPeople:
             if name != before:
                 self._keep_former(user, name, entry.c)
             return
-        if before is not None and before != name and before_c:
+        if before is not None and before != name:
             self._keep_former(user, before, before_c)
         about = _about(entry.b.get("about"))
         self._named_c[user] = entry.c
-        self._unwritten.pop(user, None)
+        self._store_former(user)
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
         self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > CLOCK_AHEAD)
 
@@ -313,8 +315,15 @@ class KnownPeople:
             self.keep(user)
         elif before is None or user in self._unwritten:
             self._unwritten[user] = None
-        if before != name and user not in self._unwritten:
+            if before is not None and before != name:
+                self._release_key(user, before)
+                self.former.setdefault(user, {before: 0})
+            self._set_name(user, name, "", old=old)
+            return
+        if before != name:
             self._ctx.change.users.append(KnownUser(user, name, 0))
+            if before is not None:
+                self._keep_former(user, before, 0)
         self._set_name(user, name, "", old=old)
 
     def _stays_named(self, user: UserId) -> bool:
@@ -327,14 +336,21 @@ class KnownPeople:
     def keep(self, user: UserId) -> None:
         """Store the name of a user who was announced: it is a contact now, or wrote."""
         if user in self._unwritten:
-            del self._unwritten[user]
             self._ctx.change.users.append(KnownUser(user, self.names[user], 0))
+            self._store_former(user)
+
+    def _store_former(self, user: UserId) -> None:
+        if user in self._unwritten:
+            del self._unwritten[user]
+            former = self.former.get(user, {})
+            self._ctx.change.former_names.extend(FormerName(user, name, c) for name, c in former.items())
 
     def forget(self, user: UserId) -> None:
         """Forget a user whose name is not stored."""
         if user in self._unwritten:
             del self._unwritten[user]
             self._release_key(user, self.names.pop(user))
+            self.former.pop(user, None)
         if user not in self.names:
             self._ctx.emit(UserForgotten(user))
 
@@ -344,7 +360,8 @@ class KnownPeople:
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
-        if c > former.get(name, 0) and (name in former or len(former) < MAX_FORMER):
+        most = MAX_FORMER if c else MAX_FORMER_ANNOUNCED
+        if c > former.get(name, -1) and (name in former or len(former) < most):
             former[name] = c
             self._ctx.change.former_names.append(FormerName(user, name, c))
 

@@ -180,6 +180,14 @@ def test_the_name_of_who_wrote_only_directly_is_stored_with_the_first_message(ad
     assert stored_names(ada) == {"bob"}
 
 
+def test_a_new_name_of_a_silent_user_is_remembered_when_it_writes(ada: Peer) -> None:
+    far = ada.far("bob")
+    far.say(Here([Hosted(IDS["bob"], "robert", "online")]))
+    far.say(Author("bob", "b1", dm("ada", "bob")).say("hello"))
+    loaded = ada.storage.load([])
+    assert ([user.name for user in loaded.users], [one.name for one in loaded.former_names]) == (["robert"], ["bob"])
+
+
 def test_what_a_peer_says_about_users_without_a_place_is_no_fault() -> None:
     ada = World().peer("ada", max_hosted_users=2)
     far, guest = ada.far("bob"), Key("guest")
