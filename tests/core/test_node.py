@@ -517,15 +517,23 @@ def test_nothing_waits_at_stop_or_when_forced() -> None:
     assert hearsay.may_defer(HEARD)
 
 
+def just_linked(sim: Simulation) -> list[SimPeer]:
+    """Return two peers whose link is up at both ends, and delays nothing."""
+    ada, bob = peers = sim.peers(2)
+    while not all(peer.node is not None and peer.node.links.up for peer in peers):
+        for end in ada.wires_to(bob):
+            end.wire.quick = end.wire.slow = 0.001
+        sim.run(0.01)
+    return peers
+
+
 def test_names_are_written_when_links_have_settled() -> None:
     """With each name that was written while 64 peers linked, comparisons took longer, until handshakes timed out."""
     sim = Simulation(3)
-    peers = sim.peers(2)
-    while not all(peer.node is not None and peer.node.links.up for peer in peers):
-        sim.run(0.05)
+    peers = just_linked(sim)
     sim.run(0.1)
     assert not any(one.named_c for peer in peers for one in peer.disk.storage.load([]).users)
-    sim.run(5.0)
+    sim.calm()
     names = {peer.name for peer in peers}
     stored = [{one.name for one in peer.disk.storage.load([]).users if one.named_c} for peer in peers]
     assert stored == [names, names]
@@ -533,13 +541,11 @@ def test_names_are_written_when_links_have_settled() -> None:
 
 def test_who_leaves_before_links_have_settled_writes_its_name_first() -> None:
     sim = Simulation(3)
-    ada, bob = sim.peers(2)
+    ada, bob = just_linked(sim)
 
     def stored(peer: SimPeer) -> set[str]:
         return {one.name for one in peer.disk.storage.load([]).users if one.named_c}
 
-    while not (bob.node is not None and bob.node.links.up):
-        sim.run(0.05)
     bob.put(Leave())
     sim.run(0.2)
     assert stored(bob) == {"bob"}
@@ -551,10 +557,10 @@ def test_who_leaves_before_links_have_settled_writes_its_name_first() -> None:
 def test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later() -> None:
     sim = Simulation(3)
     ada, bob = sim.peers(2)
-    sim.run(5.0)
+    sim.calm()
     bob.stop()
-    sim.run(5.0)
+    sim.calm()
     [cyd] = sim.peers(1)
-    sim.run(10.0)
+    sim.calm()
     names = {one.id: one.name for one in cyd.disk.storage.load([]).users}
     assert (names.get(ada.user), names.get(bob.user)) == (ada.name, bob.name)

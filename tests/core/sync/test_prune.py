@@ -416,6 +416,7 @@ def test_a_deleted_log_that_was_written_again_gives_no_receipts_of_what_it_build
 def test_what_builds_on_a_shorter_version_of_a_deleted_log_gives_no_receipts_of_that() -> None:
     """The chain that the later log names was deleted, so bob takes it over either version (seed 1292000)."""
     sim, (ada, bob) = linked("ada", "bob")
+    sim.invariants.receipts._reads = False  # where bob has read to is a receipt, with the chain there
     for text in ("one", "two", "three"):
         say(sim, ada, text)
     delete(sim, bob, sim.invariants.room)
@@ -437,6 +438,7 @@ def test_what_builds_on_a_shorter_version_of_a_deleted_log_gives_no_receipts_of_
 def test_a_restored_peer_gets_no_receipts_of_a_log_of_which_others_deleted_the_rest() -> None:
     """It may be another version for all that ada can tell (seed 1310181, --blocks)."""
     sim, (ada, bob) = linked("ada", "bob")
+    sim.invariants.receipts._reads = False  # where bob has read to is a receipt, with the chain there
     sim.partition([ada], [bob])
     say(sim, ada, "one")
     backup = len(ada.disk.changes)
