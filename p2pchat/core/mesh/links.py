@@ -382,7 +382,7 @@ class Links:
             return
         current = self.by_peer.get(link.peer) is link
         link.faulted = bye.code in FAULTS
-        if bye.code == "replaced" and current and not self._may_go_direct(link):
+        if bye.code == "replaced" and current and not self._is_crossed(link):
             # This process did not dial again, so another process with our key did.
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link.up_at):
                 self._on_replaced(link.peer, self._ctx.me)
@@ -390,9 +390,10 @@ class Links:
         if bye.code == "busy":
             self.dialer.on_busy(link.peer)
 
-    def _may_go_direct(self, link: PeerLink) -> bool:
-        """Return whether a direct link may take the place of this one, whose goodbye came before it was up."""
-        return link.relayed and any(not (other.up or other.relayed) for other in self._links.values())
+    def _is_crossed(self, link: PeerLink) -> bool:
+        """Return whether another link may take the place of this one, whose goodbye came before that is up."""
+        begun = [other for other in self._links.values() if not other.up]
+        return any(other.peer == link.peer or (link.relayed and not other.relayed) for other in begun)
 
     def _on_early_bye(self, link: PeerLink, bye: Bye) -> None:
         """Handle a goodbye that comes before the link is up."""
@@ -592,6 +593,7 @@ class Links:
         is_copy = (
             former is not None
             and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
+            and not link.dialled  # our own dial, which crossed it
             and self._duplicates.lasted(former.up_at)
             and self._on_replaced(link.peer, link.peer)
         )

@@ -437,6 +437,25 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked(host:
         assert heard[0].text == "two processes seem to use this peer's key: stop one of them"
 
 
+class Hasty(Post):
+    """A post whose goodbyes on one connection overtake what it sends on another."""
+
+    def _collect(self) -> list[Effect]:
+        return sorted(super()._collect(), key=lambda effect: not isinstance(effect, Close))
+
+
+@pytest.mark.parametrize("kind", [Post, Hasty])
+def test_own_dials_that_cross_links_are_no_sign_of_another_process(kind: type[Post]) -> None:
+    """Behind a slow relay a handshake may end seconds after another link came up."""
+    met = Meeting(kind(D), Post(F))
+    for second in range(0, 50, 10):
+        for post in (met.a, met.b):
+            post.at(second)
+        link = met.connect(met.a, f"10.0.0.{second}:1")
+        assert list(met.a.links.up) == list(met.b.links.up) == [link]
+    assert [effect for post in (met.a, met.b) for effect in met.take(post) if isinstance(effect, WarningIssued)] == []
+
+
 def test_a_superseded_process_that_returns_is_refused() -> None:
     """The copies are on side D: F keeps the link to the newer one."""
     f = Post(F)
