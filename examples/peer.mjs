@@ -73,7 +73,7 @@ export class Link {
       this.peer.refused?.(frame.code);
       return this.close(frame.code);
     }
-    const isFarewell = frame.t === "members" && ["show", "admit"].includes(this.expected);
+    const isFarewell = frame.t === "statements" && ["show", "admit"].includes(this.expected);
     if (isFarewell) return this.peer.hear(frame.s);
     if (this.expected ? frame.t !== this.expected : HANDSHAKE.includes(frame.t)) throw "order";
     this[`on_${frame.t}`]?.(frame);
@@ -214,21 +214,21 @@ export class Link {
 
   tellSum(ask) {
     const { founder, sum } = this.peer.members;
-    this.send({ t: "members", founder, sum, ask });
+    this.send({ t: "statements", founder, sum, ask });
   }
 
   /** Compare statements about members, and take those that are missing here. */
-  on_members({ sum, ask, have, more, s = [] }) {
+  on_statements({ sum, ask, have, more, s = [] }) {
     const { members } = this.peer;
     this.peer.hear(s);
     if (sum && sum !== members.sum) {
-      this.send({ t: "members", have: [...members.kept.keys()] });
+      this.send({ t: "statements", have: [...members.kept.keys()] });
       if (ask) this.tellSum();
     }
     if (have) this.has.push(...have);
     if (!have || more) return;
     const missing = members.pairs(this.has.splice(0));
-    if (missing.length) this.send({ t: "members", s: missing });
+    if (missing.length) this.send({ t: "statements", s: missing });
   }
 
   on_typing({ u }) {
@@ -338,7 +338,7 @@ export class Peer {
     const news = this.members.take(s);
     const isOther = this.members.made.size !== before;
     for (const link of news.length ? [...this.links.values()] : []) {
-      link.send({ t: "members", s: news });
+      link.send({ t: "statements", s: news });
       if (isOther) link.tellSum(true);
       link.tellDigest(); // for logs that were not taken while nobody had named their members
       link.meet();

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from p2pchat.core.durable_changes import META_NAME, Stored
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, parse_statement, room_id
 from p2pchat.core.members.statement_exchange import FOUNDER
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
@@ -110,7 +110,7 @@ class History(Viewer):
         self._profile = Path()
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
-        self._members: UserMembers | None = None
+        self._members: MemberDirectory | None = None
         self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
@@ -176,7 +176,7 @@ class History(Viewer):
         guest, hosted = network.guest(me), HostedIdentities([])
         own = me if guest is None else guest.member
         names = dict.fromkeys(self.directory.known, "")
-        self._members = known = UserMembers(network.id, me, own, hosted, {}, statements)
+        self._members = known = MemberDirectory(network.id, me, own, hosted, {}, statements)
         known.load(stored.members, names)
         known.on_shown(me, own)
         self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed

@@ -257,7 +257,7 @@ class Here(Frame, tag="here"):
     more: bool = False
 
 
-class Members(Frame, tag="members"):
+class Statements(Frame, tag="statements"):
     """Statements about members: the sum of all that the sender keeps, the ids of them in pages, or some of them.
 
     With `sum` comes the key of the founder. With `ask`, answer a sum that differs with the own one.
@@ -435,7 +435,7 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Members | Digest | Have | Want | Entries
+    Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Statements | Digest | Have | Want | Entries
     | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
@@ -657,7 +657,7 @@ class Decoder:
         for field, roots in (("ask", frame.ask), ("has", frame.has), ("lacks", frame.lacks)):
             _at_most(self._settings.page_items, "holds", field, roots)
 
-    def _check_members(self, frame: Members, size: int) -> None:
+    def _check_members(self, frame: Statements, size: int) -> None:
         _at_most(MAX_STATEMENT_IDS, "members", "have", frame.have or ())
 
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
@@ -677,7 +677,7 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Go: Decoder._check_go,
     Peers: Decoder._check_peers,
     Here: Decoder._check_here,
-    Members: Decoder._check_members,
+    Statements: Decoder._check_members,
     Digest: Decoder._check_digest,
     Have: Decoder._check_have,
     Want: Decoder._check_want,

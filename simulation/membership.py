@@ -24,7 +24,7 @@ from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, parse_statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import Bye, Frame, Hello, Members, PeerId, UserId, Welcome
+from p2pchat.protocol import Bye, Frame, Hello, PeerId, Statements, UserId, Welcome
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.virtual_time import signer
 
@@ -125,7 +125,7 @@ class Membership:
 
     def _plan(self, peer: SimPeer, members: MemberList, by: UserId, action: str) -> list[Plan]:
         assert peer.node is not None
-        is_out = peer.node.user_members.is_out
+        is_out = peer.node.member_directory.is_out
         logins = [login.peer_id for login in self._logins.values()]
         someone = self._chance.choice([*self._sim.by_user, *self._sim.guests, *logins, *logins])
         has_say = by == members.founder or by in members.admins
@@ -217,14 +217,14 @@ class Membership:
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: Sequence[WireEnd]) -> None:
         """Check that nothing but statements and a goodbye is sent to a peer that is out, once that is known."""
         statements = None if peer.node is None or peer.byzantine else peer.node.replicator.statements
-        if statements is None or statements.members is None or isinstance(frame, Members | Hello | Welcome | Bye):
+        if statements is None or statements.members is None or isinstance(frame, Statements | Hello | Welcome | Bye):
             return
         if peer.handling is Committed:
             return  # it learned that in this step
         for end in ends:
             user, member = end.other.owner.user, end.other.owner.network.member
             assert peer.node is not None
-            removals = statements.members.against(user, (member, *peer.node.user_members.members_of(user)))
+            removals = statements.members.against(user, (member, *peer.node.member_directory.members_of(user)))
             if statements.durable(removals):
                 self._sim.invariants.fail("out_is_out", peer, f"sends {type(frame).__name__} to one that is out")
 

@@ -20,7 +20,7 @@ from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
-from p2pchat.protocol import ConversationId, Entries, Members, UserId
+from p2pchat.protocol import ConversationId, Entries, Statements, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Line
 from simulation.virtual_time import EPOCH_UTC
@@ -66,7 +66,7 @@ class SimProgram:
         self._gathered: list[tuple[ConversationId, list[WrittenMessage], tuple[FileRef, ...]]] = []
         self._writing = 0  # the ticket of those in flight; 0 for none
         self._deletions: dict[int, inputs.PruneRequest] = {}  # under way, by ticket
-        self._imports: dict[int, tuple[ExportReader, list[Entries | Members]]] = {}  # the frames handed in, by ticket
+        self._imports: dict[int, tuple[ExportReader, list[Entries | Statements]]] = {}  # what was handed in, by ticket
         self.handlers: dict[type, Callable[[Any], None]] = {
             out.WriteAccepted: self._kept, out.WriteRefused: self._refused, out.ImportResult: self._imported,
             out.Released: self._released, out.DeliveryReceipt: self._delivered, out.ReadReceipt: self._was_read,

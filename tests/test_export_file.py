@@ -28,7 +28,7 @@ from p2pchat.core.content.pieces import leaf_of, root_of
 from p2pchat.core.members.statement import make_statement
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import LENGTH, Members, encode
+from p2pchat.protocol import LENGTH, Statements, encode
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
@@ -190,7 +190,7 @@ def roles(peer: TCPPeer) -> dict[str, str]:
     return {user.name: one.role for one in peer.people.members() for user in one.users}
 
 
-def with_statements(data: bytes, *frames: Members) -> bytes:
+def with_statements(data: bytes, *frames: Statements) -> bytes:
     """Return a file with further statements before those that it has."""
     first = LENGTH.size + LENGTH.unpack_from(data)[0]
     return data[:first] + b"".join(map(encode, frames)) + data[first:]
@@ -254,7 +254,7 @@ async def test_a_file_with_made_up_statements_changes_nothing_and_its_entries_ar
             make_statement(net.membership.id, by, member.sign, "remove", 1, {"who": [ada.me.key, bob.me.key]})
             for by in (founder, member.peer_id)
         )
-        frames = [Members(s=[(one.text, one.signature.hex())]) for one in (forged, own)]
+        frames = [Statements(s=[(one.text, one.signature.hex())]) for one in (forged, own)]
         before = roles(bob)
         data = with_statements((tmp_path / "exported").read_bytes(), *frames)
         imported = await bob.import_from(io.BytesIO(data))
@@ -272,7 +272,7 @@ async def test_a_named_network_has_no_statements_in_its_files(home: Path) -> Non
     assert b'"members"' not in data
     member = Identity.generate()
     added = make_statement("00" * 16, member.peer_id, member.sign, "add", 1, {"who": [member.peer_id]})
-    data = with_statements(data, Members(founder=member.peer_id, s=[(added.text, added.signature.hex())]))
+    data = with_statements(data, Statements(founder=member.peer_id, s=[(added.text, added.signature.hex())]))
     async with TCPPeer(network="lab", data=home / "bob", name="bob") as bob:
         imported = await bob.import_from(io.BytesIO(data))
         assert (imported.new, imported.unreadable, imported.problem) == (2, 0, "")

@@ -111,7 +111,7 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
     assert frames_of(home / "bob", "out") == frames_of(home / "ada", "in")
     ada_decides = ada.me.key < bob.me.key  # and founded the network: bob joins it by her invite
     go = ["go"]
-    about = ["peers", "members", "here", "digest"]
+    about = ["peers", "statements", "here", "digest"]
     assert names(sent)[: 7 + ada_decides] == ["hello", "welcome", "admit", *go * ada_decides, *about]
     answers = names(frames_of(home / "bob", "out"))
     assert answers[: 6 + (not ada_decides)] == ["hello", "show", *go * (not ada_decides), *about]

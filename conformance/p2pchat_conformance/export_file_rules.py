@@ -51,9 +51,9 @@ async def a_file_begins_and_ends_as_one(kit: Kit) -> None:
     check(first == wire.File(wire.FILE_VERSION, kit.room), f"the first frame is {first}")
     check(isinstance(last, wire.FileEnd), f"the last frame is {last}")
     batches = [one for one in frames[1:-1] if isinstance(one, wire.Entries)]
-    said = [one for one in frames[1:-1] if isinstance(one, wire.Members)]
-    check(len(said) + len(batches) == len(frames) - 2, "a frame between them is neither `members` nor `entries`")
-    check(frames[1 : 1 + len(said)] == said, "`members` does not stand before all `entries`")
+    said = [one for one in frames[1:-1] if isinstance(one, wire.Statements)]
+    check(len(said) + len(batches) == len(frames) - 2, "a frame between them is neither `statements` nor `entries`")
+    check(frames[1 : 1 + len(said)] == said, "`statements` does not stand before all `entries`")
     count = sum(len(one.e) for one in batches if not one.fork)
     check(isinstance(last, wire.FileEnd) and last.entries == count, f"`entries` of the last frame is not {count}")
     check(all(one.n is None for one in batches), "a batch in a file answers no want, and has `n`")
@@ -91,12 +91,12 @@ async def a_file_has_everything_in_order(kit: Kit) -> None:
 async def a_file_has_all_statements(kit: Kit) -> None:
     link, zoe = await kit.join("ada"), kit.identity("zoe")
     said = kit.say(ADD, who=[zoe.peer_id])
-    link.send(wire.Members(s=[pair(said)]))
+    link.send(wire.Statements(s=[pair(said)]))
     await link.round_trip()  # the statement was read
-    found = [one for one in await exported(kit, link) if isinstance(one, wire.Members)]
+    found = [one for one in await exported(kit, link) if isinstance(one, wire.Statements)]
     missing = {pair(one) for one in kit.said} - {one for frame in found for one in frame.s}
     check(not missing, f"{len(missing)} of {len(kit.said)} statements are not in the file")
-    check(found[0].founder == kit.network.founder, f"`founder` of the first `members` is {found[0].founder}")
+    check(found[0].founder == kit.network.founder, f"`founder` of the first `statements` is {found[0].founder}")
 
 
 # ---- files the candidate reads
@@ -146,9 +146,9 @@ async def statements_in_a_file_are_taken(kit: Kit) -> None:
     link, zoe = await kit.join("ada"), kit.identity("zoe")
     said = kit.say(ADD, who=[zoe.peer_id])
     log = writer(kit, "gone")
-    await imported(kit, link, file_of(kit, wire.Members(founder=kit.network.founder, s=[pair(said)]), log.batch(1)))
+    await imported(kit, link, file_of(kit, wire.Statements(founder=kit.network.founder, s=[pair(said)]), log.batch(1)))
     await link.next(
-        wire.Members, "`members` with a statement that came in a file", where=lambda one: pair(said) in one.s
+        wire.Statements, "`statements` with a statement that came in a file", where=lambda one: pair(said) in one.s
     )
     check(await held(kit, link, log) == [log.mark()], "the log behind the statements is not held")
 
@@ -158,7 +158,7 @@ async def made_up_statements_in_a_file_are_skipped(kit: Kit) -> None:
     link, zoe = await kit.join("ada"), kit.identity("zoe")
     founder, log = kit.network.founder, writer(kit, "gone")
     forged = make_statement(kit.network.id, founder, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
-    await imported(kit, link, file_of(kit, wire.Members(founder=founder, s=[pair(forged)]), log.batch(1)))
+    await imported(kit, link, file_of(kit, wire.Statements(founder=founder, s=[pair(forged)]), log.batch(1)))
     check(await held(kit, link, log) == [log.mark()], "the log behind a made-up statement is not held")
     again = await guest_of(kit, "guest", zoe)
     await again.ended("member", after="a certificate of a member whom a forged statement in a file adds")

@@ -34,7 +34,7 @@ from p2pchat_conformance.scripted_member import ScriptedMember
 LONG = 1 << 39  # UTC seconds, far in the future
 
 
-def told_in(said: tuple[str, str], frame: wire.Members) -> bool:
+def told_in(said: tuple[str, str], frame: wire.Statements) -> bool:
     return said in frame.s
 
 
@@ -118,10 +118,10 @@ async def frames_before_admit_are_in_turn(kit: Kit) -> None:
 
 
 @rule
-async def members_may_come_before_admit(kit: Kit) -> None:
+async def statements_may_come_before_admit(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     await link.prove_keys()
-    link.send(wire.Members(), wire.Show(link.shown()))
+    link.send(wire.Statements(), wire.Show(link.shown()))
     await link.next(wire.Admit)
     await link.go()
     await link.introduce()
@@ -233,8 +233,10 @@ async def told(kit: Kit, *said: Statement) -> None:
     """Let the candidate hear these statements, one after the other, until it tells the last: all are stored then."""
     teller, other = await kit.join("teller"), await kit.join("other")
     last = pair(kit.say(CLOSE, invites=[kit.draw("invite", 4).hex()]))
-    teller.send(*(wire.Members(s=[pair(one)]) for one in said), wire.Members(s=[last]))
-    await other.next(wire.Members, "`members` with a statement that came on another link", where=partial(told_in, last))
+    teller.send(*(wire.Statements(s=[pair(one)]) for one in said), wire.Statements(s=[last]))
+    await other.next(
+        wire.Statements, "`statements` with a statement that came on another link", where=partial(told_in, last)
+    )
 
 
 async def admits(kit: Kit, name: str, member: Identity) -> None:
@@ -253,8 +255,8 @@ async def bars(kit: Kit, member: Identity, what: str) -> None:
 async def statements_are_told_on(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     said = kit.say(ADD, who=[kit.identity("zoe").peer_id])
-    ada.send(wire.Members(s=[pair(said)]))
-    await bob.next(wire.Members, "`members` with a statement that came on another link",
+    ada.send(wire.Statements(s=[pair(said)]))
+    await bob.next(wire.Statements, "`statements` with a statement that came on another link",
                    where=lambda one: pair(said) in one.s)  # fmt: skip
 
 
@@ -262,23 +264,23 @@ async def statements_are_told_on(kit: Kit) -> None:
 async def who_lacks_statements_gets_them(kit: Kit) -> None:
     ada, bob = await kit.join("ada"), await kit.join("bob")
     said = kit.say(ADD, who=[kit.identity("zoe").peer_id])
-    ada.send(wire.Members(s=[pair(said)]))
-    await bob.next(wire.Members, "`members` with a statement that came on another link",
+    ada.send(wire.Statements(s=[pair(said)]))
+    await bob.next(wire.Statements, "`statements` with a statement that came on another link",
                    where=lambda one: pair(said) in one.s)  # fmt: skip
     after = len(bob.frames)
-    bob.send(wire.Members(founder=kit.network.founder, sum="00" * 16, ask=True))
-    have = (await bob.next(wire.Members, "`have` in `members`, as the sum differs", after=after,
+    bob.send(wire.Statements(founder=kit.network.founder, sum="00" * 16, ask=True))
+    have = (await bob.next(wire.Statements, "`have` in `statements`, as the sum differs", after=after,
                            where=lambda one: one.have is not None and said.id in one.have)).have  # fmt: skip
-    said_sum = (await bob.next(wire.Members, "`sum` in `members`, as it was asked for", after=after,
+    said_sum = (await bob.next(wire.Statements, "`sum` in `statements`, as it was asked for", after=after,
                            where=lambda one: one.sum is not None)).sum  # fmt: skip
     total = f"{sum(int(id, 16) for id in have or ()) % (1 << 128):032x}"
     check(said_sum == total, f"the sum is {said_sum}, and that of the ids in `have` {total}")
-    bob.send(wire.Members(have=[], more=True), wire.Members(have=have))
+    bob.send(wire.Statements(have=[], more=True), wire.Statements(have=have))
     await bob.round_trip()
-    sent = [one for frame in bob.frames[after:] if isinstance(frame, wire.Members) for one in frame.s]
+    sent = [one for frame in bob.frames[after:] if isinstance(frame, wire.Statements) for one in frame.s]
     check(pair(said) not in sent, "a statement was sent that is in a page of `have`")
-    bob.send(wire.Members(have=[]))
-    await bob.next(wire.Members, "the statement in `members`", after=after,
+    bob.send(wire.Statements(have=[]))
+    await bob.next(wire.Statements, "the statement in `statements`", after=after,
                    where=lambda one: pair(said) in one.s)  # fmt: skip
 
 
@@ -287,8 +289,8 @@ async def statements_of_a_new_admin_are_asked_for(kit: Kit) -> None:
     ada = await kit.join("ada")
     await ada.round_trip()
     after = len(ada.frames)
-    ada.send(wire.Members(s=[pair(kit.say(ADMIN, who=[kit.identity("admin").peer_id]))]))
-    await ada.next(wire.Members, "`members` with `sum` and `ask` behind a new admin", after=after,
+    ada.send(wire.Statements(s=[pair(kit.say(ADMIN, who=[kit.identity("admin").peer_id]))]))
+    await ada.next(wire.Statements, "`statements` with `sum` and `ask` behind a new admin", after=after,
                    where=lambda one: one.sum is not None and one.ask)  # fmt: skip
 
 
@@ -300,7 +302,7 @@ async def who_is_removed_is_sent_away(kit: Kit) -> None:
     out = kit.say(REMOVE, who=[zoe.peer_id])
     await told(kit, out)
     await link.ended("member", after="the removal of its member")
-    check(any(isinstance(one, wire.Members) and pair(out) in one.s for one in link.frames),
+    check(any(isinstance(one, wire.Statements) and pair(out) in one.s for one in link.frames),
           "the removal did not come before `bye`")  # fmt: skip
     again = await guest_of(kit, "again", zoe)
     await again.ended("member", after="a certificate of the removed member")
@@ -324,7 +326,7 @@ async def a_forged_statement_ends_the_link(kit: Kit) -> None:
     link, zoe = await kit.join("ada"), kit.identity("zoe")
     founder = kit.network.founder
     forged = make_statement(kit.network.id, founder, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
-    link.send(wire.Members(s=[pair(forged)]))
+    link.send(wire.Statements(s=[pair(forged)]))
     await link.ended("malformed", after="a statement that the founder did not sign")
 
 
@@ -423,8 +425,8 @@ async def statements_with_other_fields_have_no_effect(kit: Kit) -> None:
         (zoe, "with a further field", {"who": [zoe.peer_id], "x": 1}), (nine[0], "of nine", {"who": who}),
     ):  # fmt: skip
         said = any_statement(kit, "add", fields)
-        ada.send(wire.Members(s=[said]))
-        await bob.next(wire.Members, f"`members` with an `add` {what}", where=partial(told_in, said))
+        ada.send(wire.Statements(s=[said]))
+        await bob.next(wire.Statements, f"`statements` with an `add` {what}", where=partial(told_in, said))
         await bars(kit, member, f"a member in an `add` {what}")
 
 
@@ -438,8 +440,10 @@ async def of_an_admin_the_smallest_ids_are_kept(kit: Kit) -> None:
     ada = await kit.join("ada")
     await ada.round_trip()
     after = len(ada.frames)
-    ada.send(wire.Members(founder=kit.network.founder, sum="00" * 16, ask=True))
-    have = (await ada.next(wire.Members, "`have` in `members`", after=after, where=lambda one: one.have)).have or ()
+    ada.send(wire.Statements(founder=kit.network.founder, sum="00" * 16, ask=True))
+    have = (
+        await ada.next(wire.Statements, "`have` in `statements`", after=after, where=lambda one: one.have)
+    ).have or ()
     size, due = 0, []
     for one in said:
         if size < 256 * 1024:
@@ -505,13 +509,13 @@ def unknown(kit: Kit, value: str) -> tuple[str, str]:
 @rule
 async def canonical_statements_are_kept(kit: Kit) -> None:
     ada, bob, said = await kit.join("ada"), await kit.join("bob"), unknown(kit, CANONICAL)
-    ada.send(wire.Members(s=[said]))
-    await bob.next(wire.Members, "`members` with the statement", where=lambda one: said in one.s)
+    ada.send(wire.Statements(s=[said]))
+    await bob.next(wire.Statements, "`statements` with the statement", where=lambda one: said in one.s)
 
 
 @rule
 async def statements_of_another_form_end_the_link(kit: Kit) -> None:
     for place, value in enumerate(OF_OTHER_FORM):
         link = await kit.join(f"ada-{place}")
-        link.send(wire.Members(s=[unknown(kit, value)]))
+        link.send(wire.Statements(s=[unknown(kit, value)]))
         await link.ended("malformed", after=f"a statement with {value[:20]}")

@@ -215,10 +215,10 @@ class Kit:
         self.said.append(made)
         return made
 
-    def statements(self) -> wire.Members | None:
+    def statements(self) -> wire.Statements | None:
         """Return what the kit has said as the founder; None for nothing."""
         pairs = [(one.text, one.signature.hex()) for one in self.said]
-        return wire.Members(founder=self.network.founder, s=pairs) if pairs else None
+        return wire.Statements(founder=self.network.founder, s=pairs) if pairs else None
 
     def on_admitted(self, shown: wire.Membership) -> None:
         """Take that the candidate has admitted a member: the invite was used."""

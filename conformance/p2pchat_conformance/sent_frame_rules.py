@@ -80,7 +80,7 @@ def small_until_go(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     ):  # what a candidate that follows sends is judged by a rule of its own
         return ""
     link.memory["go"] = isinstance(frame, wire.Go)
-    early = wire.Hello | wire.Welcome | wire.Show | wire.Admit | wire.Members | wire.Go | wire.Bye
+    early = wire.Hello | wire.Welcome | wire.Show | wire.Admit | wire.Statements | wire.Go | wire.Bye
     if not isinstance(frame, early):
         return f"before `go` came {text[:60]}"
     return "a frame above 4 KiB before `go`" if len(text.encode()) > 4096 else ""

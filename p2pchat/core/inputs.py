@@ -22,7 +22,7 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, FileRef, LogId, Marks, Ref
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.protocol import ConversationId, Entries, Frame, Members, Naming, PeerId, Unknown, UserId
+from p2pchat.protocol import ConversationId, Entries, Frame, Naming, PeerId, Statements, Unknown, UserId
 
 
 class Input(Record):
@@ -371,7 +371,7 @@ class ImportRequest(Input):
     """
 
     ticket: int
-    frames: Sequence[Entries | Members]
+    frames: Sequence[Entries | Statements]
 
 
 class PruneRequest(Input):

@@ -25,7 +25,7 @@ from ipaddress import ip_address
 from p2pchat.core.durable_changes import FormerName, KnownUser
 from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import CLOCK_AHEAD, Entry
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
 from p2pchat.protocol import UserId
 
@@ -256,7 +256,7 @@ class KnownPeople:
         hosted: HostedIdentities,
         known: Iterable[KnownUser],
         former: Iterable[FormerName],
-        members: UserMembers,
+        members: MemberDirectory,
     ) -> None:
         self._ctx = ctx
         self._hosted = hosted

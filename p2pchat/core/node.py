@@ -77,9 +77,9 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement import PARDON, REMOVE
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
@@ -152,12 +152,12 @@ class Node:
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         own, up = self.hosted[peer], dict[int, PeerLink]()
         self._statements = StatementExchange(self._ctx, network)
-        self.user_members: UserMembers = UserMembers(
+        self.member_directory: MemberDirectory = MemberDirectory(
             network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up, self._statements,
             is_named=network.is_named,
         )  # fmt: skip
         self.admission: Admission = Admission(
-            self._ctx, network, own.guest, self._statements, self.user_members, stored.meta
+            self._ctx, network, own.guest, self._statements, self.member_directory, stored.meta
         )
         self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
         self.replicator: Replicator = self._replicator(stored, self.run)
@@ -175,7 +175,7 @@ class Node:
         self._statements.load(stored.statements, stored.meta)
         return Replicator(
             self._ctx, self.network, self.presence, self.hosted, self.contacts, self.blocks, stored, run,
-            self._statements, self.user_members,
+            self._statements, self.member_directory,
         )  # fmt: skip
 
     def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
@@ -480,14 +480,14 @@ class Node:
         """Tell statements that are durable, and take them, before links end that they leave nobody for."""
         void = self._statements.on_durable(change)
         self._join()
-        self.user_members.on_members_changed()
+        self.member_directory.on_members_changed()
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):
             self.replicator.quota.on_members_changed()
         let_in = self.admission.report(change, void, self.replicator.conversations[self.room].history_until)
         self.links.on_members_changed({one.id for one in change.statements})
         self.presence.expel()
         self.replicator.group_editor.start()
-        back = {user for member in let_in for user in (member, *self.user_members.users_of(member))}
+        back = {user for member in let_in for user in (member, *self.member_directory.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
         self.replicator.ask_for_dropped()
 

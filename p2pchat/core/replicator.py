@@ -19,8 +19,8 @@ from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, LogFacts, Rea
 from p2pchat.core.effects import GroupUpdate, Released, WriteRefused
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
@@ -51,11 +51,11 @@ from p2pchat.protocol import (
     Holds,
     Lacks,
     MarksFrame,
-    Members,
     Piece,
     Pong,
     Pull,
     RunId,
+    Statements,
     TypingFrame,
     UserId,
     Want,
@@ -71,7 +71,7 @@ class Replicator:
     def __init__(
         self, ctx: NodeContext, network: NetworkCredentials, presence: PresenceTracker, hosted: HostedIdentities,
         contacts: Contacts, blocks: Blocks, stored: Stored, run: RunId,
-        statements: StatementExchange, members: UserMembers,
+        statements: StatementExchange, members: MemberDirectory,
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self.statements: StatementExchange = statements
@@ -230,7 +230,7 @@ class Replicator:
         elif isinstance(frame, Digest):
             self.anti_entropy.on_digest(remote, frame)
             self.receipts.on_acked(self.context.step)
-        elif isinstance(frame, Members):
+        elif isinstance(frame, Statements):
             if frame.have is not None:
                 remote.forks.sent.clear()  # it lacked statements, and may have refused evidence
             return self.statements.on_frame(remote.id, frame)

@@ -16,7 +16,7 @@ from typing import Any
 from p2pchat.core import effects as fx
 from p2pchat.core.durable_changes import Stored
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.names import base32, suffix
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.kinds import HIDDEN_KINDS
@@ -230,7 +230,7 @@ class EventDispatcher:
         else:
             self._push_member(effect)
 
-    def follow_members(self, users: UserMembers) -> None:
+    def follow_members(self, users: MemberDirectory) -> None:
         """Take who is a member from the node that runs now."""
         self._users = users
         self._people.expelled.since, self._people.expelled.concealed = users.since, users.concealed

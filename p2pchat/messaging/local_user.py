@@ -419,7 +419,8 @@ class LocalUser(Viewer):
         self._require_known()
         node, find, found = self._driver.node, self.directory.user, list[UnansweredConversation]()
         for one in node.replicator.inbox.of(self.directory.me):
-            user, there, by = find(one.user), self.conversation(one.conversation), node.user_members.admitter(one.user)
+            user, there = find(one.user), self.conversation(one.conversation)
+            by = node.member_directory.admitter(one.user)
             is_new = not self._has_read(there.key)
             if not user.ignored:
                 admitted_by = find(by) if by else None

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.admission import MadeInvite
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node import Node
 from p2pchat.errors import P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware, micros_of, now_micros
@@ -296,8 +296,8 @@ class People:
         await self._say(self._members().plan_closing(self._signer(), [invite]))
 
     @property
-    def _answers(self) -> UserMembers:
-        return self._node.user_members
+    def _answers(self) -> MemberDirectory:
+        return self._node.member_directory
 
     def _own_removals(self) -> list[Statement]:
         """Return the removals by which the own user is out, also those that are not durable yet."""

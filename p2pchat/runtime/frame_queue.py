@@ -25,8 +25,8 @@ from p2pchat.protocol import (
     Here,
     Holds,
     MarksFrame,
-    Members,
     Peers,
+    Statements,
     TypingFrame,
     Unknown,
     Want,
@@ -53,7 +53,7 @@ STATEMENTS_A_PART = 50  # about members: 8 ms; a frame may have a thousand
 BLOCKED_FACTOR = 4
 
 LinkInput = Got | Faulted | LinkDown
-PAGED = {Here, Members}  # frames about many users, or with many statements
+PAGED = {Here, Statements}  # frames about many users, or with many statements
 
 
 def units_of(frame: Frame | Unknown) -> int:
@@ -74,7 +74,7 @@ def units_of(frame: Frame | Unknown) -> int:
         items = len(frame.names)
     elif isinstance(frame, Peers):
         return 1 + BATCH_UNITS * len(frame.records) + (len(frame.linked) + len(frame.gone)) // ITEMS_A_UNIT
-    elif isinstance(frame, Members):
+    elif isinstance(frame, Statements):
         return 1 + BATCH_UNITS * len(frame.s) + len(frame.have or ()) // ITEMS_A_UNIT
     elif isinstance(frame, Holds):
         items = len(frame.ask) + len(frame.has) + len(frame.lacks)
@@ -211,7 +211,7 @@ def split_frames(input: LinkInput) -> LinkInput:
 def is_page(input: LinkInput) -> bool:
     """Return whether an input has as many statements as take a turn of their own, with what follows from them."""
     frames = input.frames if type(input) is Got else ()
-    return any(type(frame) is Members and len(frame.s) == STATEMENTS_A_PART for frame in frames)
+    return any(type(frame) is Statements and len(frame.s) == STATEMENTS_A_PART for frame in frames)
 
 
 def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
@@ -223,11 +223,11 @@ def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
             users = users[USERS_A_PART:]
         if len(users) < len(frame.users):
             frame = Here(users, frame.gone, frame.more)
-    elif type(frame) is Members and len(frame.s) > STATEMENTS_A_PART:
+    elif type(frame) is Statements and len(frame.s) > STATEMENTS_A_PART:
         for first in range(0, len(frame.s) - STATEMENTS_A_PART, STATEMENTS_A_PART):
-            yield Members(frame.founder, s=frame.s[first : first + STATEMENTS_A_PART])
+            yield Statements(frame.founder, s=frame.s[first : first + STATEMENTS_A_PART])
         rest = frame.s[(len(frame.s) - 1) // STATEMENTS_A_PART * STATEMENTS_A_PART :]
-        frame = Members(frame.founder, frame.sum, frame.ask, frame.have, frame.more, rest)
+        frame = Statements(frame.founder, frame.sum, frame.ask, frame.have, frame.more, rest)
     yield frame
 
 

@@ -23,7 +23,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
 from p2pchat.core.log import LogId, Marks, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.protocol import ConversationId, Entries, Members, UserId
+from p2pchat.protocol import ConversationId, Entries, Statements, UserId
 
 MAX_BATCH_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
@@ -114,7 +114,7 @@ class RequestQueue:
         """
         return self._ask(lambda accepted: accepted.log.conversation, make)
 
-    def import_frames(self, frames: Sequence[Entries | Members]) -> asyncio.Future[ImportResult]:
+    def import_frames(self, frames: Sequence[Entries | Statements]) -> asyncio.Future[ImportResult]:
         """Import frames of an export file. The future gets what became of them when new entries are durable.
 
         It fails with PeerClosed or P2PChatError.

@@ -206,7 +206,9 @@ class Mesh:
         if not self.network.quiet:
             yield "bytes are in flight"
         for (one, here, node), (other, there, far) in combinations(running, 2):
-            is_out = node.user_members.is_out(far.peer) or far.user_members.is_out(node.peer)  # they have no link
+            is_out = node.member_directory.is_out(far.peer) or far.member_directory.is_out(
+                node.peer
+            )  # they have no link
             if self.network.reaches(one, other) and not is_out:
                 for difference in chain(_differences(node, far), _unsure(here, node, far), _unsure(there, far, node)):
                     yield f"{one} and {other} {difference}"

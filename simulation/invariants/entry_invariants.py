@@ -170,7 +170,7 @@ class Invariants:
         node, most = peer.node, self._sim.settings.member_bytes
         if node is None or batch.log.user in node.contacts:
             return
-        members = node.user_members
+        members = node.member_directory
         lines = {user: members.line(user, members.named_last.get(user, user)) for user in sizes}
         of_member = [user for user in sizes if lines[user][0] == lines[batch.log.user][0]]
         known = peer.members.statements() if peer.members is not None else ()

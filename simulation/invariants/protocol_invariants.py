@@ -19,7 +19,7 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
 from p2pchat.core.log import Batch, LogId, before_of
 from p2pchat.core.sync.fetcher import PROGRESS
-from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Members, Show, UserId, Want, Welcome
+from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Show, Statements, UserId, Want, Welcome
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.byzantine import THIRD_HOST
 
@@ -38,7 +38,7 @@ UNLIMITED_TIPS = 64  # below it some logs are refused and no longer announced
 
 def _statements(frame: Frame) -> Sequence[tuple[str, str]]:
     """Return the statements about members in a frame."""
-    if isinstance(frame, Members):
+    if isinstance(frame, Statements):
         return frame.s
     shown = frame.show if isinstance(frame, Welcome | Show) else None
     return () if shown is None else shown.s

@@ -67,7 +67,6 @@ from p2pchat.protocol import (
     Here,
     Hosted,
     Mark,
-    Members,
     Membership,
     Naming,
     Peers,
@@ -75,6 +74,7 @@ from p2pchat.protocol import (
     Pong,
     ReadFrame,
     Show,
+    Statements,
     TypingFrame,
     Unknown,
     UserId,
@@ -408,7 +408,7 @@ class Peer:
         self.put(MarkedRead(self.id, shown.log, shown.seq, shown.place))
         return self.take()
 
-    def carry(self, *frames: Entries | Members) -> list[str]:
+    def carry(self, *frames: Entries | Statements) -> list[str]:
         """Import these frames as from a file."""
         self.put(ImportRequest(1, list(frames)))
         return self.take()

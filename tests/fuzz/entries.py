@@ -34,8 +34,8 @@ from p2pchat.protocol import (
     FileEnd,
     Frame,
     Mark,
-    Members,
     Naming,
+    Statements,
     encode,
 )
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
@@ -147,7 +147,7 @@ def pieces() -> list[Frame]:
         File(FILE_VERSION, ROOM), File(FILE_VERSION + 1, ROOM), File(FILE_VERSION, "00" * 32),
         ada.say("one", "two"), bob.say("three"), said.say("four"), ada.say("five"), FileEnd(5), FileEnd(9),
         Entries(ROOM, IDS["eve"], "ee" * 8, 1, ALL[0], [(1, "{}")], "00" * 64, "{}"),
-        Members(founder=IDS["ada"], s=[("{}", "00" * 64)]),
+        Statements(founder=IDS["ada"], s=[("{}", "00" * 64)]),
     ]  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def unpack(data: bytes) -> None:
 
 def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
     unpacking = ExportReader(ROOM)
-    frames: list[Entries | Members] = []
+    frames: list[Entries | Statements] = []
     at = turn = 0
     try:
         while at < len(stream):

@@ -45,7 +45,7 @@ SMALL = Settings(
 CODES = {"malformed", "limit"}
 WORDS = [
     *(f'"t":"{kind}"'.encode() for kind in (
-        "hello", "welcome", "show", "admit", "members",
+        "hello", "welcome", "show", "admit", "statements",
         "go", "ping", "pong", "bye", "peers", "here", "digest", "have", "want", "entries", "read",
         "typing", "file", "file_end", "pull", "lacks", "holds")),
     *(f'"{field}":'.encode() for field in (

@@ -151,11 +151,11 @@ class AdmissionSession:
         proof = frame_proof(t)
         match supply.below(8):
             case 0:
-                return {"t": "members", "s": self.statements()}
+                return {"t": "statements", "s": self.statements()}
             case 1:
-                return {"t": "members", "sum": "00" * 16, "ask": True, "founder": supply.pick((FOUNDER, CYD))}
+                return {"t": "statements", "sum": "00" * 16, "ask": True, "founder": supply.pick((FOUNDER, CYD))}
             case 2:
-                return {"t": "members", "have": [id_of(supply.pick(pool()))], "more": supply.yes()}
+                return {"t": "statements", "have": [id_of(supply.pick(pool()))], "more": supply.yes()}
             case 3:
                 return {"t": supply.pick(("admit", "ping", "go")), "run": "a1" * 8, "n": 1}
             case _ if self.is_listener:

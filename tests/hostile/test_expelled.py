@@ -28,7 +28,7 @@ from p2pchat.core.names import base32
 from p2pchat.core.node_context import Now
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
-from p2pchat.protocol import Admit, Digest, GuestCertificate, Members, Membership, Show, encode
+from p2pchat.protocol import Admit, Digest, GuestCertificate, Membership, Show, Statements, encode
 from p2pchat.settings import Settings
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
@@ -174,7 +174,7 @@ async def test_a_certificate_of_a_made_up_member_takes_nobody_out_of_a_removal(l
     assert network.member is not None
     again.say(Show(Membership(None, made_up_member(network, user, network.member.peer_id))))
     assert await again.wait_closed() == "member"
-    assert ada._driver.node.user_members.is_out(user.peer_id)
+    assert ada._driver.node.member_directory.is_out(user.peer_id)
     await ada.aclose()
     ada = await logins.start("ada")
     assert is_hidden(ada, (await texts(ada))["written before"])
@@ -253,7 +253,7 @@ async def test_an_admin_hides_no_invite_by_which_it_came(logins: Logins) -> None
         make_statement(network.id, member, sign, "add", at, {"who": [member], **by})
         for at, by in enumerate(({}, {"invite": made[2]}))
     ]
-    eve.say(Members(s=[(one.text, one.signature.hex()) for one in anew]))
+    eve.say(Statements(s=[(one.text, one.signature.hex()) for one in anew]))
     await until(lambda: anew[1] in said_of(ada), "her statements")
     await ada.people.expel("eve")
     members = ada._driver.node.replicator.statements.members
@@ -277,10 +277,10 @@ async def test_an_admin_with_a_fast_clock_puts_its_removal_off_for_no_minute(log
     ahead = make_statement(
         network.id, network.member.peer_id, network.member.sign, "add", now() + 290_000_000, {"who": [ada.me.key]}
     )
-    eve.say(Members(s=[(ahead.text, ahead.signature.hex())]))
+    eve.say(Statements(s=[(ahead.text, ahead.signature.hex())]))
     await until(lambda: ahead in said_of(ada), "the statement")
     await ada.people.expel("eve")
-    since = ada._driver.node.user_members.since(logins.identity("eve").peer_id)
+    since = ada._driver.node.member_directory.since(logins.identity("eve").peer_id)
     assert since is not None and since <= now()
 
 
@@ -296,11 +296,11 @@ async def test_an_admin_with_a_late_clock_can_be_expelled(logins: Logins, at: in
     eve = logins.attacker("eve", logins.identity("eve"), [], "eve")
     await eve.join(ada.port)
     late = make_statement(network.id, network.member.peer_id, network.member.sign, "add", at, {"who": [dan.me.key]})
-    eve.say(Members(s=[(late.text, late.signature.hex())]))
+    eve.say(Statements(s=[(late.text, late.signature.hex())]))
     await until(lambda: late in said_of(ada), "the statement")
     await ada.people.expel("eve")
     assert await eve.wait_closed() == "member"
-    since = ada._driver.node.user_members.since(logins.identity("eve").peer_id)
+    since = ada._driver.node.member_directory.since(logins.identity("eve").peer_id)
     assert since is not None and since <= now() + 600_000_000
     await logins.join("fred", ada)
 
@@ -318,7 +318,7 @@ async def test_whom_an_admin_admitted_goes_with_it(logins: Logins, former: bool)
     await eve.join(ada.port)
     fields = {"who": spares, "of": ada.me.key}
     said = make_statement(network.id, network.member.peer_id, network.member.sign, "add", now(), fields)
-    eve.say(Members(s=[(said.text, said.signature.hex())]))
+    eve.say(Statements(s=[(said.text, said.signature.hex())]))
     await until(lambda: said in said_of(ada), "the statement")
     assert {one.by and one.by.name for one in ada.people.members() if one.key in spares} == {"eve"}
     if former:
@@ -338,7 +338,7 @@ async def test_before_go_one_frame_of_statements_is_taken(logins: Logins) -> Non
     eve = Attacker("eve", logins.network("eve"), identity=logins.identity("eve"))
     logins.stack.push_async_callback(eve.disconnect)
     await eve.introduce_itself(ada.port)
-    eve.say(*[Members()] * 3)
+    eve.say(*[Statements()] * 3)
     assert await eve.wait_closed() == "order"
 
 
@@ -348,9 +348,9 @@ async def test_ids_of_statements_that_nobody_has_are_not_kept(logins: Logins) ->
     eve = logins.attacker("eve", logins.identity("eve"), additions(ada, logins.network("eve")), "eve")
     await eve.join(ada.port)
     for page in range(10):
-        eve.say(Members(have=[f"{page * 2000 + n:032x}" for n in range(2000)], more=True))
-    eve.say(Members(sum="00" * 16))
-    await eve.until(lambda: any(isinstance(frame, Members) and frame.have for frame in eve.frames))
+        eve.say(Statements(have=[f"{page * 2000 + n:032x}" for n in range(2000)], more=True))
+    eve.say(Statements(sum="00" * 16))
+    await eve.until(lambda: any(isinstance(frame, Statements) and frame.have for frame in eve.frames))
     exchange = ada._driver.node.replicator.statements
     assert sum(len(remote.have) for remote in exchange._remotes.values()) <= len(said_of(ada))
 
@@ -368,7 +368,7 @@ async def test_statements_do_not_pile_up_for_a_peer_that_reads_nothing(logins: L
     ]  # fmt: skip
     ada._driver.put(StatementsMade(made))
     await ada._driver.settle()
-    size = sum(len(encode(Members(s=[(one.text, one.signature.hex())]))) for one in made)
+    size = sum(len(encode(Statements(s=[(one.text, one.signature.hex())]))) for one in made)
     eve = logins.attacker("eve", logins.identity("eve"), additions(ada, logins.network("eve")), "eve")
     await eve.join(ada.port)
     eve.read_nothing()
@@ -379,13 +379,13 @@ async def test_statements_do_not_pile_up_for_a_peer_that_reads_nothing(logins: L
         nonlocal sent
         effects = handle(input, now)
         frames = [one.frame for one in effects if isinstance(one, Send)]
-        sent += sum(len(encode(frame)) for frame in frames if isinstance(frame, Members))
+        sent += sum(len(encode(frame)) for frame in frames if isinstance(frame, Statements))
         if isinstance(input, Got) and any(isinstance(frame, Digest) for frame in input.frames):
             answered.set()
         return effects
 
     node.handle = counting  # type: ignore[method-assign]
-    eve.say(*[Members(have=[])] * 300, Digest(sum="11" * 32))
+    eve.say(*[Statements(have=[])] * 300, Digest(sum="11" * 32))
     async with asyncio.timeout(WAIT):
         await answered.wait()
     assert sent < 40 * size

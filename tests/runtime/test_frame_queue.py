@@ -21,10 +21,10 @@ from p2pchat.protocol import (
     Holds,
     Hosted,
     Mark,
-    Members,
     Peers,
     Ping,
     Pong,
+    Statements,
     Want,
 )
 from p2pchat.runtime import driver as driver_module
@@ -378,12 +378,12 @@ def test_many_users_with_certificates_are_handled_in_parts() -> None:
 
 def test_a_frame_with_many_statements_is_several() -> None:
     said = [(str(number), "00" * 64) for number in range(2 * STATEMENTS_A_PART + 1)]
-    frame = Members("0a" * 32, "0b" * 16, s=said)
+    frame = Statements("0a" * 32, "0b" * 16, s=said)
     first, second, last = split_frames(Got(OTHER, [frame])).frames  # type: ignore[union-attr]
-    assert (first, second) == (Members("0a" * 32, s=said[:50]), Members("0a" * 32, s=said[50:100]))
-    assert last == Members("0a" * 32, "0b" * 16, s=said[100:])
+    assert (first, second) == (Statements("0a" * 32, s=said[:50]), Statements("0a" * 32, s=said[50:100]))
+    assert last == Statements("0a" * 32, "0b" * 16, s=said[100:])
     for exact in (said[:STATEMENTS_A_PART], said[: 2 * STATEMENTS_A_PART], []):
-        parts = split_frames(Got(OTHER, [Members(s=exact)])).frames  # type: ignore[union-attr]
+        parts = split_frames(Got(OTHER, [Statements(s=exact)])).frames  # type: ignore[union-attr]
         assert [one for part in parts for one in part.s] == exact  # type: ignore[union-attr]
         assert all(len(part.s) <= STATEMENTS_A_PART for part in parts)  # type: ignore[union-attr]
     assert not is_page(Got(OTHER, [last])) and is_page(Got(OTHER, [first]))

@@ -316,7 +316,7 @@ def test_who_is_pardoned_keeps_what_it_stored_while_it_was_out(monkeypatch: pyte
     bob.program.import_file(make_export(cyd, bob).data)
     say(2, (PARDON, {"ids": [removal.id]}))
     sim.run(5)
-    assert bob.node is not None and not bob.node.user_members.is_out(cyd.user)
+    assert bob.node is not None and not bob.node.member_directory.is_out(cyd.user)
     assert bob.disk.storage.load([]).sizes[cyd.user] > sim.settings.member_bytes
     assert [fault for fault in sim.check() if fault.rule == "quota"] == []
 

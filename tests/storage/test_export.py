@@ -11,7 +11,7 @@ from p2pchat.core.log import batch_of, decode_entry
 from p2pchat.core.members.statement import make_statement, network_id, room_id
 from p2pchat.export_file import MOST_HELD, file_pages
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Frame, Members, Naming
+from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Frame, Naming, Statements
 from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
@@ -52,8 +52,8 @@ def test_statements_about_members_come_before_everything_else(storage: SqlStorag
     storage.commit([Change(conversations=[ROOM_TALK, DM_TALK], statements=[said])])
     storage.commit([Author("ada", 1).begins("all"), Author("bob", 2, DM).begins("psst")])
     frames = [frame for page in file_pages(storage, room_id(network), only) for frame in page]
-    assert frames[1] == Members(founder=founder.peer_id, s=[(said.text, said.signature.hex())])
-    assert not any(isinstance(frame, Members) for frame in frames[2:])
+    assert frames[1] == Statements(founder=founder.peer_id, s=[(said.text, said.signature.hex())])
+    assert not any(isinstance(frame, Statements) for frame in frames[2:])
 
 
 def test_a_single_conversation_can_be_exported(storage: SqlStorage) -> None:

@@ -69,10 +69,10 @@ from p2pchat.protocol import (
     Entries,
     GuestCertificate,
     Mark,
-    Members,
     PeerRecord,
     Piece,
     RunId,
+    Statements,
     Unknown,
     encode,
     encode_piece,
@@ -421,8 +421,8 @@ def files(given: Given) -> Result:
     except ImportRefused:
         return {"refused": True}
     frames = reader.take(1 << 20)
-    statements = [one for frame in frames if isinstance(frame, Members) for one in frame.s]
-    batches = len(frames) - sum(isinstance(frame, Members) for frame in frames)
+    statements = [one for frame in frames if isinstance(frame, Statements) for one in frame.s]
+    batches = len(frames) - sum(isinstance(frame, Statements) for frame in frames)
     return {"statements": len(statements), "frames": batches, "entries": reader.entries, "whole": not reader.problem}
 
 

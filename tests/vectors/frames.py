@@ -83,21 +83,21 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         {"t": "peers", "records": [_RECORD, record_of("cyd", "192.0.2.9:8082")], "linked": [CYD]},
     ),
     "peers_change": ("A later one tells what is gone.", {"t": "peers", "gone": [CYD]}),
-    "members_sum": (
+    "statements_sum": (
         "Who founded the network, and the sum of all statements of the sender.",
-        {"t": "members", "founder": ADA, "sum": "0a" * 16, "ask": True},
+        {"t": "statements", "founder": ADA, "sum": "0a" * 16, "ask": True},
     ),
-    "members_have": (
+    "statements_have": (
         "A page of their ids.",
-        {"t": "members", "have": ["0a" * 16, "0b" * 16], "more": True},
+        {"t": "statements", "have": ["0a" * 16, "0b" * 16], "more": True},
     ),
-    "members_have_none": (
+    "statements_have_none": (
         "The sender keeps no statements: an empty `have` is not as absent.",
-        {"t": "members", "have": []},
+        {"t": "statements", "have": []},
     ),
-    "members_said": (
+    "statements_said": (
         "A statement, with its signature.",
-        {"t": "members", "s": [[compact({"at": T0, "by": ADA, "k": "add", "who": [BOB]}), "ab" * 64]]},
+        {"t": "statements", "s": [[compact({"at": T0, "by": ADA, "k": "add", "who": [BOB]}), "ab" * 64]]},
     ),
     "here_own": ("The peer's own user.", {"t": "here", "users": [{"id": ADA, "name": "ada", "status": "online"}]}),
     "here_gateway": (
@@ -406,7 +406,7 @@ def files() -> list[Row]:
     whole = entries_frame(log, 1, len(log["entries"]))
     begin, end, dm = FRAMES["file"], FRAMES["file_end"], FRAMES["entries_named"]
     later, added = {"t": "later"}, said("founder", "add", who=[BOB])
-    members = {"t": "members", "founder": FOUNDER, "s": [added]}
+    members = {"t": "statements", "founder": FOUNDER, "s": [added]}
 
     def file(name: str, why: str, parts: list[Any], result: dict[str, Any]) -> Row:
         data = b"".join(part if isinstance(part, bytes) else framed(compact(part)) for part in parts)

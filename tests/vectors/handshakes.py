@@ -281,7 +281,7 @@ def _listening() -> list[Row]:
             "The removal comes before the goodbye.",
             SHOW,
             "member",
-            {"t": "members", "s": [out]},
+            {"t": "statements", "s": [out]},
             statements=[out],
         ),
         shows(
@@ -289,7 +289,7 @@ def _listening() -> list[Row]:
             "Its member stays, and it is out.",
             SHOW,
             "member",
-            {"t": "members", "s": [guest_out]},
+            {"t": "statements", "s": [guest_out]},
             statements=[guest_out],
         ),
         newcomer("an invite", "The maker adds the member, and admits it when that is on disk."),
@@ -317,13 +317,13 @@ def _listening() -> list[Row]:
             "listener, an invite of a removed member",
             "A removal outweighs it.",
             listener(HELLO, shown(s=None, invite=invite_proof(T_OF_BOB)), statements=[out]),
-            refused("member", *opened, {"t": "members", "s": [out]}),
+            refused("member", *opened, {"t": "statements", "s": [out]}),
         ),
         row(
             "listener, members and a goodbye",
             "A client that refuses the server may send removals before.",
-            listener(HELLO, {"t": "members", "s": [out]}, SHOW),
-            refused("member", *opened, {"t": "members", "s": [out]}),
+            listener(HELLO, {"t": "statements", "s": [out]}, SHOW),
+            refused("member", *opened, {"t": "statements", "s": [out]}),
         ),
         row(
             "listener, admit",
@@ -400,7 +400,7 @@ def _dialling() -> list[Row]:
             "a removed server",
             "The removal comes before the goodbye.",
             WELCOME["show"],
-            {"t": "members", "s": [out]},
+            {"t": "statements", "s": [out]},
             statements=[ADDED, out],
         ),
         row(
@@ -418,7 +418,7 @@ def _dialling() -> list[Row]:
         row(
             "dialler, members and a goodbye",
             "The server says who removed the client's member.",
-            dialler(SERVER_HELLO, WELCOME, {"t": "members", "s": [own_out]}, {"t": "bye", "code": "member"}),
+            dialler(SERVER_HELLO, WELCOME, {"t": "statements", "s": [own_out]}, {"t": "bye", "code": "member"}),
             {"out": [HELLO, SHOW], "said": "member"},
         ),
         row(

@@ -298,7 +298,7 @@ FILES = {
         "Files of statements and entries.",
         {"room": "of the network of the reader", "bytes": "the file"},
         {
-            "statements": "how many statements are in its `members` frames",
+            "statements": "how many statements are in its `statements` frames",
             "frames, entries": "how many `entries` frames can be read, and how many entries are in them",
             "whole": "whether nothing is missing",
             "refused": "true: nothing of it is taken",

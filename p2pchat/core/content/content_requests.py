@@ -27,7 +27,7 @@ from functools import partial
 
 from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
 from p2pchat.core.log import FileRef, LogId, attachments_of
-from p2pchat.core.members.user_members import Line
+from p2pchat.core.members.member_directory import Line
 from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import PIECE_BYTES
 

@@ -46,7 +46,7 @@ from p2pchat.core.inputs import (
     PullAnswered,
 )
 from p2pchat.core.log import FileRef, LogId
-from p2pchat.core.members.user_members import Line
+from p2pchat.core.members.member_directory import Line
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.errors import LogError

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import MemberChanged
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList, Standing
 from p2pchat.core.members.statement import (
     ADD,
@@ -28,9 +29,8 @@ from p2pchat.core.members.statement import (
     make_statement,
 )
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import Invitation, NetworkCredentials, NodeContext
-from p2pchat.protocol import MAX_SHOWN, GuestCertificate, InviteProof, Members, Membership, PeerId, UserId
+from p2pchat.protocol import MAX_SHOWN, GuestCertificate, InviteProof, Membership, PeerId, Statements, UserId
 
 NO_MEMBER = "member"  # code of `bye`
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
@@ -72,7 +72,7 @@ class Admission:
         network: NetworkCredentials,
         guest: GuestCertificate | None,
         statements: StatementExchange,
-        users: UserMembers,
+        users: MemberDirectory,
         meta: Mapping[str, str],
     ) -> None:
         self._ctx = ctx
@@ -179,7 +179,7 @@ class Admission:
         members = self._statements.members
         return members is not None and members.is_named(member)
 
-    def take_removals(self, frame: Members) -> None:
+    def take_removals(self, frame: Statements) -> None:
         """Take the statements that a peer sends before its goodbye, so that people here read who removed them."""
         self._statements.take_shown(Membership(s=tuple(frame.s[:MAX_SHOWN])))
 
@@ -287,10 +287,10 @@ class Admission:
                         late |= {user: [each] for user in each.who if user in members.members}
         self._emit_fallen("late", late, late)
 
-    def farewell(self, peer: PeerId) -> Members | None:
+    def farewell(self, peer: PeerId) -> Statements | None:
         """Return what tells a peer before a goodbye who removed it; None for nothing."""
         said = _fitting(self.users.removals(peer))
-        return Members(s=list(said)) if said else None
+        return Statements(s=list(said)) if said else None
 
     def _addition(self, exchange: StatementExchange, member: UserId, invite: str) -> Statement:
         network = self._network

@@ -32,7 +32,7 @@ from p2pchat.core.members.statement import (
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.errors import LogError
-from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Members, Membership, UserId
+from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Membership, Statements, UserId
 
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
@@ -102,7 +102,7 @@ class StatementExchange:
         for remote in self._remotes.values():
             self._send_sum(remote.link, ask=True)
 
-    def on_frame(self, link: int, frame: Members) -> LogError | None:
+    def on_frame(self, link: int, frame: Statements) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
         remote = self._remotes[link]
         if frame.founder is not None:
@@ -138,7 +138,7 @@ class StatementExchange:
         if self._remotes.get(remote.link) is remote:
             self._send_sum(remote.link, ask=True)
 
-    def take_shown(self, shown: Membership | Members) -> bool:
+    def take_shown(self, shown: Membership | Statements) -> bool:
         """Take what a peer shows before there is a link, or what a file has. Return whether it is in order."""
         if shown.founder is not None:
             self._learn_founder(shown.founder)
@@ -239,13 +239,13 @@ class StatementExchange:
 
     def _send_sum(self, link: int, *, ask: bool = False) -> None:
         if self.members is not None:
-            self._ctx.emit(Send(Members(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link]))
+            self._ctx.emit(Send(Statements(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link]))
 
     def _send_ids(self, link: int) -> None:
         ids = list(self._durable)
         for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
             page = ids[first : first + MAX_STATEMENT_IDS]
-            self._ctx.emit(Send(Members(have=page, more=first + len(page) < len(ids)), [link]))
+            self._ctx.emit(Send(Statements(have=page, more=first + len(page) < len(ids)), [link]))
 
     def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""
@@ -256,7 +256,7 @@ class StatementExchange:
             self._ctx.emit(Send(frame, links))
 
 
-def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Members]:
+def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Statements]:
     """Return the frames with which an export file begins: all statements that are stored, those of the founder first.
 
     The first one names the founder, since who joined and never met a member does not know that key.
@@ -272,13 +272,13 @@ def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> li
     return frames
 
 
-def _frames(said: Iterable[tuple[str, bytes]]) -> list[Members]:
+def _frames(said: Iterable[tuple[str, bytes]]) -> list[Statements]:
     """Return frames with these texts and signatures, in their order; [] for none."""
-    frames, size = list[Members](), FRAME_BYTES
+    frames, size = list[Statements](), FRAME_BYTES
     for text, signature in said:
         size += len(text) + len(signature)
         if size > FRAME_BYTES:
-            frames.append(Members())
+            frames.append(Statements())
             size = len(text) + len(signature)
         frames[-1].s.append((text, signature.hex()))
     return frames

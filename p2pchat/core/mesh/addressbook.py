@@ -19,7 +19,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from p2pchat.core.durable_changes import Address, Stored
-from p2pchat.core.members.user_members import MemberShares, UserMembers
+from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, PeerRecord
@@ -57,7 +57,7 @@ class AddressBook:
         records: Iterable[PeerRecord],
         contacts: Container[PeerId],
         linked: Container[PeerId],
-        members: UserMembers,
+        members: MemberDirectory,
     ) -> None:
         self._ctx = ctx
         self._contacts = contacts

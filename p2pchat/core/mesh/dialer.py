@@ -32,7 +32,7 @@ from itertools import islice
 
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Dial, LinkChanged, Resolve
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
@@ -132,7 +132,7 @@ class Dialer:
         by_peer: Mapping[PeerId, PeerLink],
         blocked: Container[PeerId],
         places: LinkPlaces,
-        members: UserMembers,
+        members: MemberDirectory,
     ) -> None:
         self._ctx = ctx
         self._book = book
@@ -682,7 +682,7 @@ class DialPace:
         members: Says on whose word a peer is dialled.
     """
 
-    def __init__(self, ctx: NodeContext, members: UserMembers) -> None:
+    def __init__(self, ctx: NodeContext, members: MemberDirectory) -> None:
         self._ctx = ctx
         self._members = members
         self._bucket = TokenBucket(TOLD_A_SECOND, TOLD_AT_ONCE, ctx.now.mono)

@@ -24,7 +24,7 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from p2pchat.core.effects import WarningIssued
-from p2pchat.core.members.user_members import UserMembers
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, RunId
 
@@ -91,7 +91,7 @@ class DuplicateKeyDetector:
         contacts: A live view of the peers that somebody here chose. Warnings about others are few.
     """
 
-    def __init__(self, ctx: NodeContext, members: UserMembers, contacts: Container[PeerId]) -> None:
+    def __init__(self, ctx: NodeContext, members: MemberDirectory, contacts: Container[PeerId]) -> None:
         self._ctx = ctx
         self._members = members
         self._contacts = contacts

@@ -70,7 +70,6 @@ from p2pchat.protocol import (
     Frame,
     Go,
     Hello,
-    Members,
     Membership,
     PeerId,
     PeerRecord,
@@ -79,6 +78,7 @@ from p2pchat.protocol import (
     Pong,
     RunId,
     Show,
+    Statements,
     Unknown,
     UserId,
     Welcome,
@@ -361,7 +361,7 @@ class Links:
             self._on_shown(link, frame)
         elif link.phase is LinkPhase.WAITING and isinstance(frame, Go):
             self._on_go(link, frame)
-        elif link.phase is LinkPhase.WAITING and isinstance(frame, Members) and not link.parting:
+        elif link.phase is LinkPhase.WAITING and isinstance(frame, Statements) and not link.parting:
             self._on_parting(link, frame)
         elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
@@ -482,7 +482,7 @@ class Links:
     def _on_shown(self, link: PeerLink, frame: Frame | Unknown) -> None:
         """Handle a frame of the far end when both ends have proved what they are."""
         is_server = isinstance(link.handshake, ServerSide)
-        if isinstance(frame, Members) and not link.parting:
+        if isinstance(frame, Statements) and not link.parting:
             self._on_parting(link, frame)
         elif is_server and isinstance(frame, Show) and not link.member:
             self._consider(link, frame.show)
@@ -495,7 +495,7 @@ class Links:
         else:
             self._on_error(link, HandshakeError(f"{_kind(frame)} may not come now", "order"))
 
-    def _on_parting(self, link: PeerLink, frame: Members) -> None:
+    def _on_parting(self, link: PeerLink, frame: Statements) -> None:
         """Take the statements before a goodbye: once, since each frame of them costs as much as all that are known."""
         link.parting = True
         self._admission.take_removals(frame)

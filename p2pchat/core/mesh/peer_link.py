@@ -15,8 +15,8 @@ from typing import Protocol
 from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.log import answering_member
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.members.statement import StatementId
-from p2pchat.core.members.user_members import MemberShares, UserMembers
 from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
@@ -330,7 +330,7 @@ class Keepalive:
 
 # ---- places of links: which peers may be linked, and whose link ends for a newcomer when all places are taken
 #
-# Some places are kept for contacts; all others share the rest by their members (user_members.py). A contact that finds
+# Some places are kept for contacts; all others share the rest by members (member_directory.py). A contact that finds
 # no free place takes the newest of another peer, or else one of the contact that holds most. Another peer that finds
 # none takes one of the fullest member, or is refused. So one member with many keys leaves room for others.
 
@@ -346,7 +346,7 @@ class LinkPlaces:
         members: Says at whom a peer counts: its member, or itself.
     """
 
-    def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], members: UserMembers) -> None:
+    def __init__(self, settings: Settings, by_peer: Mapping[PeerId, PeerLink], members: MemberDirectory) -> None:
         self._by_peer = by_peer
         self._members = members
         self._most = settings.max_links

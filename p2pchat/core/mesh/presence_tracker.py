@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.members.user_members import MemberShares
+from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer

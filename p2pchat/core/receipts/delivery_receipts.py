@@ -15,7 +15,7 @@ from typing import NamedTuple
 from p2pchat.core.durable_changes import DeliveredMark
 from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, WriterKey
-from p2pchat.core.members.user_members import MemberShares
+from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.presence_tracker import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, LogState

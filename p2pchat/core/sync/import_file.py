@@ -42,8 +42,8 @@ from p2pchat.protocol import (
     Entries,
     File,
     FileEnd,
-    Members,
     Naming,
+    Statements,
 )
 from p2pchat.settings import Settings
 
@@ -76,7 +76,7 @@ class ExportReader:
         self._begun = False
         self.is_complete: bool = False
         self._rest = bytearray()
-        self._ready: deque[Entries | Members] = deque()
+        self._ready: deque[Entries | Statements] = deque()
         self._namings: dict[ConversationId, Naming] = {room: Naming(room=True)}
 
     def feed(self, data: bytes) -> None:
@@ -112,7 +112,7 @@ class ExportReader:
             self.unreadable += 1
         elif isinstance(frames[0], Entries):
             self._take(frames[0])
-        elif isinstance(frames[0], Members):
+        elif isinstance(frames[0], Statements):
             self._ready.append(frames[0])
         elif isinstance(frames[0], FileEnd):
             self.ended = self.is_complete = True
@@ -167,15 +167,15 @@ class ExportReader:
         """The number of frames decoded and not taken yet."""
         return len(self._ready)
 
-    def take(self, most: int) -> list[Entries | Members]:
+    def take(self, most: int) -> list[Entries | Statements]:
         """Return the next frames, of about `most` units and at least one. The first of each conversation names it."""
-        frames: list[Entries | Members] = []
+        frames: list[Entries | Statements] = []
         named: set[ConversationId] = set()
         count = 0
         while self._ready and count < most:
             frame = self._ready.popleft()
             frames.append(frame)
-            if isinstance(frame, Members):
+            if isinstance(frame, Statements):
                 count += FRAME_UNITS * len(frame.s)
                 continue
             naming = None if frame.c in named else self._namings.get(frame.c)

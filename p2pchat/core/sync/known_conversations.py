@@ -21,8 +21,8 @@ from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import ConversationBegun
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement import room_id
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.node_context import HostedIdentities, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
@@ -224,10 +224,10 @@ class KnownConversations(dict[ConversationId, ConversationState]):
 # ---- the inbox: what somebody began who is no contact of the hosted user, and nobody here has answered
 #
 # The first message of one is told once (ConversationBegun). Few of them have a place: they count at their writer and at
-# the member that answers for it (UserMembers.line). Of one without a place nothing is stored, its writer's peer is told
-# `full`, and it is listed from memory. It is opened again when a peer mentions it while there is room, and at once when
-# the hosted user writes to that person, who is a contact then (contacts.py): conversations of contacts need no places.
-# docs/guarantees.md has the promise.
+# the member that answers for it (MemberDirectory.line). Of one without a place nothing is stored, its writer's peer is
+# told `full`, and it is listed from memory. It is opened again when a peer mentions it while there is room, and at
+# once when the hosted user writes to that person, who is a contact then (contacts.py): conversations of contacts need
+# no places. docs/guarantees.md has the promise.
 
 
 MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each
@@ -259,7 +259,7 @@ class Inbox:
 
     def __init__(
         self, ctx: NodeContext, conversations: KnownConversations, hosted: HostedIdentities, contacts: Contacts,
-        members: UserMembers,
+        members: MemberDirectory,
     ) -> None:  # fmt: skip
         self._conversations = conversations
         self._hosted = hosted

@@ -2,9 +2,9 @@
 
 A contact has room of its own. All users of another member share that of their member, for which it answers: whoever
 admitted it can expel it. Each of them but the member itself has a part of what is left: one account of a gateway leaves
-room to the others. A little is free to each while there is room. Users who count by themselves (user_members.py) have
-as much as a member. The limits and what they add up to stand in one table, settings.py. Bytes are counted per batch,
-those on their way to the disk included, and a log counts besides its bytes.
+room to the others. A little is free to each while there is room. Users who count by themselves (member_directory.py)
+have as much as a member. The limits and what they add up to stand in one table, settings.py. Bytes are counted per
+batch, those on their way to the disk included, and a log counts besides its bytes.
 
 Of whom there is no room, nothing more is stored. The peers of such a user are sent `full`; nothing of the user is
 fetched (fetcher.py), and other entries do not wait for it. `lift` removes every limit of a user permanently. Then
@@ -23,7 +23,7 @@ from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Ref, WriterKey
-from p2pchat.core.members.user_members import Line, UserMembers
+from p2pchat.core.members.member_directory import Line, MemberDirectory
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.known_conversations import KnownConversations
@@ -54,7 +54,7 @@ class MemberBytes:
     """
 
     def __init__(
-        self, limits: MemberLimits, members: UserMembers, contacts: Container[UserId], hosted: Container[UserId],
+        self, limits: MemberLimits, members: MemberDirectory, contacts: Container[UserId], hosted: Container[UserId],
         allowed: Container[UserId],
     ) -> None:  # fmt: skip
         self._limits = limits
@@ -159,7 +159,7 @@ class Quota:
 
     def __init__(
         self, ctx: NodeContext, meta: Mapping[str, str], hosted: Container[UserId], names: Mapping[UserId, str],
-        contacts: Container[UserId], members: UserMembers, blocks: Blocks, conversations: KnownConversations,
+        contacts: Container[UserId], members: MemberDirectory, blocks: Blocks, conversations: KnownConversations,
         remotes: Mapping[int, RemoteState],
     ) -> None:  # fmt: skip
         self._ctx = ctx

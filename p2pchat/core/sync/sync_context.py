@@ -24,8 +24,8 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
 from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
@@ -191,7 +191,7 @@ class SyncContext:
 
     def __init__(
         self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
-        blocks: Blocks, members: UserMembers, statements: StatementExchange, stored: Stored, run: RunId,
+        blocks: Blocks, members: MemberDirectory, statements: StatementExchange, stored: Stored, run: RunId,
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.presence = presence

@@ -10,7 +10,7 @@ from p2pchat.core.effects import MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_statement, parse_statement
-from p2pchat.protocol import Admit, Frame, Members, UserId, encode
+from p2pchat.protocol import Admit, Frame, Statements, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, STRANGER, USERS, Net
 from tests.core.members.test_statement_exchange import said as statement
@@ -169,7 +169,7 @@ def test_what_an_admin_said_counts_for_a_change_if_it_was_one_then() -> None:
     [link] = net.peers["ada"].node.links.up
     for moment, events in ((5, []), (4, [(USERS[0], "restored", 1)])):
         void = at(moment, ADMIN_KEY, "remove", USERS[0])
-        net.peers["ada"].put(Got(link, [Members(s=[(void.text, void.signature.hex())])]))
+        net.peers["ada"].put(Got(link, [Statements(s=[(void.text, void.signature.hex())])]))
         net.world.settle()
         assert told(net, "ada") == events
 
@@ -179,7 +179,7 @@ def test_of_statements_that_are_not_kept_nothing_is_remembered() -> None:
     net.link("ada", "bob")
     [link] = net.peers["ada"].node.links.up
     never = at(1, ADMIN_KEY, "remove", USERS[0])
-    net.peers["ada"].put(Got(link, [Members(s=[(never.text, never.signature.hex())])]))
+    net.peers["ada"].put(Got(link, [Statements(s=[(never.text, never.signature.hex())])]))
     net.world.settle()
     assert never.id not in net.kept("ada") and not net.peers["ada"].node.replicator.statements._heard
 

@@ -16,7 +16,7 @@ from p2pchat.core.members.statement import Statement, make_guest, make_statement
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Members, UserId, encode
+from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Statements, UserId, encode
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, page, passed
@@ -67,7 +67,7 @@ class Net:
         members = self.peers[name].node.replicator.statements.members
         return set() if members is None else {one.id for one in members.statements()}
 
-    def file(self, name: str) -> list[Members]:
+    def file(self, name: str) -> list[Statements]:
         """Return the frames with which a file of a peer begins."""
         return file_frames(self.peers[name].load().statements, self.peers[name].node.room)
 
@@ -162,7 +162,7 @@ def test_evidence_goes_again_to_who_lacked_statements() -> None:
     assert evidence() == 2
     far.say(page(one))
     assert evidence() == 2  # once an hour
-    far.say(Members(have=[]), page(one))
+    far.say(Statements(have=[]), page(one))
     assert evidence() == 4
 
 
@@ -273,13 +273,13 @@ def test_what_is_pushed_out_in_the_step_that_brought_it_counts_in_no_sum(monkeyp
     far = ada.far("eve", compared=False)
     pairs = sorted((said(ADMIN, "add", user) for user in USERS), key=lambda one: one.id, reverse=True)
     parts = (pairs[:20], pairs[20:])
-    ada.put(Got(far.link, passed(*(Members(s=[(one.text, one.signature.hex()) for one in part]) for part in parts))))
+    ada.put(Got(far.link, passed(*(Statements(s=[(one.text, one.signature.hex()) for one in part]) for part in parts))))
     net.world.settle()
     kept = net.kept("ada")
     assert kept == net.kept("bob") and len(net.stored("ada")) == len(kept) < 20
     for peer in (ada, bob):
         far = peer.far("eve", compared=False)
-        sums = [frame.sum for frame in far.heard if isinstance(frame, Members) and frame.sum]
+        sums = [frame.sum for frame in far.heard if isinstance(frame, Statements) and frame.sum]
         assert sums == [f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}"]
 
 
@@ -297,7 +297,7 @@ def test_a_link_ends_for_a_statement_that_its_author_did_not_make(pair: tuple[st
     ada = net.peers["ada"]
     far = ada.far("eve", compared=False)
     ada.take()
-    ada.put_frames(far, Members(s=[pair]))
+    ada.put_frames(far, Statements(s=[pair]))
     assert any("malformed" in line for line in ada.take())
     assert net.kept("ada") == set()
 
@@ -308,7 +308,7 @@ def test_statements_of_strangers_cost_no_signature_and_no_place() -> None:
     far = ada.far("eve", compared=False)
     ada.take()
     unsigned = [(said(STRANGER, "add", user).text, "00" * 64) for user in USERS]
-    ada.put_frames(far, Members(s=unsigned), Members(founder=IDS["eve"], sum="00" * 16))
+    ada.put_frames(far, Statements(s=unsigned), Statements(founder=IDS["eve"], sum="00" * 16))
     assert not any("malformed" in line for line in ada.take()) and net.kept("ada") == set()
 
 
@@ -329,11 +329,11 @@ def test_links_are_asked_again_once_somebody_is_an_admin() -> None:
     ada = net.peers["ada"]
     far = ada.far("eve", compared=False)
     early, admin = said(ADMIN, "add", USERS[1]), said(FOUNDER, "admin", ADMIN.peer_id)
-    ada.put_frames(far, Members(s=[(early.text, early.signature.hex())]))
+    ada.put_frames(far, Statements(s=[(early.text, early.signature.hex())]))
     far.heard.clear()
-    ada.put_frames(far, Members(s=[(admin.text, admin.signature.hex())]))
+    ada.put_frames(far, Statements(s=[(admin.text, admin.signature.hex())]))
     net.world.settle()
-    asked = [frame for frame in far.heard if isinstance(frame, Members) and frame.ask]
+    asked = [frame for frame in far.heard if isinstance(frame, Statements) and frame.ask]
     assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {admin.id}
 
 
@@ -397,7 +397,7 @@ def test_an_import_is_answered_when_its_statements_are_durable(*, by_file: bool)
 def test_a_frame_with_a_made_up_statement_costs_no_other_frame(pair: tuple[str, str]) -> None:
     net = Net("ada", "bob")
     net.say("ada", said(FOUNDER, "add", USERS[1]))
-    assert net.peers["bob"].carry(Members(s=[pair]), *net.file("ada"))[-1] == "imported 1 unreadable"
+    assert net.peers["bob"].carry(Statements(s=[pair]), *net.file("ada"))[-1] == "imported 1 unreadable"
     assert net.kept("bob") == net.kept("ada")
 
 
@@ -406,7 +406,7 @@ def test_a_file_brings_nothing_of_strangers_and_of_another_founder() -> None:
     stranger = said(STRANGER, "remove", USERS[0])
     pairs = [(stranger.text, stranger.signature.hex())]
     for name in ("ada", "bob"):
-        assert net.peers[name].carry(Members(founder=STRANGER.peer_id, s=pairs)) == ["imported"]
+        assert net.peers[name].carry(Statements(founder=STRANGER.peer_id, s=pairs)) == ["imported"]
         assert net.kept(name) == set()
     assert net.peers["bob"].node.replicator.statements.members is None
 
@@ -416,7 +416,7 @@ def test_a_named_network_takes_no_statements_from_a_file() -> None:
     settings = Settings(log_bytes=0, auto_fetch_bytes=0)
     ada = Peer(World(), "ada", TemporaryStorage(), settings, network=network)
     one = said(FOUNDER, "add", USERS[0])
-    assert ada.carry(Members(founder=FOUNDER.peer_id, s=[(one.text, one.signature.hex())])) == ["imported"]
+    assert ada.carry(Statements(founder=FOUNDER.peer_id, s=[(one.text, one.signature.hex())])) == ["imported"]
     assert ada.load().statements == [] and ada.node.replicator.statements.members is None
 
 
@@ -445,8 +445,10 @@ def test_a_file_brings_no_log_whose_member_nobody_named() -> None:
     )
     assert ada.carry(made_up.say("made up"))[-1] == "imported 1 member"
     assert ada.carry(by_founder.say("of the founder's login"))[-1] == "imported 1 new"
-    ada.carry(Members(founder=FOUNDER.peer_id), Author("eve", "e2", ada.node.room, by=made_up.by).say("made up again"))
+    ada.carry(
+        Statements(founder=FOUNDER.peer_id), Author("eve", "e2", ada.node.room, by=made_up.by).say("made up again")
+    )
     named = said(FOUNDER, "add", STRANGER.peer_id)
     again = Author("eve", "e3", ada.node.room, by=made_up.by)
-    assert "imported 1 new" in ada.carry(Members(s=[(named.text, named.signature.hex())]), again.say("named"))
+    assert "imported 1 new" in ada.carry(Statements(s=[(named.text, named.signature.hex())]), again.say("named"))
     assert ada.texts() == ["*of the founder's login", "*named"]

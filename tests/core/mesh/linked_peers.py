@@ -16,9 +16,9 @@ from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
 from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.members.admission import Admission
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.members.user_members import UserMembers
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -81,7 +81,7 @@ def admission_of(
     said = [(one.text, one.signature) for one in statements or ()]
     exchange = StatementExchange(ctx, network)
     exchange.load(said, {})
-    users = UserMembers(
+    users = MemberDirectory(
         network.id, ctx.me, ctx.me, HostedIdentities([]), {} if up is None else up, exchange, is_named=network.is_named
     )
     users.load([], {Key(name).id: "fay" for name in ("ada", "bob")})

@@ -191,7 +191,7 @@ def test_a_new_name_of_a_silent_user_is_remembered_when_it_writes(ada: Peer) -> 
 def test_what_a_peer_says_about_users_without_a_place_is_no_fault() -> None:
     ada = World().peer("ada", max_hosted_users=2)
     far, guest = ada.far("bob"), Key("guest")
-    ada.node.user_members.line = lambda user, member="": ("gate", user)  # type: ignore[method-assign]
+    ada.node.member_directory.line = lambda user, member="": ("gate", user)  # type: ignore[method-assign]
     ada.far("cyd").say(Here([guest_of("cyd", Key("another"), "yan"), Hosted(IDS["cyd"], "cyd", "online")]))
     for link in ada.node.links.up.values():
         link.member = "gate"

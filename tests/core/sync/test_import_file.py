@@ -9,7 +9,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
 from p2pchat.core.sync.import_file import FRAME_UNITS, ExportReader
 from p2pchat.errors import ImportRefused
-from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Members, Ping, encode
+from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, Statements, encode
 from tests.core.scripted_nodes import ROOM, START, Author, Peer, World, dm
 
 
@@ -183,7 +183,7 @@ def read(data: bytes, room: str = ROOM, piece: int = 1 << 20) -> tuple[list[Entr
     return entries(unpacking.take(1 << 20)), unpacking
 
 
-def entries(frames: list[Entries | Members]) -> list[Entries]:
+def entries(frames: list[Entries | Statements]) -> list[Entries]:
     return [frame for frame in frames if isinstance(frame, Entries)]
 
 
@@ -218,7 +218,7 @@ def test_few_small_frames_are_taken_together() -> None:
 
 def test_many_statements_are_taken_alone_and_count_as_no_entries() -> None:
     """Each costs a signature."""
-    many = Members(s=[("{}", "00" * 64)] * 64)
+    many = Statements(s=[("{}", "00" * 64)] * 64)
     unpacking = ExportReader(ROOM)
     unpacking.feed(b"".join([PARTS[0], encode(many), encode(many), *PARTS[1:]]))
     unpacking.finish()

@@ -216,7 +216,7 @@ def test_a_member_has_places_for_all_its_users(monkeypatch: pytest.MonkeyPatch) 
     net = Net("ada", "bob")
     node = net.peers["bob"].node
     for number in range(60):
-        node.user_members.on_shown(key(f"user {number}"), ADA if number < 50 else BEN)
+        node.member_directory.on_shown(key(f"user {number}"), ADA if number < 50 else BEN)
 
     def begin(number: int) -> bool:
         return node.replicator.inbox.open(Naming(dm=tuple(sorted((node.peer, key(f"user {number}"))))))  # type: ignore[arg-type]

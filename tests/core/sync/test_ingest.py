@@ -207,10 +207,10 @@ def certified(network: str, member: str, user: str) -> Author:
 def test_who_answers_for_a_writer_is_known_from_the_header_and_after_a_restart(ada: Peer) -> None:
     log = certified(N, "eve", "bob")
     assert ada.far("bob").say(log.say("hi"))[0] == "commit b1:1..1, show b1:1..1"
-    assert ada.node.user_members.members_of(IDS["bob"]) == (IDS["eve"],)
+    assert ada.node.member_directory.members_of(IDS["bob"]) == (IDS["eve"],)
     ada.start()
-    assert ada.node.user_members.members_of(IDS["bob"]) == (IDS["eve"],)
-    assert ada.node.user_members.members_of(IDS["cyd"]) == ()
+    assert ada.node.member_directory.members_of(IDS["bob"]) == (IDS["eve"],)
+    assert ada.node.member_directory.members_of(IDS["cyd"]) == ()
     far = ada.far("cyd")
     far.say(Want(1, ROOM, IDS["bob"], []))
     assert [frame.h for frame in far.heard if isinstance(frame, Entries)] == [log.header]
@@ -222,7 +222,7 @@ def test_a_certificate_of_another_network_or_user_is_the_fault_of_the_sender(
 ) -> None:  # fmt: skip
     log = certified(network, "eve", user)
     assert ada.far("dan").say(log.say("hi")) == ["close dan: head"]
-    assert ada.texts() == [] and ada.node.user_members.members_of(IDS["bob"]) == ()
+    assert ada.texts() == [] and ada.node.member_directory.members_of(IDS["bob"]) == ()
 
 
 def test_a_user_belongs_to_all_members_that_its_headers_named(ada: Peer) -> None:
@@ -232,7 +232,7 @@ def test_a_user_belongs_to_all_members_that_its_headers_named(ada: Peer) -> None
         log.log = log.log._replace(run=f"b{number}" * 8)
         far.say(log.say(member))
     for _ in range(2):
-        assert {*ada.node.user_members.members_of(IDS["bob"])} == {IDS["eve"], IDS["dan"]}
+        assert {*ada.node.member_directory.members_of(IDS["bob"])} == {IDS["eve"], IDS["dan"]}
         ada.start()
 
 

@@ -41,7 +41,7 @@ class MemberLink(Protocol):
     users: dict[UserId, Hosted]
 
 
-class UserMembers:
+class MemberDirectory:
     """The members that answer for users known here.
 
     Args:
@@ -239,7 +239,7 @@ class UserMembers:
 # ---- places that members share
 #
 # One member may hold a bounded number of them, and where all are taken the fullest gives way. All users of a member
-# count at it, whatever keys they have; those who count by themselves (UserMembers.share) each have a share of their
+# count at it, whatever keys they have; those who count by themselves (MemberDirectory.share) each have a share of their
 # own.
 
 

@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from p2pchat.core.effects import MemberChanged
-from p2pchat.core.members import user_members
+from p2pchat.core.members import member_directory
+from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.members.statement_exchange import StatementExchange
-from p2pchat.core.members.user_members import MemberShares, UserMembers
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.settings import Settings
 from tests.core.members.test_member_list import ADA, BEN, FOUNDER, ZOE, key
@@ -19,8 +19,8 @@ from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
 from tests.core.members.test_statement_exchange import USERS, Net, said
 
 
-def made() -> UserMembers:
-    return UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, None)  # type: ignore[arg-type]
+def made() -> MemberDirectory:
+    return MemberDirectory("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, None)  # type: ignore[arg-type]
 
 
 def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
@@ -34,7 +34,7 @@ def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
 
 
 def test_a_member_with_many_keys_displaces_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(user_members, "MAX_REMEMBERED", 8)
+    monkeypatch.setattr(member_directory, "MAX_REMEMBERED", 8)
     users = made()
     for name in ("first", "second", "third"):
         users.on_shown(key(name), ADA)
@@ -48,7 +48,7 @@ def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:
     net = Net("ada", "bob")
     net.link("ada", "bob")
     net.say("ada", said(FOUNDING, "add", *USERS[:2]))
-    users = net.peers["bob"].node.user_members
+    users = net.peers["bob"].node.member_directory
     users.on_shown(USERS[2], USERS[0])
     assert users.line(USERS[2]) == (USERS[0], USERS[2]) and users.line(USERS[1]) == (USERS[1], USERS[1])
     assert users.line(USERS[3]) == ("", USERS[3])
@@ -59,7 +59,7 @@ def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:
 def test_users_count_with_their_member_before_anybody_told_who_founded_the_network() -> None:
     ctx = NodeContext(Settings(), key("me"), lambda size: bytes(size))
     exchange = StatementExchange(ctx, NetworkCredentials("0a" * 16, "0b" * 32))
-    users = UserMembers("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, exchange)
+    users = MemberDirectory("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, exchange)
     assert exchange.members is None and users.line(ZOE, ADA) == (ADA, ZOE)
 
 
