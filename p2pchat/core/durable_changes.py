@@ -193,7 +193,7 @@ class Prune(Record):
 class StoredUser(Record):
     """A user hosted here, hosted again at every start. `secret` is the seed of its key, 32 bytes."""
 
-    HIDDEN = ("secret",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("secret",)
 
     id: UserId
     secret: bytes
@@ -204,7 +204,7 @@ class StoredUser(Record):
 class Token(Record):
     """The hash (32 bytes) of a secret that lets a program act for a hosted user. The secret itself is never stored."""
 
-    HIDDEN = ("hash",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("hash",)
 
     hash: bytes
     user: UserId

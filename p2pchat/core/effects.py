@@ -6,6 +6,8 @@ a link that has closed itself; both then do nothing.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from p2pchat.core.durable_changes import Change, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.core.log import Batch, FileRef, LogId
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
@@ -347,7 +349,7 @@ class GroupUpdate(Effect):
     here begins with `created`.
     """
 
-    HIDDEN = ("name",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("name",)
 
     group: ConversationId
     talk: ConversationId
@@ -420,7 +422,7 @@ class MemberChanged(Effect):
 class PresenceChanged(Effect):
     """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
 
-    HIDDEN = ("text",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
 
     user: UserId
     status: str
@@ -448,7 +450,7 @@ class UserNamed(Effect):
     `old`: it was found while catching up, and is no news.
     """
 
-    HIDDEN = ("about",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("about",)
 
     user: UserId
     name: str

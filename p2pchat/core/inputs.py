@@ -7,6 +7,7 @@ reused in a process. Tickets are numbers that the core issued in an effect.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from p2pchat.core.durable_changes import (
     DeliveredMark,
@@ -311,7 +312,7 @@ class WriteRequest(Input):
         marks: Those of its last entry, the content of whose attachments is here; None for none.
     """
 
-    HIDDEN = ("bodies",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
 
     ticket: int
     user: UserId
@@ -392,7 +393,7 @@ class PruneRequest(Input):
 class UserRenamed(Input):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
-    HIDDEN = ("about",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("about",)
 
     user: UserId
     name: str
@@ -460,7 +461,7 @@ class UserUnhosted(Input):
 class PresenceSet(Input):
     """A hosted user set its status (online, idle or offline) and a text."""
 
-    HIDDEN = ("text",)
+    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
 
     user: UserId
     status: str
