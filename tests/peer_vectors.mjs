@@ -128,7 +128,7 @@ const KNOWN = [
   "bye",
   "peers",
   "here",
-  "members",
+  "statements",
   "digest",
   "have",
   "want",

@@ -271,7 +271,7 @@ class Node:
     def _order_commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited; drop it while storage fails."""
         ctx, storage = self._ctx, self.storage
-        if self._lazy.may_defer(ctx.change):
+        if self._lazy.may_defer(ctx.change, storage.disk):
             return
         if storage.works:
             ticket = ctx.next_ticket()
@@ -769,11 +769,16 @@ class LazyCommit:
         """Commit in this step: a user waits for it, or nothing comes after it."""
         self._forced = True
 
-    def may_defer(self, change: Change) -> bool:
-        """Return whether this change may be committed later, together with what comes until then."""
+    def may_defer(self, change: Change, disk: DiskLevel = DiskLevel.ENOUGH) -> bool:
+        """Return whether this change may be committed later, together with what comes until then.
+
+        While the disk is nearly full it waits for room: a commit that fails would end what still works.
+        """
         now = self._ctx.now.mono
-        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK
-        if self._forced or is_due or any(_all_but_gossip_of(change)):
+        must = self._forced or any(_all_but_gossip_of(change))
+        if not must and disk is DiskLevel.NOTHING:
+            return True
+        if must or now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK:
             self._saved_at, self._forced = now, False
             return False
         if not self._scheduled:

@@ -264,14 +264,17 @@ def test_a_disk_nearly_full_takes_nothing_until_there_is_room() -> None:
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
 
 
-def test_records_are_kept_and_forgotten_with_a_disk_nearly_full() -> None:
+def test_with_a_disk_nearly_full_records_wait_for_room_and_are_forgotten() -> None:
     """A known one does not come again, and a forgotten one would be dialled after a restart."""
     ada, cyd = World().peer("ada"), record_of(Key("cyd"), "10.0.1.3:8080")
     far = ada.far("bob")
     ada.put(DiskLow(DiskLevel.NOTHING))
     ada.world.pass_time(LAZY_COMMIT_EVERY)  # else what is told next waits for a commit so long
     far.say(told(cyd))
+    assert cyd not in ada.load().records  # a commit that fails would end what still works
+    ada.put(DiskLow(DiskLevel.ENOUGH))
     assert cyd in ada.load().records
+    ada.put(DiskLow(DiskLevel.NOTHING))
     ada.put(Forget(peer=cyd.id))
     assert cyd.id not in [record.id for record in ada.load().records]
 

@@ -122,7 +122,7 @@ LESS_OFTEN = {
     "guest_said": 100,
 }
 # With an engine, in each chunk at least so often.
-WITH_RELAY = RELAYED_CHUNK // 3
+WITH_RELAY = RELAYED_CHUNK // 5
 OF_RELAY = (
     "engine_go", "engine_come", "engine_restart", "engine_cut", "engine_withhold", "engine_move_router",
     "relayed_link", "relayed_link_replaced",
