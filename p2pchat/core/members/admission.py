@@ -155,7 +155,10 @@ class Admission:
         members, undurable = self._statements.members, self._statements.undurable
         if members is None or self.expels(peer, member):
             return Verdict(NO_MEMBER)
-        awaited = {one.id for one in members.vouching(member)} & undurable if self.admits(peer, member) else undurable
+        awaited = undurable
+        if self.admits(peer, member):
+            pardons = members.pardons((peer, member, *self.users.members_of(peer)))
+            awaited = undurable.intersection(one.id for one in (*members.vouching(member), *pardons))
         return Verdict(awaits=min(awaited, default=""))
 
     def expels(self, user: UserId, member: UserId) -> bool:
