@@ -195,6 +195,23 @@ def test_peers_share_the_book_by_members() -> None:
     assert set(again) == set(kept)
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_peer_that_somebody_chose_leaves_the_share_of_its_member(is_named: bool) -> None:
+    """Before: the newest peer of the fullest member was forgotten, though it was a contact by then."""
+    member = {BOB.id: "evil", CYD.id: "evil"}
+    ada = Post(ADA, settings=Settings(max_addresses=2), share=lambda id: member.get(id, id))
+    honest, kept = Key("honest"), ada.links.book
+    for key in (CYD, BOB):
+        kept.take(record_of(key, "10.0.0.1:1"), ["10.0.0.1:1"])
+    if is_named:
+        kept.add(BOB.id, "10.0.0.2:1")
+    else:
+        ada.contacts.keep([BOB.id])
+    kept.take(record_of(honest, "10.0.0.1:1"), ["10.0.0.1:1"])
+    kept.take(record_of(Key("other"), "10.0.0.1:1"), ["10.0.0.1:1"])
+    assert {BOB.id, honest.id} <= set(kept)
+
+
 def test_a_record_displaces_no_endpoint_that_a_user_named_for_its_peer() -> None:
     kept, _ = book()
     kept.add(BOB.id, "10.0.0.1:1")
