@@ -79,10 +79,11 @@ class ContentRequest:
         """Return whether it has its turn with the content of contacts."""
         return self.is_asked or not self.line
 
-    def add_message(self, source: Source) -> None:
-        """Remember a further message that names it."""
+    def add_message(self, source: Source) -> bool:
+        """Remember a further message that names it. Return whether it is remembered."""
         if source != self.source and source not in self.others and len(self.others) < MAX_MESSAGES:
             self.others.append(source)
+        return source == self.source or source in self.others
 
     def turn_to(self, source: Source) -> None:
         """Fetch it for this message, and for the present one after the others."""
@@ -209,7 +210,7 @@ class ContentRequests:
         for log, batch in step.with_files if self._most else ():
             if not (log.own or log.conversation.is_operations):
                 for seq, entry in enumerate(batch.entries or (), batch.first):
-                    self._request_small((log.id, seq), attachments_of(entry))
+                    self._request_small((log.id, seq), attachments_of(entry), is_shown=seq <= log.released)
 
     def on_durable(self, change: Change) -> None:
         """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
@@ -219,8 +220,8 @@ class ContentRequests:
         if self._requests:
             self.begin_next()
 
-    def _request_small(self, source: Source, files: Iterable[FileRef]) -> None:
-        """Request the small ones of the files of one message."""
+    def _request_small(self, source: Source, files: Iterable[FileRef], *, is_shown: bool) -> None:
+        """Request the small ones of the files of one message. `is_shown`: its commit shows it."""
         user = source[0].user
         is_charged = not self._bytes.is_free(user)
         self._bytes.settle(user)
@@ -238,20 +239,23 @@ class ContentRequests:
                         continue
                     self._bytes.add(user, request.charged)
                 self._keep(file.root, request)
-            request.add_message(source)
-            self._wait_if_shown(*source, file.root, 0)
+            if request.add_message(source) or is_shown:
+                self._wait_if_shown(*source, file.root, 0)
 
     def _wait_if_shown(self, log: LogId, seq: int, root: str, released: int) -> None:
         """Have something wait for its turn, or until the message is shown that names it."""
         if seq <= released:
-            self._wait(root)
+            self._wait(root, (log, seq))
         else:
             self._unshown.setdefault(log, []).append((seq, root))
 
-    def _wait(self, root: str) -> None:
-        """Have a request wait for its turn, if it has none."""
+    def _wait(self, root: str, shown: Source | None = None) -> None:
+        """Have a request wait for its turn, if it has none, to be fetched for a message that is `shown` now."""
         request = self._requests.get(root)
         if request is not None and root not in self._turns[request.of_contacts] and not self.is_wanted(root):
+            if shown and shown != request.source:
+                request.turn_to(shown)
+                self._keep(root, request)
             self._turns[request.of_contacts].put(root, request.party, request.cost)
 
     # ---- turns
