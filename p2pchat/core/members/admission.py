@@ -157,8 +157,8 @@ class Admission:
             return Verdict(NO_MEMBER)
         awaited = undurable
         if self.admits(peer, member):
-            pardons = members.pardons((peer, member, *self.users.members_of(peer)))
-            awaited = undurable.intersection(one.id for one in (*members.vouching(member), *pardons))
+            said = members.vouching(member) + members.pardons((peer, member))
+            awaited = undurable & {one.id for one in said}
         return Verdict(awaits=min(awaited, default=""))
 
     def expels(self, user: UserId, member: UserId) -> bool:
