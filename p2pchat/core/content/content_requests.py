@@ -227,9 +227,10 @@ class ContentRequests:
                     self._bytes.add(user, request.charged)
                 self._keep(file.root, request)
             known = [request.source, *request.others]
-            if len(known) <= MAX_MESSAGES and source not in known:
+            has_place = len(known) <= MAX_MESSAGES
+            if has_place and source not in known:
                 request.others.append(source)
-            if len(known) <= MAX_MESSAGES or is_shown:
+            if has_place or is_shown:
                 self._wait_if_shown(*source, file.root, 0)
 
     def _wait_if_shown(self, log: LogId, seq: int, root: str, released: int) -> None:
@@ -242,9 +243,12 @@ class ContentRequests:
     def _wait(self, root: str, shown: Source | None = None) -> None:
         """Have a request wait for its turn, if it has none, to be fetched for a message that is `shown` now."""
         request = self._requests.get(root)
-        if request is not None and root not in self._turns[request.of_contacts] and not self.is_wanted(root):
+        if request is None or self.is_wanted(root):
+            return
+        turns = self._turns[request.of_contacts]
+        if root not in turns:
             self._turn_to(root, request, shown or request.source)
-            self._turns[request.of_contacts].put(root, request.party, request.cost)
+            turns.put(root, request.party, request.cost)
 
     # ---- turns
 
