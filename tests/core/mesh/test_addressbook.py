@@ -441,6 +441,21 @@ def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
     assert 30.0 <= dialled_at(60.0) <= 30.2
 
 
+def test_who_makes_up_peers_and_is_slow_puts_off_no_dial_for_an_hour() -> None:
+    """Before: 85 minutes, as long as somebody connects now and then."""
+    ada = Post(ADA)
+    dialer = ada.links.dialer
+    for number in range(4000):
+        dialer._plan(an_id(number + 1))
+    dialer._took = ada.ctx.settings.handshake_timeout
+    dialer.on_learned(Address(SMALL.id, "10.0.1.1:1"))
+    for step in range(1, 60):
+        ada.handle(LinkAccepted(step, "10.0.2.2"))
+        if "10.0.1.1:1" in dials(ada.wake(10.0 * step)):
+            break
+    assert ada.ctx.now.mono <= 400.0
+
+
 def test_a_named_endpoint_is_dialled_at_once_also_by_the_larger_id() -> None:
     met, link = linked()
     met.a.got(link, told(record_of(SMALL, "10.0.1.1:1")))
