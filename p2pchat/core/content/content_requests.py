@@ -79,17 +79,6 @@ class ContentRequest:
         """Return whether it has its turn with the content of contacts."""
         return self.is_asked or not self.line
 
-    def add_message(self, source: Source) -> None:
-        """Remember a further message that names it."""
-        if source != self.source and source not in self.others and len(self.others) < MAX_MESSAGES:
-            self.others.append(source)
-
-    def turn_to(self, source: Source) -> None:
-        """Fetch it for this message, and for the present one after the others."""
-        if source != self.source:
-            self.others = [each for each in self.others if each != source][: MAX_MESSAGES - 1] + [self.source]
-            self.source = source
-
     @classmethod
     def parse(cls, line: str) -> ContentRequest:
         conversation, user, run, seq, *rest = line.split()
@@ -209,20 +198,19 @@ class ContentRequests:
         for log, batch in step.with_files if self._most else ():
             if not (log.own or log.conversation.is_operations):
                 for seq, entry in enumerate(batch.entries or (), batch.first):
-                    self._request_small((log.id, seq), attachments_of(entry))
+                    self._request_small((log.id, seq), attachments_of(entry), is_shown=seq <= log.released)
 
     def on_durable(self, change: Change) -> None:
         """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
-        for stretch in change.stretches if self._unshown else ():
+        for stretch in change.stretches:
             for seq, root in self._unshown.pop(stretch.log, ()):
                 self._wait_if_shown(stretch.log, seq, root, stretch.first + stretch.count - 1)
         if self._requests:
             self.begin_next()
 
-    def _request_small(self, source: Source, files: Iterable[FileRef]) -> None:
-        """Request the small ones of the files of one message."""
+    def _request_small(self, source: Source, files: Iterable[FileRef], *, is_shown: bool) -> None:
+        """Request the small ones of the files of one message. `is_shown`: its commit shows it."""
         user = source[0].user
-        is_charged = not self._bytes.is_free(user)
         self._bytes.settle(user)
         for file in files:
             if file.root in self._forgotten or file.size > self._most:
@@ -230,7 +218,7 @@ class ContentRequests:
             request = self._requests.get(file.root)
             if request is None:
                 request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
-                if is_charged:
+                if not self._bytes.is_free(user):
                     request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
                     request.line = self._bytes.lines.get(user, ())
                     if self._bytes.full(user, request.charged) is not None:
@@ -238,21 +226,29 @@ class ContentRequests:
                         continue
                     self._bytes.add(user, request.charged)
                 self._keep(file.root, request)
-            request.add_message(source)
-            self._wait_if_shown(*source, file.root, 0)
+            known = [request.source, *request.others]
+            has_place = len(known) <= MAX_MESSAGES
+            if has_place and source not in known:
+                request.others.append(source)
+            if has_place or is_shown:
+                self._wait_if_shown(*source, file.root, 0)
 
     def _wait_if_shown(self, log: LogId, seq: int, root: str, released: int) -> None:
         """Have something wait for its turn, or until the message is shown that names it."""
         if seq <= released:
-            self._wait(root)
+            self._wait(root, (log, seq))
         else:
             self._unshown.setdefault(log, []).append((seq, root))
 
-    def _wait(self, root: str) -> None:
-        """Have a request wait for its turn, if it has none."""
+    def _wait(self, root: str, shown: Source | None = None) -> None:
+        """Have a request wait for its turn, if it has none, to be fetched for a message that is `shown` now."""
         request = self._requests.get(root)
-        if request is not None and root not in self._turns[request.of_contacts] and not self.is_wanted(root):
-            self._turns[request.of_contacts].put(root, request.party, request.cost)
+        if request is None or self.is_wanted(root):
+            return
+        turns = self._turns[request.of_contacts]
+        if root not in turns:
+            self._turn_to(root, request, shown or request.source)
+            turns.put(root, request.party, request.cost)
 
     # ---- turns
 
@@ -264,7 +260,7 @@ class ContentRequests:
 
     def _look_up(self, root: str) -> None:
         source = self._requests[root].source
-        self._sync.lookups.files(*source, partial(self._on_files_found, root, source))
+        self._sync.lookups.ask("files", source, partial(self._on_files_found, root, source))
 
     def _on_files_found(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
         request = self._requests.get(root)
@@ -282,11 +278,8 @@ class ContentRequests:
 
     def postpone(self, root: str) -> None:
         """Let others have the turn of something of which nothing comes."""
-        request = self._requests[root]
         self._end_turn(root)
-        if request.others:
-            request.turn_to(request.others[0])
-            self._keep(root, request)
+        self.next_message(root)
         self._wait(root)
         self.begin_next()
 
@@ -301,22 +294,19 @@ class ContentRequests:
 
     def is_wanted(self, root: str) -> bool:
         """Return whether something comes without a program."""
-        return root in self._turns[True].active or root in self._turns[False].active
+        return any(root in turns.active for turns in self._turns.values())
 
     # ---- programs, and ends
 
     def on_asked(self, root: str, source: Source) -> None:
         """Remember what a program asks for, over a restart."""
         self._remember(root)
-        request = self._requests.get(root)
-        if request is None:
-            self._keep(root, ContentRequest(source, is_asked=True))
-            return
+        request = self._requests.get(root) or ContentRequest(source)
         turns = self._turns[request.of_contacts]
         if root in turns:
             turns.remove(root)
         request.is_asked = True
-        request.turn_to(source)
+        self._turn_to(root, request, source)
         self._keep(root, request)
 
     def next_message(self, root: str) -> Source | None:
@@ -324,8 +314,7 @@ class ContentRequests:
         request = self._requests.get(root)
         if request is None or not request.others:
             return None
-        request.turn_to(request.others[0])
-        self._keep(root, request)
+        self._turn_to(root, request, request.others[0])
         return request.source
 
     def end(self, root: str, *, is_new: bool = True) -> None:
@@ -372,6 +361,13 @@ class ContentRequests:
     def _retry(self, root: str) -> None:
         self._wait(root)
         self.begin_next()
+
+    def _turn_to(self, root: str, request: ContentRequest, source: Source) -> None:
+        """Fetch it for this message, and for the present one after the others."""
+        if source != request.source:
+            others = [each for each in request.others if each != source]
+            request.others, request.source = [*others[: MAX_MESSAGES - 1], request.source], source
+            self._keep(root, request)
 
     def _keep(self, root: str, request: ContentRequest) -> None:
         self._requests[root] = request

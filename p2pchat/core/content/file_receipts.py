@@ -272,7 +272,7 @@ class FileReceipts:
             return
         for log, seq in chain(*(named.get(root, ()) for named in self._named)):
             if log.user in self._sync.hosted and (former is not None or log.run == self._sync.run):
-                self._sync.lookups.files(log, seq, partial(self._on_own_found, (log, seq), root, remote, has))
+                self._sync.lookups.ask("files", (log, seq), partial(self._on_own_found, (log, seq), root, remote, has))
 
     def _on_own_found(
         self, source: Source, root: str, remote: RemoteState, has: bool, files: tuple[FileRef, ...]

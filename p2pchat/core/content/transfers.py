@@ -525,7 +525,7 @@ class Transfers:
                 self.requests.postpone(root)
             elif idles and (other := self.requests.next_message(root)) is not None:
                 download.heard_at = self._ctx.now.mono
-                self._sync.lookups.files(*other, partial(self._on_other_message, root, other))
+                self._sync.lookups.ask("files", other, partial(self._on_other_message, root, other))
             else:
                 self._ask(download)
         if self._downloads:  # also if the other message is gone, and nobody was asked
@@ -549,7 +549,7 @@ class Transfers:
         if not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
         else:
-            self._sync.lookups.files(log, frame.seq, lambda files: self._on_files_found(remote, frame, files))
+            self._sync.lookups.ask("files", (log, frame.seq), lambda files: self._on_files_found(remote, frame, files))
         return None
 
     def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:

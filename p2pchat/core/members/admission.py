@@ -155,7 +155,10 @@ class Admission:
         members, undurable = self._statements.members, self._statements.undurable
         if members is None or self.expels(peer, member):
             return Verdict(NO_MEMBER)
-        awaited = {one.id for one in members.vouching(member)} & undurable if self.admits(peer, member) else undurable
+        awaited = undurable
+        if self.admits(peer, member):
+            said = members.vouching(member) + members.pardons((peer, member))
+            awaited = undurable & {one.id for one in said}
         return Verdict(awaits=min(awaited, default=""))
 
     def expels(self, user: UserId, member: UserId) -> bool:

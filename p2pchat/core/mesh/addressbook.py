@@ -143,8 +143,8 @@ class AddressBook:
                 news.append(self._keep(known.replace(failing_since=0)))
         return news
 
-    def on_linked(self, peer: PeerId) -> None:
-        """A link to this peer is up. The places for links bound what it says meanwhile."""
+    def free_share(self, peer: PeerId) -> None:
+        """A link to this peer is up, whose place bounds what it says meanwhile, or somebody here chose it."""
         self._shares.remove(peer)
 
     def on_unlinked(self, peer: PeerId) -> None:
@@ -169,6 +169,7 @@ class AddressBook:
 
     def add(self, peer: PeerId, endpoint: str) -> None:
         """Store an endpoint that a user named with this peer's id."""
+        self.free_share(peer)
         if self.get(peer, endpoint) is None:
             self._make_room(peer)
             self._keep(Address(peer, endpoint))

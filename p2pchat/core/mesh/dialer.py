@@ -225,7 +225,8 @@ class Dialer:
     def _defer(self, address: DialAddress) -> None:
         """Leave the other peer more time to dial first, as long as links and connections come: it is busy, too."""
         until = self.active_at + self._ctx.settings.told_dial_after + self.patience
-        most = MAX_DEFERRED + self._took * len(self._plans) / TOLD_AT_ONCE  # it may have as many to dial
+        # It may have as many to dial.
+        most = MAX_DEFERRED + self._took * min(len(self._plans), self._ctx.settings.max_links) / TOLD_AT_ONCE
         address.due_at = max(address.due_at, min(until, address.deferred_since + most))
 
     def on_seen(self, address: Address) -> None:

@@ -219,6 +219,7 @@ class Links:
 
     def on_contact(self, id: PeerId | UserId) -> None:
         """Take a new contact: a peer, or a user that a linked peer may host."""
+        self.book.free_share(id)
         for link in self.up.values():
             if id == link.peer or id in link.users:
                 self.on_known(link, id)

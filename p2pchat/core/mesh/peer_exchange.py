@@ -182,7 +182,7 @@ class PeerExchange:
     def on_link_up(self, link: PeerLink) -> None:
         """Tell a new link everything, and the other links soon."""
         self._book.touched.add(link.peer)
-        self._book.on_linked(link.peer)
+        self._book.free_share(link.peer)
         self._send_to(link)
         self._came_up_at = self._ctx.now.mono
         self._on_linked(link.peer)

@@ -23,7 +23,7 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
-from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of
+from p2pchat.core.log import Batch, LogId, WriterKey, certificate_of
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
@@ -146,10 +146,6 @@ class Lookups:
         self._chains[key] = chain
         if len(self._chains) > MAX_CHAINS:
             del self._chains[next(iter(self._chains))]
-
-    def files(self, log: LogId, seq: int, then: Callable[[tuple[FileRef, ...]], None]) -> None:
-        """Ask for the attachments of a message that people see; () if there is none."""
-        self.ask("files", (log, seq), then)
 
     def ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
         """Ask a question of this kind, a field of Lookup."""

@@ -181,6 +181,27 @@ def test_files_of_a_message_that_waited_for_another_over_a_restart_come() -> Non
     assert len(ada.texts()) == 1 and opened(ada) == [file(1).root]
 
 
+def test_a_file_of_a_shown_message_comes_however_many_that_wait_name_it() -> None:
+    ada, bob, dan = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1"), Author("dan", "d1")
+    far, missing = linked(ada, "bob"), (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),)
+    for n in range(1, 10):
+        far.say(bob.write(encode_entry(Entry("text", START, START + n, after=missing, b="", files=(file(1),)))))
+    said(dan, far, file(1))
+    assert len(ada.texts()) == 1 and opened(ada) == [file(1).root]
+
+
+def test_messages_that_wait_and_name_one_file_take_little_memory() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far, missing = linked(ada, "bob"), (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),)
+    for n in range(1, 100):
+        far.say(bob.write(encode_entry(Entry("text", START, START + n, after=missing, b="", files=(file(1),)))))
+    requests = ada.node.replicator.transfers.requests
+    assert sum(map(len, requests._unshown.values())) <= 1 + content_requests.MAX_MESSAGES
+    ada.world.pass_time(2 * ada.node.settings.order_wait_most)
+    ada.take()
+    assert len(ada.texts()) == 99 and {*opened(ada)} == {file(1).root}
+
+
 def test_a_kill_behind_the_commit_that_shows_a_message_which_waited_does_not_lose_its_files() -> None:
     """Seed 1361001 of --members --files."""
     ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")

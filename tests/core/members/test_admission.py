@@ -105,6 +105,21 @@ def test_a_removal_that_is_not_durable_yet_refuses_no_connection(is_pardoned: bo
     assert (bob.id in ada.node.links.by_peer) is is_pardoned
 
 
+def test_who_is_pardoned_is_admitted_once_that_is_durable() -> None:
+    net = Net("ada")
+    ada, bob = net.peers["ada"], net.add("bob", member=STRANGER)
+    removal = statement(FOUNDER, "remove", STRANGER.peer_id)
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id), removal)
+    ada.holding = True
+    net.say("ada", statement(FOUNDER, "pardon", ids=[removal.id]))
+    net.link("ada", "bob")
+    assert bob.id not in ada.node.links.by_peer
+    ada.holding = False
+    ada.commit()
+    net.world.settle()
+    assert bob.id in ada.node.links.by_peer
+
+
 def test_a_member_shows_the_statement_that_fits() -> None:
     """The founder expelled an admin, kept the 40 people whom that had added, and added one of them anew."""
     kept = [MEMBER, *(Key(f"user {n}").id for n in range(39))]

@@ -195,6 +195,23 @@ def test_peers_share_the_book_by_members() -> None:
     assert set(again) == set(kept)
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_peer_that_somebody_chose_leaves_the_share_of_its_member(is_named: bool) -> None:
+    """Before: the newest peer of the fullest member was forgotten, though it was a contact by then."""
+    member = {BOB.id: "evil", CYD.id: "evil"}
+    ada = Post(ADA, settings=Settings(max_addresses=2), share=lambda id: member.get(id, id))
+    honest, kept = Key("honest"), ada.links.book
+    for key in (CYD, BOB):
+        kept.take(record_of(key, "10.0.0.1:1"), ["10.0.0.1:1"])
+    if is_named:
+        kept.add(BOB.id, "10.0.0.2:1")
+    else:
+        ada.contacts.keep([BOB.id])
+    kept.take(record_of(honest, "10.0.0.1:1"), ["10.0.0.1:1"])
+    kept.take(record_of(Key("other"), "10.0.0.1:1"), ["10.0.0.1:1"])
+    assert {BOB.id, honest.id} <= set(kept)
+
+
 def test_a_record_displaces_no_endpoint_that_a_user_named_for_its_peer() -> None:
     kept, _ = book()
     kept.add(BOB.id, "10.0.0.1:1")
@@ -422,6 +439,21 @@ def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
     assert 3.0 <= dialled_at(2.0) <= 3.2
     assert 3.0 <= dialled_at(0.0, connections_come_until=2.0) <= 3.2  # not proved yet, and maybe of that peer
     assert 30.0 <= dialled_at(60.0) <= 30.2
+
+
+def test_who_makes_up_peers_and_is_slow_puts_off_no_dial_for_an_hour() -> None:
+    """Before: 85 minutes, as long as somebody connects now and then."""
+    ada = Post(ADA)
+    dialer = ada.links.dialer
+    for number in range(4000):
+        dialer._plan(an_id(number + 1))
+    dialer._took = ada.ctx.settings.handshake_timeout
+    dialer.on_learned(Address(SMALL.id, "10.0.1.1:1"))
+    for step in range(1, 60):
+        ada.handle(LinkAccepted(step, "10.0.2.2"))
+        if "10.0.1.1:1" in dials(ada.wake(10.0 * step)):
+            break
+    assert ada.ctx.now.mono <= 400.0
 
 
 def test_a_named_endpoint_is_dialled_at_once_also_by_the_larger_id() -> None:
