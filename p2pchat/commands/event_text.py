@@ -178,14 +178,15 @@ def format_size(count: int) -> str:
     return f"{count / 1_000_000_000:.1f} GB"
 
 
-def edit_marks(event: Line) -> str:
-    """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
+def edit_marks(event: Line, me: str = "") -> str:
+    """Return the marks behind what somebody, or `me`, wrote: ` (edited) [👍 2, nice]`, or that they were expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = _marks(
         edited="edited" in event, **{kind.event: name in event for name, kind in LISTS.items() if kind.shared}
     )
-    whose = "you were expelled" if event.get("event") == "sent" else "from somebody who is no member"
+    is_mine = event.get("event") == "sent" or event.get("by") == me
+    whose = "you were expelled" if is_mine else "from somebody who is no member"
     edited += f" ({whose})" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
@@ -212,7 +213,7 @@ def _edit_row(
         action, is_mine = message is not None and message["action"], event["by"] == me
         by = event["by"], event.get("by_id", ""), event["conversation"] if is_mine else me, is_mine
         note = f"edited; first sent {when}" if when else "edited"
-        text = safe_text(event["text"]) + edit_marks(event)
+        text = safe_text(event["text"]) + edit_marks(event, me)
         return _line_of_text(event, now, by, note, [("", text)], action, names_place, style)
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
@@ -223,7 +224,7 @@ def _edit_row(
         if message is not None and "votes" in event:
             done += f" {_poll_text({**message, **event, 'closed_at': ''})}"
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
-    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
+    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event, me)}")]
 
 
 def _done(kind: Kind, event: Line, message: Line | None) -> str:
