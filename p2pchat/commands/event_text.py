@@ -178,7 +178,7 @@ def format_size(count: int) -> str:
     return f"{count / 1_000_000_000:.1f} GB"
 
 
-def edit_marks(event: Line, is_mine: bool = False) -> str:
+def edit_marks(event: Line, is_mine: bool) -> str:
     """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
@@ -217,7 +217,7 @@ def _edit_row(
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
         what = f"deleted {excerpt(text)}," if text else "deleted a message"
-        done = what + (f" sent {when}" if when else "")
+        done = what + (when and f" sent {when}")
     else:
         done = _done(CHANGE_EVENTS[kind], event, message)
         if message is not None and "votes" in event:
