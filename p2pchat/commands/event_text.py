@@ -93,7 +93,7 @@ def message_row(
     is_mine, note = event["event"] == "sent", message_note(event, now, related)
     by = event["sender"], event.get("sender_id", ""), event["to"] if is_mine else me, is_mine
     row = _line_of_text(event, now, by, note, message_text(event), event["action"], names_place, style)
-    marks = edit_marks(event)
+    marks = edit_marks(event, is_mine)
     return [*row, (style.dim, marks)] if marks else row
 
 
@@ -178,14 +178,14 @@ def format_size(count: int) -> str:
     return f"{count / 1_000_000_000:.1f} GB"
 
 
-def edit_marks(event: Line) -> str:
+def edit_marks(event: Line, is_mine: bool) -> str:
     """Return the marks behind the text of a message: ` (edited) [👍 2, nice]`, or that its writer was expelled."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = _marks(
         edited="edited" in event, **{kind.event: name in event for name, kind in LISTS.items() if kind.shared}
     )
-    whose = "you were expelled" if event.get("event") == "sent" else "from somebody who is no member"
+    whose = "you were expelled" if is_mine else "from somebody who is no member"
     edited += f" ({whose})" if event.get("expelled") else ""
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
@@ -205,25 +205,25 @@ def message_excerpt(event: Line) -> str:
 def _edit_row(
     event: Line, me: str, now: datetime | None, message: Line | None, names_place: bool | None, style: LineStyle
 ) -> Row:
-    """Return an `edited`, `deleted` or `reaction` line; `message` is the line of the message, if available."""
-    kind = event["event"]
+    """Return the line of a change; `message` is the line of the message, if available."""
+    kind, is_mine = event["event"], event["by"] == me
     when = "" if message is None else format_time(message["sent_at"], now)
     if kind == "edited":
-        action, is_mine = message is not None and message["action"], event["by"] == me
+        action = message is not None and message["action"]
         by = event["by"], event.get("by_id", ""), event["conversation"] if is_mine else me, is_mine
         note = f"edited; first sent {when}" if when else "edited"
-        text = safe_text(event["text"]) + edit_marks(event)
+        text = safe_text(event["text"]) + edit_marks(event, is_mine)
         return _line_of_text(event, now, by, note, [("", text)], action, names_place, style)
     if kind == "deleted":
         text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
         what = f"deleted {excerpt(text)}," if text else "deleted a message"
-        done = what + (f" sent {when}" if when else "")
+        done = what + (when and f" sent {when}")
     else:
         done = _done(CHANGE_EVENTS[kind], event, message)
         if message is not None and "votes" in event:
             done += f" {_poll_text({**message, **event, 'closed_at': ''})}"
     head = f"{format_time(event['sent_at'], now)}{_place(event, names_place)}"
-    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event)}")]
+    return [(style.dim, f"{head} -- {quote_name(event['by'])} {done}{edit_marks(event, is_mine)}")]
 
 
 def _done(kind: Kind, event: Line, message: Line | None) -> str:

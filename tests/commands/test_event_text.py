@@ -85,8 +85,12 @@ def test_nobody_is_told_to_let_themselves_in(change: str, shown: str) -> None:
 
 def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
     assert format_message(said(expelled=True), "me", NOW) == "11:30 ada: hi (from somebody who is no member)"
-    edited = {**said(expelled=True, by="ada"), "event": "edited"}
+    edited = {**said(expelled=True, by="ada", conversation="room"), "event": "edited"}
     assert format_message(edited, "me", NOW) == "11:30 ada (edited): hi (from somebody who is no member)"
+    for who, whose in (("ada", "you were expelled"), ("me", "from somebody who is no member")):
+        assert format_message(edited, who, NOW).endswith(f"ada (edited): hi ({whose})")
+        deleted = format_message({**edited, "event": "deleted"}, who, NOW)
+        assert deleted == f"11:30 -- ada deleted a message ({whose})"
     assert (
         format_message(said(event="sent", sender="me", expelled=True), "me", NOW) == "11:30 me: hi (you were expelled)"
     )

@@ -136,7 +136,7 @@ def test_an_edit_names_its_real_author(
 def test_edit_marks_after_a_text_are_one_line(sender: str, text: str, reactions: list[str]) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": False, "kind": "room", "sent_at": AT}
     marks = {"edited": True, "reactions": [{"reaction": one} for one in reactions if one]}
-    [line] = lines_of(event_text.edit_marks(marks))
+    [line] = lines_of(event_text.edit_marks(marks, is_mine=False))
     assert line.startswith(" (edited)")
     whole = event_text.format_message({**event, **marks}, "me", NOW)
     assert whole == event_text.format_message(event, "me", NOW) + line

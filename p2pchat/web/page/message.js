@@ -114,12 +114,12 @@ function poll(message, talk, model, actions) {
     const voters = votes.filter((one) => one.option === index + 1);
     const mine = voters.some((one) => one.by_id === model.me.id);
     const names = voters.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
-    const bar = h("button", { type: "button", class: mine ? "option mine" : "option", "aria-pressed": String(mine), disabled: off, title: names, onclick: () => actions.vote(message, mine ? 0 : index + 1) },
+    const bar = h("button", { type: "button", tabindex: -1, class: mine ? "option mine" : "option", "aria-pressed": String(mine), disabled: off, title: names, onclick: () => actions.vote(message, mine ? 0 : index + 1) },
       h("bdi", {}, safeLine(option)), h("span", { class: "option-votes" }, String(voters.length), names && h("span", { class: "unseen" }, ` by ${names}`)));
     bar.style.setProperty("--share", String(votes.length ? voters.length / votes.length : 0));
     return bar;
   }), h("p", { class: "hint" }, message.closedAt ? "The poll is closed" : votes.length === 1 ? "1 vote" : `${votes.length} votes`),
-  message.mine && !off && h("button", { type: "button", class: "link", onclick: () => actions.close(message) }, "Close the poll"));
+  message.mine && !off && h("button", { type: "button", tabindex: -1, class: "link", onclick: () => actions.close(message) }, "Close the poll"));
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */

@@ -1,11 +1,12 @@
 /**
  * Lists that are redrawn often and replace only changed rows. The focus stays, and nothing of the page is redrawn while a
- * pointer is pressed: a click ends on what it began on.
+ * pointer or Space is pressed: a click ends on what it began on.
  */
 
 /** @typedef {{key: string, drawn: string, draw: () => HTMLElement, former?: string}} Item equal `drawn` strings mean equal rows; `former`: the key that it had before */
 
 const FOCUSABLE = "button, a, input";
+const CLICKED = 50; // milliseconds from a release to its click, which a finger makes later; a guess
 
 /** @type {WeakMap<Node, HTMLElement>} the row that replaced a row */
 const replacements = new WeakMap();
@@ -64,16 +65,13 @@ export function unpressed(act) {
   else act();
 }
 
-addEventListener("pointerdown", ({ button, target }) => {
-  isPressed = button === 0 && target instanceof Element && target.closest("button, li") !== null;
+for (const type of ["pointerdown", "keydown"]) addEventListener(type, (/** @type {any} */ { button, key, target }) => {
+  isPressed = (button === 0 || key === " ") && target instanceof Element && target.closest("button, li") !== null;
 });
-for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, () => {
+for (const type of ["pointerup", "pointercancel", "keyup", "contextmenu", "blur"]) addEventListener(type, () => {
   isPressed = false;
-  requestAnimationFrame(() => {
-    const acts = [...late];
-    late.clear();
-    acts.forEach(unpressed);
-  });
+  for (const act of late) setTimeout(unpressed, CLICKED, act); // frames would not come while the window is hidden
+  late.clear();
 });
 
 /** Redrawing: before the next frame, once however often it is asked for, and not while anything is pressed. */

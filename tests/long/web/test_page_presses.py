@@ -1,4 +1,4 @@
-"""A press on the page counts, and once, whatever comes between pointer-down and pointer-up; also in a narrow window."""
+"""A press counts, and once, whatever comes before its release; what waits for that comes; also in a narrow window."""
 
 from __future__ import annotations
 
@@ -104,3 +104,43 @@ async def test_a_double_click_is_one_press_and_what_is_gone_is_taken_back_withou
     await expect(other).to_have_text("soup0")
     await expect(tab.page.locator(".notice")).to_have_count(0)
     await tab.page.close()
+
+
+async def test_what_waits_for_a_release_comes_without_one_and_space_presses_too(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.go("Room")
+    held = await terry.send("held")
+    text = (await zoe.sees("held")).locator(".text")
+
+    async def press(came: str) -> None:
+        await zoe.page.mouse.move(*await text.evaluate(PLACE))
+        await zoe.page.mouse.down()
+        await terry.send(came)
+        await zoe.hears(came)
+        await zoe.page.evaluate(FRAME)
+
+    await press("below a menu")
+    await zoe.page.keyboard.down("ContextMenu")
+    await zoe.sees("below a menu")
+    await zoe.page.mouse.up()
+    await press("in a hidden window")
+    await zoe.page.evaluate("() => { window.draws = requestAnimationFrame; window.requestAnimationFrame = () => 0; }")
+    await zoe.page.mouse.up()
+    title = await zoe.page.title()
+    await terry.send("while it is hidden", to="zoe")
+    await zoe.until(f"document.title !== {title!r}")
+    await zoe.page.evaluate("() => { window.requestAnimationFrame = draws; }")
+
+    terry.say(do="poll", to="room", question="space?", options=["pizza", "soup"])
+    asked = (await terry.next("sent", text="space?"))["id"]
+    message = await zoe.sees("space?")
+    assert await message.get_by_role("button").evaluate_all("(all) => all.every((one) => one.tabIndex < 0)")
+    await message.locator("button.option").nth(1).focus()
+    await zoe.page.keyboard.down(" ")
+    for id in (held["id"], asked):
+        terry.say(do="react", id=id, reaction="1")
+        await zoe.hears('"event":"reaction"')
+    for _ in range(3):
+        await zoe.page.evaluate(FRAME)
+    await zoe.page.keyboard.up(" ")
+    assert (await terry.next("vote", id=asked, by="zoe"))["option"] == 2
