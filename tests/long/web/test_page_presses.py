@@ -17,6 +17,11 @@ HIT = """addEventListener("click", (event) => {
     window.hit = event.target.tagName;
     event.preventDefault();
 }, { once: true })"""
+AT_END = """(() => {
+    const end = document.querySelector(".to-end");
+    end.click();
+    return end.hidden && document.querySelector(".timeline").clientHeight > 0;
+})()"""
 PLACE = "(one) => { const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }"
 
 
@@ -27,10 +32,10 @@ async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, n
         last = await terry.send(f"line {number}")
     await one.page.goto(one.url)
     await one.page.reload()
-    await one.row("Room").wait_for()
-    await one.page.evaluate("location.hash = '#room'")
+    await one.go("Room")
     await one.sees("line 11")
-    await one.page.evaluate("document.querySelector('.to-end').click()")
+    await one.until(AT_END)
+    await one.page.evaluate("addEventListener('pointerdown', ({ target }) => { window.pressed = target; })")
     count, pinned = 0, one.page.get_by_role("region", name="Pinned messages")
 
     async def press(part: Locator, of: str) -> None:
@@ -39,12 +44,15 @@ async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, n
         if count:  # what waited for the last release moves nothing any more
             await expect(pinned).to_contain_text(f"came between {count}")
         count += 1
-        await part.wait_for()
-        await one.page.mouse.move(3, 3)
-        for _ in range(2):
-            await one.page.evaluate(FRAME)
-        await one.page.mouse.move(*await part.evaluate(PLACE))
-        await one.page.mouse.down()
+        while True:
+            for _ in range(2):
+                await one.page.evaluate(FRAME)
+            await one.page.mouse.move(*await part.evaluate(PLACE))
+            await one.page.mouse.down()
+            if await part.evaluate("(one) => one.contains(pressed)"):
+                break
+            await one.page.mouse.move(3, 3)  # it moved away before
+            await one.page.mouse.up()
         terry.say(do="react", id=of, reaction=f"{count}")
         sent = await terry.send(f"came between {count}")
         terry.say(do="pin", id=sent["id"])
@@ -52,6 +60,7 @@ async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, n
         for _ in range(3):
             await one.page.evaluate(FRAME)
         await one.page.mouse.up()
+        await one.page.mouse.move(3, 3)
 
     asked = (await terry.send("deploy?", choices=["yes", "no"]))["id"]
     message = one.page.locator(f'.message[data-id="{asked}"]')
