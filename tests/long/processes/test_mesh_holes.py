@@ -8,12 +8,15 @@ import time
 from tests.deadlines import WAIT
 from tests.processes.commands import one_loop
 from tests.processes.peers import Cluster
+from tests.processes.settings_override import changes
 
 pytestmark = one_loop
-AT_ONCE = 1.0  # seconds within which a message must pass the third peer: it says within 0.3 s what it has
+GOSSIP = 4.0  # seconds; what a peer has it says at once within 0.3 of it, and otherwise after half of it
+SLOW = changes({"gossip_within": GOSSIP, "digest_every": 40.0})
 
 
 async def test_what_two_write_that_cannot_reach_each_other_goes_by_the_third(quick: Cluster) -> None:
+    quick.changes = SLOW
     ada = quick.child("ada")
     await ada.start(WAIT)
     bob, cyd = (quick.child(name, ada.endpoint, "--no-listen") for name in ("bob", "cyd"))
@@ -23,12 +26,14 @@ async def test_what_two_write_that_cannot_reach_each_other_goes_by_the_third(qui
     for one, other in ((bob, "cyd"), (cyd, "bob")):
         told = await one.event("presence", WAIT, user=other)
         assert (told["status"], told["text"]) == ("unreachable", "ada")
-    for n in range(5):
-        for one, far in ((bob, cyd), (cyd, bob)):
-            begun = time.monotonic()
+    for one, far in ((bob, cyd), (cyd, bob)):
+        took, n = GOSSIP, 0
+        while took > GOSSIP / 2:  # on a busy machine some are late
+            n, begun = n + 1, time.monotonic()
+            assert n < 6, "what two write that cannot reach each other waits for gossip"
             await one.send(f"{one.name} {n}")
             await far.event("message", WAIT, text=f"{one.name} {n}")
-            assert time.monotonic() - begun < AT_ONCE
+            took = time.monotonic() - begun
 
     code, out = await quick.run("users", "--json", "--data", str(quick.home / "bob"))
     [row] = [row for row in map(json.loads, out.splitlines()) if row["user"] == "cyd"]

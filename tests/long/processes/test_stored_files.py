@@ -28,14 +28,16 @@ def contents(data: Path) -> list[Path]:
 async def test_files_survive_kills_of_both_sides_with_every_database(
     quick: Cluster, new_database: Callable[[str], str], tmp_path: Path, kind: str
 ) -> None:
-    """The network is slow, so that the kills come before the end of the larger file."""
+    """The network stands still when the first pieces came, so that the kills come before the end of the larger file."""
     urls = {
         name: sqlite_url(tmp_path / f"{name}.db") if kind == "sqlite" else new_database(kind) for name in ("ada", "bob")
     }
     small, large = tmp_path / "plan.txt", tmp_path / "film.bin"
     small.write_text("the plan")
     large.write_bytes(random.Random(24).randbytes(20 * PIECE_BYTES + 5))
-    proxy = Proxy(slow=0.01)  # 6 MiB a second
+    proxy = Proxy(slow=0.01, records=True)  # 6 MiB a second
+    assert proxy.recorded is not None
+    came = proxy.recorded[True]
     endpoint = await proxy.listen()
 
     async def start(port: int = 0) -> tuple[Child, Child]:
@@ -52,12 +54,15 @@ async def test_files_survive_kills_of_both_sides_with_every_database(
     id = (await ada.event("sent"))["id"]
     await bob.event("message", text="look")
     content = quick.home / "bob" / "content"
-    await until(lambda: len(noted(content)) > 2, "some pieces of the larger file")
+    await until(lambda: len(came) > 5 * PIECE_BYTES, "some pieces of the larger file")
+    proxy.hold(back=True)
+    await until(lambda: len(noted(content)) > 2, "some pieces to be stored")
     for peer in (ada, bob):
         peer.kill()
     for peer in (ada, bob):
         await peer.ended()
     assert len(noted(content)) < 21, "all of it was there before the kills"
+    proxy.cut()
     ada, bob = await start(ada.listening["port"])
     await ada.event("file_receipt", user="bob", id=id, name="film.bin", has=True, count=1, of=1)
     assert {path.read_bytes() for path in contents(quick.home / "bob")} == {small.read_bytes(), large.read_bytes()}

@@ -114,8 +114,8 @@ async def test_a_guest_and_the_second_terminal_of_a_machine_link_by_themselves(u
     users[1].home.mkdir(parents=True, exist_ok=True)
     (users[1].home / "invite").write_text(row["invite"])
     guest = await users[1].child("guest", "--invite", str(users[1].home / "invite"))
-    await guest.event("joined", 10.0, user="second")
-    await second.event("joined", 10.0, user="guest")
+    await guest.event("joined", user="second")
+    await second.event("joined", user="guest")
     await guest.do(do="send", to="second", text="hello")
     await guest.event("delivered", user="second")
     found = [line["address"] for line in guest.lines if line["event"] == "link" and line["state"] == "up"]
