@@ -246,6 +246,7 @@ class Node:
         """Take one input and return the effects, in order."""
         ctx = self._ctx
         ctx.now, ctx.out = now, []
+        ctx.emit = ctx.out.append
         self.replicator.context.step = Step(ctx.change)
         self._handlers[type(input)](input)
         return self._end()

@@ -367,7 +367,8 @@ class Replicator:
         self._push(step)  # what is written here, to those who have what comes before
         for request, plan in step.prunes:  # before files are looked up that it deleted
             self.pruner.on_durable(request, plan)
-        self.transfers.on_durable(step)  # the messages that name files can be looked up now
+        if step.with_files or change.relations or change.pruned or self.transfers.requests.open:
+            self.transfers.on_durable(step)  # the messages that name files can be looked up now
         if step.imports:  # answered when nothing of them waits any more
             self.file_import.on_durable(step.imports.values())
         if step.effects:  # members of a group change after what they wrote before that

@@ -270,8 +270,8 @@ MUTANTS = (
          "pass")),
     Mutant("cursor-too-far", "a link that lagged gets batches with holes before them",
         "core/sync/test_serve.py::test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change",
-        ("elif cursor.sent == batch.first - 1 and not cursor.behind and self._has_room(remote):",
-         "elif self._has_room(remote):")),
+        ("elif cursor.sent == batch.first - 1 and not cursor.behind and has_room:",
+         "elif has_room:")),
     Mutant("cut-entries-served", "entries that were cut off are served to newcomers",
         "core/sync/test_group_sync.py::test_entries_that_were_cut_off_are_not_served",
         ("""\

@@ -252,7 +252,8 @@ class Keepalive:
         counted = [frame for frame in frames if type(frame) not in UNCHARGED]
         begun = 0
         if not link.known:
-            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in frames)
+            first = [frame for frame in frames if type(frame) is Entries and frame.first == 1]
+            begun = sum(self._is_begun_by(link, frame) for frame in first)
         if not counted and not begun:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
@@ -270,9 +271,7 @@ class Keepalive:
             self._ctx.emit(PauseReading(link.id, wait))
 
     def _is_begun_by(self, link: PeerLink, frame: Entries) -> bool:
-        """Return whether a frame begins a log, and not one for which another member answers."""
-        if frame.first > 1:
-            return False
+        """Return whether the log that a frame begins is none for which another member answers."""
         member = answering_member(frame)
         return member == link.member or not self._admission.is_heard_of(member)
 

@@ -111,7 +111,9 @@ class Ingest:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
-        id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
+        log = conversation.log(frame.u, frame.r)
+        # The text of the frame is its own copy, and would stay.
+        id = LogId(conversation.id, frame.u, frame.r) if log is None else log.id
         member = ""
         if frame.first == 1 or frame.fork:
             check_header(frame)
@@ -128,7 +130,6 @@ class Ingest:
             return
         extension = extensions.get(id)
         if extension is None:
-            log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
                 if conversation.is_operations and not self.groups.may_begin(conversation, id, frame):
