@@ -810,27 +810,25 @@ class ReceiptTracker:
     ) -> None:  # fmt: skip
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
+        least = count
+        if count is None and by is None and not receipts.members(seq):
+            least = 1  # nobody was online: the first member who gets it
 
-        def wanted() -> tuple[UserId, ...]:
-            return receipts.members(seq) if by is None else (by,)
-
-        def having(of: tuple[UserId, ...]) -> set[UserId]:
+        def look() -> tuple[tuple[UserId, ...], Collection[UserId]]:
+            """Return who is to have it, and who has."""
+            of = receipts.members(seq) if by is None else (by,)
             if kind == "files":
-                return {*self.holders_of_files(log, seq)}
-            found = {*self._known(receipts, log, seq, kind)}
+                return of, self.holders_of_files(log, seq)
+            found = self._known(receipts, log, seq, kind)
             if kind == "delivered" and len(self._hosted) > 1:
-                found.update(one for one in of if self._has(log, seq, one))
-            return found
-
-        def are_enough(of: tuple[UserId, ...]) -> bool:
-            return having(of).issuperset(of) if least is None else len(having(of)) >= least
+                found = {*found, *(one for one in of if self._has(log, seq, one))}
+            return of, found
 
         def is_true() -> bool:
-            return are_enough(wanted())
+            of, having = look()
+            return {*having}.issuperset(of) if least is None else len(having) >= least
 
-        of = wanted()
-        least = count if count is not None or of else 1  # nobody was online: the first member who gets it
-        if are_enough(of):
+        if is_true():
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
@@ -848,8 +846,8 @@ class ReceiptTracker:
                     if not waiting:
                         del receipts.waiting[seq]
         except TimeoutError:
-            holders = having(wanted())
-            labels = sorted(people.label(member) for member in wanted() if member not in holders)
+            of, holders = look()
+            labels = sorted(people.label(member) for member in of if member not in holders)
             raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count, self._unanswered()) from None
 
     async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:

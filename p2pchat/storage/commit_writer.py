@@ -387,18 +387,16 @@ class RowBuffer:
             if place:
                 rows[3::WIDTH] = range(place, place + count)
         self._entries += rows
-        self._add_head(log, Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head))
-
-    def _add_head(self, log: OpenLog, head: Head) -> None:
-        """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
-        since, newest, start, replaced = log.anchor, log.newest, log.number * SEQS, 0
+        # Its head replaces the newest one if one batch can hold everything since the head before that.
+        head = Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head)
+        since, replaced = log.anchor, 0
         if newest.seq and is_one_batch(head.seq - since.seq, head.size - since.size, self._settings):
-            superseded = start + newest.seq
+            superseded = id - 1
             _, replaced = self._heads.pop(superseded, (newest, superseded))
         else:
             log.anchor = newest
         log.newest = head
-        self._heads[start + head.seq] = head, replaced
+        self._heads[id + count - 1] = head, replaced
 
     def _limit(self, log: int, upto: int) -> None:
         if upto == EVERYTHING:

@@ -56,7 +56,7 @@ MUTANTS = (
          "            pass")),
     Mutant("after-empty", "a reply may be shown before the message it answers",
         Rule("after", within=60, seed=1),
-        ("newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]",
+        ("newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != user and place > since_place]",
          "newer: list[Ref] = []")),
     Mutant("answered-before-own-commit", "a message is accepted and sent that a crash of its writer undoes",
         "runtime/test_driver.py::test_nothing_is_sent_or_reported_before_it_is_durable",

@@ -249,11 +249,13 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        counted = [frame for frame in frames if type(frame) not in UNCHARGED]
+        costly = [frame for frame in frames if type(frame) not in UNCHARGED or getattr(frame, "first", 0) == 1]
+        if not costly:
+            return
+        counted = [frame for frame in costly if type(frame) is not Entries]
         begun = 0
         if not link.known:
-            first = [frame for frame in frames if type(frame) is Entries and frame.first == 1]
-            begun = sum(self._is_begun_by(link, frame) for frame in first)
+            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in costly)
         if not counted and not begun:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))

@@ -18,7 +18,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.presence_tracker import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
-from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
@@ -195,18 +195,19 @@ class DeliveryReceipts(AckTracker):
     # ---- marks
 
     def on_marks(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, held: Iterable[HeldMark]
     ) -> None:
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
         holders = self._holders(remote, conversation, user)
         together = self._combined = {}
-        for mark in dict.fromkeys(marks):
-            known = self._positions.get(LogId(conversation.id, user, mark.run), NO_POSITIONS)
+        for mark, log in held:
+            if log is None:
+                continue
+            known = self._positions.get(log.id, NO_POSITIONS)
             behind = [one for one in holders if known.get(one, 0) < mark.seq]
-            log = conversation.log(user, mark.run) if behind else None  # mostly none of hundreds in a comparison
-            if log is not None and self.counts(log, mark):
+            if behind and self.counts(log, mark):
                 for one in behind:
                     self.advance_to(Acknowledgement(remote, conversation, user, one), mark, log.before)
         self._combined = None
@@ -224,7 +225,7 @@ class DeliveryReceipts(AckTracker):
         for remote in self._sync.remotes.values():
             marks = remote.acked.get((conversation.id, user))
             if marks:
-                self.on_marks(remote, conversation, user, marks.values())
+                self.on_marks(remote, conversation, user, conversation.held(user, marks.values()))
 
     def recount_unsure(self) -> Iterable[LogId]:
         """Recount the marks for which storage was asked. Return their logs."""
@@ -244,7 +245,7 @@ class DeliveryReceipts(AckTracker):
             acked = remote.acked.get(log.key)
             mark = acked.get(log.id.run) if acked else None
             if mark is not None and mark.seq >= batch.first:
-                self.on_marks(remote, log.conversation, log.user, [mark])
+                self.on_marks(remote, log.conversation, log.user, [(mark, log)])
 
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""

@@ -80,9 +80,9 @@ class Appender:
     def on_user_hosted(self, user: UserId) -> None:
         """Note where a newly hosted user wrote last."""
         for conversation in self._sync.conversations.may_have_entries_of(user):
-            for place, writer, _, _ in reversed(conversation.recently_shown if user in conversation.writers else ()):
-                if writer == user:
-                    self.note_place(conversation, user, place)
+            shown = conversation.recently_shown.values() if user in conversation.writers else ()
+            if places := [place for place, writer, _ in shown if writer == user]:
+                self.note_place(conversation, user, places[-1])
 
     def write_texts(self, request: WriteRequest) -> None:
         """Append the entries of a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
@@ -171,7 +171,7 @@ class Appender:
         """Find the newest clock anew if it is too far ahead of the present: the clock was put back since."""
         now = self._ctx.now.utc
         if not is_plausible(conversation.newest_c, now):
-            shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
+            shown = filter(None, map(conversation.log_at, conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
@@ -280,7 +280,8 @@ def _newest_references(conversation: ConversationState, user: UserId, since_plac
     Left out are entries of a forked log and entries cut off from a talk, because a peer that lacks them cannot get
     them, and those of logs that were shown early, because other peers would wait for what these follow.
     """
-    newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
+    shown = conversation.recently_shown.items()
+    newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != user and place > since_place]
     return tuple([ref for ref in newer if not _is_left_out(conversation, ref)][-most:])
 
 

@@ -74,10 +74,6 @@ class Ingest:
 
     # ---- frames
 
-    def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
-        """Take consecutive frames of one read. Return the fault that must end the link, if any."""
-        return self.take_from(LinkSource(self._sync, self, remote), frames)
-
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
         extensions: dict[LogId, LogExtension] = {}
