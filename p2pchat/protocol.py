@@ -511,7 +511,8 @@ class Decoder:
             fault.__context__ = None  # its traceback keeps `data` alive
             self.fault = fault.with_traceback(None)
         else:
-            self._rest += memoryview(data)[taken:]
+            if taken < len(data):
+                self._rest += memoryview(data)[taken:]
         if self.on_read is not None:
             self.on_read(memoryview(data), len(frames), self.fault)
         return frames

@@ -690,7 +690,7 @@ class OutgoingFrames:
         out, self._parts = self._parts, {}
         self.size_bytes = 0
         for link, parts in out.items():
-            write(link, parts[0] if len(parts) == 1 else b"".join(parts))
+            write(link, b"".join(parts))
 
 
 class PageQueue:

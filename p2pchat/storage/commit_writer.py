@@ -322,7 +322,9 @@ class RowBuffer:
                 if left:  # of entries that were stored before
                     self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
             log.stretches = []
-            self._write_waiting(log)
+            wanted = log.released if log.released < log.newest.seq else None
+            if wanted != log.waiting:
+                self._write_waiting(log, wanted)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -419,11 +421,8 @@ class RowBuffer:
         row = relation_row(relation, log.number * SEQS + relation.seq, log.conversation, log.writer)
         self._add_rows(changes, row)
 
-    def _write_waiting(self, log: OpenLog) -> None:
-        """Write to `waiting` how far a log is released, unless it is released to its end."""
-        wanted = log.released if log.released < log.newest.seq else None
-        if wanted == log.waiting:
-            return
+    def _write_waiting(self, log: OpenLog, wanted: int | None) -> None:
+        """Write to `waiting` how far a log is released; None for one that is released to its end."""
         if wanted is None:
             self._db.run("delete from waiting where log = ?", log.number)
         else:

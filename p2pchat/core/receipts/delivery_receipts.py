@@ -162,6 +162,7 @@ class DeliveryReceipts(AckTracker):
         super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored), MAX_SILENT)
         self.left_out: LeftOut = LeftOut(sync.ctx, meta)
         self._unsure: KeySet[LogId] = {}  # whose marks are counted again when storage has said a chain
+        self._early: set[LogId] = set()  # of which marks came beyond what was durable
         self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 
     def position(self, log: LogId, member: Holder) -> int:
@@ -241,11 +242,9 @@ class DeliveryReceipts(AckTracker):
         Its chain is remembered, since marks of it will come soon.
         """
         self._sync.lookups.keep_chain((batch.log, batch.last), batch.chain)
-        for remote in self._sync.remotes.values():
-            acked = remote.acked.get(log.key)
-            mark = acked.get(log.id.run) if acked else None
-            if mark is not None and mark.seq >= batch.first:
-                self.on_marks(remote, log.conversation, log.user, [(mark, log)])
+        if log.id in self._early:
+            self._early.remove(log.id)
+            self.recount_acks(log.conversation, log.user)
 
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
@@ -294,6 +293,8 @@ class DeliveryReceipts(AckTracker):
         entries are durable here.
         """
         if log.forked or mark.seq >= log.durable_seq:
+            if mark.seq > log.durable_seq:
+                self._early.add(log.id)
             return not log.forked and mark == log.mark
         if mark.seq < log.pruned:
             return True  # nothing is left to compare with

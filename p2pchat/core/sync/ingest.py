@@ -233,15 +233,17 @@ class Ingest:
         begins = batch.first == 1
         if begins:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.user, cost, member_of(batch.header), begins=begins):
+        member = member_of(batch.header) if begins else ""
+        if not self._sync.quota.charge(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
+        if begins or log.own:
+            self._sync.change_run_if_cloned(log.id)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
-        self._sync.change_run_if_cloned(log.id)
         extension.source.on_kept(log.key, len(entries), batch.size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
