@@ -68,17 +68,16 @@ class Client(_BaseProtocol):
     Attributes:
         full: The buffer rose above its limit and has not drained since.
         has_room: The buffer is below a quarter of its limit.
-        heard_at: When bytes came last, on the clock of the loop.
+        spoke: Whole frames have come since StuckLinks (runtime/connection_manager.py) set it to False.
         undecoded: What was received and waits for decode().
-        stuck_check: The timer of StuckLinks (runtime/connection_manager.py) while bytes are unsent; it ends with the
-            link.
+        stuck_check: The timer of StuckLinks while bytes are unsent; it ends with the link.
     """
 
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
         *("_on_bytes", "undecoded"),
-        *("_on_unsent", "_started", "_reading", "_faulted", "heard_at", "_trace"),
+        *("_on_unsent", "_started", "_reading", "_faulted", "spoke", "_trace"),
         *("_written_bytes", "full", "has_room", "stuck_check"),
         *("_closing", "_reason", "_ended"),
     )
@@ -132,7 +131,7 @@ class Client(_BaseProtocol):
         self._started = False
         self._reading = True  # False while reading is paused
         self._faulted = False
-        self.heard_at: float = self._loop.time()
+        self.spoke: bool = False
         self._written_bytes = 0  # ever given to the transport
         self.full: bool = False
         self.has_room: bool = True
@@ -188,7 +187,6 @@ class Client(_BaseProtocol):
                 self.undecoded = self._tls.receive(ciphertext)
             finally:
                 self._write(self._tls.outgoing())
-        self.heard_at = self._loop.time()
         self._replace_protocol()
 
     def _replace_protocol(self) -> None:
@@ -248,7 +246,7 @@ class Client(_BaseProtocol):
         if not self._closing and not self._faulted:
             frames = self._decoder.feed(plaintext)
             if frames:
-                self.heard_at = self._loop.time()
+                self.spoke = True
             self._on_frames(self.link_id, frames)
             fault = self._decoder.fault
             if fault is not None:
@@ -274,7 +272,6 @@ class Client(_BaseProtocol):
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()
-        self.heard_at = self._loop.time()  # silence during the pause does not count
 
     def raise_limit(self) -> None:
         """Accept frames of the full size: this link has its `go`."""

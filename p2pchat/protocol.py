@@ -511,7 +511,8 @@ class Decoder:
             fault.__context__ = None  # its traceback keeps `data` alive
             self.fault = fault.with_traceback(None)
         else:
-            self._rest += memoryview(data)[taken:]
+            if taken < len(data):
+                self._rest += memoryview(data)[taken:]
         if self.on_read is not None:
             self.on_read(memoryview(data), len(frames), self.fault)
         return frames
@@ -605,8 +606,10 @@ class Decoder:
 
     def _check_have(self, frame: Have, size: int) -> None:
         """Check marks. An item is one (conversation, user); its tips have a limit of their own."""
-        if frame.span is not None and len(frame.marks) != 1:
-            raise FrameError("have: a span wants exactly one conversation")
+        if frame.span is not None:
+            if len(frame.marks) != 1:
+                raise FrameError("have: a span wants exactly one conversation")
+            _in_order("have", frame.span)
         if sum(map(len, frame.marks.values())) > self._settings.page_marks:
             raise _too_many("have", "marks", self._settings.page_marks)
         for users in frame.marks.values():
@@ -614,8 +617,8 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
-        _in_order("have", frame.span)
-        self._check_names("have", frame)
+        if frame.names:
+            self._check_names("have", frame)
 
     def _check_want(self, frame: Want, size: int) -> None:
         _at_most(self._settings.max_tips, "want", "tips", frame.tips)

@@ -524,5 +524,9 @@ class ComparisonAwaited(Input):
     within: float
 
 
+class Start(Input):
+    """The node begins: the first input."""
+
+
 class Woke(Input):
     """The time of the last WakeAt has come."""

@@ -66,6 +66,7 @@ from p2pchat.core.inputs import (
     PullAnswered,
     QuotaLifted,
     ReceiptsChosen,
+    Start,
     StatementsMade,
     Stop,
     TypingSet,
@@ -183,6 +184,7 @@ class Node:
         sync = self.replicator
         return {
             **self.links.handlers,
+            Start: self._on_start,
             Got: self._on_frames,
             LinkDrained: self._on_drained,
             Forget: self._on_forget,
@@ -234,24 +236,22 @@ class Node:
 
     def start(self, now: Now) -> list[Effect]:
         """Return the first effects: dials to known addresses and the first deadline. Call once, before handle."""
-        self._ctx.now = now
+        return self.handle(Start(), now)
+
+    def _on_start(self, input: Start) -> None:
         self.presence.announcer.start()
         self.replicator.start()
         self._join()
         self.links.start()
         repeat_at_random(self._ctx, self._send_random_digest)
-        return self._end()
 
     def handle(self, input: Input, now: Now) -> list[Effect]:
         """Take one input and return the effects, in order."""
         ctx = self._ctx
         ctx.now, ctx.out = now, []
+        ctx.emit = ctx.out.append
         self.replicator.context.step = Step(ctx.change)
         self._handlers[type(input)](input)
-        return self._end()
-
-    def _end(self) -> list[Effect]:
-        ctx = self._ctx
         if ctx.owes:
             ctx.owes = False
             faults = self.replicator.context.faults
@@ -327,8 +327,7 @@ class Node:
         self.links.settle(got.link)
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
-        # While storage fails nothing is taken in or acknowledged.
-        if not (self.storage.works and link.id in self.links.up):
+        if not self.storage.works:  # then nothing is taken in or acknowledged
             return
         if self.storage.disk is DiskLevel.NOTHING:
             self.replicator.on_frames_while_disk_low(link, frames)

@@ -1,6 +1,6 @@
 """The context of one node, which all its machines share: the present moment, effects, timers, hosted identities.
 
-The node sets `now` and empties `out` at the start of every input; a machine keeps neither.
+The node sets `now` and begins `out` anew, which `emit` adds to, at the start of every input; a machine keeps none.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class NodeContext:
         self.draw = draw
         self.now: Now = Now(0.0, 0)
         self.out: list[Effect] = []
+        self.emit: Callable[[Effect], None] = self.out.append
         self.change: Change = Change()  # what this step makes durable; the node commits it when it is not empty
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.owes: bool = False  # something is sent, asked or ended at the end of this step
@@ -49,9 +50,6 @@ class NodeContext:
     def choose(self, name: str, line: str) -> None:
         """Store in meta what a person chose. It outlives a commit that fails: nobody would choose it again."""
         self.change.meta[name] = self.choices[name] = line
-
-    def emit(self, effect: Effect) -> None:
-        self.out.append(effect)
 
     def order(self, order: ContentOrder) -> None:
         """Have the store of content do something after this step."""

@@ -33,7 +33,7 @@ from p2pchat.core.sync.causal_order import KEPT_RECENT
 from p2pchat.core.sync.conversation_state import ConversationState, user_of
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
-from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.ingest import Ingest, LinkSource
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations
 from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
@@ -203,11 +203,11 @@ class Replicator:
             if type(frame) is Entries:
                 entries.append(frame)
                 continue
-            fault = self.ingest.on_frames(remote, entries) if entries else None
+            fault = self.ingest.take_from(LinkSource(self.context, self.ingest, remote), entries) if entries else None
             if fault := fault or self._on_frame(remote, frame):
                 return fault
             entries = []
-        return self.ingest.on_frames(remote, entries) if entries else None
+        return self.ingest.take_from(LinkSource(self.context, self.ingest, remote), entries) if entries else None
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
         """Take only information that is never repeated: names of conversation ids, the end of a want."""
@@ -364,10 +364,15 @@ class Replicator:
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements
-        self._push(step)  # what is written here, to those who have what comes before
+        for log, batch in step.grown:
+            if log.own:  # to those who have what comes before
+                self.sender.push(log, batch)
+            elif self.typing.active:
+                self.typing.on_end(*log.key)
         for request, plan in step.prunes:  # before files are looked up that it deleted
             self.pruner.on_durable(request, plan)
-        self.transfers.on_durable(step)  # the messages that name files can be looked up now
+        if step.with_files or change.relations or change.pruned or self.transfers.requests.open:
+            self.transfers.on_durable(step)  # the messages that name files can be looked up now
         if step.imports:  # answered when nothing of them waits any more
             self.file_import.on_durable(step.imports.values())
         if step.effects:  # members of a group change after what they wrote before that
@@ -402,14 +407,6 @@ class Replicator:
         for remote in [remote for remote in self.context.remotes.values() if remote.dropped]:
             remote.dropped.clear()
             self.anti_entropy.begin(remote)
-
-    def _push(self, step: Step) -> None:
-        """Push what users of this peer wrote; end that others type."""
-        for log, batch in step.grown:
-            if log.own:
-                self.sender.push(log, batch)
-            elif self.typing.active:
-                self.typing.on_end(*log.key)
 
     def _publish_groups(self, step: Step) -> None:
         self.groups.emit_updates(step.effects)
@@ -517,7 +514,5 @@ class Replicator:
         if log.user in self.context.hosted:
             self.appender.note_place(conversation, log.user, place)
         ref = ref_key(log.user, log.run)
-        if len(conversation.recently_shown) < KEPT_RECENT and all(
-            item[2] != ref for item in conversation.recently_shown
-        ):
-            conversation.recently_shown.insert(0, (place, log.user, ref, seq))
+        if len(conversation.recently_shown) < KEPT_RECENT and ref not in conversation.recently_shown:
+            conversation.recently_shown = {ref: (place, log.user, seq), **conversation.recently_shown}

@@ -371,17 +371,18 @@ class _LogReceipts:
     def positions(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
 
-    def add(
+    def continues(
         self, first: int, count: int, of: tuple[UserId, ...], here: int, is_message: bool, guests: Guests = ()
-    ) -> None:
-        """Add entries that wait for these members."""
+    ) -> bool:
+        """Add entries that wait for these members. Return whether the last ones waited for the same."""
         if self.stretches:
             end = self.stretches[-1]
             if end.last == first - 1 and end.is_message == is_message and end.here == here:
                 if (end.of is of or end.of == of) and (end.guests is guests or end.guests == guests):
                     end.last += count
-                    return
+                    return True
         self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message, guests))
+        return False
 
     def _find(self, seq: int) -> _Stretch | None:
         stretches = self.stretches
@@ -518,6 +519,11 @@ class _Deadlines:
             self._watch(loop, min(self.ends.values()))
 
 
+def _are_enough(of: tuple[UserId, ...], having: Collection[UserId], least: int | None) -> bool:
+    """Return whether at least so many members have something; None for all of these."""
+    return {*having}.issuperset(of) if least is None else len(having) >= least
+
+
 class ReceiptTracker:
     """The members that have each of one's own messages, and those that have read it.
 
@@ -637,16 +643,15 @@ class ReceiptTracker:
             here: The members who have the entries already, as users of this peer.
             guests: The members whom other peers than their own host.
         """
-        receipts = self._of(log)
-        if len(of) > FEW_MEMBERS:
-            self._of_many[log] = None
-        else:
-            for member in of:
-                self._of_few.setdefault(member, {})[log] = None
         if is_message and self.taken and log.conversation != self._room:
             here = tuple(member for member in here if not self.takes(log, member))
         having = _count_without(log.user, here) if here and here != (log.user,) else 0
-        receipts.add(first, count, of, having, is_message, guests)
+        if not self._of(log).continues(first, count, of, having, is_message, guests):
+            if len(of) > FEW_MEMBERS:
+                self._of_many[log] = None
+            else:
+                for member in of:
+                    self._of_few.setdefault(member, {})[log] = None
         if not having or not is_message:
             return []
         wanted, last = _count_without(log.user, of), first + count - 1
@@ -717,19 +722,15 @@ class ReceiptTracker:
     def _advance(
         self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind, *, is_reported: bool = True
     ) -> list[ReceiptUpdate]:
-        receipts = self._of(log)
+        receipts, in_room = self._of(log), log.conversation == self._room
         positions = receipts.positions(kind)
-        advanced = [
-            one
-            for one in members
-            if positions.marks.get(one, 0) < last and (kind == "read" or not self._is_here(log, one))
-        ]
-        updates: list[ReceiptUpdate] = []
-        in_room = log.conversation == self._room
-        for one in advanced:
-            positions.set(one, last)
-            if is_reported and not in_room:
-                updates += self._updates(log, first, last, [one], kind)
+        advanced, updates = list[UserId](), list[ReceiptUpdate]()
+        for one in members:
+            if positions.marks.get(one, 0) < last and (kind == "read" or not self._is_here(log, one)):
+                advanced.append(one)
+                positions.set(one, last)
+                if is_reported and not in_room:
+                    updates += self._updates(log, first, last, [one], kind)
         receipts.wake(first, last)
         return self._updates(log, first, last, advanced, kind, counted=True) if in_room and advanced else updates
 
@@ -811,35 +812,28 @@ class ReceiptTracker:
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
 
-        def wanted() -> tuple[UserId, ...]:
-            return receipts.members(seq) if by is None else (by,)
-
-        def having(of: tuple[UserId, ...]) -> set[UserId]:
+        def look() -> tuple[tuple[UserId, ...], Collection[UserId]]:
+            """Return who is to have it, and who has."""
+            of = receipts.members(seq) if by is None else (by,)
             if kind == "files":
-                return {*self.holders_of_files(log, seq)}
-            found = {*self._known(receipts, log, seq, kind)}
+                return of, self.holders_of_files(log, seq)
+            found = self._known(receipts, log, seq, kind)
             if kind == "delivered" and len(self._hosted) > 1:
-                found.update(one for one in of if self._has(log, seq, one))
-            return found
+                found = {*found, *(one for one in of if self._has(log, seq, one))}
+            return of, found
 
-        def are_enough(of: tuple[UserId, ...]) -> bool:
-            return having(of).issuperset(of) if least is None else len(having(of)) >= least
-
-        def is_true() -> bool:
-            return are_enough(wanted())
-
-        of = wanted()
+        of, having = look()
         least = count if count is not None or of else 1  # nobody was online: the first member who gets it
-        if are_enough(of):
+        if _are_enough(of, having, least):
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
         try:
             if kind == "files":
-                await asyncio.wait_for(self._running().wait_until(is_true), timeout)
+                await asyncio.wait_for(self._running().wait_until(lambda: _are_enough(*look(), least)), timeout)
             else:
                 done, waiting = self._deadlines.future(timeout), receipts.waiting.setdefault(seq, {})
-                waiting[done] = is_true
+                waiting[done] = lambda: _are_enough(*look(), least)
                 try:
                     await done
                 finally:
@@ -848,9 +842,9 @@ class ReceiptTracker:
                     if not waiting:
                         del receipts.waiting[seq]
         except TimeoutError:
-            holders = having(wanted())
-            labels = sorted(people.label(member) for member in wanted() if member not in holders)
-            raise DeliveryTimeout(message_id(log, seq), labels, len(holders), count, self._unanswered()) from None
+            of, having = look()
+            labels = sorted(people.label(member) for member in of if member not in having)
+            raise DeliveryTimeout(message_id(log, seq), labels, len(having), count, self._unanswered()) from None
 
     async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:
         """Wait until one of these peers has an entry."""

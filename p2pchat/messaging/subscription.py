@@ -246,7 +246,15 @@ class Subscription:
             can_read = self._posts and self._positioned and not self._no_messages
             if can_read and self._read < self._source.recent.newest:
                 await self._breathe()  # entries may come one by one, or be nothing for this subscription
-                await self._build()
+                try:
+                    built = await self._builder.after(self._read)
+                except PeerClosed:
+                    self._no_messages = True  # the rest comes at the next start; live events of this run still come
+                    continue
+                if built is not None:
+                    self._built, self._read = built
+                    if not self._built:
+                        self._out = self._read  # nothing for this subscription: acknowledged with the next event
             elif not self._live or self._no_messages:
                 await self._wait()
 
@@ -322,19 +330,6 @@ class Subscription:
             if self._fast and self.consumer is not None and self._committing is None and self._loop is not None:
                 self._committing = self._loop.call_soon(self._commit)
         return event
-
-    async def _build(self) -> None:
-        """Build the next events, from memory if they are there; called when none are left."""
-        try:
-            built = await self._builder.after(self._read)
-        except PeerClosed:
-            self._no_messages = True  # the rest comes at the next start; the last live events of this run still come
-            return
-        if built is None:
-            return
-        self._built, self._read = built
-        if not self._built:
-            self._out = self._read  # nothing for this subscription: acknowledged with the next event
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()

@@ -489,17 +489,15 @@ class StuckLinks:
         """End a link that stands still.
 
         Args:
-            taken: The bytes that it had taken at the last check; `taken_at` is when it took the last of them.
+            taken: The bytes that it had taken at the last check; `taken_at` is when it took one, or sent a frame, last.
         """
         client.stuck_check = None
         if not client.buffered:
             return
         now = asyncio.get_running_loop().time()
-        if client.taken_bytes > taken:
-            taken, taken_at = client.taken_bytes, now
-        if not client.reads:
-            client.heard_at = now  # it may well be talking
-        if now - max(taken_at, client.heard_at) >= self._settings.stuck_after:
+        if client.taken_bytes > taken or client.spoke or not client.reads:  # then it may well be talking
+            taken, taken_at, client.spoke = client.taken_bytes, now, False
+        if now - taken_at >= self._settings.stuck_after:
             client.give_up()
         else:
             self._check_later(client, taken, taken_at)

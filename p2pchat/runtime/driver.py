@@ -669,13 +669,8 @@ class OutgoingFrames:
         """Add a frame for its links."""
         data = encode(effect.frame)
         self.size_bytes += len(data)
-        out = self._parts
         for link in effect.links:
-            parts = out.get(link)
-            if parts is None:
-                out[link] = [data]
-            else:
-                parts.append(data)
+            self._parts.setdefault(link, []).append(data)
 
     def waiting_bytes(self, link: int) -> int:
         """Return the number of bytes that wait here for a link."""
@@ -690,7 +685,7 @@ class OutgoingFrames:
         out, self._parts = self._parts, {}
         self.size_bytes = 0
         for link, parts in out.items():
-            write(link, parts[0] if len(parts) == 1 else b"".join(parts))
+            write(link, b"".join(parts))
 
 
 class PageQueue:

@@ -122,9 +122,11 @@ class FrameQueue:
         if type(input) is LinkDown:
             self._undecoded.pop(link, None)
             self._held.pop(link, None)  # like bytes that were not read when a link ended: the next one brings them
-        queue = self._held.get(link)
+        queue = self.queues.get(link)
         if queue is None:
-            queue = self.queues.setdefault(link, deque())
+            queue = self._held.get(link)
+        if queue is None:
+            queue = self.queues[link] = deque()
         queue.append(split_frames(input))
 
     def little(self) -> list[int]:
@@ -265,7 +267,11 @@ class CommitsInFlight:
 
     def add(self, commit: Commit) -> None:
         """Add a commit that goes to storage now."""
-        units = 0 if commit.own else _work_in(commit.change)
+        units = 0
+        if not commit.own:
+            units = NEW_LOG_UNITS * len(commit.change.logs)
+            for batch in commit.change.batches:
+                units += BATCH_UNITS + len(batch.raws)
         self._commits[commit.ticket] = commit, units
         self.own += commit.own
         self._units += units
@@ -280,11 +286,3 @@ class CommitsInFlight:
         self.own -= commit.own
         self._units -= units
         return commit.change
-
-
-def _work_in(change: Change) -> int:
-    """Return the units of work of a change."""
-    units = NEW_LOG_UNITS * len(change.logs)
-    for batch in change.batches:
-        units += BATCH_UNITS + len(batch.raws)
-    return units

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql_storage import SqlStorage
 
 T = TypeVar("T")
+_change_of, _ticket_of = attrgetter("change"), attrgetter("ticket")
 DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
 TIDIED_EVERY = 128  # commits of 5 to 7 pages each; SQLite itself tidies up after 1,000 pages
 WARM_AFTER = 1.0  # idle seconds until storage is warmed: 25 ms that no start and no commit should wait for; a guess
@@ -322,14 +324,14 @@ class StorageWorker:
             return None
         try:
             self._committed += len(valid)
-            self.storage.commit([commit.change for commit in valid])
+            self.storage.commit([*map(_change_of, valid)])
         except Exception as error:  # after any error, nothing may count as stored
             self._failed_epoch = max(commit.epoch for commit in valid)
             text = str(error) if isinstance(error, StorageError) else repr(error)
             if not isinstance(error, StorageError):
                 self._answer(partial(self._report, error))
             return CommitFailed(self._failed_epoch, text)
-        return Committed([commit.ticket for commit in valid])
+        return Committed([*map(_ticket_of, valid)])
 
     def _check_disk(self) -> None:
         """Compare free disk space with the limits, and tell the core when it crosses one."""

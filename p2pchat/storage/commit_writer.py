@@ -322,7 +322,9 @@ class RowBuffer:
                 if left:  # of entries that were stored before
                     self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
             log.stretches = []
-            self._write_waiting(log)
+            wanted = log.released if log.released < log.newest.seq else None
+            if wanted != log.waiting:
+                self._write_waiting(log, wanted)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -387,18 +389,16 @@ class RowBuffer:
             if place:
                 rows[3::WIDTH] = range(place, place + count)
         self._entries += rows
-        self._add_head(log, Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head))
-
-    def _add_head(self, log: OpenLog, head: Head) -> None:
-        """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
-        since, newest, start, replaced = log.anchor, log.newest, log.number * SEQS, 0
+        # Its head replaces the newest one if one batch can hold everything since the head before that.
+        head = Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head)
+        since, replaced = log.anchor, 0
         if newest.seq and is_one_batch(head.seq - since.seq, head.size - since.size, self._settings):
-            superseded = start + newest.seq
+            superseded = id - 1
             _, replaced = self._heads.pop(superseded, (newest, superseded))
         else:
             log.anchor = newest
         log.newest = head
-        self._heads[start + head.seq] = head, replaced
+        self._heads[id + count - 1] = head, replaced
 
     def _limit(self, log: int, upto: int) -> None:
         if upto == EVERYTHING:
@@ -421,11 +421,8 @@ class RowBuffer:
         row = relation_row(relation, log.number * SEQS + relation.seq, log.conversation, log.writer)
         self._add_rows(changes, row)
 
-    def _write_waiting(self, log: OpenLog) -> None:
-        """Write to `waiting` how far a log is released, unless it is released to its end."""
-        wanted = log.released if log.released < log.newest.seq else None
-        if wanted == log.waiting:
-            return
+    def _write_waiting(self, log: OpenLog, wanted: int | None) -> None:
+        """Write to `waiting` how far a log is released; None for one that is released to its end."""
         if wanted is None:
             self._db.run("delete from waiting where log = ?", log.number)
         else:

@@ -186,7 +186,8 @@ def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> No
     people = people_in(context)
 
     def warned(first: int, count: int, seconds: float) -> list[str]:
-        context.now, context.out = Now(seconds, 0), []
+        context.now = Now(seconds, 0)
+        context.out.clear()
         for number in range(first, first + count):
             people.on_announced_name(f"{number:064x}", "bob")
         return [effect.text for effect in context.out if isinstance(effect, WarningIssued)]

@@ -81,7 +81,7 @@ async def test_endless_edits_and_reactions_change_only_their_messages(meet: Meet
     eve = await honest.eve()
     receipt = await honest.ada.send("room", "as ada wrote it")
     await honest.ada.message(receipt.id)  # the message is in the core
-    _, _, log, seq = honest.ada._driver.node.replicator.conversations[eve.room].recently_shown[-1]
+    log, (_, _, seq) = [*honest.ada._driver.node.replicator.conversations[eve.room].recently_shown.items()][-1]
     of_ada = Ref(log, seq)
     writes = ConversationWriter(eve, eve.room, ROOM)
     writes.put(entry("text", "mine"))

@@ -163,7 +163,7 @@ class ContentRequests:
         self._ctx = sync.ctx
         self._begin = begin
         self._most = sync.ctx.settings.auto_fetch_bytes
-        self._requests = {
+        self.open = {
             name.removeprefix(PREFIX): ContentRequest.parse(line)
             for name, line in meta.items()
             if name.startswith(PREFIX)
@@ -185,9 +185,9 @@ class ContentRequests:
         """Count what is charged, once the contacts are known; begin what messages name that were shown."""
         charges = [line.split() for name, line in meta.items() if name.startswith(CHARGE)]
         self._bytes.load((user, int(size)) for user, size in charges)
-        self._bytes.load((request.payer, request.charged) for request in self._requests.values() if request.payer)
+        self._bytes.load((request.payer, request.charged) for request in self.open.values() if request.payer)
         released = {facts.log: facts.released for facts in logs}
-        for root, request in self._requests.items():
+        for root, request in self.open.items():
             if request.payer:
                 request.line = self._bytes.lines.get(request.payer, ())
             log, seq = request.source
@@ -205,7 +205,7 @@ class ContentRequests:
         for stretch in change.stretches:
             for seq, root in self._unshown.pop(stretch.log, ()):
                 self._wait_if_shown(stretch.log, seq, root, stretch.first + stretch.count - 1)
-        if self._requests:
+        if self.open:
             self.begin_next()
 
     def _request_small(self, source: Source, files: Iterable[FileRef], *, is_shown: bool) -> None:
@@ -215,16 +215,15 @@ class ContentRequests:
         for file in files:
             if file.root in self._forgotten or file.size > self._most:
                 continue
-            request = self._requests.get(file.root)
+            request = self.open.get(file.root)
             if request is None:
                 request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
                 if not self._bytes.is_free(user):
                     request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
                     request.line = self._bytes.lines.get(user, ())
-                    if self._bytes.full(user, request.charged) is not None:
+                    if self._bytes.charge(user, request.charged) is not None:
                         self._ctx.count("content_quota")
                         continue
-                    self._bytes.add(user, request.charged)
                 self._keep(file.root, request)
             known = [request.source, *request.others]
             has_place = len(known) <= MAX_MESSAGES
@@ -242,7 +241,7 @@ class ContentRequests:
 
     def _wait(self, root: str, shown: Source | None = None) -> None:
         """Have a request wait for its turn, if it has none, to be fetched for a message that is `shown` now."""
-        request = self._requests.get(root)
+        request = self.open.get(root)
         if request is None or self.is_wanted(root):
             return
         turns = self._turns[request.of_contacts]
@@ -259,11 +258,11 @@ class ContentRequests:
                 self._look_up(root)
 
     def _look_up(self, root: str) -> None:
-        source = self._requests[root].source
+        source = self.open[root].source
         self._sync.lookups.ask("files", source, partial(self._on_files_found, root, source))
 
     def _on_files_found(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
-        request = self._requests.get(root)
+        request = self.open.get(root)
         if request is None or request.source != source or not self.is_wanted(root):
             return
         file = next((file for file in files if file.root == root), None)
@@ -301,7 +300,7 @@ class ContentRequests:
     def on_asked(self, root: str, source: Source) -> None:
         """Remember what a program asks for, over a restart."""
         self._remember(root)
-        request = self._requests.get(root) or ContentRequest(source)
+        request = self.open.get(root) or ContentRequest(source)
         turns = self._turns[request.of_contacts]
         if root in turns:
             turns.remove(root)
@@ -311,7 +310,7 @@ class ContentRequests:
 
     def next_message(self, root: str) -> Source | None:
         """Return another message that names something of which nothing comes, and fetch it for that one from now on."""
-        request = self._requests.get(root)
+        request = self.open.get(root)
         if request is None or not request.others:
             return None
         self._turn_to(root, request, request.others[0])
@@ -322,7 +321,7 @@ class ContentRequests:
 
         The next ones begin once that is durable, with those that end meanwhile.
         """
-        request = self._requests.pop(root, None)
+        request = self.open.pop(root, None)
         if request is None:
             return
         self._end_turn(root)
@@ -370,5 +369,5 @@ class ContentRequests:
             self._keep(root, request)
 
     def _keep(self, root: str, request: ContentRequest) -> None:
-        self._requests[root] = request
+        self.open[root] = request
         self._ctx.change.meta[PREFIX + root] = str(request)

@@ -249,10 +249,13 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        counted = [frame for frame in frames if type(frame) not in UNCHARGED]
+        costly = [frame for frame in frames if type(frame) not in UNCHARGED or getattr(frame, "first", 0) == 1]
+        if not costly:
+            return
+        counted = [frame for frame in costly if type(frame) is not Entries]
         begun = 0
         if not link.known:
-            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in frames)
+            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in costly)
         if not counted and not begun:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
@@ -270,9 +273,7 @@ class Keepalive:
             self._ctx.emit(PauseReading(link.id, wait))
 
     def _is_begun_by(self, link: PeerLink, frame: Entries) -> bool:
-        """Return whether a frame begins a log, and not one for which another member answers."""
-        if frame.first > 1:
-            return False
+        """Return whether the log that a frame begins is none for which another member answers."""
         member = answering_member(frame)
         return member == link.member or not self._admission.is_heard_of(member)
 

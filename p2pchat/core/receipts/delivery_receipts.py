@@ -18,7 +18,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.presence_tracker import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
-from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
@@ -162,6 +162,7 @@ class DeliveryReceipts(AckTracker):
         super().__init__(sync, ((mark.log, mark.member, mark.seq) for mark in stored), MAX_SILENT)
         self.left_out: LeftOut = LeftOut(sync.ctx, meta)
         self._unsure: KeySet[LogId] = {}  # whose marks are counted again when storage has said a chain
+        self._early: set[LogId] = set()  # of which marks came beyond what was durable
         self._combined: dict[EntryRange, list[Holder]] | None = None  # who advanced by the marks of one call
 
     def position(self, log: LogId, member: Holder) -> int:
@@ -195,18 +196,19 @@ class DeliveryReceipts(AckTracker):
     # ---- marks
 
     def on_marks(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, held: Iterable[HeldMark]
     ) -> None:
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
         holders = self._holders(remote, conversation, user)
         together = self._combined = {}
-        for mark in dict.fromkeys(marks):
-            known = self._positions.get(LogId(conversation.id, user, mark.run), NO_POSITIONS)
+        for mark, log in held:
+            if log is None:
+                continue
+            known = self._positions.get(log.id, NO_POSITIONS)
             behind = [one for one in holders if known.get(one, 0) < mark.seq]
-            log = conversation.log(user, mark.run) if behind else None  # mostly none of hundreds in a comparison
-            if log is not None and self.counts(log, mark):
+            if behind and self.counts(log, mark):
                 for one in behind:
                     self.advance_to(Acknowledgement(remote, conversation, user, one), mark, log.before)
         self._combined = None
@@ -224,7 +226,7 @@ class DeliveryReceipts(AckTracker):
         for remote in self._sync.remotes.values():
             marks = remote.acked.get((conversation.id, user))
             if marks:
-                self.on_marks(remote, conversation, user, marks.values())
+                self.on_marks(remote, conversation, user, conversation.held(user, marks.values()))
 
     def recount_unsure(self) -> Iterable[LogId]:
         """Recount the marks for which storage was asked. Return their logs."""
@@ -240,11 +242,9 @@ class DeliveryReceipts(AckTracker):
         Its chain is remembered, since marks of it will come soon.
         """
         self._sync.lookups.keep_chain((batch.log, batch.last), batch.chain)
-        for remote in self._sync.remotes.values():
-            acked = remote.acked.get(log.key)
-            mark = acked.get(log.id.run) if acked else None
-            if mark is not None and mark.seq >= batch.first:
-                self.on_marks(remote, log.conversation, log.user, [mark])
+        if log.id in self._early:
+            self._early.remove(log.id)
+            self.recount_acks(log.conversation, log.user)
 
     def on_lifted(self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId) -> None:
         """Count a log of which a member was left out: it holds what builds on all of that log (an equal sum)."""
@@ -293,6 +293,8 @@ class DeliveryReceipts(AckTracker):
         entries are durable here.
         """
         if log.forked or mark.seq >= log.durable_seq:
+            if mark.seq > log.durable_seq:
+                self._early.add(log.id)
             return not log.forked and mark == log.mark
         if mark.seq < log.pruned:
             return True  # nothing is left to compare with

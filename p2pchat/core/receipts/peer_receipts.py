@@ -89,10 +89,9 @@ class PeerReceipts:
 
     def on_commit(self, change: Change) -> None:
         """Save what was heard of others since the last commit."""
-        now = self._sync.ctx.now.mono
         unsaved = self.delivered.unsaved
-        if unsaved and (not change.batches or now >= self._saved_at + LAZY_COMMIT_EVERY):
-            self._saved_at = now
+        if unsaved and (not change.batches or self._sync.ctx.now.mono >= self._saved_at + LAZY_COMMIT_EVERY):
+            self._saved_at = self._sync.ctx.now.mono
             change.delivered += [DeliveredMark(*key, mark.seq) for key, mark in unsaved.items()]
             unsaved.clear()
         unsaved = self.read.tracker.unsaved

@@ -278,9 +278,9 @@ class AntiEntropy:
         writers, hosted = conversation.writers, self._sync.hosted
         few, many = (writers, hosted) if len(writers) < len(hosted) else (hosted, writers)
         for user in sorted(user for user in few if user in many):  # of a thousand hosted users a few write here
-            marks = writers[user].marks()
-            remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
-            self._sync.step.acked.append((remote, conversation, user, marks, True))
+            held: list[HeldMark] = [(log.mark, log) for log in writers[user].tips()]
+            remote.acked[conversation.id, user] = {mark.run: mark for mark, _ in held}
+            self._sync.step.acked.append((remote, conversation, user, held, True))
         for key in _keys_of(remote, conversation):
             remote.set_ahead(key, {})
         if conversation.naming.dm:  # the same sum says nothing when it is equal again
@@ -353,37 +353,22 @@ class AntiEntropy:
     ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
             return
-        key = (conversation.id, user)
+        key, held = (conversation.id, user), conversation.held(user, marks)
         if remote.refusals:
             remote.on_marks(key, marks)
         if user in self._sync.hosted:
             remote.acked[key] = {mark.run: mark for mark in marks}
-            self._sync.step.acked.append((remote, conversation, user, marks, False))
-            self._advance_cursors(remote, key)
-        if len(marks) == 1 and conversation.marks_of(user) == marks:
-            remote.set_ahead(key, {})  # mostly so: a log that both have
-            return
-        held = conversation.held(user, marks)
+            self._sync.step.acked.append((remote, conversation, user, held, False))
+        ahead: dict[str, Mark] = {}
         for mark, log in held:
             if log is None:  # perhaps of this run: a copy of this process wrote it, so new logs get another run
                 self._sync.change_run_if_cloned(LogId(*key, mark.run))
-        self._find_ahead(remote, conversation, key, held, urgent)
-
-    def _advance_cursors(self, remote: RemoteState, key: WriterKey) -> None:
-        """Advance the cursors of running logs to the marks the remote announced."""
-        for run, mark in remote.acked[key].items():
-            cursor = remote.serving.cursors.get(LogId(*key, run))
-            if cursor is not None and mark.seq > cursor.sent:
-                cursor.sent = mark.seq
-
-    def _find_ahead(
-        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, held: list[HeldMark], urgent: bool
-    ) -> None:
-        ahead: dict[str, Mark] = {}
-        for mark, log in held:
-            if log is not None and log.forked:
+            elif log.forked:
                 self._forks.send_evidence(remote, log.id)
-            elif conversation.lacks(key[1], mark, log):
+                continue
+            elif (cursor := remote.serving.cursors.get(log.id)) is not None and mark.seq > cursor.sent:
+                cursor.sent = mark.seq
+            if conversation.lacks(user, mark, log):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
         if ahead and (is_refused or not self._sync.quota.check(key)):

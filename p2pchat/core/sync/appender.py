@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, chain, count, repeat
 from typing import Any
 
 from p2pchat.core.effects import WriteRefused
@@ -62,8 +62,6 @@ from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserI
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
 
-Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it claims to be written
-
 
 class Appender:
     """Appends what hosted users write."""
@@ -82,9 +80,9 @@ class Appender:
     def on_user_hosted(self, user: UserId) -> None:
         """Note where a newly hosted user wrote last."""
         for conversation in self._sync.conversations.may_have_entries_of(user):
-            for place, writer, _, _ in reversed(conversation.recently_shown if user in conversation.writers else ()):
-                if writer == user:
-                    self.note_place(conversation, user, place)
+            shown = conversation.recently_shown.values() if user in conversation.writers else ()
+            if places := [place for place, writer, _ in shown if writer == user]:
+                self.note_place(conversation, user, places[-1])
 
     def write_texts(self, request: WriteRequest) -> None:
         """Append the entries of a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
@@ -93,12 +91,17 @@ class Appender:
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        self._end_log_ahead(conversation, request)
-        log = self._running_log(conversation, request.user)
-        drafts = _drafts(request)
-        above = _newest_c(conversation, request.kind, request.user) if request.kind in OUTDOING_KINDS else 0
-        self._append_drafts(log, self._with_profile(log, drafts), above=above, marks=request.marks)
-        self._sync.step.writes.append((request.ticket, log, log.seq - len(drafts) + 1, len(drafts), request.kind))
+        kind, user, bodies, above = request.kind, request.user, _bodies(request), 0
+        self._forget_times_ahead(conversation)
+        log = self._running_log(conversation, user)
+        if kind in OUTDOING_KINDS:
+            above = _newest_c(conversation, kind, user)
+        elif not is_plausible(log.last_c, self._ctx.now.utc):  # a text begins a log of its own
+            log = self._begin(conversation, user, self._ctx.draw(8).hex())
+        self._append_bodies(
+            log, kind, bodies, request.re, request.claims, begins_with_profile=True, above=above, marks=request.marks
+        )
+        self._sync.step.writes.append((request.ticket, log, log.seq - len(bodies) + 1, len(bodies), kind))
 
     def write_to_group(
         self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
@@ -106,7 +109,7 @@ class Appender:
     ) -> None:  # fmt: skip
         """Append one entry to a group. `ticket` is that of its request, None without one."""
         log = self._running_log(conversation, user)
-        self._append_drafts(log, [(kind, body, None, None)], cite)
+        self._append_bodies(log, kind, [body], cite=cite)
         self._note_ticket(log, kind, ticket)
 
     def write_entries(
@@ -148,36 +151,28 @@ class Appender:
         room = self._sync.conversations.get(self._sync.conversations.room)
         if room is not None:
             above = _newest_c(room, "profile", user)
-            self._append_drafts(self._running_log(room, user), [self._profile_draft(user)], above=above)
+            self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
 
-    def _profile_draft(self, user: UserId) -> Draft:
+    def _profile_of(self, user: UserId) -> dict[str, str]:
         hosted = self._sync.hosted[user]
-        return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
-
-    def _with_profile(self, log: LogState, drafts: list[Draft]) -> list[Draft]:
-        """Return the drafts; a log of the room begins with its writer's profile."""
-        is_first = log.conversation.members is None and not log.seq
-        return [self._profile_draft(log.user), *drafts] if is_first else drafts
+        return {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}
 
     def _running_log(self, conversation: ConversationState, user: UserId) -> LogState:
         """Return the running log of a user in a conversation, begun if need be."""
         log = self._running.get((conversation.id, user))
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
-        if log is None or not log.own or log.id.run in conversation.writer(user).sealed:  # or forked, or of a copy
+        if log is None or not log.own or log.id.run in conversation.writers[user].sealed:  # or forked, or of a copy
             began = log is not None or conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
 
-    def _end_log_ahead(self, conversation: ConversationState, request: WriteRequest) -> None:
-        """Have a text begin a log of its own if the clock of the running one is too far ahead of the present."""
+    def _forget_times_ahead(self, conversation: ConversationState) -> None:
+        """Find the newest clock anew if it is too far ahead of the present: the clock was put back since."""
         now = self._ctx.now.utc
-        if not is_plausible(conversation.newest_c, now):  # the clock was put back since
-            shown = filter(None, (conversation.log_at(ref) for _, _, ref, _ in conversation.recently_shown))
+        if not is_plausible(conversation.newest_c, now):
+            shown = filter(None, map(conversation.log_at, conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
-        log = self._running.get((conversation.id, request.user))
-        if log is not None and not is_plausible(log.last_c, now) and request.kind not in OUTDOING_KINDS:
-            self._begin(conversation, request.user, self._ctx.draw(8).hex())
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)
@@ -193,28 +188,30 @@ class Appender:
             log.before = tuple(tip.tail_mark for tip in tips[:most])
         return log
 
-    def _append_drafts(
-        self, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None, above: int = 0,
+    def _append_bodies(
+        self, log: LogState, kind: str, bodies: Sequence[Any], re: Ref | None = None, claims: Mapping[int, int] = {}, *,
+        begins_with_profile: bool = False, cite: tuple[int, str] | None = None, above: int = 0,
         marks: Marks | None = None,
     ) -> None:  # fmt: skip
-        """Append drafts as entries, with clocks above this one.
+        """Append entries with clocks above this one; in the room a log begins with its writer's profile.
 
         A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
         report a gap before it, and none follows it. The next entries follow what was shown before.
         """
         conversation = log.conversation
-        after = self._references(log)
         if conversation.is_talk and conversation.group is not None:
             cite = conversation.group.cite
-        entries: list[Entry] = []
         now = self._ctx.now.utc
-        numbered = enumerate(drafts, next_c(now, max(above, log.last_c), conversation.newest_c))
-        for c, (kind, body, re, claimed) in numbered:
-            follows = () if kind == "profile" else after
-            entries.append(Entry(kind, now, c, re, follows, cite, body, claimed))
-            if kind != "profile":
-                break
-        entries += [Entry(kind, now, c, re, (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
+        c = next_c(now, max(above, log.last_c), conversation.newest_c)
+        entries: list[Entry] = []
+        if begins_with_profile and conversation.members is None and not log.seq:
+            entries.append(Entry("profile", now, c, b=self._profile_of(log.user)))
+            c += 1
+        after = chain([() if kind == "profile" else self._references(log)], repeat(()))
+        entries += [
+            Entry(kind, now, c + at, re, follows, cite, body, claims.get(at))
+            for at, body, follows in zip(count(), bodies, after)
+        ]
         if marks:
             entries[-1] = marks.put_on(entries[-1])
         self._append_entries(log, entries)
@@ -283,7 +280,8 @@ def _newest_references(conversation: ConversationState, user: UserId, since_plac
     Left out are entries of a forked log and entries cut off from a talk, because a peer that lacks them cannot get
     them, and those of logs that were shown early, because other peers would wait for what these follow.
     """
-    newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
+    shown = conversation.recently_shown.items()
+    newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != user and place > since_place]
     return tuple([ref for ref in newer if not _is_left_out(conversation, ref)][-most:])
 
 
@@ -291,13 +289,6 @@ def _is_left_out(conversation: ConversationState, ref: Ref) -> bool:
     log = conversation.log_at(ref.log)
     is_cut = log is not None and (log.forked or ref.seq > log.show_limit)
     return is_cut or ref.log in conversation.waiting_logs.shown_early
-
-
-def _drafts(request: WriteRequest) -> list[Draft]:
-    kind, re, claims = request.kind, request.re, request.claims
-    if not claims:
-        return [(kind, body, re, None) for body in _bodies(request)]
-    return [(kind, body, re, claims.get(index)) for index, body in enumerate(_bodies(request))]
 
 
 def _bodies(request: WriteRequest) -> Sequence[Any]:

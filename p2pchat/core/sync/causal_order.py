@@ -318,39 +318,32 @@ class CausalOrder:
         self._ctx.change.relations += filter(None, relations)
 
     def _release(self, log: LogState, count: int, *, gap: bool = False) -> None:
-        """Assign places to the next entries of a log."""
-        start, end = log.released + 1, log.released + count
-        while log.released < end:
-            first = log.released + 1
-            last, old = self._split_by_age(log, first, end)
-            self._place(log, first, last - first + 1, old, gap)
-            log.released = last
+        """Assign places to the next entries of a log: in one stretch those that are all old, or all news."""
+        first = start = log.released + 1
+        end, group, stretches = log.released + count, log.conversation.group, self._ctx.change.stretches
+        while first <= end:
+            if isinstance(log, TalkLog) and group is not None and group.state is not None:
+                stop, old = log.split_by_gen(group.first_added(self._sync.hosted), first, end)
+            else:
+                old = first <= log.history_seq
+                stop = min(end, log.history_seq) if old else end
+            last, more = stretches[-1] if stretches else None, stop - first + 1
+            if (
+                last
+                and last.log == log.id
+                and last.first + last.count == first
+                and last.old == old
+                and not (gap or last.gap)
+            ):
+                stretches[-1] = last.replace(count=last.count + more)
+            else:
+                stretches.append(Stretch(self.next_place, log.id, first, more, self._ctx.now.utc, old, gap))
+            self.next_place += more
+            log.released, first = stop, stop + 1
         self._sync.step.shown.append(log)
         log.conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
         if log.conversation.waiting_logs:
             self._ready.extend(log.conversation.waiting_logs.waiting_for(log.ref, start, end))
-
-    def _split_by_age(self, log: LogState, first: int, end: int) -> tuple[int, bool]:
-        """Return the entry up to which first..end are all old or all news, and whether they are old."""
-        group = log.conversation.group
-        if isinstance(log, TalkLog) and group is not None and group.state is not None:
-            return log.split_by_gen(group.first_added(self._sync.hosted), first, end)
-        return (min(end, log.history_seq), True) if first <= log.history_seq else (end, False)
-
-    def _place(self, log: LogState, first: int, count: int, old: bool, gap: bool) -> None:
-        stretches = self._ctx.change.stretches
-        last = stretches[-1] if stretches else None
-        if (
-            last
-            and last.log == log.id
-            and last.first + last.count == first
-            and last.old == old
-            and not (gap or last.gap)
-        ):
-            stretches[-1] = last.replace(count=last.count + count)
-        else:
-            stretches.append(Stretch(self.next_place, log.id, first, count, self._ctx.now.utc, old, gap))
-        self.next_place += count
 
 
 def _waiting_below(log: LogState) -> list[LogState]:

@@ -555,6 +555,7 @@ class WaitingLogs:
         return [*found.values()]
 
 
+ShownEntry = tuple[int, UserId, int]  # place, user and number of a shown entry
 HeldMark = tuple[Mark, LogState | None]  # a mark, and the log that it is on; None for one that is not here
 
 
@@ -562,8 +563,8 @@ class ConversationState:
     """One conversation: its members and writers, their logs, and the sum over their tips."""
 
     __slots__ = (
-        "by_ref", "concerns_us", "covered", "group", "id", "is_talk", "allowed_writers", "members", "waiting_logs",
-        "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
+        "by_ref", "concerns_us", "covered", "group", "id", "is_operations", "is_talk", "allowed_writers", "members",
+        "waiting_logs", "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
         "is_stored", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
 
@@ -577,6 +578,7 @@ class ConversationState:
         self.named_only_by_void: frozenset[UserId] = NO_USERS
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
+        self.is_operations: bool = False  # a group's own conversation, of operations: those are accepted from anyone
         self.concerns_us: bool = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
         self._users: list[UserId] = []  # these writers, in order
@@ -587,7 +589,7 @@ class ConversationState:
         self.newest_c: int = 0
         self.newest_place: int = 0  # of what programs were shown here, or a higher one; 0: none is known
         self.waiting_logs: WaitingLogs = WaitingLogs()
-        self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
+        self.recently_shown: dict[str, ShownEntry] = {}  # the newest of a log, by log as references name it
         self.history_until: int = 0  # entries of others up to this clock predate this peer; in the room alone
         self.is_stored: bool = False  # storage knows what the id stands for
 
@@ -724,11 +726,6 @@ class ConversationState:
         """The sum as a digest carries it."""
         return f"{self.sum:064x}"
 
-    @property
-    def is_operations(self) -> bool:
-        """True for a group's own conversation, of operations. Those are accepted from anyone."""
-        return self.group is not None and not self.is_talk
-
     def may_write(self, user: UserId) -> bool:
         """Return whether this user's entries are accepted and announced here."""
         return self.allowed_writers is None or user in self.allowed_writers
@@ -765,5 +762,7 @@ class ConversationState:
             seq -= 1
         if seq < first:
             return
-        self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
-        self.recently_shown.append((place, log.user, log.ref, seq))
+        self.recently_shown.pop(log.ref, None)
+        self.recently_shown[log.ref] = place, log.user, seq
+        if len(self.recently_shown) > keep + 1:
+            del self.recently_shown[next(iter(self.recently_shown))]

@@ -74,10 +74,6 @@ class Ingest:
 
     # ---- frames
 
-    def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
-        """Take consecutive frames of one read. Return the fault that must end the link, if any."""
-        return self.take_from(LinkSource(self._sync, self, remote), frames)
-
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
         extensions: dict[LogId, LogExtension] = {}
@@ -111,7 +107,9 @@ class Ingest:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
-        id = LogId(conversation.id, frame.u, frame.r)  # the text of the frame is its own copy, and would stay
+        log = conversation.log(frame.u, frame.r)
+        # The text of the frame is its own copy, and would stay.
+        id = LogId(conversation.id, frame.u, frame.r) if log is None else log.id
         member = ""
         if frame.first == 1 or frame.fork:
             check_header(frame)
@@ -128,7 +126,6 @@ class Ingest:
             return
         extension = extensions.get(id)
         if extension is None:
-            log = conversation.log(frame.u, frame.r)
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
                 if conversation.is_operations and not self.groups.may_begin(conversation, id, frame):
@@ -236,15 +233,17 @@ class Ingest:
         begins = batch.first == 1
         if begins:
             cost += self._cost_of_log(log)
-        if not self._sync.quota.charge(log.user, cost, member_of(batch.header), begins=begins):
+        member = member_of(batch.header) if begins else ""
+        if not self._sync.quota.charge(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
+        if begins or log.own:
+            self._sync.change_run_if_cloned(log.id)
         if log.own:
             log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
-        self._sync.change_run_if_cloned(log.id)
         extension.source.on_kept(log.key, len(entries), batch.size)
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)

@@ -182,6 +182,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
                 self.groups[group] = GroupReplica(group, self._in_groups)
             conversation.group = self.groups[group]
             conversation.is_talk = naming.talk is not None
+            conversation.is_operations = not conversation.is_talk
         return conversation
 
     def _add(self, conversation: ConversationState) -> ConversationState:

@@ -119,18 +119,24 @@ class MemberBytes:
             self._taken[()] += more
             self._taken[line[:1]] += more
 
-    def full(self, user: UserId, more: int) -> Line | None:
-        """Return where a user would exceed a limit with so much more; None if there is room."""
-        own, line, limits = self.of_user[user] + more, self.lines.get(user), self._limits
-        if not line:
-            return (user, "") if own > limits.contact_bytes and not self.is_free(user) else None
-        if self._taken[()] + more > limits.others_bytes:
-            return ()
-        left = limits.member_bytes - self._taken[line[:1]]
-        if more > left:
-            return line[:1]
-        is_part = line[0] != user
-        return line if is_part and own > max(limits.user_least_bytes, left // limits.user_part) else None
+    def charge(self, user: UserId, more: int) -> Line | None:
+        """Count so much more of a user, and return None; return where it would exceed a limit if there is no room."""
+        own, line, limits, taken = self.of_user[user] + more, self.lines.get(user), self._limits, self._taken
+        if line:
+            if taken[()] + more > limits.others_bytes:
+                return ()
+            left = limits.member_bytes - taken[line[:1]]
+            if more > left:
+                return line[:1]
+            is_part = line[0] != user
+            if is_part and own > max(limits.user_least_bytes, left // limits.user_part):
+                return line
+            taken[()] += more
+            taken[line[:1]] += more
+        elif own > limits.contact_bytes and not self.is_free(user):
+            return user, ""
+        self.of_user[user] = own
+        return None
 
     def used(self, user: UserId) -> float:
         """Return which part of the room of a contact, or of a user's member, is taken."""
@@ -222,12 +228,11 @@ class Quota:
         """
         if begins and self.bytes.settle(user, member) and self._forget_full():
             self.has_freed = self._ctx.owes = True
-        where = self.bytes.full(user, size)
+        where = self.bytes.charge(user, size)
         if where is not None:
             self.bytes.settle(user)  # the header is refused, too
             self._mark_full(user, where)
             return False
-        self.bytes.add(user, size)
         if self.bytes.used(user) > WARNED_AT and not self.bytes.is_free(user):
             shared = self.bytes.lines.get(user, ())[:1]
             self._warn("quota", user, shared or (user, ""), "has used 80 % of the space for", "more is refused, unless")

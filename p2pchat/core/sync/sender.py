@@ -182,14 +182,14 @@ class Sender:
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if key in remote.refusals or remote.serving.answers(key):
                 continue  # it comes with what is being served
-            cursor = remote.serving.cursors.get(log.id)
+            sent, cursor = given.get(remote.id, 0), remote.serving.cursors.get(log.id)
+            has_room = not remote.link.full and sent < self._ctx.settings.buffer_limit_bytes
             if cursor is None and self._is_right_before(remote, log, batch):
                 cursor = remote.serving.cursors[log.id] = TailCursor(batch.first - 1)
             if cursor is None or cursor.sent > batch.first - 1:
                 self._sync.owe_marks(remote, (key,))
-            elif cursor.sent == batch.first - 1 and not cursor.behind and self._has_room(remote):
-                cursor.sent = batch.last
-                given[remote.id] = given.get(remote.id, 0) + batch.size
+            elif cursor.sent == batch.first - 1 and not cursor.behind and has_room:
+                cursor.sent, given[remote.id] = batch.last, sent + batch.size
                 if conversation.id in remote.named:
                     links.append(remote.id)
                 else:
@@ -198,10 +198,6 @@ class Sender:
                 self._read_tail(remote, log.id, cursor)
         if links:
             self._ctx.send(frame_of(batch), links)
-
-    def _has_room(self, remote: RemoteState) -> bool:
-        given = self._sync.step.sent_bytes.get(remote.id, 0)
-        return not remote.link.full and given < self._ctx.settings.buffer_limit_bytes
 
     def _is_right_before(self, remote: RemoteState, log: LogState, batch: Batch) -> bool:
         """Return whether the remote is known to hold exactly what comes before this batch."""

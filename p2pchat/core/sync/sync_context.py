@@ -29,7 +29,7 @@ from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
-from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog
+from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState, TalkLog
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations, dm_id
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
@@ -39,7 +39,6 @@ from p2pchat.protocol import (
     Digest,
     Entries,
     Have,
-    Mark,
     Marks,
     MarksFrame,
     Naming,
@@ -89,7 +88,7 @@ class Step(Collected):
     imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
     groups: set[ConversationId] = set()  # groups with new operations
     # What a remote has of a hosted user by its marks, or by an equal sum (True)
-    acked: list[tuple[RemoteState, ConversationState, UserId, Iterable[Mark], bool]] = []
+    acked: list[tuple[RemoteState, ConversationState, UserId, list[HeldMark], bool]] = []
     sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
     effects: list[Effect] = []  # emitted when all this is durable
     begun: list[ConversationBegun] = []  # the same, before what they are about is shown

@@ -146,7 +146,8 @@ class Post:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
 
     def _collect(self) -> list[Effect]:
-        out, self.ctx.out = self.ctx.out, []
+        out = [*self.ctx.out]
+        self.ctx.out.clear()
         return [effect for effect in out if not isinstance(effect, WakeAt)]
 
     def start(self) -> list[Effect]:

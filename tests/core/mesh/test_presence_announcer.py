@@ -48,7 +48,8 @@ class Announcing:
         return self.sent()
 
     def sent(self) -> list[tuple[list[int], Here]]:
-        out, self.ctx.out = self.ctx.out, []
+        out = [*self.ctx.out]
+        self.ctx.out.clear()
         return [(send.links, send.frame) for send in out if isinstance(send, Send) and isinstance(send.frame, Here)]
 
 

@@ -61,7 +61,8 @@ class Here_:
         return self.members.get(user, user)
 
     def take(self) -> list[Effect]:
-        out, self.ctx.out = self.ctx.out, []
+        out = [*self.ctx.out]
+        self.ctx.out.clear()
         return [effect for effect in out if not isinstance(effect, WakeAt)]
 
     def wake(self, mono: float) -> list[Effect]:

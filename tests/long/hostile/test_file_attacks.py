@@ -46,4 +46,4 @@ async def test_a_flood_of_offers_stops_neither_the_chat_nor_the_files_of_others(
     async with within(60, "the file of another member"):
         assert (await arrived).name == "mine"
     requests = honest.ada._driver.node.replicator.transfers.requests
-    assert len(requests._requests) <= 2 * Settings().member_bytes // content_requests.LEAST_CHARGE  # and bob
+    assert len(requests.open) <= 2 * Settings().member_bytes // content_requests.LEAST_CHARGE  # and bob
