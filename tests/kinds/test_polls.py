@@ -259,12 +259,34 @@ async def test_a_vote_is_for_the_poll_that_was_shown_or_for_that_of_a_line(net: 
     assert mine["option"] == 2
 
 
+@pytest.mark.parametrize("end", ["close_poll", "delete"])
+async def test_a_vote_for_a_poll_that_ended_meanwhile_goes_to_no_other(
+    net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    ada, bob, _ = net.peers
+    there = open_session(bob, shown, as_json=False)
+    older, last = [await ada.poll("room", question, OPTIONS) for question in ("one?", "two?")]
+    await net.settle()
+    there.on_event((await bob.message(last.id)).to_json())
+    await getattr(ada, end)(last.id)
+    await net.settle()
+    await there.execute([b"/vote 2"])
+    text = "the poll shown last has ended: /vote LINE OPTION votes in another, by its line of /history"
+    assert capsys.readouterr().err == f"p2pchat: {text}\n"
+    await net.settle()
+    assert [counted(await ada.message(one.id)).get("soup", []) for one in (older, last)] == [[], []]
+    await there.execute([b"/history", b"/vote 2 2"])
+    await net.settle()
+    assert counted(await ada.message(older.id))["soup"] == ["bob"]
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [
         ("/vote 3", "a vote is a number from 0 to 2"),
         ("/vote 9", "a vote is a number from 0 to 2"),
         ("/vote soup", "a vote is a number from 0 to 2"),
+        ("/vote 1 2 3", "usage: /vote [N] OPTION, for example /vote 2"),
         ("/vote 4 1", "there is no line '4': /history shows lines with numbers"),
         ('/poll "Unbalanced a b', 'the quote at "Unbalanced does not end: put a " behind it'),
         ('/poll Lunch? "pea soup', 'the quote at "pea does not end: put a " behind it'),
