@@ -596,7 +596,7 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
-    cannot be edited, and a deleted one only be deleted again. What others wrote before they knew of that counts as ever.
+    cannot be edited, and a deleted one only be deleted again.
     """
     text = plain(text)
     if post.deleted and not kind.is_deletion:

@@ -51,12 +51,17 @@ async def test_every_command_of_the_documentation_is_taken(served: Served) -> No
 async def test_a_poll_is_asked_voted_on_and_closed_and_messages_show_it(served: Served) -> None:
     await served.register("zoe", "bob")
     async with served.client("zoe") as zoe, served.client("bob") as bob:
-        [asked] = await do(zoe, do="poll", to="room", question="Lunch?", options=["pizza", "soup"])
+        wanted = {"to": "room", "question": "Lunch?", "options": ["pizza", "soup"]}
+        answers = [await zoe.post("/v1/polls", json=wanted, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+        asked = answers[0].json()
+        assert [one.status_code for one in answers] == [201, 201] and answers[1].json() == asked
         await do(bob, do="vote", id=asked["id"], option=2)
         shown = (await zoe.get(f"/v1/messages/{asked['id']}")).json()
         assert (shown["content"], shown["poll"], shown["choices"]) == ("Lunch?", True, ["pizza", "soup"])
         assert [(one["by"], one["option"]) for one in shown["votes"]] == [("bob", 2)] and "closed_at" not in shown
         await do(zoe, do="close", id=asked["id"])
+        other = await zoe.post("/polls", json={"question": "Tea?", "options": ["no"]})
+        assert (other.status_code, other.json()["text"]) == (400, "a poll has 2 to 8 options, not 1")
         [shown] = (await bob.get("/v1/messages?conversation=room")).json()
         assert shown["closed_at"] and [one["by"] for one in shown["votes"]] == ["bob"]
         refused = await bob.post("/v1/do", json={"do": "vote", "id": asked["id"], "option": 1})
