@@ -144,7 +144,7 @@ async def _carry_out(
 
 
 def _add_route(row: CommandRow) -> None:
-    """Add a path for what is done to a message, or asks a poll: its fields are those of the command, as REST has them."""
+    """Add the path of an act: its fields are those of the command, as REST names them."""
     names = {CHAT.get(name, name): name for name in row.json if name != "id"}
     shape = object_schema({there: row.json[name] for there, name in names.items()}, _field_shape)
     is_new = "id" not in row.json
@@ -152,6 +152,7 @@ def _add_route(row: CommandRow) -> None:
         [name, *_] = names
         shape["examples"] = [{name: row.json[names[name]].type(row.example.partition(" ")[2])}]
     body: Any = Body(json_schema_extra=shape) if names else Depends(_nothing)
+    of: Any = Depends(_nothing if is_new else _about)
     method, _, path = row.rest.partition(" ")
 
     async def act(
@@ -159,7 +160,7 @@ def _add_route(row: CommandRow) -> None:
         account: CurrentAccount,
         gateway: CurrentGateway,
         given: dict[str, Any] = body,
-        about: dict[str, Any] = Depends(_nothing if is_new else _about),
+        about: dict[str, Any] = of,
         key: IdempotencyKey = "",
     ) -> MessageAccepted:
         fields = {names.get(name, name): value for name, value in given.items()} | about
