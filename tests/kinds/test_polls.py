@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, P2PChatError, PollClosed, Sent, Vote
-from p2pchat.commands.display import ShownEdits, without_ignored
+from p2pchat.commands.display import ShownEdits
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import USAGE
 from p2pchat.core.inputs import WriteRequest
@@ -320,6 +320,20 @@ async def test_a_program_asks_votes_and_closes_with_json_commands(net: Mesh, sho
     assert display.includes({"id": id, "entry_id": vote["entry_id"]})
     assert display.includes({"id": id, "entry_id": line["closed_id"]})
     assert not display.includes({"id": id, "entry_id": "another"})
-    assert without_ignored(bob, line)["votes"] == [vote]
-    await bob.ignore("ada")
-    assert without_ignored(bob, line)["votes"] == []
+
+
+async def test_votes_of_ignored_people_count_in_no_line_of_a_poll_or_its_end(net: Mesh, shown: Shown) -> None:
+    ada, bob, cyd = net.peers
+    ends, session = bob.events(PollClosed), open_session(bob, shown, as_json=False)
+    asked = await ada.poll("room", "Lunch?", OPTIONS)
+    await net.settle()
+    await cyd.vote(asked.id, 1)
+    await net.settle()
+    await bob.ignore("cyd")
+    await session.display.show_event((await bob.message(asked.id)).to_json())
+    await ada.close_poll(asked.id)
+    async with within(WAIT, "the end"):
+        await session.display.show_event((await anext(ends)).to_json())
+    await session.execute([b"/history"])
+    lines = shown.new
+    assert len(lines) == 3 and all("[1 pizza (0) · 2 soup (0) · " in line for line in lines), lines
