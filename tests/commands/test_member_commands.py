@@ -157,6 +157,8 @@ async def test_a_typed_line_says_what_happens_and_asks(
     assert roles(ada)["eve"] == "expelled"
     await session.execute([b"/expel bob --only --yes"])
     assert len(questions) == 2 and roles(ada)["bob"] == "expelled"
+    await session.execute([b"/who -a"])
+    assert [line.endswith(" (expelled)") for line in shown.new if line.startswith(("-- eve:", "-- bob:"))] == [True] * 2
 
 
 async def test_a_pipe_needs_the_answer_in_the_line(net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
