@@ -58,7 +58,8 @@ def _rows(name: str) -> Iterator[tuple[str, ...]]:
             method, _, path = command.rest.partition(" ")
             if method:
                 fields = "".join(f" `{CHAT.get(key, key)}`" for key in command.json if key != "id")
-                yield f"`{f'{method} /messages/ID/{path}'.rstrip('/')}`{fields}", f"`{command.name}`"
+                path = f"messages/ID/{path}".rstrip("/") if "id" in command.json else path
+                yield f"`{method} /{path}`{fields}", f"`{command.name}`"
         for head in HEADS:
             yield f"`GET /messages?conversation=room&head={head}`", f"`{head}`"
     else:

@@ -30,7 +30,7 @@ from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.endpoints import EVERYWHERE, is_loopback
 from p2pchat.commands.exit_codes import print_error, print_notice
-from p2pchat.commands.invite_screen import endpoints_of, welcome_screen
+from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, quote_names, safe_line
 
@@ -140,7 +140,8 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
         invite = await peer.make_invite(again=settings.last_start.invite)
         settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
-        print_notice(welcome_screen(invite, peer.address, peer.port, qr=True))
+        only_here = names_loopback(invite, peer.address, peer.port)
+        print_notice(invite_screen(invite, only_here=only_here, qr=True))
 
 
 class EndpointStatus:

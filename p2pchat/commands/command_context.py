@@ -28,7 +28,7 @@ from p2pchat import (
 )
 from p2pchat.commands.activity_tracker import ActivityTracker
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.display import Display, is_ignored, without_ignored
+from p2pchat.commands.display import Display, is_ignored
 from p2pchat.commands.event_text import EventLine, format_gap, format_message, message_excerpt
 from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.file_fetches import FileFetches
@@ -294,14 +294,13 @@ class CommandContext:
             return []
         now = datetime.now().astimezone()
         lines: list[str] = []
-        shown = [without_ignored(self.peer, row) for row in rows]
-        self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(shown), 1)}  # 1 is the newest
-        width = len(str(len(shown)))
-        for row in shown:
+        self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}  # 1 is the newest
+        width = len(str(len(rows)))
+        for row in rows:
             gap = format_gap(row)
             lines += [*row.get("above", ()), *([gap] if gap else [])]
             number = f"{self.display.numbers[row['id']]:>{width}}"
-            related, row = await self.related_message(row), self.display.with_file_numbers(row)
+            related, row = await self.related_message(row), self.display.for_people(row)
             lines.append(f"{number} {format_message(row, self.display.me, now, related)}")
             lines += row.get("below", ())
         return lines

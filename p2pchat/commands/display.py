@@ -40,10 +40,10 @@ def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> b
     return line["event"] not in RECEIPT_EVENTS and of.ignores(author_id(line))
 
 
-def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
-    """Return the line of a message without the reactions and votes of ignored users."""
+def without_ignored(ignores: Callable[[str], bool], line: EventLine) -> EventLine:
+    """Return the line of a message, or about one, without the reactions and votes of ignored users."""
     said = {name: line[name] for name in LISTS if name in line}
-    return line | {name: [one for one in all if not of.ignores(one["by_id"])] for name, all in said.items()}
+    return line | {name: [one for one in all if not ignores(one["by_id"])] for name, all in said.items()}
 
 
 # ---- events and answers
@@ -68,6 +68,7 @@ class Display:
         joining: The peer is just joining: users who appear now are not announced as new.
         has_presence: Returns whether a user (by id) has a status that was set, as terminals do: no program of a moment.
         hides: Returns whether people should not see an event, because its user is ignored.
+        ignores: Returns whether a user (by id) is ignored.
         find_related: Finds the message that an event replies to, edits, deletes or reacts to; None: not available.
         numbers: Numbers of the messages listed last, by message id.
         files: Numbers of the files shown.
@@ -87,6 +88,7 @@ class Display:
         self.joining = False
         self.has_presence: Callable[[str], bool] = lambda user_id: False
         self.hides: Callable[[EventLine], bool] = lambda line: False
+        self.ignores: Callable[[str], bool] = lambda user_id: False
         self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
         self.files: FileNumbers = FileNumbers()
@@ -145,7 +147,7 @@ class Display:
         await self._write_event(event)
 
     async def _write_event(self, event: EventLine) -> None:
-        event = self.with_file_numbers(event)
+        event = self.for_people(event)
         text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
         if text is not None:
             await self._output.write(text)
@@ -153,8 +155,9 @@ class Display:
     async def _related(self, event: EventLine) -> EventLine | None:
         return await self.find_related(event) if self.find_related is not None else None
 
-    def with_file_numbers(self, line: EventLine) -> EventLine:
-        """Return the line of a message of somebody else with the numbers by which /get means its files."""
+    def for_people(self, line: EventLine) -> EventLine:
+        """Return a line without what ignored users say of it, with the numbers by which /get means others' files."""
+        line = without_ignored(self.ignores, line)
         if not self.numbers_files or line["event"] != "message" or not line.get("files"):
             return line
         numbered = enumerate(line["files"], 1)

@@ -27,7 +27,7 @@ def parse_port(text: str, what: str, lowest: int = 1) -> int:
 def parse_endpoint(text: str) -> str:
     """Parse an endpoint into the HOST:PORT form of the library; a bare port is one of loopback."""
     if text.isascii() and text.isdecimal():
-        return f"{LOOPBACK}:{parse_port(text, 'endpoint')}"
+        return f"{LOOPBACK}:{parse_port(text, 'port of a peer')}"
     scheme, slashes, place = text.partition("://")
     if slashes:
         example = place.partition("/")[0] or "localhost:8080"
@@ -44,7 +44,7 @@ def parse_endpoint(text: str) -> str:
         raise UsageError(f"{text!r} is not an endpoint: put the IPv6 address in brackets, as in {hint}")
     elif not _HOST.fullmatch(host):
         raise UsageError(f"{text!r} is not an endpoint: {host!r} is not a host name or address")
-    return f"{host.lower()}:{parse_port(port, 'port of an endpoint')}"
+    return f"{host.lower()}:{parse_port(port, 'port of a peer')}"
 
 
 def host_port(host: str, port: int) -> str:

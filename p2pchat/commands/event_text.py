@@ -405,9 +405,8 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     text = f" {excerpt(row['text'], len(row['text']))}" if row.get("text") else ""
     if is_gateway(row):
         state, since, text = "a gateway, linked", "", ""
-    blocked = row.get("blocked", False)
-    ignored = row.get("ignored", False) and not blocked
-    marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=ignored, blocked=blocked)
+    marks = _marks(you=row["me"], owner=row.get("owner", False))
+    marks += next((f" ({why})" for why in ("expelled", "blocked", "ignored") if row.get(why)), "")
     if row["status"] == UNREACHABLE:
         return f"-- {unreachable(row['user'], row['text'])}{marks}"
     return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"

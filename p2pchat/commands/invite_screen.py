@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime
 
 from p2pchat import parse_invite
-from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback, own_endpoints
+from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback
 from p2pchat.commands.qr_code import may_colour, qr_code, width
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.wrap import fold
@@ -16,6 +16,10 @@ from p2pchat.safe_text import safe_line
 
 OTHER_ROWS = 6  # rows of the startup notices and the prompt on the same screen
 JOIN_COMMAND = "p2pchat --invite -"  # on a terminal; it asks for a name and the invite, and chooses a port
+ONLY_HERE = (
+    "-- only this computer can reach you at the moment; to let others in, connect it to a network and start with "
+    "--host 0.0.0.0, or name an address with --advertise HOST:PORT"
+)
 
 
 def invite_terms(invite: str) -> str:
@@ -33,16 +37,18 @@ def terms_of(invite: str) -> dict[str, object]:
     return {"id": invitation.id, "uses": invitation.uses, "until": iso(until)}
 
 
-def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None) -> str:
+def invite_screen(invite: str, *, qr: bool, only_here: bool = False, size: os.terminal_size | None = None) -> str:
     """Return the screen for an invite, which fits into 80 columns and 24 rows.
 
     Args:
         qr: Add a QR code if the terminal is large enough and segno is installed.
+        only_here: No other machine can connect to the peer at the moment.
         size: Size of the terminal; None: ask it.
     """
     lines = [
+        *([ONLY_HERE] if only_here else []),
         "",
-        "To join from another machine, run there:",
+        f"To join from {'this computer' if only_here else 'another machine'}, run there:",
         "",
         f"    {JOIN_COMMAND}",
         "",
@@ -59,17 +65,6 @@ def invite_screen(invite: str, *, qr: bool, size: os.terminal_size | None = None
     return "\n".join(lines)
 
 
-def welcome_screen(invite: str, host: str, port: int, *, qr: bool) -> str:
-    """Return the invite screen of a peer that listens for other machines, or why none could connect."""
-    invite = beyond_loopback(invite, host, port)
-    if names_loopback(invite, host, port):
-        return (
-            "-- this computer has no address that others can reach: connect it to a network, "
-            "or name one with --advertise HOST:PORT; /invite then shows how others join"
-        )
-    return invite_screen(invite, qr=qr)
-
-
 def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
     code = qr_code(invite)
     rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))
@@ -82,14 +77,6 @@ def names_loopback(invite: str, host: str, port: int) -> bool:
     """Return whether an invite names only loopback, where the peer listens: none of --advertise."""
     own = [host_port(LOOPBACK, port), *([host_port(host, port)] if is_loopback(host) else [])]
     return invite.partition("@")[2] in own
-
-
-def beyond_loopback(invite: str, host: str, port: int) -> str:
-    """Return the invite of a running peer, with this machine's addresses in place of the loopback one it listens on."""
-    if not names_loopback(invite, host, port):
-        return invite
-    code, _, place = invite.partition("@")
-    return f"{code}@{','.join(own_endpoints(port)) or place}"
 
 
 def looks_like_invite(text: str) -> bool:

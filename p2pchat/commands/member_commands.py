@@ -14,10 +14,9 @@ from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.conversation_commands import group_members
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.event_text import EventLine, format_invite, format_member
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.invite_screen import beyond_loopback, invite_screen, names_loopback
+from p2pchat.commands.invite_screen import invite_screen, names_loopback
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import MAX_NAMES, quote_name, quote_names
@@ -89,26 +88,22 @@ def _who(user: User) -> EventLine:
 async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
     """Make an invite, and show what another machine needs to join."""
     row = await invite_row(ctx.tcp_peer, uses, days)
-    lines = invite_screen(row["invite"], qr=ctx.interactive).splitlines()
-    if row["only_this_machine"]:
-        lines += ["-- only this computer can reach you at the moment; start with --host 0.0.0.0 to let others in"]
-    return CommandResult([row], lines)
+    screen = invite_screen(row["invite"], only_here=row["only_this_machine"], qr=ctx.interactive)
+    return CommandResult([row], screen.splitlines())
 
 
 async def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
     """Return a new invite by a peer, whom it admits, and whether other machines can use it."""
     made = await peer.make_invite(uses=uses, days=days)
-    only_here = is_loopback(peer.address) and names_loopback(made, peer.address, peer.port)
-    invite = beyond_loopback(made, peer.address, peer.port)
     terms = parse_invite(made).invitation
     return {
-        "invite": invite,
+        "invite": made,
         "id": terms.id,
         "uses": terms.uses,
         "until": _moment(terms.until),
         "host": peer.address,
         "port": peer.port,
-        "only_this_machine": only_here,
+        "only_this_machine": names_loopback(made, peer.address, peer.port),
     }
 
 

@@ -196,7 +196,7 @@ async def poll(ctx: CommandContext, to: Conversation, question: str, options: Se
 async def typed_poll(ctx: CommandContext, question: str, *options: str) -> CommandResult:
     """Ask in the current conversation, or close the own newest poll there."""
     if question == "close" and not options:
-        return await change(END, ctx, await _open_poll(ctx, mine=True))
+        return await change(END, ctx, await _newest_poll(ctx, mine=True))
     for word in (question, *options):
         if word.startswith('"'):
             raise UsageError(f'the quote at {word[:20]} does not end: put a " behind it')
@@ -204,23 +204,28 @@ async def typed_poll(ctx: CommandContext, question: str, *options: str) -> Comma
 
 
 async def typed_vote(ctx: CommandContext, words: str) -> CommandResult:
-    """Vote in the poll of a line, or without a number in the newest open one here that was shown."""
-    line, _, option = words.rpartition(" ")
-    poll = await numbered(ctx, line) if line else await _open_poll(ctx)
+    """Vote in the poll of a line, or without a number in the one shown last here."""
+    *line, option = words.split()
+    if len(line) > 1:
+        raise UsageError(f"usage: /vote {GIVE.typed}, for example {GIVE.example}")
+    poll = await numbered(ctx, *line) if line else await _newest_poll(ctx)
+    if not line and (poll.deleted or poll.closed_at):
+        raise UsageError("the poll shown last has ended: /vote LINE OPTION votes in another, by its line of /history")
     return await change(GIVE, ctx, poll, option=option)
 
 
-async def _open_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
-    """Return the newest open poll of the current conversation; with `mine` the own one, else none that is unseen."""
+async def _newest_poll(ctx: CommandContext, *, mine: bool = False) -> Message | Sent:
+    """Return the newest poll of the current conversation that was shown; with `mine` the newest open own one."""
     shown = await ctx.last_shown("poll")
     is_later = shown is not None and shown.conversation == ctx.current
     async for page in ctx.recent_pages(ctx.current, None):
         for post in reversed(page):
             is_later = is_later and post != shown
             is_meant = post.sender.is_me or not (mine or is_later)
-            if is_meant and post.poll and not (post.deleted or post.closed_at):
+            is_gone = (post.deleted and post != shown) or (post.closed_at and mine)
+            if post.poll and is_meant and not is_gone:
                 return post
-    raise UsageError(f"there is no open poll {'of yours ' if mine else ''}here")
+    raise UsageError(f"there is no {'open poll of yours' if mine else 'poll'} here")
 
 
 # ---- history, search, receipts

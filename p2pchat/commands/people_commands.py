@@ -84,6 +84,7 @@ def user_row(user: User) -> EventLine:
         "since": None if user.since is None else iso(user.since),
         "ignored": user.ignored,
         "blocked": user.blocked,
+        **({"expelled": True} if user.expelled else {}),
         "about": user.about,
         "names_before": list(user.names_before),
     }

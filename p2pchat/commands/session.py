@@ -153,7 +153,7 @@ class Session(CommandContext):
         self._hinted: set[str] = set()  # what a person was told, and questions about which
         self.exit_code: int = DONE
         self.on_bug: Callable[[Exception], None] | None = None
-        display.hides = self.hides
+        display.hides, display.ignores = self.hides, peer.ignores
         display.find_related = self.related_message
 
     def track_reads(self) -> None:

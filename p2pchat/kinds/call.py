@@ -32,7 +32,7 @@ class Call:
         own_parser: The typed line has a handler of its own, `typed_NAME`, which gets the rest of it: it has paths.
         purpose: What it does, for programs: what REST describes, and a model is told of the tool.
         tool: A model is offered it.
-        rest: Its method at REST, and what stands behind the path of the message.
+        rest: Its method at REST, and its path behind that of the message; of its own if it is about none.
         method: Its method in the library; "": of its name.
         of: What it wrote, before the words of its message.
     """

@@ -17,7 +17,8 @@ ASK = Call("poll", "to:place? question options:list", "QUESTION [OPTION...]", ow
         "/poll close ends your newest poll here: later votes do not count",
     ),
     purpose="Ask a question with 2 to 8 options to vote for, each of at most 80 characters. It comes back in messages "
-    "with `votes`: who voted for which option, by its number. It asks again when called again.")  # fmt: skip
+    "with `votes`: who voted for which option, by its number. It asks again when called again.",
+    rest="POST polls")  # fmt: skip
 GIVE = Call("vote", "id:message option:int", "[N] OPTION", own_parser=True,
     help="vote in the poll shown last here, or line N", example="/vote 2",
     details=("a later vote replaces it, and 0 takes it back; line N is that of /history",),

@@ -591,8 +591,8 @@ class LocalUser(Viewer):
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.
 
-        The newest edit or deletion counts, by the clock of histories; an edit restores a deleted message. The former
-        text stays in the logs of all who have it.
+        The newest edit or deletion counts, by the clock of histories. The former text stays in the logs of all who have
+        it.
 
         Args:
             message: A message, or its id.
@@ -601,7 +601,7 @@ class LocalUser(Viewer):
             The receipt of the edit: which members have the new text.
         Raises:
             UnknownName: No message here has this id.
-            ValueError: Another user wrote it, it has choices, or it is no id. Also raises as send.
+            ValueError: Another user wrote it, it was deleted, it has choices, or it is no id. Also raises as send.
         """
         return await self._change_message(EDIT, message, text, ref)
 
@@ -659,7 +659,7 @@ class LocalUser(Viewer):
         Args:
             automatic: A program reacts, and no person: it decides nothing among the choices of a message.
         Raises:
-            ValueError: The reaction is longer, or there is none to remove.
+            ValueError: The reaction is longer, there is none to remove, or the message was deleted.
             UnknownName: No message here has this id. Also raises as send.
         """
         return await self._change_message(REACTION, message, reaction, ref, automatic=automatic)
@@ -706,11 +706,10 @@ class LocalUser(Viewer):
         self, kind: Kind, message: Post | str, text: str, ref: str | None, *, automatic: bool = False
     ) -> Receipt:
         requests, me = self._require_running().requests, self.directory.me
-        post = message if isinstance(message, Post) else await self.message(message)
+        post = await self.message(message.id if isinstance(message, Post) else message)  # one in hand may be old
         text = check_change(kind, post, text, me)
-        if kind.list and not kind.body_of(text):  # a message in hand may be older than what it takes back
-            said = (await self.message(post.id))._said(kind)
-            if not any(kind.shared or one.log.user == me for one in said):
+        if kind.list and not kind.body_of(text):
+            if not any(kind.shared or one.log.user == me for one in post._said(kind)):
                 raise ValueError(f"there is no {kind.name} to remove")
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None

@@ -596,11 +596,13 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
-    cannot be edited.
+    cannot be edited, and a deleted one only be deleted again.
     """
     text = plain(text)
+    if post.deleted and not kind.is_deletion:
+        raise ValueError("the message was deleted")
     if kind.on:
-        if post._entry.k != kind.on or post.deleted or post.closed_at:
+        if post._entry.k != kind.on or post.closed_at:
             raise ValueError(f"this is no open {kind.on}")
         if text and text not in map(str, range(len(post.choices) + 1)):
             raise ValueError(f"a {kind.name} is a number from 0 to {len(post.choices)}")

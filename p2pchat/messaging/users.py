@@ -76,8 +76,13 @@ class User:
         return self.key == self._people.me
 
     @property
+    def expelled(self) -> bool:
+        """True if the user was expelled from the network."""
+        return self._people.expelled.since(self.key) is not None
+
+    @property
     def ignored(self) -> bool:
-        """True if the own user ignores or blocks this one (TCPPeer.ignore, TCPPeer.block), so it is not shown."""
+        """True if nothing of it is shown: the own user ignores or blocks it, or whoever expelled it hides it."""
         return self.key in self._people.hidden
 
     @property

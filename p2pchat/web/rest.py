@@ -314,13 +314,14 @@ async def write(
 
     written = (new.content, to.key, new.reply_to, False, *new.files, *new.choices)
     id = await gateway.idempotency.run_detached(account.key, key, written, send)
+    safety = await gateway.safety(account, id)
+    more = gateway.receivers.reservation(account, to)
+    return await accepted(gateway, account, id, ref=new.ref, **more, **safety)
+
+
+async def accepted(gateway: Gateway, account: Account, id: str, **more: Any) -> MessageAccepted:
     if gateway.cluster is not None:
         await gateway.cluster.wait_here(account, id)
-    safety = await gateway.safety(account, id)
-    return await accepted(account, id, ref=new.ref, **gateway.receivers.reservation(account, to), **safety)
-
-
-async def accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
     post = await account.user.message(id)
     return MessageAccepted(id=id, timestamp=iso(post.sent_at), **more)
 

@@ -139,36 +139,48 @@ async def _carry_out(
             raise WebError(400, "usage", str(error)) from None
         return display.written
 
-    content = ("do", json.dumps(command.fields, sort_keys=True))
+    content = ("do", command.do, json.dumps(command.fields, sort_keys=True))
     return await gateway.idempotency.run_detached(account.key, key, content, carry_out), display.rows
 
 
 def _add_route(row: CommandRow) -> None:
-    """Add a path for what is done to a message: its fields are those of the command, as REST names them."""
+    """Add the path of an act: its fields are those of the command, as REST names them."""
     names = {CHAT.get(name, name): name for name in row.json if name != "id"}
     shape = object_schema({there: row.json[name] for there, name in names.items()}, _field_shape)
-    if names:
+    is_new = "id" not in row.json
+    if names and not is_new:
         [name, *_] = names
         shape["examples"] = [{name: row.json[names[name]].type(row.example.partition(" ")[2])}]
     body: Any = Body(json_schema_extra=shape) if names else Depends(_nothing)
+    of: Any = Depends(_nothing if is_new else _about)
     method, _, path = row.rest.partition(" ")
 
     async def act(
-        id: MessageId, request: Request, account: CurrentAccount, gateway: CurrentGateway, given: dict[str, Any] = body
+        request: Request,
+        account: CurrentAccount,
+        gateway: CurrentGateway,
+        given: dict[str, Any] = body,
+        about: dict[str, Any] = of,
+        key: IdempotencyKey = "",
     ) -> MessageAccepted:
-        fields = {names.get(name, name): value for name, value in given.items()}
-        await _carry_out(request, account, gateway, _read({**fields, "do": row.name, "id": id}))
-        return await accepted(account, id)
+        fields = {names.get(name, name): value for name, value in given.items()} | about
+        written, _ = await _carry_out(request, account, gateway, _read({**fields, "do": row.name}), key)
+        return await accepted(gateway, account, about.get("id", written))
 
     _acts.add_api_route(
-        f"/messages/{{id}}/{path}".rstrip("/"),
+        f"{'' if is_new else '/messages/{id}'}/{path}".rstrip("/"),
         act,
         methods=[method],
+        status_code=201 if is_new else 200,
         name=row.name,
         description=row.purpose,
-        responses=problems(404, 413),
+        responses=problems(404, 409, 413),
         response_model_exclude_none=True,
     )
+
+
+async def _about(id: MessageId) -> dict[str, Any]:
+    return {"id": id}
 
 
 async def _nothing() -> dict[str, Any]:

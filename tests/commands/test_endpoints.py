@@ -12,7 +12,7 @@ from p2pchat import InviteError
 from p2pchat.cli.standard_input import InputKind, read_invite
 from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.invite_screen import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
+from p2pchat.commands.invite_screen import JOIN_COMMAND, endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program, quoted
 from p2pchat.commands.wrap import fold
 from p2pchat.identity.identity import Identity
@@ -80,26 +80,17 @@ def test_the_endpoints_of_an_invite() -> None:
     assert endpoints_of("") == []
 
 
-def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
-    code, _, _ = INVITE.partition("@")
-    own = f"{code}@192.0.2.7:8080,[2001:db8::7]:8080"
-    assert beyond_loopback(f"{code}@127.0.0.1:8080", LOOPBACK, 8080) == own
+def test_an_invite_that_names_loopback_alone_is_known_from_one_of_a_tunnel() -> None:
     for told in ("chat.example:1", "localhost:9999", "localhost:8080", "127.0.0.1:22,[::1]:22"):  # of --advertise
-        assert beyond_loopback(f"{code}@{told}", LOOPBACK, 8080) == f"{code}@{told}"
-        assert f"{code}@{told}" in welcome_screen(f"{code}@{told}", "0.0.0.0", 8080, qr=False)
-    assert beyond_loopback(f"{code}@[::1]:8080", "::1", 8080) == own
-    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
-    assert beyond_loopback(f"{code}@127.0.0.1:8080", LOOPBACK, 8080) == f"{code}@127.0.0.1:8080"
+        assert not names_loopback(f"p2pchat:ABC@{told}", LOOPBACK, 8080)
+    assert names_loopback("p2pchat:ABC@127.0.0.1:8080", "0.0.0.0", 8080)  # a machine without a network
+    assert names_loopback("p2pchat:ABC@[::1]:8080", "::1", 8080)
 
 
-def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("p2pchat.commands.endpoints.own_addresses", list)
-    invite = invite_at("127.0.0.1:8080")
-    screen = welcome_screen(invite, "0.0.0.0", 8080, qr=True)
-    assert "no address that others can reach" in screen and invite not in screen
-    reachable = invite_at("h:1")
-    assert reachable in welcome_screen(reachable, "0.0.0.0", 8080, qr=False)
+def test_a_screen_for_this_computer_alone_says_so_first() -> None:
+    screen = invite_screen(INVITE, qr=False, only_here=True)
+    assert screen.startswith("-- only this computer can reach you") and "To join from this computer" in screen
+    assert "To join from another machine" in invite_screen(INVITE, qr=False)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import HostedUser, Left, MemberChange, Settings, TCPPeer
+from p2pchat import HostedUser, Left, MemberChange, Settings, TCPPeer, parse_invite
 from p2pchat.commands.event_text import EventLine
 from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, open_session
@@ -157,6 +157,8 @@ async def test_a_typed_line_says_what_happens_and_asks(
     assert roles(ada)["eve"] == "expelled"
     await session.execute([b"/expel bob --only --yes"])
     assert len(questions) == 2 and roles(ada)["bob"] == "expelled"
+    await session.execute([b"/who -a"])
+    assert [line.endswith(" (expelled)") for line in shown.new if line.startswith(("-- eve:", "-- bob:"))] == [True] * 2
 
 
 async def test_a_pipe_needs_the_answer_in_the_line(net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,15 +379,15 @@ async def test_invite_shows_a_screen_and_warns_on_loopback(
         lines = shown.new
         assert any("--invite -" in line for line in lines)
         assert any(line.strip().startswith("p2pchat:") for line in lines)
-        assert lines[-1].startswith("-- only this computer can reach you at the moment")
+        assert lines[0].startswith("-- only this computer can reach you at the moment")
         await open_session(ada, shown).execute([b'{"do":"invite","ref":"i"}'])
         row = json.loads(shown.new[-1])["rows"][0]
-        assert row["invite"].startswith("p2pchat:") and row["only_this_machine"] is True
+        assert parse_invite(row["invite"]).endpoints == (ada.endpoint,) and row["only_this_machine"] is True
         assert (row["host"], row["port"]) == ("127.0.0.1", ada.port)
     where = {"host": "127.0.0.1", "advertise": "chat.example:8080"}
     async with TCPPeer(0, name="bob", db="memory://", settings=Settings(start_timeout=0.0), **where) as bob:  # type: ignore[arg-type]
         await open_session(bob, shown, as_json=False).execute([b"/invite"])
-        assert not shown.new[-1].startswith("-- only this computer")  # the advertised address leads here
+        assert not shown.new[0].startswith("-- only this computer")  # the advertised address leads here
     where["advertise"] = "localhost:9999"  # the end of a tunnel
     async with TCPPeer(0, name="cyd", db="memory://", settings=Settings(start_timeout=0.0), **where) as cyd:  # type: ignore[arg-type]
         await open_session(cyd, shown).execute([b'{"do":"invite","ref":"i"}'])

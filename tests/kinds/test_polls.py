@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Message, P2PChatError, PollClosed, Sent, Vote
-from p2pchat.commands.display import ShownEdits, without_ignored
+from p2pchat.commands.display import ShownEdits
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import USAGE
 from p2pchat.core.inputs import WriteRequest
@@ -259,12 +259,34 @@ async def test_a_vote_is_for_the_poll_that_was_shown_or_for_that_of_a_line(net: 
     assert mine["option"] == 2
 
 
+@pytest.mark.parametrize("end", ["close_poll", "delete"])
+async def test_a_vote_for_a_poll_that_ended_meanwhile_goes_to_no_other(
+    net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    ada, bob, _ = net.peers
+    there = open_session(bob, shown, as_json=False)
+    older, last = [await ada.poll("room", question, OPTIONS) for question in ("one?", "two?")]
+    await net.settle()
+    there.on_event((await bob.message(last.id)).to_json())
+    await getattr(ada, end)(last.id)
+    await net.settle()
+    await there.execute([b"/vote 2"])
+    text = "the poll shown last has ended: /vote LINE OPTION votes in another, by its line of /history"
+    assert capsys.readouterr().err == f"p2pchat: {text}\n"
+    await net.settle()
+    assert [counted(await ada.message(one.id)).get("soup", []) for one in (older, last)] == [[], []]
+    await there.execute([b"/history", b"/vote 2 2"])
+    await net.settle()
+    assert counted(await ada.message(older.id))["soup"] == ["bob"]
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [
         ("/vote 3", "a vote is a number from 0 to 2"),
         ("/vote 9", "a vote is a number from 0 to 2"),
         ("/vote soup", "a vote is a number from 0 to 2"),
+        ("/vote 1 2 3", "usage: /vote [N] OPTION, for example /vote 2"),
         ("/vote 4 1", "there is no line '4': /history shows lines with numbers"),
         ('/poll "Unbalanced a b', 'the quote at "Unbalanced does not end: put a " behind it'),
         ('/poll Lunch? "pea soup', 'the quote at "pea does not end: put a " behind it'),
@@ -298,6 +320,20 @@ async def test_a_program_asks_votes_and_closes_with_json_commands(net: Mesh, sho
     assert display.includes({"id": id, "entry_id": vote["entry_id"]})
     assert display.includes({"id": id, "entry_id": line["closed_id"]})
     assert not display.includes({"id": id, "entry_id": "another"})
-    assert without_ignored(bob, line)["votes"] == [vote]
-    await bob.ignore("ada")
-    assert without_ignored(bob, line)["votes"] == []
+
+
+async def test_votes_of_ignored_people_count_in_no_line_of_a_poll_or_its_end(net: Mesh, shown: Shown) -> None:
+    ada, bob, cyd = net.peers
+    ends, session = bob.events(PollClosed), open_session(bob, shown, as_json=False)
+    asked = await ada.poll("room", "Lunch?", OPTIONS)
+    await net.settle()
+    await cyd.vote(asked.id, 1)
+    await net.settle()
+    await bob.ignore("cyd")
+    await session.display.show_event((await bob.message(asked.id)).to_json())
+    await ada.close_poll(asked.id)
+    async with within(WAIT, "the end"):
+        await session.display.show_event((await anext(ends)).to_json())
+    await session.execute([b"/history"])
+    lines = shown.new
+    assert len(lines) == 3 and all("[1 pizza (0) · 2 soup (0) · " in line for line in lines), lines

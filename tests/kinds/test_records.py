@@ -10,8 +10,10 @@ from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, RELATION_KINDS
 from p2pchat.kinds.kind import Kind
+from p2pchat.testing import Mesh
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, START, Author, Peer, World
 from tests.docs.valid_entries import BODIES
+from tests.kinds.samples import given, subject
 
 
 def samples(kind: Kind) -> tuple[Any, Any, Any]:
@@ -105,6 +107,33 @@ def test_a_person_may_write_what_its_record_says_and_nothing_else(kind: Kind) ->
     if kind.body in ("text", "number") and kind.longest:
         ada.put(WriteRequest(9, IDS["ada"], ROOM, kind.name, [str(wrong)], bob.ref(1)))
         assert [line for line in ada.take() if "refused" in line] == ["refused shape"]
+
+
+@EACH
+async def test_a_new_act_on_a_deleted_message_is_refused_and_one_from_elsewhere_is_taken(net: Mesh, kind: Kind) -> None:
+    """Also for who holds the message as it was; but it may be deleted again, as a program does that had no answer."""
+    ada, bob, cyd = net.peers
+    await ada.broadcast("hi")
+    id = await subject(kind, ada, bob)
+    await net.settle()
+    held = await ada.message(id)
+    net.partition([ada, bob], [cyd])
+    await (ada if held.by.is_me else bob).delete(id)
+    await net.settle()
+    first = await ada.broadcast("one")
+    for call in () if kind.is_deletion else kind.calls:
+        with pytest.raises(ValueError, match="the message was deleted"):
+            await getattr(ada, call.method or call.name)(held, **given(call, "one"))
+    second = await ada.broadcast("two")
+    assert int(second.id.partition(".")[2]) == int(first.id.partition(".")[2]) + 1, "nothing was written"
+    if kind.about == "any":
+        late = await getattr(cyd, kind.calls[0].name)(id, **given(kind.calls[0], "one"))
+        net.heal()
+        await net.settle()
+        assert {one.name for one in late.delivered_to} == {"ada", "bob"}
+    elif kind.is_deletion:
+        await ada.delete(held)
+    assert (await ada.message(id)).deleted
 
 
 def test_each_record_that_is_about_a_message_has_an_event_of_its_own() -> None:

@@ -51,12 +51,17 @@ async def test_every_command_of_the_documentation_is_taken(served: Served) -> No
 async def test_a_poll_is_asked_voted_on_and_closed_and_messages_show_it(served: Served) -> None:
     await served.register("zoe", "bob")
     async with served.client("zoe") as zoe, served.client("bob") as bob:
-        [asked] = await do(zoe, do="poll", to="room", question="Lunch?", options=["pizza", "soup"])
+        wanted = {"to": "room", "question": "Lunch?", "options": ["pizza", "soup"]}
+        answers = [await zoe.post("/v1/polls", json=wanted, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+        asked = answers[0].json()
+        assert [one.status_code for one in answers] == [201, 201] and answers[1].json() == asked
         await do(bob, do="vote", id=asked["id"], option=2)
         shown = (await zoe.get(f"/v1/messages/{asked['id']}")).json()
         assert (shown["content"], shown["poll"], shown["choices"]) == ("Lunch?", True, ["pizza", "soup"])
         assert [(one["by"], one["option"]) for one in shown["votes"]] == [("bob", 2)] and "closed_at" not in shown
         await do(zoe, do="close", id=asked["id"])
+        other = await zoe.post("/polls", json={"question": "Tea?", "options": ["no"]})
+        assert (other.status_code, other.json()["text"]) == (400, "a poll has 2 to 8 options, not 1")
         [shown] = (await bob.get("/v1/messages?conversation=room")).json()
         assert shown["closed_at"] and [one["by"] for one in shown["votes"]] == ["bob"]
         refused = await bob.post("/v1/do", json={"do": "vote", "id": asked["id"], "option": 1})
@@ -116,25 +121,28 @@ async def test_an_error_has_a_status_and_a_code(served: Served, command: Any, st
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
-async def test_what_cannot_be_done_to_a_message_is_refused_alike_for_every_kind(served: Served) -> None:
-    """At its own path as in /v1/do and at /lines, also what only the writer of a message can do."""
+@pytest.mark.parametrize(("deleted", "free"), [(False, "pin"), (True, "delete")])
+async def test_what_cannot_be_done_to_a_message_is_refused_alike_for_every_kind(
+    served: Served, deleted: bool, free: str
+) -> None:
+    """At its own path as in /v1/do and at /lines, also what only the writer of a message can do; `free` is allowed."""
     await served.register("zoe", "bob")
     async with served.client("zoe") as zoe, served.client("bob") as bob, calling(served, "bob") as lines:
-        id = (await do(zoe, do="send", text="hi"))[0]["id"]
-        calls = [call for call in CALLS.values() if call.rest]
-        assert len(calls) > 6
+        id = (await do(bob if deleted else zoe, do="send", text="hi"))[0]["id"]
+        if deleted:
+            await do(bob, do="delete", id=id)
+        calls = [call for call in CALLS.values() if call.rest and "id" in BY_NAME[call.name].json and call.name != free]
+        assert len(calls) > 5
         for call in calls:
             row, (method, _, path) = BY_NAME[call.name], call.rest.partition(" ")
             fields = {name: one.type() for name, one in row.json.items() if one.required and name != "id"}
             given = {CHAT.get(name, name): value for name, value in fields.items()}
-            if call.name == "pin":  # nothing is in its way
-                continue
-            answer = await bob.request(method, f"/v1/messages/{id}/{path}".rstrip("/"), json=given)
-            assert (answer.status_code, answer.json()["code"]) == (400, "usage"), call.name
-            answer = await bob.post("/v1/do", json={"do": call.name, "id": id, **fields})
-            assert (answer.status_code, answer.json()["code"]) == (400, "usage"), call.name
+            answer = (await bob.request(method, f"/v1/messages/{id}/{path}".rstrip("/"), json=given)).json()
+            done = (await bob.post("/v1/do", json={"do": call.name, "id": id, **fields})).json()
             await lines.say(do=call.name, id=id, **fields, ref=call.name)
-            assert (await lines.next("error", ref=call.name))["code"] == "usage", call.name
+            line = await lines.next("error", ref=call.name)
+            assert answer == done and answer["code"] == line["code"] == "usage", call.name
+            assert (answer["text"] == "the message was deleted") == deleted, call.name
 
 
 async def test_no_account_gives_commands_of_the_operator_and_none_is_unlimited(serve: Callable[..., Any]) -> None:

@@ -105,11 +105,11 @@ def invite(**values: Any) -> int:
     if options.as_json:
         print(json_line(row))
         return DONE
-    print(fold(invite_screen(row["invite"], qr=sys.stdout.isatty()), terminal_width(sys.stdout)))
-    if row["only_this_machine"] and not options.advertise:
-        port = row["port"] or "PORT"
-        print(f"It works while the peer listens for other machines: {command(port, '--host', '0.0.0.0')}")
-        print(f"For this machine alone add --advertise 127.0.0.1:{port}")
+    if "host" not in row and not options.advertise:
+        print(f"It works while the peer listens for other machines: {command(row['port'], '--host', '0.0.0.0')}")
+    only_here = row["only_this_machine"] and not options.advertise
+    screen = invite_screen(row["invite"], only_here=only_here, qr=sys.stdout.isatty())
+    print(fold(screen, terminal_width(sys.stdout)))
     return DONE
 
 
@@ -157,4 +157,4 @@ async def _make_at_rest(directory: Path, options: InviteOptions) -> EventLine:
         raise profile_in_use(directory, locked) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return {"invite": text, "port": port, "only_this_machine": True, **terms_of(text)}
+    return {"invite": text, "port": port, "only_this_machine": False, **terms_of(text)}

@@ -122,7 +122,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
             if options.as_json:
                 await output.write(json_line(line))
             else:
-                line = without_ignored(history, line)
+                line = without_ignored(history.ignores, line)
                 if gap := format_gap(line):
                     await output.write(gap)
                 await output.write_fragments(message_row(line, me, None, await _answered(history, post)))

@@ -21,7 +21,7 @@ from p2pchat.cli.terminal.pending_line import (
 )
 from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
-from p2pchat.commands.display import LAST_LINES, Display, without_ignored
+from p2pchat.commands.display import LAST_LINES, Display
 from p2pchat.commands.event_text import (
     EventLine,
     file_label,
@@ -189,10 +189,7 @@ class TerminalDisplay(Display):
         """Return the last lines, more of them if there are `unread` ones."""
         limit = UNREAD_LINES if unread else HISTORY_LINES
         found = await self._peer.history(conversation, limit=limit, ignored=False)
-        return self._without_ignored([await with_gap(self._peer, message) for message in found])
-
-    def _without_ignored(self, rows: Sequence[EventLine]) -> list[EventLine]:
-        return [without_ignored(self._peer, row) for row in rows]
+        return [await with_gap(self._peer, message) for message in found]
 
     async def _show_past(
         self, lines: Sequence[EventLine], begin: str = "", end: str = "", *, numbered: bool = False,
@@ -300,7 +297,7 @@ class TerminalDisplay(Display):
         self._show_day(event["sent_at"])
         _remember(self._seen, event["id"])
         self.questions.add(event, self._own_id)
-        line = chat_line(self.with_file_numbers(event), self.me, elsewhere=elsewhere, related=related)
+        line = chat_line(self.for_people(event), self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
 
     def _number(self, event: EventLine) -> list[Fragment]:
@@ -325,7 +322,7 @@ class TerminalDisplay(Display):
                 self._keep_for_return(event)
             return
         self._show_day(event["sent_at"])
-        self._screen.add_line(chat_line(event, self.me, elsewhere=not here, related=related))
+        self._screen.add_line(chat_line(self.for_people(event), self.me, elsewhere=not here, related=related))
 
     def _show_group_change(self, event: EventLine) -> None:
         """Show changes of the current group, and those of others that concern the user; the rest on return."""
@@ -406,14 +403,14 @@ class TerminalDisplay(Display):
         """Show an answer: history between two rules, search hits highlighted, help in two columns."""
         if command == "history":
             async with self._turn:
-                await self._show_past(self._without_ignored(rows), "history", "now", numbered=True)
+                await self._show_past(rows, "history", "now", numbered=True)
             if rows:
                 return
         if command == "search":
-            for row in self._without_ignored(rows):  # with full dates: hits may be of any day
+            for row in rows:  # with full dates: hits may be of any day
                 related = await self._related(row)
                 self._screen.add_line(
-                    [*self._number(row), *message_row(self.with_file_numbers(row), self.me, None, related)]
+                    [*self._number(row), *message_row(self.for_people(row), self.me, None, related)]
                 )
             lines = lines[-1:]  # the summary
         if command == "help":

@@ -249,8 +249,8 @@ export class Events {
 
   /** @param {any} row of `who` */
   _person(row) {
-    const { user_id: id, user: label, name, status, text, since, about, me, ignored, blocked } = row;
-    this._model.people.set(id, { id, label, name, status, text, since, about, me, ignored, blocked });
+    const { user_id: id, user: label, name, status, text, since, about, me, ignored, blocked, expelled } = row;
+    this._model.people.set(id, { id, label, name, status, text, since, about, me, ignored, blocked, expelled });
     this._hidePresence(id);
     if (me) this._model.me = { id, label, name };
   }

@@ -32,9 +32,9 @@ function peerInvite(chat) {
     const [row] = await chat.ask({ do: "invite" });
     const code = await qrCode(chat.token, row.invite, "of the invite");
     fill(invite,
+      row.only_this_machine && h("p", { class: "hint" }, "Only this computer can connect. To let others in, restart the gateway with --host 0.0.0.0."),
       h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. ", termsOf(row), " Send it over a channel you trust: whoever joins can read the whole room."),
       h("div", { class: "invite-row" }, code, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite"))),
-      row.only_this_machine && h("p", { class: "hint" }, "Others can't connect yet: restart the gateway with --host 0.0.0.0."),
     );
     invite.querySelector("button")?.focus();
   };

@@ -15,7 +15,7 @@ import { saidOf } from "./said.js";
  * @property {string} status online, idle, unreachable, offline, unknown; "" while the connection is lost, and of who is blocked
  * @property {string} text with the status
  * @property {string|null} since @property {string} about @property {boolean} me
- * @property {boolean} ignored also true for who is blocked @property {boolean} blocked
+ * @property {boolean} ignored also true for who is blocked, or expelled and hidden @property {boolean} blocked @property {boolean} [expelled]
  *
  * @typedef {object} Begun who began a conversation that the user has not answered
  * @property {string} userId @property {string} label @property {string} admittedBy "" if that is not known

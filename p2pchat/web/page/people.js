@@ -32,7 +32,8 @@ export function dot(status) {
 /** @param {Person|undefined} person @returns {string} the status in words */
 export function statusText(person) {
   if (!person) return "";
-  if (person.blocked) return "blocked";
+  const why = ["expelled", "blocked", "ignored"].find((one) => person[/** @type {"ignored"} */ (one)]);
+  if (why) return why;
   if (person.status === "unreachable") return `cannot be reached from here; ${safeLine(person.text)} can`;
   const word = { online: "online", idle: "away", offline: "offline", unknown: "not seen yet" }[person.status] ?? "";
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
@@ -74,7 +75,7 @@ export function firstOf(people, most, compare) {
 export async function showPerson(chat, layout, id) {
   const [row] = await chat.ask({ do: "whois", user: id });
   const facts = [
-    ["Status", row.ignored && !row.blocked ? "ignored" : statusText(chat.model.people.get(row.user_id) ?? row)],
+    ["Status", statusText(chat.model.people.get(row.user_id) ?? row)],
     ["About", safeText(row.about)],
     ["Known since", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
@@ -89,7 +90,7 @@ export async function showPerson(chat, layout, id) {
     h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", { dir: "auto" }, value)])),
     !row.me && h("p", { class: "hint apart" }, row.blocked ? UNBLOCK : BLOCK),
     !row.me && h("div", { class: "row end" },
-      !row.blocked && h("button", { type: "button", onclick: () => hide(row.ignored ? "unignore" : "ignore") }, row.ignored ? "Stop ignoring" : "Ignore"),
+      !row.blocked && !(row.expelled && row.ignored) && h("button", { type: "button", onclick: () => hide(row.ignored ? "unignore" : "ignore") }, row.ignored ? "Stop ignoring" : "Ignore"),
       h("button", { type: "button", onclick: () => hide(row.blocked ? "unblock" : "block") }, row.blocked ? "Unblock" : "Block"),
       h("button", { type: "button", class: "primary", onclick: () => (shown.close(), layout.openWith(id)) }, "Write privately")),
   ], { class: "small" });

@@ -147,7 +147,7 @@ export class Sidebar {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
     const about = this._chat.model.unplaced.has(person.id) ? "wrote, not taken: write to have it" : talk?.begun?.isNew ? "new" : "";
-    const status = person.ignored && !person.blocked ? "ignored" : about || statusText(person);
+    const status = about || statusText(person);
     return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id), sure);
   }
 

@@ -345,9 +345,14 @@ function keepFocus(event) {
   if (isInside(event)) event.preventDefault();
 }
 
-/** Take a double click for one: the second would take back what the first said. @param {MouseEvent} event */
+let clicked = ""; // the message of the button clicked last, and its place there: it is drawn anew
+
+/** Take a double click on a button for one: the second would take back what the first said. @param {any} event */
 function onlyOnce(event) {
-  if (event.detail > 1 && isInside(event)) event.stopPropagation();
+  const message = isInside(event) && event.target.closest(".message");
+  const before = clicked;
+  clicked = message ? `${message.dataset.id} ${[...message.querySelectorAll("button")].indexOf(event.target.closest("button"))}` : "";
+  if (event.detail > 1 && message && clicked === before) event.stopPropagation();
 }
 
 /** @param {any} message @param {boolean} on */

@@ -55,11 +55,11 @@ def test_an_invite_has_the_terms_that_were_asked_for(here: Here, chats: OpenChat
     assert ran.code == 1 and "this peer has made no invite 00000000: p2pchat invite --list" in ran.complains()
 
 
-def test_an_invite_of_a_peer_on_loopback_says_how_to_make_one_for_this_machine(here: Here, chats: OpenChats) -> None:
+def test_an_invite_of_a_peer_on_loopback_is_for_this_machine_and_says_so_first(here: Here, chats: OpenChats) -> None:
     chats.open("ada")
-    hint = here("invite", "--data", chats.home / "ada").out.splitlines()[-1]
-    place = hint.removeprefix("For this machine alone add --advertise ")
-    [row] = here("invite", "--data", chats.home / "ada", "--advertise", place, "--json").events
+    assert here("invite", "--data", chats.home / "ada").out.startswith("-- only this computer can reach you")
+    assert "only" not in here("invite", "--data", chats.home / "ada", "--advertise", "h:1").out
+    [row] = here("invite", "--data", chats.home / "ada", "--json").events
     assert parse_invite(row["invite"]).endpoints == (f"127.0.0.1:{row['port']}",)
 
 

@@ -26,6 +26,7 @@ NOT_ALL_SAID = (
     "/groups",
     "/users/",
     "POST /v1/messages",
+    "POST /v1/polls",
     "POST /v1/do",
     "PATCH /v1/messages",
 )

@@ -101,6 +101,13 @@ async def test_a_double_click_is_one_press_and_what_is_gone_is_taken_back_withou
     await bar.evaluate("(one) => { one.click(); one.click(); }")  # before an answer came
     assert (await terry.next("vote", id=asked))["option"] == 2
     await expect(bar).to_have_text("soup1 by you")
+    pizza = (await zoe.sees("twice?")).locator("button.option").first
+    for count, one in enumerate((pizza, bar), 1):  # quick taps of a finger on two buttons
+        await zoe.page.mouse.move(*await one.evaluate(PLACE))
+        await zoe.page.mouse.down(click_count=count)
+        await zoe.page.mouse.up(click_count=count)
+        assert (await terry.next("vote", id=asked))["option"] == count
+        await expect(one).to_contain_text("1 by you")
     assert not await zoe.page.evaluate("heard.some((line) => line.includes('\"error\"'))")
     tab = await zoe.tab()
     await tab.go("Room")
