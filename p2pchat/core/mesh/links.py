@@ -323,7 +323,7 @@ class Links:
         if self._stopped or input.peer == self._ctx.me:
             return
         for address in self.book.addresses(input.peer):
-            if self.book.is_sighted(input.peer, address.endpoint) and address.endpoint not in input.at:
+            if self.book.is_sighted(address) and address.endpoint not in input.at:
                 self.dialer.forget_endpoint(address.endpoint, input.peer)
         for endpoint in input.at[: settings.max_endpoints_a_peer]:
             may_keep = is_shareable(endpoint, from_loopback=False, settings=settings)
