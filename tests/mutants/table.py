@@ -1201,7 +1201,7 @@ own = self._by_signer[self.founder].values()
          "if True:")),
     Mutant("presence-unlimited", "users of one member come and go, and fill the event logs of all peers",
         "core/mesh/test_presence_events.py::test_who_comes_and_goes_all_the_time_is_told_at_a_rate_and_as_it_is_in_the_end",
-        ("return member not in self._waiting and self._take(member)",
+        ("return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)",
          "return True")),
     Mutant("presence-unthrottled", "every change of presence is a frame to everyone, however often it flickers",
         "core/mesh/test_presence_announcer.py::test_a_flapping_status_costs_two_frames_a_second",

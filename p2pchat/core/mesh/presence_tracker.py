@@ -452,50 +452,37 @@ class PresenceEvents:
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._buckets = TokenBuckets()
-        # By member, those first that wait longest: that it came or left, and its status (True).
-        self._waiting: dict[UserId, dict[UserId, dict[bool, Change]]] = {}
-        self._members: dict[UserId, UserId] = {}  # of those who wait
+        # By user, those first that wait longest: its member, that it came or left, and its status (True).
+        self._waiting: dict[UserId, tuple[UserId, dict[bool, Change]]] = {}
 
     def may_tell(self, member: UserId) -> bool:
         """Return whether something about a user of a member may be told now; if so, it is counted."""
-        return member not in self._waiting and self._take(member)
-
-    def _take(self, member: UserId) -> bool:
         return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
     def tell(self, change: Change, member: UserId) -> None:
         """Tell a change, now or later."""
         user = change.user
-        if user not in self._members:
-            if self.may_tell(member):
-                self._ctx.emit(change)
-                return
-            self._members[user] = member
+        if user not in self._waiting and self.may_tell(member):
+            self._ctx.emit(change)
+            return
         if not self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
-        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, {})
+        _, latest = self._waiting.setdefault(user, (member, {}))
         is_status = isinstance(change, PresenceChanged)
         if is_status or latest.pop(False, None) is None:  # else it is again as it was told
             latest[is_status] = change
 
     def forget(self, user: UserId) -> None:
         """Tell no status of a user of whom nothing is known any more."""
-        if user in self._members:
-            waiting = self._waiting[self._members[user]]
-            waiting[user].pop(True, None)
-            if not waiting[user]:
-                del waiting[user], self._members[user]
+        if user in self._waiting:
+            self._waiting[user][1].pop(True, None)
 
     def _tell_waiting(self) -> None:
-        for member, users in list(self._waiting.items()):
-            for user, latest in list(users.items()):
-                if not self._take(member):
-                    break
+        for user, (member, latest) in list(self._waiting.items()):
+            if not latest or self.may_tell(member):
                 for is_status in sorted(latest):
                     self._ctx.emit(latest[is_status])
-                del users[user], self._members[user]
-            if not users:
-                del self._waiting[member]
+                del self._waiting[user]
         if self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
 
