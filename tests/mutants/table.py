@@ -1022,7 +1022,7 @@ own = self._by_signer[self.founder].values()
         if pinged:
             for id in pinged:
                 self._up[id].pings += 1
-            self._ctx.emit(Send(Ping(), pinged))""",
+            self._ctx.send(Ping(), pinged)""",
          "")),
     Mutant("no-redial", "a broken link stays broken",
         Rule("unlinked", within=100, seed=5),
@@ -1464,11 +1464,11 @@ log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, 
          "if False and (head :=")),
     Mutant("strangers-are-told-peers", "an expelled one learns with a fresh key where the members are",
         "hostile/test_expelled.py::test_a_fresh_key_learns_no_addresses_at_a_full_peer",
-        ("        self._ctx.emit(Counted(\"not_admitted\"))",
+        ("        self._ctx.count(\"not_admitted\")",
          """\
-        self._ctx.emit(Counted("not_admitted"))
+        self._ctx.count("not_admitted")
         if self._refusal(link.peer, link)[0]:
-            self._ctx.emit(Send(Admit(self._exchange.sample(link)), [link.id]))""")),
+            self._ctx.send(Admit(self._exchange.sample(link)), [link.id])""")),
     Mutant("strangers-tell-peers", "a server that proved nothing has a newcomer dial whomever it likes",
         "core/mesh/test_link_places.py::test_who_proves_nothing_is_told_nothing_and_believed_nothing",
         ("            self._on_error(link, error)",

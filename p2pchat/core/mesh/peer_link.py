@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from p2pchat.core.effects import Counted, PauseReading, Send
+from p2pchat.core.effects import PauseReading
 from p2pchat.core.log import answering_member
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
@@ -266,7 +266,7 @@ class Keepalive:
             member = self._admission.users.share(link.peer)
             wait = max(wait, self._begun.charge(member, begun, self._ctx.now.mono, rate, most / rate))
         if wait:
-            self._ctx.emit(Counted("flood"))
+            self._ctx.count("flood")
             self._ctx.emit(PauseReading(link.id, wait))
 
     def _is_begun_by(self, link: PeerLink, frame: Entries) -> bool:
@@ -307,7 +307,7 @@ class Keepalive:
         if pinged:
             for id in pinged:
                 self._up[id].pings += 1
-            self._ctx.emit(Send(Ping(), pinged))
+            self._ctx.send(Ping(), pinged)
         if self._up:
             self._schedule(min(link.check_at for link in self._up.values()))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
+from p2pchat.core.effects import Guests, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
@@ -535,7 +535,7 @@ class PresenceAnnouncer:
         self.renew()  # first: a link would take those for all users
         self._news[link.id] = _LinkNews(link)
         for frame in self._pages(list(self.own), []):
-            self._ctx.emit(Send(frame, [link.id]))
+            self._ctx.send(frame, [link.id])
 
     def link_down(self, link_id: int) -> None:
         self._news.pop(link_id, None)
@@ -623,7 +623,7 @@ class PresenceAnnouncer:
                 end.gone.clear()
         for (stale, gone), links in lacking.items():
             for frame in self._pages(sorted(stale & self.own.keys()), sorted(gone)):
-                self._ctx.emit(Send(frame, links))
+                self._ctx.send(frame, links)
 
     def _pages(self, users: list[UserId], gone: list[UserId]) -> Iterator[Here]:
         """Yield one frame or more; all but the last have `more`."""
