@@ -102,7 +102,7 @@ class PeerLink:
     known: bool = False
     linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
     up_at: float = 0.0
-    timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence_tracker.py
+    timer: Timer | None = None  # the next step must be done by then
     # Keepalive
     reads: bool = True  # False while reading is paused
     heard_at: float = 0.0
