@@ -50,7 +50,7 @@ class Contacts:
         self._on_added = on_added
         self.own: KeySet[UserId | PeerId] = {}
         self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.me: self.own}  # by who chose them
-        self._choosers: Counter[UserId | PeerId] = Counter()
+        self._chosen: set[UserId | PeerId] = set()  # by anybody here
         for name in meta:
             if name.startswith(CONTACT):
                 by, _, id = name.removeprefix(CONTACT).rpartition(":")
@@ -65,7 +65,7 @@ class Contacts:
 
     def has_any(self, id: UserId) -> bool:
         """Return whether a user is known to anybody here."""
-        return id in self._choosers
+        return id in self._chosen
 
     def load(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
         """Add those of whom stored entries say that they were contacts. Nothing that was stored changes by it."""
@@ -92,7 +92,7 @@ class Contacts:
         if id in ids:
             return False
         ids[id] = None
-        self._choosers[id] += 1
+        self._chosen.add(id)
         return True
 
     def _line(self, id: UserId | PeerId, by: UserId) -> str:

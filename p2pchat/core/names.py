@@ -232,8 +232,7 @@ def split_label(text: str) -> tuple[str, str]:
 # ---- the names of all known users
 
 
-MAX_FORMER = 16  # earlier names of one user; a guess, as the next. Further ones are forgotten
-MAX_FORMER_ANNOUNCED = 4  # of them, while the user has no profile: those names cost their user nothing
+MAX_FORMER = 16  # earlier names of one user; a guess. Further ones are forgotten
 MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
@@ -360,8 +359,7 @@ class KnownPeople:
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
-        most = MAX_FORMER if c else MAX_FORMER_ANNOUNCED
-        if c > former.get(name, -1) and (name in former or len(former) < most):
+        if c > former.get(name, -1) and (name in former or len(former) < MAX_FORMER):
             former[name] = c
             self._ctx.change.former_names.append(FormerName(user, name, c))
 

@@ -28,9 +28,10 @@ from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, Node
 from p2pchat.core.receipts.mark_exchange import mark_refused
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.anti_entropy import AntiEntropy
-from p2pchat.core.sync.appender import Appender, GroupEditor
+from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
 from p2pchat.core.sync.conversation_state import ConversationState, user_of
+from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest, LinkSource
@@ -121,9 +122,11 @@ class Replicator:
 
     def set_disk(self, level: DiskLevel) -> None:
         """Fetch nothing and write nothing unasked while nothing can be stored; refuse what there is no space for."""
-        self.ingest.fetcher.pause(level is DiskLevel.NOTHING)
-        self.group_editor.pause(level is DiskLevel.NOTHING)
         self.quota.disk = level
+        if level is DiskLevel.NOTHING:
+            self.ingest.fetcher.give_up()
+        else:
+            self.group_editor.start()
         for remote in self.context.remotes.values():
             remote.full_sent_at.clear()
 
@@ -437,7 +440,7 @@ class Replicator:
         self.transfers.fail_all(reason)
         self.typing.clear()
         self.context.pending.clear()
-        self.ingest.fetcher.pause(True)
+        self.ingest.fetcher.give_up()
         self.context.discarded = True
 
     # ---- loading

@@ -13,7 +13,6 @@ from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Entry
 from p2pchat.core.names import (
     MAX_FORMER,
-    MAX_FORMER_ANNOUNCED,
     KnownPeople,
     base32,
     default_name,
@@ -208,8 +207,8 @@ def test_of_a_user_who_takes_name_after_name_a_few_are_remembered() -> None:
         people.on_profile(eve, Entry("profile", number, number, b={"name": f"eve{number}"}))
         people.on_announced_name(bob, f"bob{number}")
     assert len(people.former[eve]) == MAX_FORMER
-    assert len(people.former[bob]) == MAX_FORMER_ANNOUNCED
-    assert len(context.change.former_names) == len(people._keys) - 2 == MAX_FORMER + MAX_FORMER_ANNOUNCED
+    assert len(people.former[bob]) == MAX_FORMER
+    assert len(context.change.former_names) == len(people._keys) - 2 == 2 * MAX_FORMER
     context.out.clear()
     people.on_announced_name(cyd, "eve500")  # forgotten
     people.on_announced_name(cyd, "eve1")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from p2pchat.core.durable_changes import Cite
@@ -55,8 +56,8 @@ class GroupReplica:
     """
 
     __slots__ = (
-        "__weakref__", "_before", "_cited", "_duplicates", "_fork_marks", "_forked_logs", "_ids", "_in_groups",
-        "_members", "_named", "_named_cache", "_operations", "_owners", "_redone_in", "_states", "_void_logs",
+        "__weakref__", "_before", "_cited", "_copies", "_fork_marks", "_forked_logs", "_ids", "_in_groups",
+        "_members", "_named", "_named_cache", "_owners", "_redone_in", "_states", "_void_logs",
         "_written_in", "id", "state", "talk",
     )  # fmt: skip
 
@@ -69,8 +70,8 @@ class GroupReplica:
         self._named_cache: frozenset[UserId] = NO_USERS  # `named`, copied when it is read after it grew
         self._members: Mapping[UserId, int] = NO_MEMBERS  # of the last operation
         self._states = GroupStates()
-        self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: anyone can copy the bytes
-        self._duplicates: dict[tuple[str, UserId], list[GroupOperation]] = {}  # all copies of operations written twice
+        # Each operation as often as it was written, by hash and writer: anyone can copy the bytes.
+        self._copies: dict[tuple[str, UserId], list[GroupOperation]] = {}
         self._written_in: dict[LogId, list[tuple[str, UserId]]] = {}  # the keys of operations
         self._forked_logs: set[LogId] = set()  # logs of this group
         self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
@@ -100,9 +101,8 @@ class GroupReplica:
         """
         if not self._void_logs:
             return frozenset()
-        written = [one for key, known in self._operations.items() for one in self._duplicates.get(key, [known])]
         lists: dict[UserId, dict[int, Mapping[UserId, int]]] = {}  # by writer; many operations share one
-        for one in written:
+        for one in chain.from_iterable(self._copies.values()):
             if one.gen == 1 or one.log not in self._void_logs:
                 lists.setdefault(one.by, {})[id(one.members)] = one.members
         named, waiting = {self.creator}, [self.creator]
@@ -159,12 +159,11 @@ class GroupReplica:
 
     def _count(self, key: tuple[str, UserId]) -> None:
         """Count one copy of an operation that is not in a void log, if there is one."""
-        written = self._duplicates.get(key, [self._operations[key]])
-        standing = [one for one in written if one.gen == 1 or one.log not in self._void_logs]
+        standing = [one for one in self._copies[key] if one.gen == 1 or one.log not in self._void_logs]
         if standing:
-            self._states.add(min(standing, key=lambda one: (one.log, one.seq)))
+            self._states.add(_first(standing))
         else:
-            self._states.remove(self._operations[key])
+            self._states.remove(self._copies[key][0])
 
     def _void(self) -> set[LogId]:
         """Return the forked logs whose operations their writer has reissued in a log that did not fork."""
@@ -207,12 +206,8 @@ class GroupReplica:
         members = self._interned(operation.members)
         operation = replace(operation, members=members)
         key = (operation.hash, operation.by)
-        known = self._operations.get(key)
         self._written_in.setdefault(operation.log, []).append(key)
-        if known is not None:
-            self._duplicates.setdefault(key, [known]).append(operation)
-        if known is None or (operation.log, operation.seq) < (known.log, known.seq):
-            self._operations[key] = operation
+        self._copies.setdefault(key, []).append(operation)
         self._count(key)
         redone = operation.by, operation.redo
         if operation.redo:
@@ -282,7 +277,8 @@ class GroupReplica:
         """Return lost operations that this user can reissue because it owns the group."""
         if self.state is None or self.state.owner != owner:
             return []
-        return lost_operations(self._operations.values(), self._states, owner, EntryAncestry(self._before))
+        operations = map(_first, self._copies.values())
+        return lost_operations(operations, self._states, owner, EntryAncestry(self._before))
 
     def below(self, operation: GroupOperation) -> GroupState:
         """Return the state that an operation of gen 2 or later was made on, as it is now."""
@@ -296,6 +292,10 @@ class GroupReplica:
             return None
         present: Mapping[UserId, int] = {user: gen for user, gen in state.members.items() if user not in state.left}
         return GroupView(self.id, self.talk, state.name, state.owner, state.gen, present, state.left)
+
+
+def _first(copies: Iterable[GroupOperation]) -> GroupOperation:
+    return min(copies, key=lambda one: (one.log, one.seq))
 
 
 def _differences(former: GroupState | None, now: GroupState, by: UserId) -> Iterator[GroupDifference]:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.effects import Send
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
@@ -239,13 +238,13 @@ class StatementExchange:
 
     def _send_sum(self, link: int, *, ask: bool = False) -> None:
         if self.members is not None:
-            self._ctx.emit(Send(Statements(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link]))
+            self._ctx.send(Statements(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link])
 
     def _send_ids(self, link: int) -> None:
         ids = list(self._durable)
         for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
             page = ids[first : first + MAX_STATEMENT_IDS]
-            self._ctx.emit(Send(Statements(have=page, more=first + len(page) < len(ids)), [link]))
+            self._ctx.send(Statements(have=page, more=first + len(page) < len(ids)), [link])
 
     def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""
@@ -253,7 +252,7 @@ class StatementExchange:
         founder = self.members.founder
         ordered = sorted(statements, key=lambda one: (one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
-            self._ctx.emit(Send(frame, links))
+            self._ctx.send(frame, links)
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Statements]:

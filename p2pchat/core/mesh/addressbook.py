@@ -33,7 +33,6 @@ PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
 RELAY_HOST = "relay"  # of a link through an engine; the last label of the host in a relayed endpoint
 RELAY_PORT = 1  # in all relayed endpoints: endpoints have one
 _ID_CHARACTERS = 52  # of an id in base32
-MAX_SIGHTED = 64  # addresses that discovery sees and no key has answered at; a guess
 CACHE_SIZE = 4096  # endpoints; while a mesh forms, each peer checks the same few addresses once for every other one
 
 
@@ -67,7 +66,6 @@ class AddressBook:
         self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
         self.touched: set[PeerId] = set()
         self._shares: MemberShares[PeerId] = MemberShares(ctx.settings.max_addresses)
-        self._sighted: set[tuple[PeerId, str]] = set()
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
             self._put(address)
@@ -130,7 +128,7 @@ class AddressBook:
             self._ctx.change.records[peer] = record
             self.touched.add(peer)
             for address in self.addresses(peer):
-                if address.told and address.endpoint not in record.e:
+                if self.is_sighted(address):
                     self._forget_address(address)
         news = []
         for endpoint in endpoints:
@@ -138,8 +136,7 @@ class AddressBook:
             if known is None:
                 self._make_room(peer)
                 news.append(self._keep(Address(peer, endpoint, told=True)))
-            elif is_new and (known.failing_since or (peer, endpoint) in self._sighted):
-                self._sighted.discard((peer, endpoint))
+            elif is_new and (known.failing_since or known.told):
                 news.append(self._keep(known.replace(failing_since=0)))
         return news
 
@@ -157,15 +154,15 @@ class AddressBook:
         known = self.get(peer, endpoint)
         if known is not None:
             return self._keep(known.replace(failing_since=0)) if known.failing_since else None
-        if len(self._sighted) >= MAX_SIGHTED or not self._has_share(peer):
+        if not self._has_share(peer):
             return None
         self._make_room(peer)
-        self._sighted.add((peer, endpoint))
         return self._keep(Address(peer, endpoint, told=True))
 
-    def is_sighted(self, peer: PeerId, endpoint: str) -> bool:
+    def is_sighted(self, address: Address) -> bool:
         """Return whether only discovery has seen this address."""
-        return (peer, endpoint) in self._sighted
+        record = self.records.get(address.peer)
+        return address.told and (record is None or address.endpoint not in record.e)
 
     def add(self, peer: PeerId, endpoint: str) -> None:
         """Store an endpoint that a user named with this peer's id."""
@@ -182,7 +179,6 @@ class AddressBook:
             self._make_room(peer)
         elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
             return
-        self._sighted.discard((peer, endpoint))
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
     def on_failed(self, peer: PeerId, endpoint: str) -> None:
@@ -206,7 +202,7 @@ class AddressBook:
         change = self._ctx.change
         change.forgotten = [(one.peer, one.endpoint) for one in stored.addresses]
         for peer in self:
-            change.addresses += [one for one in self.addresses(peer) if not self.is_sighted(peer, one.endpoint)]
+            change.addresses += [one for one in self.addresses(peer) if not self.is_sighted(one)]
         change.records = {**dict.fromkeys(one.id for one in stored.records), **self.records}
 
     # Internals
@@ -228,16 +224,13 @@ class AddressBook:
         self._count(address, -1)
         if not self._book[peer]:
             del self._book[peer]
-        if (peer, endpoint) in self._sighted:
-            self._sighted.discard((peer, endpoint))
-            return
         changed = self._ctx.change.addresses
         changed[:] = [address for address in changed if (address.peer, address.endpoint) != (peer, endpoint)]
         self._ctx.change.forgotten.append((peer, endpoint))
 
     def _keep(self, address: Address) -> Address:
         self._put(address)
-        if (address.peer, address.endpoint) not in self._sighted:
+        if not self.is_sighted(address):
             change = self._ctx.change
             change.forgotten[:] = [gone for gone in change.forgotten if gone != (address.peer, address.endpoint)]
             change.addresses.append(address)

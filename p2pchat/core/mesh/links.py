@@ -17,7 +17,7 @@ from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
-from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
+from p2pchat.core.effects import Close, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
     Connect,
     DialFailed,
@@ -279,7 +279,7 @@ class Links:
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = PeerLink(input.link, input.host, server)
         self._begin(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
-        self._ctx.emit(Send(server.opening(), [link.id]))
+        self._ctx.send(server.opening(), [link.id])
 
     def _on_dialled(self, input: LinkDialled) -> None:
         link = self._dialled(input)
@@ -329,7 +329,7 @@ class Links:
         if self._stopped or input.peer == self._ctx.me:
             return
         for address in self.book.addresses(input.peer):
-            if self.book.is_sighted(input.peer, address.endpoint) and address.endpoint not in input.at:
+            if self.book.is_sighted(address) and address.endpoint not in input.at:
                 self.dialer.forget_endpoint(address.endpoint, input.peer)
         for endpoint in input.at[: settings.max_endpoints_a_peer]:
             may_keep = is_shareable(endpoint, from_loopback=False, settings=settings)
@@ -373,11 +373,11 @@ class Links:
         elif link.phase is LinkPhase.WAITING or isinstance(frame, (Hello, Welcome, Show, Admit, Go)):
             self._pending_ends[link.id] = lambda: self.close(link.id, "order", f"{_kind(frame)} may not come now")
         elif isinstance(frame, Ping):
-            self._ctx.emit(Send(Pong(), [link.id]))
+            self._ctx.send(Pong(), [link.id])
         elif isinstance(frame, Peers):
             self._exchange.on_peers(link, frame)
         elif isinstance(frame, Unknown):
-            self._ctx.emit(Counted("unknown_frame"))
+            self._ctx.count("unknown_frame")
         else:
             link.pongs += 1
             rest.append(frame)
@@ -440,7 +440,7 @@ class Links:
         return PeerLink(input.link, input.host, client, address.endpoint, input.dial)
 
     def _on_wrong_key(self, dial: int, code: str) -> None:
-        self._ctx.emit(Counted(f"handshake_{code}"))
+        self._ctx.count(f"handshake_{code}")
         if code == "self":
             self.dialer.on_self(dial)
         else:
@@ -459,7 +459,7 @@ class Links:
             link.timer = None
 
     def _on_timeout(self, link: PeerLink, seconds: float) -> None:
-        self._ctx.emit(Counted("handshake_timeout"))
+        self._ctx.count("handshake_timeout")
         bye = Bye("error", "the handshake took too long")
         self._end(link, "timeout", bye, f"no answer within {seconds:.0f} s", code="no_answer")
 
@@ -480,7 +480,7 @@ class Links:
         if isinstance(answer, Welcome):
             answer.show = self._admission.show(link.handshake.transcript)
         if answer is not None:
-            self._ctx.emit(Send(answer, [link.id]))
+            self._ctx.send(answer, [link.id])
         if peer:
             link.peer, link.phase = peer, LinkPhase.SHOWING
             if isinstance(frame, Welcome):
@@ -521,9 +521,9 @@ class Links:
 
     def _refuse(self, link: PeerLink, code: str) -> None:
         """End a link whose far end is not admitted, and say who removed it."""
-        self._ctx.emit(Counted("not_admitted"))
+        self._ctx.count("not_admitted")
         if not link.up and (said := self._admission.farewell(link.peer)) is not None:
-            self._ctx.emit(Send(said, [link.id]))
+            self._ctx.send(said, [link.id])
         self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
 
     def _admit(self, link: PeerLink) -> None:
@@ -531,19 +531,19 @@ class Links:
         this peer only, and would never join.
         """
         if not isinstance(link.handshake, ServerSide):
-            self._ctx.emit(Send(Show(self._admission.show(link.handshake.transcript)), [link.id]))
+            self._ctx.send(Show(self._admission.show(link.handshake.transcript)), [link.id])
             return
         why, code = self._refusal(link.peer, link)
         peers = self._exchange.sample(link) if why else []
         if peers or not why:
-            self._ctx.emit(Send(Admit(peers), [link.id]))
+            self._ctx.send(Admit(peers), [link.id])
         if why:
             self._end(link, "lost", Bye("busy", NO_ROOM), why, code=code)
         else:
             self._on_proved(link)
 
     def _on_error(self, link: PeerLink, error: HandshakeError) -> None:
-        self._ctx.emit(Counted(f"handshake_{error.code}"))
+        self._ctx.count(f"handshake_{error.code}")
         code = error.code if error.code in REFUSALS else "failed"
         self._end(link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), code=code)
 
@@ -569,7 +569,7 @@ class Links:
             return False
         for peer in gone:
             self._warn_full()
-            self._ctx.emit(Counted("link_gave_way"))
+            self._ctx.count("link_gave_way")
             self._end(self.by_peer[peer], "lost", Bye("busy", NO_ROOM), "another peer needed its place more")
             self.dialer.on_busy(peer)
         return True

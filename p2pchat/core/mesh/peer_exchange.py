@@ -28,7 +28,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from p2pchat.core.effects import Counted, Send
 from p2pchat.core.log import verify
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import is_guest
@@ -240,7 +239,7 @@ class PeerExchange:
 
     def send_copy_notice(self, link: PeerLink) -> None:
         """Tell one of two processes with one key that the other exists."""
-        self._ctx.emit(Send(Peers(linked=[link.peer]), [link.id]))
+        self._ctx.send(Peers(linked=[link.peer]), [link.id])
 
     def sample(self, link: PeerLink) -> list[PeerRecord]:
         """Return records of some linked peers, drawn at random, for a member that proved itself and finds no place.
@@ -304,7 +303,7 @@ class PeerExchange:
             self._told_at = own_at
             self._ctx.change.records[own.id] = own
         for frame in self._pages(records, linked, gone, can):
-            self._ctx.emit(Send(frame, [link.id]))
+            self._ctx.send(frame, [link.id])
 
     def _update_changes(self) -> None:
         touched, self._book.touched = self._book.touched, set()
@@ -407,7 +406,7 @@ class PeerExchange:
         if not is_in and (not may_be_new or self._admission.is_heard_of(member)):
             return False
         if is_new and not is_signed(self._network, record):
-            self._ctx.emit(Counted("record_refused"))
+            self._ctx.count("record_refused")
             return True
         self._admission.note(record.id, member)
         near = is_loopback(link.host)

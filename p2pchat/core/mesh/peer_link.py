@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from p2pchat.core.effects import Counted, PauseReading, Send
+from p2pchat.core.effects import PauseReading
 from p2pchat.core.log import answering_member
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
@@ -102,7 +102,7 @@ class PeerLink:
     known: bool = False
     linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
     up_at: float = 0.0
-    timer: Timer | None = None  # the next step must be done by then; of a replaced link: see presence_tracker.py
+    timer: Timer | None = None  # the next step must be done by then
     # Keepalive
     reads: bool = True  # False while reading is paused
     heard_at: float = 0.0
@@ -269,7 +269,7 @@ class Keepalive:
             member = self._admission.users.share(link.peer)
             wait = max(wait, self._begun.charge(member, begun, self._ctx.now.mono, rate, most / rate))
         if wait:
-            self._ctx.emit(Counted("flood"))
+            self._ctx.count("flood")
             self._ctx.emit(PauseReading(link.id, wait))
 
     def _is_begun_by(self, link: PeerLink, frame: Entries) -> bool:
@@ -308,7 +308,7 @@ class Keepalive:
         if pinged:
             for id in pinged:
                 self._up[id].pings += 1
-            self._ctx.emit(Send(Ping(), pinged))
+            self._ctx.send(Ping(), pinged)
         if self._up:
             self._schedule(min(link.check_at for link in self._up.values()))
 

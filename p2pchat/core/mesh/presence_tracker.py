@@ -2,9 +2,8 @@
 
 Each peer lists the users it hosts in `here`, with a certificate for every user whose key is not its own. A user is here
 from the first link whose peer hosts it, and has left when the last such link is gone: at once after a goodbye, after a
-grace period when the connection broke, because a quick reconnect is no departure. A user of a gateway is here while any
-peer says that it is not offline: a user without an open browser has left. When one link replaces another to the same
-peer, the users of the former link stay until the new one has listed its own, for a minute and a half at most.
+grace period when the connection broke or another one took its place, because a quick reconnect is no departure. A user
+of a gateway is here while any peer says that it is not offline: a user without an open browser has left.
 
 A member can make up users. So what is known of a user who never wrote here and is no contact lives as long as the links
 that tell it, and a moment longer for a peer's own user. The peers of a member together tell no more users than one peer
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from p2pchat.core.effects import Guests, PresenceChanged, Send, UserJoined, UserLeft
+from p2pchat.core.effects import Guests, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
@@ -37,7 +36,6 @@ UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
-LISTED_WITHIN = 90.0  # seconds from which on a user of a replaced link is not awaited any more; a guess
 AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
@@ -86,7 +84,6 @@ class PresenceTracker:
         self.hosts: dict[UserId, set[int]] = {}
         self.shared: dict[UserId, set[PeerId]] = {}
         self._links: dict[int, PeerLink] = {}
-        self._awaited: dict[PeerId, PeerLink] = {}  # replaced links, with the users that the new link did not list yet
         # Reported joined and not left, also within their grace period: the peer that stopped hosting them last.
         self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
@@ -133,7 +130,7 @@ class PresenceTracker:
 
     def users_at(self, peers: AbstractSet[PeerId]) -> set[UserId]:
         """Return the users that these peers host; of one that has listed none, only its own is known."""
-        links = [link for link in (*self._links.values(), *self._awaited.values()) if link.peer in peers]
+        links = [link for link in self._links.values() if link.peer in peers]
         listed = {link.peer for link in links if link.has_listed_users}
         return {user for link in links for user in link.users}.union(peers - listed)
 
@@ -209,7 +206,7 @@ class PresenceTracker:
                 Then nothing of the frame counts.
         """
         self._check(link, frame)
-        left, former = self._left_for(link, frame), self._awaited.get(link.peer)
+        left = self._left_for(link, frame)
         for hosted in frame.users:
             if hosted.id in self._blocked or self._admission.expels(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
@@ -219,8 +216,6 @@ class PresenceTracker:
                 if left < 0:
                     link.omits_users = True
                     continue
-            if former is not None:
-                former.users.pop(hosted.id, None)
             link.users[hosted.id] = hosted
             self._expected = None
             self.hosts.setdefault(hosted.id, set()).add(link.id)
@@ -228,10 +223,7 @@ class PresenceTracker:
                 self.shared.setdefault(hosted.id, set()).add(link.peer)
             self._on_hosted(hosted.id)
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
-        if not frame.more and not link.has_listed_users:
-            link.has_listed_users = True
-            self.expel(link.peer)  # those of a replaced link too: they have not left by themselves
-            self._end_wait(link.peer, "left")
+        link.has_listed_users |= not frame.more
 
     def set_unreachable(self, user: UserId, by: str) -> None:
         """Set that a peer's own user is reached from elsewhere alone: by whom, or by nobody any more, if it is ""."""
@@ -241,7 +233,7 @@ class PresenceTracker:
 
     def block(self, user: UserId) -> None:
         """Take back what links say about a user who is blocked now. It leaves at once."""
-        for link in [*self._links.values(), *self._awaited.values()]:
+        for link in self._links.values():
             if user in link.users:
                 self._omit_blocked(link, user)
                 self._drop(link, {user})
@@ -252,15 +244,9 @@ class PresenceTracker:
             self._leave(user, "lost")
         self.set_unreachable(user, "")
 
-    def expel(self, peer: PeerId = "") -> None:
-        """Take back what links say about users who are out now, though the peers that host them are not.
-
-        Args:
-            peer: Only of links with this one; "" for all, once what puts them out is durable.
-        """
-        for link in [*self._links.values(), *self._awaited.values()]:
-            if peer not in ("", link.peer):
-                continue
+    def expel(self) -> None:
+        """Take back what links say about users who are out now, though the peers that host them are not."""
+        for link in self._links.values():
             out = {user for user in link.users if self._admission.expels(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)
@@ -285,7 +271,7 @@ class PresenceTracker:
         if all(hosted.id in link.users or hosted.id == link.peer for hosted in frame.users):
             return 0
         share = self._members.share(link.peer)
-        others = [one for one in (*self._links.values(), *self._awaited.values()) if one.peer != link.peer]
+        others = [one for one in self._links.values() if one.peer != link.peer]
         taken = sum(len(one.users) for one in others if self._members.share(one.peer) == share)
         return self._ctx.settings.max_hosted_users - taken - len(link.users)
 
@@ -295,12 +281,7 @@ class PresenceTracker:
         del self._links[link.id]
         if link.peer in link.users and not self._listener.stays(link.peer):
             self._keep_departed(link)
-        if reason == "replaced":
-            self._await(link)
-        else:
-            self._unhost_all(link, set(link.users), reason)
-            if not any(other.peer == link.peer for other in self._links.values()):
-                self._end_wait(link.peer, reason)
+        self._unhost_all(link, set(link.users), "lost" if reason == "replaced" else reason)
 
     def _unhost_all(self, link: PeerLink, users: AbstractSet[UserId], reason: str) -> None:
         self._drop(link, users)
@@ -320,26 +301,6 @@ class PresenceTracker:
         if not hosts:
             self.hosts.pop(user, None)
 
-    # Users of replaced links
-
-    def _await(self, link: PeerLink) -> None:
-        """Wait for the users of a replaced link. Those of a link replaced before are lost."""
-        self._end_wait(link.peer, "lost")
-        for user in link.users:
-            self._unhost(user, link)
-        self._awaited[link.peer] = link
-        link.timer = self._ctx.after(LISTED_WITHIN, lambda: self._end_wait(link.peer, "lost"))
-
-    def _end_wait(self, peer: PeerId, reason: str) -> None:
-        link = self._awaited.pop(peer, None)
-        if link is not None:
-            if link.timer is not None:
-                link.timer.cancel()
-            self._unhost_all(link, set(link.users), reason)
-
-    def _is_awaited(self, user: UserId) -> bool:
-        return any(user in link.users for link in self._awaited.values())
-
     # Users who never wrote
 
     def _keep_departed(self, link: PeerLink) -> None:
@@ -354,9 +315,9 @@ class PresenceTracker:
 
     def _forget_if_gone(self, user: UserId) -> None:
         """Forget a user that no link tells any more, unless it stays."""
-        if user in self.hosts or user in self._own or user in self._here:
+        if user in self.hosts or user in self._own or user in self._grace_timers:
             return
-        if user not in self._departed and not self._is_awaited(user) and not self._listener.stays(user):
+        if user not in self._departed and not self._listener.stays(user):
             self._reported.pop(user, None)
             self.events.forget(user)
             self._listener.forget(user)
@@ -389,12 +350,10 @@ class PresenceTracker:
     def _after_loss(self, users: Iterable[UserId], reason: str) -> None:
         """Update users that a link does not host any more: some may have left."""
         for user in sorted(users):
-            if user in self.hosts and not self._is_awaited(user):
+            if user in self.hosts:
                 self._update_here(user)
-            elif user in self.hosts or user in self._own or self._is_awaited(user):
+            elif user in self._own:
                 self._report(user)
-            elif user not in self._here:
-                self._forget_if_gone(user)
             elif user in self._grace_timers:
                 continue
             elif reason in ("left", "expelled"):
@@ -405,10 +364,11 @@ class PresenceTracker:
 
     def _leave(self, user: UserId, reason: str) -> None:
         self._grace_timers.pop(user, None)
-        self._expected = None
-        self._tell(UserLeft(user, reason))
-        self._report_status(user, ("offline", "", self._ctx.now.utc))
-        self._here.pop(user, None)
+        if user in self._here:
+            self._expected = None
+            self._tell(UserLeft(user, reason))
+            self._report_status(user, ("offline", "", self._ctx.now.utc))
+            del self._here[user]
         self._forget_if_gone(user)
 
     def _status_of(self, user: UserId) -> Status:
@@ -452,50 +412,37 @@ class PresenceEvents:
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
         self._buckets = TokenBuckets()
-        # By member, those first that wait longest: that it came or left, and its status (True).
-        self._waiting: dict[UserId, dict[UserId, dict[bool, Change]]] = {}
-        self._members: dict[UserId, UserId] = {}  # of those who wait
+        # By user, those first that wait longest: its member, that it came or left, and its status (True).
+        self._waiting: dict[UserId, tuple[UserId, dict[bool, Change]]] = {}
 
     def may_tell(self, member: UserId) -> bool:
         """Return whether something about a user of a member may be told now; if so, it is counted."""
-        return member not in self._waiting and self._take(member)
-
-    def _take(self, member: UserId) -> bool:
         return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
     def tell(self, change: Change, member: UserId) -> None:
         """Tell a change, now or later."""
         user = change.user
-        if user not in self._members:
-            if self.may_tell(member):
-                self._ctx.emit(change)
-                return
-            self._members[user] = member
+        if user not in self._waiting and self.may_tell(member):
+            self._ctx.emit(change)
+            return
         if not self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
-        latest = self._waiting.setdefault(self._members[user], {}).setdefault(user, {})
+        _, latest = self._waiting.setdefault(user, (member, {}))
         is_status = isinstance(change, PresenceChanged)
         if is_status or latest.pop(False, None) is None:  # else it is again as it was told
             latest[is_status] = change
 
     def forget(self, user: UserId) -> None:
         """Tell no status of a user of whom nothing is known any more."""
-        if user in self._members:
-            waiting = self._waiting[self._members[user]]
-            waiting[user].pop(True, None)
-            if not waiting[user]:
-                del waiting[user], self._members[user]
+        if user in self._waiting:
+            self._waiting[user][1].pop(True, None)
 
     def _tell_waiting(self) -> None:
-        for member, users in list(self._waiting.items()):
-            for user, latest in list(users.items()):
-                if not self._take(member):
-                    break
+        for user, (member, latest) in list(self._waiting.items()):
+            if not latest or self.may_tell(member):
                 for is_status in sorted(latest):
                     self._ctx.emit(latest[is_status])
-                del users[user], self._members[user]
-            if not users:
-                del self._waiting[member]
+                del self._waiting[user]
         if self._waiting:
             self._ctx.after(TOLD_EVERY, self._tell_waiting)
 
@@ -548,7 +495,7 @@ class PresenceAnnouncer:
         self.renew()  # first: a link would take those for all users
         self._news[link.id] = _LinkNews(link)
         for frame in self._pages(list(self.own), []):
-            self._ctx.emit(Send(frame, [link.id]))
+            self._ctx.send(frame, [link.id])
 
     def link_down(self, link_id: int) -> None:
         self._news.pop(link_id, None)
@@ -636,7 +583,7 @@ class PresenceAnnouncer:
                 end.gone.clear()
         for (stale, gone), links in lacking.items():
             for frame in self._pages(sorted(stale & self.own.keys()), sorted(gone)):
-                self._ctx.emit(Send(frame, links))
+                self._ctx.send(frame, links)
 
     def _pages(self, users: list[UserId], gone: list[UserId]) -> Iterator[Here]:
         """Yield one frame or more; all but the last have `more`."""

@@ -273,9 +273,6 @@ class EarlyMarks:
         self.by_log: dict[LogKey, dict[tuple[int, UserId], ReadPosition]] = {}  # by link and reader
         self._counts: Counter[int] = Counter()
 
-    def __bool__(self) -> bool:
-        return bool(self.by_log)
-
     def keep(self, log: LogKey, link: int, reader: UserId, position: ReadPosition, most: int) -> bool:
         """Keep a mark. Return False if there would be more than `most` of that link."""
         marks = self.by_log.get(log, {})

@@ -81,7 +81,7 @@ class CausalOrder:
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or (seq == 1 and log.before):
                 refs = references_of(log, seq, entry)
-                relation = None if entry.re is None else self._relation(log, seq, entry)
+                relation = None if entry.re is None else relation_of(log.id, seq, entry)
                 waits = log.queue or seq > log.show_limit
                 if waits or self._missing(log, seq, refs):
                     log.add_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
@@ -106,12 +106,6 @@ class CausalOrder:
         self._block(log)
         self._advance(log)
         self._ready.append(log)
-
-    def _relation(self, log: LogState, seq: int, entry: Entry) -> Relation | None:
-        relation = relation_of(log.id, seq, entry)
-        if relation is None and entry.k in RELATION_KINDS:
-            self._ctx.count("mends_nothing")  # another's entry, or malformed: stored and served all the same
-        return relation
 
     def release_own(self, log: LogState, entries: Sequence[Entry]) -> int:
         """Release entries of a hosted user at once, since the writer has seen what they follow. Return the

@@ -155,10 +155,8 @@ def pack_stored(
 
 def _pack(head: LogHead) -> bytes:
     user, run, seq, chain, last_c, pruned, before, cites = head
-    parts = [_HEAD.pack(bytes.fromhex(user), bytes.fromhex(run), seq, chain, last_c, pruned, len(before), len(cites))]
-    parts += [_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain8)) for mark in before]
-    parts += [_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites]
-    return b"".join(parts)
+    marks = b"".join([_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain8)) for mark in before])
+    return pack_stored(bytes.fromhex(user), bytes.fromhex(run), seq, chain, last_c, pruned, marks, cites)
 
 
 def _unpack(row: bytes) -> LogHead:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
+from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
 from p2pchat.core.sync.conversation_state import ConversationState
@@ -52,14 +53,13 @@ class Fetcher:
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._paused = False
         self.requests: dict[WriterKey, FetchRequest] = {}
         # By link: keys that wait for one of its wants to end, those of known users and the others.
         self._queue: dict[int, tuple[dict[WriterKey, None], dict[WriterKey, None]]] = {}
 
     def request(self, key: WriterKey, *, urgent: bool) -> None:
         """Fetch the entries of a writer of which a remote is ahead."""
-        if self._paused:
+        if self._sync.quota.disk is DiskLevel.NOTHING:
             return
         urgent = urgent or not self._is_pushed(key[1])
         request = self.requests.get(key)
@@ -119,9 +119,8 @@ class Fetcher:
             self._ask(request)
         self._start_queued(remote)
 
-    def pause(self, on: bool) -> None:
-        """Fetch nothing while nothing can be stored, and give up what was asked for. Everything is compared again."""
-        self._paused = on
+    def give_up(self) -> None:
+        """Fetch nothing of what was asked for, since nothing can be stored. Everything is compared again."""
         self.requests.clear()
         self._queue.clear()
 

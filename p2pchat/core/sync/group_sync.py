@@ -150,7 +150,6 @@ class GroupSync:
         named = {user for operation in operations for user in operation.members}
         if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True
-        self._ctx.count("group_refused")
         extension.drop("group")
         return False
 

@@ -70,16 +70,13 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         self.keep(conversation)
         return found
 
-    def open_provisional(self, naming: Naming) -> None:
-        """Make a conversation that only a link or a file mentions.
+    def open_provisional(self, id: ConversationId, naming: Naming) -> None:
+        """Make a direct conversation that only a link or a file mentions.
 
         It is kept once an entry of it is stored or a program opens it. Until then it may be swept.
         """
-        named = self.identify(naming)
-        if named is None or named[0] in self or naming.group or naming.talk:
-            return
-        self._add(ConversationState(named[0], naming, named[1]))
-        self.provisional.add(named[0])
+        self._add(ConversationState(id, naming, frozenset(naming.dm or ())))
+        self.provisional.add(id)
 
     def direct(self, user: UserId) -> list[ConversationId]:
         """Return the direct conversations of a user."""
@@ -332,7 +329,7 @@ class Inbox:
         if direct is not None and not self._take(id, "dm", direct[1], self._settings.max_unanswered):
             self._refuse(id, Unanswered(id, direct[1], direct[:1], has_place=False))
             return False
-        self._conversations.open_provisional(naming)
+        self._conversations.open_provisional(id, naming)
         return True
 
     def admits(self, group: ConversationId, creator: UserId, name: str, named: Iterable[UserId]) -> bool:

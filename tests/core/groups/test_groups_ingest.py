@@ -13,7 +13,7 @@ from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
 from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
-from tests.core.sync.test_inbox import gateway
+from tests.core.sync.test_known_conversations import gateway
 
 
 class Away:

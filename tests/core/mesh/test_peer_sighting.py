@@ -5,9 +5,8 @@ from __future__ import annotations
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Dial, Effect
 from p2pchat.core.inputs import DialFailed, PeerSighted, Stop
-from p2pchat.core.mesh.addressbook import MAX_SIGHTED
 from p2pchat.settings import Settings
-from tests.core.mesh.linked_peers import START, Meeting, Post, peers_in_order
+from tests.core.mesh.linked_peers import START, Meeting, Post, peers_in_order, record_of
 
 ADA, BOB = peers_in_order("ada", "bob")
 HERE, THERE = "10.0.0.1:8080", "10.0.0.2:8080"
@@ -59,8 +58,18 @@ def test_a_peer_that_vanished_and_never_answered_is_forgotten() -> None:
     assert dials(ada.wake(1000.0)) == []
 
 
+def test_what_discovery_says_is_not_stored_until_the_peer_signs_it() -> None:
+    ada = Post(ADA)
+    ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
+    assert ada.ctx.change.addresses == []
+    ada.links.book.take(record_of(BOB, HERE), [HERE])
+    assert ada.ctx.change.addresses == [Address(BOB.id, HERE, told=True)]
+    assert known(ada, BOB.id) == [HERE]
+
+
 def test_verified_and_learned_addresses_stay_known() -> None:
-    ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, told=True)])
+    addresses = [Address(BOB.id, HERE, START), Address(BOB.id, THERE, told=True)]
+    ada = Post(ADA, addresses=addresses, records=[record_of(BOB, THERE)])
     ada.start()
     ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
     ada.handle(PeerSighted(BOB.id))
@@ -110,13 +119,6 @@ def test_addresses_that_may_not_be_shared_are_ignored_when_sighted() -> None:
         PeerSighted(BOB.id, ("127.0.0.1:1", "224.0.0.251:1", "[fe80::1]:1", "169.254.0.1:1", "0.0.0.0:1", "nonsense"))
     )
     assert known(ada, BOB.id) == []
-
-
-def test_a_member_that_announces_thousands_adds_only_a_few() -> None:
-    ada, most = Post(ADA), MAX_SIGHTED
-    for number in range(3 * most):
-        ada.handle(PeerSighted(f"{number:064x}", (f"10.1.{number}.1:1",)))
-    assert len(ada.links.book) == most
 
 
 def test_nothing_is_dialled_after_the_end() -> None:

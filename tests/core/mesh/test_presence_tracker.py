@@ -153,8 +153,9 @@ def test_a_replaced_link_is_no_departure() -> None:
     ada.here(old, word(BOB, "idle"))
     assert ada.down(old, "replaced") == []
     new = ada.link(2, BOB)
-    assert ada.wake(60.0) == []
+    assert ada.wake(1.9) == []
     assert ada.here(new, word(BOB, "idle")) == []
+    assert ada.wake(60.0) == []
     assert departures(ada.down(new, "left")) == [(BOB.id, "left")]
 
 
@@ -166,7 +167,8 @@ def test_a_user_missing_after_a_replacement_has_left() -> None:
     ada.down(old, "replaced")
     new = ada.link(2, GATE)
     assert ada.here(new, word(GATE), more=True) == []
-    assert departures(ada.here(new)) == [(GUEST.id, "left")]
+    assert ada.here(new) == []
+    assert departures(ada.wake(2.1)) == [(GUEST.id, "lost")]
 
 
 def test_a_replacement_that_breaks_before_its_full_list_loses_the_users_too() -> None:

@@ -72,16 +72,6 @@ def test_places_come_back_when_users_or_links_go() -> None:
     assert len(joins(ada.here(eve, *guests(EVE, 5, 6, 7)))) == 3
 
 
-def test_users_of_a_replaced_link_count_until_they_are_told_again() -> None:
-    ada = crowded(4)
-    gate, eve = of_gate(ada, 1, GATE), of_gate(ada, 2, EVE)
-    ada.here(gate, *guests(GATE, 0, 1, 2, 3))
-    ada.down(gate, "replaced")
-    assert joins(ada.here(eve, *guests(EVE, 4))) == []
-    again = of_gate(ada, 3, GATE)
-    assert ada.here(again, *guests(GATE, 0, 1, 2, 3), more=True) == [] and len(again.users) == 4
-
-
 def test_nothing_is_kept_of_them_when_their_links_end() -> None:
     ada = crowded()
     for round in range(3):
@@ -108,7 +98,7 @@ def test_own_users_of_peers_that_are_gone_are_few() -> None:
     assert len(ada.gone) == 10
 
 
-def test_users_of_replaced_links_keep_their_places_and_are_few() -> None:
+def test_users_of_replaced_links_are_forgotten_unless_told_again() -> None:
     ada = crowded(10)
     for round in range(6):
         gate = ada.link(round, GATE)
@@ -118,9 +108,8 @@ def test_users_of_replaced_links_keep_their_places_and_are_few() -> None:
         assert len(ada.presence._here) <= 10 and ada.presence._here.keys() == ada.presence._reported.keys()
         assert len(ada.presence.expected_recipients(BOB.id)[0]) <= 10
     gate = ada.link(6, GATE)
-    ada.wake(200.0)  # it never ends its list
     ada.wake(203.0)
-    assert (ada.presence._here, ada.presence._reported, ada.presence._awaited) == ({}, {}, {})
+    assert (ada.presence._here, ada.presence._reported, ada.presence._grace_timers) == ({}, {}, {})
     assert len(joins(ada.here(gate, *guests(GATE, *range(10))))) == 10
 
 

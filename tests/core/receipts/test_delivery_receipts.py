@@ -13,8 +13,8 @@ from p2pchat.protocol import Entries, Have, Here, Hosted, Mark, Naming, Peers
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
-from tests.core.sync.test_inbox import gateway
-from tests.core.sync.test_serve import announce, own
+from tests.core.sync.test_known_conversations import gateway
+from tests.core.sync.test_sender import announce, own
 
 
 def own_log(ada: Peer, run: str = "a1") -> LogId:

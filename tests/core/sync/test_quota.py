@@ -21,7 +21,7 @@ from simulation.virtual_time import SMALL
 from tests.core.founded_peers import HERE, answers_for, founders, guest, of_founder
 from tests.core.members.test_statement_exchange import FOUNDER, said
 from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
-from tests.core.sync.test_serve import takes_no_more, want
+from tests.core.sync.test_sender import takes_no_more, want
 
 FULL = "to bob: have nothing full"
 

@@ -101,18 +101,18 @@ LESS_OFTEN = {
     "handshake_identity": 25,  # these three: tests/core/mesh/test_handshake.py, test_links.py
     "bye_identity": 25,
     "bye_self": 25,
-    "cursor_from_storage": 25,  # tests/core/sync/test_serve.py
+    "cursor_from_storage": 25,  # tests/core/sync/test_sender.py
     "warned_disk_enough": 25,  # tests/core/test_node.py
     "export_no_file": 25,  # this and the next: tests/core/sync/test_import_file.py
     "export_refused_fork": 12,
-    "fault_limit": 12,  # tests/core/sync/test_serve.py, test_ingest.py
+    "fault_limit": 12,  # tests/core/sync/test_sender.py, test_ingest.py
     "conversation_refused": 12,  # histories have few conversations; tests/core/test_node.py
     "group_left": 10,
     "group_owner": 7,
     "undelivered": 6,  # this and the next two: tests/core/sync/test_group_sync.py
     "operation_redone": 4,
     "cut_off": 1,
-    "link_gave_way": 20,  # in some histories; tests/core/mesh/test_link_places.py
+    "link_gave_way": 20,  # in some histories; tests/core/mesh/test_peer_link.py
     "attack": 100,  # in some histories, as the next; tests/long/hostile/test_branches.py
     "third_host_dialled": 100,
     "odd_entry": 50,  # in some histories, as the next; tests/core/sync/test_ingest.py

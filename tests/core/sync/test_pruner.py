@@ -16,7 +16,7 @@ from simulation.simulation import Simulation
 from tests.core.founded_peers import HERE, guest, of_founder
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, have
 from tests.core.sync.test_quota import FULL
-from tests.core.sync.test_serve import own, want
+from tests.core.sync.test_sender import own, want
 
 
 def linked(*names: str, seed: int = 2) -> tuple[Simulation, list[SimPeer]]:

@@ -25,8 +25,8 @@ from p2pchat.core.receipts.mark_exchange import MAX_EARLY
 from p2pchat.protocol import Entries, Mark, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
-from tests.core.sync.test_inbox import gateway
-from tests.core.sync.test_serve import announce, own
+from tests.core.sync.test_known_conversations import gateway
+from tests.core.sync.test_sender import announce, own
 
 
 def of_reading(lines: list[str]) -> list[str]:
