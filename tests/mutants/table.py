@@ -221,6 +221,10 @@ MUTANTS = (
         if not store.has_size(pull.root, pull.size):
             return None, False, []""",
          "")),
+    Mutant("content-of-the-hidden-comes", "files that nobody is shown take disk and quota",
+        "core/content/test_content_requests.py::test_files_of_the_hidden_neither_come_nor_count",
+        ("        if self._is_hidden(source):",
+         "        if False:")),
     Mutant("content-of-the-unsent-removed", "a message is sent whose files were removed while it was written: nobody can ever get them",
         "messaging/test_file_removal.py::test_content_of_a_message_that_is_not_stored_yet_stays",
         ("return [root for root in asked if root not in self._held]",
