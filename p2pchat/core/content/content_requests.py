@@ -211,8 +211,6 @@ class ContentRequests:
     def _request_small(self, source: Source, files: Iterable[FileRef], *, is_shown: bool) -> None:
         """Request the small ones of the files of one message. `is_shown`: its commit shows it."""
         user = source[0].user
-        if self._is_hidden(source):
-            return
         self._bytes.settle(user)
         for file in files:
             if file.root in self._forgotten or file.size > self._most:
@@ -234,10 +232,6 @@ class ContentRequests:
                 request.others.append(source)
             if has_place or is_shown:
                 self._wait_if_shown(*source, file.root, 0)
-
-    def _is_hidden(self, source: Source) -> bool:
-        """Return whether nobody is shown a message, since its writer was expelled so."""
-        return source[0].user in self._sync.members.concealed()
 
     def _wait_if_shown(self, log: LogId, seq: int, root: str, released: int) -> None:
         """Have something wait for its turn, or until the message is shown that names it."""
@@ -273,9 +267,10 @@ class ContentRequests:
         if request is None or request.source != source or not self.is_wanted(root):
             return
         file = next((file for file in files if file.root == root), None)
-        if file is not None and (request.is_asked or not self._is_hidden(source)):
+        is_shown = request.is_asked or source[0].user not in self._sync.members.concealed()
+        if file is not None and is_shown:
             self._begin(source, file)
-        elif request.others:  # the message was deleted, or its writer is hidden now
+        elif request.others:  # the message was deleted, or nobody is shown it
             request.source = request.others.pop(0)
             self._keep(root, request)
             self._look_up(root)
