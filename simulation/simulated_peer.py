@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.content.file_receipts import MAX_NAMING
-from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel
+from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel, Stored
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.members.member_list import MemberList
@@ -224,11 +224,7 @@ class SimPeer:
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
-        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user), is_kept=True)
-        self.node = Node(
-            settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)],
-            network=replace(self.network), draw=draw, stored=stored,
-        )  # fmt: skip
+        self.node = self._node_from(stored, draw)
         self._turns = FrameQueue(self.settings, lambda link, on: None)  # the network keeps what is unread
         self._in_flight = CommitsInFlight(self.settings.max_uncommitted_units)
         self.sim.invariants.began(self, stored)
@@ -252,6 +248,19 @@ class SimPeer:
         if self.has_engine:
             self.sim.engine.meet(self, tuple(filter(is_relayed, endpoints)))
         self.program.take_released()
+
+    def _node_from(self, stored: Stored, draw: Callable[[int], bytes]) -> Node:
+        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user), is_kept=True)
+        return Node(
+            settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)],
+            network=replace(self.network), draw=draw, stored=stored,
+        )  # fmt: skip
+
+    def restarted(self) -> Node:
+        """Return what a process would be that began on this disk now."""
+        node = self._node_from(self.disk.load(self.speaks_for), bytes)
+        node.start(self.clock.now())
+        return node
 
     def say(self, text: str, to: SimPeer | None = None) -> WrittenMessage:
         """Write to the room, or to the user of one peer."""

@@ -327,7 +327,6 @@ class Stored:
     statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
     group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
     sizes: dict[UserId, int] = field(default_factory=dict)  # bytes of the entries of each user
-    evidence: list[tuple[UserId, int]] = field(default_factory=list)  # bytes of each proof of a fork
 
 
 class LogKey(Record):

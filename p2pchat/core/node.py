@@ -483,9 +483,8 @@ class Node:
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):
             self.replicator.quota.on_members_changed()
         let_in = self.admission.report(change, void, self.replicator.conversations[self.room].history_until)
-        self.links.on_members_changed({one.id for one in change.statements})
+        self.links.on_members_changed()
         self.presence.expel()
-        self.replicator.group_editor.start()
         back = {user for member in let_in for user in (member, *self.member_directory.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
         self.replicator.ask_for_dropped()

@@ -18,7 +18,7 @@ from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, LogFacts, ReadMark, Stored
 from p2pchat.core.effects import GroupUpdate, Released, WriteRefused
 from p2pchat.core.inputs import LookupResult, WriteRequest
-from p2pchat.core.log import LogId, is_plausible, ref_key
+from p2pchat.core.log import LogId, is_plausible, ref_key, size_bytes
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -37,7 +37,7 @@ from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest, LinkSource
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations
 from p2pchat.core.sync.pruner import Pruner
-from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR, Quota
+from p2pchat.core.sync.quota import OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.sync_context import Step, SyncContext
@@ -497,15 +497,15 @@ class Replicator:
 
     def _stored_costs(self, stored: Stored) -> Counter[UserId]:
         """Return what is stored of each user, as the quota counts it."""
-        costs, each = Counter(stored.sizes), self._ctx.settings.log_bytes
-        for user, size in stored.evidence:
-            costs[user] += size
-        for log in [*(facts.log for facts in stored.tips), *stored.forked]:
-            costs[log.user] += each
+        costs, quota = Counter(stored.sizes), self.quota
+        for log in stored.forked:
+            costs[log.user] += quota.log_bytes + quota.fork_bytes
+        for facts in {facts.log: facts for facts in [*stored.tips, *stored.unreleased] if not facts.forked}.values():
+            costs[facts.log.user] += quota.log_bytes - facts.covered * quota.saved_bytes
         for row in chain.from_iterable(stored.covered.values()):
-            costs[user_of(row)] += each // FOLLOWING_PART
+            costs[user_of(row)] += quota.log_bytes - quota.saved_bytes
         for entry in stored.group_entries:
-            costs[entry.log.user] += (OPERATION_FACTOR - 1) * len(entry.raw[1])
+            costs[entry.log.user] += (OPERATION_FACTOR - 1) * size_bytes([entry.raw])
         return costs
 
     def _load_recent(self, log: LogId, seq: int, place: int) -> None:

@@ -227,9 +227,12 @@ class Group(Conversation):
 
     @property
     def members(self) -> list[User]:
-        """The present members, sorted by label; [] while nothing is known of the group here."""
+        """The present members, without those who are expelled, sorted by label; [] while nothing is known of the group
+        here.
+        """
         view, people = self.view, self._viewer.directory
-        return [] if view is None else list(by_label(map(people.user, view.members)))
+        users = () if view is None else view.members
+        return list(by_label(people.user(user) for user in users if people.expelled.since(user) is None))
 
     @property
     def is_member(self) -> bool:

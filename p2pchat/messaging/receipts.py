@@ -927,7 +927,7 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     """Return the users whom a message of an earlier run waits for; () if they are not known any more.
 
     These are the other user of a direct conversation, and of a group the members at the time, without those who have
-    left and do not have the message. For the room, the users online at that time are no longer known.
+    left or were expelled and do not have the message. For the room, the users online at that time are no longer known.
 
     Args:
         holders: The users who have the message.
@@ -938,7 +938,8 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     group = conversation.group
     if group is not None and entry.g is not None:
         counted = group.members_at(entry.g[0]) - {log.user}
-        return tuple(sorted(user for user in counted if user in holders or group.is_present(user)))
+        present = {user for user in counted if group.is_present(user) and not node.member_directory.is_out(user)}
+        return tuple(sorted(present | (counted & {*holders})))
     if conversation.naming.dm is None:
         return ()
     return tuple(sorted(set(conversation.naming.dm) - {log.user})) or (log.user,)

@@ -109,10 +109,6 @@ select c.id, u.id, l.run from logs l
 join conversations c on c.number = l.conversation join users u on u.number = l.writer
 where l.state in {FORKED_STATES} order by l.number
 """
-EVIDENCE = """
-select u.id, length(f.one) + length(f.other) from forks f
-join logs l on l.number = f.log join users u on u.number = l.writer order by f.log
-"""
 LOGS = f"""
 select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number, l.state, h.size - coalesce(p.size, 0)
 from logs l
@@ -210,7 +206,6 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             for row in rows(GROUP_ENTRIES)
         ],
         sizes=sizes,
-        evidence=[(user.hex(), int(size)) for user, size in rows(EVIDENCE)],
         meta=load_meta(reader),
     )
     _check(stored)

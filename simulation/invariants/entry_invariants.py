@@ -455,6 +455,7 @@ class Invariants:
             found += self._order_faults(peer)
             found += self.deletions.faults(peer)
             found += self.content.faults(peer)
+            found += self._miscounted(peer) if self.at_rest and not peer.disk.busy else ()
             found += view_faults(peer)
             found += self.presence.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)
@@ -503,6 +504,17 @@ class Invariants:
                     )
             if served != raws:
                 yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
+
+    def _miscounted(self, peer: SimPeer) -> Iterator[Fault]:
+        """Check that a peer counts for its quotas what it would count after a restart."""
+        quotas = [node.replicator.quota for node in (peer.node, peer.restarted()) if node is not None]
+        for what in ("bytes", "files"):
+            here, again = ({user: n for user, n in getattr(one, what).of_user.items() if n} for one in quotas)
+            for user in sorted(here.keys() | again.keys()):
+                counts = here.get(user, 0), again.get(user, 0)
+                if counts[0] != counts[1]:
+                    text = f"counts {counts} {what} of {self._sim.person(user).name} before and after a restart"
+                    yield Fault("counted", text, peer.name)
 
     def _is_byzantine(self, log: LogId) -> bool:
         return self._sim.person(log.user).byzantine

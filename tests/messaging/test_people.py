@@ -6,7 +6,7 @@ from asyncio import timeout
 
 import pytest
 
-from p2pchat import Deleted, Edited, MemberChange, Reaction, TCPPeer
+from p2pchat import Deleted, Edited, MemberChange, P2PChatError, Reaction, TCPPeer
 from p2pchat.core.members import member_list
 from p2pchat.testing import mesh
 from tests.deadlines import WAIT, until
@@ -14,14 +14,40 @@ from tests.deadlines import WAIT, until
 SPARE = "5a" * 32  # a key that an admin makes up
 
 
-async def test_who_is_expelled_is_no_member_of_groups_whose_owner_is_here() -> None:
+async def test_the_expelled_are_no_members_of_groups_until_a_pardon_and_lose_nothing() -> None:
+    """Bob owns the group, and did not expel anybody."""
     async with mesh("ada", "bob", "eve", logins=True) as net:
-        ada, bob, _ = net.peers
-        ops = await ada.create_group("ops", ["bob", "eve"])
+        ada, bob, eve = net.peers
+        await bob.create_group("ops", ["ada", "eve"])
         await net.settle()
         await ada.people.expel("eve")
-        await until(lambda: [user.name for user in ops.members] == ["ada", "bob"], "eve is out of the group")
-        await until(lambda: len(bob.group("ops").members) == 2, "bob hears that")
+        for peer in (ada, bob):
+            await until(lambda at=peer: [one.name for one in at.group("ops").members] == ["ada", "bob"], "eve is out")
+        await until(lambda: eve.people.expelled_by, "eve is told")
+        theirs = await ada.group("ops").send("they go on")
+        await theirs.delivered(timeout=WAIT)
+        assert [one.name for one in theirs.of] == ["bob"]
+        hers = await eve.group("ops").send("I was out")
+        await ada.people.pardon("eve")
+        await hers.delivered(timeout=WAIT)
+        await until(lambda: eve.user("ada").status == "online" and eve.user("bob").status == "online", "eve is back")
+        await net.settle()
+        for peer in (ada, bob, eve):
+            assert [one.name for one in peer.group("ops").members] == ["ada", "bob", "eve"]
+            assert {post.text for post in await peer.group("ops").history()} == {"they go on", "I was out"}
+
+
+async def test_an_owner_may_leave_when_all_other_members_are_expelled() -> None:
+    async with mesh("ada", "bob", logins=True) as net:
+        ada, bob = net.peers
+        ops = await ada.create_group("ops", ["bob"])
+        await net.settle()
+        with pytest.raises(P2PChatError, match="the owner cannot leave before the others"):
+            await ops.leave()
+        await ada.people.expel("bob")
+        await until(lambda: bob.people.expelled_by, "bob is told")
+        await ops.leave()
+        assert not ops.is_member
 
 
 async def test_what_comes_from_the_expelled_by_others_is_marked_and_not_unread() -> None:

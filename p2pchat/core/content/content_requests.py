@@ -221,9 +221,10 @@ class ContentRequests:
                 if not self._bytes.is_free(user):
                     request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
                     request.line = self._bytes.lines.get(user, ())
-                    if self._bytes.charge(user, request.charged) is not None:
+                    if self._bytes.full(user, request.charged) is not None:
                         self._ctx.count("content_quota")
                         continue
+                    self._bytes.add(user, request.charged)
                 self._keep(file.root, request)
             known = [request.source, *request.others]
             has_place = len(known) <= MAX_MESSAGES
@@ -266,9 +267,10 @@ class ContentRequests:
         if request is None or request.source != source or not self.is_wanted(root):
             return
         file = next((file for file in files if file.root == root), None)
-        if file is not None:
+        is_shown = request.is_asked or source[0].user not in self._sync.members.concealed()
+        if file is not None and is_shown:
             self._begin(source, file)
-        elif request.others:  # the message was deleted
+        elif request.others:  # the message was deleted, or nobody is shown it
             request.source = request.others.pop(0)
             self._keep(root, request)
             self._look_up(root)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import MemberChanged
@@ -24,7 +23,6 @@ from p2pchat.core.members.statement import (
     PARDON,
     REMOVE,
     Statement,
-    StatementId,
     is_guest,
     make_statement,
 )
@@ -37,18 +35,6 @@ MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
 FRAMED_BYTES = 160  # what a frame adds to one, besides backslashes before quotes: its signature in hex, brackets
 MAX_TOLD = 10  # users that are named with a member that changed; a guess
 MAX_VOID = 64  # statements of former admins that are reported in one run: they could go on making some
-
-
-class Verdict(NamedTuple):
-    """Whether a peer is admitted.
-
-    Attributes:
-        code: Why not, as the code of a bye; "" if it is.
-        awaits: The statement that must be durable before that is known; "" for none.
-    """
-
-    code: str = ""
-    awaits: StatementId = ""
 
 
 class Admission:
@@ -129,37 +115,34 @@ class Admission:
             return peer
         return shown.guest.member if is_guest(self._network.id, peer, shown.guest) else ""
 
-    def judge(self, peer: PeerId, member: UserId, shown: Membership, t: bytes) -> Verdict:
-        """Return whether a peer is admitted by what it shows on the connection with transcript T."""
-        if self._network.is_named:
-            return Verdict()
-        exchange = self._statements
-        if not member or not exchange.take_shown(shown) or exchange.members is None:
-            return Verdict(NO_MEMBER)
-        self.note(peer, member)
-        is_out = exchange.members.against(peer, self.users.members_of(peer))
-        if shown.invite is None or is_out or self.admits(peer, member):
-            return self.verdict(peer, member)
-        fault = self.invites.fault(shown.invite, t, member, exchange.members)
-        if fault or not self.may_invite:
-            return Verdict(fault or UNKNOWN)
-        made = self._addition(exchange, member, shown.invite.id)
-        if not exchange.members.fits([made]):
-            return Verdict(UNKNOWN)
-        exchange.say([made])
-        self.users.on_shown(peer, member)
-        return Verdict(awaits=made.id)
+    def judge(self, peer: PeerId, member: UserId, shown: Membership, t: bytes) -> str | None:
+        """Return whether a peer is admitted by what it shows on the connection with transcript T.
 
-    def verdict(self, peer: PeerId, member: UserId) -> Verdict:
-        """Return whether a peer is admitted, by statements that are durable."""
-        members, undurable = self._statements.members, self._statements.undurable
-        if members is None or self.expels(peer, member):
-            return Verdict(NO_MEMBER)
-        awaited = undurable
+        "" if it is, else why not, as the code of a bye. None while that depends on statements that are not durable yet:
+        ask again when some are.
+        """
+        if self._network.is_named:
+            return ""
+        exchange = self._statements
+        members = exchange.members if member and exchange.take_shown(shown) else None
+        if members is None:
+            return NO_MEMBER
+        self.note(peer, member)
+        undurable = exchange.undurable
         if self.admits(peer, member):
             said = members.vouching(member) + members.pardons((peer, member))
-            awaited = undurable & {one.id for one in said}
-        return Verdict(awaits=min(awaited, default=""))
+            return "" if undurable.isdisjoint(one.id for one in said) else None
+        code = NO_MEMBER
+        if shown.invite is not None and not members.against(peer, self.users.members_of(peer)):
+            code = self.invites.fault(shown.invite, t, member, members)
+            if not code and self.may_invite:
+                made = self._addition(exchange, member, shown.invite.id)
+                if members.fits([made]):
+                    exchange.say([made])
+                    self.users.on_shown(peer, member)
+                    return None
+            code = code or UNKNOWN
+        return None if undurable and not self.users.is_out(peer) else code
 
     def expels(self, user: UserId, member: UserId) -> bool:
         """Return whether a user is to leave: it does not belong to the network, by statements that are durable."""

@@ -192,7 +192,7 @@ class MemberList:
 
     def against(self, user: UserId, members: Collection[UserId]) -> list[Statement]:
         """Return the removals by which a user is out that has named these members, the oldest first."""
-        if user not in self._naming and self.removed.isdisjoint(members):
+        if user not in self.removed and self.removed.isdisjoint(members):
             return []
         own = [one for one in self.removals(user) if self._may_remove(one, user, members)]
         theirs = [one for member in members if member in self.removed for one in self.removals(member)]

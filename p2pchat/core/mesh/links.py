@@ -11,7 +11,7 @@ acknowledgement before a goodbye counts. So the caller of `on_frames` calls `set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -35,8 +35,7 @@ from p2pchat.core.inputs import (
     Resolved,
     Stop,
 )
-from p2pchat.core.members.admission import Admission, Verdict
-from p2pchat.core.members.statement import StatementId
+from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
@@ -258,14 +257,14 @@ class Links:
             self.dialer.resume(peer)
         self._exchange.look_soon()
 
-    def on_members_changed(self, durable: Collection[StatementId]) -> None:
-        """Take what follows from statements that are durable now: who waited for one is admitted, and who is out has
+    def on_members_changed(self) -> None:
+        """Take what follows from statements that are durable now: who waited for some is admitted, and who is out has
         no link any more.
         """
         for link in list(self._links.values()):
-            if link.awaits in durable:
-                self._follow(link, self._admission.verdict(link.peer, link.member))
-            elif link.member and not link.awaits and self._admission.expels(link.peer, link.member):
+            if link.awaiting is not None:
+                self._consider(link, link.awaiting)
+            elif link.member and self._admission.expels(link.peer, link.member):
                 self._refuse(link, "member")
         self._exchange.on_members_changed()
 
@@ -493,7 +492,7 @@ class Links:
             self._on_parting(link, frame)
         elif is_server and isinstance(frame, Show) and not link.member:
             self._consider(link, frame.show)
-        elif not is_server and isinstance(frame, Admit) and link.member and not link.awaits:
+        elif not is_server and isinstance(frame, Admit) and link.member and link.awaiting is None:
             if frame.peers:
                 self._exchange.on_told_instead(link, frame.peers)
                 self._end(link, "lost", None, REFUSALS["busy"], code="busy")
@@ -510,13 +509,11 @@ class Links:
     def _consider(self, link: PeerLink, shown: Membership) -> None:
         """Admit the far end by what it shows, now or when that is durable, or say why not."""
         link.member = self._admission.member_of(link.peer, shown)
-        self._follow(link, self._admission.judge(link.peer, link.member, shown, link.handshake.transcript))
-
-    def _follow(self, link: PeerLink, verdict: Verdict) -> None:
-        link.awaits = verdict.awaits
-        if verdict.code:
-            self._refuse(link, verdict.code)
-        elif not verdict.awaits:
+        code = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
+        link.awaiting = shown if code is None else None
+        if code:
+            self._refuse(link, code)
+        elif code is not None:
             self._admit(link)
 
     def _refuse(self, link: PeerLink, code: str) -> None:

@@ -16,7 +16,6 @@ from p2pchat.core.effects import PauseReading
 from p2pchat.core.log import answering_member
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
-from p2pchat.core.members.statement import StatementId
 from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
@@ -29,6 +28,7 @@ from p2pchat.protocol import (
     Have,
     Here,
     Hosted,
+    Membership,
     PeerId,
     PeerRecord,
     Peers,
@@ -66,7 +66,7 @@ class PeerLink:
         dial: The number of our dial, 0 when accepted.
         peer: The peer at the other end; "" until it has proved itself.
         member: The member that answers for that peer, as it showed; "" until then.
-        awaits: The statement that must be durable before the peer is admitted or refused; "" for none.
+        awaiting: What the other end showed, while statements must be durable before it is admitted or refused.
         parting: Statements came before it was up, so what follows is its goodbye.
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
         users: The users that the other end hosts, while the link is up.
@@ -90,7 +90,7 @@ class PeerLink:
     phase: LinkPhase = LinkPhase.PROVING
     peer: PeerId = ""
     member: UserId = ""
-    awaits: StatementId = ""
+    awaiting: Membership | None = None
     parting: bool = False
     full: bool = False
     users: dict[UserId, Hosted] = field(default_factory=dict)

@@ -258,12 +258,13 @@ class DeliveryReceipts(AckTracker):
     def recipients(self, conversation: ConversationState, user: UserId) -> Recipients:
         """Return the members a receipt waits for.
 
-        In a direct conversation that is the other user (or oneself), in a group all others (none if there are none), in
-        the room everyone who is online now.
+        In a direct conversation that is the other user (or oneself), in a group all others who belong to the network
+        (none if there are none), in the room everyone who is online now.
         """
         hosted = self._sync.hosted
         if conversation.group is not None and conversation.group.state is not None:
-            members = tuple(sorted(conversation.group.state.present - {user}))
+            others = conversation.group.state.present - {user}
+            members = tuple(sorted(one for one in others if not self._sync.members.is_out(one)))
         elif conversation.members is not None:
             members = tuple(sorted(conversation.members - {user})) or (user,)
         else:

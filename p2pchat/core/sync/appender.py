@@ -11,7 +11,7 @@ an edit, goes on above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, count, repeat
 from typing import Any
 

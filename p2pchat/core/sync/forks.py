@@ -28,7 +28,6 @@ from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import (
     Batch,
     LogId,
-    WriterKey,
     batch_of,
     contradict,
     frame_of,
@@ -71,22 +70,16 @@ class Forks:
             if remote is not None:
                 remote.on_dropped(log.key)
             return
-        if not self._has_room(log.key, other.size):
-            return
         self._mark_forked(log, Fork(log.id, None, other))
 
-    def _has_room(self, key: WriterKey, size: int) -> bool:
-        """Return whether evidence is kept, and charge its writer for it."""
-        quota = self._sync.quota
-        if quota.is_blocked(key):
-            return True
-        if quota.check(key) and quota.charge(key[1], size):
-            return True
-        self._ctx.count("forks_ignored")
-        return False
-
     def _mark_forked(self, log: LogState, fork: Fork) -> None:
-        conversation = log.conversation
+        """Take a fork, if there is room for what is kept of it."""
+        conversation, quota = log.conversation, self._sync.quota
+        size = quota.fork_bytes + (quota.saved_bytes if log.covered else 0) + (0 if log.seq else quota.log_bytes)
+        if not quota.is_blocked(log.key) and not (quota.check(log.key) and quota.has_room(log.user, size)):
+            self._ctx.count("forks_ignored")
+            return
+        quota.bytes.add(log.user, size)
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():
@@ -219,6 +212,4 @@ class Forks:
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.count("forks_ignored")
             return
-        size = one.size + other.size + (0 if log.seq else self._ctx.settings.log_bytes)
-        if self._has_room(log.key, size):
-            self._mark_forked(log, Fork(log.id, one, other))
+        self._mark_forked(log, Fork(log.id, one, other))

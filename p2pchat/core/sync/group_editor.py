@@ -47,10 +47,10 @@ class GroupEditor:
         self._sync = sync
         self._ctx = sync.ctx
         self._appender = appender
-        self._repairing: set[str] = set()  # groups whose lost operations will be repeated, or where members are out
+        self._repairing: set[str] = set()  # groups whose lost operations will be repeated
 
     def start(self) -> None:
-        """Repeat operations lost before this node stopped, and remove members who are out of the network."""
+        """Repeat operations lost before this node stopped."""
         self.on_durable(self._sync.conversations.groups)
 
     # ---- requests
@@ -113,12 +113,13 @@ class GroupEditor:
             return fault
         if ({*members}, name, owner) == ({*state.present}, state.name, state.owner):
             return "nothing", "this would change nothing"
-        return self._operate(group, state, members, name, owner, ticket=request.ticket or None)
+        return self._operate(group, state, members, name, owner, ticket=request.ticket)
 
     def _leave(self, group: GroupReplica, state: GroupState, request: GroupLeaveRequest) -> Refusal | None:
         if not group.is_present(request.user):
             return "member", "only members can leave a group"
-        if state.owner == request.user and len(state.present) > 1:
+        others = state.present - {request.user}
+        if state.owner == request.user and not all(map(self._sync.members.is_out, others)):
             return "owner", "the owner cannot leave before the others: hand the group over first"
         conversation = self._sync.conversations[group.id]
         body = leave_body(self._visible_marks(group, request.user))
@@ -163,22 +164,15 @@ class GroupEditor:
             self._repair_soon(self._sync.conversations.groups[id])
 
     def _repair_soon(self, group: GroupReplica) -> None:
-        """Repeat a hosted owner's lost operations soon, if a change of the group lost some; remove who is out.
+        """Repeat a hosted owner's lost operations soon, if a change of the group lost some.
 
         Not at once: another of the owner's peers may be doing it, and two operations of one gen would be lost again.
         """
         lost = (group.lost_operations(user) or group.logs_to_reissue(user) for user in self._users_to_repair(group))
-        if group.id not in self._repairing and (any(lost) or self._members_out(group)):
+        if group.id not in self._repairing and any(lost):
             self._repairing.add(group.id)
             wait = self._ctx.settings.gossip_within * (0.5 + 2 * self._ctx.random())
             self._sync.after(wait, partial(self._repair, group))
-
-    def _members_out(self, group: GroupReplica) -> list[UserId]:
-        """Return the members that are out of the network, where the owner is hosted here and can remove them."""
-        state = group.state
-        if state is None or state.owner not in self._sync.hosted or self._sync.members.is_out(state.owner):
-            return []
-        return [user for user in state.present if user != state.owner and self._sync.members.is_out(user)]
 
     def _users_to_repair(self, group: GroupReplica) -> list[UserId]:
         """Return the hosted users who may have something to repeat: hardly one of a gateway's thousands."""
@@ -191,10 +185,6 @@ class GroupEditor:
         for user in self._users_to_repair(group):
             self._rewrite_forked(group, user)
             self._repeat_lost(group, user)
-        if group.state is not None and (out := self._members_out(group)):
-            owner = group.state.owner
-            if self._change(group, GroupChangeRequest(0, owner, group.id, remove=tuple(out))) is not None:
-                return
         self._repair_soon(group)
 
     def _rewrite_forked(self, group: GroupReplica, user: UserId) -> None:

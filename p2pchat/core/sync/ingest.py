@@ -44,7 +44,7 @@ from p2pchat.core.sync.log_validation import (
     decode_checked,
     joined,
 )
-from p2pchat.core.sync.quota import FOLLOWING_PART, OPERATION_FACTOR
+from p2pchat.core.sync.quota import OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -229,12 +229,10 @@ class Ingest:
         log, conversation, entries = extension.log, extension.log.conversation, batch.entries or []
         if conversation.group is not None and not self.groups.accepts(extension, batch):
             return False
-        cost = batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
         begins = batch.first == 1
-        if begins:
-            cost += self._cost_of_log(log)
         member = member_of(batch.header) if begins else ""
-        if not self._sync.quota.charge(log.user, cost, member, begins=begins):
+        cost = cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
+        if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
         if begins or log.own:
@@ -252,11 +250,10 @@ class Ingest:
         return True
 
     def _cost_of_log(self, log: LogState) -> int:
-        """Return what a log that begins costs besides its entries: less if it takes the place of another in memory."""
-        writer = log.conversation.writers.get(log.user)
+        """Return what a log that begins costs besides its entries: less if it takes the place of others in memory."""
+        writer, quota = log.conversation.writers.get(log.user), self._sync.quota
         tips = 0 if writer is None else len(writer.tail_tips())
-        is_following = count_tips_with(log) <= tips
-        return self._ctx.settings.log_bytes // (FOLLOWING_PART if is_following else 1)
+        return quota.log_bytes - (tips + 1 - count_tips_with(log)) * quota.saved_bytes
 
     def append(self, log: LogState, batch: Batch) -> None:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
@@ -268,10 +265,12 @@ class Ingest:
             self._sync.people.keep(log.user)
             self._begin(log, batch.header)
             conversation.add(log)
+            self._sync.quota.bytes.add(log.user, self._sync.quota.log_bytes)
         elif log.covered:
             self._sync.set_covered(log, False)
         if not conversation.is_stored:
             self._sync.store_naming(conversation)
+        self._sync.quota.bytes.add(log.user, cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
         if batch.has_files:
@@ -299,6 +298,11 @@ class Ingest:
         is_whole = not writer.tail_tips()
         members = self._sync.members.note(log.user, member_of(header))
         self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, certificate_of(header), members))
+
+
+def cost_of(batch: Batch, conversation: ConversationState) -> int:
+    """Return what the entries of a batch cost."""
+    return batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
 
 
 class LinkSource(EntrySource):

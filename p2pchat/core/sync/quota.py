@@ -4,7 +4,7 @@ A contact has room of its own. All users of another member share that of their m
 admitted it can expel it. Each of them but the member itself has a part of what is left: one account of a gateway leaves
 room to the others. A little is free to each while there is room. Users who count by themselves (member_directory.py)
 have as much as a member. The limits and what they add up to stand in one table, settings.py. Bytes are counted per
-batch, those on their way to the disk included, and a log counts besides its bytes.
+batch, those on their way to the disk included, and a log counts besides its bytes. A restart counts the same.
 
 Of whom there is no room, nothing more is stored. The peers of such a user are sent `full`; nothing of the user is
 fetched (fetcher.py), and other entries do not wait for it. `lift` removes every limit of a user permanently. Then
@@ -36,7 +36,7 @@ ALLOWED = "allowed"
 # An operation of a group is kept in memory, and takes up to 4.8 times its bytes there: 1 KiB of 226, 1.4 KiB of 298
 # that name somebody new, 55 KiB of 18 that name 255.
 OPERATION_FACTOR = 5
-FOLLOWING_PART = 16  # of Settings.log_bytes for a log that follows an earlier one: a job each minute is no flood
+COVERED_PART = 16  # of Settings.log_bytes for a log on which another builds: a job each minute is no flood
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 
 
@@ -119,29 +119,25 @@ class MemberBytes:
             self._taken[()] += more
             self._taken[line[:1]] += more
 
-    def charge(self, user: UserId, more: int) -> Line | None:
-        """Count so much more of a user, and return None; return where it would exceed a limit if there is no room."""
-        own, line, limits, taken = self.of_user[user] + more, self.lines.get(user), self._limits, self._taken
-        if line:
-            if taken[()] + more > limits.others_bytes:
-                return ()
-            left = limits.member_bytes - taken[line[:1]]
-            if more > left:
-                return line[:1]
-            is_part = line[0] != user
-            if is_part and own > max(limits.user_least_bytes, left // limits.user_part):
-                return line
-            taken[()] += more
-            taken[line[:1]] += more
-        elif own > limits.contact_bytes and not self.is_free(user):
-            return user, ""
-        self.of_user[user] = own
-        return None
+    def full(self, user: UserId, more: int) -> Line | None:
+        """Return where a user would exceed a limit with so much more; None if there is room."""
+        own, line, limits = self.of_user[user] + more, self.lines.get(user), self._limits
+        if not line:
+            return (user, "") if own > limits.contact_bytes and not self.is_free(user) else None
+        if self._taken[()] + more > limits.others_bytes:
+            return ()
+        left = limits.member_bytes - self._taken[line[:1]]
+        if more > left:
+            return line[:1]
+        is_part = line[0] != user
+        return line if is_part and own > max(limits.user_least_bytes, left // limits.user_part) else None
 
-    def used(self, user: UserId) -> float:
-        """Return which part of the room of a contact, or of a user's member, is taken."""
+    def used(self, user: UserId, more: int) -> float:
+        """Return which part of the room of a contact, or of a user's member, is taken with so much more."""
         line, limits = self.lines.get(user), self._limits
-        return self._taken[line[:1]] / limits.member_bytes if line else self.of_user[user] / limits.contact_bytes
+        if line:
+            return (self._taken[line[:1]] + more) / limits.member_bytes
+        return (self.of_user[user] + more) / limits.contact_bytes
 
 
 class Quota:
@@ -158,6 +154,8 @@ class Quota:
     Attributes:
         disk: The entries for which there is disk space.
         bytes: What is stored of each user, with what its logs cost besides.
+        log_bytes, saved_bytes, fork_bytes: What a log costs besides its entries, how much less while another one builds
+            on its end, and what the evidence of a fork costs at most.
         files: What the files of each user take that come by themselves, with limits as high (content_requests.py).
         allowed: Users whose limits are lifted.
         has_freed: There may be room for refused entries, since a user belongs to another member or to none.
@@ -181,6 +179,9 @@ class Quota:
         sharers = members, contacts, hosted, self.allowed
         self.bytes: MemberBytes = MemberBytes(ctx.settings, *sharers)
         self.files: MemberBytes = MemberBytes(ctx.settings, *sharers)
+        self.log_bytes: int = ctx.settings.log_bytes
+        self.saved_bytes: int = self.log_bytes - self.log_bytes // COVERED_PART
+        self.fork_bytes: int = 2 * ctx.settings.max_batch_bytes
         self.disk: DiskLevel = DiskLevel.ENOUGH
         self._full: set[Line] = set()  # where there was no room for something that came, and nothing was freed since
         self._warned: set[tuple[str, Line]] = set()
@@ -217,10 +218,10 @@ class Quota:
         is_known_group = conversation is not None and conversation.is_operations and bool(conversation.writers)
         return not is_known_group
 
-    # ---- charging
+    # ---- room
 
-    def charge(self, user: UserId, size: int, member: UserId = "", *, begins: bool = True) -> bool:
-        """Charge what a proven batch costs if there is room for all of it. Only then is it stored.
+    def has_room(self, user: UserId, size: int, member: UserId = "", *, begins: bool = True) -> bool:
+        """Return whether there is room for all that a proven batch costs. Only then is it stored and counted.
 
         Args:
             member: The member that its header names, if any.
@@ -228,12 +229,12 @@ class Quota:
         """
         if begins and self.bytes.settle(user, member) and self._forget_full():
             self.has_freed = self._ctx.owes = True
-        where = self.bytes.charge(user, size)
+        where = self.bytes.full(user, size)
         if where is not None:
             self.bytes.settle(user)  # the header is refused, too
             self._mark_full(user, where)
             return False
-        if self.bytes.used(user) > WARNED_AT and not self.bytes.is_free(user):
+        if self.bytes.used(user, size) > WARNED_AT and not self.bytes.is_free(user):
             shared = self.bytes.lines.get(user, ())[:1]
             self._warn("quota", user, shared or (user, ""), "has used 80 % of the space for", "more is refused, unless")
         return True

@@ -263,6 +263,8 @@ class SyncContext:
 
     def set_covered(self, log: LogState, covered: bool) -> None:
         """Note that another log builds on the end of this one, or that none does any more."""
+        if not log.forked:
+            self.quota.bytes.add(log.user, -self.quota.saved_bytes if covered else self.quota.saved_bytes)
         log.covered = self.step.covered[log] = covered
         if covered:
             self.step.change.covered.append(log.id)

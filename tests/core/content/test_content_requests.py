@@ -470,6 +470,24 @@ def test_an_expelled_member_leaves_the_room_of_its_files_to_the_others() -> None
     assert charged(ada) == {"bob": 100_000, "dan": 100_000}
 
 
+def test_files_of_the_hidden_neither_come_nor_count() -> None:
+    """Of two that are expelled, one is hidden: nobody sees what it names. What waited for its turn comes no more."""
+    ada = of_founder(auto_fetch_bytes=LARGE)
+    far = linked(ada, "eve")
+    said(bob := guest("bob"), far, *(file(index, LARGE) for index in range(LARGE_OF_ONE + 1)))
+    for one in opened(ada):
+        ada.put(ContentOpened(one, [0]))
+    ada.put(
+        StatementsMade([statement(FOUNDER, "remove", IDS["cyd"], hide=True), statement(FOUNDER, "remove", IDS["dan"])])
+    )
+    said(bob, far, file(7))
+    said(guest("dan", "dan"), far, file(8))
+    for _ in range(round(transfers.STALLED_AFTER) + 2):
+        ada.world.pass_time(transfers.CHECK_EVERY)
+    assert {*opened(ada)} == {file(8).root}
+    assert "bob" not in charged(ada) and not ada.node.replicator.quota.files.of_user[IDS["bob"]]
+
+
 def test_who_becomes_a_contact_leaves_the_room_of_its_files_to_the_others() -> None:
     ada = of_founder(auto_fetch_bytes=100_000, others_bytes=150_000)
     link = linked(ada, "eve")

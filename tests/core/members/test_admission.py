@@ -144,6 +144,19 @@ def test_an_invite_that_was_taken_back_admits_nobody() -> None:
     assert node.refused == "revoked"
 
 
+def test_an_invite_is_refused_once_what_closes_it_is_durable() -> None:
+    """A crash may take that back, and who was refused comes no more."""
+    node = taken(HELLO)
+    node.holding = True  # commits
+    text, signature = said("founder", "close", 1, invites=[INVITE["id"]])
+    node.put(StatementsMade([parse_statement(N.hex(), text, bytes.fromhex(signature))]))
+    node.take_frame(decoded(shown(s=None, invite=invite_proof(T_OF_BOB))))
+    early = node.refused
+    node.holding = False
+    node.commit()
+    assert (early, node.refused) == ("", "revoked")
+
+
 def test_an_invite_that_has_ended_admits_nobody() -> None:
     node = taken(HELLO, shown(s=None, invite=invite_proof(T_OF_BOB, until=1)))
     assert node.refused == "late"

@@ -166,7 +166,7 @@ class Network:
         """Have ada hear statements, and store them."""
         self.ada.statements.say(statements)
         self.ada.statements.on_durable(self.ada.ctx.change)
-        self.ada.links.on_members_changed({one.id for one in statements})
+        self.ada.links.on_members_changed()
 
     def dialled(self, until: float) -> list[str]:
         self.met.take(self.ada)

@@ -453,7 +453,7 @@ def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
 
 def test_evidence_against_users_counts_at_their_member() -> None:
     """Otherwise one member fills the disk with forks of users it makes up."""
-    ada = World().peer("ada", others_bytes=560)
+    ada = World().peer("ada", others_bytes=3 * Settings().max_batch_bytes)
     far = ada.far("eve")
     for name in ("bob", "cyd", "dan"):
         far.say(*evidence(Author(name, name[0] + "1").say("y" * 100), Author(name, name[0] + "1").say("n" * 100)))
@@ -462,10 +462,10 @@ def test_evidence_against_users_counts_at_their_member() -> None:
 
 @pytest.mark.parametrize(("size", "forked"), [(100, ["b1" * 8]), (300, [])])
 def test_another_version_of_a_held_log_counts_where_the_log_does(size: int, forked: list[str]) -> None:
-    ada = World().peer("ada", member_bytes=300)
+    ada = World().peer("ada", member_bytes=2 * Settings().max_batch_bytes + 300)
     far = ada.far("eve")
-    far.say(Author("bob", "b1").say("yes"))
-    far.say(Author("bob", "b1").say("n" * size))
+    far.say(Author("bob", "b1").say("y" * size))
+    far.say(Author("bob", "b1").say("no"))
     assert [log.run for log in ada.storage.load([ada.id]).forked] == forked
     assert ada.counted["forks_ignored"] == (not forked)
 

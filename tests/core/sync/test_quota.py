@@ -454,8 +454,23 @@ def test_evidence_of_forks_counts_over_a_restart() -> None:
     link.say(Author("bob", "b1").say("y" * 700))
     link.say(Author("bob", "b1").say("n" * 700))
     assert len(first.load().forked) == 1
-    ada = World().peer("ada", first.storage, member_bytes=2_000)
+    ada = World().peer("ada", first.storage, member_bytes=2 * Settings().max_batch_bytes + 1_000)
     assert "to eve: have nothing full" in ada.far("eve").say(Author("bob", "b2").say("x" * 700))
+
+
+def test_a_restart_counts_what_was_counted_before() -> None:
+    """Simulated histories check the same (rule `counted`). Two parallel logs that one follows counted twice, and what
+    hosted users wrote not at all.
+    """
+    ada = World().peer("ada", log_bytes=4_096)
+    link, one, two = ada.far("eve"), Author("eve", "e1"), Author("eve", "e2")
+    link.say(one.say("x"), two.say("y"))
+    link.say(Author("eve", "e3", before=[one.mark, two.mark]).say("z"))
+    ada.say("hello")
+    [before, after] = [
+        peer.node.replicator.quota.bytes.of_user for peer in (ada, World().peer("ada", ada.storage, log_bytes=4_096))
+    ]
+    assert before == after and before[IDS["eve"]] < 4_096 + 1_024 and before[IDS["ada"]] > 4_096
 
 
 def test_made_up_users_do_not_flood_the_screen() -> None:
