@@ -232,6 +232,7 @@ async def test_people_are_those_here_or_talked_with_and_all_on_request(scene: Sc
         for name in ("once", "pen pal"):
             assert (await http.post("/accounts", json={"name": name})).status_code == 201
     await zoe.page.goto(f"{zoe.url}#@pen pal")
+    await zoe.page.locator("#talk-name").filter(has_text="pen pal").wait_for()
     await zoe.write("until you come")
     await zoe.page.reload()
     await zoe.row("pen pal").get_by_text("offline").wait_for()
@@ -306,9 +307,9 @@ async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_s
 async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await scene.gateway.send("zoe", "not opened")
-    await terry.send("a while ago", to="zoe")
+    sent = await terry.send("a while ago", to="zoe")
     await zoe.go("terry")
-    await zoe.row("terry").get_by_text("unread").wait_for(state="detached")
+    await terry.next("read", id=sent["id"])
     await zoe.go("yan")
     await zoe.write("see you at noon")
     await yan.row("zoe").get_by_text("see you at noon").wait_for()
