@@ -36,6 +36,29 @@ async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -
     await yan.row("Room").get_by_text("1 unread").wait_for()
 
 
+SEND = """(() => {
+    const { send } = WebSocket.prototype;
+    window.asked = [];
+    WebSocket.prototype.send = function (data) {
+        asked.push(JSON.parse(data).do);
+        send.call(this, data);
+    };
+})()"""
+
+
+async def test_a_conversation_that_is_opened_twice_is_asked_about_once(scene: Scene) -> None:
+    """An answer from before it was read, which came after that, counted it as unread again."""
+    yan, terry = scene.yan, scene.terry
+    sent = await terry.send("open me twice", to="yan")
+    await yan.row("terry").get_by_text("1 unread").wait_for()
+    await yan.page.evaluate(SEND)
+    await yan.row("terry").evaluate("(one) => { one.click(); one.click(); }")
+    await yan.sees("open me twice")
+    await terry.next("read", id=sent["id"])
+    assert (await yan.page.evaluate("asked")).count("unread") == 1
+    await yan.page.get_by_role("button", name="Back to the list").click()
+
+
 async def test_the_peer_of_the_gateway_is_no_person_until_it_writes(scene: Scene) -> None:
     zoe = scene.zoe
     await zoe.page.goto(f"{zoe.url}#@gate")
