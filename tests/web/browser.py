@@ -38,7 +38,11 @@ window.WebSocket = class extends WebSocket {
     }
 };"""
 FRAME = "new Promise(requestAnimationFrame)"
-PLACE = "(one) => { const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }"
+PLACE = """(one) => {
+    one.scrollIntoView({ block: "nearest" });
+    const box = one.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+}"""
 T = TypeVar("T")
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -290,7 +294,6 @@ class Visitor:
         mouse = self.page.mouse
         await self.page.evaluate("addEventListener('pointerdown', ({ target }) => { window.pressed = target; })")
         while True:
-            await part.scroll_into_view_if_needed()
             for _ in range(2):
                 await self.page.evaluate(FRAME)
             await mouse.move(*await part.evaluate(PLACE))
