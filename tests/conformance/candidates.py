@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from p2pchat.identity.invite_text import parse_invite
-from p2pchat_conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit
+from p2pchat_conformance.runner import RuleResult, all_rules, chosen, dialling_kit, listening_kit, shown
 from tests.long.test_examples import node
 from tests.ports import free_ports
 
@@ -73,7 +73,9 @@ def free_port() -> int:
 
 
 def failures(results: list[RuleResult]) -> list[str]:
-    return [f"{result.rule.name}: {result.why}" for result in results if result.outcome == "failed"]
+    """Return why each rule failed, and the last of what was sent and came."""
+    failed = [one for one in results if one.outcome == "failed"]
+    return ["\n".join([f"{one.rule.name}: {one.why}", *shown(one.record)]) for one in failed]
 
 
 def names(results: list[RuleResult], outcome: str) -> set[str]:

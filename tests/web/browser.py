@@ -37,6 +37,12 @@ window.WebSocket = class extends WebSocket {
         this.addEventListener("message", ({ data }) => heard.push(data));
     }
 };"""
+FRAME = "new Promise(requestAnimationFrame)"
+PLACE = """(one) => {
+    one.scrollIntoView({ block: "nearest" });
+    const box = one.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+}"""
 T = TypeVar("T")
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -200,7 +206,6 @@ class Visitor:
         self.url = url
         self.token = ""
         self.troubles: list[str] = []
-        page.set_default_timeout(PATIENCE * 1000)
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
 
@@ -284,6 +289,20 @@ class Visitor:
         """The texts of all messages."""
         return self.page.locator("li.message .text")
 
+    async def hold(self, part: Locator) -> None:
+        """Press the mouse on a part, which may move away while the pointer comes."""
+        mouse = self.page.mouse
+        await self.page.evaluate("addEventListener('pointerdown', ({ target }) => { window.pressed = target; })")
+        while True:
+            for _ in range(2):
+                await self.page.evaluate(FRAME)
+            await mouse.move(*await part.evaluate(PLACE))
+            await mouse.down()
+            if await part.evaluate("(one) => one.contains(pressed)"):
+                return
+            await mouse.move(3, 3)
+            await mouse.up()
+
     async def do(self, text: str, label: str) -> None:
         """Press a button next to a message. It can be pressed while the pointer is over the message, which may move.
 
@@ -327,6 +346,7 @@ async def visitor(browser: Browser, url: str, **window: Any) -> Visitor:
         " (e) => console.error(`Content Security Policy: ${e.violatedDirective}`))"
     )
     await context.add_init_script(HEARD)
+    context.set_default_timeout(PATIENCE * 1000)
     return Visitor(context, await context.new_page(), url)
 
 

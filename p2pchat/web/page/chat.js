@@ -247,7 +247,8 @@ export class Chat {
 
   /** Open a conversation, at its first unread message. @param {import("./model.js").Talk} talk */
   async open(talk) {
-    const model = this.model;
+    const { model } = this;
+    const isUnderWay = talk.opening;
     if (model.frontId !== talk.id) {
       this.typing(false);
       model.front?.holdAt("");
@@ -257,7 +258,7 @@ export class Chat {
       model.bus.emit("front");
     }
     model.bus.changed("talk");
-    if (talk.opening || !talk.loaded) await this._load(talk);
+    if (!isUnderWay && (talk.opening || !talk.loaded)) await this._load(talk);
     model.bus.changed("talk");
   }
 

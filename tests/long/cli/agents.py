@@ -71,9 +71,14 @@ class Agent:
         assert self._pid
         os.kill(self._pid, 9)
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process still runs the peer."""
+        return inspect_profile(self._directory).holder == self._pid
+
     async def gone(self) -> None:
         """Wait until its calls end, because its process has."""
-        while inspect_profile(self._directory).holder == self._pid:
+        while self.runs:
             await asyncio.sleep(LOOKS_EVERY)
 
 

@@ -23,6 +23,7 @@ from playwright.async_api import TimeoutError as NotInTime
 from playwright.async_api import expect
 
 from tests.web.browser import (
+    FRAME,
     ON_STAGE,
     PATIENCE,
     Scene,
@@ -387,19 +388,18 @@ async def test_search_finds_highlights_and_opens_a_message(scene: Scene, lines: 
 
 
 async def test_a_click_on_a_row_that_changes_meanwhile_is_not_lost(scene: Scene) -> None:
-    zoe, terry, frame = scene.zoe, scene.terry, "new Promise(requestAnimationFrame)"
+    zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
-    await zoe.row("terry").hover()
-    await zoe.page.mouse.down()
-    await terry.send("under the pointer", to="zoe")
+    await zoe.hold(zoe.row("terry"))
+    sent = await terry.send("under the pointer", to="zoe")
     await zoe.hears("under the pointer")
     for _ in range(2):
-        await zoe.page.evaluate(frame)
+        await zoe.page.evaluate(FRAME)
     await zoe.page.mouse.up()
     await zoe.page.locator("#talk-name").filter(has_text="terry").wait_for()
     await zoe.sees("under the pointer")
     await zoe.row("terry").get_by_text("under the pointer").wait_for()
-    await zoe.row("terry").get_by_text("unread").wait_for(state="detached")  # read a moment after it is shown
+    await terry.next("read", id=sent["id"])
     await zoe.go("Room")
 
 
@@ -599,7 +599,6 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
 async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) -> None:
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
     page = await scene.zoe.context.new_page()
-    page.set_default_timeout(PATIENCE * 1000)
     blocked: list[str] = []
     page.on("console", lambda message: blocked.append(message.text))
     await page.set_viewport_size({"width": 320, "height": 640})
@@ -612,7 +611,7 @@ async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) ->
 
 
 async def test_one_begins_to_type_at_the_door(scene: Scene) -> None:
-    page = await (await scene.browser.new_context()).new_page()
+    page = (await visitor(scene.browser, scene.gateway.url)).page
     await page.goto(scene.gateway.url)
     await expect(page.get_by_label("Choose a name")).to_be_focused()
     await page.evaluate("localStorage.setItem('p2pchat.token', 'of nobody')")
@@ -623,9 +622,7 @@ async def test_one_begins_to_type_at_the_door(scene: Scene) -> None:
 
 
 async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
-    context = await scene.browser.new_context()
-    page = await context.new_page()
-    page.set_default_timeout(PATIENCE * 1000)
+    page = (await visitor(scene.browser, scene.gateway.url)).page
     await page.goto(scene.gateway.url)
     await page.get_by_label("Choose a name").fill("xia")
     await page.get_by_label("Stay signed in on this device").check()
@@ -638,7 +635,7 @@ async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
     await page.locator("button.me").get_by_text("xia").wait_for()
     await page.reload()
     await page.locator("button.me").get_by_text("xia").wait_for()
-    await context.close()
+    await page.context.close()
 
 
 async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene) -> None:

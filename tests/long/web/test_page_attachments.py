@@ -207,7 +207,7 @@ async def test_the_ticks_of_a_file_say_who_has_it(scene: Scene) -> None:
     await expect(zoe.page.get_by_role("dialog").get_by_role("heading", name="Have the file")).to_be_visible()
     await expect(zoe.page.get_by_role("dialog").get_by_text("gate")).to_have_count(0)  # it was for the others
     holders = zoe.page.get_by_role("dialog").locator("section").last.get_by_role("listitem").locator("bdi")
-    assert await holders.all_inner_texts() == ["terry", "yan"]
+    await expect(holders).to_have_text(["terry", "yan"])
     await zoe.page.keyboard.press("Escape")
     await zoe.closed()
 

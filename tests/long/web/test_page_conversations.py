@@ -36,6 +36,29 @@ async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -
     await yan.row("Room").get_by_text("1 unread").wait_for()
 
 
+SEND = """(() => {
+    const { send } = WebSocket.prototype;
+    window.asked = [];
+    WebSocket.prototype.send = function (data) {
+        asked.push(JSON.parse(data).do);
+        send.call(this, data);
+    };
+})()"""
+
+
+async def test_a_conversation_that_is_opened_twice_is_asked_about_once(scene: Scene) -> None:
+    """An answer from before it was read, which came after that, counted it as unread again."""
+    yan, terry = scene.yan, scene.terry
+    sent = await terry.send("open me twice", to="yan")
+    await yan.row("terry").get_by_text("1 unread").wait_for()
+    await yan.page.evaluate(SEND)
+    await yan.row("terry").evaluate("(one) => { one.click(); one.click(); }")
+    await yan.sees("open me twice")
+    await terry.next("read", id=sent["id"])
+    assert (await yan.page.evaluate("asked")).count("unread") == 1
+    await yan.page.get_by_role("button", name="Back to the list").click()
+
+
 async def test_the_peer_of_the_gateway_is_no_person_until_it_writes(scene: Scene) -> None:
     zoe = scene.zoe
     await zoe.page.goto(f"{zoe.url}#@gate")
@@ -232,6 +255,7 @@ async def test_people_are_those_here_or_talked_with_and_all_on_request(scene: Sc
         for name in ("once", "pen pal"):
             assert (await http.post("/accounts", json={"name": name})).status_code == 201
     await zoe.page.goto(f"{zoe.url}#@pen pal")
+    await zoe.page.locator("#talk-name").filter(has_text="pen pal").wait_for()
     await zoe.write("until you come")
     await zoe.page.reload()
     await zoe.row("pen pal").get_by_text("offline").wait_for()
@@ -306,9 +330,9 @@ async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_s
 async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await scene.gateway.send("zoe", "not opened")
-    await terry.send("a while ago", to="zoe")
+    sent = await terry.send("a while ago", to="zoe")
     await zoe.go("terry")
-    await zoe.row("terry").get_by_text("unread").wait_for(state="detached")
+    await terry.next("read", id=sent["id"])
     await zoe.go("yan")
     await zoe.write("see you at noon")
     await yan.row("zoe").get_by_text("see you at noon").wait_for()

@@ -8,11 +8,10 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import Locator, expect
 
-from tests.web.browser import ON_STAGE, PHONE, Scene
+from tests.web.browser import FRAME, ON_STAGE, PHONE, Scene
 
 pytestmark = ON_STAGE
 WINDOW = {"viewport": PHONE}  # of yan: narrow, and with a mouse
-FRAME = "new Promise(requestAnimationFrame)"
 HIT = """addEventListener("click", (event) => {
     window.hit = event.target.tagName;
     event.preventDefault();
@@ -22,7 +21,6 @@ AT_END = """(() => {
     end.click();
     return end.hidden && document.querySelector(".timeline").clientHeight > 0;
 })()"""
-PLACE = "(one) => { const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }"
 
 
 @pytest.mark.parametrize("name", ["zoe", "yan"])
@@ -35,7 +33,6 @@ async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, n
     await one.go("Room")
     await one.sees("line 11")
     await one.until(AT_END)
-    await one.page.evaluate("addEventListener('pointerdown', ({ target }) => { window.pressed = target; })")
     count, pinned = 0, one.page.get_by_role("region", name="Pinned messages")
 
     async def press(part: Locator, of: str) -> None:
@@ -44,15 +41,7 @@ async def test_a_press_counts_while_everything_around_it_changes(scene: Scene, n
         if count:  # what waited for the last release moves nothing any more
             await expect(pinned).to_contain_text(f"came between {count}")
         count += 1
-        while True:
-            for _ in range(2):
-                await one.page.evaluate(FRAME)
-            await one.page.mouse.move(*await part.evaluate(PLACE))
-            await one.page.mouse.down()
-            if await part.evaluate("(one) => one.contains(pressed)"):
-                break
-            await one.page.mouse.move(3, 3)  # it moved away before
-            await one.page.mouse.up()
+        await one.hold(part)
         terry.say(do="react", id=of, reaction=f"{count}")
         sent = await terry.send(f"came between {count}")
         terry.say(do="pin", id=sent["id"])
@@ -113,8 +102,7 @@ async def test_a_double_click_is_one_press_and_what_is_gone_is_taken_back_withou
     await tab.go("Room")
     other = (await tab.sees("twice?")).locator("button.option").nth(1)
     await expect(other).to_have_text("soup1 by you")
-    await tab.page.mouse.move(*await other.evaluate(PLACE))
-    await tab.page.mouse.down()
+    await tab.hold(other)
     await bar.click()  # it is taken back in the other tab
     await tab.hears('"event":"vote"')
     await tab.page.mouse.up()
@@ -131,8 +119,7 @@ async def test_what_waits_for_a_release_comes_without_one_and_space_presses_too(
     text = (await zoe.sees("held")).locator(".text")
 
     async def press(came: str) -> None:
-        await zoe.page.mouse.move(*await text.evaluate(PLACE))
-        await zoe.page.mouse.down()
+        await zoe.hold(text)
         await terry.send(came)
         await zoe.hears(came)
         await zoe.page.evaluate(FRAME)

@@ -177,6 +177,7 @@ async def test_messages_are_copied_with_names_and_as_written(scene: Scene) -> No
     await zoe.sees("second")
     await zoe.write("/me waves")
     await terry.next("message", text="waves", action=True)
+    await expect(zoe.texts.last).to_contain_text("waves")
     copied = "terry: first *bold*\nand more\nterry: second\n* zoe waves"
     await becomes(partial(_copied, zoe, "first bold", "waves"), copied)
     await becomes(partial(_copied, zoe, "first bold", "first bold"), "first bold\nand more")

@@ -57,6 +57,7 @@ async def test_a_terminal_and_a_chat_user_share_a_room_after_either_restarts(tmp
             last = await told(zoe, "two")
             assert last["from"] == "tina"
         office.kill()
+        await office.end()
         await cyd.until("trying again")
         await cyd.say("typed while nobody listened")
         await tina.until('"event":"left"')
