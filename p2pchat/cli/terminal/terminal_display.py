@@ -409,9 +409,7 @@ class TerminalDisplay(Display):
         if command == "search":
             for row in rows:  # with full dates: hits may be of any day
                 related = await self._related(row)
-                self._screen.add_line(
-                    [*self._number(row), *message_row(self.for_people(row), self.me, None, related)]
-                )
+                self._screen.add_line([*self._number(row), *message_row(self.for_people(row), self.me, None, related)])
             lines = lines[-1:]  # the summary
         if command == "help":
             lines = fold("\n".join(lines), self._screen.columns, 3).split("\n")
