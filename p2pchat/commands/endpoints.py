@@ -70,10 +70,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def own_endpoints(port: int) -> list[str]:
-    return [host_port(host, port) for host in own_addresses()]
-
-
 def own_addresses() -> list[str]:
     """Return the addresses of this machine, the one towards the internet first."""
     return p2pchat.own_addresses()[:MAX_ENDPOINTS]

@@ -125,9 +125,7 @@ def _decode(code: str) -> bytes:
     except binascii.Error:
         raw = b""
     body, checksum = raw[:-_SUM_BYTES], raw[-_SUM_BYTES:]
-    if body and body[0] < _VERSION and checksum in (_checksum(body), _checksum(body, b"p2pchat/invite/1 sum\0")):
-        raise InviteError("p2pchat 0.1 made the invite: ask for one that a newer p2pchat made")
-    if body and body[0] != _VERSION and checksum == _checksum(body):
+    if body and body[0] > _VERSION and checksum == _checksum(body):
         raise InviteError(f"the invite has version {body[0]}, this program knows {_VERSION}: a newer p2pchat is needed")
     if not body or body[0] != _VERSION:
         raise InviteError("the invite is damaged at its beginning or end: copy it again, whole")
@@ -139,8 +137,8 @@ def _decode(code: str) -> bytes:
     return body
 
 
-def _checksum(body: bytes, tag: bytes = _SUM_TAG) -> bytes:
-    return blake2b(tag + body, digest_size=32).digest()[:_SUM_BYTES]
+def _checksum(body: bytes) -> bytes:
+    return blake2b(_SUM_TAG + body, digest_size=32).digest()[:_SUM_BYTES]
 
 
 def _endpoints(places: str) -> tuple[str, ...]:

@@ -139,8 +139,6 @@ def load_network(path: Path) -> Network | None:
         data = read_private(path)
     except FileNotFoundError:
         return None
-    if data.startswith(b"p2pchat-network 1 "):
-        raise P2PChatError(f"p2pchat 0.1 made {path}: use what belongs to it with that version, or move it away")
     if (match := _LINE.fullmatch(data)) is not None:
         id, key, founder, name = ((group or b"").decode().strip("-") for group in match.groups())
         if not founder or network_id(founder) == id:

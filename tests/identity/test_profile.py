@@ -180,13 +180,6 @@ def test_a_damaged_network_file_is_refused_and_left_alone(home: Path, content: s
     assert (home / "network").read_text() == content
 
 
-def test_a_network_of_the_version_before_is_refused(home: Path) -> None:
-    login_network(home)
-    write_private(home / "network", f"p2pchat-network 1 {'0' * 32} {'1' * 64}\n".encode())
-    with pytest.raises(P2PChatError, match=r"^p2pchat 0\.1 made .*network: use .* with that version, or move it away$"):
-        Profile.open(port=8080)
-
-
 def test_the_first_peer_of_a_login_founds_its_network(home: Path) -> None:
     network = login_network(home)
     assert network.founder and login_network(home) == network

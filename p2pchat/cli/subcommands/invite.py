@@ -24,7 +24,7 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
-from p2pchat.commands.endpoints import own_endpoints
+from p2pchat.commands.endpoints import host_port, own_addresses
 from p2pchat.commands.event_text import EventLine, format_invite
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.invite_screen import invite_screen, terms_of
@@ -101,14 +101,13 @@ def invite(**values: Any) -> int:
         return _revoke(directory, options.revokes, as_json=options.as_json)
     row = asyncio.run(_make(directory, options))
     if options.advertise:
-        row["invite"] = f"{row['invite'].partition('@')[0]}@{options.advertise}"
+        row |= {"invite": f"{row['invite'].partition('@')[0]}@{options.advertise}", "only_this_machine": False}
     if options.as_json:
         print(json_line(row))
         return DONE
     if "host" not in row and not options.advertise:
         print(f"It works while the peer listens for other machines: {command(row['port'], '--host', '0.0.0.0')}")
-    only_here = row["only_this_machine"] and not options.advertise
-    screen = invite_screen(row["invite"], only_here=only_here, qr=sys.stdout.isatty())
+    screen = invite_screen(row["invite"], only_here=row["only_this_machine"], qr=sys.stdout.isatty())
     print(fold(screen, terminal_width(sys.stdout)))
     return DONE
 
@@ -147,7 +146,8 @@ async def _make_at_rest(directory: Path, options: InviteOptions) -> EventLine:
     from p2pchat import DataLocked, open_alone
 
     port = int(directory.name) if directory.name.isdecimal() else 0
-    endpoints = [options.advertise] if options.advertise else own_endpoints(port) if port else []
+    own = [host_port(address, port) for address in own_addresses() if port]
+    endpoints = [options.advertise] if options.advertise else own
     if not endpoints:
         raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")
     try:
