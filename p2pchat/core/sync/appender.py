@@ -130,10 +130,9 @@ class Appender:
 
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
-        room = self._sync.conversations.get(self._sync.conversations.room)
-        if room is not None:
-            above = _newest_c(room, "profile", user)
-            self._append_drafts(self._running_log(room, user), [self._profile_draft(user)], above=above)
+        room = self._sync.conversations[self._sync.conversations.room]
+        above = _newest_c(room, "profile", user)
+        self._append_drafts(self._running_log(room, user), [self._profile_draft(user)], above=above)
 
     def _profile_draft(self, user: UserId) -> Draft:
         hosted = self._sync.hosted[user]
