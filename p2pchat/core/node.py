@@ -368,7 +368,7 @@ class Node:
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
-        self._lazy.force()
+        self._ctx.change.is_awaited = True
         self.links.forget(input)
 
     def link_up(self, link: PeerLink) -> None:
@@ -609,8 +609,8 @@ class Node:
 
     def _on_stop(self, input: Stop) -> None:
         """Save all receipts, since there is no later commit."""
-        self._lazy.force()
         self.replicator.receipts.on_stop(self._ctx.change)
+        self._ctx.change.is_awaited = any(fields_of(self._ctx.change))
         self.links.stop(input)
 
 
@@ -761,11 +761,6 @@ class LazyCommit:
         self._ctx = ctx
         self._saved_at = float("-inf")
         self._scheduled = False  # a timer is set
-        self._forced = False
-
-    def force(self) -> None:
-        """Commit in this step: a user waits for it, or nothing comes after it."""
-        self._forced = True
 
     def may_defer(self, change: Change, disk: DiskLevel = DiskLevel.ENOUGH) -> bool:
         """Return whether this change may be committed later, together with what comes until then.
@@ -773,11 +768,11 @@ class LazyCommit:
         While the disk is nearly full it waits for room: a commit that fails would end what still works.
         """
         now = self._ctx.now.mono
-        must = self._forced or any(_all_but_gossip_of(change))
+        must = any(_all_but_gossip_of(change))
         if not must and disk is DiskLevel.NOTHING:
             return True
         if must or now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK:
-            self._saved_at, self._forced = now, False
+            self._saved_at = now
             return False
         if not self._scheduled:
             self._scheduled = True

@@ -512,12 +512,11 @@ def test_changes_that_peers_do_not_repeat_never_wait() -> None:
     assert not hearsay.may_defer(Change(addresses=HEARD.addresses, meta={"network": "x"}))
 
 
-def test_nothing_waits_at_stop_or_when_forced() -> None:
+def test_nothing_waits_that_somebody_waits_for() -> None:
     hearsay = LazyCommit(context())
     assert not hearsay.may_defer(HEARD)
-    hearsay.force()
-    assert not hearsay.may_defer(HEARD)
     assert hearsay.may_defer(HEARD)
+    assert not hearsay.may_defer(Change(addresses=HEARD.addresses, is_awaited=True))
 
 
 def just_linked(sim: Simulation) -> list[SimPeer]:

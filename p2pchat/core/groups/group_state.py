@@ -194,11 +194,6 @@ class GroupStates(Sequence[GroupState]):
             self._last = _combine(len(self._tied), self._tied[-1], self._leaves)
         return self._last
 
-    @property
-    def leaves(self) -> list[GroupLeave]:
-        """All leaves that count, or may count."""
-        return [leave for leaves in self._leaves.values() for leave in leaves]
-
     def members(self, gen: int) -> frozenset[UserId]:
         """Return the members at a gen, including those that left since; nobody for an unknown gen."""
         return frozenset(_common_members(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()

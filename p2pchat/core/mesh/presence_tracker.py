@@ -121,7 +121,7 @@ class PresenceTracker:
         """Return the other peers that host a user. Within its grace period that is the last one; else, if nobody
         hosts it, its own.
         """
-        peers = {self._links[link].peer for link in self.hosts.get(user, ()) if link in self._links}
+        peers = {self._links[link].peer for link in self.hosts.get(user, ())}
         return peers or {self._here.get(user, user)}
 
     def share(self, user: UserId) -> UserId:
@@ -161,12 +161,10 @@ class PresenceTracker:
         self._expected = None
         was_here = user.id in self._here
         self._here.pop(user.id, None)
-        timer = self._grace_timers.pop(user.id, None)
-        if timer is not None:
-            timer.cancel()
+        self._end_grace(user.id)
         self.announcer.host(user)
         if user.id in self.hosts:
-            self.shared[user.id] = {self._links[link].peer for link in self.hosts[user.id] if link in self._links}
+            self.shared[user.id] = {self._links[link].peer for link in self.hosts[user.id]}
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
             self._tell(UserLeft(user.id, "left"))
         if user.id in self._reported:
@@ -238,9 +236,7 @@ class PresenceTracker:
                 self._omit_blocked(link, user)
                 self._drop(link, {user})
         self._after_loss([user], "lost")
-        timer = self._grace_timers.pop(user, None)
-        if timer is not None:
-            timer.cancel()
+        if self._end_grace(user):
             self._leave(user, "lost")
         self.set_unreachable(user, "")
 
@@ -278,10 +274,10 @@ class PresenceTracker:
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
-        del self._links[link.id]
         if link.peer in link.users and not self._listener.stays(link.peer):
             self._keep_departed(link)
         self._unhost_all(link, set(link.users), "lost" if reason == "replaced" else reason)
+        del self._links[link.id]
 
     def _unhost_all(self, link: PeerLink, users: AbstractSet[UserId], reason: str) -> None:
         self._drop(link, users)
@@ -326,10 +322,15 @@ class PresenceTracker:
 
     def _on_hosted(self, user: UserId) -> None:
         self._departed.remove(user)
+        self._end_grace(user)
+        self._update_here(user)
+
+    def _end_grace(self, user: UserId) -> bool:
+        """End the grace period of a user. Return whether it had one."""
         timer = self._grace_timers.pop(user, None)
         if timer is not None:
             timer.cancel()
-        self._update_here(user)
+        return timer is not None
 
     def _update_here(self, user: UserId) -> None:
         """Update whether a user is here, after a change of what links say about it."""

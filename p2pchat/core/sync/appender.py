@@ -133,10 +133,9 @@ class Appender:
 
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
-        room = self._sync.conversations.get(self._sync.conversations.room)
-        if room is not None:
-            above = _newest_c(room, "profile", user)
-            self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
+        room = self._sync.conversations[self._sync.conversations.room]
+        above = _newest_c(room, "profile", user)
+        self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
 
     def _profile_of(self, user: UserId) -> dict[str, str]:
         hosted = self._sync.hosted[user]

@@ -151,8 +151,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
 
     def has_entries_of(self, user: UserId) -> bool:
         """Return whether this user wrote in the room, or has a direct conversation that is kept, or a group."""
-        room = self.get(self.room)
-        if user in self._in_groups or (room is not None and user in room.writers):
+        if user in self._in_groups or user in self[self.room].writers:
             return True
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
