@@ -454,24 +454,21 @@ class SyncContext:
                 self.owing[id] = remote
                 self.ctx.owes = True
         for keys, remotes in alike.items():
-            self._send_marks(remotes, keys)
+            page, count = Marks(), 0
+            for conversation, user in keys:
+                marks = self.conversations[conversation].marks_of(user, self.ctx.settings.max_tips)
+                page.setdefault(conversation, {})[user] = marks
+                count += max(1, len(marks))
+                if count >= self.page_size:
+                    self._send_page(remotes, page)
+                    page, count = Marks(), 0
+            if page:
+                self._send_page(remotes, page)
 
     def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
         """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
         there = self.conversations[key[0]]
         return there.group is None or self.shares(remote, there)
-
-    def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
-        page, count = Marks(), 0
-        for conversation, user in keys:
-            marks = self.conversations[conversation].marks_of(user, self.ctx.settings.max_tips)
-            page.setdefault(conversation, {})[user] = marks
-            count += max(1, len(marks))
-            if count >= self.page_size:
-                self._send_page(remotes, page)
-                page, count = Marks(), 0
-        if page:
-            self._send_page(remotes, page)
 
     def _send_page(self, remotes: list[RemoteState], page: Marks) -> None:
         """Send marks to remotes: as one frame to those who know all names."""
