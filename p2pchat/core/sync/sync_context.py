@@ -447,7 +447,10 @@ class SyncContext:
                 continue
             if remote.accepts_marks:
                 owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
-                keys = tuple(sorted([key for key in owed if self._is_told(remote, key)]))
+                there = self.conversations
+                # Its users may have been removed from a group.
+                told = [key for key in owed if there[key[0]].group is None or self.shares(remote, there[key[0]])]
+                keys = tuple(sorted(told))
                 remote.link.offered += len(keys)
                 alike.setdefault(keys, []).append(remote)
             else:
@@ -464,11 +467,6 @@ class SyncContext:
                     page, count = Marks(), 0
             if page:
                 self._send_page(remotes, page)
-
-    def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
-        """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
-        there = self.conversations[key[0]]
-        return there.group is None or self.shares(remote, there)
 
     def _send_page(self, remotes: list[RemoteState], page: Marks) -> None:
         """Send marks to remotes: as one frame to those who know all names."""
