@@ -424,7 +424,7 @@ MUTANTS = (
          "pass")),
     Mutant("files-of-waiting-messages-lost", "what a message names that waited for another, as after an absence, never comes",
         "core/content/test_content_requests.py::test_files_of_many_messages_that_come_at_once_all_come",
-        ("            self._unshown.setdefault(log, []).append((seq, root))",
+        ("            self.unshown.setdefault(log, []).append((seq, root))",
          "            self._wait(root)")),
     Mutant("flood-beside-messages", "a message takes several turns, and in each of them waits for a flood",
         "runtime/test_frame_queue.py::test_who_sent_much_waits_a_moment_while_programs_have_something",
