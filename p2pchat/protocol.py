@@ -511,8 +511,7 @@ class Decoder:
             fault.__context__ = None  # its traceback keeps `data` alive
             self.fault = fault.with_traceback(None)
         else:
-            if taken < len(data):
-                self._rest += memoryview(data)[taken:]
+            self._rest += memoryview(data)[taken:]
         if self.on_read is not None:
             self.on_read(memoryview(data), len(frames), self.fault)
         return frames
@@ -606,10 +605,8 @@ class Decoder:
 
     def _check_have(self, frame: Have, size: int) -> None:
         """Check marks. An item is one (conversation, user); its tips have a limit of their own."""
-        if frame.span is not None:
-            if len(frame.marks) != 1:
-                raise FrameError("have: a span wants exactly one conversation")
-            _in_order("have", frame.span)
+        if frame.span is not None and len(frame.marks) != 1:
+            raise FrameError("have: a span wants exactly one conversation")
         if sum(map(len, frame.marks.values())) > self._settings.page_marks:
             raise _too_many("have", "marks", self._settings.page_marks)
         for users in frame.marks.values():
@@ -617,6 +614,7 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
+        _in_order("have", frame.span)
         if frame.names:
             self._check_names("have", frame)
 
@@ -668,8 +666,6 @@ class Decoder:
 
     def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | MarksFrame | TypingFrame) -> None:
         """Check names, and drop unknown kinds. Two per conversation are enough: a talk comes with its group."""
-        if not frame.names:
-            return
         _at_most(2 * self._settings.page_marks, kind, "names", frame.names)
         frame.names = [naming for naming in frame.names if _is_known(naming)]
 

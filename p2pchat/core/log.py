@@ -198,11 +198,6 @@ class Batch(Struct, gc=False):
         self.last = self.first + len(self.raws) - 1
 
     @property
-    def has_files(self) -> bool:
-        """True if an entry has attachments, as far as entries are decoded."""
-        return self.entries is not None and any(map(files_of, self.entries))
-
-    @property
     def is_signed(self) -> bool:
         """True if its author signed it."""
         return verify(self.log.user, self.head, head_message(self.log, self.last, self.chain))

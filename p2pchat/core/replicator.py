@@ -374,7 +374,8 @@ class Replicator:
                 self.typing.on_end(*log.key)
         for request, plan in step.prunes:  # before files are looked up that it deleted
             self.pruner.on_durable(request, plan)
-        if step.with_files or change.relations or change.pruned or self.transfers.requests.open:
+        waiting = self.transfers.requests
+        if step.with_files or change.relations or change.pruned or waiting.open or waiting.unshown:
             self.transfers.on_durable(step)  # the messages that name files can be looked up now
         if step.imports:  # answered when nothing of them waits any more
             self.file_import.on_durable(step.imports.values())

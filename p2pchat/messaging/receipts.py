@@ -519,7 +519,7 @@ class _Deadlines:
             self._watch(loop, min(self.ends.values()))
 
 
-def _are_enough(of: tuple[UserId, ...], having: Collection[UserId], least: int | None) -> bool:
+def _are_enough(of: Collection[UserId], having: Collection[UserId], least: int | None) -> bool:
     """Return whether at least so many members have something; None for all of these."""
     return {*having}.issuperset(of) if least is None else len(having) >= least
 
@@ -722,7 +722,7 @@ class ReceiptTracker:
     def _advance(
         self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind, *, is_reported: bool = True
     ) -> list[ReceiptUpdate]:
-        receipts, in_room = self._of(log), log.conversation == self._room
+        receipts, in_room = self._of(log), self._is_in_room(log)
         positions = receipts.positions(kind)
         advanced, updates = list[UserId](), list[ReceiptUpdate]()
         for one in members:
@@ -812,7 +812,7 @@ class ReceiptTracker:
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
 
-        def look() -> tuple[tuple[UserId, ...], Collection[UserId]]:
+        def look() -> tuple[Collection[UserId], Collection[UserId]]:
             """Return who is to have it, and who has."""
             of = receipts.members(seq) if by is None else (by,)
             if kind == "files":
@@ -828,12 +828,16 @@ class ReceiptTracker:
             return
         if self._closed:
             raise PeerClosed("the peer was closed")
+
+        def is_true() -> bool:
+            return _are_enough(*look(), least)
+
         try:
             if kind == "files":
-                await asyncio.wait_for(self._running().wait_until(lambda: _are_enough(*look(), least)), timeout)
+                await asyncio.wait_for(self._running().wait_until(is_true), timeout)
             else:
                 done, waiting = self._deadlines.future(timeout), receipts.waiting.setdefault(seq, {})
-                waiting[done] = lambda: _are_enough(*look(), least)
+                waiting[done] = is_true
                 try:
                     await done
                 finally:

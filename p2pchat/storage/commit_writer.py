@@ -296,7 +296,12 @@ class RowBuffer:
         for new in change.logs:
             self._writer.begin(new)
         for stretch in change.stretches:
-            self._add_stretch(stretch)
+            log = self._writer.log(stretch.log)
+            start, count = log.number * SEQS + stretch.first, stretch.count
+            self._places += (stretch.first_place, start, count)
+            self._touched[log.number] = log
+            log.stretches.append([start, stretch, count])
+            log.released = max(log.released, stretch.first + count - 1)
         for batch in change.batches:
             self._add_batch(batch)
         if change.consumers:
@@ -407,14 +412,6 @@ class RowBuffer:
             self._db.insert(seen, (log, upto), InsertConflict.REPLACE)
 
     # ---- places
-
-    def _add_stretch(self, stretch: Stretch) -> None:
-        log = self._writer.log(stretch.log)
-        start, count = log.number * SEQS + stretch.first, stretch.count
-        self._places += (stretch.first_place, start, count)
-        self._touched[log.number] = log
-        log.stretches.append([start, stretch, count])
-        log.released = max(log.released, stretch.first + count - 1)
 
     def _add_relation(self, relation: Relation) -> None:
         log = self._writer.log(relation.log)

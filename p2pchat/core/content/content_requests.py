@@ -154,6 +154,9 @@ class ContentRequests:
 
     Args:
         begin: Begins to fetch something without a program.
+    Attributes:
+        open: The requests.
+        unshown: The messages that are not shown yet, and what they name.
     """
 
     def __init__(
@@ -163,7 +166,7 @@ class ContentRequests:
         self._ctx = sync.ctx
         self._begin = begin
         self._most = sync.ctx.settings.auto_fetch_bytes
-        self.open = {
+        self.open: dict[str, ContentRequest] = {
             name.removeprefix(PREFIX): ContentRequest.parse(line)
             for name, line in meta.items()
             if name.startswith(PREFIX)
@@ -171,7 +174,7 @@ class ContentRequests:
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(), False: WaitingRequests()}
-        self._unshown: dict[LogId, list[tuple[int, str]]] = {}  # messages that are not shown yet, and what they name
+        self.unshown: dict[LogId, list[tuple[int, str]]] = {}
         self._bytes = sync.quota.files
 
     @property
@@ -203,7 +206,7 @@ class ContentRequests:
     def on_durable(self, change: Change) -> None:
         """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
         for stretch in change.stretches:
-            for seq, root in self._unshown.pop(stretch.log, ()):
+            for seq, root in self.unshown.pop(stretch.log, ()):
                 self._wait_if_shown(stretch.log, seq, root, stretch.first + stretch.count - 1)
         if self.open:
             self.begin_next()
@@ -238,7 +241,7 @@ class ContentRequests:
         if seq <= released:
             self._wait(root, (log, seq))
         else:
-            self._unshown.setdefault(log, []).append((seq, root))
+            self.unshown.setdefault(log, []).append((seq, root))
 
     def _wait(self, root: str, shown: Source | None = None) -> None:
         """Have a request wait for its turn, if it has none, to be fetched for a message that is `shown` now."""

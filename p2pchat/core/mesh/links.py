@@ -177,25 +177,20 @@ class Links:
         if link is None:
             return []
         link.heard_at = self._ctx.now.mono
-        rest: list[Frame] = []
-        if link.phase is LinkPhase.UP and ABOUT_LINKS.isdisjoint(map(type, frames)):
-            rest += frames  # type: ignore[arg-type]
-        else:
-            self._take_frames(link, frames, rest)
-        if link.phase is LinkPhase.UP:
-            self._keepalive.charge(link, frames)
-        if not rest:
-            self.settle(link_id)
-        return rest
-
-    def _take_frames(self, link: PeerLink, frames: Sequence[Frame | Unknown], rest: list[Frame]) -> None:
-        for frame in frames:
-            if link.phase is LinkPhase.GONE or link.id in self._pending_ends:
+        is_all = link.phase is LinkPhase.UP and ABOUT_LINKS.isdisjoint(map(type, frames))
+        rest: list[Frame] = [*frames] if is_all else []  # type: ignore[list-item]
+        for frame in () if is_all else frames:
+            if link.phase is LinkPhase.GONE or link_id in self._pending_ends:
                 break
             if link.phase is LinkPhase.UP and type(frame) not in ABOUT_LINKS:
                 rest.append(frame)  # type: ignore[arg-type]
             else:
                 self._on_frame(link, frame, rest)
+        if link.phase is LinkPhase.UP:
+            self._keepalive.charge(link, frames)
+        if not rest:
+            self.settle(link_id)
+        return rest
 
     def settle(self, link_id: int) -> None:
         """End the link if a frame behind those that on_frames() returned requires it."""

@@ -249,13 +249,10 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        costly = [frame for frame in frames if type(frame) not in UNCHARGED or getattr(frame, "first", 0) == 1]
-        if not costly:
-            return
-        counted = [frame for frame in costly if type(frame) is not Entries]
+        counted = [frame for frame in frames if type(frame) not in UNCHARGED]
         begun = 0
         if not link.known:
-            begun = sum(isinstance(frame, Entries) and self._is_begun_by(link, frame) for frame in costly)
+            begun = sum(type(one) is Entries and one.first == 1 and self._is_begun_by(link, one) for one in frames)
         if not counted and not begun:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))

@@ -109,10 +109,17 @@ class AckTracker:
         seen: set[RunId] = set()
         while todo:
             mark, before = todo.pop()
-            key = (LogId(ack.conversation.id, ack.writer, mark.run), ack.member)
+            key = id, member = LogId(ack.conversation.id, ack.writer, mark.run), ack.member
             settled = self._settled(key)
             if settled < mark.seq and (settled or not before or mark.run in seen):
-                self._set_position(*key, mark, settled)
+                self._positions.setdefault(id, {})[member] = mark.seq
+                if self._is_saved(id, member):
+                    for other, passing in self._passing.pop(member, NO_MARKS).items():
+                        self.unsaved[other, member] = passing
+                    self.unsaved[key] = mark
+                else:
+                    self._passing.setdefault(member, {})[id] = mark
+                self._on_advance(id, settled + 1, mark.seq, member)
             elif settled < mark.seq:
                 seen.add(mark.run)
                 todo.append((mark, before))
@@ -128,16 +135,6 @@ class AckTracker:
     def _settled(self, key: AckKey) -> int:
         """Return up to where a mark says nothing new, 0 if what the log builds on must be looked at."""
         return self._positions.get(key[0], NO_POSITIONS).get(key[1], 0)
-
-    def _set_position(self, log: LogId, member: Holder, mark: Mark, former: int) -> None:
-        self._positions.setdefault(log, {})[member] = mark.seq
-        if self._is_saved(log, member):
-            for other, passing in self._passing.pop(member, NO_MARKS).items():
-                self.unsaved[other, member] = passing
-            self.unsaved[log, member] = mark
-        else:
-            self._passing.setdefault(member, {})[log] = mark
-        self._on_advance(log, former + 1, mark.seq, member)
 
     def _is_saved(self, log: LogId, member: Holder) -> bool:
         """Return whether the positions of a holder are saved, after it took a place if need be."""

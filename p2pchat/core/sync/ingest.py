@@ -26,6 +26,7 @@ from p2pchat.core.log import (
     certificate_of,
     check_header,
     extend_chain,
+    files_of,
     is_plausible,
     member_of,
 )
@@ -273,7 +274,7 @@ class Ingest:
         self._sync.quota.bytes.add(log.user, cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
-        if batch.has_files:
+        if any(map(files_of, batch.entries)):
             step.with_files.append((log, batch))
         c = batch.raws[-1][0]
         log.extend(batch.last, batch.chain, c)

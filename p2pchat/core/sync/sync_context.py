@@ -449,31 +449,26 @@ class SyncContext:
                 continue
             if remote.accepts_marks:
                 owed, remote.owed_marks = remote.owed_marks.keys() - remote.refusals.keys(), {}
-                keys = tuple(sorted([key for key in owed if self._is_told(remote, key)]))
+                there = self.conversations
+                # Its users may have been removed from a group.
+                told = [key for key in owed if there[key[0]].group is None or self.shares(remote, there[key[0]])]
+                keys = tuple(sorted(told))
                 remote.link.offered += len(keys)
                 alike.setdefault(keys, []).append(remote)
             else:
                 self.owing[id] = remote
                 self.ctx.owes = True
         for keys, remotes in alike.items():
-            self._send_marks(remotes, keys)
-
-    def _is_told(self, remote: RemoteState, key: WriterKey) -> bool:
-        """Return whether a remote still hears the marks of a writer: its users may have been removed from the group."""
-        there = self.conversations[key[0]]
-        return there.group is None or self.shares(remote, there)
-
-    def _send_marks(self, remotes: list[RemoteState], keys: Iterable[WriterKey]) -> None:
-        page, count = Marks(), 0
-        for conversation, user in keys:
-            marks = self.conversations[conversation].marks_of(user, self.ctx.settings.max_tips)
-            page.setdefault(conversation, {})[user] = marks
-            count += max(1, len(marks))
-            if count >= self.page_size:
+            page, count = Marks(), 0
+            for conversation, user in keys:
+                marks = self.conversations[conversation].marks_of(user, self.ctx.settings.max_tips)
+                page.setdefault(conversation, {})[user] = marks
+                count += max(1, len(marks))
+                if count >= self.page_size:
+                    self._send_page(remotes, page)
+                    page, count = Marks(), 0
+            if page:
                 self._send_page(remotes, page)
-                page, count = Marks(), 0
-        if page:
-            self._send_page(remotes, page)
 
     def _send_page(self, remotes: list[RemoteState], page: Marks) -> None:
         """Send marks to remotes: as one frame to those who know all names."""

@@ -196,7 +196,7 @@ def test_messages_that_wait_and_name_one_file_take_little_memory() -> None:
     for n in range(1, 100):
         far.say(bob.write(encode_entry(Entry("text", START, START + n, after=missing, b="", files=(file(1),)))))
     requests = ada.node.replicator.transfers.requests
-    assert sum(map(len, requests._unshown.values())) <= 1 + content_requests.MAX_MESSAGES
+    assert sum(map(len, requests.unshown.values())) <= 1 + content_requests.MAX_MESSAGES
     ada.world.pass_time(2 * ada.node.settings.order_wait_most)
     ada.take()
     assert len(ada.texts()) == 99 and {*opened(ada)} == {file(1).root}

@@ -11,7 +11,7 @@ from p2pchat.core.effects import PauseReading
 from p2pchat.core.inputs import Got
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.members.statement import make_guest
-from p2pchat.protocol import Entries, Want
+from p2pchat.protocol import Entries, Pull, Want
 from tests.core.scripted_nodes import (
     IDENTITIES,
     IDS,
@@ -422,3 +422,13 @@ def test_a_link_to_nobody_known_pauses_when_many_logs_begin() -> None:
     ada.world.seconds += 10.0
     assert (pauses(ada, bob, 8), pauses(ada, bob, 2)) == ([], [0.5])
     assert pauses(ada, cyd, 20) == []
+
+
+def test_a_link_that_pulls_the_second_piece_of_much_is_not_paused() -> None:
+    """A pull has a `first` as entries have, and begins no log."""
+    ada = World().peer("ada", flood_a_second=4, flood_burst=8)
+    bob = ada.far("bob")
+    ada.world.seconds += 10.0
+    pulls = [Pull(n, "c" * 64, IDS["bob"], "0" * 16, 1, "a" * 64, 1, 1) for n in range(50)]
+    effects = ada.node.handle(Got(bob.link, [*pulls]), ada.world.now)
+    assert not any(isinstance(effect, PauseReading) for effect in effects)
