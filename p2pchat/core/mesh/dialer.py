@@ -48,7 +48,7 @@ from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import PeerId, UserId
 
 RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
@@ -148,13 +148,14 @@ class Dialer:
         self._pace = DialPace(ctx, members)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self.active_at: float = NEVER  # when a connection last came in, or a link up
-        self._took = 0.0  # seconds of the last handshake: where they take long, all peers are busy
+        self._last_took: dict[UserId, float] = {}  # seconds of the last handshakes with users of two members
+        self._took = 0.0  # the shorter one of these: where both took long, all peers are busy
         self._has_relay = False
         self._stopped = False
 
     @property
     def patience(self) -> float:
-        """Seconds for which busy peers get more time: the longer, the longer the last handshake took."""
+        """Seconds for which busy peers get more time: the longer, the longer the last handshakes took."""
         return PATIENCE * self._took
 
     @property
@@ -456,7 +457,13 @@ class Dialer:
                 here, once: otherwise users would wait for dials that are not needed any more.
             took: Seconds of its handshake.
         """
-        self.active_at, self._took = self._ctx.now.mono, took
+        self.active_at = self._ctx.now.mono
+        by_member = self._last_took
+        by_member.pop(self._members.share(peer), None)
+        by_member[self._members.share(peer)] = took
+        if len(by_member) > 2:
+            del by_member[next(iter(by_member))]
+        self._took = min(by_member.values())
         plan = self._plans.get(peer)
         if plan is None:
             return

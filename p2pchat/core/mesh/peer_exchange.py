@@ -327,8 +327,12 @@ class PeerExchange:
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
         if frame.can:
             link.takes_files = FILES in frame.can
-        for peer in frame.linked:
-            self._on_linked_there(link, peer)
+        for peer in frame.linked:  # in a large mesh each link tells of nearly all peers
+            if peer == self._ctx.me:
+                self._duplicates.on_reported()
+            elif len(link.linked) < MAX_LINKED:
+                current = self._by_peer.get(peer)
+                link.linked.setdefault(peer if current is None else current.peer)  # the id is shared by all tables
         for record in frame.records:
             if record.id == link.peer or record.id in link.linked:
                 is_taken = self._take(record, link)
@@ -382,14 +386,6 @@ class PeerExchange:
         """
         for record in records:
             self._take(record, link, may_be_new=True)
-
-    def _on_linked_there(self, link: PeerLink, peer: PeerId) -> None:
-        """Take the news that the far end of `link` is linked with `peer`."""
-        if peer == self._ctx.me:
-            self._duplicates.on_reported()
-        elif len(link.linked) < MAX_LINKED:
-            current = self._by_peer.get(peer)
-            link.linked.setdefault(peer if current is None else current.peer)  # its id is shared by all links' tables
 
     def _take(self, record: PeerRecord, link: PeerLink, *, may_be_new: bool = False) -> bool:
         """Take a record that came on a link, if it counts. Return False if it waits for its member.

@@ -409,13 +409,15 @@ class Acknowledgements:
     def _send_gossip(self) -> None:
         """Send marks to the other peers of their writers, and to links that may not hear them from these."""
         gossip, self._gossip = self._gossip, {}
-        alike: dict[tuple[ConversationId, frozenset[PeerId]], list[WriterKey]] = {}  # a flood has one source
+        alike: dict[ConversationId, dict[frozenset[PeerId], list[WriterKey]]] = {}  # a flood has one source
         for key in sorted(gossip):
             links = self._sync.presence.hosts.get(key[1], ())
             hosts = frozenset(self._sync.remotes[id].link.peer for id in links if id in self._sync.remotes)
-            alike.setdefault((key[0], hosts), []).append(key)
+            alike.setdefault(key[0], {}).setdefault(hosts, []).append(key)
             self._owe_to(sorted(gossip[key].intersection(links)), key)
-        for (id, hosts), told in alike.items():
+        for id, by_hosts in alike.items():
             for remote in self._sync.remotes_sharing(self._sync.conversations[id]):
-                if not hosts or not hosts <= remote.link.linked.keys() | {remote.link.peer}:
-                    self._sync.owe_marks(remote, told)
+                hears_of, peer = remote.link.linked.keys(), {remote.link.peer}
+                for hosts, told in by_hosts.items():
+                    if not hosts or not hosts - peer <= hears_of:
+                        self._sync.owe_marks(remote, told)

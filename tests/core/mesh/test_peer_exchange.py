@@ -329,6 +329,19 @@ def test_while_handshakes_take_long_no_more_dials_begin_than_are_answered(took: 
     assert any(isinstance(effect, Dial) for effect in then)  # an answer gives one back
 
 
+def test_one_that_handshakes_slowly_on_purpose_does_not_make_dials_wait_for_each_other() -> None:
+    """Before: they went one at a time until a quick link came up."""
+    ada, bob, eve = Post(Key("ada")), Post(Key("bob")), Post(Key("eve"))
+    for number, (peer, took) in enumerate(((bob, 0.2), (eve, 8.0), (eve, 8.0)), 1):
+        (dial,) = (effect for effect in ada.handle(Connect(f"192.0.2.{number}:80")) if isinstance(effect, Dial))
+        link, _ = reach_slowly(ada, peer, dial, took)
+        if peer is bob:
+            of_bob = link
+    records = [record_of(Post(Key(f"other {number}")).key, f"192.0.2.{number}:80") for number in range(10, 50)]
+    effects = [*ada.got(of_bob, told(*records)), *ada.wake(ada.ctx.now.mono + 9.0)]
+    assert len([effect for effect in effects if isinstance(effect, Dial)]) >= 20
+
+
 def reach_slowly(ada: Post, other: Post, dial: Dial, took: float) -> tuple[int, list[Effect]]:
     """Let a dial reach another peer, with which the handshake takes so long; return the link, and what follows."""
     met, number = Meeting(ada, other), 100 * dial.dial
