@@ -517,7 +517,7 @@ MUTANTS = (
         ("self._here[user] = link.peer",
          "pass")),
     Mutant("handshakes-of-one-slow-peer", "a member that handshakes slowly on purpose makes all dials of others go one at a time",
-        "core/mesh/test_peer_records.py::test_one_that_handshakes_slowly_on_purpose_does_not_make_dials_wait_for_each_other",
+        "core/mesh/test_peer_exchange.py::test_one_that_handshakes_slowly_on_purpose_does_not_make_dials_wait_for_each_other",
         ("self._took = min(by_member.values())",
          "self._took = took")),
     Mutant("handshakes-without-number", "in a large mesh on a slow machine more handshakes begin than end, and all are too late",

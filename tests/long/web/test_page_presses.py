@@ -8,7 +8,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import Locator, expect
 
-from tests.web.browser import FRAME, ON_STAGE, PHONE, Scene
+from tests.web.browser import FRAME, ON_STAGE, PHONE, PLACE, Scene
 
 pytestmark = ON_STAGE
 WINDOW = {"viewport": PHONE}  # of yan: narrow, and with a mouse
