@@ -27,7 +27,6 @@ from p2pchat.core.log import (
 from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, LISTS, MESSAGE_KINDS
-from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.message_fields import BECAME, SAID
 from p2pchat.kinds.pins import PIN
@@ -600,7 +599,7 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     cannot be edited. Of a deleted one only an edit shows anything, which brings it back.
     """
     text = plain(text)
-    if post.deleted and kind.aspect != EDIT.aspect:
+    if post.deleted and kind.aspect != "text":
         raise ValueError("the message was deleted")
     if kind.on:
         if post._entry.k != kind.on or post.closed_at:
