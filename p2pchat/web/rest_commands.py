@@ -148,11 +148,11 @@ def _add_route(row: CommandRow) -> None:
     names = {CHAT.get(name, name): name for name in row.json if name != "id"}
     shape = object_schema({there: row.json[name] for there, name in names.items()}, _field_shape)
     is_new = "id" not in row.json
-    if names:
-        needed = [there for there, name in names.items() if row.json[name].required]
-        word, _, rest = row.example.partition(" ")[2].partition(" ")
-        values = [word.strip('"'), rest.split()] if row.many else [f"{word} {rest}".strip()]
-        shape["examples"] = [{one: row.json[names[one]].type(value) for one, value in zip(needed, values, strict=True)}]
+    if is_new:
+        shape["examples"] = [{"question": "Lunch?", "options": ["pizza", "soup"]}]
+    elif names:
+        [name, *_] = names
+        shape["examples"] = [{name: row.json[names[name]].type(row.example.partition(" ")[2])}]
     body: Any = Body(json_schema_extra=shape) if names else Depends(_nothing)
     of: Any = Depends(_nothing if is_new else _about)
     method, _, path = row.rest.partition(" ")
