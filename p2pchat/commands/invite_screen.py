@@ -75,8 +75,7 @@ def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list
 
 def names_loopback(invite: str, host: str, port: int) -> bool:
     """Return whether an invite names only loopback, where the peer listens: none of --advertise."""
-    own = [host_port(LOOPBACK, port), *([host_port(host, port)] if is_loopback(host) else [])]
-    return invite.partition("@")[2] in own
+    return invite.partition("@")[2] in {host_port(one, port) for one in (LOOPBACK, host) if is_loopback(one)}
 
 
 def looks_like_invite(text: str) -> bool:

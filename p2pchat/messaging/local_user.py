@@ -591,8 +591,8 @@ class LocalUser(Viewer):
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.
 
-        The newest edit or deletion counts, by the clock of histories. The former text stays in the logs of all who have
-        it.
+        The newest edit or deletion counts, by the clock of histories; an edit restores a deleted message. The former
+        text stays in the logs of all who have it.
 
         Args:
             message: A message, or its id.
@@ -601,7 +601,7 @@ class LocalUser(Viewer):
             The receipt of the edit: which members have the new text.
         Raises:
             UnknownName: No message here has this id.
-            ValueError: Another user wrote it, it was deleted, it has choices, or it is no id. Also raises as send.
+            ValueError: Another user wrote it, it has choices, or it is no id. Also raises as send.
         """
         return await self._change_message(EDIT, message, text, ref)
 

@@ -596,10 +596,10 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
-    cannot be edited, and a deleted one only be deleted again.
+    cannot be edited. Of a deleted one only an edit shows anything, which brings it back.
     """
     text = plain(text)
-    if post.deleted and not kind.is_deletion:
+    if post.deleted and kind.aspect != "text":
         raise ValueError("the message was deleted")
     if kind.on:
         if post._entry.k != kind.on or post.closed_at:

@@ -166,9 +166,6 @@ class BufferedTransport(asyncio.Transport):
         self._reading = True
         self._read_later()
 
-    def is_reading(self) -> bool:
-        return self._reading
-
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._high = 64 * 1024 if high is None else high
         self._low = self._high // 4 if low is None else low

@@ -148,7 +148,9 @@ def _add_route(row: CommandRow) -> None:
     names = {CHAT.get(name, name): name for name in row.json if name != "id"}
     shape = object_schema({there: row.json[name] for there, name in names.items()}, _field_shape)
     is_new = "id" not in row.json
-    if names and not is_new:
+    if is_new:
+        shape["examples"] = [{"question": "Lunch?", "options": ["pizza", "soup"]}]
+    elif names:
         [name, *_] = names
         shape["examples"] = [{name: row.json[names[name]].type(row.example.partition(" ")[2])}]
     body: Any = Body(json_schema_extra=shape) if names else Depends(_nothing)

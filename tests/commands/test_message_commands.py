@@ -155,11 +155,11 @@ async def test_an_edit_is_a_new_line_and_history_has_the_latest(shown: Shown) ->
             'TT:TT -- cyd removed a reaction to bob: "lunch at noon?"',
             "TT:TT -- bob deleted a message sent TT:TT",
         ]
-        dinner = await bob.broadcast("diner?")
-        await bob.edit(dinner.id, "dinner?")
+        await bob.edit(lunch.id, "dinner?")
+        await show_next(session, events, 1)
         await net.settle()
         for peer, reaction in ((ada, "ok"), (cyd, "ok"), (bob, "so: so")):
-            await peer.react(dinner.id, reaction)
+            await peer.react(lunch.id, reaction)
             await net.settle()
         await session.execute([b"/history"])
         assert words(shown.new)[-1] == '1 TT:TT bob: dinner? (edited) [ok 2, "so: so"]'

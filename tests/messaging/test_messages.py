@@ -58,6 +58,9 @@ async def test_edits_deletions_and_reactions_reach_everyone(net: Mesh) -> None:
     await mine.delete()
     await net.settle()
     assert [await room_state(peer) for peer in net.peers] == [[("", False, True, {})]] * 3
+    await mine.edit("after all")
+    await net.settle()
+    assert [await room_state(peer) for peer in net.peers] == [[("after all", True, False, {"👍": ["cyd"]})]] * 3
 
 
 async def test_changes_are_events_in_order_with_the_latest_message(net: Mesh) -> None:

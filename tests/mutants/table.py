@@ -49,7 +49,7 @@ MUTANTS = (
          "self._owe_to((), key)")),
     Mutant("act-on-what-is-deleted", "somebody says something of a deleted message, which shows it nowhere",
         "kinds/test_records.py::test_a_new_act_on_a_deleted_message_is_refused_and_one_from_elsewhere_is_taken",
-        ("if post.deleted and not kind.is_deletion:",
+        ('if post.deleted and kind.aspect != "text":',
          "if False:")),
     Mutant("address-book-not-loaded", "a restarted peer finds its mesh only if others find it",
         Rule("unlinked", within=60, seed=9),
