@@ -339,6 +339,7 @@ async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene:
     sent = await terry.send("good morning")
     await yan.row("Room").get_by_text("terry: good morning").wait_for()
     await zoe.go("Room")
+    await terry.next("read", id=sent["id"], user="zoe")
     await zoe.page.reload()  # now from storage, of conversations that were not opened since
     line = zoe.row("yan").get_by_text("You: see you at noon")
     await line.wait_for()
