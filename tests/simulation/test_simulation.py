@@ -465,7 +465,9 @@ def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_ho
 
 def forked_without_room(*, byzantine: bool = False) -> tuple[Simulation, SimPeer, SimPeer]:
     """Bob knows that cyd's log is forked, and ada, parted from both, has no room for the proof."""
-    sim, (ada, bob, cyd) = started(22, 3, settings=replace(SMALL, contact_bytes=2050, member_bytes=2050))
+    room = 2 * 2_000 + 1_500  # a proof counts as two batches
+    settings = replace(SMALL, max_batch_bytes=2_000, contact_bytes=room, member_bytes=room)
+    sim, (ada, bob, cyd) = started(22, 3, settings=settings)
     cyd.byzantine = byzantine
     for _ in range(3):
         cyd.say("x" * 500, ada)
