@@ -231,8 +231,8 @@ class Group(Conversation):
         here.
         """
         view, people = self.view, self._viewer.directory
-        users = () if view is None else view.members
-        return list(by_label(people.user(user) for user in users if people.expelled.since(user) is None))
+        users = [] if view is None else map(people.user, view.members)
+        return [user for user in by_label(users) if people.expelled.since(user.key) is None]
 
     @property
     def is_member(self) -> bool:
@@ -250,7 +250,7 @@ class Group(Conversation):
 
     async def rename(self, name: str) -> None:
         """Change the name; raises ValueError for an invalid one."""
-        await self._change(name=name)
+        await self._change(name=validate_name(name))
 
     async def hand_over(self, who: Who) -> None:
         """Make a member the owner."""
@@ -273,18 +273,11 @@ class Group(Conversation):
                 await asyncio.gather(*waits)
         await requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
 
-    async def _change(
-        self,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None:
+    async def _change(self, **change: Any) -> None:
+        """Change fields of GroupChangeRequest."""
         user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
         requests = user._require_running().requests
-        new_name = None if name is None else validate_name(name)
-        await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, add, remove, new_name, owner))
+        await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, **change))
 
     async def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
         user = self._viewer._local_user

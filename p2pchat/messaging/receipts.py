@@ -942,8 +942,9 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     group = conversation.group
     if group is not None and entry.g is not None:
         counted = group.members_at(entry.g[0]) - {log.user}
-        present = {user for user in counted if group.is_present(user) and not node.member_directory.is_out(user)}
-        return tuple(sorted(present | (counted & {*holders})))
+        is_out = node.member_directory.is_out
+        present = {user for user in counted if group.is_present(user) and not is_out(user)}
+        return tuple(sorted(present.union(counted.intersection(holders))))
     if conversation.naming.dm is None:
         return ()
     return tuple(sorted(set(conversation.naming.dm) - {log.user})) or (log.user,)

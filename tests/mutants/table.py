@@ -783,7 +783,7 @@ own = self._by_signer[self.founder].values()
          "post.deleted or")),
     Mutant("member-expelled-stays-in-groups", "who is expelled is still a member of groups",
         "messaging/test_people.py::test_the_expelled_are_no_members_of_groups_until_a_pardon_and_lose_nothing",
-        (" if people.expelled.since(user) is None",
+        (" if people.expelled.since(user.key) is None",
          "")),
     Mutant("member-falls-by-whoever-is-refused", "an expelled admin makes events of changes that never happened",
         "core/members/test_admission.py::test_what_somebody_shows_who_is_refused_is_no_event",

@@ -29,7 +29,7 @@ from simulation.random_histories import check_history, play
 from simulation.simulated_peer import SimPeer
 from simulation.simulated_program import WrittenMessage
 from simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
-from simulation.virtual_time import QUOTA_BATCH, SMALL, LocalClock, Schedule, signer
+from simulation.virtual_time import SMALL, LocalClock, Schedule, signer
 
 
 def started(seed: int, count: int, settings: Settings = SMALL) -> tuple[Simulation, list[SimPeer]]:
@@ -465,7 +465,8 @@ def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_ho
 
 def forked_without_room(*, byzantine: bool = False) -> tuple[Simulation, SimPeer, SimPeer]:
     """Bob knows that cyd's log is forked, and ada, parted from both, has no room for the proof."""
-    settings = replace(SMALL, max_batch_bytes=QUOTA_BATCH, contact_bytes=5_000, member_bytes=5_000)
+    room = 2 * 2_000 + 1_500  # a proof counts as two batches
+    settings = replace(SMALL, max_batch_bytes=2_000, contact_bytes=room, member_bytes=room)
     sim, (ada, bob, cyd) = started(22, 3, settings=settings)
     cyd.byzantine = byzantine
     for _ in range(3):
