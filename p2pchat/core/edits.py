@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.log import Entry, LogId, RawEntry, choices_of, decode_entry
-from p2pchat.kinds import ASPECTS, KINDS, RELATION_KINDS
+from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
-from p2pchat.protocol import UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,11 @@ class EntryEdits:
         return [one for one in self.of(kind, but) if one.entry.b]
 
 
-def edits_of(user: UserId, message: RawEntry, candidates: Iterable[RelatedEntry]) -> EntryEdits | None:
-    """Return what the newest of each person and aspect make of a message that `user` wrote; None for nothing."""
+def edits_of(message: RawEntry, candidates: Iterable[RelatedEntry]) -> EntryEdits | None:
+    """Return what the newest of each person and aspect make of a message; None for nothing."""
     changes = [
         one
         for one in sorted(candidates, key=lambda one: (one.entry.c, *one.log[1:], one.seq))
-        if ASPECTS[one.aspect].about != "own" or one.log.user == user  # not just one with that beginning
         if KINDS[one.entry.k].on in ("", decode_entry(message).k)
         if not (KINDS[one.entry.k].is_edit and choices_of(decode_entry(message)))
     ]

@@ -298,7 +298,7 @@ class MessageQueries(LogQueries):
             entry = decode_entry((row[1], row[2]))
             by = self.log_id(row[0] >> SEQ_BITS)
             candidates.setdefault(seq, []).append(RelatedEntry(by, row[0] % SEQS, aspect, entry, row[3]))
-        found = {seq: edits_of(log.user, raws[seq], some) for seq, some in candidates.items()}
+        found = {seq: edits_of(raws[seq], some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
     def _counting(self, *of: Any) -> Any:
@@ -314,7 +314,7 @@ class MessageQueries(LogQueries):
             while author := self._least(NEXT_AUTHOR, conversation, run, seq, writer, author):
                 aspect = ""
                 while aspect := self.db.value(NEXT_ASPECT, conversation, run, seq, writer, author, aspect) or "":
-                    if ASPECTS[aspect].about != "own" or author == own:
+                    if ASPECTS[aspect].about != "own" or author == own:  # not just one whose id begins alike
                         yield seq, author, aspect
 
     def _least(self, statement: str, *parameters: object) -> int:
