@@ -236,6 +236,10 @@ class EventDispatcher:
         self._people.expelled.since, self._people.expelled.concealed = users.since, users.concealed
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
+        if effect.change in ("expelled", "dropped"):
+            for group in self._groups.all():
+                for member in filter(self._users.is_out, group.members):
+                    self._tracker.remove_member(group.talk, member)
         user, by = map(self._users.speaker, (effect.user, effect.by))
 
         def changed(viewer: Viewer) -> ev.Event:
@@ -305,7 +309,7 @@ class EventDispatcher:
                 change=effect.change,
                 by=people.user(effect.by),
                 target=people.user(effect.target) if effect.target else None,
-                members=by_label(map(people.user, effect.members)),
+                members=by_label(people.user(one) for one in effect.members if people.expelled.since(one) is None),
                 name=effect.name,
                 former=former if effect.change == "renamed" else "",
                 log=effect.log,

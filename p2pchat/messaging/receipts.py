@@ -702,7 +702,7 @@ class ReceiptTracker:
         return self._advance(log, first, last, (member,), "read")
 
     def remove_member(self, conversation: ConversationId, member: UserId) -> None:
-        """Stop waiting for a member who left, or was removed, for messages that they do not have."""
+        """Stop waiting for a member who left, was removed or was expelled, for messages that they do not have."""
         for log, receipts in self._logs.items():
             if log.conversation == conversation:
                 receipts.remove_member(member)

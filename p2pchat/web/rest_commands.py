@@ -167,7 +167,7 @@ def _add_route(row: CommandRow) -> None:
     ) -> MessageAccepted:
         fields = {names.get(name, name): value for name, value in given.items()} | about
         written, _ = await _carry_out(request, account, gateway, _read({**fields, "do": row.name}), key)
-        return await accepted(gateway, account, about.get("id", written))
+        return await accepted(gateway, account, about.get("id", written), ref=given.get("ref"))
 
     _acts.add_api_route(
         f"{'' if is_new else '/messages/{id}'}/{path}".rstrip("/"),

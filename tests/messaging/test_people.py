@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from asyncio import timeout
+from asyncio import create_task, timeout
 
 import pytest
 
-from p2pchat import Deleted, Edited, MemberChange, P2PChatError, Reaction, TCPPeer
+from p2pchat import Deleted, Edited, GroupChanged, MemberChange, P2PChatError, Reaction, TCPPeer
 from p2pchat.core.members import member_list
 from p2pchat.testing import mesh
 from tests.deadlines import WAIT, until
@@ -36,6 +36,28 @@ async def test_the_expelled_are_no_members_of_groups_until_a_pardon_and_lose_not
         for peer in (ada, bob, eve):
             assert [one.name for one in peer.group("ops").members] == ["ada", "bob", "eve"]
             assert {post.text for post in await peer.group("ops").history()} == {"they go on", "I was out"}
+
+
+async def test_groups_end_their_waits_for_the_expelled_and_do_nothing_with_them() -> None:
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        ops = await ada.create_group("ops", ["bob", "eve"])
+        await net.settle()
+        net.partition([ada, bob], [eve])
+        sent = await ops.send("hello")
+        waiting = create_task(sent.delivered())
+        await ada.people.expel("eve")
+        async with timeout(WAIT):
+            await waiting
+        assert [one.name for one in sent.of] == ["bob"]
+        for change in (ops.hand_over("eve"), ops.add("eve")):
+            with pytest.raises(P2PChatError, match="who is expelled can neither be added nor own the group"):
+                await change
+        changes = bob.events(GroupChanged, consumer=None)
+        await ops.rename("operations")
+        async with timeout(WAIT):
+            renamed = await anext(changes)
+        assert [one.name for one in renamed.members] == ["ada", "bob"]
 
 
 async def test_an_owner_may_leave_when_all_other_members_are_expelled() -> None:

@@ -51,10 +51,12 @@ async def test_every_command_of_the_documentation_is_taken(served: Served) -> No
 async def test_a_poll_is_asked_voted_on_and_closed_and_messages_show_it(served: Served) -> None:
     await served.register("zoe", "bob")
     async with served.client("zoe") as zoe, served.client("bob") as bob:
-        wanted = {"to": "room", "question": "Lunch?", "options": ["pizza", "soup"]}
+        wanted = {"to": "room", "question": "Lunch?", "options": ["pizza", "soup"], "ref": "r1"}
         answers = [await zoe.post("/v1/polls", json=wanted, headers={"Idempotency-Key": "k"}) for _ in range(2)]
         asked = answers[0].json()
-        assert [one.status_code for one in answers] == [201, 201] and answers[1].json() == asked
+        assert (
+            [one.status_code for one in answers] == [201, 201] and answers[1].json() == asked and asked["ref"] == "r1"
+        )
         await do(bob, do="vote", id=asked["id"], option=2)
         shown = (await zoe.get(f"/v1/messages/{asked['id']}")).json()
         assert (shown["content"], shown["poll"], shown["choices"]) == ("Lunch?", True, ["pizza", "soup"])

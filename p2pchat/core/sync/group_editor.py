@@ -109,6 +109,8 @@ class GroupEditor:
         name, owner = state.name if request.name is None else request.name, request.owner or request.user
         if owner not in members:
             return "owner", "the owner must be a member: hand the group over to a member first"
+        if any(map(self._sync.members.is_out, {*request.add, owner} - {request.user})):
+            return "members", "who is expelled can neither be added nor own the group: pardon them first"
         if fault := _group_fault(name, members):
             return fault
         if ({*members}, name, owner) == ({*state.present}, state.name, state.owner):
