@@ -458,9 +458,9 @@ class Dialer:
             took: Seconds of its handshake.
         """
         self.active_at = self._ctx.now.mono
-        by_member = self._last_took
-        by_member.pop(self._members.share(peer), None)
-        by_member[self._members.share(peer)] = took
+        by_member, member = self._last_took, self._members.share(peer)
+        by_member.pop(member, None)
+        by_member[member] = took
         if len(by_member) > 2:
             del by_member[next(iter(by_member))]
         self._took = min(by_member.values())
