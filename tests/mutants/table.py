@@ -201,8 +201,12 @@ MUTANTS = (
          "if download.needed:")),
     Mutant("content-charged-for-ever", "a friend who has sent 1 GiB of files in all never sends another one that comes by itself, whatever is deleted",
         "core/content/test_content_requests.py::test_removal_gives_a_writer_room_back_after_a_restart_too",
-        ("self._bytes.add(payer, -int(charged))",
+        ("self._bytes.add(payer, -charged)",
          "self._bytes.add(payer, 0)")),
+    Mutant("content-charged-twice", "a second message that names a file takes room that no restart counts, and no removal gives back",
+        "core/content/test_content_requests.py::test_content_that_is_charged_costs_nobody_more",
+        ("if not (file.root in self._charges or self._bytes.is_free(user)):",
+         "if not self._bytes.is_free(user):")),
     Mutant("content-kept-for-ever", "a deleted message's files stay on the disk of everybody who has them",
         "messaging/test_file_removal.py::test_a_deleted_message_takes_its_content_away_with_the_last_reference",
         ("""\
