@@ -481,6 +481,18 @@ def test_an_expelled_member_leaves_the_room_of_its_files_to_the_others() -> None
     assert charged(ada) == {"bob": 100_000, "dan": 100_000}
 
 
+def test_files_of_who_is_out_count_together_also_of_a_contact() -> None:
+    ada = of_founder(auto_fetch_bytes=100_000, member_bytes=250_000, user_least_bytes=250_000)
+    ada.node.contacts.add([IDS["bob"]])
+    link = linked(ada, "eve")
+    said(guest("cyd"), link, file(1, 100_000))
+    ada.put(StatementsMade([statement(FOUNDER, "remove", IDS["cyd"])]))
+    ada.take()
+    for index, name in enumerate(("bob", "dan", "cyd"), 2):
+        said(guest(name, run=f"{name[0]}2"), link, file(index, 100_000))
+    assert charged(ada) == {"cyd": 100_000, "bob": 100_000}
+
+
 def test_files_of_the_hidden_neither_come_nor_count() -> None:
     """Of two that are expelled, one is hidden: nobody sees what it names. What waited for its turn comes no more."""
     ada = of_founder(auto_fetch_bytes=LARGE)
