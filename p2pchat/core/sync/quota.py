@@ -1,11 +1,12 @@
 """Quotas: how much is stored of each contact and of each other member, and what a nearly full disk takes.
 
 A contact has room of its own. All users of another member share that of their member, for which it answers: whoever
-admitted it can expel it. Then it has what it had left, its contacts among them too, and what is here of it leaves its
-place among all members to others. Each of them but the member itself has a part of what is left: one account of a gateway leaves
-room to the others. A little is free to each while there is room. Users who count by themselves (member_directory.py)
-have as much as a member. The limits and what they add up to stand in one table, settings.py. Bytes are counted per
-batch, those on their way to the disk included, and a log counts besides its bytes. A restart counts the same.
+admitted it can expel it. Then they have what the member had left, contacts among them too, and what is here of them
+takes no room among all members. Each of them but the member itself has a part of what is left: one account of a gateway
+leaves room to the others. A little is free to each while there is room. Users who count by themselves
+(member_directory.py) have as much as a member. The limits and what they add up to stand in one table, settings.py.
+Bytes are counted per batch, those on their way to the disk included, and a log counts besides its bytes. A restart
+counts the same.
 
 Of whom there is no room, nothing more is stored. The peers of such a user are sent `full`; nothing of the user is
 fetched (fetcher.py), and other entries do not wait for it. `lift` removes every limit of a user permanently. Then
@@ -79,8 +80,8 @@ class MemberBytes:
             self.add(user, size)
 
     def line(self, user: UserId, named_now: UserId = "") -> Line:
-        """Return where a user counts: at the member that it named last when it wrote. () for a contact, who shares nothing,
-        and for whom nothing limits.
+        """Return where a user counts: at the member that it named last when it wrote. () for a contact, who shares
+        nothing, and for one whom nothing limits.
 
         Which links it is on changes nothing: all is counted once it is stored, and only then moves.
 
