@@ -55,7 +55,7 @@ export class Compose {
 
   /** Switch to the open conversation: restore its draft. */
   front() {
-    this._drafts ??= loadDrafts(this._chat.model.me.id);
+    this._drafts ??= loadDrafts();
     this._talkId = this._chat.model.front?.id ?? "";
     this._sendsLater = false;
     this._tray.show(this._talkId);
@@ -133,7 +133,7 @@ export class Compose {
     const draft = { ...EMPTY, ...this._drafts[talkId], ...changes };
     if (draft.text || draft.reply || draft.edit) this._drafts[talkId] = draft;
     else delete this._drafts[talkId];
-    saveDrafts(this._chat.model.me.id, this._drafts);
+    saveDrafts(this._drafts);
   }
 
   /** Change the draft and show it. @param {Partial<Draft>} changes @param {string} [talkId] of the conversation */
