@@ -37,7 +37,7 @@ export class Link {
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
-    if (!far) out.send({ t: "hello", v: [2], nonce });
+    if (!far) out.send({ t: "hello", v: [3], nonce });
     else if (far === peer.id || far !== pin) this.close(far === peer.id ? "self" : "identity");
   }
 
@@ -88,10 +88,10 @@ export class Link {
   answer({ v, nonce }) {
     const { id, seed, key } = this.peer;
     if (!Array.isArray(v)) throw "malformed";
-    if (!v.includes(2)) throw "version";
+    if (!v.includes(3)) throw "version";
     this.transcript = p2p.transcript(this.far, id, nonce, this.nonce);
     const [sig, proof] = [p2p.sign(seed, this.transcript), p2p.proof(key, "client", this.transcript)];
-    this.out.send({ t: "hello", v: 2, nonce: this.nonce, id, sig, proof });
+    this.out.send({ t: "hello", v: 3, nonce: this.nonce, id, sig, proof });
     this.expected = "welcome";
   }
 
@@ -132,7 +132,7 @@ export class Link {
   /** The server's turn, after the client's hello. */
   welcome({ v, nonce, id, sig, proof }) {
     if (Array.isArray(v) || !id || !sig) throw "malformed";
-    if (v !== 2) throw "version";
+    if (v !== 3) throw "version";
     if (id === this.peer.id) throw "self";
     this.transcript = p2p.transcript(this.peer.id, id, this.nonce, nonce);
     if (!p2p.verify(id, this.transcript, sig)) throw "identity";

@@ -74,7 +74,7 @@ export const clock = (now, previous, others) =>
   others.reduce((latest, c) => (c > now + 300e6 ? latest : Math.max(latest, c + 1)), Math.max(now, previous + 1));
 
 // What both ends sign and prove in a handshake.
-export const transcript = (server, client, ...nonces) => tag("link/1") + "0002" + server + client + nonces.join("");
+export const transcript = (server, client, ...nonces) => tag("link/1") + "0003" + server + client + nonces.join("");
 const hmac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");
 export const proof = (key, side, transcript) => hmac(key, tag(`invite/1 ${side}`) + transcript);
 

@@ -24,11 +24,11 @@ from msgspec import Meta, Struct
 from p2pchat.errors import FrameError
 from p2pchat.settings import Settings
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 FILE_VERSION = 3
 MAX_INT = 2**53 - 1  # every JSON reader can hold it exactly
 MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame has 5
-# A peer of version 2 must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings
+# A peer of this version must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings
 # (settings.py): max_frame_bytes, which is the same, and before `go` max_early_frame_bytes.
 MAX_FRAME_BYTES = 256 * 1024
 MAX_STATUS_CHARACTERS = 512  # of the text beside a status

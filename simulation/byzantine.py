@@ -33,6 +33,7 @@ from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import (
+    PROTOCOL_VERSION,
     ConversationId,
     Digest,
     Entries,
@@ -162,16 +163,16 @@ class ByzantinePeer:
         if isinstance(frame, Welcome):
             return self._chance.choice((Welcome(), Welcome(proof=self._hex(32))))
         if frame.id is None:  # a server's
-            return self._chance.choice((Hello(v=[9], nonce=frame.nonce), Hello(v=2, nonce=frame.nonce)))
+            return self._chance.choice((Hello(v=[9], nonce=frame.nonce), Hello(v=PROTOCOL_VERSION, nonce=frame.nonce)))
         other = self._someone().user
         return self._chance.choice((
-            Hello(2, frame.nonce, frame.id, frame.sig, frame.proof),
-            Hello(2, frame.nonce, other, frame.sig, frame.proof),
-            Hello(2, frame.nonce, to.user, frame.sig, frame.proof),
-            Hello(2, self._hex(32), frame.id, frame.sig, frame.proof),
-            Hello(2, frame.nonce, frame.id, frame.sig, None),
-            Hello(2, frame.nonce, frame.id, frame.sig, self._hex(32)),
-            Hello(2, frame.nonce),
+            Hello(PROTOCOL_VERSION, frame.nonce, frame.id, frame.sig, frame.proof),
+            Hello(PROTOCOL_VERSION, frame.nonce, other, frame.sig, frame.proof),
+            Hello(PROTOCOL_VERSION, frame.nonce, to.user, frame.sig, frame.proof),
+            Hello(PROTOCOL_VERSION, self._hex(32), frame.id, frame.sig, frame.proof),
+            Hello(PROTOCOL_VERSION, frame.nonce, frame.id, frame.sig, None),
+            Hello(PROTOCOL_VERSION, frame.nonce, frame.id, frame.sig, self._hex(32)),
+            Hello(PROTOCOL_VERSION, frame.nonce),
         ))  # fmt: skip
 
     # ---- invalid frames

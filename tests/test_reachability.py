@@ -15,7 +15,7 @@ from p2pchat import P2PChatError, Settings, TCPPeer, probe
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.tls_pipe import TlsPipe, server_context
-from p2pchat.protocol import Bye, Hello, Ping, encode
+from p2pchat.protocol import PROTOCOL_VERSION, Bye, Hello, Ping, encode
 from tests.deadlines import WAIT
 from tests.messaging.conftest import home as home
 
@@ -131,10 +131,10 @@ async def test_probes_of_closed_ports_and_unknown_hosts() -> None:
         (speak_http, "other_program"),
         (hang_up, "cut"),
         (over_tls(b"220 mail.example ESMTP\r\n"), "other_program"),
-        (over_tls(encode(Hello(v=[3, 4], nonce=NONCE))), "other_version"),
+        (over_tls(encode(Hello(v=[2, 4], nonce=NONCE))), "other_version"),
         (over_tls(encode(Bye("version"))), "other_version"),
         (over_tls(encode(Bye("new\x1b[2Jword", "see"))), "turned_away"),
-        (over_tls(encode(Hello(v=2, nonce=NONCE))), "other_program"),
+        (over_tls(encode(Hello(v=PROTOCOL_VERSION, nonce=NONCE))), "other_program"),
         (over_tls(encode(Ping())), "turned_away"),
     ],
     ids=[

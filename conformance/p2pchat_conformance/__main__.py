@@ -16,6 +16,7 @@ from typing import Any
 
 from p2pchat.errors import InviteError
 from p2pchat.identity.invite_text import parse_invite
+from p2pchat.protocol import PROTOCOL_VERSION
 from p2pchat_conformance.runner import (
     LEVELS,
     ConformanceRule,
@@ -127,7 +128,8 @@ def _command(line: str | None) -> Callable[[], Awaitable[None]] | None:
 def report(kit: Kit, level: str, seed: str, results: list[RuleResult]) -> dict[str, Any]:
     """Return the report of a run as docs/conformance.md describes it."""
     return {
-        "version": REPORT_VERSION, "protocol": 2, "candidate": kit.candidate, "level": level, "seed": seed,
+        "version": REPORT_VERSION, "protocol": PROTOCOL_VERSION, "candidate": kit.candidate, "level": level,
+        "seed": seed,
         "results": [result.as_json() for result in results],
     }  # fmt: skip
 

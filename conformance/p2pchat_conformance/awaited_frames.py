@@ -359,9 +359,9 @@ class ScriptedLink:
 
     def hello(self, offer: wire.Hello, *, key: str | None = None, proven: bool = True) -> wire.Hello:
         """Return the hello of a client. `key` replaces that of the network."""
-        t = transcript(2, self.server, self.member.id, offer.nonce, self.nonce)
+        t = transcript(wire.PROTOCOL_VERSION, self.server, self.member.id, offer.nonce, self.nonce)
         given = proof(key or self.kit.network.key, "client", t) if proven else None
-        return wire.Hello(2, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
+        return wire.Hello(wire.PROTOCOL_VERSION, self.nonce, self.member.id, self.member.identity.sign(t).hex(), given)
 
     def shown(self) -> wire.Membership:
         """Return what shows that a member answers for this one: the founder, or the one that joined with the invite."""
@@ -382,12 +382,12 @@ class ScriptedLink:
         if self.dialled:
             offer = await self.offered()
             self.send(self.hello(offer))
-            self.t = transcript(2, self.server, self.member.id, offer.nonce, self.nonce)
+            self.t = transcript(wire.PROTOCOL_VERSION, self.server, self.member.id, offer.nonce, self.nonce)
             return (await self.next(wire.Welcome)).show or wire.Membership()
-        self.send(wire.Hello([2], self.nonce))
+        self.send(wire.Hello([wire.PROTOCOL_VERSION], self.nonce))
         hello = await self.next(wire.Hello, "`hello` of the client")
         self.client = hello.id or ""
-        self.t = transcript(2, self.member.id, hello.id or "", self.nonce, hello.nonce)
+        self.t = transcript(wire.PROTOCOL_VERSION, self.member.id, hello.id or "", self.nonce, hello.nonce)
         self.send(wire.Welcome(proof(self.kit.network.key, "server", self.t), shown or self.shown()))
         return wire.Membership()
 

@@ -63,9 +63,9 @@ async def no_session_is_resumed(kit: Kit) -> None:
 
 
 @rule
-async def the_server_offers_version_2(kit: Kit) -> None:
+async def the_server_offers_version_3(kit: Kit) -> None:
     offer = await (await kit.dial(kit.member("ada"))).offered()
-    check(isinstance(offer.v, list) and 2 in offer.v, f"`v` is {offer.v}")
+    check(isinstance(offer.v, list) and wire.PROTOCOL_VERSION in offer.v, f"`v` is {offer.v}")
 
 
 @rule
@@ -76,7 +76,7 @@ async def nonces_are_fresh(kit: Kit) -> None:
             nonces.append((await (await kit.dial(kit.member(name))).offered()).nonce)
         else:
             link = await kit.accept(kit.member(name))
-            link.send(wire.Hello([2], link.nonce))
+            link.send(wire.Hello([wire.PROTOCOL_VERSION], link.nonce))
             nonces.append((await link.next(wire.Hello)).nonce)
     check(len(set(nonces)) == 3, f"of three nonces two are equal: {nonces[0]}")
     check(all(len(set(nonce)) > 4 for nonce in nonces), f"a nonce is not random: {nonces[0]}")
@@ -97,7 +97,7 @@ def replaced(hello: wire.Hello, **fields: Any) -> wire.Hello:
 
 @rule
 async def the_server_refuses_other_versions(kit: Kit) -> None:
-    await refused(kit, "a hello of version 3", lambda hello: replaced(hello, v=3), "version")
+    await refused(kit, "a hello of version 2", lambda hello: replaced(hello, v=2), "version")
 
 
 @rule
@@ -113,7 +113,9 @@ async def keys_of_small_order_are_no_ids(kit: Kit) -> None:
     neutral = "01" + "00" * 31  # with this key, the base point as R and 1 as S sign everything
     hello = replaced(link.hello(offer), id=neutral, sig="58" + "66" * 31 + neutral)
     if kit.network.key is not None:
-        hello.proof = proof(kit.network.key, "client", transcript(2, link.server, neutral, offer.nonce, link.nonce))
+        hello.proof = proof(
+            kit.network.key, "client", transcript(wire.PROTOCOL_VERSION, link.server, neutral, offer.nonce, link.nonce)
+        )
     link.send(hello)
     await link.ended("malformed", after="a hello of a key that anybody can sign for")
 
@@ -123,7 +125,7 @@ async def the_signature_covers_both_nonces_and_ids(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
     hello = link.hello(offer)
-    t = transcript(2, link.server, link.member.id, "0" * 64, link.nonce)  # of another connection
+    t = transcript(wire.PROTOCOL_VERSION, link.server, link.member.id, "0" * 64, link.nonce)  # of another connection
     link.send(replaced(hello, sig=link.member.identity.sign(t).hex()))
     await link.ended("identity", after="a hello signed for another connection")
 
@@ -137,7 +139,7 @@ async def the_server_requires_a_proof(kit: Kit) -> None:
 async def the_server_checks_the_proof(kit: Kit) -> None:
     link = await kit.dial(kit.member("ada"))
     offer = await link.offered()
-    t = transcript(2, link.server, link.member.id, offer.nonce, link.nonce)
+    t = transcript(wire.PROTOCOL_VERSION, link.server, link.member.id, offer.nonce, link.nonce)
     link.send(replaced(link.hello(offer), proof=proof(kit.network.key, "server", t)))
     await link.ended("network", after="the candidate's own proof in a hello")
     other = await kit.dial(kit.member("bob"))
@@ -157,7 +159,7 @@ async def the_welcome_proves_the_network(kit: Kit) -> None:
     offer = await link.offered()
     link.send(link.hello(offer))
     welcome = await link.next(wire.Welcome)
-    t = transcript(2, link.server, link.member.id, offer.nonce, link.nonce)
+    t = transcript(wire.PROTOCOL_VERSION, link.server, link.member.id, offer.nonce, link.nonce)
     check(welcome.proof == proof(kit.network.key, "server", t), "the proof in `welcome` is wrong")
 
 
@@ -222,11 +224,11 @@ async def who_is_not_admitted_is_not_dialled(kit: Kit) -> None:
 @rule
 async def the_client_proves_itself(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
-    link.send(wire.Hello([2, 7], link.nonce))
+    link.send(wire.Hello([wire.PROTOCOL_VERSION, 7], link.nonce))
     hello = await link.next(wire.Hello)
-    check(hello.v == 2, f"`v` is {hello.v}")
+    check(hello.v == wire.PROTOCOL_VERSION, f"`v` is {hello.v}")
     check(hello.id == kit.candidate, "`id` is not the id on its other links")
-    t = transcript(2, link.member.id, kit.candidate, link.nonce, hello.nonce)
+    t = transcript(wire.PROTOCOL_VERSION, link.member.id, kit.candidate, link.nonce, hello.nonce)
     check(verify(kit.candidate, bytes.fromhex(hello.sig or ""), t), "`sig` does not verify")
     if kit.network.key:
         check(hello.proof == proof(kit.network.key, "client", t), "the proof is wrong")
@@ -235,15 +237,15 @@ async def the_client_proves_itself(kit: Kit) -> None:
 @rule
 async def the_client_refuses_other_versions(kit: Kit) -> None:
     link = await kit.accept(kit.member("ada"))
-    link.send(wire.Hello([1, 3], link.nonce))
-    await link.ended("version", after="an offer of versions 1 and 3")
+    link.send(wire.Hello([2, 4], link.nonce))
+    await link.ended("version", after="an offer of versions 2 and 4")
 
 
 @rule
 async def the_client_checks_the_proof(kit: Kit) -> None:
     for name, what in (("ada", "the candidate's own proof"), ("bob", "no proof")):
         link = await kit.accept(kit.member(name))
-        link.send(wire.Hello([2], link.nonce))
+        link.send(wire.Hello([wire.PROTOCOL_VERSION], link.nonce))
         hello = await link.next(wire.Hello)
         link.send(wire.Welcome(hello.proof if name == "ada" else None, link.shown()))
         await link.ended("network", after=f"a `welcome` with {what}")
@@ -260,7 +262,10 @@ async def the_client_wants_the_hello_first(kit: Kit) -> None:
 async def the_client_compares_the_key_with_its_pin(kit: Kit) -> None:
     ada = kit.member("ada")
     sent = await dialled_with(
-        kit, ada, server_context(kit.identity("eve")), framed(wire.encode(wire.Hello([2], "ab" * 32))[4:])
+        kit,
+        ada,
+        server_context(kit.identity("eve")),
+        framed(wire.encode(wire.Hello([wire.PROTOCOL_VERSION], "ab" * 32))[4:]),
     )
     check(not sent, f"the candidate sent {(sent or b'')[:80]!r}")
 

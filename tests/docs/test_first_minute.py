@@ -1,7 +1,8 @@
 """The session at the beginning of docs/protocol.md, recorded between two nodes with the keys of the test vectors.
 
 Nonces, runs and the clock are fixed, so every frame is the same each time. `python -m tests.docs.test_first_minute`
-prints the frames whole; `--short` as the page shows them.
+prints the frames whole; `--short` as the page shows them; `--write` writes them into the page, where their number and
+senders are as before.
 """
 
 from __future__ import annotations
@@ -94,16 +95,27 @@ def shortened(frame: str) -> str:
     return re.sub(r"[0-9a-f]{32,}", lambda found: SHORT.get(found[0], found[0][:6] + "…"), frame)
 
 
+SHOWN = re.compile(r"^(ada|bob)  (\{.*\})$(?=\n      \S)", re.MULTILINE)  # each with a line of comment
+PAGE = ROOT / "docs" / "protocol.md"
+
+
+def write_page() -> None:
+    frames = iter(first_minute())
+    text = SHOWN.sub(lambda found: f"{found[1]}  {shortened(next(frames)[1])}", PAGE.read_text("utf-8"))
+    PAGE.write_text(text, "utf-8", newline="\n")
+
+
 def test_the_page_shows_the_session_as_recorded() -> None:
-    page = (ROOT / "docs" / "protocol.md").read_text("utf-8")
-    section = page.partition("\n## The first minute on the wire\n")[2].partition("\n## ")[0]
-    shown = re.findall(r"^(ada|bob)  (\{.*\})\n      \S", section, re.MULTILINE)  # each with a line of comment
-    assert shown == [(name, shortened(frame)) for name, frame in first_minute()]
+    section = PAGE.read_text("utf-8").partition("\n## The first minute on the wire\n")[2].partition("\n## ")[0]
+    assert SHOWN.findall(section) == [(name, shortened(frame)) for name, frame in first_minute()]
     assert f"ADA = `{ADA}`" in section and f"BOB = `{BOB}`" in section
     assert f"F = `{FOUNDER}`" in section and f"M = `{MEMBER}`" in section
     assert f"ROOM = `{ROOM}`" in section and f"DM = `{DM}`" in section
 
 
 if __name__ == "__main__":
+    if "--write" in sys.argv:
+        write_page()
+        sys.exit()
     for name, frame in first_minute():
         print(f"{name}  {shortened(frame) if '--short' in sys.argv else frame}")

@@ -19,6 +19,7 @@ from p2pchat.protocol import (
     MAX_INT,
     MAX_PIECE_FRAME_BYTES,
     PIECE_BYTES,
+    PROTOCOL_VERSION,
     AnyFrame,
     Decoder,
     Frame,
@@ -156,8 +157,8 @@ def decode_seeds() -> list[bytes]:
 ADA, BOB = Key("ada"), Key("bob")
 NONCE = bytes(range(32))
 NETWORK = NetworkCredentials("0a" * 16, "0b" * 32)
-OFFERS: tuple[list[int] | int, ...] = ([1], [2], [1, 2], 1)
-CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
+OFFERS: tuple[list[int] | int, ...] = ([PROTOCOL_VERSION], [1], [1, PROTOCOL_VERSION], PROTOCOL_VERSION)
+CHOSEN: tuple[list[int] | int, ...] = (PROTOCOL_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSION, 1, [PROTOCOL_VERSION])
 
 
 def shake_hands(data: bytes) -> None:
@@ -184,13 +185,13 @@ def as_server(supply: Supply) -> None:
 
 def proves_itself(frame: Hello, nonce: str) -> bool:
     """Return True if a client's hello is valid, by the rules of docs/protocol.md."""
-    t = b"p2pchat/link/1\0\0\2" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
+    t = b"p2pchat/link/1\0\0\3" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
     except (InvalidSignature, ValueError):
         return False
     proof = hmac.digest(bytes.fromhex(NETWORK.key), b"p2pchat/invite/1 client\0" + t, "sha256").hex()
-    return frame.v == 1 and frame.proof == proof
+    return frame.v == PROTOCOL_VERSION and frame.proof == proof
 
 
 def as_client(supply: Supply) -> None:
@@ -208,7 +209,7 @@ def as_client(supply: Supply) -> None:
             nonce = frame.nonce
             hold(not client.peer, "a server was taken for proven by its hello")
         elif isinstance(frame, Welcome):
-            t = transcript(2, ADA.id, BOB.id, nonce, NONCE.hex())
+            t = transcript(PROTOCOL_VERSION, ADA.id, BOB.id, nonce, NONCE.hex())
             hold(frame.proof == mac(NETWORK.key, "server", t), "a server that proved nothing")
             hold(client.peer == ADA.id, "not the peer that was dialled")
 
@@ -225,7 +226,7 @@ def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
     if opening is None and not supply.yes(4):
         return checked(Hello(v=supply.pick(OFFERS), nonce=nonce))
     own = bent(supply, "11" * 32)
-    t = transcript(supply.pick((1, 1, 1, 2)), ADA.id, BOB.id, nonce, own)
+    t = transcript(supply.pick((PROTOCOL_VERSION, PROTOCOL_VERSION, PROTOCOL_VERSION, 1)), ADA.id, BOB.id, nonce, own)
     k = supply.pick(("0b" * 32, "0b" * 32, "0c" * 32))
     return checked(Hello(
         v=supply.pick(CHOSEN), nonce=own, id=supply.pick((BOB.id, BOB.id, BOB.id, ADA.id, "00" * 32)),
@@ -235,7 +236,7 @@ def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
 
 
 def some_welcome(supply: Supply, nonce: str) -> AnyFrame | None:
-    t = transcript(2, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
+    t = transcript(PROTOCOL_VERSION, ADA.id, BOB.id, nonce or "00" * 32, NONCE.hex())
     side: Literal["client", "server"] = supply.pick(("server", "server", "client"))
     proof = bent(supply, mac(supply.pick(("0b" * 32, "0c" * 32)), side, t))
     show = supply.pick((None, Membership(), Membership(ADA.id, GuestCertificate(BOB.id, bent(supply, "ab" * 64)))))

@@ -126,7 +126,7 @@ class MemberFrames:
                 (
                     wire.Go("0f" * 8, 1),
                     wire.Welcome(),
-                    wire.Hello([2], "00" * 32),
+                    wire.Hello([wire.PROTOCOL_VERSION], "00" * 32),
                     wire.Bye("left"),
                     wire.Bye("replaced"),
                 )

@@ -129,7 +129,7 @@ class AdmissionSession:
         if self.is_listener:
             self.take(client_hello(K, t))
         else:
-            self.take({"t": "hello", "v": [2], "nonce": SERVER_NONCE.hex()})
+            self.take({"t": "hello", "v": [3], "nonce": SERVER_NONCE.hex()})
         for _ in range(1 + self.supply.often(6)):
             self.take(self.frame(t))
         for frame in self.node.sent:

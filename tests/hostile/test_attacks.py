@@ -153,7 +153,7 @@ async def wants_without_end(eve: Attacker, honest: Honest) -> None:
 
 
 def second_hello(eve: Attacker, honest: Honest) -> None:
-    eve.say(wire.Hello(v=2, nonce=HEX, id=HEX, sig=HEX * 2))
+    eve.say(wire.Hello(v=wire.PROTOCOL_VERSION, nonce=HEX, id=HEX, sig=HEX * 2))
 
 
 def second_go(eve: Attacker, honest: Honest) -> None:

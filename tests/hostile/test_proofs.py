@@ -25,7 +25,21 @@ from p2pchat.core.node_context import NetworkCredentials as CoreNetwork
 from p2pchat.identity.invite_text import encode_invite, make_invitation
 from p2pchat.identity.network import Network, load_network
 from p2pchat.identity.tls_pipe import server_context
-from p2pchat.protocol import AnyFrame, Bye, Decoder, Digest, Go, Hello, Membership, Peers, Ping, Show, Welcome, encode
+from p2pchat.protocol import (
+    PROTOCOL_VERSION,
+    AnyFrame,
+    Bye,
+    Decoder,
+    Digest,
+    Go,
+    Hello,
+    Membership,
+    Peers,
+    Ping,
+    Show,
+    Welcome,
+    encode,
+)
 from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.conftest import QUICK, Honest, Meet
 
@@ -34,24 +48,24 @@ Change = Callable[[Attacker, Hello, Hello], Hello]
 
 
 def signed_under_another_tag(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(2, eve.server, eve.id, offer.nonce, hello.nonce)
+    t = transcript(PROTOCOL_VERSION, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(b"p2pchat/head/1\0" + t).hex())
 
 
 def made_for_another_server(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(2, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
+    t = transcript(PROTOCOL_VERSION, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
 def made_for_another_nonce(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(2, eve.server, eve.id, token_hex(32), hello.nonce)
+    t = transcript(PROTOCOL_VERSION, eve.server, eve.id, token_hex(32), hello.nonce)
     return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
 def the_servers_proof(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
     """Make a proof with the right key and the tag of the other side, as in a reflection attack."""
     assert eve.network.key is not None
-    t = transcript(2, eve.server, eve.id, offer.nonce, hello.nonce)
+    t = transcript(PROTOCOL_VERSION, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, proof=proof(eve.network.key, "server", t))
 
 
@@ -68,7 +82,7 @@ FALSE: dict[str, tuple[str, Change]] = {
     "no proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof=None)),
     "a wrong proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof="0c" * 32)),
     "the server's proof": ("network", the_servers_proof),
-    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=3)),
+    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=2)),
 }
 
 
@@ -220,7 +234,7 @@ async def test_a_server_without_the_key_is_refused_and_learns_nothing(
 
     def answer(writer: asyncio.StreamWriter, frames: list[AnyFrame]) -> None:
         if not frames:
-            writer.write(encode(Hello(v=[2], nonce="ab" * 32)))
+            writer.write(encode(Hello(v=[PROTOCOL_VERSION], nonce="ab" * 32)))
         for frame in frames:
             if isinstance(frame, Bye):
                 over.set()

@@ -39,7 +39,7 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def transcript(server: str, client: str, client_nonce: bytes = CLIENT_NONCE) -> bytes:
-    return b"p2pchat/link/1\0" + b"\0\2" + IDS[server] + IDS[client] + SERVER_NONCE + client_nonce
+    return b"p2pchat/link/1\0" + b"\0\3" + IDS[server] + IDS[client] + SERVER_NONCE + client_nonce
 
 
 def proof(side: str, key: bytes, t: bytes) -> str:
@@ -49,7 +49,7 @@ def proof(side: str, key: bytes, t: bytes) -> str:
 def client_hello(key: bytes | None, t: bytes, client: str = "bob") -> dict[str, Any]:
     hello = {
         "t": "hello",
-        "v": 2,
+        "v": 3,
         "nonce": CLIENT_NONCE.hex(),
         "id": IDS[client].hex(),
         "sig": KEYS[client].sign(t).hex(),
@@ -57,7 +57,7 @@ def client_hello(key: bytes | None, t: bytes, client: str = "bob") -> dict[str, 
     return hello | ({"proof": proof("client", key, t)} if key else {})
 
 
-SERVER_HELLO = {"t": "hello", "v": [2], "nonce": SERVER_NONCE.hex()}
+SERVER_HELLO = {"t": "hello", "v": [3], "nonce": SERVER_NONCE.hex()}
 
 
 def welcomed(t: bytes, show: dict[str, Any] | None = None, key: bytes = K) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _proving() -> list[Row]:
     of_other_key = hello | {"proof": proof("client", N + N, t)}
     of_server = hello | {"proof": WELCOME["proof"]}
     reflected = WELCOME | {"proof": hello["proof"]}
-    later = SERVER_HELLO | {"v": [3]}
+    earlier = SERVER_HELLO | {"v": [2]}
     opened = (SERVER_HELLO,)
     return [
         row(
@@ -130,9 +130,9 @@ def _proving() -> list[Row]:
             proved(BOB, *opened, WELCOME, ADMIT),
         ),
         row(
-            "listener, version 3",
+            "listener, version 2",
             "The client chooses a version that was not offered.",
-            listener(hello | {"v": 3}),
+            listener(hello | {"v": 2}),
             refused("version", *opened),
         ),
         row("listener, its own id", "A peer met itself.", listener(own), refused("self", *opened)),
@@ -197,12 +197,12 @@ def _proving() -> list[Row]:
             proved(ADA, hello, SHOW),
         ),
         row(
-            "dialler, versions 3 and 2",
+            "dialler, versions 4 and 3",
             "The client chooses a version it speaks.",
-            dialler(SERVER_HELLO | {"v": [3, 2]}, WELCOME, ADMIT),
+            dialler(SERVER_HELLO | {"v": [4, 3]}, WELCOME, ADMIT),
             proved(ADA, hello, SHOW),
         ),
-        row("dialler, version 3 only", "There is no version in common.", dialler(later), refused("version")),
+        row("dialler, version 2 only", "There is no version in common.", dialler(earlier), refused("version")),
         row(
             "dialler, another pin",
             "Another key answers than the pinned one: the connection closes and no frame is sent.",

@@ -17,7 +17,7 @@ from tests.vectors.files import FOLDER
 from tests.vectors.material import ADA, BOB, CYD, FOUNDER, ROOM, SEEDS, T0, N, Row
 
 FORMAT = 1  # of the files; a reader of this version refuses a later one
-PROTOCOL = 2
+PROTOCOL = 3
 _USERS = {"ada": {"seed": SEEDS["ada"].hex(), "id": ADA}, "bob": {"seed": SEEDS["bob"].hex(), "id": BOB}}
 _CYD = {"cyd": {"seed": SEEDS["cyd"].hex(), "id": CYD}}
 _HERE = {"network": N.hex(), "room": ROOM.hex(), "now_us": sync.NOW}

@@ -413,7 +413,7 @@ def sync() -> list[Row]:
         closed="host",
     )
     add("go from F", "Only D sends go.", [], [{"t": "go", "run": "00" * 8, "n": 1}], [], closed="order")
-    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [2], "nonce": "00" * 32}], [], closed="order")
+    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [3], "nonce": "00" * 32}], [], closed="order")
     answers = [_batch(a, 1, 3, n=8), _have(a, end=8)]
     own_here = {"t": "here", "users": [{"id": ADA, "name": "other", "status": "online"}]}
     gone = {"t": "here", "users": [], "gone": [ADA]}

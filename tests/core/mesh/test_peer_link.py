@@ -8,7 +8,7 @@ from p2pchat.core.effects import Close, Counted, Dial, Effect, LinkChanged, Send
 from p2pchat.core.inputs import Connect, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.peer_link import MAX_OF_MEMBER
 from p2pchat.core.node_context import NetworkCredentials
-from p2pchat.protocol import Admit, Bye, Frame, Go, Hello, encode
+from p2pchat.protocol import PROTOCOL_VERSION, Admit, Bye, Frame, Go, Hello, encode
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, Meeting, N, Post, byes, peers_in_order, record_of, told
 
@@ -345,7 +345,7 @@ def test_who_proves_nothing_is_told_nothing_and_believed_nothing() -> None:
     newcomer = Post(Key("newcomer"))
     (dial,) = dials(newcomer.handle(Connect("10.9.9.9:8080")))
     newcomer.handle(LinkDialled(1, dial.dial, Key("liar").id, "10.9.9.9"))
-    newcomer.got(1, Hello(v=[2], nonce="00" * 32))
+    newcomer.got(1, Hello(v=[PROTOCOL_VERSION], nonce="00" * 32))
     newcomer.got(1, Admit([record_of(Key("victim"), "203.0.113.1:7000")]))
     assert Key("victim").id not in newcomer.links.book
 

@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from p2pchat import parse_invite
+from p2pchat import protocol as wire
+from p2pchat.core.members.admission import prove_invite
+from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.testing.process_mesh import Child, ChildFailed, Line
 from tests.deadlines import WAIT
+from tests.hostile.attacker import Attacker
 from tests.ports import free_ports
 from tests.processes.commands import one_loop
 from tests.processes.logins import Login, met, says
@@ -44,6 +48,26 @@ async def test_an_invite_admits_one_login_and_a_second_reads_why(logins: list[Lo
     assert await first.members("ada") == {"ada": "founder", "again bob": "member"}
     [row] = await first.invites("ada")
     assert (row["uses"], len(row["used_by"])) == (1, 1)
+
+
+async def test_a_peer_of_version_2_is_refused_before_its_invite_is_spent(logins: list[Login]) -> None:
+    """Its wire has another form: it would lose statements in silence."""
+    first, second, third = logins
+    ada = await first.peer("ada")
+    invite = await first.invite(ada)
+    parsed = parse_invite(invite)
+    eve = Attacker("eve", parsed.network)
+    server = await eve.connect(ada.listening["port"])
+    offer = await eve.next(wire.Hello)
+    t = transcript(2, server, eve.id, offer.nonce, "ab" * 32)
+    eve.say(wire.Hello(2, "ab" * 32, eve.id, eve.identity.sign(t).hex(), proof(parsed.network.key, "client", t)))
+    joining = prove_invite(parsed.invitation, t, eve.id)
+    eve.say(wire.Show(wire.Membership(invite=joining)))
+    assert (offer.v, await eve.wait_closed()) == ([3], "version")
+    await met(ada, await second.peer("bob", invite=invite))
+    [row] = await first.invites("ada")
+    assert (row["uses"], row["used_by"]) == (1, ["bob"])
+    assert (await third.refused("cyd", "--invite", invite))[0] == "used"
 
 
 async def test_a_service_of_a_member_starts_when_its_invite_is_gone(logins: list[Login], tmp_path: Path) -> None:

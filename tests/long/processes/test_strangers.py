@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from p2pchat.identity.tls_pipe import client_context
-from p2pchat.protocol import LENGTH, Frame, Go, Hello, Mark, Ping, Want
+from p2pchat.protocol import LENGTH, PROTOCOL_VERSION, Frame, Go, Hello, Mark, Ping, Want
 from p2pchat.runtime.stranger_limiter import SILENT_AFTER
 from p2pchat.settings import MIB, Settings
 from p2pchat.testing.process_mesh import Child
@@ -102,6 +102,7 @@ CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # the first byte
 HTTP = f"GET /{MARKER} HTTP/1.1\r\nHost: {MARKER}\r\n\r\n".encode()
 HEX = "ab" * 32
 
+UNPROVEN = Hello(v=PROTOCOL_VERSION, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)
 WRONG: dict[str, Trick] = {
     "http": bytes_only(HTTP),
     "random": bytes_only(random.Random(1).randbytes(100_000)),
@@ -117,7 +118,9 @@ WRONG: dict[str, Trick] = {
     "in TLS: a go before hello": inside_tls(Go(run="ab" * 8, n=1), bytes(3)),
     "in TLS: a want before hello": inside_tls(Want(n=1, c=HEX, u=HEX, tips=[Mark("ab" * 8, 1, "ab" * 8)])),
     "in TLS: an unknown frame": inside_tls(LENGTH.pack(len(MARKER) + 8) + b'{"t":"' + MARKER.encode() + b'"}'),
-    "in TLS: a hello that proves nothing": inside_tls(Hello(v=2, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)),
+    "in TLS: a hello that proves nothing": inside_tls(
+        Hello(v=PROTOCOL_VERSION, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)
+    ),
     "in TLS: another version": inside_tls(Hello(v=2, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)),
 }
 SILENT: dict[str, Trick] = {
