@@ -85,7 +85,7 @@ def expected_group(id: ConversationId, logs: Logs, forked: Collection[LogId] = (
 
 
 def _operation(raw: RawEntry) -> str:
-    return _hashed(raw[0].to_bytes(8, "big") + raw[1].encode())
+    return _hashed(raw[0].to_bytes(8, "big") + str(raw[1]).encode())
 
 
 def _hashed(data: bytes) -> str:

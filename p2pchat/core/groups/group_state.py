@@ -345,6 +345,7 @@ class GroupLeave:
 def operation_hash(raw: RawEntry) -> str:
     """Return the hash of an operation, by which entries cite it. The first one's hash is the group's id."""
     c, text = raw
+    assert isinstance(text, str)
     return blake2b(GROUP_TAG + c.to_bytes(8, "big") + text.encode(), digest_size=32).hexdigest()
 
 
