@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from p2pchat.core.durable_changes import Span, TextStart
-from p2pchat.core.log import RawEntry, is_gone
+from p2pchat.core.log import LogId, RawEntry, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sender import Sender
