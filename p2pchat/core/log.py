@@ -35,12 +35,14 @@ from p2pchat.protocol import (
     GuestCertificate,
     Hex8,
     Hex16,
+    Hex24,
     Hex32,
     Mark,
     RunId,
     Seq,
     UserId,
     is_key,
+    user_start,
 )
 from p2pchat.settings import Settings
 
@@ -48,6 +50,7 @@ HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/2\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
+ID_CONVERSATION_BYTES = 16  # of a conversation id, in message ids
 CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
@@ -90,9 +93,9 @@ class LogId(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """A reference to an entry of the same conversation: first 8 bytes of the user id with the run, and seq."""
+    """A reference to an entry of the same conversation: first 16 bytes of the user id with the run, and seq."""
 
-    log: Hex16
+    log: Hex24
     seq: Seq
 
 
@@ -130,7 +133,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     c: int = 0
     re: Ref | None = None
     after: Annotated[tuple[Ref, ...], Meta(max_length=MAX_AFTER)] = ()
-    g: tuple[Micros, Hex8] | None = None
+    g: tuple[Micros, Hex16] | None = None
     if TYPE_CHECKING:
         b: Any = None
     else:
@@ -480,27 +483,24 @@ def contradict(one: Batch, other: Batch) -> bool:
 
 def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
     """Return what one tip adds to a digest, below 2**256."""
-    data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain[:8]
+    data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain
     return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
 
 
-def ref_key(user: UserId, run: RunId) -> Hex16:
-    """Return the key by which references name a log in its conversation: 8 bytes of the user id, then the run."""
-    return user[:16] + run
+def ref_key(user: UserId, run: RunId) -> Hex24:
+    """Return the key by which references name a log in its conversation: 16 bytes of the user id, then the run."""
+    return user_start(user) + run
 
 
 def message_id(log: LogId, seq: int) -> str:
-    """Return the id of an entry: 39 characters, a dot, its number. It is the same on every peer."""
-    return f"{_base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
+    """Return the id of an entry: 64 characters, a dot, its number. It is the same on every peer."""
+    return referred_id(log.conversation, Ref(ref_key(log.user, log.run), seq))
 
 
 def referred_id(conversation: ConversationId, ref: Ref) -> str:
     """Return the message id that a reference inside a conversation stands for."""
-    return f"{_base32(conversation[:16] + ref.log)}.{ref.seq}"
-
-
-def _base32(id: str) -> str:
-    return base64.b32encode(bytes.fromhex(id)).decode().rstrip("=")
+    name = bytes.fromhex(conversation[: 2 * ID_CONVERSATION_BYTES] + ref.log)
+    return f"{base64.b32encode(name).decode()}.{ref.seq}"
 
 
 # ---- clock

@@ -552,8 +552,8 @@ class Invariants:
 
     def _suspects(self) -> tuple[str, ...]:
         """Return the beginnings of references to logs of byzantine peers and to those that may fork."""
-        byzantine = [peer.user[:16] for peer in self._sim.all_peers if peer.byzantine]
-        byzantine += [user[:16] for user in self._sim.made_up]
+        byzantine = [peer.user[:32] for peer in self._sim.all_peers if peer.byzantine]
+        byzantine += [user[:32] for user in self._sim.made_up]
         return (*byzantine, *(ref_key(*log) for log in self.copied))
 
     def _strictly_before(self, peer: SimPeer, one: ReleasedEntry) -> Iterator[Ref]:

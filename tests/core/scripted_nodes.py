@@ -159,7 +159,7 @@ class Author:
 
     @property
     def mark(self) -> Mark:
-        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+        return Mark(self.log.run, self.seq, self.chain.hex())
 
     def ref(self, seq: int) -> Ref:
         return Ref(ref_key(self.log.user, self.log.run), seq)
@@ -214,7 +214,7 @@ def describe(frame: Frame) -> str:
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
     if isinstance(frame, ReadFrame):
-        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq, *_ in refs))}"
+        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[32:34]}:{seq}' for ref, seq, *_ in refs))}"
                 for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
         flags = ["sum"] * (frame.sum is not None) + ["all"] * frame.all + ["ask"] * frame.ask
         return " ".join(["read", *([", ".join(read)] if read else []), *flags])

@@ -29,7 +29,7 @@ from p2pchat.core.sync.conversation_state import ConversationState, LogState, Ta
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.kinds import RELATION_KINDS
-from p2pchat.protocol import MAX_INT, ConversationId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, UserId, user_start
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
 OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
@@ -94,7 +94,7 @@ class CausalOrder:
             if log.queue:
                 self._take_places(log, remote)
             if not log.conversation.writer(log.user).uncut:  # other logs may have changed visibility too
-                self._ready.extend(log.conversation.waiting_logs.waiting_for_user(log.ref[:16]))
+                self._ready.extend(log.conversation.waiting_logs.waiting_for_user(user_start(log.user)))
             self._run()
 
     def on_visibility_changed(self, log: LogState) -> None:

@@ -73,7 +73,7 @@ def test_a_false_mark_forks_nothing(ada: Peer) -> None:
     far = ada.far("eve")
     bob, yes, _ = twins()
     far.say(yes)
-    lie = {ROOM: {IDS["bob"]: [bob.mark._replace(chain8="00" * 8)]}}
+    lie = {ROOM: {IDS["bob"]: [bob.mark._replace(chain="00" * 32)]}}
     assert far.say(Have(lie)) == ["to eve: want 1 room bob from b1:1"]
     assert far.say(msgspec.structs.replace(yes, n=1), Have(lie, end=1)) == []
     assert ada.far("bob").say(bob.say("more"))[0] == "commit b1:2..2, show b1:2..2"
@@ -179,7 +179,7 @@ def test_an_entry_that_waits_for_a_forked_log_is_shown() -> None:
     far = ada.far("eve")
     bob, yes, no = twins()
     bob.say("more")
-    far.say(yes, cyd.say("about more", re=Ref(IDS["bob"][:16] + bob.log.run, 2)))
+    far.say(yes, cyd.say("about more", re=Ref(IDS["bob"][:32] + bob.log.run, 2)))
     assert ada.texts() == ["yes"]
     far.say(no)
     assert ada.texts() == ["yes", "about more"]
