@@ -17,7 +17,6 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from p2pchat.core.content.content_requests import CHARGE
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces
 from p2pchat.core.effects import ContentArrived, ContentStopped, GivePieces
 from p2pchat.core.inputs import ContentAnswered, ContentGivenUp, ContentKept, ContentRemoved, ContentWanted, Input
@@ -247,7 +246,7 @@ class SimContent(ContentOrders):
             store.delete(root)
 
         self._sim.invariants.content.let_go(self._peer, root)
-        self._peer.put(ContentRemoved(root, self._peer.disk.storage.meta().get(CHARGE + root, ""), forgotten=True))
+        self._peer.put(ContentRemoved(root, forgotten=True))
         self._run_then(delete, lambda result, error: self._tell(ContentKept(root)))
 
 

@@ -224,12 +224,10 @@ class ContentRemoved(Input):
     """This content goes from the disk, in a moment: no message names it any more, or a program forgets it.
 
     Attributes:
-        charge: The line in `meta` about it (content_requests.py, CHARGE); "" for none.
         forgotten: A program forgets it: it does not come by itself again.
     """
 
     root: str
-    charge: str = ""
     forgotten: bool = False
 
 

@@ -23,7 +23,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from p2pchat.core.content.content_requests import CHARGE
 from p2pchat.core.inputs import ContentKept, ContentRemoved, Input
 from p2pchat.errors import PeerClosed, StorageError
 
@@ -156,10 +155,8 @@ class ContentRemover:
     async def _tell(self, roots: Iterable[str], *, forgotten: bool = False) -> None:
         """Have the core end downloads of these, and give room back."""
         told = list(roots)
-        storage, names = self._disk.storage, [CHARGE + root for root in told]
-        charges = await self._disk.read(lambda: storage.meta_values(names)) if told else {}
         for root in told:
-            self._put(ContentRemoved(root, charges.get(CHARGE + root, ""), forgotten))
+            self._put(ContentRemoved(root, forgotten))
         if told:
             await self._settle()  # a kill now leaves content that the next sweep finds, and no charge for it
 

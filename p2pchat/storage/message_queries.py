@@ -48,7 +48,7 @@ select a.root, a.id, exists (
 ) from attachments a join logs l on l.number = a.id >> {SEQ_BITS} join users u on u.number = l.writer where a.root in
 """
 RAW = "select c, body from entries where id = ?"
-MOST_ASKED = 500  # contents, or names, in one statement
+MOST_ASKED = 500  # contents in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
@@ -146,16 +146,6 @@ class MessageQueries(LogQueries):
         rows = self.db.all(CHANGED, self.db.number("conversations", conversation), aspect, limit)
         found = self.named([(LogKey(conversation, (writer + run).hex()), seq) for writer, run, seq in rows])
         return [one for one in found if one is not None]
-
-    def meta_values(self, names: Sequence[str]) -> dict[str, str]:
-        """Return those of these values in `meta` that are there."""
-        found: dict[str, str] = {}
-        for at in range(0, len(names), MOST_ASKED):
-            part = names[at : at + MOST_ASKED]
-            found |= dict(
-                self.db.all(f"select name, value from meta where name in ({', '.join('?' * len(part))})", *part)
-            )
-        return found
 
     def referring(self, roots: Sequence[str], most: int = ALL_MESSAGES) -> dict[str, list[tuple[LogId, int]]]:
         """Return the stored messages that name any of these contents, by root, in the order they were stored.

@@ -223,7 +223,6 @@ class SqlStorage:
 
     load: Final = _query(load_start)
     meta: Final = _query(load_meta)
-    meta_values: Final = _query(MessageQueries.meta_values)
     hosted: Final = _query(load_hosted)
     load_users: Final = _query(load_users)
     token: Final = _query(load_token)

@@ -509,9 +509,12 @@ class Invariants:
         """Check that a peer counts for its quotas what it would count after a restart."""
         quotas = [node.replicator.quota for node in (peer.node, peer.restarted()) if node is not None]
         for what in ("bytes", "files"):
-            here, again = ({user: n for user, n in getattr(one, what).of_user.items() if n} for one in quotas)
+            here, again = (
+                {user: (n, one.lines.get(user, ())) for user, n in one.of_user.items() if n}
+                for one in (getattr(quota, what) for quota in quotas)
+            )
             for user in sorted(here.keys() | again.keys()):
-                counts = here.get(user, 0), again.get(user, 0)
+                counts = here.get(user), again.get(user)
                 if counts[0] != counts[1]:
                     text = f"counts {counts} {what} of {self._sim.person(user).name} before and after a restart"
                     yield Fault("counted", text, peer.name)

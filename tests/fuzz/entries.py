@@ -64,7 +64,7 @@ def one_entry(data: bytes) -> None:
         hold(entry.c == raw[0], "another clock than stands beside it")
         if entry.k == UNREADABLE:
             hold(
-                entry == Entry(UNREADABLE, entry.c, entry.c, b="") or '"unreadable"' in raw[1],
+                entry == Entry(UNREADABLE, entry.c, entry.c, b="", g=entry.g) or '"unreadable"' in raw[1],
                 "something that nobody said",
             )
         else:

@@ -201,7 +201,7 @@ class MemberFrames:
         body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
         named = self.ref() if supply.yes(6) or (kind in RELATION_KINDS and not supply.yes(4)) else None
         cite = self.cite() if in_talk != supply.yes(20) else None
-        return encode_entry(Entry(kind, clock, clock, named, after, cite, body))
+        return encode_entry(Entry(kind, clock, clock, named, after, body, g=cite))
 
     # ---- groups
 
@@ -220,7 +220,7 @@ class MemberFrames:
         """Return an operation or a leave, mostly a valid one."""
         supply = self.supply
         if supply.yes(3):
-            return encode_entry(Entry("leave", clock, clock, None, (), self.cite(), leave_body(self.marks())))
+            return encode_entry(Entry("leave", clock, clock, b=leave_body(self.marks()), g=self.cite()))
         gen = supply.pick(GENS) if supply.yes(4) else self.now()[0] + supply.below(2)
         members = {supply.pick(USERS): min(gen, supply.pick(GENS)) for _ in range(1 + supply.often(5))}
         owner = supply.pick((*members, IDS["ada"]) if not supply.yes(6) else USERS)

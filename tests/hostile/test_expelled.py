@@ -28,8 +28,8 @@ from p2pchat.core.names import base32
 from p2pchat.core.node_context import Now
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import Network, load_network
-from p2pchat.protocol import Admit, Digest, GuestCertificate, Membership, Show, Statements, encode
-from p2pchat.settings import Settings
+from p2pchat.protocol import Admit, Digest, GuestCertificate, Membership, Ping, Pong, Show, Statements, encode
+from p2pchat.settings import KIB, MIB, Settings
 from tests.deadlines import WAIT, until
 from tests.hostile.attacker import Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK
@@ -328,6 +328,28 @@ async def test_whom_an_admin_admitted_goes_with_it(logins: Logins, former: bool)
 
 
 # What it costs
+
+
+async def test_an_accomplice_stores_no_more_of_it_than_its_member_had_left(logins: Logins) -> None:
+    """Before: 1 GiB of each of its keys. Here eve is a contact too, and bob passes on what five of her keys write."""
+    small = replace(QUICK, member_bytes=MIB, user_least_bytes=MIB)
+    ada = await logins.start("ada", settings=small)
+    eve = await logins.join("eve", ada)
+    await ada.send("eve", "welcome")
+    await eve.aclose()
+    await (await logins.join("bob", ada)).aclose()
+    await ada.people.expel("eve")
+    bob = logins.attacker("bob", logins.identity("bob"), additions(ada, logins.network("bob")), "bob")
+    await bob.join(ada.port)
+    keys = [logins.identity("eve"), *(invented_identity(f"a key of eve's {n}") for n in range(4))]
+    for key in keys:
+        log = pen(key, bob.room, logins.network("eve").guest(key.peer_id))
+        await bob.flood(log.say("x" * 30_000, c=now()) for _ in range(20))
+    bob.say(Ping())
+    await bob.next(Pong)
+    of_user = ada._driver.node.replicator.quota.bytes.of_user
+    stored = sum(of_user[key.peer_id] for key in keys)
+    assert MIB - 64 * KIB < stored <= MIB
 
 
 async def test_before_go_one_frame_of_statements_is_taken(logins: Logins) -> None:

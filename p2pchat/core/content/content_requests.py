@@ -8,8 +8,8 @@ next.
 Content that comes by itself is charged to the writer of the message, and counts like what is stored: a contact has room
 of its own, and the users of another member share that of their member (quota.py). A message whose writer has no
 room left is shown like any other: its content comes when it is asked for. The charge stands in `meta` until the content
-is removed from the disk, which gives the writer that room back. Content that a program has removed does not come by
-itself again.
+is removed from the disk, which gives the writer that room back; meanwhile further messages that name the same content
+cost nothing. Content that a program has removed does not come by itself again.
 
 Contacts and members share the turns. So nobody keeps the files of others away by naming many that never come, or come
 slowly. What somebody asked for is marked so in `meta`. While little of the disk is free, none comes by itself.
@@ -29,7 +29,7 @@ from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import PIECE_BYTES
+from p2pchat.protocol import PIECE_BYTES, UserId
 
 Source = tuple[LogId, int]  # a message that names the content
 
@@ -171,6 +171,7 @@ class ContentRequests:
             for name, line in meta.items()
             if name.startswith(PREFIX)
         }
+        self._charges: dict[str, tuple[UserId, int]] = {}  # by root, as in `meta`: 300 bytes each
         self._forgotten = dict.fromkeys(name.removeprefix(FORGOTTEN) for name in meta if name.startswith(FORGOTTEN))
         # By whether contacts sent it, or programs asked for it.
         self._turns = {True: WaitingRequests(), False: WaitingRequests()}
@@ -186,8 +187,11 @@ class ContentRequests:
 
     def on_loaded(self, logs: Iterable[LogFacts], meta: Mapping[str, str]) -> None:
         """Count what is charged, once the contacts are known; begin what messages name that were shown."""
-        charges = [line.split() for name, line in meta.items() if name.startswith(CHARGE)]
-        self._bytes.load((user, int(size)) for user, size in charges)
+        for name, line in meta.items():
+            if name.startswith(CHARGE):
+                payer, charged = line.split()
+                self._charges[name.removeprefix(CHARGE)] = payer, int(charged)
+        self._bytes.load(self._charges.values())
         self._bytes.load((request.payer, request.charged) for request in self.open.values() if request.payer)
         released = {facts.log: facts.released for facts in logs}
         for root, request in self.open.items():
@@ -221,9 +225,9 @@ class ContentRequests:
             request = self.open.get(file.root)
             if request is None:
                 request = ContentRequest(source, cost=min(max(file.size, LEAST_COST), PIECE_BYTES))
-                if not self._bytes.is_free(user):
+                request.line = self._bytes.lines.get(user, ())
+                if not (file.root in self._charges or self._bytes.is_free(user)):
                     request.payer, request.charged = user, max(file.size, LEAST_CHARGE)
-                    request.line = self._bytes.lines.get(user, ())
                     if self._bytes.full(user, request.charged) is not None:
                         self._ctx.count("content_quota")
                         continue
@@ -332,16 +336,17 @@ class ContentRequests:
         self._end_turn(root)
         self._ctx.change.meta[PREFIX + root] = None
         if request.payer and is_new:
+            self._charges[root] = request.payer, request.charged
             self._ctx.change.meta[CHARGE + root] = f"{request.payer} {request.charged}"
         elif request.payer:
             self._bytes.add(request.payer, -request.charged)
 
-    def on_removed(self, root: str, charge: str, *, forgotten: bool) -> None:
-        """Give room back for content that goes from the disk. `charge`: the line about it in `meta`, "" for none."""
+    def on_removed(self, root: str, *, forgotten: bool) -> None:
+        """Give room back for content that goes from the disk."""
         self.end(root, is_new=False)
-        if charge:
-            payer, charged = charge.split()
-            self._bytes.add(payer, -int(charged))
+        if root in self._charges:
+            payer, charged = self._charges.pop(root)
+            self._bytes.add(payer, -charged)
             self._ctx.change.meta[CHARGE + root] = None
         if not forgotten:
             self._remember(root)

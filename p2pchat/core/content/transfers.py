@@ -180,7 +180,7 @@ class Transfers:
             self._drop(download)
             reason = "it was removed here" if input.forgotten else "its message was deleted"
             self._ctx.emit(ContentStopped(input.root, f"the file does not come any more: {reason}"))
-        self.requests.on_removed(input.root, input.charge, forgotten=input.forgotten)
+        self.requests.on_removed(input.root, forgotten=input.forgotten)
         self.receipts.on_removed(input.root)
 
     def _drop(self, download: ContentDownload) -> None:

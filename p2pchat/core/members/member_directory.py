@@ -210,14 +210,14 @@ class MemberDirectory:
 
     # ---- who is out
 
-    def removals(self, user: UserId) -> list[Statement]:
-        """Return the durable removals by which a user is out, the oldest first."""
-        members = self._statements.members
-        return [] if members is None else self._statements.durable(members.against(user, self.members_of(user)))
+    def removals(self, user: UserId, *named: UserId) -> list[Statement]:
+        """Return the durable removals by which a user is out, the oldest first. `named`: a member that it names now."""
+        members, all_named = self._statements.members, (*self.members_of(user), *named)
+        return [] if members is None else self._statements.durable(members.against(user, all_named))
 
-    def is_out(self, user: UserId) -> bool:
+    def is_out(self, user: UserId, *named: UserId) -> bool:
         """Return whether a user is removed, as far as this peer knows which members it named."""
-        return bool(self.removals(user))
+        return bool(self.removals(user, *named))
 
     def since(self, user: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not."""

@@ -1,10 +1,12 @@
 """Quotas: how much is stored of each contact and of each other member, and what a nearly full disk takes.
 
 A contact has room of its own. All users of another member share that of their member, for which it answers: whoever
-admitted it can expel it. Each of them but the member itself has a part of what is left: one account of a gateway leaves
-room to the others. A little is free to each while there is room. Users who count by themselves (member_directory.py)
-have as much as a member. The limits and what they add up to stand in one table, settings.py. Bytes are counted per
-batch, those on their way to the disk included, and a log counts besides its bytes. A restart counts the same.
+admitted it can expel it. Then they have what the member had left, contacts among them too, and what is here of them
+takes no room among all members. Each of them but the member itself has a part of what is left: one account of a gateway
+leaves room to the others. A little is free to each while there is room. Users who count by themselves
+(member_directory.py) have as much as a member. The limits and what they add up to stand in one table, settings.py.
+Bytes are counted per batch, those on their way to the disk included, and a log counts besides its bytes. A restart
+counts the same.
 
 Of whom there is no room, nothing more is stored. The peers of such a user are sent `full`; nothing of the user is
 fetched (fetcher.py), and other entries do not wait for it. `lift` removes every limit of a user permanently. Then
@@ -37,6 +39,7 @@ ALLOWED = "allowed"
 # that name somebody new, 55 KiB of 18 that name 255.
 OPERATION_FACTOR = 5
 COVERED_PART = 16  # of Settings.log_bytes for a log on which another builds: a job each minute is no flood
+EXPELLED = "expelled"  # ends the line of who is out
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 
 
@@ -50,7 +53,7 @@ class MemberBytes:
 
     Attributes:
         of_user: What each user takes, contacts and free ones included.
-        lines: Where users count who share the room of their member, or who did: the member, and the user.
+        lines: Where users count who share the room of their member, or who did: the member, the user, and EXPELLED.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class MemberBytes:
         self._allowed = allowed
         self.of_user: Counter[UserId] = Counter()
         self.lines: dict[UserId, Line] = {}
-        self._taken: Counter[Line] = Counter()  # by all of them, (), and by each member
+        self._taken: Counter[Line] = Counter()  # by all who are in, (), all who are out, and each member
 
     def is_free(self, user: UserId) -> bool:
         """Return whether nothing limits a user."""
@@ -77,21 +80,24 @@ class MemberBytes:
             self.add(user, size)
 
     def line(self, user: UserId, named_now: UserId = "") -> Line:
-        """Return where a user counts, () for one who shares nothing: at the member that it named last when it wrote.
+        """Return where a user counts: at the member that it named last when it wrote. () for a contact, who shares
+        nothing, and for one whom nothing limits.
 
         Which links it is on changes nothing: all is counted once it is stored, and only then moves.
 
         Args:
             named_now: A member that a header names, and that is not noted yet.
         """
-        if user in self._contacts or self.is_free(user) or self._members.is_out(user):
+        if self.is_free(user):
             return ()
         named = named_now or self._members.named_last.get(user, user)
-        return self._members.line(user, named)
+        if self._members.is_out(user, named):
+            return named, user, EXPELLED
+        return () if user in self._contacts else self._members.line(user, named)
 
     def places(self, user: UserId, line: Line) -> tuple[Line, ...]:
         """Return where a user with this line may exceed a limit."""
-        return ((), line[:1], line) if line else ((user, ""),)
+        return ((), line[2:], line[:1], line) if line else ((user, ""),)
 
     # ---- counting
 
@@ -106,7 +112,7 @@ class MemberBytes:
         return bool(former)
 
     def settle_all(self) -> bool:
-        """Count what the expelled have here in no room that others need, and what the pardoned have where it belongs.
+        """Count what the expelled have here among themselves, and what the pardoned have where it belongs.
 
         Return whether any of it shared the room of another member before.
         """
@@ -116,7 +122,7 @@ class MemberBytes:
         """Count so much more of a user. The limits are not checked here."""
         self.of_user[user] += more
         if line := self.lines.get(user):
-            self._taken[()] += more
+            self._taken[line[2:]] += more
             self._taken[line[:1]] += more
 
     def full(self, user: UserId, more: int) -> Line | None:
@@ -124,8 +130,9 @@ class MemberBytes:
         own, line, limits = self.of_user[user] + more, self.lines.get(user), self._limits
         if not line:
             return (user, "") if own > limits.contact_bytes and not self.is_free(user) else None
-        if self._taken[()] + more > limits.others_bytes:
-            return ()
+        all_of_them = line[2:]
+        if sum(self._taken[each] for each in {(), all_of_them}) + more > limits.others_bytes:
+            return all_of_them
         left = limits.member_bytes - self._taken[line[:1]]
         if more > left:
             return line[:1]
@@ -264,7 +271,7 @@ class Quota:
     def _describe(self, user: UserId, where: Line) -> tuple[str, str]:
         """Return who has a limit, and for whom it is, for people."""
         limits, who = self._ctx.settings, describe_user(self._names.get(user))
-        if not where:
+        if where in ((), (EXPELLED,)):
             return "everybody unknown here", f"all of them ({_mib(limits.others_bytes)})"
         if where[-1] == "":
             return who, f"one contact ({_mib(limits.contact_bytes)})"

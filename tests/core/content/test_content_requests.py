@@ -290,15 +290,26 @@ def test_removal_gives_a_writer_room_back_after_a_restart_too() -> None:
     ada.restart()
     ada.node.contacts.add([IDS["bob"]])
     far = linked(ada, "bob")
-    charge = ada.storage.meta_values([content_requests.CHARGE + file(1).root])
-    assert list(charge.values()) == [f"{IDS['bob']} {LEAST}"]
-    ada.put(ContentRemoved(file(1).root, next(iter(charge.values()))))
-    ada.put(ContentRemoved(file(7).root))  # of which nothing was charged
+    assert ada.storage.meta()[content_requests.CHARGE + file(1).root] == f"{IDS['bob']} {LEAST}"
+    for index in (1, 1, 7):  # twice, before its commit is durable; and one of which nothing was charged
+        ada.put(ContentRemoved(file(index).root))
     ada.take()
     ada.effects.clear()
     said(bob, far, file(3), file(4))
     assert opened(ada) == [file(3).root]
-    assert not ada.storage.meta_values([content_requests.CHARGE + file(1).root])
+    assert content_requests.CHARGE + file(1).root not in ada.storage.meta()
+
+
+def test_content_that_is_charged_costs_nobody_more() -> None:
+    """Before: a second request took the line of the first one, and a restart counted less."""
+    ada = World().peer("ada", auto_fetch_bytes=SMALL)
+    for name in ("bob", "cyd"):
+        far = linked(ada, name)
+        said(Author(name, f"{name[0]}1"), far, file(1))
+        arrive(ada, far, file(1))  # the second time it had gone from the disk, and nobody had said so
+    for _ in range(2):
+        assert +ada.node.replicator.quota.files.of_user == {IDS["bob"]: LEAST}
+        ada.restart()
 
 
 def test_the_download_of_what_is_removed_ends_and_costs_nothing() -> None:
@@ -330,7 +341,7 @@ def test_what_a_program_has_forgotten_comes_when_it_is_asked_for_and_not_by_itse
     ada.effects.clear()
     ada.put(ContentWanted(bob.log, 1, file(1)))
     assert opened(ada) == [file(1).root]
-    assert not ada.storage.meta_values([content_requests.FORGOTTEN + file(1).root])
+    assert content_requests.FORGOTTEN + file(1).root not in ada.storage.meta()
 
 
 def test_few_of_those_that_were_forgotten_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +351,7 @@ def test_few_of_those_that_were_forgotten_are_remembered(monkeypatch: pytest.Mon
         ada.put(ContentRemoved(file(index).root, forgotten=True))
     ada.take()
     names = [content_requests.FORGOTTEN + file(index).root for index in range(5)]
-    assert sorted(ada.storage.meta_values(names)) == names[2:]
+    assert [name for name in names if name in ada.storage.meta()] == names[2:]
 
 
 # ---- members who name what never comes
@@ -468,6 +479,18 @@ def test_an_expelled_member_leaves_the_room_of_its_files_to_the_others() -> None
     ada.take()
     said(guest("dan", "dan", "d2"), link, file(3, 100_000))
     assert charged(ada) == {"bob": 100_000, "dan": 100_000}
+
+
+def test_files_of_who_is_out_count_together_also_of_a_contact() -> None:
+    ada = of_founder(auto_fetch_bytes=100_000, member_bytes=250_000, user_least_bytes=250_000)
+    ada.node.contacts.add([IDS["bob"]])
+    link = linked(ada, "eve")
+    said(guest("cyd"), link, file(1, 100_000))
+    ada.put(StatementsMade([statement(FOUNDER, "remove", IDS["cyd"])]))
+    ada.take()
+    for index, name in enumerate(("bob", "dan", "cyd"), 2):
+        said(guest(name, run=f"{name[0]}2"), link, file(index, 100_000))
+    assert charged(ada) == {"cyd": 100_000, "bob": 100_000}
 
 
 def test_files_of_the_hidden_neither_come_nor_count() -> None:

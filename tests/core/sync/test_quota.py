@@ -332,16 +332,67 @@ def test_an_expelled_member_leaves_its_room_to_the_others() -> None:
     assert kept(far(again).say(guest("dan", "dan", "d2").say("x" * 300)))
 
 
+def expel(ada: Peer, name: str) -> None:
+    ada.put(StatementsMade([said(FOUNDER, "remove", IDS[name])]))
+    ada.world.pass_time(0.0)
+    ada.take()
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_who_is_out_has_what_its_member_had_left_with_all_its_keys(is_restarted: bool) -> None:
+    """Before: each of them had the room of a contact, 1 GiB, and nothing bounded them together."""
+    limits = {"member_bytes": 2_000, "contact_bytes": 90_000, "user_least_bytes": 2_000}
+    ada = of_founder(**limits)
+    ada.node.contacts.add([IDS["cyd"]])  # also a contact
+    assert kept(far(ada).say(guest("cyd").say("x" * 700)))
+    expel(ada, "cyd")
+    ada = of_founder(ada.storage, **limits) if is_restarted else ada
+    link = far(ada)
+    taken = sum(fill(link, guest(name, run=f"{name[0]}2")) for name in ("bob", "dan"))
+    assert 900 < taken <= 1_300
+    assert not kept(link.say(guest("cyd", run="c3").say("x" * 700)))
+
+
+def test_one_who_is_out_alone_stays_with_its_member() -> None:
+    ada = of_founder(member_bytes=2_000, user_least_bytes=2_000)
+    assert kept(far(ada).say(guest("bob").say("x" * 900)))
+    expel(ada, "bob")
+    assert fill(far(ada), guest("bob", run="b2")) + fill(far(ada), guest("cyd")) <= 1_100
+
+
+def test_who_is_out_gets_nothing_where_all_members_have_all_and_takes_it_from_nobody() -> None:
+    ada = of_founder(member_bytes=9_000, others_bytes=1_000)
+    assert kept(far(ada).say(guest("cyd").say("x" * 300)))
+    expel(ada, "cyd")
+    assert kept(far(ada).say(guest("cyd", run="c2").say("x" * 300)))
+    assert kept(far(ada).say(guest("dan", "dan").say("x" * 800)))  # as if cyd had nothing here
+    assert not kept(far(ada).say(guest("cyd", run="c3").say("x")))
+    expel(ada, "dan")
+    assert not kept(far(ada).say(guest("cyd", run="c4").say("x")))  # what the expelled have here is theirs together
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_first_header_that_names_a_member_who_is_out_counts_so_at_once(is_restarted: bool) -> None:
+    ada = of_founder(member_bytes=1_000)
+    ada.node.contacts.add([IDS["bob"]])
+    expel(ada, "cyd")
+    assert kept(far(ada).say(guest("bob").say("x" * 700)))
+    if is_restarted:
+        ada = of_founder(ada.storage, member_bytes=1_000)
+        ada.node.contacts.add([IDS["bob"]])
+    assert not kept(far(ada).say(guest("dan", "cyd").say("x" * 500)))
+
+
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_what_a_pardoned_member_has_here_counts_again_before_it_writes(is_restarted: bool) -> None:
-    ada, removal = of_founder(member_bytes=1_000), said(FOUNDER, "remove", IDS["cyd"])
+    ada, removal = of_founder(others_bytes=1_000), said(FOUNDER, "remove", IDS["cyd"])
     far(ada).say(guest("bob").say("x" * 900))
     ada.put(StatementsMade([removal]))
     ada.world.pass_time(0.0)
-    ada = of_founder(ada.storage, member_bytes=1_000) if is_restarted else ada
+    ada = of_founder(ada.storage, others_bytes=1_000) if is_restarted else ada
     ada.put(StatementsMade([said(FOUNDER, "pardon", ids=[removal.id])]))
     ada.world.pass_time(0.0)
-    assert not kept(far(ada).say(guest("dan", "cyd", "d2").say("x" * 300)))
+    assert not kept(far(ada).say(guest("dan", "dan", "d2").say("x" * 300)))
 
 
 def test_who_is_answered_gives_room_and_everything_is_compared_again() -> None:
