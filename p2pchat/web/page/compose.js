@@ -55,7 +55,7 @@ export class Compose {
 
   /** Switch to the open conversation: restore its draft. */
   front() {
-    this._drafts ??= loadDrafts(this._chat.model.me.id);
+    this._drafts ??= loadDrafts();
     this._talkId = this._chat.model.front?.id ?? "";
     this._sendsLater = false;
     this._tray.show(this._talkId);
@@ -133,7 +133,7 @@ export class Compose {
     const draft = { ...EMPTY, ...this._drafts[talkId], ...changes };
     if (draft.text || draft.reply || draft.edit) this._drafts[talkId] = draft;
     else delete this._drafts[talkId];
-    saveDrafts(this._chat.model.me.id, this._drafts);
+    saveDrafts(this._drafts);
   }
 
   /** Change the draft and show it. @param {Partial<Draft>} changes @param {string} [talkId] of the conversation */
@@ -326,12 +326,32 @@ export function parseText(text, isEdit = false) {
   if (!command) return of(text);
   if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
   if (command[1].toLowerCase() === "poll") {
-    const words = [...text.slice(command[0].length).matchAll(/["“]([^"“”]*)["”]|\S+/gu)];
-    const lone = words.find((word) => word[1] === undefined && /^["“”]/u.test(word[0]));
-    if (lone) return of(text, false, `The quote at ${lone[0]} does not end: put a " behind it`);
-    const [question, ...options] = words.map((word) => word[1] ?? word[0]);
+    const { words, open } = splitWords(text.slice(command[0].length));
+    if (open) return of(text, false, `The quote at ${open} does not end: put a ${CLOSING_QUOTES[open[0]][0]} behind it`);
+    const [question, ...options] = words;
     return options.length > 1 ? of(question, false, "", options) : of(text, false, 'Give a question and its options: /poll "Lunch?" pizza soup');
   }
   if (command[1].toLowerCase() === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");
   return of(text, false, `Unknown command /${command[1]}. Choose people and groups in the list, or start the line with // to send it as text.`);
+}
+
+/** @type {Record<string, string>} what ends a quote, by what begins it, as in commands/typed_commands.py */
+const CLOSING_QUOTES = { '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'" };
+
+/**
+ * Split a text into words, those in quotes without them. What would close a quote does not within a word, as in 'don't'.
+ * @param {string} text @returns {{words: string[], open: string}} `open`: the beginning of a quote that does not end, "" for none
+ */
+export function splitWords(text) {
+  const words = [];
+  for (let rest = text.trimStart(); rest; ) {
+    const opening = rest[0];
+    const closing = CLOSING_QUOTES[opening];
+    const inside = opening === '"' ? '(?:[^"]|"")*' : `(?:[^${closing}]|[${closing}](?![\\s#]|$))*`;
+    const found = (closing ? new RegExp(`^${opening}(${inside})[${closing}](#\\S*)?(?:\\s+|$)`, "u") : /^(\S+)()\s*/u).exec(rest);
+    if (!found) return { words, open: [...rest.split(/\s/u)[0]].slice(0, 20).join("") };
+    words.push((opening === '"' ? found[1].replaceAll('""', '"') : closing ? found[1].trim() : found[1]) + (found[2] ?? ""));
+    rest = rest.slice(found[0].length);
+  }
+  return { words, open: "" };
 }

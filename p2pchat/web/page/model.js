@@ -4,7 +4,7 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "head" (what stands at the head of a conversation), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "head" (what stands at the head of a conversation), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "attention" (the user looks at the page now, or no longer), "notice" (a sentence to show).
  */
 
 import { saidOf } from "./said.js";

@@ -10,6 +10,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import expect
 
+from tests.typed_words import TYPED_WORDS
 from tests.web.browser import ON_STAGE, Scene
 
 pytestmark = ON_STAGE
@@ -64,6 +65,12 @@ async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_key
     await message.get_by_text("The poll is closed").wait_for()
     await expect(message.get_by_role("button", name="Close the poll")).to_have_count(0)
     await expect(message.locator("button.option").nth(1)).to_be_disabled()
+
+
+async def test_the_page_reads_words_as_a_terminal_does(scene: Scene) -> None:
+    read = "(lines) => import('./compose.js').then(({ splitWords }) => lines.map((line) => splitWords(line)))"
+    found = await scene.zoe.page.evaluate(read, [*TYPED_WORDS])
+    assert [one["open"] or one["words"] for one in found] == [*TYPED_WORDS.values()]
 
 
 async def test_a_vote_that_races_with_the_close_is_shown_as_it_is_stored_elsewhere(scene: Scene) -> None:
