@@ -139,7 +139,7 @@ class ByzantinePeer:
         true = decode_entry(last)
         if true.k != "text":
             return frame
-        false = Entry(true.k, true.at, true.c, true.re, true.after, true.g, f"a lie for {to.name}")
+        false = Entry(true.k, true.at, true.c, true.re, true.after, f"a lie for {to.name}", g=true.g)
         forged = [*kept, encode_entry(false)]
         head = frame.head if frame.u != self._peer.user else self._sign(frame, forged)
         return Entries(

@@ -435,6 +435,7 @@ class Node:
         if failed.epoch != self.storage.epoch:
             return
         self.replicator.fail_all(failed.reason)
+        self._statements.drop_undurable()
         self._ctx.change = Change()
         self.storage.on_failed(failed.reason)
 

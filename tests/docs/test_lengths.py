@@ -31,7 +31,7 @@ MOST = {
     "docs/moving.md": 950,
     "docs/operations.md": 2_380,
     "docs/page.md": 1_300,
-    "docs/protocol.md": 9_465,
+    "docs/protocol.md": 9_800,
     "docs/protocol-attachments.md": 980,
     "docs/protocol-discovery.md": 295,
     "docs/protocol-entries.md": 1_320,

@@ -369,6 +369,11 @@ class MadeInvite:
     used_by: tuple[UserId, ...] = ()
     expelled: tuple[UserId, ...] = ()
 
+    @property
+    def line(self) -> dict[str, str | None]:
+        """The line of meta that stores it."""
+        return {META_INVITE + self.id: f"{self.uses} {self.until} {self.made_at}"}
+
 
 def invite_secret(key: bytes, network: str, id: str, uses: int, until: int) -> bytes:
     """Return the secret of an invite that the peer with this key made."""
@@ -418,7 +423,7 @@ class Invites:
             del self._made[old.id]
             self._ctx.change.meta[META_INVITE + old.id] = None
         self._made[id] = MadeInvite(id, uses, until, now)
-        self._ctx.change.meta[META_INVITE + id] = f"{uses} {until} {now}"
+        self._ctx.change.meta |= self._made[id].line
 
     def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
         """Return why an invite does not let a member in, as the code of a bye; "" if it does.

@@ -198,6 +198,13 @@ class StatementExchange:
             self.compare_all()
         return [*dropped, *(one for admin in former for one in self.members.said_by(admin))]
 
+    def drop_undurable(self) -> None:
+        """Take back what was not stored: nobody heard of it, and it decided nothing."""
+        if self.members is not None and self.undurable:
+            self.undurable.clear()
+            self.members = MemberList(self.members.founder)
+            self.members.add(self._durable.values())
+
     def _add_durable(self, statement: Statement) -> None:
         self.undurable.discard(statement.id)
         if statement.id not in self._durable:
