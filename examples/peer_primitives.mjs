@@ -65,7 +65,10 @@ export const sum = (hashes, size = 32) => {
 export const roomId = (network) => blake2b(tag("room/1") + network);
 export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
 export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
-export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + Buffer.from(text).toString("hex"));
+const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{16}"\]\}$/;
+const utf8 = (text) => Buffer.from(text).toString("hex");
+export const textProof = (text) => blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
+export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + textProof(text));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
 export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain.slice(0, 16));
 

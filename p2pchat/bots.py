@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import re
 import sys
 import threading
 import types
@@ -52,6 +51,8 @@ from p2pchat import (
     User,
     validate_name,
 )
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.typed_commands import split_name, split_words
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
 
@@ -121,7 +122,6 @@ class CommandParameter:
 _TRUE = frozenset(("yes", "y", "true", "on", "1"))
 _FALSE = frozenset(("no", "n", "false", "off", "0"))
 _TYPES = (str, int, float, bool, User)
-_WORD = re.compile(r'["“„](?P<quoted>[^"“”„]*)["”“]|(?P<plain>\S+)')  # a quote that nothing ends: read up to the next
 
 
 class BotCommand:
@@ -164,25 +164,24 @@ class BotCommand:
         """Return the arguments that the text behind the command's name gives. Raises CommandUsageError."""
         values: list[Any] = []
         named: dict[str, Any] = {}
-        at = 0
+        rest = text.strip()
         for parameter in self.parameters:
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                if left := text[at:].strip():
-                    named[parameter.name] = parameter.parse(left, peer)
+                if rest:
+                    named[parameter.name] = parameter.parse(rest, peer)
                 elif parameter.required:
                     raise CommandUsageError(f"{parameter.name.upper()} is missing")
                 return values, named
-            words = _WORD.finditer(text, at)
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                return values + [parameter.parse(_text_of(word), peer) for word in words], named
-            word = next(words, None)
-            if word is not None:
-                values.append(parameter.parse(_text_of(word), peer))
-                at = word.end()
-            elif parameter.required:
+            is_last = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+            if parameter.required and not rest:
                 raise CommandUsageError(f"{parameter.name.upper()} is missing")
-        if text[at:].strip():
-            raise CommandUsageError(f"{text[at:].strip()!r} is too much")
+            try:
+                words, rest = (split_words(rest), "") if is_last else _first_word(rest)
+            except UsageError as error:
+                raise CommandUsageError(str(error)) from None
+            values += [parameter.parse(word, peer) for word in words]
+        if rest:
+            raise CommandUsageError(f"{rest!r} is too much")
         return values, named
 
     async def call(self, ctx: BotContext, text: str) -> str | None:
@@ -226,9 +225,12 @@ def _parameter_of(parameter: inspect.Parameter, command: str) -> CommandParamete
     return CommandParameter(parameter.name, annotation, parameter.kind, required)
 
 
-def _text_of(word: re.Match[str]) -> str:
-    quoted = word["quoted"]
-    return word["plain"] if quoted is None else quoted
+def _first_word(text: str) -> tuple[list[str], str]:
+    """Return the first word of a text, if it has one, and the rest. Raises UsageError for a quote that does not end."""
+    if not text:
+        return [], ""
+    word, rest = split_name(text)
+    return [word], rest
 
 
 async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any:

@@ -197,9 +197,6 @@ async def typed_poll(ctx: CommandContext, question: str, *options: str) -> Comma
     """Ask in the current conversation, or close the own newest poll there."""
     if question == "close" and not options:
         return await change(END, ctx, await _newest_poll(ctx, mine=True))
-    for word in (question, *options):
-        if word.startswith('"'):
-            raise UsageError(f'the quote at {word[:20]} does not end: put a " behind it')
     return await poll(ctx, ctx.current, question, options)
 
 

@@ -27,7 +27,20 @@ HELP_COLUMNS = 78  # width of /help
 
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and characters that look like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
-_NAME = re.compile(r'([@#]?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
+CLOSING_QUOTES = {
+    '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'",
+}  # fmt: skip
+"""What ends a quote, by what begins it: in each language, and as keyboards write it. The page has the same table."""
+_PLAIN = re.compile(r"(\S*)\s*")
+_DOUBLED = re.compile(r'"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)')
+
+
+def _quoted(opening: str, closing: str) -> re.Pattern[str]:
+    """Return the pattern of a quoted word. What would close it does not within a word, as in 'don't'."""
+    return re.compile(rf"{opening}((?:[^{closing}]|[{closing}](?![\s#]|$))*)[{closing}](#\S*)?(?:\s+|$)")
+
+
+_QUOTED = {opening: _quoted(opening, closing) for opening, closing in CLOSING_QUOTES.items()} | {'"': _DOUBLED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +142,15 @@ def meant_command(text: str, knows: Callable[[str], bool]) -> str:
     Args:
         knows: Returns whether a name is somebody's.
     """
-    word, rest = split_name(text)
+    try:
+        word, rest = split_name(text)
+        first = split_name(rest)[0]
+    except UsageError:
+        return ""
     name = word.removesuffix(":")
     if rest and name != word and knows(name):
         return f"to write to {quote_name(name)} alone: /msg {safe_line(typed_name(name))} TEXT"
-    if word.lower() in BY_NAME and (not rest or knows(split_name(rest)[0])):
+    if word.lower() in BY_NAME and (not rest or knows(first)):
         return f"the command is /{word.lower()}"
     return ""
 
@@ -159,15 +176,32 @@ def _is_name(command: CommandRow, position: int) -> bool:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Split off the first name: up to a blank, or in double quotes; `"Anna Maria"#K7QF2M3P` is one name.
+    """Split off the first name: up to a blank, or in quotes; `"Anna Maria"#K7QF2M3P` is one name.
 
-    The sign of a group may stand before or within the quotes. A double quote within a quoted name is doubled.
+    The sign of a group may stand before or within the quotes. A double quote within a name in double quotes is doubled.
+    Raises UsageError for a quote that does not end.
     """
-    found = _NAME.match(text)
+    sign = text[:1] if text[:1] in ("@", "#") and text[1:2] in CLOSING_QUOTES else ""
+    opening = text[len(sign) : len(sign) + 1]
+    if opening not in _QUOTED:
+        found = _PLAIN.match(text)
+        assert found is not None
+        return found[1], text[found.end() :]
+    found = _QUOTED[opening].match(text, len(sign))
     if found is None:
-        return "", ""
-    name = found[4] or found[1] + found[2].replace('""', '"') + (found[3] or "")
-    return name, text[found.end() :]
+        end = CLOSING_QUOTES[opening][0]
+        raise UsageError(f"the quote at {safe_line(text.split()[0][:20])} does not end: put a {end} behind it")
+    name = found[1].replace('""', '"') if opening == '"' else found[1].strip()
+    return sign + name + (found[2] or ""), text[found.end() :]
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text, those in quotes without them. Raises UsageError for a quote that does not end."""
+    words, rest = [], text.lstrip()
+    while rest:
+        word, rest = split_name(rest)
+        words.append(word)
+    return words
 
 
 def _unquoted(rest: str) -> str:
@@ -178,7 +212,8 @@ def _unquoted(rest: str) -> str:
 
 def typed_name(name: str) -> str:
     """Return a name as it is typed before other arguments: in quotes if it has blanks or quotes."""
-    return '"' + name.replace('"', '""') + '"' if re.search(r'[\s"]', name) else name
+    is_odd = re.search(r'[\s"]', name) or not {name[:1], name[1:2]}.isdisjoint(CLOSING_QUOTES)
+    return '"' + name.replace('"', '""') + '"' if is_odd else name
 
 
 def _not_a_command(word: str) -> str:

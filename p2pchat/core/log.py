@@ -46,6 +46,7 @@ from p2pchat.settings import Settings
 
 HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/2\0"
+TEXT_TAG = b"p2pchat/text/1\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
 CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
@@ -130,7 +131,6 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     c: int = 0
     re: Ref | None = None
     after: Annotated[tuple[Ref, ...], Meta(max_length=MAX_AFTER)] = ()
-    g: tuple[Micros, Hex8] | None = None
     if TYPE_CHECKING:
         b: Any = None
     else:
@@ -140,6 +140,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     auto: bool = False
     choices: Choices = ()
     hops: Hops = 0
+    g: tuple[Micros, Hex8] | None = None  # the last key, so that it can stay when the text goes
 
     @property
     def is_message(self) -> bool:
@@ -269,6 +270,9 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
 
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
+_TEXT_HASH = blake2b(TEXT_TAG, digest_size=32)
+_CITE = re.compile(r',"g":\[(0|[1-9][0-9]{0,15}),"([0-9a-f]{16})"\]\}\Z')
+_CITE_BYTES = 43  # of the longest
 _KEYS = ("k", "at", "re", "after", "g", "t")  # with one form each; another body than a text is of one by its kind
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -299,6 +303,7 @@ def decode_entry(raw: RawEntry) -> Entry:
         [entry] = _decode_usual([raw])
     except (msgspec.MsgspecError, ValueError, RecursionError):
         entry = _decode_odd(text, c)
+        _set(entry, "g", _cited(text))
     return entry
 
 
@@ -316,9 +321,17 @@ def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
         entry = _decode_known(text)
         if type(entry.b) is not str or "\\" in text:
             entry = _with_body_checked(entry, c)
+        if entry.g is not None:
+            _set(entry, "g", _cited(text))
         _set(entry, "c", c)
         entries.append(entry)
     return entries
+
+
+def _cited(text: str) -> tuple[int, Hex8] | None:
+    """Return the operation that a text cites at its end: `g` elsewhere cites nothing."""
+    found = _CITE.fullmatch(cite_in(text))
+    return (int(found[1]), found[2]) if found is not None and int(found[1]) <= MAX_INT else None
 
 
 def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
@@ -434,9 +447,22 @@ def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     new = _HASH.copy
     for c, text in raws:
         hash = new()
-        hash.update(chain + c.to_bytes(8, "big") + text.encode())
+        hash.update(chain + c.to_bytes(8, "big") + text_proof(text))
         chain = hash.digest()
     return chain
+
+
+def text_proof(text: str) -> bytes:
+    """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
+    cite, hash = cite_in(text), _TEXT_HASH.copy()
+    hash.update(text.removesuffix(cite).encode())
+    return hash.digest() + cite.encode()
+
+
+def cite_in(text: str) -> str:
+    """Return the end of a text that cites an operation of a group, which stays when the text goes; "" for none."""
+    found = _CITE.search(text, len(text) - _CITE_BYTES) if text.endswith('"]}') else None
+    return "" if found is None else found[0]
 
 
 def head_message(log: LogId, seq: int, chain: bytes) -> bytes:

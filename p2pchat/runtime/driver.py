@@ -503,6 +503,12 @@ class Driver:
         if acked:
             self.disk.write_then(Change(consumers=acked), done)
 
+    def require_writable(self) -> None:
+        """Raise StorageError if nothing of users here is accepted now; the text says why."""
+        storage = self.node.storage
+        if not storage.accepts_writes:
+            raise StorageError("the disk is nearly full" if storage.works else "storage does not work")
+
     async def settle(self) -> None:
         """Return when the inputs so far are handled, and what they changed is on disk.
 

@@ -57,7 +57,7 @@ from p2pchat import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import is_unicode, looks_like_json, read_object
-from p2pchat.commands.typed_commands import refuse_almost_a_command
+from p2pchat.commands.typed_commands import refuse_almost_a_command, split_name
 from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
@@ -525,7 +525,10 @@ def _parse_line(line: str, ref: Ref | None) -> SendRequest:
         return SendRequest(line[1:], ref=ref)
     command, _, rest = line[1:].partition(" ")
     if command.lower() in DIRECT:
-        name, text = _split_name(rest.strip())
+        try:
+            name, text = split_name(rest.strip())
+        except UsageError as error:
+            raise BadFrame(str(error), ref) from None
         if not name or not text:
             raise BadFrame("missing name or text, for example: /dm bob see you at ten", ref)
         return SendRequest(text, name, ref=ref)
@@ -536,11 +539,3 @@ def _parse_line(line: str, ref: Ref | None) -> SendRequest:
     hint = f"did you mean /{near[0]}?" if near else "there is /dm NAME TEXT; // begins a text that starts with a slash"
     shown = command.encode(errors="replace").decode()  # lone surrogates cannot be sent
     raise BadFrame(f"there is no command /{shown}: {hint}", ref, "unknown_command")
-
-
-def _split_name(rest: str) -> tuple[str, str]:
-    """Split `bob hi` and `"Anna Maria" hi` into name and text."""
-    if rest.startswith('"') and (end := rest.find('"', 1)) > 0:
-        return rest[1:end].strip(), rest[end + 1 :].strip()
-    name, _, text = rest.partition(" ")
-    return name, text.strip()

@@ -13,8 +13,10 @@ from p2pchat.commands.typed_commands import (
     TextInput,
     help_lines,
     parse_line,
+    split_words,
     typed_name,
 )
+from tests.typed_words import TYPED_WORDS
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ from p2pchat.commands.typed_commands import (
         ("/dm bob  two  blanks", CommandInput("msg", ("bob", "two  blanks"))),
         ("/MSG bob hi", CommandInput("msg", ("bob", "hi"))),
         ('/msg "Anna Maria" hi', CommandInput("msg", ("Anna Maria", "hi"))),
-        ('/msg "odd hi', CommandInput("msg", ('"odd', "hi"))),
+        ("/msg „Anna Maria“ hi", CommandInput("msg", ("Anna Maria", "hi"))),
         ("/go Anna Maria", CommandInput("go", ("Anna Maria",))),
         ("/go", CommandInput("go")),
         (
@@ -113,6 +115,16 @@ def test_help_of_one_command() -> None:
 def test_completed_names_can_be_parsed(name: str) -> None:
     assert parse_line(f"/msg {typed_name(name)} hi there") == CommandInput("msg", (name, "hi there"))
     assert parse_line(f"/go {typed_name(name)}") == CommandInput("go", (name,))
+
+
+@pytest.mark.parametrize(("text", "words"), [*TYPED_WORDS.items()])
+def test_words_are_read_in_the_quotes_of_many_languages(text: str, words: list[str] | str) -> None:
+    """What `„Mittag heute?“` began was taken for two options, and asked of everybody."""
+    if isinstance(words, list):
+        assert split_words(text) == words
+    else:
+        with pytest.raises(UsageError, match=f"^the quote at {words} does not end"):
+            split_words(text)
 
 
 def test_a_repr_shows_no_typed_text() -> None:

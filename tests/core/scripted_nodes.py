@@ -142,7 +142,7 @@ class Author:
         entries: list[Entry] = []
         for text in texts:
             seq = self.seq + len(entries) + 1
-            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), None, text))
+            entries.append(Entry(kind, at + seq, at + seq, re, tuple(after), text))
             after = ()
         return self.write(*map(encode_entry, entries))
 

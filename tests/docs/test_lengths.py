@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.test_readme import ROOT
 
-OF_ALL_DOCS = 73_500  # of docs/, the pages of the protocol and of the reference included
+OF_ALL_DOCS = 73_800  # of docs/, the pages of the protocol and of the reference included
 OF_THE_PROTOCOL = 15_400
 MOST = {
     "CHANGELOG.md": 905,
@@ -27,11 +27,11 @@ MOST = {
     "docs/guarantees.md": 6_150,
     "docs/library.md": 2_800,
     "docs/measured.md": 3_500,
-    "docs/members.md": 1_830,
+    "docs/members.md": 1_870,
     "docs/moving.md": 950,
     "docs/operations.md": 2_380,
     "docs/page.md": 1_300,
-    "docs/protocol.md": 9_490,
+    "docs/protocol.md": 9_800,
     "docs/protocol-attachments.md": 980,
     "docs/protocol-discovery.md": 295,
     "docs/protocol-entries.md": 1_320,

@@ -201,7 +201,7 @@ class MemberFrames:
         body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
         named = self.ref() if supply.yes(6) or (kind in RELATION_KINDS and not supply.yes(4)) else None
         cite = self.cite() if in_talk != supply.yes(20) else None
-        return encode_entry(Entry(kind, clock, clock, named, after, cite, body))
+        return encode_entry(Entry(kind, clock, clock, named, after, body, g=cite))
 
     # ---- groups
 

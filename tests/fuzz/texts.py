@@ -161,7 +161,11 @@ def typed(data: bytes) -> None:
         hold(all(argument in line for argument in meant.arguments) or '"' in line, "an argument nobody typed")
     else:
         hold(not line.strip(), "a line that means nothing")
-    found, rest = split_name(line)
+    try:
+        found, rest = split_name(line)
+    except UsageError as error:
+        for_people(str(error))
+        found, rest = "", line
     hold(line.endswith(rest) and len(found) + len(rest) <= len(line), "a name that nobody typed")
     try:
         hold(help_lines(line), "no help")

@@ -28,6 +28,7 @@ from tests.vectors.material import (
     entry,
     log,
     row,
+    text_proof,
     tip,
     u64,
 )
@@ -109,7 +110,7 @@ def _signed(user: str, log: dict[str, Any], seq: int, chain: bytes) -> str:
 
 
 def _chained(chain: bytes, entry: Entry) -> bytes:
-    return blake(chain, u64(entry[0]), entry[1].encode())
+    return blake(chain, u64(entry[0]), text_proof(entry[1]))
 
 
 def _turned(header: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -87,10 +88,20 @@ NAMINGS: dict[str, Any] = {
 
 
 def entry(kind: str, at: int, body: object = None, *, clock: int | None = None, **fields: object) -> Entry:
-    """Return an entry: its clock, and its JSON: k, at, re, after, g, b, without empty values."""
+    """Return an entry: its clock, and its JSON: k, at, re, after, b, g, without empty values."""
     made: dict[str, object] = {"k": kind, "at": T0 + at}
-    made |= {key: fields[key] for key in ("re", "after", "g") if key in fields}
-    return [T0 + (at if clock is None else clock), compact(made | ({} if body is None else {"b": body}))]
+    made |= {key: fields[key] for key in ("re", "after") if key in fields}
+    return [
+        T0 + (at if clock is None else clock),
+        compact(made | ({} if body is None else {"b": body}) | {key: fields[key] for key in ("g",) if key in fields}),
+    ]
+
+
+def text_proof(text: str) -> bytes:
+    """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
+    found = re.search(r',"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{16}"\]\}\Z', text)
+    cite = found[0] if found else ""
+    return blake(b"p2pchat/text/1\0", text.removesuffix(cite).encode("utf-8", "surrogatepass")) + cite.encode()
 
 
 def certificate(member: str, user: str, network: bytes = N) -> list[str]:
@@ -110,7 +121,7 @@ def log(
     prefix = b32(conversation[:8] + IDS[user][:8] + run)
     entries = []
     for seq, (clock, text) in enumerate(texts, 1):
-        chain = blake(chain, u64(clock), text.encode("utf-8", "surrogatepass"))
+        chain = blake(chain, u64(clock), text_proof(text))
         message = b"p2pchat/head/1\0" + id72 + u64(seq) + chain
         entries.append(
             {

@@ -25,6 +25,7 @@ from tests.vectors.material import (
     blake,
     row,
     sum_of,
+    text_proof,
     u64,
 )
 
@@ -92,7 +93,7 @@ def hashes() -> list[Row]:
             {"what": "chain", "previous": chain_0.hex(), "entry": one["entry"]},
             chain_0,
             u64(one["entry"][0]),
-            one["entry"][1].encode(),
+            text_proof(one["entry"][1]),
         ),
         hashed(
             "chain over other letters",
@@ -100,7 +101,7 @@ def hashes() -> list[Row]:
             {"what": "chain", "previous": chain_1.hex(), "entry": first["entries"][2]["entry"]},
             chain_1,
             u64(first["entries"][2]["entry"][0]),
-            first["entries"][2]["entry"][1].encode(),
+            text_proof(first["entries"][2]["entry"][1]),
         ),
         hashed(
             "mark",

@@ -40,6 +40,7 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.json_commands import decode_line, looks_like_json, read_object
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
+from p2pchat.commands.typed_commands import split_name
 from p2pchat.commands.wrap import plain_text
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 Frame = dict[str, Any]
 DEFAULT_URL = "ws://localhost:8080/chat"  # the port that the documents use
 DEFAULT_DRAIN = 5.0  # seconds
-_DIRECT = re.compile(r'/(?:dm|msg)\s+(?:"(?P<quoted>[^"]+)"|(?P<name>\S+))\s+(?P<text>.+)', re.IGNORECASE)
+_DIRECT = re.compile(r"/(?:dm|msg)\s+(?P<rest>.+)", re.IGNORECASE)
 _ACTION = re.compile(r"/me\s+(?P<text>.+)", re.IGNORECASE)
 LEAVING = ("/quit", "/exit")
 
@@ -216,30 +217,31 @@ class _Chat:
                     await self._send(text)
 
     async def _send(self, text: str) -> None:
-        frame = self._frame(text)
-        if frame is not None:
-            await self._printer.on_sent(await self._connection.send(frame))
+        try:
+            frame = self._frame(text)
+        except UsageError as error:
+            print_error(str(error))
+            self._printer.code = worst_code(self._printer.code, USAGE)
+            return
+        await self._printer.on_sent(await self._connection.send(frame))
 
-    def _frame(self, text: str) -> dict[str, Any] | None:
-        """Return the frame for a typed line, or None after printing why there is none."""
+    def _frame(self, text: str) -> dict[str, Any]:
+        """Return the frame for a typed line. Raises UsageError if there is none."""
         if self._options.style == "json" and looks_like_json(text):
             frame = read_object(text)
             if frame is None:
-                print_error('this line is no JSON object, so it was not sent; as a text, use {"text": ...}')
-                self._printer.code = worst_code(self._printer.code, USAGE)
+                raise UsageError('this line is no JSON object, so it was not sent; as a text, use {"text": ...}')
             return frame
         recipient = self._options.recipient
         where = {"group": recipient[1:]} if recipient.startswith("#") else {"to": recipient} if recipient else {}
-        if direct := _DIRECT.fullmatch(text):
-            return {"to": (direct["quoted"] or direct["name"]).strip(), "text": direct["text"]}
+        if (direct := _DIRECT.fullmatch(text)) and all(found := split_name(direct["rest"])):
+            return {"to": found[0], "text": found[1]}
         if action := _ACTION.fullmatch(text):
             return {"text": action["text"], "action": True, **where}
         if text.startswith("/") and not text.startswith("//"):
-            print_error(
+            raise UsageError(
                 f"there is no {text.split()[0]} here, only /dm NAME TEXT, /me TEXT, /quit, and // before a slash"
             )
-            self._printer.code = worst_code(self._printer.code, USAGE)
-            return None
         return {"text": text.removeprefix("/") if where else text, **where}
 
 

@@ -12,6 +12,7 @@ from prompt_toolkit.document import Document
 from p2pchat.commands.chat_settings import BY_NAME as SETTINGS_BY_NAME
 from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.command_table import TYPED, CommandRow
+from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import BY_NAME, NAMES, split_name, typed_name
 from p2pchat.commands.typed_paths import path_candidates, path_end, typed_path
 from p2pchat.safe_text import safe_line
@@ -76,7 +77,7 @@ class LineCompleter(Completer):
         if "file" in command.kinds:
             return self._of_files(command, rest)
         position, final, before = 0, MAX_ARGUMENTS if command.many else command.most - 1, ""
-        while position < final and (split := split_name(rest))[1]:
+        while position < final and (split := _split(rest))[1]:
             before, rest, position = split[0], split[1], position + 1
         if position < final and rest.endswith(" ") and rest.count('"') % 2 == 0:  # no quote is open
             before, rest, position = rest.strip(), "", position + 1
@@ -146,3 +147,11 @@ def _starting(typed: str, candidates: Iterable[str], after: Callable[[str], str]
         if bare.startswith(wanted) or bare.removeprefix("#").startswith(wanted):  # o completes to #ops
             text = at + candidate + after(candidate)
             yield Completion(text, start_position=-len(typed), display=safe_line(at + candidate))
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Split off the first name, as split_name; "" for both while a quote is open."""
+    try:
+        return split_name(rest)
+    except UsageError:
+        return "", ""

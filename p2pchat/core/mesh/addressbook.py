@@ -18,7 +18,8 @@ from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from p2pchat.core.durable_changes import Address, Stored
+from p2pchat.core.durable_changes import Address, Change, Stored
+from p2pchat.core.inputs import Forget
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
@@ -196,6 +197,17 @@ class AddressBook:
         self._forget_address(known)
         if peer not in self._book:
             self._forget_record(peer)
+
+    def without(self, forgets: Iterable[Forget]) -> Change:
+        """Return what stores that these addresses are forgotten."""
+        change = Change()
+        for one in forgets:
+            for peer in [one.peer] if one.peer else self:
+                gone = [each.endpoint for each in self.addresses(peer) if one.endpoint in ("", each.endpoint)]
+                change.forgotten += [(peer, endpoint) for endpoint in gone]
+                if gone and len(gone) == len(self._book[peer]):
+                    change.records[peer] = None
+        return change
 
     def save_again(self, stored: Stored) -> None:
         """Store all in place of what is stored, since commits failed."""

@@ -193,7 +193,7 @@ class Appender:
             c += 1
         after = chain([() if kind == "profile" else self._references(log)], repeat(()))
         entries += [
-            Entry(kind, now, c + at, re, follows, cite, body, claims.get(at))
+            Entry(kind, now, c + at, re, follows, body, claims.get(at), g=cite)
             for at, body, follows in zip(count(), bodies, after)
         ]
         if marks:

@@ -10,7 +10,7 @@ import { deleteAccount } from "./http.js";
 import { Model, messageOf } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { HEADS } from "./said.js";
-import { preferences } from "./storage.js";
+import { CHANNEL, keepFor, preferences } from "./storage.js";
 
 export const PAGE = 50; // messages in one page of history
 const MAX_BEHIND = 2000; // messages loaded behind a search result, or from the first unread message
@@ -28,7 +28,7 @@ export class Chat {
     this.model = new Model();
     this._left = left;
     this._hasLeft = false;
-    this._tabs = new BroadcastChannel("p2pchat"); // to the other tabs of this browser, which may be of other users
+    this._tabs = new BroadcastChannel(CHANNEL); // to the other tabs of this gateway, which may be of other users
     this._tabs.onmessage = ({ data }) => data.user && data.user === this.model.me.id && this._onTab(data);
     this._tabId = Math.random();
     /** @type {Map<number, number>} messages not sent yet, by tab */
@@ -59,6 +59,7 @@ export class Chat {
     });
     this.attention = new Attention((active) => {
       this.connection.send({ do: "active", on: active });
+      this.model.bus.emit("attention");
       if (!active) return;
       this.markRead();
       if (Date.now() - this._countedAt > COUNTED_FOR) {
@@ -156,6 +157,7 @@ export class Chat {
     this.model.mayInvite = line.invites;
     this.model.maxFileBytes = line.max_file_bytes ?? 0;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
+    keepFor(me.id);
     for (const talk of this.model.talks.values()) talk.loaded = false;
     this.connection.send({ do: "active", on: this.attention.active });
     if (preferences().typing === "off") this.connection.send({ do: "set", name: "typing", value: "off" });

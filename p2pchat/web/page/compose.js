@@ -1,8 +1,8 @@
-/** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
+/** The message editor. Enter sends, Shift+Enter starts a new line, as Enter does on a touch screen. The message being answered or edited is shown above. */
 
 import { fileNames } from "./attachments.js";
 import { confirm } from "./dialog.js";
-import { fill, h, icon, iconButton } from "./dom.js";
+import { fill, h, icon, iconButton, typeInto } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
 import { NameCompletion } from "./mention.js";
@@ -30,7 +30,7 @@ export class Compose {
     this._later = h("p", { class: "hint later", hidden: true, role: "status" }, "It is sent once the files are uploaded.");
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
     this.input = h("textarea", {
-      id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: "send", dir: "auto",
+      id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: isTouched() ? "enter" : "send", dir: "auto",
       oninput: (/** @type {InputEvent} */ event) => this._onInput(event), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
     });
     this._names = new NameCompletion(chat, this.input, () => this._changed());
@@ -55,7 +55,7 @@ export class Compose {
 
   /** Switch to the open conversation: restore its draft. */
   front() {
-    this._drafts ??= loadDrafts(this._chat.model.me.id);
+    this._drafts ??= loadDrafts();
     this._talkId = this._chat.model.front?.id ?? "";
     this._sendsLater = false;
     this._tray.show(this._talkId);
@@ -133,7 +133,7 @@ export class Compose {
     const draft = { ...EMPTY, ...this._drafts[talkId], ...changes };
     if (draft.text || draft.reply || draft.edit) this._drafts[talkId] = draft;
     else delete this._drafts[talkId];
-    saveDrafts(this._chat.model.me.id, this._drafts);
+    saveDrafts(this._drafts);
   }
 
   /** Change the draft and show it. @param {Partial<Draft>} changes @param {string} [talkId] of the conversation */
@@ -177,14 +177,14 @@ export class Compose {
   _replaceShortcode() {
     const at = this.input.selectionStart;
     const found = emojiAtEnd(this.input.value.slice(0, at));
-    if (found) this.input.setRangeText(found.emoji, at - found.length, at, "end");
+    if (found) typeInto(this.input, found.emoji, at - found.length, at);
   }
 
   _pickEmoji() {
     const { selectionStart, selectionEnd } = this.input; // lost while a dialog is open
     this.focus(); // the dialog returns the focus to where it was
     pickEmoji("Emoji", (emoji) => {
-      this.input.setRangeText(emoji, selectionStart, selectionEnd, "end");
+      typeInto(this.input, emoji, selectionStart, selectionEnd);
       this._changed();
     });
   }
@@ -192,7 +192,7 @@ export class Compose {
   /** @param {KeyboardEvent} event */
   _key(event) {
     if (this._names.key(event)) return;
-    if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey) {
+    if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey && !isTouched()) {
       event.preventDefault();
       this._send();
     } else if (event.key === "Escape") {
@@ -299,6 +299,11 @@ export class Compose {
   }
 }
 
+/** @returns {boolean} whether fingers are used: a keyboard on the screen has no Shift+Enter, and the button sends */
+function isTouched() {
+  return matchMedia("(pointer: coarse)").matches;
+}
+
 /** Return what a draft keeps of the message it answers or edits. @param {Message} message @returns {Target} */
 function targetOf({ id, mine, sender, senderId, text, deleted, files }) {
   return { id, mine, sender, senderId, text, deleted, names: fileNames({ files }) };
@@ -326,12 +331,32 @@ export function parseText(text, isEdit = false) {
   if (!command) return of(text);
   if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
   if (command[1].toLowerCase() === "poll") {
-    const words = [...text.slice(command[0].length).matchAll(/["“]([^"“”]*)["”]|\S+/gu)];
-    const lone = words.find((word) => word[1] === undefined && /^["“”]/u.test(word[0]));
-    if (lone) return of(text, false, `The quote at ${lone[0]} does not end: put a " behind it`);
-    const [question, ...options] = words.map((word) => word[1] ?? word[0]);
+    const { words, open } = splitWords(text.slice(command[0].length));
+    if (open) return of(text, false, `The quote at ${open} does not end: put a ${CLOSING_QUOTES[open[0]][0]} behind it`);
+    const [question, ...options] = words;
     return options.length > 1 ? of(question, false, "", options) : of(text, false, 'Give a question and its options: /poll "Lunch?" pizza soup');
   }
   if (command[1].toLowerCase() === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");
   return of(text, false, `Unknown command /${command[1]}. Choose people and groups in the list, or start the line with // to send it as text.`);
+}
+
+/** @type {Record<string, string>} what ends a quote, by what begins it, as in commands/typed_commands.py */
+const CLOSING_QUOTES = { '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'" };
+
+/**
+ * Split a text into words, those in quotes without them. What would close a quote does not within a word, as in 'don't'.
+ * @param {string} text @returns {{words: string[], open: string}} `open`: the beginning of a quote that does not end, "" for none
+ */
+export function splitWords(text) {
+  const words = [];
+  for (let rest = text.trimStart(); rest; ) {
+    const opening = rest[0];
+    const closing = CLOSING_QUOTES[opening];
+    const inside = opening === '"' ? '(?:[^"]|"")*' : `(?:[^${closing}]|[${closing}](?![\\s#]|$))*`;
+    const found = (closing ? new RegExp(`^${opening}(${inside})[${closing}](#\\S*)?(?:\\s+|$)`, "u") : /^(\S+)()\s*/u).exec(rest);
+    if (!found) return { words, open: [...rest.split(/\s/u)[0]].slice(0, 20).join("") };
+    words.push((opening === '"' ? found[1].replaceAll('""', '"') : closing ? found[1].trim() : found[1]) + (found[2] ?? ""));
+    rest = rest.slice(found[0].length);
+  }
+  return { words, open: "" };
 }

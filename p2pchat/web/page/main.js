@@ -17,9 +17,7 @@ const region = /** @type {HTMLElement} */ (document.getElementById("announcer"))
 const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway.", deleted: "This account was deleted.", expelled: "This account was expelled from the network. Only who expelled it can let it in again." };
 
 /** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
-function start(why = "", tried = "") {
-  const token = loadToken();
-  if (token) return enter(token, loadNewName());
+function askWho(why = "", tried = "") {
   fill(app, signIn({ why, tried, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
   document.getElementById(why ? "token" : "name")?.focus();
 }
@@ -46,13 +44,14 @@ function leave(chat, why) {
   closeDialogs();
   region.replaceChildren(); // it holds what others wrote
   const isOver = !why || why === "deleted"; // whoever comes next starts afresh
-  const tried = isOver ? "" : loadToken();
-  deleteToken();
+  deleteToken(chat.token);
   if (isOver) forgetAddress();
   document.title = "p2pchat";
   showBadge(0);
-  start(REASONS[why] ?? why, tried);
+  askWho(REASONS[why] ?? why, isOver ? "" : chat.token);
 }
 
 leaveKeysToInputMethods();
-start();
+const kept = loadToken();
+if (kept) enter(kept, loadNewName());
+else askWho();

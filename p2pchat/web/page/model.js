@@ -4,7 +4,7 @@
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
  * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
- * "group" (name or members of a group changed), "head" (what stands at the head of a conversation), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "notice" (a sentence to show).
+ * "group" (name or members of a group changed), "head" (what stands at the head of a conversation), "waiting" (messages that no tab of this user has sent yet: how many), "file" (more of a file came to the gateway), "state" (of the connection), "attention" (the user looks at the page now, or no longer), "notice" (a sentence to show).
  */
 
 import { saidOf } from "./said.js";
@@ -98,6 +98,14 @@ export class Talk {
   /** The address of this conversation in commands. */
   get address() {
     return this.kind === "dm" && this.userId ? `@${this.userId}` : this.id;
+  }
+
+  /** Keep the newest messages only: older ones are loaded again when they are wanted. @param {number} most */
+  keep(most) {
+    const gone = this.messages.splice(0, Math.max(0, this.messages.length - most));
+    for (const { id } of gone) this.byId.delete(id);
+    if (gone.length) this.complete = false;
+    if (gone.some(({ id }) => id === this.firstUnread)) this.firstUnread = this.messages[0].id;
   }
 
   /** Draw the line "New" above this message, and stay there. @param {string} id */

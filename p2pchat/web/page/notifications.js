@@ -1,14 +1,14 @@
 /**
- * Notifications of the browser, for messages that come while nobody looks at the page: one for each conversation, closed
- * once it is read. Of a conversation that somebody new began only the first message is told, until it is opened. Silent
- * unless the user wants a sound; and none before the user asks for them, as browsers require.
+ * Notifications of the browser, for messages that come while nobody looks at any tab of this user: one for each
+ * conversation, closed once it is read. Of a conversation that somebody new began only the first message is told, until it
+ * is opened. Silent unless the user wants a sound; and none before the user asks for them, as browsers require.
  */
 
 import { urlOf } from "./http.js";
 import { gist, whoBegan } from "./message.js";
 import { mentions } from "./model.js";
 import { safeLine } from "./safe_text.js";
-import { preferences, setPreference } from "./storage.js";
+import { CHANNEL, preferences, setPreference } from "./storage.js";
 
 const MAX_TEXT = 200; // characters; systems show fewer
 
@@ -23,11 +23,29 @@ export class Notifications {
     this._shown = new Map();
     chat.model.bus.on("new", (detail) => this._onNew(detail));
     for (const topic of ["talks", "state"]) chat.model.bus.on(topic, () => this._closeRead());
+    this._turn = 0;
+    this._release = () => {}; // gives back the lock of this tab
+    for (const topic of ["attention", "state"]) chat.model.bus.on(topic, () => this._hold());
+  }
+
+  /** Hold a lock while the user looks at this tab. The browser takes it back with the tab. */
+  _hold() {
+    const { attention, model } = this._chat;
+    const isWatched = attention.active && model.state !== "closed";
+    const turn = (this._turn += 1);
+    this._release();
+    if (isWatched && model.me.id) navigator.locks?.request(this._lock, { mode: "shared" }, () => turn === this._turn && new Promise((done) => (this._release = () => done(true))));
+  }
+
+  get _lock() {
+    return `${CHANNEL} ${this._chat.model.me.id}`;
   }
 
   /** @param {{talk: Talk, message: Message}} detail */
-  _onNew({ talk, message }) {
+  async _onNew({ talk, message }) {
     const { model, attention } = this._chat;
+    const locks = await navigator.locks?.query();
+    if (locks?.held?.some(({ name }) => name === this._lock)) return;
     const wanted = wantedNotifications();
     if (attention.active || wanted === "none" || (wanted === "mine" && talk.kind !== "dm" && !mentions(message.text, model.me.name))) return;
     const begun = talk.begun?.isNew ? talk.begun : null;
@@ -37,7 +55,7 @@ export class Notifications {
     const title = begun ? whoBegan(talk) : talk.kind === "dm" ? name : `${name} in ${talk.kind === "room" ? "the room" : `#${safeLine(talk.name)}`}`;
     const sound = preferences().sound === "on";
     try {
-      const shown = new Notification(title, { body: gist(message, MAX_TEXT), tag: talk.id, icon: urlOf("icon.svg").href, silent: !sound, renotify: sound });
+      const shown = new Notification(title, { body: gist(message, MAX_TEXT), tag: `${model.me.id} ${talk.id}`, icon: urlOf("icon.svg").href, silent: !sound, renotify: sound });
       shown.onclick = () => this._open(talk);
       this._shown.set(talk.id, shown);
     } catch {

@@ -36,7 +36,7 @@ export class Outbox {
   restore() {
     if (this._restored) return;
     this._restored = true;
-    for (const item of loadOutbox(this._model.me.id)) this._queue(item);
+    for (const item of loadOutbox()) this._queue(item);
     this._save();
   }
 
@@ -112,7 +112,7 @@ export class Outbox {
   }
 
   forget() {
-    deleteOutbox(this._model.me.id);
+    deleteOutbox();
   }
 
   // ---- inside
@@ -159,7 +159,7 @@ export class Outbox {
   }
 
   _save() {
-    saveOutbox(this._model.me.id, this._items);
+    saveOutbox(this._items);
     if (this.count !== this._countTold) this._counted((this._countTold = this.count));
   }
 }

@@ -1,13 +1,33 @@
 /**
- * Data stored in this browser: the token, for this tab or permanently as the user chooses, unsent messages, drafts, and
- * preferences. None of it is a cookie, so no other site can make the browser send it.
+ * Data stored in this browser: tokens, for this tab or permanently as the user chooses, unsent messages, drafts, and
+ * preferences. None of it is a cookie, so no other site can make the browser send it. Several gateways may share an origin,
+ * and several users a browser: all is kept under the path of this gateway, and what is a user's under its id too.
  */
 
-const TOKEN = "p2pchat.token";
-const NEW_NAME = "p2pchat.new";
-const OUTBOX = "p2pchat.outbox.";
-const DRAFTS = "p2pchat.drafts.";
-const PREFERENCES = "p2pchat.choices";
+import { urlOf } from "./http.js";
+
+const PLACE = urlOf("").pathname;
+const TOKEN = `p2pchat.token ${PLACE}`;
+const TOKENS = `p2pchat.tokens ${PLACE}`; // of all who stay signed in, the newest last
+const NEW_NAME = `p2pchat.new ${PLACE}`;
+const OUTBOX = "outbox";
+const DRAFTS = "drafts";
+const PREFERENCES = "choices";
+
+/** The name of what the tabs of this gateway tell each other by. */
+export const CHANNEL = `p2pchat ${PLACE}`;
+
+let owner = ""; // the id of the user who is signed in
+
+/** Keep from now on what this user writes and chooses. @param {string} userId */
+export function keepFor(userId) {
+  owner = userId;
+}
+
+/** @param {string} what @returns {string} */
+function own(what) {
+  return `p2pchat.${what} ${PLACE} ${owner}`;
+}
 
 /** @param {() => any} work @returns {any} null when the browser stores nothing */
 function ifAllowed(work) {
@@ -18,9 +38,22 @@ function ifAllowed(work) {
   }
 }
 
-/** @returns {string} the token, "" for none */
+/** @returns {string[]} */
+function tokens() {
+  const found = ifAllowed(() => JSON.parse(localStorage.getItem(TOKENS) ?? "[]"));
+  return Array.isArray(found) ? found : [];
+}
+
+/** @param {string[]} kept */
+function saveTokens(kept) {
+  ifAllowed(() => (kept.length ? localStorage.setItem(TOKENS, JSON.stringify(kept)) : localStorage.removeItem(TOKENS)));
+}
+
+/** @returns {string} the token of this tab, or the newest that stays; "" for none. The tab stays with it */
 export function loadToken() {
-  return ifAllowed(() => sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN)) ?? "";
+  const token = ifAllowed(() => sessionStorage.getItem(TOKEN)) ?? tokens().at(-1) ?? "";
+  if (token) ifAllowed(() => sessionStorage.setItem(TOKEN, token));
+  return token;
 }
 
 /**
@@ -28,8 +61,9 @@ export function loadToken() {
  * @param {string} newName the name it was made for just now; "" for a token that the user has
  */
 export function saveToken(token, forLong, newName) {
-  deleteToken();
-  ifAllowed(() => (forLong ? localStorage : sessionStorage).setItem(TOKEN, token));
+  deleteNewName();
+  ifAllowed(() => sessionStorage.setItem(TOKEN, token));
+  if (forLong) saveTokens([...tokens().filter((one) => one !== token), token]);
   if (newName) ifAllowed(() => sessionStorage.setItem(NEW_NAME, newName));
 }
 
@@ -42,23 +76,22 @@ export function deleteNewName() {
   ifAllowed(() => sessionStorage.removeItem(NEW_NAME));
 }
 
-export function deleteToken() {
+/** Forget the token of this tab, and no other. @param {string} token */
+export function deleteToken(token) {
   deleteNewName();
   ifAllowed(() => sessionStorage.removeItem(TOKEN));
-  ifAllowed(() => localStorage.removeItem(TOKEN));
+  saveTokens(tokens().filter((one) => one !== token));
 }
 
-/** @param {string} userId @returns {any[]} messages this tab has not sent yet */
-export function loadOutbox(userId) {
-  const found = ifAllowed(() => JSON.parse(sessionStorage.getItem(OUTBOX + userId) ?? "[]"));
+/** @returns {any[]} messages this tab has not sent yet */
+export function loadOutbox() {
+  const found = ifAllowed(() => JSON.parse(sessionStorage.getItem(own(OUTBOX)) ?? "[]"));
   return Array.isArray(found) ? found : [];
 }
 
-/** @param {string} userId @param {any[]} items */
-export function saveOutbox(userId, items) {
-  ifAllowed(() =>
-    items.length ? sessionStorage.setItem(OUTBOX + userId, JSON.stringify(items)) : sessionStorage.removeItem(OUTBOX + userId),
-  );
+/** @param {any[]} items */
+export function saveOutbox(items) {
+  ifAllowed(() => (items.length ? sessionStorage.setItem(own(OUTBOX), JSON.stringify(items)) : sessionStorage.removeItem(own(OUTBOX))));
 }
 
 /**
@@ -70,27 +103,27 @@ export function saveOutbox(userId, items) {
  * @property {Target|null} edit the message that is edited @property {string} edited its new text
  */
 
-/** @param {string} userId @returns {Record<string, Draft>} the drafts of this tab, by conversation id */
-export function loadDrafts(userId) {
-  return ifAllowed(() => JSON.parse(sessionStorage.getItem(DRAFTS + userId) ?? "{}")) ?? {};
+/** @returns {Record<string, Draft>} the drafts of this tab, by conversation id */
+export function loadDrafts() {
+  return ifAllowed(() => JSON.parse(sessionStorage.getItem(own(DRAFTS)) ?? "{}")) ?? {};
 }
 
-/** @param {string} userId @param {Record<string, Draft>} drafts */
-export function saveDrafts(userId, drafts) {
-  ifAllowed(() => sessionStorage.setItem(DRAFTS + userId, JSON.stringify(drafts)));
+/** @param {Record<string, Draft>} drafts */
+export function saveDrafts(drafts) {
+  ifAllowed(() => sessionStorage.setItem(own(DRAFTS), JSON.stringify(drafts)));
 }
 
-/** Forget unsent messages and drafts. @param {string} userId */
-export function deleteOutbox(userId) {
-  for (const key of [OUTBOX, DRAFTS]) ifAllowed(() => sessionStorage.removeItem(key + userId));
+/** Forget unsent messages and drafts. */
+export function deleteOutbox() {
+  for (const what of [OUTBOX, DRAFTS]) ifAllowed(() => sessionStorage.removeItem(own(what)));
 }
 
 /** @returns {Record<string, any>} preferences set in this browser */
 export function preferences() {
-  return ifAllowed(() => JSON.parse(localStorage.getItem(PREFERENCES) ?? "{}")) ?? {};
+  return ifAllowed(() => JSON.parse(localStorage.getItem(own(PREFERENCES)) ?? "{}")) ?? {};
 }
 
 /** @param {string} name @param {any} value */
 export function setPreference(name, value) {
-  ifAllowed(() => localStorage.setItem(PREFERENCES, JSON.stringify({ ...preferences(), [name]: value })));
+  ifAllowed(() => localStorage.setItem(own(PREFERENCES), JSON.stringify({ ...preferences(), [name]: value })));
 }

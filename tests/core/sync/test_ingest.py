@@ -395,7 +395,7 @@ def test_a_name_of_long_ago_that_nobody_has_now_causes_no_warning() -> None:
 
     def named(author: Author, name: str, seconds: float) -> list[str]:
         at, seq = START + round(seconds * 1_000_000), author.seq + 1
-        effects = far.say(author.write(encode_entry(Entry("profile", at + seq, at, None, (), None, {"name": name}))))
+        effects = far.say(author.write(encode_entry(Entry("profile", at + seq, at, b={"name": name}))))
         return [line for line in effects if line.startswith("warn")]
 
     assert [named(bob, "robin", 0), named(bob, "robert", 1)] == [[], []]

@@ -614,7 +614,7 @@ async def test_one_begins_to_type_at_the_door(scene: Scene) -> None:
     page = (await visitor(scene.browser, scene.gateway.url)).page
     await page.goto(scene.gateway.url)
     await expect(page.get_by_label("Choose a name")).to_be_focused()
-    await page.evaluate("localStorage.setItem('p2pchat.token', 'of nobody')")
+    await page.evaluate("sessionStorage.setItem('p2pchat.token /', 'of nobody')")
     await page.reload()
     await page.get_by_text("Unknown token").wait_for()
     await expect(page.get_by_label("Your token")).to_be_focused()

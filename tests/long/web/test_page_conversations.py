@@ -147,7 +147,7 @@ async def test_timers_that_run_a_minute_late_end_no_connection(scene: Scene) -> 
     page = await zoe.context.new_page()
     await page.clock.install()
     await page.goto(zoe.url)
-    await page.evaluate(f"localStorage.setItem('p2pchat.token', '{zoe.token}')")
+    await page.evaluate(f"sessionStorage.setItem('p2pchat.token /', '{zoe.token}')")
     sockets: list[WebSocket] = []
     page.on("websocket", lambda socket: sockets.append(socket))
     await page.reload()
@@ -158,7 +158,7 @@ async def test_timers_that_run_a_minute_late_end_no_connection(scene: Scene) -> 
         await terry.send(f"in minute {number}", "zoe")
         await talk.get_by_text(f"in minute {number}").wait_for()
     assert len(sockets) == 1
-    await page.evaluate("localStorage.removeItem('p2pchat.token')")
+    await page.evaluate("sessionStorage.removeItem('p2pchat.token /')")
     await page.close()
 
 
@@ -428,6 +428,33 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     await terry.send("with a sound")
     await zoe.until("shown.length === 3")
     assert (await zoe.page.evaluate(SHOWN))[2] == ["terry in the room", "with a sound", False]
+
+
+async def test_a_tab_behind_notifies_of_nothing_while_its_user_looks_at_another(scene: Scene) -> None:
+    """A tab that nobody looked at told of what stood on the screen of the one in front."""
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.context.grant_permissions(["notifications"])
+    behind = await zoe.context.new_page()
+    await behind.add_init_script(f"{NOTIFICATIONS} document.hasFocus = () => false;")
+    await behind.goto(zoe.url)
+    await behind.evaluate(f"sessionStorage.setItem('p2pchat.token /', '{zoe.token}')")
+    await behind.reload()
+    room = behind.locator("button.side-row").filter(has=behind.get_by_text("Room", exact=True))
+    await room.wait_for()
+    await behind.evaluate("import('./notifications.js').then((one) => one.wantNotifications('all'))")
+    await zoe.page.evaluate("delete document.hasFocus; dispatchEvent(new Event('focus'))")
+    await zoe.page.mouse.move(5, 5)
+    held = "navigator.locks.query().then(({held}) => held.length)"
+    await zoe.until(f"{held}.then((count) => count === 1)")
+    await terry.send("on a screen", to="zoe")
+    await room.page.locator("button.side-row").get_by_text("on a screen").wait_for()
+    await zoe.page.evaluate(AWAY)
+    await zoe.until(f"{held}.then((count) => count === 0)")
+    await terry.send("on no screen", to="zoe")
+    await room.page.locator("button.side-row").get_by_text("on no screen").wait_for()
+    await becomes(lambda: behind.evaluate("[...new Set(shown.map(({body}) => body))]"), ["on no screen"])
+    await zoe.page.evaluate("delete document.hasFocus")
+    await behind.close()
 
 
 async def test_who_was_removed_while_offline_is_told_and_still_finds_the_group(scene: Scene) -> None:

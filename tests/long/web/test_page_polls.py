@@ -10,6 +10,7 @@ pytest.importorskip("playwright", reason="the page is tried with playwright, whi
 
 from playwright.async_api import expect
 
+from tests.typed_words import TYPED_WORDS
 from tests.web.browser import ON_STAGE, Scene
 
 pytestmark = ON_STAGE
@@ -22,14 +23,14 @@ async def test_a_poll_is_voted_on_with_a_click_and_with_keys_until_it_is_closed(
     asked = await terry.next("sent", text="Lunch?")
     message = await zoe.sees("Lunch?")
     bars = message.locator("button.option")
-    await expect(bars).to_have_text(["pizza0", "<b>soup</b>0"])
+    await expect(bars).to_have_text(["1 pizza0", "2 <b>soup</b>0"])
     await bars.nth(1).click()
     vote = await terry.next("vote", id=asked["id"])
     assert (vote["by"], vote["option"]) == ("zoe", 2)
-    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["<b>soup</b>1 by you"])
+    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["2 <b>soup</b>1 by you"])
     await bars.nth(0).press("Enter")
     assert (await terry.next("vote", id=asked["id"]))["option"] == 1
-    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["pizza1 by you"])
+    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["1 pizza1 by you"])
     terry.say(do="vote", id=asked["id"], option=1)
     await expect(bars.nth(0)).to_have_attribute("title", "you, terry")
     await bars.nth(0).press("Enter")  # again: it takes the vote back
@@ -53,7 +54,7 @@ async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_key
     asked = await terry.next("message", text="Dinner at six?")
     assert asked["choices"] == ["pasta", "pea soup"] and asked["poll"]
     message = await zoe.sees("Dinner at six?")
-    await expect(message.locator("button.option")).to_have_text(["pasta0", "pea soup0"])
+    await expect(message.locator("button.option")).to_have_text(["1 pasta0", "2 pea soup0"])
     terry.say(do="vote", id=asked["id"], option=2)
     await expect(message.locator("button.option").nth(1)).to_have_attribute("title", "terry")
     await message.focus()
@@ -64,6 +65,12 @@ async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_key
     await message.get_by_text("The poll is closed").wait_for()
     await expect(message.get_by_role("button", name="Close the poll")).to_have_count(0)
     await expect(message.locator("button.option").nth(1)).to_be_disabled()
+
+
+async def test_the_page_reads_words_as_a_terminal_does(scene: Scene) -> None:
+    read = "(lines) => import('./compose.js').then(({ splitWords }) => lines.map((line) => splitWords(line)))"
+    found = await scene.zoe.page.evaluate(read, [*TYPED_WORDS])
+    assert [one["open"] or one["words"] for one in found] == [*TYPED_WORDS.values()]
 
 
 async def test_a_vote_that_races_with_the_close_is_shown_as_it_is_stored_elsewhere(scene: Scene) -> None:

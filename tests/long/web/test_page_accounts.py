@@ -1,0 +1,91 @@
+"""Several gateways of one origin, and several accounts in one browser: each keeps what is its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from fastapi import FastAPI
+from playwright.async_api import BrowserContext, Page, expect
+
+from p2pchat import TCPPeer
+from p2pchat.web import WebSettings, create_app
+from tests.web.browser import CHROMIUM, PATIENCE, chromium
+from tests.web.conftest import listening
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine")
+
+
+@asynccontextmanager
+async def site(*paths: str) -> AsyncIterator[tuple[BrowserContext, str]]:
+    """Run a gateway at each path of one origin; yield a browser and the origin."""
+    own = FastAPI()
+    async with AsyncExitStack() as stack:
+        for path in paths:
+            peer = await stack.enter_async_context(TCPPeer(0, name=f"gate {path.strip('/')}", db="memory://"))
+            chat = create_app(peer, WebSettings(sign_up="open"))
+            own.mount(path, chat)
+            stack.push_async_callback(chat.state.gateway.aclose)
+        port = await stack.enter_async_context(listening(own))
+        browser = await stack.enter_async_context(chromium())
+        context = await browser.new_context(locale="en-GB")
+        context.set_default_timeout(PATIENCE * 1000)
+        yield context, f"http://127.0.0.1:{port}"
+        await context.close()
+
+
+async def enter(page: Page, url: str, name: str, *, stays: bool) -> None:
+    """Register a name on the page at this address."""
+    await page.goto(url)
+    await page.get_by_label("Choose a name").fill(name)
+    if stays:
+        await page.get_by_label("Stay signed in on this device").check()
+    await page.get_by_role("button", name="Join").click()
+    await page.get_by_role("button", name="Start chatting").click()
+    await is_signed_in(page, name)
+
+
+async def is_signed_in(page: Page, name: str) -> None:
+    await page.locator("button.me").get_by_text(name).wait_for()
+
+
+async def sign_out(page: Page) -> None:
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_role("dialog", name="Sign out?").get_by_role("button", name="Sign out").click()
+    await page.get_by_label("Choose a name").wait_for()
+
+
+async def test_signing_out_of_one_gateway_signs_out_of_no_other_of_the_same_origin() -> None:
+    async with site("/a", "/b") as (context, origin):
+        one, other = await context.new_page(), await context.new_page()
+        await enter(one, f"{origin}/a/", "ada", stays=True)
+        await enter(other, f"{origin}/b/", "bob", stays=True)
+        await sign_out(other)
+        await one.reload()
+        await is_signed_in(one, "ada")
+        fresh = await context.new_page()
+        await fresh.goto(f"{origin}/a/")
+        await is_signed_in(fresh, "ada")
+
+
+async def test_two_accounts_in_one_browser_keep_their_tokens_and_choices() -> None:
+    async with site("/a") as (context, origin):
+        url = f"{origin}/a/"
+        one, other = await context.new_page(), await context.new_page()
+        await enter(one, url, "ada", stays=False)
+        await enter(other, url, "eve", stays=True)
+        await one.locator("button.me").click()
+        await one.get_by_label("Show when I'm typing").uncheck()
+        await one.keyboard.press("Escape")
+        await one.reload()
+        await is_signed_in(one, "ada")
+        await sign_out(one)
+        await other.reload()
+        await is_signed_in(other, "eve")
+        await other.locator("button.me").click()
+        await expect(other.get_by_label("Show when I'm typing")).to_be_checked()
+        fresh = await context.new_page()
+        await fresh.goto(url)
+        await is_signed_in(fresh, "eve")
