@@ -53,7 +53,7 @@ class Sender:
         if conversation is None or not self._sync.shares(remote, conversation):
             self._ctx.send(Have({}, end=frame.n), [remote.id])  # nothing may be revealed
             return None
-        if frame.u not in conversation.writers:
+        if frame.u not in conversation.writers or not conversation.announces(frame.u):
             self._sync.send(Have({frame.c: {frame.u: []}}, end=frame.n), remote, frame.c)
             return None
         key = (frame.c, frame.u)
