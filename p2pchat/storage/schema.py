@@ -29,7 +29,7 @@ from p2pchat.protocol import Entries, GuestCertificate, Mark, Naming, PeerId, Pe
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 18
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -219,7 +219,7 @@ addresses: Table = Table(
         _key("peer", BYTES, 32),
         _key("endpoint", NAME),
         Column("verified_at"),
-        Column("failing_since"),
+        Column("failed"),
         Column("told"),
     ),
 )
