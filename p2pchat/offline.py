@@ -69,6 +69,9 @@ class _StoredStatements:
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         return [*statements]
 
+    def is_named(self, user: UserId) -> bool:
+        return self.members.is_named(user)
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -179,6 +182,7 @@ class History(Viewer):
         self._members = known = MemberDirectory(network.id, me, own, hosted, {}, statements)
         known.load(stored.members, names)
         known.on_shown(me, own)
+        known.refresh(names, lambda user: True)
         self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed
 
     @property

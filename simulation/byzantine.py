@@ -115,15 +115,20 @@ class ByzantinePeer:
         if self._peer.sim.invariants.content.all_named and self._is_up(end) and self._curiosity.random() < BABBLE_RATE:
             yield curious(self._peer, self._curiosity)
         if self._is_up(end) and self._invention.random() < INVENTION_RATE:
-            yield from self._write_as_nobody()
+            yield from self._write_as_nobody(end.other.owner)
         if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
 
-    def _write_as_nobody(self) -> Iterator[bytes]:
-        """Write to the room as a new user of a member that nobody added, and show that its log forked."""
-        user = invent(self._peer.sim, self._invention)
+    def _write_as_nobody(self, to: SimPeer) -> Iterator[bytes]:
+        """Write to the room as a new user of a member that nobody added, and show that its log forked.
+
+        Who was an admin has added it now, which counts for nobody who knows that: an accomplice passes both on.
+        """
+        membership, user = self._peer.sim.membership, invent(self._peer.sim, self._invention)
         if self._invention.random() < 0.7:
             member = Identity.from_seed(self._invention.randbytes(32))
+            if membership is not None and (said := membership.said_by_former(member.peer_id, to)) is not None:
+                yield encode(said)
             user.by = make_guest(self._peer.network.id, member.peer_id, signer(member), user.user)
         frames = [user.write(self._room, Naming(room=True), encode_entry(Entry("text", 1, 1, b=b))) for b in "ab"]
         yield encode(frames[0])

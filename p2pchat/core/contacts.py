@@ -84,7 +84,7 @@ class Contacts:
         by = by or self._ctx.me
         for id in ids:
             if id not in self._ids.get(by, ()):
-                self._ctx.choose(self._line(id, by), "1")
+                self._ctx.choose(self.line(id, by), "1")
                 self.add([id], by)
 
     def _put(self, id: UserId | PeerId, by: UserId) -> bool:
@@ -95,7 +95,8 @@ class Contacts:
         self._chosen.add(id)
         return True
 
-    def _line(self, id: UserId | PeerId, by: UserId) -> str:
+    def line(self, id: UserId | PeerId, by: UserId) -> str:
+        """Return the key of the line of meta that makes a user a contact of somebody here."""
         return CONTACT + (id if by == self._ctx.me else f"{by}:{id}")
 
 

@@ -131,12 +131,12 @@ class FormerName(Record):
 
 
 class Address(Record):
-    """An endpoint of a peer. Times are UTC microseconds, 0 for never."""
+    """An endpoint of a peer."""
 
     peer: PeerId
     endpoint: str
-    verified_at: int = 0  # when that key last answered there
-    failing_since: int = 0  # first failure since then
+    verified_at: int = 0  # when that key last answered there, UTC microseconds; 0 for never
+    failed: int = 0  # for how many hours of this peer dials there failed since then
     told: bool = False  # it stands in a record of that peer, and that key has not answered there
 
 

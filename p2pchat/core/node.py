@@ -11,6 +11,7 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -435,6 +436,7 @@ class Node:
         if failed.epoch != self.storage.epoch:
             return
         self.replicator.fail_all(failed.reason)
+        self._statements.drop_undurable()
         self._ctx.change = Change()
         self.storage.on_failed(failed.reason)
 
@@ -477,12 +479,15 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Tell statements that are durable, and take them, before links end that they leave nobody for."""
-        void = self._statements.on_durable(change)
+        dropped = self._statements.on_durable(change)
+        assert self._statements.members is not None
+        concerned = self._statements.members.concerned(chain(change.statements, dropped))
         self._join()
         self.member_directory.on_members_changed()
+        self.replicator.context.refresh_unnamed(concerned)
         if any(one.kind in (REMOVE, PARDON) for one in change.statements):
             self.replicator.quota.on_members_changed()
-        let_in = self.admission.report(change, void, self.replicator.conversations[self.room].history_until)
+        let_in = self.admission.report(change, dropped, self.replicator.conversations[self.room].history_until)
         self.links.on_members_changed()
         self.presence.expel()
         back = {user for member in let_in for user in (member, *self.member_directory.users_of(member))}

@@ -529,7 +529,7 @@ class RowBuffer:
             run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
         for address in change.addresses:
             peer, told = bytes.fromhex(address.peer), int(address.told)
-            row = (peer, address.endpoint, address.verified_at, address.failing_since, told)
+            row = (peer, address.endpoint, address.verified_at, address.failed, told)
             insert(addresses, row, InsertConflict.REPLACE)
         for id, record in change.records.items():
             if record is None:

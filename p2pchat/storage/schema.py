@@ -221,7 +221,7 @@ addresses: Table = Table(
         _key("peer", BYTES, 32),
         _key("endpoint", NAME),
         Column("verified_at"),
-        Column("failing_since"),
+        Column("failed"),
         Column("told"),
     ),
 )

@@ -561,8 +561,7 @@ class Peer:
                 self.world.under_way.append((other[0], LinkDown(other[1], "lost")))
 
     def _fetched(self, asked: out.Fetch) -> FetchResult:
-        most = self.settings.fetch_batches
-        batches, more = self.storage.fetch(asked.conversation, asked.user, asked.start, batches=most)
+        batches, more = self.storage.fetch(asked.conversation, asked.user, asked.start, batches=asked.most)
         return FetchResult(asked.link, asked.ticket, batches, more)
 
     def _found(self, asked: out.Lookup) -> LookupResult:

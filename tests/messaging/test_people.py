@@ -165,26 +165,27 @@ async def test_who_never_wrote_is_known_by_name_after_a_restart_and_pardoned_by_
 
 
 async def test_an_admin_s_word_that_the_founder_had_not_heard_is_reported_when_it_falls() -> None:
-    """The founder is away while bob expels eve and admits a key, and takes bob's role before it hears of that."""
+    """The founder is away while bob expels eve and admits a key, and takes bob's role before it hears of that: then
+    nothing of it is kept, and the admin that had heard of it reads that.
+    """
     async with mesh("ada", "bob", "cyd", "eve", logins=True) as net:
         ada, bob, cyd, eve = net.peers
         await ada.people.make_admin("bob")
         await ada.people.make_admin("cyd")
         await until(lambda: {bob.people.own_role, cyd.people.own_role} == {"admin"}, "both are admins")
         net.partition([ada], [bob, cyd, eve])
-        changes = {peer: peer.events(MemberChange, consumer=None) for peer in (ada, cyd)}
+        changes = cyd.events(MemberChange, consumer=None)
         await bob.people.expel("eve")
         await bob.people._say([("add", {"who": [SPARE]})])
         await until(lambda: cyd.people.is_expelled(cyd.user("eve")) and _has(cyd, SPARE), "cyd has heard of it")
         await ada.people.make_admin("bob", on=False)
         net.heal()
-        for events in changes.values():
-            async with timeout(WAIT):
-                found = set[tuple[str, str]]()
-                async for one in events:
-                    found.add((one.user.key if one.change == "dropped" else one.user.name, one.change))
-                    if found >= {("eve", "restored"), (SPARE, "dropped")}:
-                        break
+        async with timeout(WAIT):
+            found = set[tuple[str, str]]()
+            async for one in changes:
+                found.add((one.user.key if one.change == "dropped" else one.user.name, one.change))
+                if found >= {("eve", "restored"), (SPARE, "dropped")}:
+                    break
         await cyd.people.expel("eve")
         await cyd.people.pardon(cyd.directory.user(SPARE))
         await until(lambda: ada.people.is_expelled(ada.user("eve")) and _has(ada, SPARE), "both are said anew")

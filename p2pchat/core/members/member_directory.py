@@ -4,6 +4,9 @@ The header of a log names the member that answers for its writer, whose key sign
 peer shows on a link. A user belongs to every member that it has ever named like that, and is out when one of them is.
 A certificate that it never used says nothing: any member could make one for the key of another.
 
+Of whom no statement names any of its members, as those that only a former admin had named, nothing is taken or told to
+others; what it wrote before stays, and shows that it is of no member.
+
 Storage keeps that of users who wrote. Of peers without a log those are remembered that were here last. When they are
 too many, the member that answers for most of them loses its oldest.
 """
@@ -20,6 +23,7 @@ from p2pchat.core.node_context import HostedIdentities
 from p2pchat.protocol import GuestCertificate, Hosted, PeerId, UserId
 
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
+MAX_EARLY = 64  # users whose first log is asked for again, by the member that a later one names; a guess
 
 Members = tuple[UserId, ...]
 Line = tuple[UserId, ...]  # a member and a user of it, or a user that counts by itself
@@ -32,6 +36,8 @@ class KnownStatements(Protocol):
     def members(self) -> MemberList | None: ...
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]: ...
+
+    def is_named(self, user: UserId) -> bool: ...
 
 
 class MemberLink(Protocol):
@@ -55,7 +61,8 @@ class MemberDirectory:
 
     Attributes:
         names: The names of users.
-        named_last: The members that the newest headers of users name, as far as they name one.
+        named_last: The members that the newest headers of users name, as far as they name one that is known.
+        unnamed: Users that wrote here, not hosted here, of whom no member is named any more.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class MemberDirectory:
         self._is_named = is_named
         self.names: Mapping[UserId, str] = {}
         self.named_last: dict[UserId, UserId] = {}
+        self.unnamed: set[UserId] = set()
+        self._early: dict[UserId, Members] = {}  # of users without a log here; the last one stands last
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
@@ -82,7 +91,7 @@ class MemberDirectory:
         """Take users and members that stored headers name, in place of those that were noted; and the names of users,
         as they are at any time.
         """
-        self.named_last, self._written, self._users, self.names = {}, {}, {}, names
+        self.named_last, self._written, self._users, self.names, self.unnamed = {}, {}, {}, names, set()
         for user, member in written:
             self.note(user, member)
 
@@ -98,8 +107,9 @@ class MemberDirectory:
         """
         known, said = self._written.get(user, ()), self._shown.get(user, ())
         if member:
-            self.named_last[user] = member
             said = (*said, member)
+            if self._statements.is_named(member):
+                self.named_last[user] = member
         new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
         if new:
             self._written[user] = (*known, *new)
@@ -133,6 +143,30 @@ class MemberDirectory:
         self._concealed = None
 
     # ---- who answers for whom
+
+    def refresh(self, members: Iterable[UserId], wrote: Callable[[UserId], bool]) -> set[UserId]:
+        """Look again at whether somebody names members and the users that wrote as theirs. Return who changed.
+
+        Args:
+            wrote: Returns whether logs of a user are here.
+        """
+        users = {user for member in members for user in (member, *self._users.get(member, ()))}
+        others = users - self._hosted.keys() - {self._me}
+        unnamed = {user for user in others if wrote(user) and not self.is_named(user)}
+        changed = unnamed ^ (self.unnamed & users)
+        self.unnamed ^= changed
+        return changed
+
+    def is_named(self, user: UserId) -> bool:
+        """Return whether a statement names a user, or a member that the header of a log of it names."""
+        named = self._written.get(user, ()) + self._early.get(user, ())
+        return any(map(self._statements.is_named, (user, *named)))
+
+    def on_early(self, user: UserId, member: UserId) -> None:
+        """Take the member that the header of a log names which builds on one that is not here: that may come now."""
+        self._early[user] = (member,)
+        if len(self._early) > MAX_EARLY:
+            del self._early[next(iter(self._early))]
 
     def members_of(self, user: UserId) -> Members:
         """Return all members that a user has named."""
@@ -216,13 +250,15 @@ class MemberDirectory:
         return [] if members is None else self._statements.durable(members.against(user, all_named))
 
     def is_out(self, user: UserId, *named: UserId) -> bool:
-        """Return whether a user is removed, as far as this peer knows which members it named."""
-        return bool(self.removals(user, *named))
+        """Return whether a user is removed, as far as this peer knows which members it named, or of no member."""
+        return user in self.unnamed or bool(self.removals(user, *named))
 
     def since(self, user: UserId) -> int | None:
-        """Return since when a user is out, in UTC microseconds; None for one who is not."""
+        """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in."""
         removals, members = self.removals(user), self._statements.members
-        return members.time_of(removals[0]) if removals and members is not None else None
+        if removals and members is not None:
+            return members.time_of(removals[0])
+        return 0 if user in self.unnamed else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""

@@ -4,14 +4,14 @@ The network's founder adds members, makes them admins, removes anybody and pardo
 who are neither founder nor admin, and takes its own removals back. A removal outweighs any number of additions. An
 admin that the founder ever removed is never one again: pardoned, it is a plain member.
 
-Statements of the founder are kept, and of everybody whom it ever made an admin: all of the founder's, and of each admin
-those with the smallest ids, up to a number of bytes that bounds what one of them costs everybody. What expels has a
-number of its own, so that no addition pushes a removal out. Whoever makes up small ids pushes out words of its own
-alone. Peers that heard the same statements keep the same ones.
+Statements of the founder are kept, and of the admins: all of the founder's, and of each admin those with the smallest
+ids, up to a number of bytes that bounds what one of them costs everybody. What expels has a number of its own, so that
+no addition pushes a removal out. Whoever makes up small ids pushes out words of its own alone. Peers that heard the
+same statements keep the same ones.
 
-What a former admin said counts for nothing any more. Its removal therefore names whom it had added and shall stay
-(`keep`), and whom it had removed. Whom it named goes on being named: so nobody who wrote becomes unknown to those who
-come later.
+Of a former admin nothing is kept, whenever it was signed: nobody can tell what it signs now and dates back. So the
+founder says anew what shall stay, before and with its removal: whom it had added (`keep`), and whom it had removed. Who
+is named nowhere else is unknown from then on.
 
 A user that is no member belongs to the network as the guest of a member that answers for it by a certificate. It
 belongs to all that it has ever named: it is out when one of them is. An admin cannot remove a guest of the founder or
@@ -96,9 +96,9 @@ class MemberList:
     Attributes:
         founder: The key that founded the network.
         members: Those that belong to it and answer for guests; the founder and the admins too.
-        made: Everybody whom the founder ever made an admin, itself aside, and since when: their statements are kept.
+        made: Everybody whom the founder ever made an admin, itself aside, and since when.
         unmade: Everybody whom the founder ever removed, pardoned or not, and since when: who is no admin again.
-        admins: Those who add and remove others.
+        admins: Those who add and remove others. Their statements are kept.
         removed: Users that are out, members or not, unless somebody answers for them whom their removal cannot touch.
         concealed: Those of them of whom nothing is shown any more.
     """
@@ -143,17 +143,15 @@ class MemberList:
         change.kept += of_founder.values()
         former = self.admins
         self._name_admins(of_founder.values())
-        for admin in self.made.keys() & new.keys():
+        for admin in former - self.admins:
+            change.dropped += self._by_signer.pop(admin, {}).values()
+        for admin in self.admins & new.keys():
             said = self._by_signer.setdefault(admin, _Said())
             dropped = said.keep(new[admin].values())
             change.kept += [one for id, one in new[admin].items() if id in said]
             change.dropped += [one for one in dropped if one.id not in new[admin]]
         self._follow(change, former ^ self.admins)
         return change
-
-    def counts(self, one: Statement) -> bool:
-        """Return whether a statement that is kept is of somebody who has a say now."""
-        return one.by == self.founder or one.by in self.admins
 
     def fits(self, statements: Collection[Statement]) -> bool:
         """Return whether statements of one signer are kept, and push none of its others out."""
@@ -245,11 +243,11 @@ class MemberList:
 
     def additions_by(self, invite: str) -> list[Statement]:
         """Return the additions of those who came by an invite."""
-        return [*filter(self.counts, self._came.get(invite, {}).values())]
+        return [*self._came.get(invite, {}).values()]
 
     def closing(self, invite: str) -> Statement | None:
         """Return the first statement that closes an invite: one that says so, or the removal of who came by it."""
-        found = filter(self.counts, self._closing.get(invite, {}).values())
+        found = self._closing.get(invite, {}).values()
         closing = [one for one in found if one.kind == CLOSE or self.is_in_force(one)]
         return min(closing, key=self._order, default=None)
 
@@ -367,7 +365,7 @@ class MemberList:
             yield from self._pardons.get(removal.id + by, {}).values()
 
     def _naming_as(self, kind: str, user: UserId) -> Iterator[Statement]:
-        return (one for one in self._naming.get(user, {}).values() if one.kind == kind and self.counts(one))
+        return (one for one in self._naming.get(user, {}).values() if one.kind == kind)
 
     def _name_admins(self, new: Iterable[Statement]) -> None:
         """Take who is an admin from new statements of the founder, none of which is ever dropped."""
@@ -378,7 +376,7 @@ class MemberList:
         self.admins = frozenset(self.made.keys() - self.unmade.keys())
 
     def _follow(self, change: ListChange, changed: Collection[UserId]) -> None:
-        """Look again at whom statements name that were kept and dropped, or are of admins who became or were one."""
+        """Look again at whom statements name that were kept and dropped, and at who became or were admins."""
         for one in change.kept:
             for index, key in self._places(one):
                 index.setdefault(key, {})[one.id] = one
@@ -387,8 +385,7 @@ class MemberList:
                 del index[key][one.id]
                 if not index[key]:
                     del index[key]
-        said = chain(change.kept, change.dropped, *map(self.said_by, changed))
-        for user in {*changed, *self.concerned(said)} - {self.founder}:
+        for user in {*changed, *self.concerned(chain(change.kept, change.dropped))} - {self.founder}:
             self._look_at(user)
 
     def _places(self, one: Statement) -> Iterator[tuple[dict[str, dict[StatementId, Statement]], str]]:
@@ -419,7 +416,7 @@ class MemberList:
 
     def _look_at(self, user: UserId) -> None:
         is_in, is_out, hides = user in self.admins, False, False
-        for one in filter(self.counts, self._naming.get(user, {}).values()):
+        for one in self._naming.get(user, {}).values():
             if one.kind == REMOVE and user in one.who:
                 if (one.by == self.founder or user not in self.admins) and self.is_in_force(one):
                     is_out, hides = True, hides or one.hide

@@ -317,6 +317,12 @@ class ReceiptPrivacy:
             self._chosen[key] = on
         return True
 
+    def line_with(self, choice: ReceiptsChosen) -> dict[str, str | None]:
+        """Return what stores these choices and another one."""
+        changed = ReceiptPrivacy({RECEIPTS_CHOSEN: self.text})
+        changed.choose(choice.user, choice.on, choice.other)
+        return {RECEIPTS_CHOSEN: changed.text}
+
     def wants(self, user: UserId, other: UserId) -> bool:
         """Return whether a hosted user exchanges read receipts with another."""
         found = self._chosen.get((user, other))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
@@ -563,7 +563,7 @@ class ConversationState:
     __slots__ = (
         "by_ref", "concerns_us", "covered", "group", "id", "is_operations", "is_talk", "allowed_writers", "members",
         "waiting_logs", "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
-        "is_stored", "writers", "_users", "_sum", "_unsummed",
+        "is_stored", "unnamed", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -579,6 +579,7 @@ class ConversationState:
         self.is_operations: bool = False  # a group's own conversation, of operations: those are accepted from anyone
         self.concerns_us: bool = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
+        self.unnamed: Container[UserId] = NO_USERS  # of whom nothing is announced (member_directory.py)
         self._users: list[UserId] = []  # these writers, in order
         self.covered: Heads = Heads()  # the covered logs of all writers, as far as they are no objects
         self.by_ref: dict[str, LogState] = {}  # the logs that are objects, as references name them
@@ -713,7 +714,7 @@ class ConversationState:
     def sum(self) -> int:
         """The sum over the tips that others may hear of."""
         for log in self._unsummed:
-            is_announced = log.is_tip and self.may_write(log.user)
+            is_announced = log.is_tip and self.announces(log.user)
             now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
             self._sum = (self._sum + now - log.shown_hash) % SUM_MODULUS
             log.shown_hash = now
@@ -726,8 +727,12 @@ class ConversationState:
         return f"{self.sum:064x}"
 
     def may_write(self, user: UserId) -> bool:
-        """Return whether this user's entries are accepted and announced here."""
+        """Return whether this user's entries are accepted here."""
         return self.allowed_writers is None or user in self.allowed_writers
+
+    def announces(self, user: UserId) -> bool:
+        """Return whether this user's entries are announced and served."""
+        return self.may_write(user) and user not in self.unnamed
 
     def is_member(self, user: UserId) -> bool:
         """Return whether a user belongs here now."""
@@ -747,7 +752,7 @@ class ConversationState:
 
     def marks(self, span: tuple[UserId, UserId], most: int | None = None) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order, `most` of each."""
-        users = [user for user in self.writers_within(span) if self.may_write(user)]
+        users = [user for user in self.writers_within(span) if self.announces(user)]
         return {user: marks for user in users if (marks := self.writers[user].marks(most))}
 
     def writers_within(self, span: tuple[UserId, UserId]) -> list[UserId]:

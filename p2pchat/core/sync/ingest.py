@@ -117,7 +117,10 @@ class Ingest:
             if not self._sync.may_begin(frame.u, frame.h):
                 source.on_dropped("unnamed", id, frame)
                 return
-            member = member_of(frame.h)
+            member = self._sync.named_member(frame.h)
+        elif frame.u in self._sync.members.unnamed:
+            source.on_dropped("unnamed", id, frame)
+            return
         if frame.fork:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
@@ -133,6 +136,9 @@ class Ingest:
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:
+                if member and not self._sync.members.is_named(frame.u) and batch_of(frame).is_signed:
+                    self._sync.members.on_early(frame.u, member)  # what it builds on may name another one
+                    self._take_again(id)
                 return
             extension = extensions[id] = LogExtension(log, source)
         self._extend(extension, frame)
@@ -231,7 +237,7 @@ class Ingest:
         if conversation.group is not None and not self.groups.accepts(extension, batch):
             return False
         begins = batch.first == 1
-        member = member_of(batch.header) if begins else ""
+        member = self._sync.named_member(batch.header) if begins else ""
         cost = cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
         if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
@@ -298,7 +304,15 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         members = self._sync.members.note(log.user, member_of(header))
+        if log.user in self._sync.members.unnamed:
+            self._sync.refresh_unnamed([log.user])
+        self._take_again(log.id)
         self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, certificate_of(header), members))
+
+    def _take_again(self, log: LogId) -> None:
+        """Have other logs of a writer served again: they were dropped while nobody had named its member."""
+        for remote in self._sync.remotes.values():
+            remote.dropped.pop(log.key, None)
 
 
 def cost_of(batch: Batch, conversation: ConversationState) -> int:

@@ -48,8 +48,9 @@ def dm_id(one: UserId, other: UserId) -> ConversationId:
 class KnownConversations(dict[ConversationId, ConversationState]):
     """All conversations in memory, by id."""
 
-    def __init__(self, network: str) -> None:
+    def __init__(self, network: str, unnamed: Container[UserId] = NO_USERS) -> None:
         super().__init__()
+        self._unnamed = unnamed
         self.groups: dict[ConversationId, GroupReplica] = {}
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
         self._in_groups: Counter[UserId] = Counter()  # how many groups name a user: asked for each that is announced
@@ -183,6 +184,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
 
     def _add(self, conversation: ConversationState) -> ConversationState:
         self[conversation.id] = conversation
+        conversation.unnamed = self._unnamed
         for user in conversation.naming.dm or ():
             self._dms.setdefault(user, {})[conversation.id] = None
         return conversation

@@ -318,5 +318,10 @@ class Quota:
         return was_full
 
 
+def lifted_line(user: UserId) -> dict[str, str | None]:
+    """Return the line of meta that lifts the quota of a user."""
+    return {PREFIX + user: ALLOWED}
+
+
 def _mib(size: int) -> str:
     return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size} bytes"

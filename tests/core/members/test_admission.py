@@ -10,7 +10,7 @@ from p2pchat.core.effects import MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_statement, parse_statement
-from p2pchat.protocol import Admit, Frame, Statements, UserId, encode
+from p2pchat.protocol import Admit, Frame, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, STRANGER, USERS, Net
 from tests.core.members.test_statement_exchange import said as statement
@@ -184,32 +184,6 @@ def test_what_somebody_shows_who_is_refused_is_no_event() -> None:
     node = taken(HELLO, shown(guest=guest_of("admin", "bob"), s=made_up), member=SEEDS["founder"].hex(),
                  statements=held)  # fmt: skip
     assert node.refused == "member" and not any(isinstance(one, MemberChanged) for one in node.events)
-
-
-def test_what_an_admin_said_counts_for_a_change_if_it_was_one_then() -> None:
-    """A peer that had not heard that bob is no admin any more passes on what it took."""
-    net = Net("ada", "bob")
-    net.hear_all()
-    net.link("ada", "bob")
-    net.say("ada", at(1, FOUNDER, "add", USERS[0]), at(2, FOUNDER, "admin", ADMIN_KEY.peer_id))
-    net.say("ada", at(5, FOUNDER, "remove", ADMIN_KEY.peer_id))
-    told(net, "ada")
-    [link] = net.peers["ada"].node.links.up
-    for moment, events in ((5, []), (4, [(USERS[0], "restored", 1)])):
-        void = at(moment, ADMIN_KEY, "remove", USERS[0])
-        net.peers["ada"].put(Got(link, [Statements(s=[(void.text, void.signature.hex())])]))
-        net.world.settle()
-        assert told(net, "ada") == events
-
-
-def test_of_statements_that_are_not_kept_nothing_is_remembered() -> None:
-    net = Net("ada", "bob")
-    net.link("ada", "bob")
-    [link] = net.peers["ada"].node.links.up
-    never = at(1, ADMIN_KEY, "remove", USERS[0])
-    net.peers["ada"].put(Got(link, [Statements(s=[(never.text, never.signature.hex())])]))
-    net.world.settle()
-    assert never.id not in net.kept("ada") and not net.peers["ada"].node.replicator.statements._heard
 
 
 def test_what_was_said_before_a_profile_was_made_is_no_news_to_it() -> None:

@@ -19,8 +19,15 @@ from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
 from tests.core.members.test_statement_exchange import USERS, Net, said
 
 
+class NamingAll:
+    """Statements that name everybody."""
+
+    def is_named(self, user: str) -> bool:
+        return True
+
+
 def made() -> MemberDirectory:
-    return MemberDirectory("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, None)  # type: ignore[arg-type]
+    return MemberDirectory("0a" * 16, key("me"), FOUNDER, HostedIdentities([]), {}, NamingAll())  # type: ignore[arg-type]
 
 
 def test_what_a_user_named_on_links_is_stored_once_it_writes() -> None:
