@@ -63,7 +63,7 @@ export const sum = (hashes, size = 32) => {
 // Ids of conversations, and what is hashed and signed of a log: its header, an entry (a clock and a text), and its
 // conversation, user and run, one behind the other.
 export const roomId = (network) => blake2b(tag("room/1") + network);
-export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
+export const dmId = (room, ...users) => blake2b(tag("dm/2") + room + users.sort().join(""));
 export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
 const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}$/;
 const utf8 = (text) => Buffer.from(text).toString("hex");
@@ -123,9 +123,9 @@ export function identity(seed) {
 }
 
 /** Whether a peer may host a user: the certificate is valid for at most 7 days, give or take an hour, counted in ms. */
-export function isCertified(user, peer, { from, until, sig } = {}, now) {
+export function isCertified(network, user, peer, { from, until, sig } = {}, now) {
   const timely = from < until && until - from <= 604_800_000 && from - 3_600_000 <= now && now <= until + 3_600_000;
-  return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
+  return timely && verify(user, tag("host/2") + network + user + peer + u64(from) + u64(until), sig);
 }
 
 /** The header with which a log begins. Of each header there is one form. */

@@ -306,22 +306,27 @@ class Sybil:
         users = [invent(self.peer.sim, self._chance) for _ in range(MADE_UP_AT_ONCE)]
         for user in users[:-1]:
             user.by, user.is_named = self.peer.certificate(user.user), True
-        now, me = self.peer.clock.now().utc, self.peer.user
+        now, me, room = self.peer.clock.now().utc, self.peer.user, self.peer.sim.invariants.room
         page = [
-            Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
+            Hosted(
+                user.user,
+                user.name,
+                "online",
+                cert=make_cert(self.peer.network.id, user.user, user.sign, me, now // 1000),
+            )
             for user in users
         ]
         gone, self._told = self._told, [user.user for user in users]
         yield encode(Here(page, gone))
         for number, user in enumerate(users):
             text = encode_entry(Entry("text", now, now + number, b="buy"))
-            yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
+            yield encode(user.write(dm_id(room, user.user, to.user), dm_naming(user.user, to.user), text))
             if number:  # the first never writes to the room, and nobody answers for the last
-                yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
+                yield encode(user.write(room, Naming(room=True), text))
             members = {user.user: 1, to.user: 1}
             body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
             raw = encode_entry(Entry("group", now, now + number, b=body))
-            group = operation_hash(raw)
+            group = operation_hash(room, raw)
             yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
         honest = self._chance.choice([peer for peer in self.peer.sim.all_peers if not peer.byzantine])
         records = [

@@ -29,7 +29,6 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_stored
-from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
@@ -297,8 +296,7 @@ def _check(stored: Stored) -> None:
         for address in stored.addresses:
             split_endpoint(address.endpoint)
         for known in stored.conversations:
-            if known.naming.dm:
-                dm_id(*known.naming.dm)
+            bytes.fromhex("".join(known.naming.dm or ()))
 
 
 def load_conversations(reader: LogQueries) -> list[StoredConversation]:

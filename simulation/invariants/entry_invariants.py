@@ -371,10 +371,10 @@ class Invariants:
         return any(self._sim.can_link(peer, one) for one in holders)
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
-        own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
+        own = {dm_id(self.room, peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
         for guest in peer.guests:
             if guest.since[peer] <= by:
-                own |= {dm_id(guest.user, other) for other in self._sim.by_user}
+                own |= {dm_id(self.room, guest.user, other) for other in self._sim.by_user}
         return own
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:

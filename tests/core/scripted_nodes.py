@@ -104,7 +104,7 @@ EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, ou
 
 
 def dm(one: str, other: str) -> str:
-    return dm_id(IDS[one], IDS[other])
+    return dm_id(ROOM, IDS[one], IDS[other])
 
 
 class Author:

@@ -76,11 +76,11 @@ def one_entry(data: bytes) -> None:
 def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
     """Apply an entry to a group and to a message: no exception is raised."""
     log = LogId("00" * 32, "11" * 32, "22" * 8)
-    operation, leave = read_operation(log, seq, raw, entry), read_leave(log, seq, entry)
+    operation, leave = read_operation(ROOM, log, seq, raw, entry), read_leave(log, seq, entry)
     hold(operation is None or leave is None, "an operation that is a leave")
     if operation is not None:
         hold(operation.owner in operation.members and operation.name.isprintable(), "an operation that may not be")
-        group = GroupReplica(operation.hash)
+        group = GroupReplica(operation.hash, ROOM)
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
     change = relation_of(log, seq, entry)

@@ -289,6 +289,9 @@ def test_a_renamed_sender_is_no_fault() -> None:
 # ---- direct messages: the id of a conversation determines its members
 
 
+ROOM = "0c" * 32
+
+
 def real(name: str) -> str:
     """Return an id as users have them."""
     return base32(name.encode().hex().ljust(64, "0"))
@@ -297,9 +300,10 @@ def real(name: str) -> str:
 def one_of(two: tuple[str, str], name: str, id: str, event: str, sender: str) -> Log:
     """Return the log of a peer with one direct message between these two."""
     log = Writer(name).line("listening", user_id=real(name))
+    log.line("sent", id="R.1", kind="room", sender_id=real(name), text="", sent_at=iso(0), conversation_id=base32(ROOM))
     return log.line(
         event, id=id, kind="dm", sender_id=real(sender), text="", sent_at=iso(0),
-        conversation_id=base32(dm_id(*(user.encode().hex().ljust(64, "0") for user in two))),
+        conversation_id=base32(dm_id(ROOM, *(user.encode().hex().ljust(64, "0") for user in two))),
     ).log()  # fmt: skip
 
 

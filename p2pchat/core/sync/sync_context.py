@@ -426,11 +426,11 @@ class SyncContext:
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue
             if naming.dm and not set(naming.dm) & users:  # its user may be announced later
-                remote.note_unopened(dm_id(*naming.dm), naming)
+                remote.note_unopened(dm_id(self.conversations.room, *naming.dm), naming)
                 continue
             if naming.dm and not self.inbox.open(naming):
                 self.ctx.count("conversation_refused")
-                id = dm_id(*naming.dm)
+                id = dm_id(self.conversations.room, *naming.dm)
                 remote.note_unopened(id, naming)
                 for user in set(naming.dm) - self.hosted.keys():
                     self.send_full(remote, (id, user))

@@ -59,7 +59,7 @@ def test_a_deletion_changes_no_sum_and_nothing_comes_back() -> None:
         ada.say(f"a{n}", bob)
         bob.say(f"b{n}", ada)
         sim.run(1.0)
-    there, before = dm_id(ada.user, bob.user), sums(ada, bob)
+    there, before = dm_id(ada.sim.invariants.room, ada.user, bob.user), sums(ada, bob)
     delete(sim, ada, there)
     assert texts(ada, there) == [] and len(texts(bob, there)) == 10
     assert sums(ada, bob) == before == sums(bob, ada)
@@ -77,7 +77,7 @@ def test_an_own_message_that_nobody_else_has_stays_until_somebody_has_it() -> No
     say(sim, ada, "here", bob)
     sim.partition([ada], [bob])
     say(sim, ada, "not yet", bob)
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     delete(sim, ada, there)
     assert texts(ada, there) == ["not yet"] and sim.counts["deletion_kept"] == 1
     sim.heal()
@@ -90,7 +90,7 @@ def test_an_own_message_that_nobody_else_has_stays_until_somebody_has_it() -> No
 def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
     sim, (ada, bob) = linked("ada", "bob")
     say(sim, ada, "old", bob)
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     delete(sim, ada, there)
     bob.crash()
     bob.restore(0)
@@ -104,7 +104,7 @@ def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
 def test_each_deletion_seals_one_log_more() -> None:
     """Sealed logs stay tips, and none is sealed again: there is room for 32 deletions."""
     sim, (ada, bob) = linked("ada", "bob")
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     for number in range(10):
         say(sim, ada, f"old {number}", bob)
         delete(sim, ada, there)
@@ -119,7 +119,7 @@ def test_each_deletion_seals_one_log_more() -> None:
 def test_what_follows_a_second_deletion_follows_what_was_written_last() -> None:
     """Also where the clock of this machine was put back in between (seed 1296144 with --relay)."""
     sim, (ada, bob) = linked("ada", "bob")
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     say(sim, ada, "one", bob)
     delete(sim, ada, there)
     ada.clock.ahead = -3600.0
@@ -153,9 +153,9 @@ def test_what_was_deleted_while_a_user_was_away_is_not_built_on_when_it_is_back(
 def test_a_second_deletion_of_older_messages_begins_no_further_log() -> None:
     sim, (ada, bob) = linked("ada", "bob")
     say(sim, ada, "one", bob)
-    clock = decode_entry(ada.disk.storage.history(dm_id(ada.user, bob.user))[-1].raw).c
+    clock = decode_entry(ada.disk.storage.history(dm_id(ada.sim.invariants.room, ada.user, bob.user))[-1].raw).c
     say(sim, ada, "two", bob)
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     delete(sim, ada, there, before=clock + 1)
     say(sim, ada, "three", bob)
     assert texts(ada, there) == ["two", "three"] and len(_logs(ada, there)) == 2
@@ -176,7 +176,7 @@ def test_a_kill_between_two_steps_leaves_a_state_from_which_the_next_deletion_go
         for n in range(4):
             bob.say(f"b{n}", ada)
         sim.calm()
-        there = dm_id(ada.user, bob.user)
+        there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
         ada.crash_within(effects)
         delete(sim, ada, there)
         ada.crash_never()

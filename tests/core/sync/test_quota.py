@@ -469,8 +469,8 @@ def operations_of_eve(far: Far) -> int:
     """Let eve change her group until it is refused; return the bytes that were taken."""
     members = {IDS["ada"]: 1, IDS["eve"]: 1}
     raw = encode_entry(Entry("group", 1, 1, b=group_body(1, "ops", IDS["eve"], members, {}, salt="00" * 16)))
-    NAMINGS[operation_hash(raw)] = Naming(group=(operation_hash(raw), IDS["eve"], "e0" * 8))
-    pen, gen, stored = Author("eve", "e0", operation_hash(raw)), 1, 0
+    NAMINGS[operation_hash(ROOM, raw)] = Naming(group=(operation_hash(ROOM, raw), IDS["eve"], "e0" * 8))
+    pen, gen, stored = Author("eve", "e0", operation_hash(ROOM, raw)), 1, 0
     while kept(far.say(pen.write(raw))):
         gen, stored = gen + 1, stored + len(raw[1])
         raw = encode_entry(Entry("group", gen, gen, b=group_body(gen, "ops", IDS["eve"], members, {})))
