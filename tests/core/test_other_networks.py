@@ -52,7 +52,7 @@ def host_certificate(network: str) -> list[Frame]:
 
 def record(network: str) -> list[Frame]:
     guest = make_guest(NETWORK, FOUNDER.peer_id, FOUNDER.sign, DAN.peer_id)
-    made = make_record(network, DAN.peer_id, DAN.sign, START, ["10.0.0.1:1"], guest)
+    made = make_record(network, DAN.peer_id, DAN.sign, START, ["10.0.0.1:2"], guest)
     return [Peers(records=[made], linked=[DAN.peer_id])]
 
 
@@ -101,7 +101,7 @@ def test_what_is_signed_in_one_network_counts_in_no_other(signed: Callable[[str]
 
 def state(frames: list[Frame]) -> tuple[bytes, bool]:
     """Return what ada, whose network is NETWORK, stores when bob's peer sends this, and whether dan is here."""
-    ada = Net("ada").peers["ada"]
+    ada = Net("ada", "cyd").peers["ada"]
     ada.far("bob").say(*frames)
     ada.world.pass_time(2.0)
     return ada.storage.snapshot(), DAN.peer_id in ada.node.presence.hosts
