@@ -101,7 +101,8 @@ def test_what_is_signed_in_one_network_counts_in_no_other(signed: Callable[[str]
 
 def state(frames: list[Frame]) -> tuple[bytes, bool]:
     """Return what ada, whose network is NETWORK, stores when bob's peer sends this, and whether dan is here."""
-    ada = Net("ada", "cyd").peers["ada"]
+    ada, cyd = Net("ada", "cyd").peers.values()
+    cyd.up = False  # nobody answers where dan is told to be
     ada.far("bob").say(*frames)
     ada.world.pass_time(2.0)
     return ada.storage.snapshot(), DAN.peer_id in ada.node.presence.hosts
