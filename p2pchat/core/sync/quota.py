@@ -30,7 +30,7 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.protocol import UserId
+from p2pchat.protocol import UserId, user_start
 from p2pchat.settings import MemberLimits
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
@@ -208,7 +208,7 @@ class Quota:
     def blocks_all(self, refs: Iterable[Ref]) -> bool:
         """Return whether all these entries are of blocked users: what follows them hardly waits."""
         starts = self._blocks.starts
-        return bool(starts) and all(ref.log[:16] in starts for ref in refs)
+        return bool(starts) and all(user_start(ref.log) in starts for ref in refs)
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it.
