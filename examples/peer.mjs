@@ -411,7 +411,7 @@ export class Peer {
 
 /** Answer a text, unless it has its answer: `answered` are the references of those that do. */
 function echo(peer, answered, { c, u, r, n, k, b, auto, hops }) {
-  const re = [u.slice(0, 16) + r, n];
+  const re = [u.slice(0, 32) + r, n];
   const said = c === peer.room ? /^echo (.+)/s.exec(b)?.[1] : b;
   if (k !== "text" || auto === true || hops >= 8 || u === peer.id) return;
   if (!p2p.isText(said) || answered.has(String([c, re]))) return;

@@ -714,9 +714,7 @@ class SimPeer:
 
     def _fetch(self, order: out.Fetch) -> None:
         def read() -> None:
-            batches, more = self.disk.storage.fetch(
-                order.conversation, order.user, order.start, batches=self.sim.settings.fetch_batches
-            )
+            batches, more = self.disk.storage.fetch(order.conversation, order.user, order.start, batches=order.most)
             self.put(inputs.FetchResult(order.link, order.ticket, batches, more))
 
         self.soon(self.disk.quick, self.disk.slow, read)

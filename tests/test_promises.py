@@ -312,7 +312,7 @@ async def test_a_reply_waits_for_its_message_or_says_that_it_is_missing(net: Clu
     await eve.join(ada.listening["port"])
     dan = eve.pen(invented_identity("dan"), eve.room)
     question = dan.say("what time is it?")
-    reply = Entry("text", NOW + 9, NOW + 9, re=Ref(dan.author.peer_id[:16] + dan.log.run, 1), b="noon")
+    reply = Entry("text", NOW + 9, NOW + 9, re=Ref(dan.author.peer_id[:32] + dan.log.run, 1), b="noon")
     eve.say(eve.pen(eve.identity, eve.room).write(encode_entry(reply)))
     assert (await bob.event("message", text="noon")).get("gap")
     await hint(bob, ada)

@@ -143,7 +143,7 @@ async def hex_is_lower_case(kit: Kit) -> None:
 @rule
 async def no_mark_of_entry_0(kit: Kit) -> None:
     link = await kit.join("bob")
-    marks = f'{{"{kit.room}":{{"{link.member.id}":[["{"ab" * 8}",0,"{"cd" * 8}"]]}}}}'
+    marks = f'{{"{kit.room}":{{"{link.member.id}":[["{"ab" * 8}",0,"{"cd" * 32}"]]}}}}'
     await closes_with(kit, "malformed", framed('{"t":"have","marks":' + marks + "}"))
 
 
@@ -272,7 +272,7 @@ async def nobody_speaks_for_others_users(kit: Kit) -> None:
     await link.ended("host", after="`here` with a user that is not hosted and without a certificate")
     link = await kit.join("bob")
     ref = link.member.log().ref()
-    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 8)]}}))
+    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 32)]}}))
     await link.ended("host", after="`read` of a user that is not hosted")
     link = await kit.join("cyd")
     link.send(wire.TypingFrame(kit.room, eve, True))

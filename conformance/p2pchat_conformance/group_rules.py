@@ -91,7 +91,7 @@ class ScriptedGroup:
     @property
     def cite(self) -> list[object]:
         """The newest operation, as entries of the talk cite it."""
-        return [self.gen, operation_hash(self.operation)[:16]]
+        return [self.gen, operation_hash(self.operation)[:32]]
 
     def say(
         self, member: ScriptedMember, text: str, cite: list[object] | None = None
@@ -118,7 +118,7 @@ async def founded(kit: Kit, *names: str) -> tuple[ScriptedGroup, list[ScriptedLi
 
 def cut(log: ScriptedLog) -> Cut:
     mark = log.mark()
-    return log.id.user, mark.run, mark.seq, mark.chain8
+    return log.id.user, mark.run, mark.seq, mark.chain
 
 
 def texts(link: ScriptedLink, conversation: str) -> list[object]:
@@ -204,7 +204,7 @@ async def an_operation_of_another_has_no_effect(kit: Kit) -> None:
     bob.send(mine.write(raw))
     await bob.acked(mine)
     log = zoe.log(group.talk)
-    log.text("echo invited by bob", g=[2, operation_hash(raw)[:16]])
+    log.text("echo invited by bob", g=[2, operation_hash(raw)[:32]])
     bob.member.held[log.id] = log
     bob.send(log.batch(1))
     await group.echoed(ada, "I invited nobody")
@@ -436,7 +436,7 @@ async def an_addition_keeps_the_adding_gens(kit: Kit) -> None:
 async def a_removal_is_cut_and_told(kit: Kit) -> None:
     name, log, (ada, bob) = await created(kit, "ada", "bob")
     _, raw = await operation(ada, 1)
-    said, batch = ada.member.say(talk_id(log.id.conversation), "echo I was here", g=[1, operation_hash(raw)[:16]])
+    said, batch = ada.member.say(talk_id(log.id.conversation), "echo I was here", g=[1, operation_hash(raw)[:32]])
     ada.send(batch)
     await ada.acked(said)
     await ordered(bob, f"/remove {name} {shown(ada.member.id)}")
@@ -457,7 +457,7 @@ async def a_group_is_handed_over(kit: Kit) -> None:
     raw = mine.entry("group", third)
     ada.send(mine.write(raw))
     await ada.acked(mine)
-    said, batch = ada.member.say(talk_id(log.id.conversation), "echo as the owner", g=[3, operation_hash(raw)[:16]])
+    said, batch = ada.member.say(talk_id(log.id.conversation), "echo as the owner", g=[3, operation_hash(raw)[:32]])
     ada.send(batch)
     answer = await ada.answer(talk_id(log.id.conversation), "as the owner", said.ref())
-    check(answer["g"] == [3, operation_hash(raw)[:16]], f"the answer cites {answer['g']}")
+    check(answer["g"] == [3, operation_hash(raw)[:32]], f"the answer cites {answer['g']}")

@@ -104,14 +104,14 @@ class ScriptedLog:
 
     def mark(self, seq: int | None = None) -> Mark:
         seq = len(self.raws) if seq is None else seq
-        return Mark(self.id.run, seq, self.chains[seq][:8].hex())
+        return Mark(self.id.run, seq, self.chains[seq].hex())
 
     def ref(self, seq: int | None = None) -> list[object]:
         """Return the reference to an entry, None for the last one."""
         return [ref_key(self.id.user, self.id.run), seq or len(self.raws)]
 
     def holds(self, mark: Mark) -> bool:
-        return mark.seq < len(self.chains) and self.chains[mark.seq][:8].hex() == mark.chain8
+        return mark.seq < len(self.chains) and self.chains[mark.seq].hex() == mark.chain
 
 
 def pieces_of(data: bytes) -> list[bytes]:
@@ -242,7 +242,7 @@ class ScriptedMember:
 
     def sum_of(self, conversations: Iterable[ConversationId]) -> str:
         total = sum(
-            mark_hash(LogId(one, user, tip.run), tip.seq, bytes.fromhex(tip.chain8))
+            mark_hash(LogId(one, user, tip.run), tip.seq, bytes.fromhex(tip.chain))
             for one in conversations for user, tips in self.marks(one).items() for tip in tips
         )  # fmt: skip
         return f"{total % (1 << 256):064x}"

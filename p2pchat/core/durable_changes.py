@@ -85,17 +85,17 @@ class DeliveredMark(Record):
 class ReadMark(Record):
     """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it.
 
-    `chain8` begins the chain there; "" if that is not known, of what others have read.
+    `chain` is the chain there; "" if that is not known, of what others have read.
     """
 
     log: LogId
     reader: UserId
     seq: int
-    chain8: str
+    chain: str
 
     @property
     def position(self) -> tuple[int, str]:
-        return self.seq, self.chain8
+        return self.seq, self.chain
 
 
 class NamedContent(NamedTuple):
@@ -154,11 +154,11 @@ class Relation(Record):
 
 
 class Cite(NamedTuple):
-    """From entry `first` on, a log of a group's talk cites this gen. `chain8` begins the chain before that entry."""
+    """From entry `first` on, a log of a group's talk cites this gen. `chain` is the chain before that entry."""
 
     first: int
     gen: int
-    chain8: str
+    chain: str
 
 
 class Fork(Record):

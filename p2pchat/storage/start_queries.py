@@ -92,10 +92,10 @@ join users u on u.number = l.writer
 join users r on r.number = m.reader
 """
 READS = f"""
-select c.id, u.id, l.run, r.id, m.seq, m.chain8 from read_marks m {MARKS_ON_LOGS}
+select c.id, u.id, l.run, r.id, m.seq, m.chain from read_marks m {MARKS_ON_LOGS}
 where (r.id in {{whose}}) or {_of_tips_and_newest("read_marks", "reader")}
 """
-TAKEN = f"select c.id, u.id, l.run, r.id, m.seq, m.chain8 from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
+TAKEN = f"select c.id, u.id, l.run, r.id, m.seq, m.chain from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
 FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs
 ALL_STATES = (0, COVERED, *FORKED_STATES)  # so it reads the index of states, and no certificates
 WRITERS = f"""

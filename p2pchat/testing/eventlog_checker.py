@@ -464,7 +464,7 @@ def _behind_deletions(writer: Log, reader: Log) -> Iterator[_Beginning]:
 def _is_by(user: str, message: str) -> bool:
     """Return whether the id of an entry names a user as its writer; False for what is no such id."""
     try:
-        return b32decode(f"{run_of(message)[0]}=")[8:16] == b32decode(f"{user}====")[:8]
+        return b32decode(run_of(message)[0])[16:32] == b32decode(f"{user}====")[:16]
     except ValueError:
         return False
 

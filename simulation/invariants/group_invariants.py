@@ -71,7 +71,7 @@ def expected_group(id: ConversationId, logs: Logs, forked: Collection[LogId] = (
                     made[entry.b["gen"]].append((digest, log.user, entry.b))
                     group.lasting |= entry.b["members"].keys()
                 if digest == id or entry.b["gen"] > 1:
-                    group.known.add((entry.b["gen"], digest[:16]))
+                    group.known.add((entry.b["gen"], digest[:32]))
                     group.named |= entry.b["members"].keys()
     while valid := sorted((one for one in made[group.gen + 1] if one[1] == group.owner or not group.gen), key=_hash):
         group.gen += 1

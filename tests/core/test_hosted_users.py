@@ -102,12 +102,12 @@ def test_hosted_users_are_limited() -> None:
 
 def test_a_hosted_user_is_found_by_the_beginning_of_its_id() -> None:
     users = HostedIdentities([HostedIdentity(IDS[name], name, IDENTITIES[name].sign) for name in ("ada", "bob")])
-    assert users.by_prefix[IDS["bob"][:16]] == IDS["bob"]
+    assert users.by_prefix[IDS["bob"][:32]] == IDS["bob"]
     users.remove(IDS["bob"])
-    assert IDS["bob"][:16] not in users.by_prefix
+    assert IDS["bob"][:32] not in users.by_prefix
     users.add(HostedIdentity(IDS["cyd"], "cyd", IDENTITIES["cyd"].sign))
     users.add(HostedIdentity(IDS["cyd"], "cyd again", IDENTITIES["cyd"].sign))
-    assert users.by_prefix[IDS["cyd"][:16]] == IDS["cyd"] and users[IDS["cyd"]].name == "cyd again"
+    assert users.by_prefix[IDS["cyd"][:32]] == IDS["cyd"] and users[IDS["cyd"]].name == "cyd again"
 
 
 def test_known_facts_of_a_user_return_when_it_is_hosted_again() -> None:

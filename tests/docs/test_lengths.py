@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.test_readme import ROOT
 
 OF_ALL_DOCS = 73_800  # of docs/, the pages of the protocol and of the reference included
-OF_THE_PROTOCOL = 15_370
+OF_THE_PROTOCOL = 15_400
 MOST = {
     "CHANGELOG.md": 905,
     "README.md": 1_200,
@@ -24,10 +24,10 @@ MOST = {
     "docs/gateway-socketio.md": 1_100,
     "docs/gateway.md": 2_300,
     "docs/groups.md": 1_100,
-    "docs/guarantees.md": 6_100,
+    "docs/guarantees.md": 6_250,
     "docs/library.md": 2_800,
     "docs/measured.md": 3_500,
-    "docs/members.md": 1_870,
+    "docs/members.md": 1_950,
     "docs/moving.md": 950,
     "docs/operations.md": 2_380,
     "docs/page.md": 1_300,

@@ -74,7 +74,7 @@ class LogWriter:
 
     @property
     def mark(self) -> wire.Mark:
-        return wire.Mark(self.log.run, self.seq, self.chain[:8].hex())
+        return wire.Mark(self.log.run, self.seq, self.chain.hex())
 
 
 class Attacker:

@@ -146,9 +146,9 @@ class Sybil(Attacker):
 
     def invented_marks(self) -> Iterator[Frame]:
         """Claim that logs exist which do not, and that nobody's users have read others."""
-        users = {self.invent().peer_id: [Mark(f"{next(_numbers):016x}", 1 << 40, "ab" * 8)] for _ in range(MANY)}
+        users = {self.invent().peer_id: [Mark(f"{next(_numbers):016x}", 1 << 40, "ab" * 32)] for _ in range(MANY)}
         yield Have({self.room: users})
-        refs = [(self.server[:16] + f"{next(_numbers):016x}", 1 << 40, "ab" * 8) for _ in range(MANY)]
+        refs = [(self.server[:32] + f"{next(_numbers):016x}", 1 << 40, "ab" * 32) for _ in range(MANY)]
         yield ReadFrame({self.room: {self.id: refs}})
         sent["marks"] += 2 * MANY
 

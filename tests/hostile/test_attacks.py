@@ -112,12 +112,12 @@ def hosts_bob(eve: Attacker, honest: Honest) -> None:
 
 def reads_for_bob(eve: Attacker, honest: Honest) -> None:
     """A read mark of a user that it does not host."""
-    ref = (key(honest.ada)[:16] + "ab" * 8, 1, "cd" * 8)
+    ref = (key(honest.ada)[:32] + "ab" * 8, 1, "cd" * 32)
     eve.say(wire.ReadFrame({eve.room: {key(honest.bob): [ref]}}))
 
 
 def many_read_marks(eve: Attacker, honest: Honest) -> None:
-    marks = [(f"{n:032x}", 1, "cd" * 8) for n in range(257)]
+    marks = [(f"{n:048x}", 1, "cd" * 32) for n in range(257)]
     eve.say(wire.ReadFrame({eve.room: {eve.id: marks}}))
 
 
@@ -134,12 +134,12 @@ def many_users(eve: Attacker, honest: Honest) -> None:
 
 
 def many_marks(eve: Attacker, honest: Honest) -> None:
-    marks = {f"{n:064x}": [wire.Mark("ab" * 8, 1, "ab" * 8)] for n in range(1001)}
+    marks = {f"{n:064x}": [wire.Mark("ab" * 8, 1, "ab" * 32)] for n in range(1001)}
     eve.say(wire.Have({eve.room: marks}))
 
 
 def many_tips(eve: Attacker, honest: Honest) -> None:
-    eve.say(wire.Have({eve.room: {eve.id: [wire.Mark(f"{n:016x}", 1, "ab" * 8) for n in range(65)]}}))
+    eve.say(wire.Have({eve.room: {eve.id: [wire.Mark(f"{n:016x}", 1, "ab" * 32) for n in range(65)]}}))
 
 
 async def wants_without_end(eve: Attacker, honest: Honest) -> None:
@@ -372,7 +372,7 @@ async def test_full_for_everything_withholds_nothing_from_others(attacked: Attac
 async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(attacked: Attacked) -> None:
     honest, eve = attacked
     for start in range(0, 20_000, 500):
-        marks = {f"{n:064x}": [wire.Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in range(start, start + 500)}
+        marks = {f"{n:064x}": [wire.Mark(f"{n:016x}", 2**53 - 1, "ab" * 32)] for n in range(start, start + 500)}
         eve.say(wire.Have({eve.room: marks}, span=(f"{start:064x}", f"{start + 499:064x}")))
     await honest.while_chatting(lives_on(eve))
     wants = [frame for frame in eve.frames if isinstance(frame, wire.Want)]

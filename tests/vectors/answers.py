@@ -136,7 +136,7 @@ def logs(given: Given) -> Result:
                 "chain": chain.hex(),
                 "head_message": message.hex(),
                 "head": identity.sign(message).hex(),
-                "mark": [log.run, seq, chain[:8].hex()],
+                "mark": [log.run, seq, chain.hex()],
                 "mark_hash": f"{mark_hash(log, seq, chain):064x}",
                 "message_id": message_id(log, seq),
             }
@@ -509,7 +509,7 @@ def visibility(given: Given) -> Result:
         log["run"]: _View(
             log["entries"],
             tuple(Mark(*mark) for mark in log["before"]),
-            [Cite(first, gen, "00" * 8) for first, gen in log["cites"]],
+            [Cite(first, gen, "00" * 32) for first, gen in log["cites"]],
         )
         for log in given["logs"]
     }

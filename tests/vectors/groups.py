@@ -59,11 +59,11 @@ class _Log:
         return self.put(by, run, entry("group", 50 + gen, body), before)
 
     def leave(self, user: str, run: str, gen: int, *cuts: list[Any]) -> None:
-        self.put(user, run, entry("leave", 90, {"cuts": list(cuts)}, g=[gen, "00" * 8]))
+        self.put(user, run, entry("leave", 90, {"cuts": list(cuts)}, g=[gen, "00" * 16]))
 
 
 def _mark(run: str, seq: int) -> list[Any]:
-    return [run, seq, f"{seq:016x}"]
+    return [run, seq, f"{seq:064x}"]
 
 
 def _state(
@@ -144,7 +144,7 @@ def groups() -> list[Row]:
 
     log = _Log()
     one = log.op(2, {ADA: 1, BOB: 1, CYD: 2}, name="one", cuts=[[GUEST, *_mark(_C1, 3)]])
-    other = log.op(2, {ADA: 1, BOB: 2, GUEST: 2}, run=_A2, name="two", before=[[_A1, 1, "00" * 8]])
+    other = log.op(2, {ADA: 1, BOB: 2, GUEST: 2}, run=_A2, name="two", before=[[_A1, 1, "00" * 32]])
     first = min(one, other)
     lost = sorted([one, other])
     rules = {GUEST: {one: _rule(None, _mark(_C1, 3)), other: _rule(2)}, CYD: {one: _rule(2), other: _rule(None)}}
@@ -168,7 +168,7 @@ def groups() -> list[Row]:
     log = _Log()
     log.op(2, three)
     named_dev = log.op(3, three, name="dev")
-    restored = log.op(2, {ADA: 1}, run=_A2, before=[[_A1, 1, "00" * 8]])
+    restored = log.op(2, {ADA: 1}, run=_A2, before=[[_A1, 1, "00" * 32]])
     third_state = _state(3, named_dev, three, name="dev", lost=[restored])
     add("a restored owner", "Its operation of gen 2 is lost: gen 3 was not built on it.", log, third_state)
 

@@ -110,7 +110,7 @@ def hashes() -> list[Row]:
             b"p2pchat/mark/1\0",
             id72,
             u64(1),
-            chain_1[:8],
+            chain_1,
         ),
         row("sum of nothing", "It is 0.", {"what": "sum", "hashes": []}, {"sum": "0" * 64}),
         row(
@@ -127,7 +127,7 @@ def hashes() -> list[Row]:
         ),
     ]
     for name in USERS:
-        made = {"id": IDS[name].hex(), "base32": b32(IDS[name]), "ref": IDS[name][:8].hex()}
+        made = {"id": IDS[name].hex(), "base32": b32(IDS[name]), "ref": IDS[name][:16].hex()}
         rows.append(
             row(f"user {name}", "An id is an Ed25519 public key.", {"what": "user", "seed": SEEDS[name].hex()}, made)
         )

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.groups.group_state import (
+    CITED_DIGITS,
     EntryAncestry,
     GroupOperation,
     GroupState,
@@ -77,7 +78,7 @@ class GroupReplica:
         self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
         self._redone_in: dict[tuple[UserId, str], set[LogId]] = {}  # logs, by writer and `redo`
         self._void_logs: set[LogId] = set()  # those whose operations were reissued
-        self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
+        self._cited: set[tuple[int, str]] = set()  # gen, first 16 bytes of the hash
         self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
         self._owners: set[UserId] = set()  # all users that owned the group, or may have
         self._ids: dict[UserId, UserId] = {}  # one string for each user id: every operation lists all members
@@ -214,7 +215,7 @@ class GroupReplica:
             self._redone_in.setdefault(redone, set()).add(operation.log)
         if redone in self._fork_marks and self._fork_marks[redone] not in self._void_logs:
             self._refresh_void()
-        self._cited.add((operation.gen, operation.hash[:16]))
+        self._cited.add((operation.gen, operation.hash[:CITED_DIGITS]))
         new = members.keys() - self._named.keys()
         self._named.update(dict.fromkeys(new))
         if self._in_groups is not None:
@@ -248,7 +249,7 @@ class GroupReplica:
     def cite(self) -> tuple[int, str]:
         """The citation for an entry that is written now."""
         assert self.state is not None
-        return self.state.gen, self.state.hash[:16]
+        return self.state.gen, self.state.hash[:CITED_DIGITS]
 
     def is_present(self, user: UserId) -> bool:
         """Return whether this user is a member and has not left."""
@@ -371,7 +372,7 @@ class CutCoverage:
         todo = list(cuts)
         while todo:
             mark = todo.pop()
-            self._chains[mark.run, mark.seq] = mark.chain8
+            self._chains[mark.run, mark.seq] = mark.chain
             if mark.run not in self.upto:
                 view = views.get(mark.run)
                 if view is not None and view.seq:
@@ -380,16 +381,16 @@ class CutCoverage:
                     self.is_known = False
             self.upto[mark.run] = max(mark.seq, self.upto.get(mark.run, 0))
 
-    def chain8(self, run: RunId, seq: int) -> str:
-        """Return the beginning of a log's chain where a cut ends the log; "" elsewhere."""
+    def chain(self, run: RunId, seq: int) -> str:
+        """Return a log's chain where a cut ends the log; "" elsewhere."""
         return self._chains.get((run, seq), "")
 
 
 class VisibleEnd(NamedTuple):
-    """The last visible entry of a log. `chain8` begins its chain there; "" at the log's own end or at 0."""
+    """The last visible entry of a log. `chain` is its chain there, "" at the log's own end or at 0."""
 
     seq: int
-    chain8: str = ""
+    chain: str = ""
 
 
 def visible_ends(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView]) -> dict[RunId, VisibleEnd]:
@@ -404,7 +405,7 @@ def visible_ends(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView]
 
 def _visible_end(rule: VisibilityRule, coverage: CutCoverage, run: RunId, view: LogView) -> VisibleEnd:
     seq = min(coverage.upto.get(run, 0), view.seq)
-    chain8 = coverage.chain8(run, seq)
+    chain = coverage.chain(run, seq)
     for at, cite in enumerate(view.cites if rule.added is not None else ()):
         following = view.cites[at + 1] if at + 1 < len(view.cites) else None
         last = following.first - 1 if following else view.seq
@@ -412,8 +413,8 @@ def _visible_end(rule: VisibilityRule, coverage: CutCoverage, run: RunId, view: 
             continue
         if rule.added is None or cite.gen < rule.added:
             break
-        seq, chain8 = last, following.chain8 if following else ""
-    return VisibleEnd(seq, "" if seq in (0, view.seq) else chain8)
+        seq, chain = last, following.chain if following else ""
+    return VisibleEnd(seq, "" if seq in (0, view.seq) else chain)
 
 
 def may_be_visible(

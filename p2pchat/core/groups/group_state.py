@@ -29,6 +29,7 @@ GROUP_TAG = b"p2pchat/group/1\0"
 TALK_TAG = b"p2pchat/talk/1\0"
 MAX_MEMBERS = 256
 SALT_BYTES = 16
+CITED_DIGITS = 32  # of the hash of an operation, in citations
 OPERATION, LEAVE = "group", "leave"  # kinds of entries
 _DIGITS = frozenset("0123456789abcdef")
 MAX_TIED = 64  # operations of one writer and gen: one for each tip it may have
@@ -423,8 +424,8 @@ def _cuts(items: Any) -> Cuts | None:
 def _is_mark(item: Any) -> bool:
     if not isinstance(item, list) or len(item) != 3:
         return False
-    run, seq, chain8 = item
-    return _is_hex(run, 16) and _is_gen(seq) and _is_hex(chain8, 16)
+    run, seq, chain = item
+    return _is_hex(run, 16) and _is_gen(seq) and _is_hex(chain, 64)
 
 
 def _is_gen(value: Any) -> bool:

@@ -67,6 +67,7 @@ class Admission:
         self.users = users
         self.invites: Invites = Invites(ctx, network, meta)
         self._standings: dict[UserId, Standing] = {}  # as they were reported
+        self._closed: set[str] = set()  # invites whose additions were looked at when they were closed
         self._was_member = False
         self.fallen: set[UserId] = set()
 
@@ -254,7 +255,11 @@ class Admission:
         for one in statements:
             for invite in {one.invite, *one.invites} - {""}:
                 closing = members.closing(invite)
-                said = [one] if one.kind == ADD else members.additions_by(invite) if one is closing else ()
+                said = [one]
+                if one.kind != ADD:  # each invite is looked at once: an admin can close it a thousand times
+                    is_new = one is closing and invite not in self._closed
+                    said = members.additions_by(invite) if is_new else []
+                    self._closed.update([invite] if said else [])
                 for each in said:
                     if closing is not None and time_of(closing) == closing.at < each.at == time_of(each):
                         late |= {user: [each] for user in each.who if user in members.members}

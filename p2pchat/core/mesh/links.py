@@ -252,16 +252,16 @@ class Links:
             self.dialer.resume(peer)
         self._exchange.look_soon()
 
-    def on_members_changed(self) -> None:
-        """Take what follows from statements that are durable now: who waited for some is admitted, and who is out has
-        no link any more.
+    def on_members_changed(self, users: AbstractSet[UserId]) -> None:
+        """Take what follows from statements about users that are durable now: who waited for some is admitted, and who
+        is out has no link any more.
         """
         for link in list(self._links.values()):
             if link.awaiting is not None:
                 self._consider(link, link.awaiting)
             elif link.member and self._admission.expels(link.peer, link.member):
                 self._refuse(link, "member")
-        self._exchange.on_members_changed()
+        self._exchange.on_members_changed(users)
 
     # Inputs
 

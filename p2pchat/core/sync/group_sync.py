@@ -250,7 +250,7 @@ class GroupSync:
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         for log in logs:
             log.uncut = writer.uncut
-            log.visible, log.chain8 = ends[log.id.run]
+            log.visible, log.visible_chain = ends[log.id.run]
             self._store_visible(log)
         self.refresh_tips(talk, writer)
         for log in logs:

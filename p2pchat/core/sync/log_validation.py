@@ -166,7 +166,7 @@ class NewLogChecks:
         if mark.seq < log.pruned:
             return True
         chain = self._sync.chain_at(log, mark.seq)
-        return None if chain is None else chain[:8].hex() == mark.chain8
+        return None if chain is None else chain.hex() == mark.chain
 
     def _are_cut(
         self, source: EntrySource, conversation: ConversationState, frame: Entries, missing: Iterable[Mark]

@@ -96,6 +96,8 @@ class OpenWants:
     by_number: dict[int, WriterKey] = field(default_factory=dict)
     next: int = 1
     failed: int = 0  # wants that were given up since too little came
+    asked_at: float = float("-inf")  # monotonic: when the first one was sent since then
+    given_at: float = float("-inf")  # monotonic: when something came that was wanted
     incomplete: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
 
 
@@ -148,6 +150,10 @@ class RemoteState:
 
     def __post_init__(self) -> None:
         self.id = self.link.id
+
+    def gives_nothing(self, since: float) -> bool:
+        """Return whether it has given nothing of what was wanted before this moment (monotonic)."""
+        return self.wants.given_at < self.wants.asked_at <= since
 
     @property
     def accepts_marks(self) -> bool:

@@ -121,7 +121,9 @@ class Sender:
     def _fetch(
         self, remote: RemoteState, key: WriterKey, start: Start, then: Callable[[FetchResult], None]
     ) -> None:  # fmt: skip
-        self._sync.lookups.fetch(remote.id, key, start, then, first=self._sync.inbox.is_known(key[1]))
+        # Less at once of each of many writers: what they wrote waits for one another at the other end.
+        most = max(1, self._ctx.settings.fetch_batches // max(1, len(remote.serving.wants)))
+        self._sync.lookups.fetch(remote.id, key, start, then, most=most, first=self._sync.inbox.is_known(key[1]))
 
     def _on_batches(self, remote: RemoteState, served: ServedWant, answer: FetchResult) -> None:
         if not self._sync.is_up(remote) or remote.serving.wants.get(served.n) is not served:

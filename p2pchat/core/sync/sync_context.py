@@ -152,12 +152,12 @@ class Lookups:
         self._ctx.owes = True
 
     def fetch(
-        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
+        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, most: int, first: bool
     ) -> None:  # fmt: skip
-        """Read what a user wrote in a conversation from `start` on, to be sent on a link; `first` as in Fetch."""
+        """Read what a user wrote in a conversation from `start` on, to be sent on a link; the rest as in Fetch."""
         ticket = self._ctx.next_ticket()
         self._fetching[ticket] = then
-        self._ctx.emit(Fetch(link, ticket, *key, start, first))
+        self._ctx.emit(Fetch(link, ticket, *key, start, most, first))
 
     def on_fetch_result(self, answer: FetchResult) -> None:
         """Pass the batches that were read to their callback."""

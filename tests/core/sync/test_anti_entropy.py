@@ -456,7 +456,7 @@ def test_marks_of_missing_entries_are_limited(ada: Peer, known: bool, most: int)
         ada.put(QuotaLifted(IDS["eve"]))
         ada.take()
     for n in range(0, 2 * MAX_REMEMBERED, 500):
-        users = {f"{user:016x}" * 4: [Mark("00" * 8, 1, "00" * 8)] for user in range(n, n + 500)}
+        users = {f"{user:016x}" * 4: [Mark("00" * 8, 1, "00" * 32)] for user in range(n, n + 500)}
         far.peer.put_frames(far, Have({ROOM: users}))
     (remote,) = ada.node.replicator.context.remotes.values()
     assert [len(remote.ahead_refs), len(remote.ahead), len(remote.acked)] == [most, most, 0]

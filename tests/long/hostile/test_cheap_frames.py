@@ -46,7 +46,7 @@ async def marks_for_many_users(eve: Attacker) -> None:
     """Announce that 1,900 users hold logs of ada that do not exist."""
     await announce_users(eve)
     for _ in range(400):
-        marks = [Mark(token_hex(8), 5, "ab" * 8) for _ in range(64)]
+        marks = [Mark(token_hex(8), 5, "ab" * 32) for _ in range(64)]
         await eve.flood([Have({eve.room: {eve.server: marks}})])
 
 

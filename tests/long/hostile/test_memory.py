@@ -44,7 +44,7 @@ async def marks_of_nobody(eve: Attacker) -> None:
 
     def frames() -> Iterable[Frame]:
         for page in pages(500):
-            users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in page}
+            users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 32)] for n in page}
             yield Have({eve.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"))
 
     await eve.flood(frames())
@@ -103,7 +103,7 @@ async def gaps(eve: Attacker) -> None:
 async def entries_that_wait(eve: Attacker) -> None:
     """Send replies to entries that do not exist; they wait for 5 s."""
     pen = eve.pen(eve.identity, eve.room)
-    text = '{"k":"text","at":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
+    text = '{"k":"text","at":%d,"re":["' + "ab" * 24 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
         await eve.flood([pen.write(*((NOW + n, text % (NOW, n + 1)) for n in range(start, start + 100)))])
 
@@ -143,7 +143,7 @@ async def read_marks(eve: Attacker) -> None:
     """Send read marks of logs of ada that do not exist."""
     await eve.flood(
         ReadFrame(
-            {eve.room: {eve.id: [(eve.server[:16] + f"{n:016x}", 2**53 - 1, "ab" * 8) for n in page]}},
+            {eve.room: {eve.id: [(eve.server[:32] + f"{n:016x}", 2**53 - 1, "ab" * 32) for n in page]}},
             names=[ROOM],
         )
         for page in pages(250)
