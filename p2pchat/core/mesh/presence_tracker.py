@@ -242,10 +242,10 @@ class PresenceTracker:
             self._leave(user, "lost")
         self.set_unreachable(user, "")
 
-    def expel(self) -> None:
-        """Take back what links say about users who are out now, though the peers that host them are not."""
+    def expel(self, users: AbstractSet[UserId]) -> None:
+        """Take back what links say about those of these users who are out now, though their peers are not."""
         for link in self._links.values():
-            out = {user for user in link.users if self._admission.expels(user, link.member)}
+            out = {user for user in link.users.keys() & users if self._admission.expels(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)
             self._unhost_all(link, out, "expelled")

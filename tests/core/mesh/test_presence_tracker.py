@@ -282,7 +282,7 @@ def test_a_list_of_one_peer_expels_nobody_of_another() -> None:
     ada.presence._admission.admits = lambda user, member: user != BOB.id  # type: ignore[method-assign]
     ada.here(ada.link(2, GATE), word(GATE))
     assert BOB.id in bob.users
-    ada.presence.expel()
+    ada.presence.expel({BOB.id})
     assert BOB.id not in bob.users
 
 
