@@ -99,10 +99,11 @@ def test_what_is_signed_in_one_network_counts_in_no_other(signed: Callable[[str]
     assert [state(signed(network)) != nothing for network in (NETWORK, OTHER)] == [True, False]
 
 
-def state(frames: list[Frame]) -> tuple[bytes, bool]:
-    """Return what ada, whose network is NETWORK, stores when bob's peer sends this, and whether dan is here."""
+def state(frames: list[Frame]) -> tuple[bytes, bool, bool]:
+    """Return what ada, whose network is NETWORK, stores when bob's peer sends this, and what she knows of dan."""
     ada, cyd = Net("ada", "cyd").peers.values()
     cyd.up = False  # nobody answers where dan is told to be
     ada.far("bob").say(*frames)
     ada.world.pass_time(2.0)
-    return ada.storage.snapshot(), DAN.peer_id in ada.node.presence.hosts
+    node, dan = ada.node, DAN.peer_id
+    return ada.storage.snapshot(), dan in node.presence.hosts, dan in node.links.book.records
