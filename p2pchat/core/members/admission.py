@@ -23,6 +23,7 @@ from p2pchat.core.members.statement import (
     PARDON,
     REMOVE,
     Statement,
+    author_of,
     is_guest,
     make_statement,
 )
@@ -265,9 +266,15 @@ class Admission:
                         late |= {user: [each] for user in each.who if user in members.members}
         self._emit_fallen("late", late, late)
 
-    def farewell(self, peer: PeerId) -> Statements | None:
-        """Return what tells a peer before a goodbye who removed it; None for nothing."""
-        said = _fitting(self.users.removals(peer))
+    def farewell(self, peer: PeerId, shown: Membership) -> Statements | None:
+        """Return what tells a peer before a goodbye who removed it, or the admin that had added it by what it shows;
+        None for nothing.
+        """
+        members = self._statements.members
+        if members is None:
+            return None
+        removals = [members.unmaking(author_of(text)) for text, _ in shown.s]
+        said = _fitting([*self.users.removals(peer), *self._statements.durable(filter(None, removals))])
         return Statements(s=list(said)) if said else None
 
     def _addition(self, exchange: StatementExchange, member: UserId, invite: str) -> Statement:

@@ -214,6 +214,11 @@ class MemberList:
         found = [one for one in self._naming_as(REMOVE, user) if user in one.who and self.is_in_force(one)]
         return sorted(found, key=self._order)
 
+    def unmaking(self, admin: UserId) -> Statement | None:
+        """Return the smallest removal by which somebody is no admin any more, pardoned or not; None for others."""
+        found = [one for one in self._naming_as(REMOVE, admin) if one.by == self.founder] if admin in self.made else []
+        return min(found, key=lambda one: (one.size, one.id), default=None)
+
     def pardons(self, users: Collection[UserId]) -> list[Statement]:
         """Return the pardons of those who had removed one of these users."""
         removals = {one.id: one for user in users for one in self._naming_as(REMOVE, user)}

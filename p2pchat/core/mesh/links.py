@@ -90,6 +90,9 @@ REFUSED_BUSY = "this peer has as many links as it takes"
 REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
 
 
+NOTHING_SHOWN = Membership()
+
+
 class Links:
     """All connections of one node.
 
@@ -507,14 +510,14 @@ class Links:
         code = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
         link.awaiting = shown if code is None else None
         if code:
-            self._refuse(link, code)
+            self._refuse(link, code, shown)
         elif code is not None:
             self._admit(link)
 
-    def _refuse(self, link: PeerLink, code: str) -> None:
-        """End a link whose far end is not admitted, and say who removed it."""
+    def _refuse(self, link: PeerLink, code: str, shown: Membership = NOTHING_SHOWN) -> None:
+        """End a link whose far end is not admitted by what it shows, and say who removed it, or who had added it."""
         self._ctx.count("not_admitted")
-        if not link.up and (said := self._admission.farewell(link.peer)) is not None:
+        if not link.up and (said := self._admission.farewell(link.peer, shown)) is not None:
             self._ctx.send(said, [link.id])
         self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
 
