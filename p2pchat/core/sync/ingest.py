@@ -46,7 +46,7 @@ from p2pchat.core.sync.log_validation import (
     joined,
 )
 from p2pchat.core.sync.quota import OPERATION_FACTOR
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.remote_state import MAX_REFUTED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
@@ -79,11 +79,13 @@ class Ingest:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
         extensions: dict[LogId, LogExtension] = {}
         fault: LogError | None = None
-        try:
-            for frame in frames:
+        for frame in frames:
+            try:
                 self._take_frame(source, frame, extensions)
-        except LogError as error:
-            fault = error
+            except LogError as error:
+                fault = source.blamed_for((frame.c, frame.u), error)
+            if fault is not None:
+                break
         return self._prove_each(extensions) or fault
 
     def _prove_all(self, extensions: dict[LogId, LogExtension]) -> None:
@@ -95,7 +97,9 @@ class Ingest:
     def _prove_each(self, extensions: dict[LogId, LogExtension]) -> LogError | None:
         fault = None
         for extension in extensions.values():
-            fault = self._prove(extension) or fault
+            false = self._prove(extension)
+            if false is not None:
+                fault = extension.source.blamed_for(extension.log.key, false) or fault
         return fault
 
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
@@ -107,6 +111,8 @@ class Ingest:
         if conversation is not None and conversation.is_talk and extensions:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
+            return
+        if source.has_refuted((conversation.id, frame.u)):
             return
         log = conversation.log(frame.u, frame.r)
         # The text of the frame is its own copy, and would stay.
@@ -333,6 +339,22 @@ class LinkSource(EntrySource):
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         return self._sync.find_conversation(self.remote, conversation)
+
+    def blamed_for(self, key: WriterKey, error: LogError) -> LogError | None:
+        """Return the fault if the peer made it, which hosts the writer: else it lacks a check, and is told to give no
+        more of that writer.
+        """
+        refuted = self.remote.refuted
+        if key[1] in self.remote.link.users or len(refuted) >= MAX_REFUTED:
+            return error
+        refuted[key] = None
+        self._sync.ctx.count(f"refuted_{error.code}")
+        self.remote.set_ahead(key, {})
+        self._sync.send_full(self.remote, key)
+        return None
+
+    def has_refuted(self, key: WriterKey) -> bool:
+        return key in self.remote.refuted
 
     def gave_all_before(self, frame: Entries) -> bool:
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.incomplete

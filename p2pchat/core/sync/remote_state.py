@@ -20,6 +20,7 @@ from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
 MAX_REMEMBERED_UNKNOWN = 2_000  # the same of another link; comparing brings the rest; a guess: 1 MiB
 MAX_DROPPED = 1_000  # writers of one link of whom logs are dropped; a guess: 700 KiB
+MAX_REFUTED = 1_000  # writers of one link of whom it gave what nobody takes, before it ends; a guess
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 
 
@@ -140,6 +141,9 @@ class RemoteState:
     # what was deleted, so that nothing is left to prove the forks. What it was ahead with after it had served
     # everything would be served and dropped again and again.
     dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
+    refuted: KeySet[WriterKey] = field(
+        default_factory=dict
+    )  # writers hosted elsewhere of whom it gave what nobody takes
     named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place

@@ -108,7 +108,7 @@ def test_a_batch_with_a_wrong_head_costs_its_writer_nothing() -> None:
     ada = World().peer("ada", member_bytes=1000)
     lie = Author("bob", "b1").say("x" * 800)
     lie.head = "00" * 64
-    assert ada.far("eve").say(lie) == ["close eve: head"]
+    assert ada.far("eve").say(lie) == ["to eve: have nothing full"]
     assert kept(ada.far("bob").say(Author("bob", "b1").say("x" * 800)))
 
 
