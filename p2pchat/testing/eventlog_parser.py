@@ -164,7 +164,8 @@ class Log:
     @cached_property
     def room(self) -> str:
         """The id of the room; "" if nothing was logged of it."""
-        return next((line["conversation_id"] for line in self.lines if line.get("kind") == "room" and "id" in line), "")
+        there = (line for line in self.lines if line.get("kind") == "room")
+        return next((line["conversation_id"] for line in there if "conversation_id" in line), "")
 
     @cached_property
     def began(self) -> float:

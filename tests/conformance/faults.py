@@ -205,7 +205,7 @@ FAULTS = (
     PeerFault("certificates-for-ever", "who hosted a user once does so for ever", "wrong-certificates-are-refused",
               "return timely && verify(user", "return verify(user"),
     PeerFault("certificates-unsigned", "a peer hosts whom it wants", "wrong-certificates-are-refused",
-              'return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);',
+              'return timely && verify(user, tag("host/2") + network + user + peer + u64(from) + u64(until), sig);',
               "return timely;"),
     # ---- entries
     PeerFault("heads-unchecked", "anybody writes in the name of anybody", "a-wrong-head-ends-the-link",
@@ -422,7 +422,7 @@ FAULTS = (
               "const peer = new Peer({ network, key, seed,",
               'const peer = new Peer({ network, key, seed: randomBytes(32).toString("hex"),'),
     PeerFault("users-of-a-dm-unsorted", "both ends speak of different conversations", "direct-messages-are-answered",
-              'tag("dm/1") + users.sort().join("")', 'tag("dm/1") + users.join("")'),
+              'tag("dm/2") + room + users.sort().join("")', 'tag("dm/2") + room + users.join("")'),
     PeerFault("references-without-a-run", "its answers name no message", "the-room-is-answered",
               "const re = [u.slice(0, 32) + r, n];", "const re = [u.slice(0, 32), n];"),
     PeerFault("named-like-nobody", "nobody can type its name", "names-of-users-are-names",

@@ -287,14 +287,14 @@ def hosted(sim: Simulation, peer: SimPeer) -> SimHostedUser:
 
 def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
     """Return the number of texts that a peer holds of a direct conversation."""
-    conversation = dm_id(ROOM, guest.user, other.user)
+    conversation = dm_id(peer.sim.invariants.room, guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
 
 
 def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
     """Let a hosted user of this peer type to another peer's user."""
     peer.put(ConversationOpened(dm_naming(guest.user, to.user)))
-    peer.put(TypingSet(guest.user, dm_id(ROOM, guest.user, to.user), True))
+    peer.put(TypingSet(guest.user, dm_id(peer.sim.invariants.room, guest.user, to.user), True))
 
 
 def said_and_left(peer: SimPeer, name: str) -> list[str]:
