@@ -586,6 +586,6 @@ def _sync_of_group() -> list[Row]:
         "The sums of the talk and of the group.",
         [first, *said(good)],
         [_digest(LOGS["room_ada_1"])],
-        [{"t": "digest", "sums": sums, "span": _ALL, "names": both[::-1]}],
+        [{"t": "digest", "sums": sums, "span": _ALL, "names": both}],
     )
     return made
