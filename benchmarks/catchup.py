@@ -52,7 +52,7 @@ async def fetch(channel: Channel, data: str) -> None:
         asked = await channel.receive()
         assert asked is not None
         assert peer._driver is not None
-        while peer._driver.node.replicator.causal_order.next_place <= asked["entries"]:
+        while peer._driver.node.replicator.ingest.order.next_place <= asked["entries"]:
             await asyncio.sleep(POLL_EVERY / 10)
         await peer._driver.settle()  # also stored here
         ended = time.time()

@@ -26,10 +26,12 @@ from typing import Any, Self
 from p2pchat import __version__
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.core.inputs import Connect, ContactAdded, Forget, InviteMade, QuotaLifted
+from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
-from p2pchat.errors import InviteError, StorageError, UnknownName
+from p2pchat.core.sync.quota import lifted_line
+from p2pchat.errors import InviteError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
 from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, repeat_invitation
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
@@ -264,9 +266,8 @@ class TCPPeer(LocalUser):
                 invitation = repeat_invitation(network, resources.identity, made.id, made.uses, made.until)
                 return encode_invite(network, invitation, [*direct, *relayed])
         invitation = make_invitation(network, resources.identity, uses, days)
-        driver = lifecycle.require_running()
-        driver.put(InviteMade(invitation.id, uses, invitation.until))
-        await driver.settle()
+        made = MadeInvite(invitation.id, uses, invitation.until, int(time.time()))
+        await self._choose(lambda: Change(meta=made.line), InviteMade(made.id, uses, made.until))
         return encode_invite(network, invitation, [*direct, *relayed])
 
     @property
@@ -347,19 +348,20 @@ class TCPPeer(LocalUser):
             linked = any(peer in links.by_peer for peer in peers)
             endpoints = tuple(dict.fromkeys(one for peer in peers for one in links.dialer.endpoints(peer)))
             inputs = [Forget(peer) for peer in peers]
-        for input in inputs:
-            driver.put(input)
-        await driver.settle()
+        await self._choose(lambda: links.book.without(inputs), *inputs)
         for endpoint in endpoints:
             self._lifecycle.dispatcher.endpoints.pop(endpoint, None)
         return Forgotten(endpoints, linked)
 
     async def add_contact(self, who: User | str) -> User:
         """Make a user a contact, as writing to it does: limits for others do not count for it. Raises as allow."""
-        driver, user = self._require_running(), await self._resolve(who)
-        driver.put(ContactAdded(user.key))
-        await driver.settle()
+        user = await self._resolve(who)
+        await self._choose(lambda: Change(meta=self._contact_line(user)), ContactAdded(user.key))
         return user
+
+    def _contact_line(self, user: User) -> dict[str, str | None]:
+        node = self._require_running().node
+        return {node.contacts.line(user.key, node.peer): "1"}
 
     async def allow(self, who: User | str) -> User:
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too.
@@ -375,9 +377,9 @@ class TCPPeer(LocalUser):
             UnknownName, AmbiguousName: No user has this name, or several have.
             StorageError: It could not be stored.
         """
-        driver, user = self._require_running(), await self._resolve(who)
-        driver.put(QuotaLifted(user.key))
-        await driver.settle()
+        user = await self._resolve(who)
+        meta = self._contact_line(user) | lifted_line(user.key)
+        await self._choose(lambda: Change(meta=meta), QuotaLifted(user.key))
         return user
 
     # ---- files
@@ -454,8 +456,7 @@ class TCPPeer(LocalUser):
             PeerClosed: The peer is not running.
         """
         driver = self._require_running()
-        if not driver.node.storage.accepts_writes:
-            raise StorageError("the disk is nearly full" if driver.node.storage.works else "storage does not work")
+        driver.require_writable()
         await driver.settle()
         await driver.disk.write(Change(meta={META_TRIED: str(now_micros())}))
 
@@ -605,9 +606,11 @@ class TCPPeer(LocalUser):
 
     # ---- inside
 
-    def _take_name(self, name: str, about: str | None) -> Change:
-        self._lifecycle.name = name
+    def _name_change(self, name: str, about: str | None) -> Change:
         return Change(meta={META_NAME: name, **({} if about is None else {META_ABOUT: about})})
+
+    def _take_name(self, name: str) -> None:
+        self._lifecycle.name = name
 
     def __repr__(self) -> str:
         lifecycle = self._lifecycle

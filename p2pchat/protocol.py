@@ -51,6 +51,7 @@ MAX_USES = 64  # of one invite
 Hex4 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
 Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a newline pass
 Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+Hex24 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{48}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Hex64 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 # A key of Ed25519: y, little-endian, with the sign of x on top. Refused are a y of p or more (ed..ff ff..ff 7f), and
@@ -76,6 +77,8 @@ PeerId = str  # hex32: an Ed25519 public key
 ConversationId = str  # hex32
 RunId = str  # hex8
 
+REF_USER_BYTES = 16  # of a user id, in references: who looks for a second key that begins so, finds none
+
 _find_key = re.compile(_KEY).match
 
 
@@ -84,17 +87,27 @@ def is_key(id: str) -> bool:
     return _find_key(id) is not None
 
 
+def user_start(user: UserId) -> str:
+    """Return the beginning of a user id by which references name the user, in hex."""
+    return user[: 2 * REF_USER_BYTES]
+
+
+def split_ref(log: str) -> tuple[str, RunId]:
+    """Return the beginning of the user's id and the run, of a log as references name it."""
+    return user_start(log), log[2 * REF_USER_BYTES :]
+
+
 class Mark(NamedTuple):
-    """Everything in one run's log up to entry `seq`; `chain8` is the beginning of the chain there."""
+    """Everything in one run's log up to entry `seq`; `chain` is the chain there."""
 
     run: Hex8
     seq: Seq
-    chain8: Hex8
+    chain: Hex32
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
 MissingParts = dict[Hex32, dict[Hex32, list[tuple[Hex8, Seq, Count]]]]  # conversation -> user -> run, first, last
-ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq, Hex8]]]]  # conversation -> reader -> last entries read
+ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex24, Seq, Hex32]]]]  # conversation -> reader -> last entries read
 
 
 class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -309,7 +322,7 @@ class Stub(Struct, gc=False, frozen=True, omit_defaults=True):
     """What stands for a text that is gone: the hash of all but its cite, and its cite."""
 
     hash: Hex32
-    cite: Annotated[str, Meta(pattern=r'\A(,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{16}"\]\})?\Z')] = ""
+    cite: Annotated[str, Meta(pattern=r'\A(,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\})?\Z')] = ""
 
 
 class Entries(Frame, tag="entries"):
@@ -341,8 +354,7 @@ class Entries(Frame, tag="entries"):
 
 
 class MarksFrame(Frame):
-    """Marks of readers: for each, the last entry of each log, named as in core/log.Ref, and the beginning of the chain
-    there.
+    """Marks of readers: for each, the last entry of each log, named as in core/log.Ref, and the chain there.
 
     `add` is what they change in the sum of the sender's marks; `all` begins that sum anew.
     """

@@ -34,8 +34,11 @@ class MemberLimits:
     # which is a row of 150 bytes then (core/sync/conversation_state.py).
     log_bytes: int = 16 * KIB
     # Entries that wait for those that they follow, and four times as many of all who are no contacts; beyond it they
-    # are shown at once, with a gap mark. A guess: 4 MiB.
+    # are shown at once, with a gap mark. 620 bytes each at most: 1.2 MiB.
     waiting_entries_a_member: int = 2048
+    # The same of a contact, or of what its link brings, and four times as many of all of them: 15 MiB. Of a newcomer
+    # some 12,000 wait while it fetches what 40 others wrote.
+    waiting_entries_a_contact: int = 24 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Settings(MemberLimits):
     max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
     max_uncommitted_units: int = 2048  # of work on its way to the disk; above it links that sent much wait
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
-    fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
+    fetch_batches: int = 8  # read from storage at once for the wants of a link; a few, to keep live traffic fast
     buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 
     # storage

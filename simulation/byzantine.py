@@ -119,15 +119,20 @@ class ByzantinePeer:
         if self._peer.sim.invariants.content.all_named and self._is_up(end) and self._curiosity.random() < BABBLE_RATE:
             yield curious(self._peer, self._curiosity)
         if self._is_up(end) and self._invention.random() < INVENTION_RATE:
-            yield from self._write_as_nobody()
+            yield from self._write_as_nobody(end.other.owner)
         if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
 
-    def _write_as_nobody(self) -> Iterator[bytes]:
-        """Write to the room as a new user of a member that nobody added, and show that its log forked."""
-        user = invent(self._peer.sim, self._invention)
+    def _write_as_nobody(self, to: SimPeer) -> Iterator[bytes]:
+        """Write to the room as a new user of a member that nobody added, and show that its log forked.
+
+        Who was an admin has added it now, which counts for nobody who knows that: an accomplice passes both on.
+        """
+        membership, user = self._peer.sim.membership, invent(self._peer.sim, self._invention)
         if self._invention.random() < 0.7:
             member = Identity.from_seed(self._invention.randbytes(32))
+            if membership is not None and (said := membership.said_by_former(member.peer_id, to)) is not None:
+                yield encode(said)
             user.by = make_guest(self._peer.network.id, member.peer_id, signer(member), user.user)
         frames = [user.write(self._room, Naming(room=True), encode_entry(Entry("text", 1, 1, b=b))) for b in "ab"]
         yield encode(frames[0])
@@ -315,22 +320,27 @@ class Sybil:
         users = [invent(self.peer.sim, self._chance) for _ in range(MADE_UP_AT_ONCE)]
         for user in users[:-1]:
             user.by, user.is_named = self.peer.certificate(user.user), True
-        now, me = self.peer.clock.now().utc, self.peer.user
+        now, me, room = self.peer.clock.now().utc, self.peer.user, self.peer.sim.invariants.room
         page = [
-            Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
+            Hosted(
+                user.user,
+                user.name,
+                "online",
+                cert=make_cert(self.peer.network.id, user.user, user.sign, me, now // 1000),
+            )
             for user in users
         ]
         gone, self._told = self._told, [user.user for user in users]
         yield encode(Here(page, gone))
         for number, user in enumerate(users):
             text = encode_entry(Entry("text", now, now + number, b="buy"))
-            yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
+            yield encode(user.write(dm_id(room, user.user, to.user), dm_naming(user.user, to.user), text))
             if number:  # the first never writes to the room, and nobody answers for the last
-                yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
+                yield encode(user.write(room, Naming(room=True), text))
             members = {user.user: 1, to.user: 1}
             body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
             raw = encode_entry(Entry("group", now, now + number, b=body))
-            group = operation_hash(raw)
+            group = operation_hash(room, raw)
             yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
         honest = self._chance.choice([peer for peer in self.peer.sim.all_peers if not peer.byzantine])
         records = [

@@ -3,7 +3,7 @@
 The peers that are there first are one login, which founded the network. Each later one is another profile of that login
 or a login of its own, which joins by an invite that one of the first has made: perhaps too late, or with one that was
 used before. People make admins, and add, remove and pardon others. Whoever has no say says something now and then,
-which nobody may keep.
+which nobody may keep, and a former admin goes on signing, which byzantine peers pass on.
 
 In the end the peers of those who are out leave for good, so that the rest can be compared.
 """
@@ -21,7 +21,7 @@ from p2pchat.core.inputs import Committed, StatementsMade
 from p2pchat.core.log import decode_entry
 from p2pchat.core.members.admission import invite_secret
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
-from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, parse_statement
+from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, make_statement, parse_statement
 from p2pchat.core.node_context import Invitation, NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Bye, Frame, Hello, PeerId, Statements, UserId, Welcome
@@ -122,6 +122,18 @@ class Membership:
             return self._chance.choice([*self._logins.values(), Identity.from_seed(self._chance.randbytes(32))])
         admins = [login for login in self._logins.values() if login.peer_id in members.admins]
         return self._chance.choice([self._sim.founder, *admins])
+
+    def said_by_former(self, who: UserId, to: SimPeer) -> Statements | None:
+        """Return what somebody signs now of whom this peer knows that it is no admin any more; None where nobody is."""
+        former = [] if to.members is None else sorted(to.members.made.keys() & to.members.unmade.keys())
+        logins = {login.peer_id: login for login in self._logins.values()}
+        signing = [logins[user] for user in former if user in logins]
+        if not signing:
+            return None
+        self._sim.counts["former_admin_signed"] += 1
+        at, by = len(self.said) + 1, signing[0]
+        made = make_statement(self._sim.network().id, by.peer_id, signer(by), ADD, at, {"who": [who]})
+        return Statements(s=[(made.text, made.signature.hex())])
 
     def _plan(self, peer: SimPeer, members: MemberList, by: UserId, action: str) -> list[Plan]:
         assert peer.node is not None

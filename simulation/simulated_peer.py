@@ -283,7 +283,7 @@ class SimPeer:
             return self.node.room
         low, high = sorted((by.user if by is not None else self.user, to.user))
         self.put(inputs.ConversationOpened(Naming(dm=(low, high))))
-        return dm_id(low, high)
+        return dm_id(self.node.room, low, high)
 
     def had(self, log: LogId) -> int:
         """Return the highest number of a log that its disk ever held."""
@@ -714,9 +714,7 @@ class SimPeer:
 
     def _fetch(self, order: out.Fetch) -> None:
         def read() -> None:
-            batches, more = self.disk.storage.fetch(
-                order.conversation, order.user, order.start, batches=self.sim.settings.fetch_batches
-            )
+            batches, more = self.disk.storage.fetch(order.conversation, order.user, order.start, batches=order.most)
             self.put(inputs.FetchResult(order.link, order.ticket, batches, more))
 
         self.soon(self.disk.quick, self.disk.slow, read)

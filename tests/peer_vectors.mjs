@@ -21,7 +21,7 @@ const attempt = (action) => {
 const hashes = {
   blake2b: ({ message }) => ({ hash: p2p.blake2b(message) }),
   room: ({ network }) => ({ hash: p2p.roomId(network) }),
-  dm: ({ users }) => ({ hash: p2p.dmId(...users) }),
+  dm: ({ room, users }) => ({ hash: p2p.dmId(room, ...users) }),
   chain_0: ({ header }) => ({ hash: p2p.chainStart(header) }),
   chain: ({ previous, entry }) => ({ hash: p2p.chainNext(previous, entry) }),
   mark: ({ conversation, user, run, seq, chain }) => ({ hash: p2p.markHash(conversation + user + run, seq, chain) }),
@@ -231,7 +231,7 @@ const files = {
     ({ given }) => "transcript" in given,
   ],
   "certificates.json": [
-    ({ now_ms, user, peer, cert }) => ({ valid: user === peer || p2p.isCertified(user, peer, cert, now_ms) }),
+    ({ network, now_ms, user, peer, cert }) => ({ valid: user === peer || p2p.isCertified(network, user, peer, cert, now_ms) }),
     ({ given }) => "now_ms" in given,
   ],
   "elections.json": [(given) => elect(given)],

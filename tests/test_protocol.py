@@ -70,7 +70,7 @@ ADA = vectors("hashes")["user ada"]["result"]["id"]
 ROOM = vectors("hashes")["room"]["result"]["hash"]
 RUN = vectors("logs")["room_ada_1"]["given"]["run"]
 HEAD = vectors("logs")["room_ada_1"]["result"]["entries"][0]["head"]
-MARK = Mark(RUN, 1, "00" * 8)
+MARK = Mark(RUN, 1, "00" * 32)
 ANY_SPAN = ("0" * 64, "f" * 64)
 
 
@@ -230,8 +230,8 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers([record(*["a:1"] * (8 + over))])) == expected
         assert code(Admit([record(*["a:1"] * (8 + over))])) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
-        assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
-        assert code(TakenFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
+        assert code(ReadFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
+        assert code(TakenFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -245,7 +245,7 @@ def test_digest_and_have_hold_1000_items() -> None:
 
 @pytest.mark.parametrize("count, fits", [(500, True), (1000, False)])
 def test_a_page_with_a_name_for_each_item_fits_a_frame_up_to_500(count: int, fits: bool) -> None:
-    largest_mark = Mark("f" * 16, MAX_INT, "f" * 16)
+    largest_mark = Mark("f" * 16, MAX_INT, "f" * 64)
     names = [Naming(group=(c, ADA, RUN)) for c in ids(count)]
     digest = Digest(sums=dict.fromkeys(ids(count), ADA), span=ANY_SPAN, names=names)
     have = Have({c: {ADA: [largest_mark]} for c in ids(count)}, names=names)
@@ -256,7 +256,7 @@ def test_a_page_with_a_name_for_each_item_fits_a_frame_up_to_500(count: int, fit
 
 def test_a_user_has_64_tips() -> None:
     for over, expected in ((0, None), (1, "limit")):
-        tips = [Mark(RUN, seq, "00" * 8) for seq in range(1, 65 + over)]
+        tips = [Mark(RUN, seq, "00" * 32) for seq in range(1, 65 + over)]
         assert code(Have({ROOM: {ADA: tips}})) == expected
         assert code(Want(1, ROOM, ADA, tips)) == expected
         assert code(Want(1, ROOM, ADA, [], older=tips[: 24 + over])) == expected
@@ -299,14 +299,15 @@ def test_limits_come_from_settings() -> None:
 HEX32 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 KEY = HEX32.filter(is_key)
 HEX8 = st.binary(min_size=8, max_size=8).map(bytes.hex)
+HEX24 = st.binary(min_size=24, max_size=24).map(bytes.hex)
 HEX64 = st.binary(min_size=64, max_size=64).map(bytes.hex)
 SEQ = st.integers(1, MAX_INT)
 COUNT = st.integers(0, MAX_INT)
 TEXT = st.text(max_size=20)
-REFS = st.lists(st.tuples(st.tuples(HEX8, HEX8).map("".join), st.integers(1, MAX_INT), HEX8), max_size=3)
+REFS = st.lists(st.tuples(HEX24, st.integers(1, MAX_INT), HEX32), max_size=3)
 READ_MARKS = st.dictionaries(HEX32, st.dictionaries(HEX32, REFS, max_size=3), max_size=3)
 MARKS: st.SearchStrategy[Marks] = st.dictionaries(
-    HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), max_size=3), max_size=3
+    HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX32), max_size=3), max_size=3), max_size=3
 )
 SPAN = st.tuples(HEX32, HEX32).map(lambda pair: (min(pair), max(pair)))
 NAMES = st.lists(
@@ -358,7 +359,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Digest, sum=HEX32, ask=st.booleans(), names=NAMES),
     st.builds(Digest, sums=st.dictionaries(HEX32, HEX32), span=SPAN, names=NAMES),
     st.builds(Have, MARKS, ask=st.booleans(), end=st.none() | COUNT, names=NAMES),
-    st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), names=NAMES),
+    st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX32), max_size=3), names=NAMES),
     st.builds(
         Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(st.tuples(SEQ, TEXT), min_size=1), HEX64,
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,

@@ -324,11 +324,14 @@ def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
 
 async def _set(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
     there = "" if to is None else to.id
+    exceptions = ctx.settings.by_conversation.get(there, {})
+    former = exceptions.get(setting.name, INHERIT) if there else ctx.settings.value(setting.name)
     ctx.settings.change(setting.name, value, there)
     try:
         ctx.settings.save()
     except OSError as error:
-        raise CommandError(f"changed for this run only: cannot save it: {error.strerror or error}") from None
+        ctx.settings.change(setting.name, former, there)
+        raise CommandError(f"not changed: cannot save it: {error.strerror or error}") from None
     return [_setting_row(ctx, setting, there)] if there else _rows(ctx, setting)
 
 

@@ -97,17 +97,17 @@ class DeliveredMark(Record):
 class ReadMark(Record):
     """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it.
 
-    `chain8` begins the chain there; "" if that is not known, of what others have read.
+    `chain` is the chain there; "" if that is not known, of what others have read.
     """
 
     log: LogId
     reader: UserId
     seq: int
-    chain8: str
+    chain: str
 
     @property
     def position(self) -> tuple[int, str]:
-        return self.seq, self.chain8
+        return self.seq, self.chain
 
 
 class NamedContent(NamedTuple):
@@ -143,12 +143,12 @@ class FormerName(Record):
 
 
 class Address(Record):
-    """An endpoint of a peer. Times are UTC microseconds, 0 for never."""
+    """An endpoint of a peer."""
 
     peer: PeerId
     endpoint: str
-    verified_at: int = 0  # when that key last answered there
-    failing_since: int = 0  # first failure since then
+    verified_at: int = 0  # when that key last answered there, UTC microseconds; 0 for never
+    failed: int = 0  # for how many hours of this peer dials there failed since then
     told: bool = False  # it stands in a record of that peer, and that key has not answered there
 
 
@@ -166,11 +166,11 @@ class Relation(Record):
 
 
 class Cite(NamedTuple):
-    """From entry `first` on, a log of a group's talk cites this gen. `chain8` begins the chain before that entry."""
+    """From entry `first` on, a log of a group's talk cites this gen. `chain` is the chain before that entry."""
 
     first: int
     gen: int
-    chain8: str
+    chain: str
 
 
 class Fork(Record):

@@ -111,7 +111,7 @@ class Lookup(Effect):
 
 
 class Fetch(Effect):
-    """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult.
+    """Read what this user wrote there from `start` on, at most so many batches. Answered by FetchResult.
 
     `first`: before what waits to be read for this link of unknown users; it is of a known one, or proves a fork.
     """
@@ -121,6 +121,7 @@ class Fetch(Effect):
     conversation: ConversationId
     user: UserId
     start: Start
+    most: int
     first: bool = False
 
 

@@ -179,7 +179,7 @@ class LookupResult(Input):
 
     ticket: int
     chains: dict[tuple[LogId, int], bytes] = {}  # of those that are held
-    shown: dict[ShownKey, list[tuple[LogId, int, str]]] = {}  # log, last seq shown by then, chain8 there
+    shown: dict[ShownKey, list[tuple[LogId, int, str]]] = {}  # log, last seq shown by then, chain there
     prunable: dict[PruneKey, PrunePlan] = {}
     files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}
     naming: dict[str, list[tuple[LogId, int]]] = {}

@@ -11,6 +11,7 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -79,7 +80,6 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory
-from p2pchat.core.members.statement import PARDON, REMOVE
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -160,7 +160,9 @@ class Node:
         self.admission: Admission = Admission(
             self._ctx, network, own.guest, self._statements, self.member_directory, stored.meta
         )
-        self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
+        self.presence: PresenceTracker = PresenceTracker(
+            self._ctx, network.id, users, self, self.admission, self.blocks.users
+        )
         self.replicator: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
@@ -170,6 +172,7 @@ class Node:
         self.storage: StorageState = StorageState(self._ctx)
         self._lazy = LazyCommit(self._ctx)
         self._handlers = self._connect_handlers()
+        self._affected: set[UserId] = set()  # whom durable statements concern, until no others are on their way
         self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
@@ -435,6 +438,7 @@ class Node:
         if failed.epoch != self.storage.epoch:
             return
         self.replicator.fail_all(failed.reason)
+        self._statements.drop_undurable()
         self._ctx.change = Change()
         self.storage.on_failed(failed.reason)
 
@@ -477,14 +481,19 @@ class Node:
 
     def _on_members_changed(self, change: Change) -> None:
         """Tell statements that are durable, and take them, before links end that they leave nobody for."""
-        void = self._statements.on_durable(change)
+        dropped = self._statements.on_durable(change)
+        assert self._statements.members is not None
+        concerned = self._statements.members.concerned(chain(change.statements, dropped))
         self._join()
-        self.member_directory.on_members_changed()
-        if any(one.kind in (REMOVE, PARDON) for one in change.statements):
-            self.replicator.quota.on_members_changed()
-        let_in = self.admission.report(change, void, self.replicator.conversations[self.room].history_until)
-        self.links.on_members_changed()
-        self.presence.expel()
+        users = self._affected = self._affected | self.member_directory.all_of(concerned)
+        self.member_directory.on_members_changed(users)
+        self.replicator.context.refresh_unnamed(concerned)
+        self.replicator.quota.on_members_changed(users)
+        let_in = self.admission.report(change, dropped, self.replicator.conversations[self.room].history_until)
+        self.links.on_members_changed(users)
+        self.presence.expel(users)
+        if not self._statements.undurable:  # else it is not decided for all of them
+            self._affected = set()
         back = {user for member in let_in for user in (member, *self.member_directory.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
         self.replicator.ask_for_dropped()

@@ -268,6 +268,7 @@ class Replicator:
     def on_user_hosted(
         self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark], taken: Iterable[ReadMark]
     ) -> None:
+        self.context.refresh_unnamed([user])
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 self.context.forget_names(remote, [user])  # a remote that ignored or forgot these needs them again
@@ -303,6 +304,7 @@ class Replicator:
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Update what concerned only this user, after it was removed from the hosted users."""
+        self.context.refresh_unnamed([user])
         self.quota.on_hosts_changed(user)
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
@@ -470,6 +472,7 @@ class Replicator:
             self._load_log(facts)
         for log in stored.forked:
             self._load_forked(log)
+        self.context.refresh_unnamed({user for each in self.conversations.values() for user in each.writers})
         for user in self.context.hosted:
             self.context.contacts.load(self.conversations.written_to_by(user), user)
         for back, (log, seq) in enumerate(reversed(stored.recent)):

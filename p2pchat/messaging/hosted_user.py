@@ -213,10 +213,12 @@ class HostedUser(LocalUser):
             return tuple(map(self._seen, value))
         return value
 
-    def _take_name(self, name: str, about: str | None) -> Change:
+    def _name_change(self, name: str, about: str | None) -> Change:
+        return Change(hosted=[self._stored.replace(name=name)])
+
+    def _take_name(self, name: str) -> None:
         former, self._stored = self._stored, self._stored.replace(name=name)
         self._lifecycle.hosted.renamed(self, former.name)
-        return Change(hosted=[self._stored])
 
     def __repr__(self) -> str:
         return f"<HostedUser {self.name!a}>"

@@ -27,6 +27,7 @@ from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
     GroupCreateRequest,
+    Input,
     MarkedRead,
     NameKept,
     PresenceSet,
@@ -65,7 +66,7 @@ from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import place_before, unread_among, untaken_among
 from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
 from p2pchat.messaging.viewer import To, Viewer
-from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
@@ -244,8 +245,12 @@ class LocalUser(Viewer):
 
     # ---- name and presence
 
-    def _take_name(self, name: str, about: str | None) -> Change:
-        """Set the name, and unless it is None what the user tells of itself; return what stores that."""
+    def _name_change(self, name: str, about: str | None) -> Change:
+        """Return what stores a name, and unless it is None what the user tells of itself."""
+        raise NotImplementedError
+
+    def _take_name(self, name: str) -> None:
+        """Set a name that is stored."""
         raise NotImplementedError
 
     async def rename(self, name: str, about: str | None = None) -> None:
@@ -268,17 +273,41 @@ class LocalUser(Viewer):
         await run_to_completion(self._rename(name, about))
 
     async def _rename(self, name: str, about: str | None) -> None:
-        hosted = self._lifecycle.hosted
-        async with hosted.lock:
-            driver, me = self._require_running(), self.directory.me
-            hosted.check_free(name, me)
+        me = self.directory.me
+
+        def change() -> Change:
+            self._require_running().require_writable()  # others learn a name by an entry
+            self._lifecycle.hosted.check_free(name, me)
+            return self._name_change(name, about)
+
+        def take() -> None:
+            self._take_name(name)
             if about is not None:
                 self.directory.set_about(me, about)
-            change = self._take_name(name, about)
-            driver.put(UserRenamed(me, name, about))
-            await driver.wait_handled()  # the event Renamed needs the former name
-            self.directory.learn([(me, name)])
-            await driver.disk.write(change)
+
+        await self._store_choice(change, [UserRenamed(me, name, about)], take)
+        self.directory.learn([(me, name)])  # the event Renamed needs the former name
+
+    async def _choose(
+        self, change: Callable[[], Change], *inputs: Input, take: Callable[[], None] = lambda: None
+    ) -> None:
+        """Store what a person chose, and only then let it count, here and in the core. One choice after the other.
+
+        Raises:
+            StorageError: It could not be stored. Then nothing is changed.
+        """
+        await run_to_completion(self._store_choice(change, inputs, take))
+
+    async def _store_choice(
+        self, change: Callable[[], Change], inputs: Iterable[Input], take: Callable[[], None]
+    ) -> None:
+        async with self._lifecycle.hosted.lock:
+            driver = self._require_running()
+            await driver.disk.write(change())
+            take()
+            for input in inputs:
+                driver.put(input)
+            await driver.wait_handled()
 
     def set_presence(self, status: str, text: str = "") -> None:
         """Show others the status `online`, `idle` or `offline`, with a text.
@@ -319,11 +348,10 @@ class LocalUser(Viewer):
         return await self._set_ignored(await self._resolve(who), False)
 
     async def _set_ignored(self, user: User, on: bool) -> User:
-        driver, ignored = self._require_running(), self.directory.ignored
-        if on:
-            driver.put(NameKept(user.key))
-        (ignored.add if on else ignored.discard)(user.key)
-        await driver.disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.directory.ignored))}))
+        def change() -> Change:
+            return Change(meta={self._ignored_key: _hidden_line(self.directory.ignored, user, on)})
+
+        await self._choose(change, NameKept(user.key), take=lambda: _hide(self.directory.ignored, user, on))
         return user
 
     @property
@@ -367,11 +395,11 @@ class LocalUser(Viewer):
         return await self._set_blocked(await self._resolve(who), False)
 
     async def _set_blocked(self, user: User, on: bool) -> User:
-        driver, blocked = self._require_running(), self.directory.blocked
-        if (user.key in blocked) is not on:
-            (blocked.add if on else blocked.discard)(user.key)
-            driver.put(UserBlocked(self.directory.me, user.key, on))
-        await driver.settle()
+        def change() -> Change:
+            return Change(meta={self._blocked_key: _hidden_line(self.directory.blocked, user, on)})
+
+        input = UserBlocked(self.directory.me, user.key, on)
+        await self._choose(change, input, take=lambda: _hide(self.directory.blocked, user, on))
         return user
 
     @property
@@ -396,8 +424,8 @@ class LocalUser(Viewer):
         """
         driver = self._require_running()
         other = "" if who is None else (await self._resolve(who)).key
-        driver.put(ReceiptsChosen(self.directory.me, None if on is None else bool(on), other))
-        await driver.settle()
+        choice = ReceiptsChosen(self.directory.me, None if on is None else bool(on), other)
+        await self._choose(lambda: Change(meta=driver.node.receipts.read.privacy.line_with(choice)), choice)
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users for whom read receipts are set on or off individually."""
@@ -743,9 +771,10 @@ class LocalUser(Viewer):
         driver, me, tracker = self._require_running(), self.directory.me, self._lifecycle.tracker
         unknown = UnknownName(message_id, text="no message of this user has this id")
         key = next((key for key in driver.node.conversations_of(me) if key.startswith(prefix)), None)
-        if key is None or ref.log[:16] != me[:16]:
+        start, run = split_ref(ref.log)
+        if key is None or not me.startswith(start):
             raise unknown
-        log, seq = LogId(key, me, ref.log[16:]), ref.seq
+        log, seq = LogId(key, me, run), ref.seq
         if not tracker.is_accepted(log, seq):
             shown, marks, read = await driver.disk.read(partial(look_up_receipt, driver.disk.storage, log, seq))
             if shown is None:
@@ -1075,6 +1104,15 @@ def _check_choice(user: User, chosen: set[UserId], do: str) -> None:
         raise ValueError(f"that is the own user: you cannot {do} yourself")
     if len(chosen | {user.key}) > MAX_BLOCKED:
         raise ValueError(f"{MAX_BLOCKED} users are {do.rstrip('e')}ed, and that is the limit: un{do} one first")
+
+
+def _hidden_line(chosen: set[UserId], user: User, on: bool) -> str:
+    """Return the line that stores ignored or blocked users, with or without one."""
+    return json.dumps(sorted(chosen | {user.key} if on else chosen - {user.key}))
+
+
+def _hide(chosen: set[UserId], user: User, on: bool) -> None:
+    (chosen.add if on else chosen.discard)(user.key)
 
 
 async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:

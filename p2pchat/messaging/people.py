@@ -41,9 +41,10 @@ class Member:
         users: The users it answers for, as far as they are known here, at most 10: the profiles of a login, the
             accounts of a gateway. Somebody who was expelled alone, without its member, is the one user.
         role: founder, admin, member or expelled.
-        since: When it was added, or expelled, by the clock of who did it; None for the founder, and where only is
-            known by whom.
-        by: Who added or expelled it, perhaps somebody who is no admin any more; None for the founder.
+        since: When it was added, or expelled, by the clock of who did it; None for the founder, where only is known by
+            whom, and for who is out since only a former admin had named it.
+        by: Who added or expelled it, perhaps somebody who is no admin any more; None for the founder, and for who is
+            out by itself like that.
         invite: The id of the invite by which it came; "" without one.
         key: Its id in hex.
         count: How many users are known.
@@ -129,7 +130,7 @@ class People:
         for key in [*members.members]:
             if key in members.members:
                 yield _placed(self._member(key))
-        for key in [*members.removed]:
+        for key in [*members.removed, *self._answers.unnamed]:
             if (found := self._expelled(key)) is not None and found.key == key:
                 yield _placed(found)
 
@@ -199,7 +200,7 @@ class People:
         found, signer = self.find(user), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
-        if found.role == "expelled" and not hide:
+        if found.role == "expelled" and self._is_out(user.key) and not hide:
             host = self.speaker(found.key)
             if host == user or self.is_expelled_alone(user):
                 raise ValueError(f"{user.label} is expelled already")
@@ -225,10 +226,17 @@ class People:
         return found
 
     def invited(self, invite: str) -> list[Member]:
-        """Return the members that came by an invite and were not expelled. Raises as expel_invited()."""
-        members = self._members()
-        self._signer()
-        keys = dict.fromkeys(key for one in members.additions_by(invite) for key in one.who)
+        """Return the members that came by an invite and were not expelled. Raises as expel_invited().
+
+        Any admin can say that somebody came by it. So who was added otherwise too counts only if this peer made the
+        invite, and admitted them.
+        """
+        members, signer = self._members(), self._signer()
+        is_own = any(one.id == invite for one in self.invites())
+        keys = dict.fromkeys(
+            key for one in members.additions_by(invite) for key in one.who
+            if (is_own and one.by == signer) or all(each.invite == invite for each in members.additions(key))
+        )  # fmt: skip
         return [self._member(key) for key in keys if members.standing(key) in ("member", "admin")]
 
     def _plan_member(self, found: Member, *, hide: bool = False, without: Sequence[UserId] = ()) -> list[Plan]:
@@ -372,7 +380,7 @@ class People:
         """Return the member that is out with a user, or the user that is out alone; None for one that is not out."""
         removals = self._removals(key)
         if not removals:
-            return None
+            return self._listed(key, [key], "expelled") if key in self._answers.unnamed else None
         newest = removals[-1]
         leader = self._answers.leader(key, newest)
         others = [user for user in newest.who if self._answers.leader(user, newest) == leader]

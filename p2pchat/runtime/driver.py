@@ -146,7 +146,7 @@ class Driver:
         self.disk.on_quiet = self._on_quiet
         self.disk.before_read = self.write_now
         warn = tell[fx.WarningIssued]
-        self._reads = CoreReads(node, self.disk, settings, self._inbox.append, warn, self._on_read_defect)
+        self._reads = CoreReads(node, self.disk, self._inbox.append, warn, self._on_read_defect)
         content = None if directory is None or storage.in_memory else directory / CONTENT_NAME
         self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
         connections.on_drained = self.content.on_drained
@@ -504,6 +504,12 @@ class Driver:
 
         if acked:
             self.disk.write_then(Change(consumers=acked), done)
+
+    def require_writable(self) -> None:
+        """Raise StorageError if nothing of users here is accepted now; the text says why."""
+        storage = self.node.storage
+        if not storage.accepts_writes:
+            raise StorageError("the disk is nearly full" if storage.works else "storage does not work")
 
     async def settle(self) -> None:
         """Return when the inputs so far are handled, and what they changed is on disk.

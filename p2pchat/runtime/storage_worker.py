@@ -433,14 +433,12 @@ class CoreReads:
         self,
         node: Node,
         disk: StorageWorker,
-        settings: Settings,
         put: Callable[[Input], None],
         emit: Callable[[Effect], None],
         on_defect: Callable[[BaseException], None],
     ) -> None:
         self._node = node
         self._disk = disk
-        self._settings = settings
         self._put = put
         self._emit = emit
         self._on_defect = on_defect
@@ -466,11 +464,11 @@ class CoreReads:
 
     def fetch(self, effect: Fetch) -> None:
         """Read a page of entries that a link lacks."""
-        storage, batches = self._disk.storage, self._settings.fetch_batches
+        storage = self._disk.storage
         whose = effect.conversation, effect.user
         self._read(
             effect,
-            lambda: FetchResult(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=batches)),
+            lambda: FetchResult(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=effect.most)),
         )
 
     def stop(self) -> None:

@@ -119,7 +119,7 @@ class BatchQueries:
             stored = self._chain(log, mark.seq) if log else None
             if log is None or stored is None:
                 return log is None or not log.forked  # above the end of a forked log: perhaps of its other version
-            return stored[:8].hex() == mark.chain8
+            return stored.hex() == mark.chain
 
         marks = {*start.tips, *start.older}
         known = set(filter(is_known, marks))

@@ -359,7 +359,7 @@ class RowBuffer:
         self._pruned += change.pruned
         self._late += change.late
         for id, cite in change.cites:
-            row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))
+            row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain))
             self._db.insert(cites, row)
         for id, upto in change.visible.items():
             self._limit(self._writer.log(id).number, upto)
@@ -552,7 +552,7 @@ class RowBuffer:
         covered = {run.hex() for _, run, state, _ in rows if state == COVERED}
         for mark in lost - kept:
             log = self._writer.log(id._replace(run=mark.run)) if mark.run in covered else None
-            if log is not None and (log.newest.seq, log.newest.chain[:8].hex()) == mark[1:]:
+            if log is not None and (log.newest.seq, log.newest.chain.hex()) == mark[1:]:
                 self._uncover(log)
 
     # ---- the rest
@@ -571,7 +571,7 @@ class RowBuffer:
             return
         reader = self._writer.number_of(users, mark.reader)
         if mark.seq:
-            self._db.insert(table, (log.number, reader, bytes.fromhex(mark.chain8), mark.seq), InsertConflict.HIGHER)
+            self._db.insert(table, (log.number, reader, bytes.fromhex(mark.chain), mark.seq), InsertConflict.HIGHER)
         else:
             self._db.run(f"delete from {table.name} where log = ? and reader = ?", log.number, reader)
 
@@ -588,7 +588,7 @@ class RowBuffer:
             run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
         for address in change.addresses:
             peer, told = bytes.fromhex(address.peer), int(address.told)
-            row = (peer, address.endpoint, address.verified_at, address.failing_since, told)
+            row = (peer, address.endpoint, address.verified_at, address.failed, told)
             insert(addresses, row, InsertConflict.REPLACE)
         for id, record in change.records.items():
             if record is None:

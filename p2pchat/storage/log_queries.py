@@ -23,7 +23,7 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step, left_behind
-from p2pchat.protocol import ConversationId, Mark, RunId, Stub, UserId
+from p2pchat.protocol import ConversationId, Mark, RunId, Stub, UserId, split_ref
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
@@ -80,7 +80,7 @@ PLACE_OF = "select place from entries where id >= ? and id <= ? order by id limi
 RECEIVED = "select received_at from entries where id = ?"
 
 
-CITES = "select log, first, gen, chain8 from cites "
+CITES = "select log, first, gen, chain from cites "
 
 
 class Head(NamedTuple):
@@ -120,8 +120,8 @@ def left_of(c: int, hash: bytes | None, rest: str) -> RawEntry:
 def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
     """Return the cites of logs, by the numbers of the logs."""
     found: dict[int, tuple[Cite, ...]] = {}
-    for log, first, gen, chain8 in rows:
-        found[log] = (*found.get(log, ()), Cite(first, gen, chain8.hex()))
+    for log, first, gen, chain in rows:
+        found[log] = (*found.get(log, ()), Cite(first, gen, chain.hex()))
     return found
 
 
@@ -187,7 +187,7 @@ class LogQueries:
 
     def _find(self, key: LogKey) -> LogFacts | None:
         conversation = self.db.number("conversations", key.conversation)
-        run, user = bytes.fromhex(key.ref[16:]), bytes.fromhex(key.ref[:16])
+        user, run = map(bytes.fromhex, split_ref(key.ref))
         rows = self.db.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
             if row[2].startswith(user):
@@ -246,7 +246,7 @@ class LogQueries:
         return members_at(log.run, seq, self.last(number), map(numbered, later), named, frozenset(line.split()))
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int, str]]:
-        """Return how far each of these logs had been shown at a place, as (log, last seq, chain8 there).
+        """Return how far each of these logs had been shown at a place, as (log, last seq, chain there).
 
         A log that had not been shown at all is replaced by those that it builds on, and so on.
         """
@@ -275,7 +275,7 @@ class LogQueries:
             log = asked.pop()
             seq = shown(log)
             if seq:
-                found.append((log, seq, self.chain_at(log, seq)[:8].hex()))
+                found.append((log, seq, self.chain_at(log, seq).hex()))
             elif seq is not None:
                 builds_on = self.db.value("select builds_on from logs where number = ?", self.log_number(log))
                 below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen

@@ -18,7 +18,7 @@ from p2pchat.core.durable_changes import LogKey
 from p2pchat.core.edits import EntryEdits, RelatedEntry, edits_of
 from p2pchat.core.log import LogId, RawEntry, decode_entry
 from p2pchat.kinds import ASPECTS
-from p2pchat.protocol import MAX_INT, ConversationId, UserId
+from p2pchat.protocol import MAX_INT, REF_USER_BYTES, ConversationId, UserId, user_start
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
 from p2pchat.storage.log_queries import LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
@@ -44,7 +44,7 @@ WIDER = 4  # times as much in the next step
 NAMING = f"""
 select a.root, a.id, exists (
     select 1 from changes m where m.conversation = l.conversation and m.run = l.run and m.seq = a.id & {SEQS - 1}
-    and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = 'text'
+    and m.writer = substr(u.id, 1, {REF_USER_BYTES}) and m.author = l.writer and m.aspect = 'text'
 ) from attachments a join logs l on l.number = a.id >> {SEQ_BITS} join users u on u.number = l.writer where a.root in
 """
 RAW = "select c, body from entries where id = ?"
@@ -275,7 +275,7 @@ class MessageQueries(LogQueries):
     def edits(self, log: LogId, raws: Mapping[int, RawEntry]) -> dict[int, EntryEdits]:
         """Return what became of these entries of a log, by seq; entries without changes are left out."""
         number = self.db.number("conversations", log.conversation)
-        run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
+        run, writer = bytes.fromhex(log.run), bytes.fromhex(user_start(log.user))
         own = self.db.number("users", log.user)
         candidates: dict[int, list[RelatedEntry]] = {}
         for seq, author, aspect in self._authors(log, number, min(raws), max(raws)):
@@ -298,7 +298,8 @@ class MessageQueries(LogQueries):
 
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, str]]:
         """Yield the changes of entries first..last of a log: seq, number of the user, aspect."""
-        run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self.db.number("users", log.user)
+        run, writer = bytes.fromhex(log.run), bytes.fromhex(user_start(log.user))
+        own = self.db.number("users", log.user)
         seq = first - 1
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0

@@ -22,18 +22,30 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.log import Batch, Entry, LogId, attachments_of, batch_of, encode_header
+from p2pchat.core.log import MAX_BEFORE, Batch, Entry, LogId, attachments_of, batch_of, encode_header
 from p2pchat.errors import StorageError
-from p2pchat.protocol import Entries, GuestCertificate, Mark, Naming, PeerId, PeerRecord, Stub
+from p2pchat.protocol import (
+    REF_USER_BYTES,
+    Entries,
+    GuestCertificate,
+    Mark,
+    Naming,
+    PeerId,
+    PeerRecord,
+    Stub,
+    split_ref,
+)
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 18
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
 OWN_KEYS = (SCHEMA_KEY, WRITER_KEY, VIEWS_KEY)  # the core may not use these keys
+
+MARK_BYTES = 48  # of one in `logs.builds_on`: run, seq, chain
 
 SEQ_BITS = 40
 SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq
@@ -142,9 +154,9 @@ logs: Table = Table(
         Column("run", BYTES, 8),
         Column("state", SMALLINT),
         Column("whole", SMALLINT),
-        # The rest of its header: the marks of `before` (run, seq and chain, 8 bytes each), and the certificate of the
-        # member that answers for the writer (key and signature; empty for a member).
-        Column("builds_on", BYTES, 24 * 64),
+        # The rest of its header: the marks of `before` (run and seq, 8 bytes each, and chain), and the certificate of
+        # the member that answers for the writer (key and signature; empty for a member).
+        Column("builds_on", BYTES, MARK_BYTES * MAX_BEFORE),
         Column("certificate", BYTES, 96),
     ),
     {
@@ -202,7 +214,7 @@ changes: Table = Table(  # released entries that change a message: edits, deleti
         Column("conversation"),
         Column("run", BYTES, 8),
         Column("seq"),
-        Column("writer", BYTES, 8),  # the first bytes of the id of the message's writer
+        Column("writer", BYTES, REF_USER_BYTES),  # the first bytes of the id of the message's writer
         Column("author"),  # the user who edits, deletes or reacts
         Column("aspect", NAME),  # as in kinds/
         Column("c"),
@@ -219,7 +231,7 @@ attachments: Table = Table(  # of stored messages, deleted or not: which content
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
-MARK_COLUMNS = (_key("log"), _key("reader"), Column("chain8", BYTES, 8), Column("seq"))
+MARK_COLUMNS = (_key("log"), _key("reader"), Column("chain", BYTES, 32), Column("seq"))
 read_marks: Table = Table("read_marks", MARK_COLUMNS)
 taken_marks: Table = Table("taken_marks", MARK_COLUMNS)
 addresses: Table = Table(
@@ -228,7 +240,7 @@ addresses: Table = Table(
         _key("peer", BYTES, 32),
         _key("endpoint", NAME),
         Column("verified_at"),
-        Column("failing_since"),
+        Column("failed"),
         Column("told"),
     ),
 )
@@ -245,7 +257,7 @@ guests: Table = Table(  # users, and the members that they named, first when `lo
     "guests", (_key("guest"), _key("member", BYTES, 32), Column("log"))
 )
 consumers: Table = Table("consumers", (_key("name", NAME), Column("place")))
-cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain8", BYTES, 8)))
+cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain", BYTES, 32)))
 seen: Table = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
 pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their places; they stand in `gone`
     "pruned",
@@ -326,7 +338,7 @@ def decoding() -> Iterator[None]:
 
 def relation_row(relation: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
     """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
-    writer, run = bytes.fromhex(relation.re.log[:16]), bytes.fromhex(relation.re.log[16:])
+    writer, run = map(bytes.fromhex, split_ref(relation.re.log))
     return (id, conversation, run, relation.re.seq, writer, author, relation.aspect, relation.c)
 
 
@@ -342,11 +354,11 @@ def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:
 
 
 def marks_to_bytes(marks: Sequence[Mark]) -> bytes:
-    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain8) for m in marks)
+    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain) for m in marks)
 
 
 def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
-    parts = (data[at : at + 24] for at in range(0, len(data), 24))
+    parts = (data[at : at + MARK_BYTES] for at in range(0, len(data), MARK_BYTES))
     return tuple(Mark(part[:8].hex(), int.from_bytes(part[8:16], "big"), part[16:].hex()) for part in parts)
 
 

@@ -30,7 +30,6 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_stored
-from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import with_next
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
@@ -94,10 +93,10 @@ join users u on u.number = l.writer
 join users r on r.number = m.reader
 """
 READS = f"""
-select c.id, u.id, l.run, r.id, m.seq, m.chain8 from read_marks m {MARKS_ON_LOGS}
+select c.id, u.id, l.run, r.id, m.seq, m.chain from read_marks m {MARKS_ON_LOGS}
 where (r.id in {{whose}}) or {_of_tips_and_newest("read_marks", "reader")}
 """
-TAKEN = f"select c.id, u.id, l.run, r.id, m.seq, m.chain8 from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
+TAKEN = f"select c.id, u.id, l.run, r.id, m.seq, m.chain from taken_marks m {MARKS_ON_LOGS} where r.id in {{whose}}"
 FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs
 ALL_STATES = (0, COVERED, *FORKED_STATES)  # so it reads the index of states, and no certificates
 WRITERS = f"""
@@ -138,7 +137,7 @@ USERS = "select id, name, named_c, about from users where name is not null order
 FORMER_NAMES = """
 select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c
 """
-ADDRESSES = "select peer, endpoint, verified_at, failing_since, told from addresses"
+ADDRESSES = "select peer, endpoint, verified_at, failed, told from addresses"
 PEER_RECORDS = "select peer, said from peer_records order by peer"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
 MEMBERS = "select u.id, g.member from guests g join users u on u.number = g.guest order by u.number, g.member"
@@ -192,8 +191,8 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             NamedContent(root.hex(), log_of(*log), log[3] % SEQS) for root, *log in reversed(rows(NAMED, MAX_CONTENTS))
         ],
         addresses=[
-            Address(peer.hex(), endpoint, verified_at, failing_since, told == 1)
-            for peer, endpoint, verified_at, failing_since, told in rows(ADDRESSES)
+            Address(peer.hex(), endpoint, verified_at, failed, told == 1)
+            for peer, endpoint, verified_at, failed, told in rows(ADDRESSES)
         ],
         records=[record_of_text(peer.hex(), text) for peer, text in rows(PEER_RECORDS)],
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
@@ -298,7 +297,7 @@ def _check(stored: Stored) -> None:
     numbers += [seq for _, seq in stored.recent]
     numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
-    numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
+    numbers += [time for one in stored.addresses for time in (one.verified_at, one.failed)]
     numbers += [record.at for record in stored.records]
     cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]
     numbers += [number for cite in cites for number in (cite.first, cite.gen)]
@@ -312,8 +311,7 @@ def _check(stored: Stored) -> None:
         for address in stored.addresses:
             split_endpoint(address.endpoint)
         for known in stored.conversations:
-            if known.naming.dm:
-                dm_id(*known.naming.dm)
+            bytes.fromhex("".join(known.naming.dm or ()))
 
 
 def load_conversations(reader: LogQueries) -> list[StoredConversation]:

@@ -227,7 +227,7 @@ def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tup
     elif writer is not None and message not in writer.sent and writer.had_to_log(message):
         yield "invented", f"{message} was never sent here, and is reported {line['event']}"
     sent = log.sent.get(message, line)
-    of_two = _dm(log.user_id, line["user_id"])
+    of_two = _dm(log.room, log.user_id, line["user_id"])
     to = sent.get("to_id")
     if (to and to != line["user_id"]) or (of_two and sent.get("kind") == "dm" and sent["conversation_id"] != of_two):
         yield "dm", f"{message} is a direct message, and its receipt names a third user"
@@ -341,23 +341,23 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
     for log in logs:
         for number, line in enumerate(log.lines):
             if line["event"] == "message" and line.get("kind") == "dm":
-                of_two = _dm(log.user_id, line["sender_id"])
+                of_two = _dm(log.room, log.user_id, line["sender_id"])
                 if of_two and of_two != line["conversation_id"]:
                     yield Fault("dm", f"{line['id']} is a direct message for another user", log.where(number))
     for conversation, holding in holders.items():
         for third in holding[2:]:
-            if len({log.user_id for log in holding}) > 2 and not _dm(third.user_id, third.user_id):
+            if len({log.user_id for log in holding}) > 2 and not _dm(third.room, third.user_id, third.user_id):
                 yield Fault("dm", f"holds the direct conversation {conversation[:8]} of two others", third.name)
 
 
 @cache
-def _dm(one: str, other: str) -> str:
-    """Return the id of the direct conversation of two users; "" if these are not user ids."""
+def _dm(room: str, one: str, other: str) -> str:
+    """Return the id of the direct conversation of two users; "" if these are not ids of a room and of users."""
     try:
-        users = [b32decode(f"{user}====") for user in (one, other)]
+        ids = [b32decode(f"{id}====") for id in (room, one, other)]
     except ValueError:
         return ""
-    return base32(dm_id(users[0].hex(), users[1].hex())) if all(len(user) == 32 for user in users) else ""
+    return base32(dm_id(*(id.hex() for id in ids))) if all(len(id) == 32 for id in ids) else ""
 
 
 # ---- two logs: a writer's and a reader's
@@ -383,7 +383,7 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
     """Return the ids that the reader must get, in the order sent, by conversation."""
     dms = {line["conversation_id"] for line in reader.received.values() if line.get("kind") == "dm"}
     dms |= {line["conversation_id"] for line in reader.sent.values() if line.get("kind") == "dm"}
-    dms.add(_dm(writer.user_id, reader.user_id))
+    dms.add(_dm(writer.room or reader.room, writer.user_id, reader.user_id))
     found: dict[str, list[str]] = {}
     for message, line in writer.sent.items():
         conversation = line["conversation_id"]

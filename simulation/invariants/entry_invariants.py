@@ -33,7 +33,7 @@ from p2pchat.core.log import (
     ref_key,
     verify,
 )
-from p2pchat.core.members.statement import REMOVE, room_id
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Entries, Frame, RunId, UserId
 from p2pchat.settings import Settings
@@ -165,23 +165,15 @@ class Invariants:
                     self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
 
     def _check_member(self, peer: SimPeer, batch: Batch, sizes: Mapping[UserId, int]) -> None:
-        """Check what all users of the writer's member take who are no contacts of this peer, and never were out.
-
-        Who is out has room of its own, and keeps what it stored there when it is pardoned.
-        """
+        """Check what all users of the writer's member take who are no contacts of this peer, also those who are out."""
         node, most = peer.node, self._sim.settings.member_bytes
         if node is None or batch.log.user in node.contacts:
             return
         members = node.member_directory
         lines = {user: members.line(user, members.named_last.get(user, user)) for user in sizes}
         of_member = [user for user in sizes if lines[user][0] == lines[batch.log.user][0]]
-        known = peer.members.statements() if peer.members is not None else ()
-        removed = {user for one in known if one.kind == REMOVE for user in one.who}
-        others = [
-            user for user in of_member
-            if user not in node.contacts and removed.isdisjoint((user, *members.members_of(user)))
-        ]  # fmt: skip
-        size = sum(sizes[user] for user in others if not peer.ever_spoke_for(user))
+        others = [user for user in of_member if user not in node.contacts and not peer.ever_spoke_for(user)]
+        size = sum(sizes[user] for user in others)
         if size > most:
             self.fail(
                 "quota", peer, f"keeps {size} bytes of users of {self._name(batch.log)}'s member, of {most} at most"
@@ -377,10 +369,10 @@ class Invariants:
         return any(self._sim.can_link(peer, one) for one in holders)
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
-        own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
+        own = {dm_id(self.room, peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
         for guest in peer.guests:
             if guest.since[peer] <= by:
-                own |= {dm_id(guest.user, other) for other in self._sim.by_user}
+                own |= {dm_id(self.room, guest.user, other) for other in self._sim.by_user}
         return own
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
@@ -558,8 +550,8 @@ class Invariants:
 
     def _suspects(self) -> tuple[str, ...]:
         """Return the beginnings of references to logs of byzantine peers and to those that may fork."""
-        byzantine = [peer.user[:16] for peer in self._sim.all_peers if peer.byzantine]
-        byzantine += [user[:16] for user in self._sim.made_up]
+        byzantine = [peer.user[:32] for peer in self._sim.all_peers if peer.byzantine]
+        byzantine += [user[:32] for user in self._sim.made_up]
         return (*byzantine, *(ref_key(*log) for log in self.copied))
 
     def _strictly_before(self, peer: SimPeer, one: ReleasedEntry) -> Iterator[Ref]:

@@ -271,7 +271,7 @@ class TakenInvariants:
 
     def _is_between(self, guest: SimHostedUser, one: ReleasedEntry) -> bool:
         """Return whether an entry is in a direct conversation of this user."""
-        return one.log.conversation == dm_id(*sorted((guest.user, one.log.user)))
+        return one.log.conversation == dm_id(self._invariants.room, *sorted((guest.user, one.log.user)))
 
     def _take(self, peer: SimPeer, life: int, guest: SimHostedUser, one: ReleasedEntry) -> None:
         if not peer.up or peer.lives != life or peer not in guest.hosts or self._invariants.at_rest:

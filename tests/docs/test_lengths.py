@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.test_readme import ROOT
 
-OF_ALL_DOCS = 73_290  # of docs/, the pages of the protocol and of the reference included
-OF_THE_PROTOCOL = 15_370
+OF_ALL_DOCS = 73_800  # of docs/, the pages of the protocol and of the reference included
+OF_THE_PROTOCOL = 15_400
 MOST = {
     "CHANGELOG.md": 905,
     "README.md": 1_200,
-    "SECURITY.md": 1_500,
+    "SECURITY.md": 1_530,
     "docs/agents.md": 1_130,
     "docs/architecture.md": 5_000,
     "docs/bots.md": 1_300,
@@ -24,18 +24,18 @@ MOST = {
     "docs/gateway-socketio.md": 1_100,
     "docs/gateway.md": 2_300,
     "docs/groups.md": 1_100,
-    "docs/guarantees.md": 6_000,
+    "docs/guarantees.md": 6_250,
     "docs/library.md": 2_800,
     "docs/measured.md": 3_500,
-    "docs/members.md": 1_800,
+    "docs/members.md": 1_950,
     "docs/moving.md": 950,
     "docs/operations.md": 2_380,
     "docs/page.md": 1_300,
-    "docs/protocol.md": 9_800,
+    "docs/protocol.md": 10_100,
     "docs/protocol-attachments.md": 980,
     "docs/protocol-discovery.md": 295,
     "docs/protocol-entries.md": 1_320,
-    "docs/protocol-files.md": 535,
+    "docs/protocol-files.md": 540,
     "docs/protocol-groups.md": 1_380,
     "docs/protocol-vectors.md": 485,
     "docs/queries.md": 800,

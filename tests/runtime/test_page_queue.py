@@ -23,7 +23,7 @@ OVERHEAD = 16 * KIB  # of TLS, and of frames around their entries
 
 
 def page(link: int, ticket: int, *, first: bool = False) -> Fetch:
-    return Fetch(link, ticket, "c" * 64, "a" * 64, WantStart((), ()), first)
+    return Fetch(link, ticket, "c" * 64, "a" * 64, WantStart((), ()), Settings().fetch_batches, first)
 
 
 class Reads:

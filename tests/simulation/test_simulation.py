@@ -12,24 +12,21 @@ import pytest
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest, StatementsMade
+from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key, size_bytes
-from p2pchat.core.members.member_list import Plan, make_statements
-from p2pchat.core.members.statement import PARDON, REMOVE, Statement
 from p2pchat.core.sync.forks import AGAIN_AFTER
 from p2pchat.protocol import Entries, Have, Want
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from simulation import membership
 from simulation.__main__ import main
-from simulation.faults import make_export
 from simulation.invariants import receipt_invariants
 from simulation.network import WireEnd
 from simulation.random_histories import check_history, play
 from simulation.simulated_peer import SimPeer
 from simulation.simulated_program import WrittenMessage
 from simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
-from simulation.virtual_time import SMALL, LocalClock, Schedule, signer
+from simulation.virtual_time import SMALL, LocalClock, Schedule
 
 
 def started(seed: int, count: int, settings: Settings = SMALL) -> tuple[Simulation, list[SimPeer]]:
@@ -292,33 +289,6 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest(monkeypatch: pytest.Monk
     assert readers.position(one.log, bob.user) == one.seq
     assert sim.invariants.unsettled()
     comes_to_rest(sim)
-
-
-def test_who_is_pardoned_keeps_what_it_stored_while_it_was_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It had more room than the users of one member share, and some was on its way to the disk (seed 41119)."""
-    monkeypatch.setattr(membership, "SAME_LOGIN", 0.0)
-    sim = Simulation(seed=3, settings=replace(SMALL, contact_bytes=50_000, member_bytes=2_000))
-    membership.Membership(sim, 3, on=True)
-    ada, bob, cyd = sim.peers(3)
-    sim.run(10)
-    sim.partition([ada], [bob], [cyd])
-
-    def say(at: int, *plan: Plan) -> list[Statement]:
-        said = [*make_statements(sim.network().id, sim.founder.peer_id, signer(sim.founder), at, plan)]
-        bob.put(StatementsMade(said))
-        return said
-
-    (removal,) = say(1, (REMOVE, {"who": [cyd.network.member]}))
-    for _ in range(20):
-        cyd.say("long " * 40)
-    sim.run(5)
-    bob.disk.quick = bob.disk.slow = 1.0
-    bob.program.import_file(make_export(cyd, bob).data)
-    say(2, (PARDON, {"ids": [removal.id]}))
-    sim.run(5)
-    assert bob.node is not None and not bob.node.member_directory.is_out(cyd.user)
-    assert bob.disk.storage.load([]).sizes[cyd.user] > sim.settings.member_bytes
-    assert [fault for fault in sim.check() if fault.rule == "quota"] == []
 
 
 def test_a_name_is_missed_unless_everybody_who_could_give_it_deleted_it(monkeypatch: pytest.MonkeyPatch) -> None:

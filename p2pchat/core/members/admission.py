@@ -23,6 +23,7 @@ from p2pchat.core.members.statement import (
     PARDON,
     REMOVE,
     Statement,
+    author_of,
     is_guest,
     make_statement,
 )
@@ -34,7 +35,6 @@ NO_MEMBER = "member"  # code of `bye`
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
 FRAMED_BYTES = 160  # what a frame adds to one, besides backslashes before quotes: its signature in hex, brackets
 MAX_TOLD = 10  # users that are named with a member that changed; a guess
-MAX_VOID = 64  # statements of former admins that are reported in one run: they could go on making some
 
 
 class Admission:
@@ -68,7 +68,7 @@ class Admission:
         self.users = users
         self.invites: Invites = Invites(ctx, network, meta)
         self._standings: dict[UserId, Standing] = {}  # as they were reported
-        self._void = 0
+        self._closed: set[str] = set()  # invites whose additions were looked at when they were closed
         self._was_member = False
         self.fallen: set[UserId] = set()
 
@@ -171,21 +171,21 @@ class Admission:
 
     # ---- what changed
 
-    def report(self, change: Change, void: Sequence[Statement], since: int) -> set[UserId]:
+    def report(self, change: Change, dropped: Sequence[Statement], since: int) -> set[UserId]:
         """Report what statements that are durable now change. Return who was pardoned, or this peer once admitted.
 
         A peer that is no member yet learns who all the others are, and reports only what concerns itself. There is one
         event for each member, which names few of its users: a statement may name thousands of keys.
 
         Args:
-            void: Statements that count no more.
+            dropped: Statements that are not kept any more.
             since: When this peer joined, UTC microseconds: what was said before is no news to it.
         """
         members = self._statements.members
         assert members is not None
         was_member, self._was_member = self._was_member, self.is_member
-        new, late = [*filter(members.counts, change.statements)], self._statements.void_in(change)
-        said, fell = map(members.concerned, (new, void))
+        new = self._statements.durable(change.statements)
+        said, fell = map(members.concerned, (new, dropped))
         news = members.concerned(one for one in new if one.at > since)
         is_news = any(one.at > since for one in change.statements)
         changed: dict[str, list[UserId]] = {}
@@ -207,19 +207,8 @@ class Admission:
                 self._emit(what, told, said)
         if was_member and is_news and self.may_invite:
             self._report_late(members, new)
-            self._report_void(members, late)
         back = {*changed.get("pardoned", ()), *changed.get("restored", ())}
         return back | ({self._ctx.me} if self._was_member and not was_member else set())
-
-    def _report_void(self, members: MemberList, statements: Iterable[Statement]) -> None:
-        """Report what statements of former admins came too late to say."""
-        for one in statements:
-            others = [user for user in one.who if members.standing(user) != "expelled"]  # by somebody else
-            users = [user for user in others if self._is_here(user) == (one.kind == REMOVE)]
-            counted = one.kind == ADD or members.is_in_force(one)
-            if users and counted and self._void < MAX_VOID:
-                self._void += 1
-                self._emit_fallen("restored" if one.kind == REMOVE else "dropped", users, members.concerned([one]))
 
     def _standing(self, user: UserId) -> Standing:
         """Return what a user is; "" also for one whose removal cannot touch it."""
@@ -267,15 +256,25 @@ class Admission:
         for one in statements:
             for invite in {one.invite, *one.invites} - {""}:
                 closing = members.closing(invite)
-                said = [one] if one.kind == ADD else members.additions_by(invite) if one is closing else ()
+                said = [one]
+                if one.kind != ADD:  # each invite is looked at once: an admin can close it a thousand times
+                    is_new = one is closing and invite not in self._closed
+                    said = members.additions_by(invite) if is_new else []
+                    self._closed.update([invite] if said else [])
                 for each in said:
                     if closing is not None and time_of(closing) == closing.at < each.at == time_of(each):
                         late |= {user: [each] for user in each.who if user in members.members}
         self._emit_fallen("late", late, late)
 
-    def farewell(self, peer: PeerId) -> Statements | None:
-        """Return what tells a peer before a goodbye who removed it; None for nothing."""
-        said = _fitting(self.users.removals(peer))
+    def farewell(self, peer: PeerId, shown: Membership) -> Statements | None:
+        """Return what tells a peer before a goodbye who removed it, or the admin that had added it by what it shows;
+        None for nothing.
+        """
+        members = self._statements.members
+        if members is None:
+            return None
+        removals = [members.unmaking(author_of(text)) for text, _ in shown.s]
+        said = _fitting([*self.users.removals(peer), *self._statements.durable(filter(None, removals))])
         return Statements(s=list(said)) if said else None
 
     def _addition(self, exchange: StatementExchange, member: UserId, invite: str) -> Statement:
@@ -369,6 +368,11 @@ class MadeInvite:
     used_by: tuple[UserId, ...] = ()
     expelled: tuple[UserId, ...] = ()
 
+    @property
+    def line(self) -> dict[str, str | None]:
+        """The line of meta that stores it."""
+        return {META_INVITE + self.id: f"{self.uses} {self.until} {self.made_at}"}
+
 
 def invite_secret(key: bytes, network: str, id: str, uses: int, until: int) -> bytes:
     """Return the secret of an invite that the peer with this key made."""
@@ -418,7 +422,7 @@ class Invites:
             del self._made[old.id]
             self._ctx.change.meta[META_INVITE + old.id] = None
         self._made[id] = MadeInvite(id, uses, until, now)
-        self._ctx.change.meta[META_INVITE + id] = f"{uses} {until} {now}"
+        self._ctx.change.meta |= self._made[id].line
 
     def fault(self, proof: InviteProof, t: bytes, member: UserId, members: MemberList) -> str:
         """Return why an invite does not let a member in, as the code of a bye; "" if it does.

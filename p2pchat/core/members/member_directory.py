@@ -4,6 +4,9 @@ The header of a log names the member that answers for its writer, whose key sign
 peer shows on a link. A user belongs to every member that it has ever named like that, and is out when one of them is.
 A certificate that it never used says nothing: any member could make one for the key of another.
 
+Of whom no statement names any of its members, as those that only a former admin had named, nothing is taken or told to
+others; what it wrote before stays, and shows that it is of no member.
+
 Storage keeps that of users who wrote. Of peers without a log those are remembered that were here last. When they are
 too many, the member that answers for most of them loses its oldest.
 """
@@ -20,6 +23,7 @@ from p2pchat.core.node_context import HostedIdentities
 from p2pchat.protocol import GuestCertificate, Hosted, PeerId, UserId
 
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
+MAX_EARLY = 64  # users whose first log is asked for again, by the member that a later one names; a guess
 
 Members = tuple[UserId, ...]
 Line = tuple[UserId, ...]  # a member and a user of it, or a user that counts by itself
@@ -32,6 +36,8 @@ class KnownStatements(Protocol):
     def members(self) -> MemberList | None: ...
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]: ...
+
+    def is_named(self, user: UserId) -> bool: ...
 
 
 class MemberLink(Protocol):
@@ -55,7 +61,8 @@ class MemberDirectory:
 
     Attributes:
         names: The names of users.
-        named_last: The members that the newest headers of users name, as far as they name one.
+        named_last: The members that the newest headers of users name, as far as they name one that is known.
+        unnamed: Users that wrote here, not hosted here, of whom no member is named any more.
     """
 
     def __init__(
@@ -71,18 +78,19 @@ class MemberDirectory:
         self._is_named = is_named
         self.names: Mapping[UserId, str] = {}
         self.named_last: dict[UserId, UserId] = {}
+        self.unnamed: set[UserId] = set()
+        self._early: dict[UserId, Members] = {}  # of users without a log here; the last one stands last
         self._written: dict[UserId, Members] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
-        self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
-        self._concealed: frozenset[UserId] | None = None
+        self._concealed: set[UserId] | None = None  # once somebody asked
 
     def load(self, written: Iterable[tuple[UserId, UserId]], names: Mapping[UserId, str]) -> None:
         """Take users and members that stored headers name, in place of those that were noted; and the names of users,
         as they are at any time.
         """
-        self.named_last, self._written, self._users, self.names = {}, {}, {}, names
+        self.named_last, self._written, self._users, self.names, self.unnamed = {}, {}, {}, names, set()
         for user, member in written:
             self.note(user, member)
 
@@ -98,15 +106,16 @@ class MemberDirectory:
         """
         known, said = self._written.get(user, ()), self._shown.get(user, ())
         if member:
-            self.named_last[user] = member
             said = (*said, member)
+            if self._statements.is_named(member):
+                self.named_last[user] = member
         new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
         if new:
             self._written[user] = (*known, *new)
         for one in new:
             self._users.setdefault(one, {})[user] = None
-            if one in self._concealing:
-                self._concealed = None
+        if new:
+            self.on_members_changed([user])
         return new
 
     def on_shown(self, peer: PeerId, member: UserId) -> None:
@@ -128,11 +137,37 @@ class MemberDirectory:
         if not self._peers[member]:
             del self._peers[member]
 
-    def on_members_changed(self) -> None:
-        """Take that other statements are durable now."""
-        self._concealed = None
+    def on_members_changed(self, users: Iterable[UserId]) -> None:
+        """Take that other statements about these users, or about their members, are durable now."""
+        for user in () if self._concealed is None else users:
+            is_hidden = any(one.hide for one in self.removals(user))
+            self._concealed.add(user) if is_hidden else self._concealed.discard(user)  # type: ignore[union-attr]
 
     # ---- who answers for whom
+
+    def refresh(self, members: Iterable[UserId], wrote: Callable[[UserId], bool]) -> set[UserId]:
+        """Look again at whether somebody names members and the users that wrote as theirs. Return who changed.
+
+        Args:
+            wrote: Returns whether logs of a user are here.
+        """
+        users = {user for member in members for user in (member, *self._users.get(member, ()))}
+        others = users - self._hosted.keys() - {self._me}
+        unnamed = {user for user in others if wrote(user) and not self.is_named(user)}
+        changed = unnamed ^ (self.unnamed & users)
+        self.unnamed ^= changed
+        return changed
+
+    def is_named(self, user: UserId) -> bool:
+        """Return whether a statement names a user, or a member that the header of a log of it names."""
+        named = self._written.get(user, ()) + self._early.get(user, ())
+        return any(map(self._statements.is_named, (user, *named)))
+
+    def on_early(self, user: UserId, member: UserId) -> None:
+        """Take the member that the header of a log names which builds on one that is not here: that may come now."""
+        self._early[user] = (member,)
+        if len(self._early) > MAX_EARLY:
+            del self._early[next(iter(self._early))]
 
     def members_of(self, user: UserId) -> Members:
         """Return all members that a user has named."""
@@ -172,6 +207,10 @@ class MemberDirectory:
             if link.member == member:
                 found.update(link.users)
         return found | (set(self._hosted) if member == self._own else set())
+
+    def all_of(self, members: Iterable[UserId]) -> set[UserId]:
+        """Return members, and the users for whom they answer."""
+        return {user for member in members for user in (member, *self.users_of(member))}
 
     def speaker(self, member: UserId) -> UserId:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
@@ -216,13 +255,15 @@ class MemberDirectory:
         return [] if members is None else self._statements.durable(members.against(user, all_named))
 
     def is_out(self, user: UserId, *named: UserId) -> bool:
-        """Return whether a user is removed, as far as this peer knows which members it named."""
-        return bool(self.removals(user, *named))
+        """Return whether a user is removed, as far as this peer knows which members it named, or of no member."""
+        return user in self.unnamed or bool(self.removals(user, *named))
 
     def since(self, user: UserId) -> int | None:
-        """Return since when a user is out, in UTC microseconds; None for one who is not."""
+        """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in."""
         removals, members = self.removals(user), self._statements.members
-        return members.time_of(removals[0]) if removals and members is not None else None
+        if removals and members is not None:
+            return members.time_of(removals[0])
+        return 0 if user in self.unnamed else None
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""
@@ -230,9 +271,8 @@ class MemberDirectory:
         if members is None or not members.concealed:
             return frozenset()
         if self._concealed is None:
-            self._concealing = frozenset(members.concealed)
-            users = {user for who in self._concealing for user in (who, *self.users_of(who))}
-            self._concealed = frozenset(user for user in users if any(one.hide for one in self.removals(user)))
+            self._concealed = set()
+            self.on_members_changed(self.all_of(members.concealed))
         return self._concealed
 
 

@@ -17,19 +17,21 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.log import CLOCK_AHEAD
-from p2pchat.core.members.member_list import ListChange, MemberList
+from p2pchat.core.members.member_list import ListChange, MemberList, most_bytes
 from p2pchat.core.members.statement import (
     ADMIN,
+    EXPELLING,
     Statement,
     StatementError,
     StatementId,
     author_of,
+    begin_of,
     network_id,
     parse_statement,
     room_id,
 )
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
-from p2pchat.core.token_bucket import TokenBucket
+from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Membership, Statements, UserId
 
@@ -38,6 +40,10 @@ FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 
 SUM_MODULUS = 1 << 128
 # Answers to one peer that may have all statements. A link that comes up takes two, and so does each new admin.
 ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
+# Of each admin as many bytes are taken at once as are kept, so no honest one is ever slowed, and as many again in these
+# seconds. More is not even read, and asked for later: it may have smaller ids.
+REFILL_SECONDS = 1200.0
+ASKED_AFTER = 60.0  # seconds; a guess
 
 
 @dataclass(slots=True)
@@ -73,11 +79,11 @@ class StatementExchange:
     def _clear(self) -> None:
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
-        self._heard: set[StatementId] = set()  # by links, of former admins, until they are durable
         self.undurable: set[StatementId] = set()
         self._sum = 0  # of the ids of the durable ones
+        self._rates = TokenBuckets()  # by admins, and whether it expels
+        self._asks_later = False
         self.members: MemberList | None = None
-        self._admins: frozenset[UserId] = frozenset()  # as last reported
 
     def load(self, stored: Iterable[tuple[str, bytes]], meta: Mapping[str, str]) -> None:
         """Begin with the texts and signatures that storage holds, and with what it holds besides."""
@@ -87,7 +93,6 @@ class StatementExchange:
             for statement in (parse_statement(self._network.id, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
-            self._admins = self.members.admins
 
     def on_link_up(self, link: int) -> None:
         self._remotes[link] = _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
@@ -108,7 +113,7 @@ class StatementExchange:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
-        if frame.s and (fault := self._take(self.members, frame.s, is_told=True)) is not None:
+        if frame.s and (fault := self._take(self.members, frame.s)) is not None:
             return fault
         if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
@@ -141,16 +146,7 @@ class StatementExchange:
         """Take what a peer shows before there is a link, or what a file has. Return whether it is in order."""
         if shown.founder is not None:
             self._learn_founder(shown.founder)
-        is_shown = isinstance(shown, Membership)
-        return self.members is None or self._take(self.members, shown.s, is_shown=is_shown) is None
-
-    def void_in(self, change: Change) -> list[Statement]:
-        """Return what links told in this change of what former admins had said while they were admins."""
-        members, heard = self.members, {one.id for one in change.statements} & self._heard
-        self._heard -= heard
-        assert members is not None
-        said = [one for one in change.statements if one.id in heard and not members.counts(one)]
-        return [one for one in said if one.at < members.unmade.get(one.by, 0)]
+        return self.members is None or self._take(self.members, shown.s) is None
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         """Return those of these statements that are durable."""
@@ -191,12 +187,17 @@ class StatementExchange:
         dropped = [one for id in change.unstated if (one := self._durable.pop(id, None)) is not None]
         self._sum = (self._sum - sum(int(one.id, 16) for one in dropped)) % SUM_MODULUS
         assert self.members is not None
-        former = self._admins - self.members.admins
-        self._admins = self.members.admins
         self._send([*self._remotes], change.statements)
         if any(one.kind == ADMIN and one.by == self.members.founder for one in change.statements):
             self.compare_all()
-        return [*dropped, *(one for admin in former for one in self.members.said_by(admin))]
+        return dropped
+
+    def drop_undurable(self) -> None:
+        """Take back what was not stored: nobody heard of it, and it decided nothing."""
+        if self.members is not None and self.undurable:
+            self.undurable.clear()
+            self.members = MemberList(self.members.founder)
+            self.members.add(self._durable.values())
 
     def _add_durable(self, statement: Statement) -> None:
         self.undurable.discard(statement.id)
@@ -204,29 +205,43 @@ class StatementExchange:
             self._durable[statement.id] = statement
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
-    def _take(
-        self, members: MemberList, pairs: Sequence[tuple[str, str]], *, is_told: bool = False, is_shown: bool = False
-    ) -> LogError | None:
-        """Keep what counts of these statements, and names: those of the founder first, which say whose others do.
-
-        Args:
-            is_told: An admitted peer sent them, which had kept what an admin said while it was one.
-            is_shown: A peer shows them to be admitted: former admins do not help it.
-        """
+    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
+        """Keep what counts of these statements: those of the founder first, which say whose others do."""
+        pairs = [pair for pair in pairs if self._may_take(members, *begin_of(pair[0]))]
         try:
             said = [parse_statement(self._network.id, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
             return LogError(str(error), code=error.code)
         new = [one for one in said if not members.has(one)]
-        for signers in ((lambda: {members.founder}), (lambda: members.admins if is_shown else members.made)):
+        for signers in ((lambda: {members.founder}), (lambda: members.admins)):
             turn = [one for one in new if one.by in signers()]
             if not all(one.is_signed(self._network.id) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
+            for one in turn:
+                self._charge(members, one.by, one.kind in EXPELLING, one.size)
             if turn:
                 self._keep(members.add(turn))
-        if is_told:
-            self._heard.update(one.id for one in new if members.has(one) and not members.counts(one))
         return None
+
+    def _may_take(self, members: MemberList, by: UserId, expels: bool) -> bool:
+        """Return whether more of an admin's statements are taken now. Else all links are asked for them later."""
+        if self._charge(members, by, expels, 0) == 0:
+            return True
+        if not self._asks_later:
+            self._asks_later = True
+            self._ctx.after(ASKED_AFTER, self._ask_later)
+        return False
+
+    def _ask_later(self) -> None:
+        self._asks_later = False
+        self.compare_all()
+
+    def _charge(self, members: MemberList, by: UserId, expels: bool, size: int) -> float:
+        """Count so many bytes of what somebody signed. Return the seconds until more is taken of that; 0: now."""
+        if by not in members.admins:
+            return 0.0
+        a_second = most_bytes(expels=expels) / REFILL_SECONDS
+        return self._rates.charge(f"{by} {expels}", size, self._ctx.now.mono, a_second, REFILL_SECONDS)
 
     def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept

@@ -18,15 +18,19 @@ from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from p2pchat.core.durable_changes import Address, Stored
+from p2pchat.core.durable_changes import Address, Change, Stored
+from p2pchat.core.inputs import Forget
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, PeerRecord
 from p2pchat.settings import Settings
 
+HOUR = 3600.0
 REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
-FORGOTTEN_AFTER = 7 * REVERIFY_AFTER  # since it last answered
+# Hours in which dials failed, since it last answered. They are counted while this peer runs: a machine may be off for
+# weeks, a clock may be set, and then the first dial fails because its network is not up yet.
+FORGOTTEN_AFTER = 7 * 24
 # RFC 1918, RFC 6598 (carriers and VPNs), RFC 3927; RFC 4193 and RFC 4291 for IPv6
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
@@ -63,6 +67,7 @@ class AddressBook:
         self._linked = linked
         self._members = members
         self._book: dict[PeerId, dict[str, Address]] = {}
+        self._counted_at: dict[tuple[PeerId, str], float] = {}  # of what fails: when an hour was counted, monotonic
         self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
         self.touched: set[PeerId] = set()
         self._shares: MemberShares[PeerId] = MemberShares(ctx.settings.max_addresses)
@@ -136,8 +141,8 @@ class AddressBook:
             if known is None:
                 self._make_room(peer)
                 news.append(self._keep(Address(peer, endpoint, told=True)))
-            elif is_new and (known.failing_since or known.told):
-                news.append(self._keep(known.replace(failing_since=0)))
+            elif is_new and (known.failed or known.told):
+                news.append(self._keep(known.replace(failed=0)))
         return news
 
     def free_share(self, peer: PeerId) -> None:
@@ -153,7 +158,7 @@ class AddressBook:
         """Take an address at which discovery sees a peer announced. Return it if it is news."""
         known = self.get(peer, endpoint)
         if known is not None:
-            return self._keep(known.replace(failing_since=0)) if known.failing_since else None
+            return self._keep(known.replace(failed=0)) if known.failed else None
         if not self._has_share(peer):
             return None
         self._make_room(peer)
@@ -177,16 +182,23 @@ class AddressBook:
         known = self.get(peer, endpoint)
         if known is None:
             self._make_room(peer)
-        elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
+        elif known.verified_at and not known.failed and abs(now - known.verified_at) < REVERIFY_AFTER:
             return
+        self._counted_at.pop((peer, endpoint), None)
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
     def on_failed(self, peer: PeerId, endpoint: str) -> None:
-        """Note that a dial there failed. If it failed for long, it is forgotten."""
-        known, now = self.get(peer, endpoint), max(self._ctx.now.utc, 1)
-        if known is not None and not known.failing_since:
-            self._keep(known.replace(failing_since=now))
-        elif known is not None and now - known.failing_since > FORGOTTEN_AFTER:
+        """Note that a dial there failed. If dials failed for long it is forgotten, unless it is the peer's best one."""
+        known, now = self.get(peer, endpoint), self._ctx.now.mono
+        if known is None:
+            return
+        counted_at = self._counted_at.setdefault((peer, endpoint), now)
+        if known.failed and now - counted_at < HOUR:
+            return
+        self._counted_at[peer, endpoint] = now
+        if known.failed < FORGOTTEN_AFTER:
+            self._keep(known.replace(failed=known.failed + 1))
+        elif known is not max(self.addresses(peer), key=_worth):
             self.forget(peer, endpoint)
 
     def forget(self, peer: PeerId, endpoint: str) -> None:
@@ -196,6 +208,17 @@ class AddressBook:
         self._forget_address(known)
         if peer not in self._book:
             self._forget_record(peer)
+
+    def without(self, forgets: Iterable[Forget]) -> Change:
+        """Return what stores that these addresses are forgotten."""
+        change = Change()
+        for one in forgets:
+            for peer in [one.peer] if one.peer else self:
+                gone = [each.endpoint for each in self.addresses(peer) if one.endpoint in ("", each.endpoint)]
+                change.forgotten += [(peer, endpoint) for endpoint in gone]
+                if gone and len(gone) == len(self._book[peer]):
+                    change.records[peer] = None
+        return change
 
     def save_again(self, stored: Stored) -> None:
         """Store all in place of what is stored, since commits failed."""
@@ -220,6 +243,7 @@ class AddressBook:
 
     def _forget_address(self, address: Address) -> None:
         peer, endpoint = address.peer, address.endpoint
+        self._counted_at.pop((peer, endpoint), None)
         del self._book[peer][endpoint]
         self._count(address, -1)
         if not self._book[peer]:
@@ -276,7 +300,7 @@ def _is_typed(address: Address) -> bool:
 
 def _worth(address: Address) -> tuple[bool, bool, int]:
     """Return a sort key: verified or typed before others, working before failing, then by the last answer."""
-    return (bool(address.verified_at) or _is_typed(address), not address.failing_since, address.verified_at)
+    return (bool(address.verified_at) or _is_typed(address), not address.failed, address.verified_at)
 
 
 @lru_cache(CACHE_SIZE)

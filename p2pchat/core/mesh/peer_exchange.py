@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
 from p2pchat.core.log import verify
@@ -371,10 +372,13 @@ class PeerExchange:
         if self._unreachable.keys() - former.keys():
             self.look_soon()
 
-    def on_members_changed(self) -> None:
-        """Take the records whose members are admitted now."""
+    def on_members_changed(self, users: AbstractSet[UserId]) -> None:
+        """Take the records of those of these users, or of those for whom they answer, who are admitted now."""
         for link in self._up.values():
-            waiting = [record for record in link.linked.values() if record is not None]
+            waiting = [
+                record for record in link.linked.values()
+                if record is not None and not users.isdisjoint((record.id, record.guest and record.guest.member))
+            ]  # fmt: skip
             for record in waiting:
                 if self._take(record, link):
                     link.linked[record.id] = None

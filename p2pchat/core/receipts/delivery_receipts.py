@@ -313,7 +313,7 @@ class DeliveryReceipts(AckTracker):
         if chain is None:
             self._unsure[log.id] = None
             return None
-        return chain[:8].hex() == mark.chain8
+        return chain.hex() == mark.chain
 
     def _on_advance(self, log: LogId, first: int, last: int, member: Holder) -> None:
         if self._combined is None:

@@ -1,14 +1,15 @@
 """Causal order of display: how long an entry waits for those that it follows, and when it is shown with a gap.
 
 An entry is shown after the entries that it answers (`re`) and follows (`after`). If one of them is missing, the entry
-waits, and later entries of its log behind it: at most 300 s while a linked peer says that it has the missing one, and
-5 s otherwise, also if that is here and waits itself: it may wait for what comes behind it. Then it is released with a
-gap mark. The first entry of a log waits for the logs it builds on. An entry gets its place, the next number of this
-database, in the transaction that releases it; consumers count by places. Waiting entries are durable and acknowledged;
-only showing them waits.
+waits, and later entries of its log behind it: at most 300 s while a linked peer says that it has the missing one, and 5
+s otherwise, also if that is here and waits itself: it may wait for what comes behind it. Who gives nothing of what is
+wanted for 10 s says so in vain. Then the entry is released with a gap mark. The first entry of a log waits for the logs
+it builds on. An entry gets its place, the next number of this database, in the transaction that releases it; consumers
+count by places. Waiting entries are durable and acknowledged; only showing them waits.
 
 What waits is found by what it waits for (`WaitingLogs`). Of the users of a member who are no contacts a number of
-entries may wait, and of all of them. Further ones are released at once, with a gap mark.
+entries may wait, and of all of them; more that a contact brought, or wrote. Further ones are released at once, with a
+gap mark.
 
 Source: docs/protocol.md, "Order".
 """
@@ -23,16 +24,20 @@ from itertools import islice
 
 from p2pchat.core.durable_changes import LateTexts, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
-from p2pchat.core.effects import GapShown
+from p2pchat.core.effects import GapShown, WarningIssued
 from p2pchat.core.log import Batch, Entry, LogId, Ref, WriterKey, ref_key
+from p2pchat.core.members.member_directory import Line
+from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.kinds import RELATION_KINDS
-from p2pchat.protocol import MAX_INT, ConversationId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, UserId, user_start
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
-OF_ALL = 4  # times Settings.waiting_entries_a_member, of all who are no contacts; a guess
+OF_ALL = 4  # times as many of all contacts, and of all others; a guess
+SHOWN_EARLY = "it is shown with gap marks, and what is missing later"
+OF_CONTACT = "contact"  # ends the line of a contact: not among all the others
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
 
@@ -46,8 +51,8 @@ class CausalOrder:
         self.next_place: int = next_place
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[LogState] = deque()  # logs that may go on, until `_run`
-        self._counted: dict[LogId, tuple[UserId, int]] = {}  # waiting entries, and the member at which they count
-        self._waiting: Counter[UserId] = Counter()  # of these, by member
+        self._counted: dict[LogId, tuple[Line, int]] = {}  # waiting entries, and where they count
+        self._waiting: Counter[Line] = Counter()  # of these, by member or contact, and at () of all members
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
@@ -94,7 +99,7 @@ class CausalOrder:
             if log.queue:
                 self._take_places(log, remote)
             if not log.conversation.writer(log.user).uncut:  # other logs may have changed visibility too
-                self._ready.extend(log.conversation.waiting_logs.waiting_for_user(log.ref[:16]))
+                self._ready.extend(log.conversation.waiting_logs.waiting_for_user(user_start(log.user)))
             self._run()
 
     def on_visibility_changed(self, log: LogState) -> None:
@@ -140,18 +145,24 @@ class CausalOrder:
                 self._release(each, each.show_limit - each.released, gap=True)
 
     def _take_places(self, log: LogState, remote: RemoteState | None) -> None:
-        """Count the waiting entries of a user who is no contact, or release them at once if too many wait.
+        """Count the waiting entries of a log, or release them at once if too many wait.
 
+        What a contact's link brings counts there, anything else at the member of its writer, or at who is a contact.
         Others may have room for them, so own entries do not name what was released.
         """
-        line = self._sync.quota.bytes.line(log.user)
-        if not line or remote is None or remote.link.known or log.id not in log.conversation.waiting_logs:
+        if remote is None or log.id not in log.conversation.waiting_logs:
             return
-        most = self._ctx.settings.waiting_entries_a_member
-        member, _ = self._counted.setdefault(log.id, (line[0], 0))
+        line = () if remote.link.known else self._sync.quota.bytes.line(log.user)
+        contact = remote.link.peer if remote.link.known else log.user
+        where, _ = self._counted.setdefault(log.id, (line[:1] or (contact, OF_CONTACT), 0))
         self._count(log)
-        if self._waiting[member] > most or self._waiting.total() > OF_ALL * most:
+        limits = self._ctx.settings
+        most = limits.waiting_entries_a_contact if where[1:] else limits.waiting_entries_a_member
+        if self._waiting[where] > most or self._waiting[where[1:]] > OF_ALL * most:
             self._ctx.count("waiting_full")
+            who = describe_user(self._sync.people.names.get(log.user))
+            text = f"{who} follows too much that is not here: {SHOWN_EARLY}"
+            self._ctx.warn_at_times(WarningIssued("waiting", text, log.user))
             log.conversation.waiting_logs.shown_early.update((each.ref, None) for each in _waiting_below(log))
             self._release_now(log)
 
@@ -159,12 +170,13 @@ class CausalOrder:
         """Count the waiting entries of a log anew, if it is one of those that are counted."""
         if log.id not in self._counted:
             return
-        member, former = self._counted.pop(log.id)
-        self._waiting[member] += len(log.queue) - former
+        where, former = self._counted.pop(log.id)
+        for node in (where, where[1:]):
+            self._waiting[node] += len(log.queue) - former
+            if not self._waiting[node]:
+                del self._waiting[node]
         if log.queue:
-            self._counted[log.id] = member, len(log.queue)
-        elif not self._waiting[member]:
-            del self._waiting[member]
+            self._counted[log.id] = where, len(log.queue)
 
     def resume(self, conversation: ConversationState) -> None:
         """Restore the waiting entries after a restart, or release them."""
@@ -261,10 +273,15 @@ class CausalOrder:
         found = log.conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and self._is_awaited(found.key)  # hidden: a cut names logs to come
-        return any(remote.claims(log.conversation.id, ref) for remote in self._sync.remotes.values())
+        return any(remote.claims(log.conversation.id, ref) for remote in self._giving())
 
     def _is_awaited(self, key: WriterKey) -> bool:
-        return any(key in remote.ahead for remote in self._sync.remotes.values())
+        return any(key in remote.ahead for remote in self._giving())
+
+    def _giving(self) -> list[RemoteState]:
+        """Return the links whose claims count: not of those that give nothing of what is wanted."""
+        since = self._ctx.now.mono - self._ctx.settings.want_progress_timeout
+        return [remote for remote in self._sync.remotes.values() if not remote.gives_nothing(since)]
 
     def retry(self, conversation: ConversationState) -> None:
         """Release everything that may be released now."""

@@ -94,7 +94,7 @@ class Fetcher:
             self._adopt_late_answer(request, link)
         if request.source == link:
             request.fruitless = 0
-            request.heard_at = self._ctx.now.mono
+            request.heard_at = self._sync.remotes[link].wants.given_at = self._ctx.now.mono
             request.gained += max(count, size // 1024)
             if request.gained >= PROGRESS:
                 request.progress_at, request.gained = self._ctx.now.mono, 0
@@ -239,6 +239,8 @@ class Fetcher:
         request.source, request.n = remote.id, remote.wants.next
         request.progress_at = request.heard_at = self._ctx.now.mono
         request.gained = 0
+        if remote.wants.asked_at <= remote.wants.given_at:
+            remote.wants.asked_at = self._ctx.now.mono
         by_number = remote.wants.by_number
         for former in [each for each, wanted in by_number.items() if wanted == request.key]:
             del by_number[former]  # the remote replaces it with the new one

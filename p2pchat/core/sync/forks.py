@@ -169,7 +169,7 @@ class Forks:
         elif self._ctx.now.mono >= remote.forks.sent.get(log, -AGAIN_AFTER) + AGAIN_AFTER and not remote.link.full:
             remote.forks.sent[log] = self._ctx.now.mono
             then = partial(self._send_batches, remote, log)
-            self._sync.lookups.fetch(remote.id, log.key, ForkStart(log.run), then, first=True)
+            self._sync.lookups.fetch(remote.id, log.key, ForkStart(log.run), then, most=2, first=True)
 
     def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
         remote.forks.owed.pop(log, None)

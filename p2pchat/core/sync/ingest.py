@@ -51,7 +51,7 @@ from p2pchat.core.sync.log_validation import (
 )
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
 from p2pchat.core.sync.quota import OPERATION_FACTOR
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.remote_state import MAX_REFUTED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
@@ -84,11 +84,13 @@ class Ingest:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
         extensions: dict[LogId, LogExtension] = {}
         fault: LogError | None = None
-        try:
-            for frame in frames:
+        for frame in frames:
+            try:
                 self._take_frame(source, frame, extensions)
-        except LogError as error:
-            fault = error
+            except LogError as error:
+                fault = source.blamed_for((frame.c, frame.u), error)
+            if fault is not None:
+                break
         return self._prove_each(extensions) or fault
 
     def _prove_all(self, extensions: dict[LogId, LogExtension]) -> None:
@@ -100,7 +102,9 @@ class Ingest:
     def _prove_each(self, extensions: dict[LogId, LogExtension]) -> LogError | None:
         fault = None
         for extension in extensions.values():
-            fault = self._prove(extension) or fault
+            false = self._prove(extension)
+            if false is not None:
+                fault = extension.source.blamed_for(extension.log.key, false) or fault
         return fault
 
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
@@ -112,6 +116,8 @@ class Ingest:
         if conversation is not None and conversation.is_talk and extensions:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
+            return
+        if source.has_refuted((conversation.id, frame.u)):
             return
         log = conversation.log(frame.u, frame.r)
         # The text of the frame is its own copy, and would stay.
@@ -125,7 +131,10 @@ class Ingest:
             if not self._sync.may_begin(frame.u, frame.h):
                 source.on_dropped("unnamed", id, frame)
                 return
-            member = member_of(frame.h)
+            member = self._sync.named_member(frame.h)
+        elif frame.u in self._sync.members.unnamed:
+            source.on_dropped("unnamed", id, frame)
+            return
         if frame.fork:
             self._prove_all(extensions)
             source.on_evidence(conversation, frame)
@@ -141,6 +150,9 @@ class Ingest:
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:
+                if member and not self._sync.members.is_named(frame.u) and batch_of(frame).is_signed:
+                    self._sync.members.on_early(frame.u, member)  # what it builds on may name another one
+                    self._take_again(id)
                 return
             extension = extensions[id] = LogExtension(log, source)
         self._extend(extension, frame)
@@ -261,7 +273,7 @@ class Ingest:
         if conversation.group is not None and not self.groups.accepts(extension, batch):
             return False
         begins = batch.first == 1
-        member = member_of(batch.header) if begins else ""
+        member = self._sync.named_member(batch.header) if begins else ""
         cost = cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
         if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
@@ -333,7 +345,15 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         members = self._sync.members.note(log.user, member_of(header))
+        if log.user in self._sync.members.unnamed:
+            self._sync.refresh_unnamed([log.user])
+        self._take_again(log.id)
         self._ctx.change.logs.append(NewLog(log.id, log.before, is_whole, certificate_of(header), members))
+
+    def _take_again(self, log: LogId) -> None:
+        """Have other logs of a writer served again: they were dropped while nobody had named its member."""
+        for remote in self._sync.remotes.values():
+            remote.dropped.pop(log.key, None)
 
 
 def cost_of(batch: Batch, conversation: ConversationState) -> int:
@@ -354,6 +374,22 @@ class LinkSource(EntrySource):
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         return self._sync.find_conversation(self.remote, conversation)
+
+    def blamed_for(self, key: WriterKey, error: LogError) -> LogError | None:
+        """Return the fault if the peer made it, which hosts the writer: else it lacks a check, and is told to give no
+        more of that writer.
+        """
+        refuted = self.remote.refuted
+        if key[1] in self.remote.link.users or len(refuted) >= MAX_REFUTED:
+            return error
+        refuted[key] = None
+        self._sync.ctx.count(f"refuted_{error.code}")
+        self.remote.set_ahead(key, {})
+        self._sync.send_full(self.remote, key)
+        return None
+
+    def has_refuted(self, key: WriterKey) -> bool:
+        return key in self.remote.refuted
 
     def gave_all_before(self, frame: Entries) -> bool:
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.incomplete

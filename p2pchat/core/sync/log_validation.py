@@ -167,7 +167,7 @@ class NewLogChecks:
         if log is None or log.forked or mark.seq >= log.seq:
             return log is not None and (log.forked or log.tail_mark == mark)
         chain = self._sync.chain_at(log, mark.seq)
-        return None if chain is None else chain[:8].hex() == mark.chain8
+        return None if chain is None else chain.hex() == mark.chain
 
     def _are_cut(
         self, source: EntrySource, conversation: ConversationState, frame: Entries, missing: Iterable[Mark]
@@ -210,6 +210,14 @@ class EntrySource:
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation of which it may bring entries, else None."""
         raise NotImplementedError
+
+    def blamed_for(self, key: WriterKey, error: LogError) -> LogError | None:
+        """Take that entries of a writer are false. Return the fault if it is that of the source; else None."""
+        return error
+
+    def has_refuted(self, key: WriterKey) -> bool:
+        """Return whether it brought false entries of a writer: nothing more of that writer is taken from it."""
+        return False
 
     def gave_all_before(self, frame: Entries) -> bool:
         """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""

@@ -20,6 +20,7 @@ from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
 MAX_REMEMBERED_UNKNOWN = 2_000  # the same of another link; comparing brings the rest; a guess: 1 MiB
 MAX_DROPPED = 1_000  # writers of one link of whom logs are dropped; a guess: 700 KiB
+MAX_REFUTED = 1_000  # writers of one link of whom it gave what nobody takes, before it ends; a guess
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
 
 
@@ -99,6 +100,8 @@ class OpenWants:
     by_number: dict[int, WriterKey] = field(default_factory=dict)
     next: int = 1
     failed: int = 0  # wants that were given up since too little came
+    asked_at: float = float("-inf")  # monotonic: when the first one was sent since then
+    given_at: float = float("-inf")  # monotonic: when something came that was wanted
     incomplete: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
 
 
@@ -138,12 +141,14 @@ class RemoteState:
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
     ahead_refs: dict[tuple[ConversationId, str], int] = field(default_factory=dict)  # as references name them
-    # Writers of whom it serves logs that are dropped here: nobody named their members, or they are another version of
-    # what was deleted, so that nothing is left to prove the forks. What it was ahead with after it had served
-    # everything would be served and dropped again and again.
+    # Writers of whom it serves logs that are dropped here, since nobody named their members. What it was ahead with
+    # after it had served everything would be served and dropped again and again.
     dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
     told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
     lacks: dict[LogId, Span] = field(default_factory=dict)  # the same of logs of users hosted here that it told
+    refuted: KeySet[WriterKey] = field(
+        default_factory=dict
+    )  # writers hosted elsewhere of whom it gave what nobody takes
     named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
@@ -154,6 +159,10 @@ class RemoteState:
 
     def __post_init__(self) -> None:
         self.id = self.link.id
+
+    def gives_nothing(self, since: float) -> bool:
+        """Return whether it has given nothing of what was wanted before this moment (monotonic)."""
+        return self.wants.given_at < self.wants.asked_at <= since
 
     @property
     def accepts_marks(self) -> bool:

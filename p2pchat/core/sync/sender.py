@@ -54,7 +54,7 @@ class Sender:
         if conversation is None or not self._sync.shares(remote, conversation):
             self._ctx.send(Have({}, end=frame.n), [remote.id])  # nothing may be revealed
             return None
-        if frame.u not in conversation.writers:
+        if frame.u not in conversation.writers or not conversation.announces(frame.u):
             self._sync.send(Have({frame.c: {frame.u: []}}, end=frame.n), remote, frame.c)
             return None
         key = (frame.c, frame.u)
@@ -140,7 +140,9 @@ class Sender:
     def _fetch(
         self, remote: RemoteState, key: WriterKey, start: Start, then: Callable[[FetchResult], None]
     ) -> None:  # fmt: skip
-        self._sync.lookups.fetch(remote.id, key, start, then, first=self._sync.inbox.is_known(key[1]))
+        # Less at once of each of many writers: what they wrote waits for one another at the other end.
+        most = max(1, self._ctx.settings.fetch_batches // max(1, len(remote.serving.wants)))
+        self._sync.lookups.fetch(remote.id, key, start, then, most=most, first=self._sync.inbox.is_known(key[1]))
 
     def _on_batches(self, remote: RemoteState, served: ServedWant, answer: FetchResult) -> None:
         if not self._sync.is_up(remote) or remote.serving.wants.get(served.n) is not served:

@@ -24,7 +24,7 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
-from p2pchat.core.log import Batch, LogId, WriterKey, certificate_of
+from p2pchat.core.log import Batch, LogId, WriterKey, certificate_of, member_of
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
@@ -153,12 +153,12 @@ class Lookups:
         self._ctx.owes = True
 
     def fetch(
-        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, first: bool
+        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, most: int, first: bool
     ) -> None:  # fmt: skip
-        """Read what a user wrote in a conversation from `start` on, to be sent on a link; `first` as in Fetch."""
+        """Read what a user wrote in a conversation from `start` on, to be sent on a link; the rest as in Fetch."""
         ticket = self._ctx.next_ticket()
         self._fetching[ticket] = then
-        self._ctx.emit(Fetch(link, ticket, *key, start, first))
+        self._ctx.emit(Fetch(link, ticket, *key, start, most, first))
 
     def on_fetch_result(self, answer: FetchResult) -> None:
         """Pass the batches that were read to their callback."""
@@ -199,7 +199,7 @@ class SyncContext:
         members.load(stored.members, self.people.names)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
-        self.conversations: KnownConversations = KnownConversations(network)
+        self.conversations: KnownConversations = KnownConversations(network, members.unnamed)
         self.lookups: Lookups = Lookups(ctx)
         self.inbox: Inbox = Inbox(ctx, self.conversations, hosted, contacts, members)
         self.quota: Quota = Quota(
@@ -249,17 +249,35 @@ class SyncContext:
             self.run = self.ctx.draw(8).hex()
 
     def may_begin(self, user: UserId, header: str) -> bool:
-        """Return whether a log with this header may begin here: only if a statement that is kept names its member.
+        """Return whether a log with this header may begin here: only if a statement that is kept names its member, or
+        one that the writer named before: what is held of one writer is the same everywhere.
 
         Anybody can make up others. Raises LogError if that member did not sign that it answers for the writer.
         """
         certificate = certificate_of(header)
         if certificate is not None and not self.members.vouches(user, certificate):
             raise LogError("a member that does not answer for the writer", expected_seq=1, got_seq=1)
-        if self._statements.is_named(user if certificate is None else certificate.member):
+        if self.members.is_named(user) or self.named_member(header):
             return True
         self.ctx.count("unnamed_log")
         return False
+
+    def named_member(self, header: str) -> UserId:
+        """Return the member that a header names, if somebody names it; else ""."""
+        member = member_of(header)
+        return member if self._statements.is_named(member) else ""
+
+    def refresh_unnamed(self, members: Iterable[UserId]) -> None:
+        """Announce and await nothing more of whose members nobody names any more, and again what somebody names."""
+        for user in self.members.refresh(members, self._has_written):
+            self.quota.stop_awaiting(user)
+            for conversation in self.conversations.may_have_entries_of(user):
+                if user in conversation.writers:
+                    for log in conversation.writers[user].logs.values():
+                        conversation.refresh_sum(log)
+
+    def _has_written(self, user: UserId) -> bool:
+        return any(user in each.writers for each in self.conversations.may_have_entries_of(user))
 
     def set_covered(self, log: LogState, covered: bool) -> None:
         """Note that another log builds on the end of this one, or that none does any more."""
@@ -408,11 +426,11 @@ class SyncContext:
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue
             if naming.dm and not set(naming.dm) & users:  # its user may be announced later
-                remote.note_unopened(dm_id(*naming.dm), naming)
+                remote.note_unopened(dm_id(self.conversations.room, *naming.dm), naming)
                 continue
             if naming.dm and not self.inbox.open(naming):
                 self.ctx.count("conversation_refused")
-                id = dm_id(*naming.dm)
+                id = dm_id(self.conversations.room, *naming.dm)
                 remote.note_unopened(id, naming)
                 for user in set(naming.dm) - self.hosted.keys():
                     self.send_full(remote, (id, user))

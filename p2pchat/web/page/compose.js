@@ -1,8 +1,8 @@
-/** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
+/** The message editor. Enter sends, Shift+Enter starts a new line, as Enter does on a touch screen. The message being answered or edited is shown above. */
 
 import { fileNames } from "./attachments.js";
 import { confirm } from "./dialog.js";
-import { fill, h, icon, iconButton } from "./dom.js";
+import { fill, h, icon, iconButton, typeInto } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
 import { NameCompletion } from "./mention.js";
@@ -30,7 +30,7 @@ export class Compose {
     this._later = h("p", { class: "hint later", hidden: true, role: "status" }, "It is sent once the files are uploaded.");
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
     this.input = h("textarea", {
-      id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: "send", dir: "auto",
+      id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: isTouched() ? "enter" : "send", dir: "auto",
       oninput: (/** @type {InputEvent} */ event) => this._onInput(event), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
     });
     this._names = new NameCompletion(chat, this.input, () => this._changed());
@@ -177,14 +177,14 @@ export class Compose {
   _replaceShortcode() {
     const at = this.input.selectionStart;
     const found = emojiAtEnd(this.input.value.slice(0, at));
-    if (found) this.input.setRangeText(found.emoji, at - found.length, at, "end");
+    if (found) typeInto(this.input, found.emoji, at - found.length, at);
   }
 
   _pickEmoji() {
     const { selectionStart, selectionEnd } = this.input; // lost while a dialog is open
     this.focus(); // the dialog returns the focus to where it was
     pickEmoji("Emoji", (emoji) => {
-      this.input.setRangeText(emoji, selectionStart, selectionEnd, "end");
+      typeInto(this.input, emoji, selectionStart, selectionEnd);
       this._changed();
     });
   }
@@ -192,7 +192,7 @@ export class Compose {
   /** @param {KeyboardEvent} event */
   _key(event) {
     if (this._names.key(event)) return;
-    if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey) {
+    if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey && !isTouched()) {
       event.preventDefault();
       this._send();
     } else if (event.key === "Escape") {
@@ -297,6 +297,11 @@ export class Compose {
     else if (talk && waits) fill(this._standing, h("bdi", {}, safeLine(talk.name)), person?.status === "offline" ? " is offline: what you wrote is saved, and delivered when they are back." : ` ${why}: what you wrote is saved.`);
     else fill(this._standing);
   }
+}
+
+/** @returns {boolean} whether fingers are used: a keyboard on the screen has no Shift+Enter, and the button sends */
+function isTouched() {
+  return matchMedia("(pointer: coarse)").matches;
 }
 
 /** Return what a draft keeps of the message it answers or edits. @param {Message} message @returns {Target} */

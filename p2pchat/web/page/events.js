@@ -2,12 +2,13 @@
 
 import { Talk, mentions, messageOf } from "./model.js";
 import { safeLine } from "./safe_text.js";
-import { HEADS, SAID, saidOf, say } from "./said.js";
+import { HEADS, SAID, say } from "./said.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
 const MAX_NOTES = 100; // kept of what happened in the room; a guess
 const COUNTED = 100; // messages of a conversation that the gateway counts as unread in its list
-const MAX_TAIL = 400; // messages kept of a conversation that was never opened
+const MAX_TAIL = 400; // messages kept of a conversation that is not open
+const MAX_HELD = 2000; // of one that is open and not looked at: as many are loaded of what is unread
 
 /** @typedef {import("./model.js").Model} Model */
 
@@ -196,7 +197,8 @@ export class Events {
     const model = this._model;
     talk.messages.push(message);
     talk.byId.set(message.id, message);
-    if (!talk.loaded && talk.messages.length > MAX_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
+    if (talk.id !== model.frontId) talk.keep(MAX_TAIL);
+    else if (talk.holds) talk.keep(MAX_HELD);
     model.bus.changed("talks");
     if (old || !model.isNews(message)) return;
     if (message.id === talk.readTo) return model.readTo(talk, message.id); // another tab was faster
@@ -232,7 +234,7 @@ export class Events {
 
   /** @param {any} line */
   _deleted(line) {
-    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, files: [], ...saidOf({}) }));
+    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true })); // what belongs to it is there if an edit brings it back
     if (line.by_id !== this._model.me.id && this._model.talks.get(line.conversation_id)?.unread) this._asks.counts(); // it no longer counts
   }
 

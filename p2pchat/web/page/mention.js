@@ -1,6 +1,6 @@
 /** Completion of @names in the writing field: the people of the open conversation whose names begin with what follows the @. */
 
-import { fill, h } from "./dom.js";
+import { fill, h, typeInto } from "./dom.js";
 import { fold } from "./names.js";
 import { byPresence, disc, firstOf, statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
@@ -92,7 +92,7 @@ export class NameCompletion {
   /** @param {Person} person */
   _complete(person) {
     const caret = this._input.selectionStart;
-    this._input.setRangeText(`@${person.label} `, caret - this._typed.length - 1, caret, "end");
+    typeInto(this._input, `@${person.label} `, caret - this._typed.length - 1, caret);
     this.close();
     this._completed();
   }

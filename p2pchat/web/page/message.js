@@ -15,6 +15,7 @@ const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "�
 const MAX_REACTION_CHARACTERS = 8;
 const MAX_REACTIONS = 24; // different ones shown of a message, those of most people; a guess, as the next
 const MAX_REACTING = 30; // people named of one
+const MAX_LISTED = 200; // people in a dialog; a guess
 const LATE = 60000; // milliseconds between writing and sending that are shown; clocks differ
 
 /**
@@ -24,7 +25,7 @@ const LATE = 60000; // milliseconds between writing and sending that are shown; 
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
  * @property {(message: Message, choice: string) => void} press @property {(message: Message, row: import("./said.js").Row) => void} say
  * @property {(message: Message, option: number) => void} vote @property {(message: Message) => void} close
- * @property {(message: Message) => void} remove @property {(message: Message) => void} info
+ * @property {(message: Message) => void} remove @property {(message: Message) => void} info @property {(message: Message) => void} sayers
  * @property {(id: string) => void} jump @property {(message: Message) => void} person
  * @property {(message: Message) => HTMLElement|null} files draws the files of a message
  * @property {(message: Message) => void} again @property {(message: Message) => void} discard
@@ -56,7 +57,7 @@ export function drawMessage(message, { model, talk, head }, actions) {
         actions.files(message),
         choices(message, talk, model, actions),
         reactions(message, talk, model, actions),
-        foot(message, talk, actions),
+        foot(message, talk, model, actions),
       ),
       !message.ref && !message.deleted && talk.member && actionButtons(message, actions),
     ),
@@ -67,6 +68,7 @@ const UNSUPPORTED = "[a message of a kind that this version does not know: updat
 
 /** @param {Message} message @param {number} most characters @returns {string} what it says on one line: its text, or the names of its files */
 export function gist(message, most) {
+  if (message.deleted) return "";
   return [message.text && excerpt(message.text, most), message.unsupported && UNSUPPORTED, fileNames(message, most)].filter(Boolean).join(" ");
 }
 
@@ -88,6 +90,7 @@ function messageText(message, name) {
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
 function quote(message, talk, model, actions) {
   const answered = talk.byId.get(message.replyTo ?? "");
+  if (answered && model.ignores(answered.senderId)) return h("p", { class: "quote hint" }, "Reply to a message that you do not see");
   const said = !answered ? "an earlier message" : answered.deleted ? "a deleted message" : gist(answered, 120);
   const who = answered ? (answered.mine ? "You" : safeLine(model.labelOf(answered.senderId, answered.sender))) : "";
   return h("button", { type: "button", class: "quote", tabindex: -1, onclick: () => actions.jump(message.replyTo ?? "") },
@@ -115,15 +118,17 @@ function poll(message, talk, model, actions) {
     const mine = voters.some((one) => one.by_id === model.me.id);
     const names = voters.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
     const bar = h("button", { type: "button", tabindex: -1, class: mine ? "option mine" : "option", "aria-pressed": String(mine), disabled: off, title: names, onclick: () => actions.vote(message, mine ? 0 : index + 1) },
-      h("bdi", {}, safeLine(option)), h("span", { class: "option-votes" }, String(voters.length), names && h("span", { class: "unseen" }, ` by ${names}`)));
+      h("span", { class: "option-words" }, `${index + 1} `, h("bdi", {}, safeLine(option))), h("span", { class: "option-votes" }, String(voters.length), names && h("span", { class: "unseen" }, ` by ${names}`)));
     bar.style.setProperty("--share", String(votes.length ? voters.length / votes.length : 0));
     return bar;
   }), h("p", { class: "hint" }, message.closedAt ? "The poll is closed" : votes.length === 1 ? "1 vote" : `${votes.length} votes`),
+  votes.length > 0 && h("button", { type: "button", tabindex: -1, class: "link", onclick: () => actions.sayers(message) }, "Who voted"),
   message.mine && !off && h("button", { type: "button", tabindex: -1, class: "link", onclick: () => actions.close(message) }, "Close the poll"));
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
 function reactions(message, talk, model, actions) {
+  if (message.deleted) return null;
   /** @type {Map<string, import("./model.js").Reaction[]>} */
   const by = new Map();
   for (const one of message.reactions) {
@@ -145,8 +150,8 @@ function reactions(message, talk, model, actions) {
   }), by.size > shown.length && h("li", { class: "hint" }, `${by.size - shown.length} more`));
 }
 
-/** @param {Message} message @param {import("./model.js").Talk} talk @param {Actions} actions */
-function foot(message, talk, actions) {
+/** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
+function foot(message, talk, model, actions) {
   if (message.ref) return waitingFoot(message, actions);
   const { sentAt, came, mendedAt } = message;
   const written = writtenAt(message);
@@ -156,15 +161,16 @@ function foot(message, talk, actions) {
   return h("p", { class: "foot" },
     h("time", { datetime: written, title: late ? `written ${whole(written)}, sent ${whole(sentAt)}` : whole(written) }, shown),
     came && h("span", { class: "came", title: `It came here ${whole(came)}. Somebody was away, or it was written later than it claims.` }, "came ", h("time", { datetime: came }, when(came, new Date(sentAt)))),
-    Object.entries(SAID).map(([event, row]) => row.shared && sayers(message, row).map((by) => h("span", { title: `${event} by ${safeLine(by)}` }, event))),
+    Object.entries(SAID).map(([event, row]) => row.shared && sayers(message, row, model).map((by) => h("span", { title: `${event} by ${safeLine(by)}` }, event))),
     message.edited && !message.deleted && h("span", { class: "edited", title: mendedAt && `edited ${whole(mendedAt)}` }, "edited ", mendedAt && h("time", { datetime: mendedAt }, when(mendedAt))),
     message.mine && mark && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said} (show who)`, "aria-label": `${said}: show who`, onclick: () => actions.info(message) }, mark),
   );
 }
 
-/** @param {any} message @param {import("./said.js").Row} row @returns {string[]} who says it: one, or nobody, of what is shared */
-function sayers(message, { list }) {
-  return message[list].map((/** @type {any} */ one) => one.by);
+/** @param {any} message @param {import("./said.js").Row} row @param {import("./model.js").Model} model @returns {string[]} who says it: one, or nobody, of what is shared */
+export function sayers(message, { list }, model) {
+  if (message.deleted) return [];
+  return message[list].filter((/** @type {any} */ one) => !model.ignores(one.by_id)).map((/** @type {any} */ one) => one.by);
 }
 
 /** @param {Message} message @param {Actions} actions */
@@ -177,13 +183,14 @@ function waitingFoot(message, actions) {
   );
 }
 
-/** @param {Message} message @param {Actions} actions */
+/** @param {any} message @param {Actions} actions */
 function actionButtons(message, actions) {
   const off = { tabindex: -1 };
   return h("div", { class: "actions", role: "group", "aria-label": "Message actions" },
     iconButton("smile", "React", () => actions.react(message), off),
     iconButton("reply", "Reply", () => actions.reply(message), off),
-    Object.values(SAID).map((row) => row.toggle && iconButton(row.icon ?? "info", onButton(row.toggle[sayers(message, row).length]), () => actions.say(message, row), off)),
+    message.reactions.length > 0 && iconButton("people", "Who reacted", () => actions.sayers(message), off),
+    Object.values(SAID).map((row) => row.toggle && iconButton(row.icon ?? "info", onButton(row.toggle[message[row.list].length]), () => actions.say(message, row), off)),
     message.mine && !message.choices.length && iconButton("edit", "Edit", () => actions.edit(message), off),
     message.mine && iconButton("bin", "Delete", () => actions.remove(message), off),
   );
@@ -243,6 +250,24 @@ export async function showReceipts(chat, message) {
     row.files > 0 && !row.files_delivered_to.length && h("p", {}, row.files > 1 ? "Nobody else is known to have all files." : "Nobody else is known to have the file."),
     !row.read_by.length && !has.length && !stored.length && !row.missing.length && h("p", {}, "Saved here. It is delivered when someone connects."),
   ]);
+}
+
+/** Show one message by itself. @param {import("./model.js").Model} model @param {Message} message */
+export function showMessage(model, message) {
+  const name = message.mine ? "You" : safeLine(model.labelOf(message.senderId, message.sender));
+  dialog(`${name}, ${whole(message.sentAt)}`, h("div", { class: "paragraphs" }, messageText(message, name), message.files.length > 0 && h("p", { class: "hint" }, fileNames(message))));
+}
+
+/** Show who voted for what, or reacted how. @param {import("./model.js").Model} model @param {Message} message */
+export function showSayers(model, message) {
+  const all = message.poll ? message.votes.map((one) => ({ ...one, what: message.choices[one.option - 1] })) : message.reactions.map((one) => ({ ...one, what: one.reaction }));
+  const seen = all.filter((one) => !model.ignores(one.by_id));
+  const whats = message.poll ? message.choices : [...new Set(seen.map(({ what }) => what))];
+  dialog(message.poll ? "Who voted" : "Who reacted", whats.map((what) => {
+    const of = seen.filter((one) => one.what === what);
+    return h("section", {}, h("h3", {}, h("bdi", {}, safeLine(what)), ` ${of.length}`), h("ul", { class: "plain" },
+      of.slice(0, MAX_LISTED).map(({ by, by_id: id }) => h("li", { class: "person-row" }, disc(id, by), h("bdi", {}, safeLine(model.labelOf(id, by))))), of.length > MAX_LISTED && h("li", { class: "hint" }, `and ${of.length - MAX_LISTED} more`)));
+  }));
 }
 
 /** @param {string[]} names @param {string[]} ids @param {string[]} others */

@@ -100,6 +100,14 @@ export class Talk {
     return this.kind === "dm" && this.userId ? `@${this.userId}` : this.id;
   }
 
+  /** Keep the newest messages only: older ones are loaded again when they are wanted. @param {number} most */
+  keep(most) {
+    const gone = this.messages.splice(0, Math.max(0, this.messages.length - most));
+    for (const { id } of gone) this.byId.delete(id);
+    if (gone.length) this.complete = false;
+    if (gone.some(({ id }) => id === this.firstUnread)) this.firstUnread = this.messages[0].id;
+  }
+
   /** Draw the line "New" above this message, and stay there. @param {string} id */
   holdAt(id) {
     this.firstUnread = id;

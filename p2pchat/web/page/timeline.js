@@ -9,7 +9,7 @@
 import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
 import { FileViews, fileNames } from "./attachments.js";
-import { drawMessage, gist, pickReaction, showReceipts } from "./message.js";
+import { drawMessage, gist, pickReaction, showReceipts, showSayers } from "./message.js";
 import { refOf } from "./outbox.js";
 import { showPerson } from "./people.js";
 import { Redraw, Rows, unpressed } from "./rows.js";
@@ -21,6 +21,7 @@ const NEAR = 60; // pixels from the end that still count as the end
 const HELD_BELOW = 1 / 3; // of the height: where the first unread message stays; a guess
 const EARLY = 400; // pixels from the top at which older messages are loaded
 const TOGETHER = 5 * 60 * 1000; // milliseconds in which messages of one writer are grouped under one name
+const MAX_ABOVE = 400; // messages in the document while the reader is at the end: with 4,000 all is three to five times slower
 const MAX_QUOTED = 200; // characters of a message that is to be deleted
 const DIRECT_READERS = "Others on the network cannot read it; whoever runs this gateway can.";
 
@@ -46,6 +47,8 @@ export class Timeline {
     this._files = new FileViews(chat, layout);
     this._atEnd = true;
     this._activeId = "";
+    this._hidden = ""; // the ids of whom the user does not see
+    this._hidings = 0; // how often they changed: quotes and reactions of theirs come and go
     this._actions = this._messageActions();
     const redraw = new Redraw(() => this._draw());
     for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => redraw.soon());
@@ -71,12 +74,16 @@ export class Timeline {
     this._follow();
   }
 
-  /** Show a message and move the focus to it. @param {string} id */
-  async jump(id) {
+  /**
+   * Show a message and move the focus to it.
+   * @param {string} id @param {boolean} [isQuiet] the caller shows one that is too far up
+   * @returns {Promise<boolean|undefined>} false if it is
+   */
+  async jump(id, isQuiet = false) {
     const talk = this._chat.model.front;
     const found = talk && (await this._layout.notifyFailure(this._chat.loadUntil(talk, id)));
-    if (found === false) this._layout.notices.show("Too many messages follow that one to go there at once. Scroll back to it; search shows its text.");
-    if (!found) return;
+    if (found === false && !isQuiet) this._layout.notices.show("Too many messages follow that one to go there at once. Scroll back to it; search shows its text.");
+    if (!found) return found;
     this._atEnd = false;
     this._draw();
     const node = this._rows.node(id);
@@ -84,6 +91,7 @@ export class Timeline {
     node?.classList.add("found");
     setTimeout(() => node?.classList.remove("found"), 2500);
     if (node) this._activate(node);
+    return true;
   }
 
   /** Move the focus to the newest message. */
@@ -97,6 +105,7 @@ export class Timeline {
   _draw() {
     const talk = this._chat.model.front;
     if (!talk) return;
+    if (this._atEnd && !talk.holds && talk.messages.length > 2 * MAX_ABOVE) talk.keep(MAX_ABOVE);
     const anchor = this._atEnd ? null : this._anchor();
     this._rows.draw(talk.opening ? [] : this._items(talk));
     this._drawTop(talk);
@@ -111,6 +120,8 @@ export class Timeline {
   /** @param {Talk} talk @returns {import("./rows.js").Item[]} */
   _items(talk) {
     const { model } = this._chat;
+    const hidden = [...model.people.values()].filter(({ ignored }) => ignored).map(({ id }) => id).join();
+    if (hidden !== this._hidden) [this._hidden, this._hidings] = [hidden, this._hidings + 1];
     const items = [];
     let before = null;
     const notes = [...talk.notes];
@@ -123,7 +134,7 @@ export class Timeline {
       if (!sameDay) items.push({ key: `day ${dayKey(message.sentAt)}`, drawn: day(message.sentAt), draw: () => h("li", { class: "day" }, h("span", {}, day(message.sentAt))) });
       if (unread) items.push({ key: "unread", drawn: "", draw: () => h("li", { class: "unread-line" }, h("span", {}, "New")) });
       const head = !sameDay || unread || isNoted || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
-      const drawn = [message.id, message.version, head, talk.member, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
+      const drawn = [this._hidings, message.id, message.version, head, talk.member, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
       items.push({ key: message.id || message.ref, former: message.mine ? refOf(message.claimedAt) : "", drawn, draw: () => drawMessage(message, { model, talk, head }, this._actions) });
       before = message;
     }
@@ -326,6 +337,7 @@ export class Timeline {
         if (await confirm("Delete this message?", said, "Delete")) await layout.notifyFailure(chat.remove(message.id));
       },
       info: (message) => layout.notifyFailure(showReceipts(chat, message)),
+      sayers: (message) => showSayers(chat.model, message),
       person: (message) => layout.notifyFailure(showPerson(chat, layout, message.senderId)),
       jump: (id) => this.jump(id),
       files: (message) => this._files.draw(message),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import Ref
 from p2pchat.core.sync import causal_order
+from p2pchat.protocol import Have, Want
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_appender import written
@@ -52,12 +54,54 @@ def test_an_entry_on_its_way_is_awaited_for_five_minutes() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
     bob.say("slow")
+    far, dan = ada.far("cyd"), Author("dan", "d1")
+    far.say(have(bob), cyd.say("because", re=bob.ref(1)))
+    for number in range(37):
+        frame = dan.say(str(number))
+        far.say(have(dan))
+        world.pass_time(1.5)
+        far.say(frame)  # something that is wanted: the link is slow, and gives
+        world.pass_time(6.5)
+    assert len(ada.texts()) == 37 and "?because" not in ada.texts()
+    world.pass_time(5.0)
+    assert ada.texts()[-1] == "?because"
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_who_gives_nothing_of_what_is_wanted_claims_it_in_vain(answers: bool) -> None:
+    """Before: what follows a claim waited for 300 s. Wants may be answered with nothing, too."""
+    world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
+    ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
+    bob.say("never given")
     far = ada.far("cyd")
     far.say(have(bob), cyd.say("because", re=bob.ref(1)))
-    world.pass_time(299.0)
-    assert ada.texts() == []
-    world.pass_time(2.0)
+    for _ in range(20):
+        world.pass_time(0.7)
+        wanted = [frame.n for frame in far.heard if isinstance(frame, Want)]
+        far.heard.clear()
+        if answers:
+            far.say(*(Have({}, end=n) for n in wanted))
     assert ada.texts() == ["?because"]
+
+
+def test_what_follows_a_claim_is_bounded_also_of_contacts_and_by_their_links() -> None:
+    ada = World().peer("ada", waiting_entries_a_contact=8)
+    ada.node.contacts.add([IDS["eve"]])
+    lost = Author("dan", "d1")
+    lost.say("never given")
+    far, other = ada.far("eve"), ada.far("bob")
+    far.say(have(lost))
+
+    def shown_of(link: Far, name: str, run: str) -> list[str]:
+        author, before = Author(name, run), len(ada.texts())
+        link.say(*(author.say(run, after=[lost.ref(1)]) for _ in range(6)))
+        return ada.texts()[before:]
+
+    assert not shown_of(far, "eve", "e1")
+    assert shown_of(far, "cyd", "c1") == ["?c1"] * 6  # what a contact brings counts there
+    assert shown_of(other, "eve", "e2") == ["?e2"] * 6  # and so does what others bring of it
+    assert not shown_of(other, "bob", "b1")
+    assert len([one for one in ada.effects if isinstance(one, WarningIssued) and one.code == "waiting"]) == 2
 
 
 def test_a_restart_restarts_the_wait_and_loses_nothing(ada: Peer) -> None:
@@ -207,7 +251,7 @@ def waiting_logs(far: Far, count: int) -> None:
     for n in range(count):
         log = Author("cyd", f"{n:02x}")
         log.log = log.log._replace(run=f"{n:016x}")
-        far.say(log.say("because", after=[Ref(f"{n:016x}" * 2, 1)]))
+        far.say(log.say("because", after=[Ref(f"{n:016x}" * 3, 1)]))
 
 
 def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of_a_link() -> None:

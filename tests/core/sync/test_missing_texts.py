@@ -95,7 +95,7 @@ def test_a_stub_is_not_delivered_and_the_text_comes() -> None:
 def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
     sim, (ada, bob) = linked("ada", "bob")
     say(sim, ada, "old", bob)
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     delete(sim, ada, there)
     bob.crash()
     bob.restore(0)

@@ -54,7 +54,7 @@ def test_a_deletion_changes_no_sum_and_nothing_comes_back() -> None:
         ada.say(f"a{n}", bob)
         bob.say(f"b{n}", ada)
         sim.run(1.0)
-    there, before = dm_id(ada.user, bob.user), sums(ada, bob)
+    there, before = dm_id(ada.sim.invariants.room, ada.user, bob.user), sums(ada, bob)
     delete(sim, ada, there)
     assert texts(ada, there) == [] and len(texts(bob, there)) == 10
     assert sums(ada, bob) == before == sums(bob, ada)
@@ -72,7 +72,7 @@ def test_an_own_message_that_nobody_else_has_stays_until_somebody_has_it() -> No
     say(sim, ada, "here", bob)
     sim.partition([ada], [bob])
     say(sim, ada, "not yet", bob)
-    there = dm_id(ada.user, bob.user)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
     delete(sim, ada, there)
     assert texts(ada, there) == ["not yet"] and sim.counts["deletion_kept"] == 1
     sim.heal()
@@ -92,7 +92,7 @@ def test_a_kill_between_two_steps_leaves_a_state_from_which_the_next_deletion_go
         for n in range(4):
             bob.say(f"b{n}", ada)
         sim.calm()
-        there = dm_id(ada.user, bob.user)
+        there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
         ada.crash_within(effects)
         delete(sim, ada, there)
         ada.crash_never()

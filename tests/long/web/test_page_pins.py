@@ -35,6 +35,9 @@ async def test_a_message_is_pinned_and_unpinned_with_keys_and_its_bar_goes_to_it
     await expect(go).to_contain_text("the rules")
     await expect(message.get_by_text("pinned", exact=True)).to_have_attribute("title", "pinned by terry")
     await bar.get_by_role("button", name="Unpin").press("Enter")
+    asked = zoe.page.get_by_role("dialog", name="Unpin this message?")
+    await asked.get_by_text("the rules").wait_for()
+    await asked.get_by_role("button", name="Unpin").press("Enter")
     assert not (await terry.next("pinned", id=said["id"], by="zoe", pinned=False))["pinned"]
     await expect(bar).to_be_hidden()
 
@@ -52,6 +55,10 @@ async def test_the_bar_is_there_after_a_reload_and_goes_with_a_message_that_is_d
     go = bar.get_by_role("button", name="Go to the pinned message")
     await expect(go).to_contain_text("second rule 1/2")
     await go.click()
+    await expect(zoe.page.locator(f'.message[data-id="{ids[1]}"]')).to_be_focused()
+    await expect(go).to_contain_text("second rule 1/2")  # what the cross beside it unpins
+    await go.click()
+    await expect(zoe.page.locator(f'.message[data-id="{ids[0]}"]')).to_be_focused()
     await expect(go).to_contain_text("first rule 2/2")
     terry.say(do="delete", id=ids[0])
     await expect(go).to_contain_text("second rule")

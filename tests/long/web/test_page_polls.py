@@ -23,14 +23,14 @@ async def test_a_poll_is_voted_on_with_a_click_and_with_keys_until_it_is_closed(
     asked = await terry.next("sent", text="Lunch?")
     message = await zoe.sees("Lunch?")
     bars = message.locator("button.option")
-    await expect(bars).to_have_text(["pizza0", "<b>soup</b>0"])
+    await expect(bars).to_have_text(["1 pizza0", "2 <b>soup</b>0"])
     await bars.nth(1).click()
     vote = await terry.next("vote", id=asked["id"])
     assert (vote["by"], vote["option"]) == ("zoe", 2)
-    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["<b>soup</b>1 by you"])
+    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["2 <b>soup</b>1 by you"])
     await bars.nth(0).press("Enter")
     assert (await terry.next("vote", id=asked["id"]))["option"] == 1
-    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["pizza1 by you"])
+    await expect(message.locator("button.option[aria-pressed=true]")).to_have_text(["1 pizza1 by you"])
     terry.say(do="vote", id=asked["id"], option=1)
     await expect(bars.nth(0)).to_have_attribute("title", "you, terry")
     await bars.nth(0).press("Enter")  # again: it takes the vote back
@@ -54,7 +54,7 @@ async def test_a_poll_is_asked_with_a_typed_line_and_closed_with_a_button_by_key
     asked = await terry.next("message", text="Dinner at six?")
     assert asked["choices"] == ["pasta", "pea soup"] and asked["poll"]
     message = await zoe.sees("Dinner at six?")
-    await expect(message.locator("button.option")).to_have_text(["pasta0", "pea soup0"])
+    await expect(message.locator("button.option")).to_have_text(["1 pasta0", "2 pea soup0"])
     terry.say(do="vote", id=asked["id"], option=2)
     await expect(message.locator("button.option").nth(1)).to_have_attribute("title", "terry")
     await message.focus()
