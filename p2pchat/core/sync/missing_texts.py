@@ -67,8 +67,10 @@ class MissingTexts:
         count = 0
         coming = {late.places.log for step in self._sync.pending.values() for late in step.change.late}
         for log, spans in missing.items():
-            span = (spans[0][0], spans[-1][1]) if spans else NONE_MORE
             conversation = self._sync.conversations.get(log.conversation)
+            found = conversation.log(log.user, log.run) if conversation is not None else None
+            last = min(spans[-1][1], found.durable_seq) if spans and found is not None else 0
+            span = (spans[0][0], last) if spans and spans[0][0] <= last else NONE_MORE
             if (
                 log in coming
                 or told.get(log, NONE_MORE) == span

@@ -157,7 +157,8 @@ class Sender:
                 continue
             n = None if served.n == TEXTS else served.n
             self._sync.send(frame_of(batch, n=n), remote, batch.log.conversation)
-            self._advance_cursor(remote, batch.log, batch.last)
+            if n is not None:
+                self._advance_cursor(remote, batch.log, batch.last)
         if answer.more is not None:
             served.start = answer.more
             self._read_more(remote, served)
