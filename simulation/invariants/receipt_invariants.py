@@ -180,6 +180,9 @@ class ReceiptInvariants:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         is_marked = self._said.get((news.member, news.log), 0) >= news.last
+        said, ref = self._said.get((news.member, news.log), 0), ref_key(news.log.user, news.log.run)
+        behind = range(said + 1, news.last + 1)  # nothing is shown of stubs
+        is_marked |= all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
         is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
         if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
