@@ -18,7 +18,7 @@ import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { Members, guestOf, isGuest, isRecord, recordOf } from "./peer_members.mjs";
+import { Members, guestOf, isGuest, readRecord, recordOf } from "./peer_members.mjs";
 import * as p2p from "./peer_primitives.mjs";
 
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
@@ -33,7 +33,7 @@ export class Link {
   wants = new Map(); // number -> conversation and user
   full = new Set(); // conversations in which the other end takes no more of this peer's user
   news = true; // users were announced since the last comparison
-  records = []; // of peers, as they came
+  records = []; // what those of peers say
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
@@ -181,7 +181,7 @@ export class Link {
   }
 
   on_peers({ records = [] }) {
-    for (const record of records) if (isRecord(this.peer.network, record)) this.records.push(record);
+    this.records.push(...records.map((record) => readRecord(this.peer.network, record)).filter(Boolean));
     this.meet();
   }
 

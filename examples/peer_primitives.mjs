@@ -208,7 +208,8 @@ const guest = tuple(key, hex(64));
 const cert = has({ from: natural, until: natural, sig: hex(64) });
 const hosted = has({ id: key, name: text, "cert?": cert });
 const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
-const record = has({ id: key, at: natural, e: list(text), sig: hex(64), "guest?": guest });
+const record = tuple(text, hex(64));
+export const isPlace = has({ id: key, at: natural, e: list(text), "guest?": guest }); // the text of a record
 const statements = list(tuple(text, hex(64)));
 const ids = list(hex(16));
 const few = (value) => statements(value) && value.length <= 4;

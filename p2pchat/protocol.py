@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct as Packed
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -42,8 +43,11 @@ PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
 MAX_FEATURES = 256  # in `can`
-MAX_RECORDS = 64  # in one frame: each has up to 1.2 KiB
+MAX_RECORDS = 64  # in one frame
+MAX_RECORD_BYTES = 1536  # of the text of one: 64 of them fit a frame whatever JSON escapes, and 8 endpoints with more
 MAX_ENDPOINTS = 8  # in one record
+MAX_ENDPOINT_CHARACTERS = 100
+RECORDS_CACHED = 1024
 MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
 MAX_SHOWN = 4  # statements that a connection begins with: two are enough
 MAX_USES = 64  # of one invite
@@ -97,6 +101,9 @@ def split_ref(log: str) -> tuple[str, RunId]:
     return user_start(log), log[2 * REF_USER_BYTES :]
 
 
+_encoder = msgspec.json.Encoder()
+
+
 class Mark(NamedTuple):
     """Everything in one run's log up to entry `seq`; `chain` is the chain there."""
 
@@ -134,20 +141,61 @@ class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
     sig: Hex64
 
 
-class PeerRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Endpoints of a peer, signed by its own key. Source: docs/protocol.md, "Addresses".
-
-    Attributes:
-        at: When it was made, UTC microseconds.
-        e: Its endpoints.
-        guest: The certificate of the member that answers for the peer; None for a member.
-    """
+class RecordFacts(Struct, frozen=True, gc=False):
+    """What a record says, as far as this version knows. See PeerRecord."""
 
     id: Key32
     at: Count
-    e: tuple[str, ...]
-    sig: Hex64
+    e: Annotated[tuple[Annotated[str, Meta(max_length=MAX_ENDPOINT_CHARACTERS)], ...], Meta(max_length=MAX_ENDPOINTS)]
     guest: GuestCertificate | None = None
+
+
+_read_facts = lru_cache(RECORDS_CACHED)(msgspec.json.Decoder(RecordFacts).decode)  # each is looked into several times
+
+
+class PeerRecord(Struct, frozen=True, array_like=True, gc=False):
+    """Endpoints of a peer: a text that its own key signed, which is kept and passed on as it came.
+
+    A later version may say more in it. The Decoder drops a record that cannot be read. Source: docs/protocol.md,
+    "Addresses".
+    """
+
+    text: str
+    sig: Hex64
+
+    @property
+    def is_readable(self) -> bool:
+        try:
+            return _read_facts(self.text) is not None
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return False
+
+    @property
+    def id(self) -> PeerId:
+        return _read_facts(self.text).id
+
+    @property
+    def at(self) -> int:
+        """When it was made, UTC microseconds."""
+        return _read_facts(self.text).at
+
+    @property
+    def e(self) -> tuple[str, ...]:
+        """The endpoints of the peer."""
+        return _read_facts(self.text).e
+
+    @property
+    def guest(self) -> GuestCertificate | None:
+        """The certificate of the member that answers for the peer; None for a member."""
+        return _read_facts(self.text).guest
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in a frame."""
+        return len(_encoder.encode(self))
+
+    def __repr__(self) -> str:
+        return f"PeerRecord({len(self.text)} characters)"
 
 
 class InviteProof(Struct, frozen=True, forbid_unknown_fields=True):
@@ -463,9 +511,6 @@ KnownFrame = (
 AnyFrame = KnownFrame | Piece | Unknown
 
 
-_encoder = msgspec.json.Encoder()
-
-
 def encode(frame: Frame) -> bytes:
     """Return the wire form of a frame: its length, then its JSON, with keys in the order of the fields.
 
@@ -600,19 +645,19 @@ class Decoder:
         _at_most(MAX_FEATURES, "peers", "can", frame.can)
         if "".join([*frame.linked, *frame.gone]).encode().translate(None, _DIGITS):
             raise FrameError("peers: ids are lower-case hex")
-        self._check_records("peers", frame.records)
+        if frame.records:
+            frame.records = self._check_records("peers", frame.records)
 
     def _check_admit(self, frame: Admit, size: int) -> None:
-        self._check_records("admit", frame.peers)
+        frame.peers = self._check_records("admit", frame.peers)
 
-    def _check_records(self, kind: str, records: list[PeerRecord]) -> None:
+    def _check_records(self, kind: str, records: list[PeerRecord]) -> list[PeerRecord]:
+        """Check records, and return those that can be read: no link ends for what a third peer signed."""
         _at_most(MAX_RECORDS, kind, "records", records)
-        longest = self._settings.max_endpoint_bytes
         for record in records:
-            _at_most(MAX_ENDPOINTS, kind, "endpoints", record.e)
-            for endpoint in record.e:
-                if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
-                    raise _over(f"{kind}: an endpoint", len(endpoint.encode()), longest)
+            if 4 * len(record.text) > MAX_RECORD_BYTES and len(record.text.encode()) > MAX_RECORD_BYTES:
+                raise _over(f"{kind}: a record", len(record.text.encode()), MAX_RECORD_BYTES)
+        return [record for record in records if record.is_readable]
 
     def _check_here(self, frame: Here, size: int) -> None:
         _at_most(self._settings.page_items, "here", "users", frame.users)

@@ -385,15 +385,16 @@ def naming_of_text(text: str) -> Naming:
 
 
 def record_to_text(record: PeerRecord) -> str:
-    guest = [] if record.guest is None else [record.guest.member, record.guest.sig]
-    return json.dumps([record.at, record.e, record.sig, *guest])
+    return json.dumps([record.text, record.sig])
 
 
 def record_of_text(peer: PeerId, text: str) -> PeerRecord:
     with decoding():
-        at, endpoints, sig, *guest = json.loads(text)
-        certificate = GuestCertificate(*guest) if guest else None
-        return PeerRecord(peer, at, tuple(endpoints), sig, certificate)
+        said, sig = json.loads(text)
+        record = PeerRecord(said, sig)
+    if type(said) is not str or not record.is_readable or record.id != peer:
+        raise CorruptRow("a record of another peer, or one that cannot be read")
+    return record
 
 
 def batch_to_text(batch: Batch, header: str) -> str:

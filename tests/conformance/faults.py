@@ -349,10 +349,10 @@ FAULTS = (
     # ---- addresses and links
     PeerFault("records-unsigned", "anybody leads it to any address",
               "a-record-that-its-peer-did-not-sign-is-not-dialled",
-              "if (isRecord(this.peer.network, record)) this.records.push(record);", "this.records.push(record);"),
+              ".map((record) => readRecord(this.peer.network, record))", ".map(([text]) => JSON.parse(text))"),
     PeerFault("records-of-any-key", "anybody leads it to any address",
               "a-record-that-its-peer-did-not-sign-is-not-dialled",
-              "verify(record.id, recordMessage(network, record), record.sig) &&", "true &&"),
+              "!verify(said.id, recordMessage(network, text), sig)", "false"),
     PeerFault("records-of-strangers", "anybody leads it to any address", "who-is-not-admitted-is-not-dialled",
               "members.admits(id, guest ? guest[0] : id) ? e : []", "e"),
     PeerFault("records-without-a-time", "who moves is not found", "its-record-is-newer-after-a-restart",

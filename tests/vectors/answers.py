@@ -324,10 +324,12 @@ def guests(given: Given) -> Result:
 def records(given: Given) -> Result:
     network = given["network"]
     if "seed" in given:
-        peer, guest = Identity.from_seed(bytes.fromhex(given["seed"])), GuestCertificate(*given["guest"])
+        peer, member = (Identity.from_seed(bytes.fromhex(given[of])) for of in ("seed", "member"))
+        guest = make_guest(network, member.peer_id, member.sign, peer.peer_id)
         made = make_record(network, peer.peer_id, peer.sign, given["at"], given["e"], guest)
         return {"record": msgspec.json.decode(msgspec.json.encode(made))}
-    return {"valid": is_signed(network, msgspec.convert(given["record"], PeerRecord))}
+    record = msgspec.convert(given["record"], PeerRecord)
+    return {"valid": record.is_readable and is_signed(network, record)}
 
 
 def joins(given: Given) -> Result:

@@ -217,7 +217,7 @@ FILES = {
     ),
     "records": VectorFile(
         "Records in which peers say where they are.",
-        {"network": "N", "seed, at, e, guest": "to make one", "record": "to judge one"},
+        {"network": "N", "seed, member, at, e": "to make one", "record": "to judge one: its text and signature"},
         {"message, record": "what is signed, and the record", "valid": "whether its signatures count"},
         members.records,
     ),
