@@ -632,6 +632,10 @@ MUTANTS = (
         "core/mesh/test_addressbook.py::test_news_that_others_spread_is_sent_in_time_though_links_keep_coming",
         ("until = min(max(self._came_up_at, self._sent_at) + quiet, self._sent_at + MAX_QUIET * quiet)",
          "until = self._came_up_at + quiet")),
+    Mutant("labels-alike", "whoever looks hours for a key is shown as somebody else, by name and suffix",
+        "messaging/test_name_resolution.py::test_users_and_groups_whose_ids_begin_alike_have_other_labels_and_can_be_typed",
+        ("is_clear = look is None or self._labels[look, suffix(id)] < 2",
+         "is_clear = True")),
     Mutant("last-presence-not-sent", "a change right after another one is never sent",
         Rule("word", within=60, seed=15),
         ("""\
