@@ -113,6 +113,7 @@ class Mark(NamedTuple):
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
+MissingParts = dict[Hex32, dict[Hex32, list[tuple[Hex8, Seq, Count]]]]  # conversation -> user -> run, first, last
 ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex24, Seq, Hex32]]]]  # conversation -> reader -> last entries read
 
 
@@ -350,6 +351,7 @@ class Have(Frame, tag="have"):
     ask: bool = False
     end: Count | None = None
     full: dict[Hex32, list[Hex32]] = {}
+    lacks: MissingParts = {}
     names: list[Naming] = []
 
 
@@ -364,10 +366,18 @@ class Want(Frame, tag="want"):
     names: list[Naming] = []
 
 
+class Stub(Struct, gc=False, frozen=True, omit_defaults=True):
+    """What stands for a text that is gone: the hash of all but its cite, and its cite."""
+
+    hash: Hex32
+    cite: Annotated[str, Meta(pattern=r'\A(,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\})?\Z')] = ""
+
+
 class Entries(Frame, tag="entries"):
     """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`.
 
-    An entry is a clock and a text. The first of a log, and evidence of a fork, come with the header of the log, `h`.
+    An entry is a clock and a text, or its stub. The first of a log, and evidence of a fork, come with the header of
+    the log, `h`.
     """
 
     c: Long32
@@ -375,7 +385,7 @@ class Entries(Frame, tag="entries"):
     r: Long8
     first: Seq
     prev: Long32
-    e: Annotated[list[tuple[Seq, str]], Meta(min_length=1)]
+    e: Annotated[list[tuple[Seq, str | Stub]], Meta(min_length=1)]
     head: Long64
     h: str = ""
     n: Count | None = None
@@ -383,7 +393,7 @@ class Entries(Frame, tag="entries"):
     names: list[Naming] = []
 
     def __repr__(self) -> str:
-        size = sum(len(text.encode()) for _, text in self.e)
+        size = sum(len(text.encode()) for _, text in self.e if isinstance(text, str))
         flags = f", n={self.n}" * (self.n is not None) + ", fork=True" * self.fork
         return (
             f"Entries(c={self.c!r}, u={self.u!r}, r={self.r!r}, first={self.first}, "
@@ -671,6 +681,8 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
+        if sum(len(parts) for users in frame.lacks.values() for parts in users.values()) > self._settings.page_marks:
+            raise _too_many("have", "lacks", self._settings.page_marks)
         _in_order("have", frame.span)
         if frame.names:
             self._check_names("have", frame)
@@ -696,8 +708,9 @@ class Decoder:
         if frame.names:
             self._check_names("entries", frame)
 
-    def _check_batch_bytes(self, e: list[tuple[int, str]]) -> None:
-        size = sum(len(text) if text.isascii() else len(text.encode()) for _, text in e)
+    def _check_batch_bytes(self, e: list[tuple[int, str | Stub]]) -> None:
+        texts = [text for _, text in e if isinstance(text, str)]
+        size = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
         if size > self._settings.max_batch_bytes:
             raise _over("entries: a batch", size, self._settings.max_batch_bytes)
 

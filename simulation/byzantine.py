@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import (
     Entry,
@@ -26,6 +28,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
     size_bytes,
+    stub_of,
 )
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import make_cert
@@ -95,6 +98,7 @@ class ByzantinePeer:
         self._chance = chance
         self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
         self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
+        self._hiding = Random(f"{peer.sim.seed} what {peer.name} hides")
         self._invention = Random(f"{peer.sim.seed} inventions of {peer.name}")
         self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
@@ -107,7 +111,7 @@ class ByzantinePeer:
         if isinstance(frame, Entries):
             if "withholds" in self.moods and self._chance.random() < 0.3:
                 return
-            yield encode(self.entries(frame, end.other.owner))
+            yield encode(self._hidden(self.entries(frame, end.other.owner)))
         elif isinstance(frame, (Hello, Welcome)) and "poses" in self.moods and self._chance.random() < 0.4:
             yield encode(self._posing(frame, end.other.owner))
         else:
@@ -135,6 +139,16 @@ class ByzantinePeer:
         for frame in frames:
             frame.fork = True
             yield encode(frame)
+
+    def _hidden(self, frame: Entries) -> Entries:
+        """Return the batch with stubs for texts that it could send."""
+        if "withholds" not in self.moods or self._hiding.random() < 0.5:
+            return frame
+        raws = [
+            (c, stub_of(text)) if isinstance(text, str) and self._hiding.random() < 0.7 else (c, text)
+            for c, text in frame.e
+        ]
+        return structs.replace(frame, e=raws)
 
     def entries(self, frame: Entries, to: SimPeer) -> Entries:
         """Return the batch to send to this peer instead of `frame`."""
@@ -368,7 +382,7 @@ class OddWriter:
     def _changed(self, raws: list[RawEntry], held: int, last_c: int) -> Iterator[RawEntry]:
         for seq, (c, text) in enumerate(raws, held + 1):
             # Behind a deletion only the references of its first entries say that a log follows the one before.
-            if f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
+            if not isinstance(text, str) or f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
                 last_c = max(c, last_c + 1)
                 yield last_c, text
                 continue

@@ -87,7 +87,7 @@ def expected_group(
 
 
 def _operation(room: ConversationId, raw: RawEntry) -> str:
-    return _hashed(bytes.fromhex(room) + raw[0].to_bytes(8, "big") + raw[1].encode())
+    return _hashed(bytes.fromhex(room) + raw[0].to_bytes(8, "big") + str(raw[1]).encode())
 
 
 def _hashed(data: bytes) -> str:

@@ -349,6 +349,7 @@ def operation_hash(room: ConversationId, raw: RawEntry) -> str:
     The first one's hash is the group's id.
     """
     c, text = raw
+    assert isinstance(text, str)
     named = GROUP_TAG + bytes.fromhex(room) + c.to_bytes(8, "big")
     return blake2b(named + text.encode(), digest_size=32).hexdigest()
 

@@ -420,14 +420,12 @@ class TalkLog(LogState):
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("logs", "sealed", "sealed_c", "uncut", "user")
+    __slots__ = ("logs", "uncut", "user")
 
     def __init__(self, user: UserId) -> None:
         self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
-        self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (pruner.py)
-        self.sealed_c: int = 0  # the highest clock in them
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:

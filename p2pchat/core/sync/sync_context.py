@@ -18,6 +18,7 @@ from p2pchat.core.durable_changes import (
     Collected,
     KnownConversation,
     PrunePlan,
+    Span,
     Start,
     Stored,
 )
@@ -206,9 +207,8 @@ class SyncContext:
         )
         self.owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.step: Step = Step(ctx.change)
+        self.missing: dict[LogId, tuple[Span, ...]] = {}  # stubs that no deletion here made (missing_texts.py)
         self.pending: dict[int, Step] = {}  # those that are not durable yet, by the ticket of their commit
-        self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
-        self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
         # Sums or marks in one frame. With `names`, a frame of 1,000 would not fit.

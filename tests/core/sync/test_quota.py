@@ -454,7 +454,7 @@ def test_a_log_counts_besides_its_entries_over_restarts_and_deletions() -> None:
     for name in users:
         again.put(PruneRequest(1, HERE, IDS[name]))
         again.world.settle()
-    assert sum(again.load().sizes.values()) == 0
+    assert sum(again.load().sizes.values()) == 3 * 64  # stubs
     assert "to eve: have nothing full" in far(again).say(guest("bob", run="b2").say("x" * 500))
     assert Settings().member_bytes // Settings().log_bytes == 16_384
 
