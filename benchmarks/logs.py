@@ -51,7 +51,7 @@ def fill(storage: SqlStorage, writers: int, runs: int, entries: int) -> None:
             )
             change.stretches.append(Stretch(place, log, 1, entries, clock))
             change.covered += [log._replace(run=mark.run) for mark in before]
-            before, place = (Mark(log.run, entries, chain[:8].hex()),), place + entries
+            before, place = (Mark(log.run, entries, chain.hex()),), place + entries
         storage.commit([change])
 
 

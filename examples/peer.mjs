@@ -18,7 +18,7 @@ import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { Members, guestOf, isGuest, isRecord, recordOf } from "./peer_members.mjs";
+import { Members, guestOf, isGuest, readRecord, recordOf } from "./peer_members.mjs";
 import * as p2p from "./peer_primitives.mjs";
 
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
@@ -33,7 +33,7 @@ export class Link {
   wants = new Map(); // number -> conversation and user
   full = new Set(); // conversations in which the other end takes no more of this peer's user
   news = true; // users were announced since the last comparison
-  records = []; // of peers, as they came
+  records = []; // what those of peers say
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
@@ -181,7 +181,7 @@ export class Link {
   }
 
   on_peers({ records = [] }) {
-    for (const record of records) if (isRecord(this.peer.network, record)) this.records.push(record);
+    this.records.push(...records.map((record) => readRecord(this.peer.network, record)).filter(Boolean));
     this.meet();
   }
 
@@ -196,12 +196,12 @@ export class Link {
   on_here({ users, gone = [], more }) {
     for (const id of gone) this.users.delete(id);
     for (const { id, cert } of users) {
-      if (id !== this.far && !p2p.isCertified(id, this.far, cert, this.peer.now() / 1000)) throw "host";
+      if (id !== this.far && !p2p.isCertified(this.peer.network, id, this.far, cert, this.peer.now() / 1000)) throw "host";
       this.news ||= !this.users.has(id);
       this.users.add(id);
     }
     const me = this.peer.id;
-    const dms = [...this.users].map((id) => [p2p.dmId(id, me), { dm: [id, me].sort() }]);
+    const dms = [...this.users].map((id) => [p2p.dmId(this.peer.room, id, me), { dm: [id, me].sort() }]);
     this.shared = new Map([[this.peer.room], ...dms]);
     if (more || !this.news) return;
     this.news = false;
@@ -411,7 +411,7 @@ export class Peer {
 
 /** Answer a text, unless it has its answer: `answered` are the references of those that do. */
 function echo(peer, answered, { c, u, r, n, k, b, auto, hops }) {
-  const re = [u.slice(0, 16) + r, n];
+  const re = [u.slice(0, 32) + r, n];
   const said = c === peer.room ? /^echo (.+)/s.exec(b)?.[1] : b;
   if (k !== "text" || auto === true || hops >= 8 || u === peer.id) return;
   if (!p2p.isText(said) || answered.has(String([c, re]))) return;

@@ -63,14 +63,14 @@ export const sum = (hashes, size = 32) => {
 // Ids of conversations, and what is hashed and signed of a log: its header, an entry (a clock and a text), and its
 // conversation, user and run, one behind the other.
 export const roomId = (network) => blake2b(tag("room/1") + network);
-export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
+export const dmId = (room, ...users) => blake2b(tag("dm/2") + room + users.sort().join(""));
 export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
-const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{16}"\]\}$/;
+const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}$/;
 const utf8 = (text) => Buffer.from(text).toString("hex");
 export const textProof = (text) => blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
 export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + textProof(text));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
-export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain.slice(0, 16));
+export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain);
 
 /** The clock of a new entry, from the local time, the clock before it in its log and those of its conversation. */
 export const clock = (now, previous, others) =>
@@ -123,9 +123,9 @@ export function identity(seed) {
 }
 
 /** Whether a peer may host a user: the certificate is valid for at most 7 days, give or take an hour, counted in ms. */
-export function isCertified(user, peer, { from, until, sig } = {}, now) {
+export function isCertified(network, user, peer, { from, until, sig } = {}, now) {
   const timely = from < until && until - from <= 604_800_000 && from - 3_600_000 <= now && now <= until + 3_600_000;
-  return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
+  return timely && verify(user, tag("host/2") + network + user + peer + u64(from) + u64(until), sig);
 }
 
 /** The header with which a log begins. Of each header there is one form. */
@@ -203,12 +203,13 @@ export const has = (fields) => (value) => {
 };
 
 const version = (value) => positive(value) || (list(natural)(value) && value.length > 0);
-const marks = list(tuple(hex(8), positive, hex(8)));
+const marks = list(tuple(hex(8), positive, hex(32)));
 const guest = tuple(key, hex(64));
 const cert = has({ from: natural, until: natural, sig: hex(64) });
 const hosted = has({ id: key, name: text, "cert?": cert });
 const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
-const record = has({ id: key, at: natural, e: list(text), sig: hex(64), "guest?": guest });
+const record = tuple(text, hex(64));
+export const isPlace = has({ id: key, at: natural, e: list(text), "guest?": guest }); // the text of a record
 const statements = list(tuple(text, hex(64)));
 const ids = list(hex(16));
 const few = (value) => statements(value) && value.length <= 4;
@@ -225,7 +226,7 @@ const FRAMES = {
   show: has({ show: shown }),
   go: has({ run: hex(8), n: positive }),
   peers: has({ "records?": list(record) }),
-  members: has({ "founder?": key, "sum?": hex(16), "ask?": flag, "have?": ids, "more?": flag, "s?": statements }),
+  statements: has({ "founder?": key, "sum?": hex(16), "ask?": flag, "have?": ids, "more?": flag, "s?": statements }),
   here: has({ users: list(hosted), "gone?": list(hex(32)), "more?": flag }),
   digest: has({ "sum?": hex(32), "sums?": map(hex(32)), "span?": span, "ask?": flag }),
   have: has({ marks: map(map(marks)), "span?": span, "ask?": flag, "end?": natural, "full?": map(list(hex(32))) }),
@@ -344,14 +345,14 @@ export class Logs {
   }
 
   holds(c, u, [run, number, chain]) {
-    return this.all.get(c + u + run)?.chains[number]?.startsWith(chain) ?? false;
+    return this.all.get(c + u + run)?.chains[number] === chain;
   }
 
   /** The marks of a user's tips: logs that no later log names at their last entry. */
   tips(c, u) {
     const logs = this.of(c).filter((log) => log.u === u);
     const covered = new Set(logs.flatMap((log) => log.before).map(String));
-    const marks = logs.map(({ r, chains }) => [r, chains.length - 1, chains.at(-1).slice(0, 16)]);
+    const marks = logs.map(({ r, chains }) => [r, chains.length - 1, chains.at(-1)]);
     return marks.filter((mark) => !covered.has(String(mark)));
   }
 

@@ -109,7 +109,7 @@ class Lifecycle:
             self.directory, self.tracker, self.groups, self.conversations, self.feed
         )
         self._endpoints = endpoints
-        self._open_resources = lambda: open_resources(options)
+        self._open_resources = lambda: open_resources(options, founds=not self.is_offline)
         self._transport: Transport = TCPTransport(options.listener)
         self._clock: Callable[[], Now] | None = None
         self._engine_reported = ""  # its state as last reported

@@ -117,8 +117,8 @@ class PeerResources:
     close: Callable[[], None] = lambda: None
 
 
-def open_resources(options: PeerArguments) -> PeerResources:
-    """Open everything a peer on this machine needs.
+def open_resources(options: PeerArguments, *, founds: bool = True) -> PeerResources:
+    """Open everything a peer on this machine needs. `founds`: a login without a network founds one.
 
     Raises:
         DataLocked, InviteError, StorageError, P2PChatError: A file cannot be used. Nothing stays open.
@@ -139,6 +139,7 @@ def open_resources(options: PeerArguments) -> PeerResources:
             network=options.network,
             invite=invite,
             in_memory=options.is_in_memory,
+            founds=founds,
         )
         opened.callback(profile.close)
         storage = open_storage(profile, options)

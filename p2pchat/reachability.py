@@ -27,7 +27,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Network, load_network, parse_endpoint
-from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
+from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory, home_of
 from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode
 from p2pchat.runtime.connection_manager import dial
@@ -116,6 +116,7 @@ def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[Pe
         except FileNotFoundError:
             pass  # the profile does not exist yet, so the probe cannot reach its peer
         found = load_network(directory / NETWORK_NAME)
+        found = found or load_network(home_of(directory) / NETWORK_NAME)
     return me, found or load_network(home_directory() / NETWORK_NAME) or Network.found()
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,7 @@ from p2pchat.protocol import (
     Ping,
     Pong,
     ReadFrame,
+    RecordFacts,
     Show,
     Statements,
     TakenFrame,
@@ -70,7 +72,7 @@ ADA = vectors("hashes")["user ada"]["result"]["id"]
 ROOM = vectors("hashes")["room"]["result"]["hash"]
 RUN = vectors("logs")["room_ada_1"]["given"]["run"]
 HEAD = vectors("logs")["room_ada_1"]["result"]["entries"][0]["head"]
-MARK = Mark(RUN, 1, "00" * 8)
+MARK = Mark(RUN, 1, "00" * 32)
 ANY_SPAN = ("0" * 64, "f" * 64)
 
 
@@ -227,11 +229,11 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers(linked=some)) == expected
         assert code(Peers(gone=some)) == expected
         assert code(Peers([record("a:1")] * (64 + over))) == expected
-        assert code(Peers([record(*["a:1"] * (8 + over))])) == expected
-        assert code(Admit([record(*["a:1"] * (8 + over))])) == expected
+        assert code(Peers([record(size=1536 + over)])) == expected
+        assert code(Admit([record(size=1536 + over)])) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
-        assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
-        assert code(TakenFrame({ROOM: {ADA: [("0" * 32, seq + 1, "0" * 16) for seq in range(256 + over)]}})) == expected
+        assert code(ReadFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
+        assert code(TakenFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -245,7 +247,7 @@ def test_digest_and_have_hold_1000_items() -> None:
 
 @pytest.mark.parametrize("count, fits", [(500, True), (1000, False)])
 def test_a_page_with_a_name_for_each_item_fits_a_frame_up_to_500(count: int, fits: bool) -> None:
-    largest_mark = Mark("f" * 16, MAX_INT, "f" * 16)
+    largest_mark = Mark("f" * 16, MAX_INT, "f" * 64)
     names = [Naming(group=(c, ADA, RUN)) for c in ids(count)]
     digest = Digest(sums=dict.fromkeys(ids(count), ADA), span=ANY_SPAN, names=names)
     have = Have({c: {ADA: [largest_mark]} for c in ids(count)}, names=names)
@@ -256,21 +258,34 @@ def test_a_page_with_a_name_for_each_item_fits_a_frame_up_to_500(count: int, fit
 
 def test_a_user_has_64_tips() -> None:
     for over, expected in ((0, None), (1, "limit")):
-        tips = [Mark(RUN, seq, "00" * 8) for seq in range(1, 65 + over)]
+        tips = [Mark(RUN, seq, "00" * 32) for seq in range(1, 65 + over)]
         assert code(Have({ROOM: {ADA: tips}})) == expected
         assert code(Want(1, ROOM, ADA, tips)) == expected
         assert code(Want(1, ROOM, ADA, [], older=tips[: 24 + over])) == expected
 
 
-def test_an_endpoint_has_100_bytes() -> None:
-    assert code(Peers([record("x" * 95 + ":8080")])) is None
-    assert code(Peers([record("x" * 96 + ":8080")])) == "limit"
-    assert code(Peers([record("é" * 48 + ":808")])) is None
-    assert code(Peers([record("é" * 48 + ":8080")])) == "limit"
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        (json.dumps({"id": ADA, "at": 1, "e": ["a:1"] * 8, "later": [1.5, {"x": None}]}), True),
+        (json.dumps({"id": ADA, "at": 1, "e": ["x" * 100]}), True),
+        (json.dumps({"id": ADA, "at": 1, "e": ["x" * 101]}), False),
+        (json.dumps({"id": ADA, "at": 1, "e": ["a:1"] * 9}), False),
+        (json.dumps({"id": "01" + "0" * 62, "at": 1, "e": []}), False),
+        (json.dumps({"id": ADA, "at": -1, "e": []}), False),
+        ("[" * 1500, False),
+        ("", False),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_dropped_and_no_link_ends(text: str, is_read: bool) -> None:
+    """Who passes it on did not write it."""
+    told = PeerRecord(text, "00" * 64)
+    frames, fault = read(encode(Peers([told, record("a:1")])))
+    assert (frames, fault) == ([Peers([told] * is_read + [record("a:1")])], None)
 
 
-def record(*endpoints: str) -> PeerRecord:
-    return PeerRecord(ADA, 1, endpoints, "00" * 64)
+def record(*endpoints: str, size: int = 0) -> PeerRecord:
+    return PeerRecord(json.dumps({"id": ADA, "at": 1, "e": endpoints}).ljust(size), "00" * 64)
 
 
 def test_names_and_statuses_are_short() -> None:
@@ -299,14 +314,15 @@ def test_limits_come_from_settings() -> None:
 HEX32 = st.binary(min_size=32, max_size=32).map(bytes.hex)
 KEY = HEX32.filter(is_key)
 HEX8 = st.binary(min_size=8, max_size=8).map(bytes.hex)
+HEX24 = st.binary(min_size=24, max_size=24).map(bytes.hex)
 HEX64 = st.binary(min_size=64, max_size=64).map(bytes.hex)
 SEQ = st.integers(1, MAX_INT)
 COUNT = st.integers(0, MAX_INT)
 TEXT = st.text(max_size=20)
-REFS = st.lists(st.tuples(st.tuples(HEX8, HEX8).map("".join), st.integers(1, MAX_INT), HEX8), max_size=3)
+REFS = st.lists(st.tuples(HEX24, st.integers(1, MAX_INT), HEX32), max_size=3)
 READ_MARKS = st.dictionaries(HEX32, st.dictionaries(HEX32, REFS, max_size=3), max_size=3)
 MARKS: st.SearchStrategy[Marks] = st.dictionaries(
-    HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), max_size=3), max_size=3
+    HEX32, st.dictionaries(HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX32), max_size=3), max_size=3), max_size=3
 )
 SPAN = st.tuples(HEX32, HEX32).map(lambda pair: (min(pair), max(pair)))
 NAMES = st.lists(
@@ -319,7 +335,8 @@ NAMES = st.lists(
     max_size=2,
 )
 GUESTS = st.none() | st.builds(GuestCertificate, KEY, HEX64)
-RECORDS = st.builds(PeerRecord, KEY, COUNT, st.lists(TEXT, max_size=3).map(tuple), HEX64, GUESTS)
+FACTS = st.builds(RecordFacts, KEY, COUNT, st.lists(TEXT, max_size=3).map(tuple), GUESTS)
+RECORDS = st.builds(PeerRecord, FACTS.map(lambda facts: msgspec.json.encode(facts).decode()), HEX64)
 HOSTED = st.builds(
     Hosted, KEY, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
     cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),
@@ -358,7 +375,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Digest, sum=HEX32, ask=st.booleans(), names=NAMES),
     st.builds(Digest, sums=st.dictionaries(HEX32, HEX32), span=SPAN, names=NAMES),
     st.builds(Have, MARKS, ask=st.booleans(), end=st.none() | COUNT, names=NAMES),
-    st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX8), max_size=3), names=NAMES),
+    st.builds(Want, COUNT, HEX32, HEX32, st.lists(st.builds(Mark, HEX8, SEQ, HEX32), max_size=3), names=NAMES),
     st.builds(
         Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(st.tuples(SEQ, TEXT), min_size=1), HEX64,
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,

@@ -65,7 +65,7 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
     )
     from p2pchat.protocol import Mark
 
-    mark = Mark(tip.log.run, tip.seq, tip.chain[:8].hex())
+    mark = Mark(tip.log.run, tip.seq, tip.chain.hex())
     at = time.time_ns() // 1000
     for number in range(runs):
         log = LogId(tip.log.conversation, tip.log.user, secrets.token_hex(8))
@@ -75,7 +75,7 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
         header = encode_header(log, (before,), None)
         raws, prev = [encode_entry(entry) for entry in entries], first_chain(header)
         chain = extend_chain(prev, raws)
-        mark = Mark(log.run, 2, chain[:8].hex())
+        mark = Mark(log.run, 2, chain.hex())
         head = sign(head_message(log, 2, chain))
         yield before, Batch(log, 1, raws, entries, prev, chain, head, size_bytes(raws), header)
 

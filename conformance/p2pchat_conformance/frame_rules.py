@@ -143,7 +143,7 @@ async def hex_is_lower_case(kit: Kit) -> None:
 @rule
 async def no_mark_of_entry_0(kit: Kit) -> None:
     link = await kit.join("bob")
-    marks = f'{{"{kit.room}":{{"{link.member.id}":[["{"ab" * 8}",0,"{"cd" * 8}"]]}}}}'
+    marks = f'{{"{kit.room}":{{"{link.member.id}":[["{"ab" * 8}",0,"{"cd" * 32}"]]}}}}'
     await closes_with(kit, "malformed", framed('{"t":"have","marks":' + marks + "}"))
 
 
@@ -272,7 +272,7 @@ async def nobody_speaks_for_others_users(kit: Kit) -> None:
     await link.ended("host", after="`here` with a user that is not hosted and without a certificate")
     link = await kit.join("bob")
     ref = link.member.log().ref()
-    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 8)]}}))
+    link.send(wire.ReadFrame({kit.room: {eve: [(str(ref[0]), 1, "00" * 32)]}}))
     await link.ended("host", after="`read` of a user that is not hosted")
     link = await kit.join("cyd")
     link.send(wire.TypingFrame(kit.room, eve, True))
@@ -289,7 +289,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
     ):  # fmt: skip
         member = kit.member(name)
         user = kit.identity(f"user {name}")
-        signed = host_message(user.peer_id, member.id if good else kit.candidate, start, end)
+        signed = host_message(kit.network.id, user.peer_id, member.id if good else kit.candidate, start, end)
         member.hosted[user.peer_id] = user
         member.certificates[user.peer_id] = wire.Cert(start, end, user.sign(signed).hex())
         link = await kit.link(member, introduce=False)
@@ -301,7 +301,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
 async def nobody_speaks_for_a_user_that_is_gone(kit: Kit) -> None:
     now, week = now_us() // 1000, 7 * 24 * 3_600_000
     member, user = kit.member("ada"), kit.identity("eve")
-    signed = host_message(user.peer_id, member.id, now, now + week)
+    signed = host_message(kit.network.id, user.peer_id, member.id, now, now + week)
     member.hosted[user.peer_id] = user
     member.certificates[user.peer_id] = wire.Cert(now, now + week, user.sign(signed).hex())
     link = await kit.link(member)
@@ -318,7 +318,7 @@ async def users_with_certificates_are_met(kit: Kit) -> None:
     start, end = now - week, now - 1_800_000  # half an hour ago
     member.hosted[user.peer_id] = user
     member.certificates[user.peer_id] = wire.Cert(
-        start, end, user.sign(host_message(user.peer_id, member.id, start, end)).hex()
+        start, end, user.sign(host_message(kit.network.id, user.peer_id, member.id, start, end)).hex()
     )
     link = await kit.link(member)
     conversation = member.dm(own=user.peer_id)

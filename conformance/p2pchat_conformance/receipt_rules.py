@@ -95,7 +95,7 @@ async def each_want_gets_an_end(kit: Kit) -> None:
 async def what_was_answered_is_read(kit: Kit) -> None:
     link = await kit.join("ada")
     log, _ = await link.echoed("read this", link.member.dm())
-    ref = (*log.ref(1), log.mark(1).chain8)
+    ref = (*log.ref(1), log.mark(1).chain)
     where = log.id.conversation
     await link.next(
         wire.ReadFrame,
@@ -120,7 +120,7 @@ async def read_marks_that_are_asked_for_are_sent(kit: Kit) -> None:
     link.send(wire.ReadFrame({}, ask=True))
     page = await link.next(wire.ReadFrame, "`read` with all marks", after=before, where=lambda one: one.all)
     marks = page.marks.get(log.id.conversation, {}).get(kit.candidate, [])
-    read = (*log.ref(1), log.mark(1).chain8)
+    read = (*log.ref(1), log.mark(1).chain)
     check(read in marks, "the message that was answered is not among the read marks")
 
 

@@ -191,7 +191,7 @@ class Kit:
 
     def written(self, log: LogId) -> set[tuple[int, str]]:
         """Return number and chain of all that the kit ever wrote into a log; an empty set for another's log."""
-        return {(seq, chain[:8].hex()) for one in self.logs.get(log, ()) for seq, chain in enumerate(one.chains)}
+        return {(seq, chain.hex()) for one in self.logs.get(log, ()) for seq, chain in enumerate(one.chains)}
 
     # ---- who belongs to the network
 

@@ -104,14 +104,14 @@ class ScriptedLog:
 
     def mark(self, seq: int | None = None) -> Mark:
         seq = len(self.raws) if seq is None else seq
-        return Mark(self.id.run, seq, self.chains[seq][:8].hex())
+        return Mark(self.id.run, seq, self.chains[seq].hex())
 
     def ref(self, seq: int | None = None) -> list[object]:
         """Return the reference to an entry, None for the last one."""
         return [ref_key(self.id.user, self.id.run), seq or len(self.raws)]
 
     def holds(self, mark: Mark) -> bool:
-        return mark.seq < len(self.chains) and self.chains[mark.seq][:8].hex() == mark.chain8
+        return mark.seq < len(self.chains) and self.chains[mark.seq].hex() == mark.chain
 
 
 def pieces_of(data: bytes) -> list[bytes]:
@@ -206,7 +206,7 @@ class ScriptedMember:
 
     def dm(self, user: UserId = "", own: UserId = "") -> ConversationId:
         """Return the direct conversation of one of its users with the candidate's own user, or another of its users."""
-        return dm_id(own or self.id, user or self.kit.candidate)
+        return dm_id(self.kit.room, own or self.id, user or self.kit.candidate)
 
     # ---- what it shares and holds
 
@@ -218,7 +218,7 @@ class ScriptedMember:
             return self.shared[conversation]
         for own in (self.id, *self.hosted):
             for user in self.told or (self.kit.candidate,):
-                if dm_id(own, user) == conversation:
+                if dm_id(self.kit.room, own, user) == conversation:
                     return dm_naming(own, user)
         return None
 
@@ -242,7 +242,7 @@ class ScriptedMember:
 
     def sum_of(self, conversations: Iterable[ConversationId]) -> str:
         total = sum(
-            mark_hash(LogId(one, user, tip.run), tip.seq, bytes.fromhex(tip.chain8))
+            mark_hash(LogId(one, user, tip.run), tip.seq, bytes.fromhex(tip.chain))
             for one in conversations for user, tips in self.marks(one).items() for tip in tips
         )  # fmt: skip
         return f"{total % (1 << 256):064x}"

@@ -122,7 +122,7 @@ def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str)
         return ""
     for naming in frame.names:
         if naming.dm:
-            named.add(dm_id(*naming.dm))
+            named.add(dm_id(link.kit.room, *naming.dm))
         elif naming.group:
             named.add(naming.group[0])
         elif naming.talk:
@@ -160,8 +160,8 @@ def marks_are_of_what_was_sent(link: ScriptedLink, frame: wire.AnyFrame, text: s
         for user, tips in users.items():
             for tip in tips:
                 written = link.kit.written(LogId(conversation, user, tip.run))
-                if written and (tip.seq, tip.chain8) not in written:
-                    return f"a mark of entry {tip.seq} with chain {tip.chain8}, which was never written"
+                if written and (tip.seq, tip.chain) not in written:
+                    return f"a mark of entry {tip.seq} with chain {tip.chain}, which was never written"
     return ""
 
 
@@ -203,12 +203,12 @@ def marks_are_within_their_span(link: ScriptedLink, frame: wire.AnyFrame, text: 
 def read_goes_to_the_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     if not isinstance(frame, wire.ReadFrame):
         return ""
-    own = {user[:16] for user in (link.member.id, *link.member.hosted)}
+    own = {user[:32] for user in (link.member.id, *link.member.hosted)}
     for readers in frame.marks.values():
         if set(readers) - set(link.member.told):
             return "a reader whom the candidate does not host"
         for refs in readers.values():
-            if any(log[:16] not in own for log, *_ in refs):
+            if any(log[:32] not in own for log, *_ in refs):
                 return f"a read mark of a log that {link.label} did not write: {text[:80]}"
     return ""
 
@@ -216,10 +216,10 @@ def read_goes_to_the_writer(link: ScriptedLink, frame: wire.AnyFrame, text: str)
 @watch
 def a_read_mark_names_the_chain(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     for conversation, readers in frame.marks.items() if isinstance(frame, wire.ReadFrame) else ():
-        for ref, seq, chain8 in (ref for refs in readers.values() for ref in refs):
+        for ref, seq, chain in (ref for refs in readers.values() for ref in refs):
             named = [id for id in link.kit.logs if (id.conversation, ref_key(id.user, id.run)) == (conversation, ref)]
             logs = [log for id in named for log in link.kit.logs[id]]
-            if logs and not any(log.holds(wire.Mark(ref[16:], seq, chain8)) for log in logs):
+            if logs and not any(log.holds(wire.Mark(ref[32:], seq, chain)) for log in logs):
                 return f"entry {seq} is read, with another chain"
     return ""
 

@@ -112,7 +112,7 @@ async def unknown_tips_are_ignored(kit: Kit) -> None:
     log = ada.member.log()
     log.text("two")
     await sent(ada, log)
-    for tip in (wire.Mark("ab" * 8, 4, "cd" * 8), wire.Mark(log.id.run, 2, "cd" * 8)):
+    for tip in (wire.Mark("ab" * 8, 4, "cd" * 32), wire.Mark(log.id.run, 2, "cd" * 32)):
         got = numbers(await served(bob, log, tips=[tip], older=[tip]))
         check(got == [(log.id.run, 1), (log.id.run, 2)], f"after the unknown tip {tip} came {got}")
 
@@ -125,7 +125,7 @@ async def older_marks_are_common_ground(kit: Kit) -> None:
     second = ada.member.log(before=[first.mark()])
     await sent(ada, first)
     await sent(ada, second)
-    unknown = wire.Mark("ab" * 8, 4, "cd" * 8)
+    unknown = wire.Mark("ab" * 8, 4, "cd" * 32)
     got = numbers(await served(bob, first, tips=[unknown], older=[first.mark()]))
     check(got == [(second.id.run, 1)], f"with `older` at the first log came {got}")
     got = numbers(await served(bob, first, tips=[second.mark()]))

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from p2pchat.core.durable_changes import META_BLOCKED
 from p2pchat.core.node_context import KeySet, NodeContext
-from p2pchat.protocol import PeerId, UserId
+from p2pchat.protocol import PeerId, UserId, user_start
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
 MAX_BLOCKED = 4096  # users that one user blocks, and that it ignores: 270 KiB of JSON; a guess
@@ -130,14 +130,14 @@ class Blocks:
             self._add(by, user)
         else:
             del self._by[by][user]
-            self.starts[user[:16]] -= 1
-            if not self.starts[user[:16]]:
-                del self.starts[user[:16]]
+            self.starts[user_start(user)] -= 1
+            if not self.starts[user_start(user)]:
+                del self.starts[user_start(user)]
         self._ctx.choose(blocked_key("" if by == self._ctx.me else by), json.dumps(sorted(self._by[by])))
 
     def _add(self, by: UserId, user: UserId) -> None:
         self._by.setdefault(by, {})[user] = None
-        self.starts[user[:16]] += 1
+        self.starts[user_start(user)] += 1
 
     def of(self, by: UserId) -> Iterable[UserId]:
         """Return whom a user blocks."""

@@ -19,6 +19,7 @@ from p2pchat.core.durable_changes import (
     Record,
     ShownKey,
     Stored,
+    TextStart,
 )
 from p2pchat.core.log import Batch, FileRef, LogId, Marks, Ref
 from p2pchat.core.members.statement import Statement
@@ -178,7 +179,7 @@ class LookupResult(Input):
 
     ticket: int
     chains: dict[tuple[LogId, int], bytes] = {}  # of those that are held
-    shown: dict[ShownKey, list[tuple[LogId, int, str]]] = {}  # log, last seq shown by then, chain8 there
+    shown: dict[ShownKey, list[tuple[LogId, int, str]]] = {}  # log, last seq shown by then, chain there
     prunable: dict[PruneKey, PrunePlan] = {}
     files: dict[tuple[LogId, int], tuple[FileRef, ...]] = {}
     naming: dict[str, list[tuple[LogId, int]]] = {}
@@ -190,7 +191,7 @@ class FetchResult(Input):
     link: int
     ticket: int
     batches: list[Batch]
-    more: Position | None
+    more: Position | TextStart | None
 
 
 class DiskLow(Input):

@@ -35,12 +35,15 @@ from p2pchat.protocol import (
     GuestCertificate,
     Hex8,
     Hex16,
+    Hex24,
     Hex32,
     Mark,
     RunId,
     Seq,
+    Stub,
     UserId,
     is_key,
+    user_start,
 )
 from p2pchat.settings import Settings
 
@@ -49,6 +52,7 @@ LOG_TAG = b"p2pchat/log/2\0"
 TEXT_TAG = b"p2pchat/text/1\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
+ID_CONVERSATION_BYTES = 16  # of a conversation id, in message ids
 CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
@@ -73,7 +77,9 @@ MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
 """The kind of an entry whose text cannot be read: none that a version knows, so it is an unsupported message."""
-RawEntry = tuple[int, str]  # a clock and a text: an entry as its author made it
+GONE = "gone"
+"""The kind of an entry whose text is gone: nothing is shown of it."""
+RawEntry = tuple[int, str | Stub]  # a clock and a text: an entry as its author made it, or with a stub for its text
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
 
@@ -91,9 +97,9 @@ class LogId(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """A reference to an entry of the same conversation: first 8 bytes of the user id with the run, and seq."""
+    """A reference to an entry of the same conversation: first 16 bytes of the user id with the run, and seq."""
 
-    log: Hex16
+    log: Hex24
     seq: Seq
 
 
@@ -140,7 +146,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     auto: bool = False
     choices: Choices = ()
     hops: Hops = 0
-    g: tuple[Micros, Hex8] | None = None  # the last key, so that it can stay when the text goes
+    g: tuple[Micros, Hex16] | None = None  # the last key, so that it can stay when the text goes
 
     @property
     def is_message(self) -> bool:
@@ -271,8 +277,8 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
 _TEXT_HASH = blake2b(TEXT_TAG, digest_size=32)
-_CITE = re.compile(r',"g":\[(0|[1-9][0-9]{0,15}),"([0-9a-f]{16})"\]\}\Z')
-_CITE_BYTES = 43  # of the longest
+_CITE = re.compile(r',"g":\[(0|[1-9][0-9]{0,15}),"([0-9a-f]{32})"\]\}\Z')
+_CITE_BYTES = 59  # of the longest
 _KEYS = ("k", "at", "re", "after", "g", "t")  # with one form each; another body than a text is of one by its kind
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -297,11 +303,12 @@ def decode_entry(raw: RawEntry) -> Entry:
     is no clock and text: the disk is damaged.
     """
     c, text = raw
-    if type(c) is not int or type(text) is not str:
+    if type(c) is not int or not isinstance(text, str | Stub):
         raise LogError("what is stored is no entry", code="malformed")
     try:
         [entry] = _decode_usual([raw])
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        assert isinstance(text, str)
         entry = _decode_odd(text, c)
         _set(entry, "g", _cited(text))
     return entry
@@ -318,6 +325,9 @@ def decode_entries(raws: Sequence[RawEntry]) -> list[Entry]:
 def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
     entries = []
     for c, text in raws:
+        if isinstance(text, Stub):
+            entries.append(Entry(GONE, c, c, g=_cited(text.cite)))
+            continue
         entry = _decode_known(text)
         if type(entry.b) is not str or "\\" in text:
             entry = _with_body_checked(entry, c)
@@ -328,7 +338,7 @@ def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
     return entries
 
 
-def _cited(text: str) -> tuple[int, Hex8] | None:
+def _cited(text: str) -> tuple[int, Hex16] | None:
     """Return the operation that a text cites at its end: `g` elsewhere cites nothing."""
     found = _CITE.fullmatch(cite_in(text))
     return (int(found[1]), found[2]) if found is not None and int(found[1]) <= MAX_INT else None
@@ -422,8 +432,8 @@ def _check_depth(raw: str) -> None:
 
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
-    """Return the size of the texts of these entries in bytes of UTF-8."""
-    joined = "".join(map(text_of, raws))
+    """Return the size of the texts of these entries in bytes of UTF-8; of one that is gone, that of its stub."""
+    joined = "".join([text if isinstance(text, str) else text.hash + text.cite for _, text in raws])
     return len(joined) if joined.isascii() else len(joined.encode())
 
 
@@ -452,8 +462,21 @@ def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     return chain
 
 
-def text_proof(text: str) -> bytes:
+def is_gone(raw: RawEntry) -> bool:
+    """Return whether only a stub is left of the text of an entry."""
+    return type(raw[1]) is not str
+
+
+def stub_of(text: str) -> Stub:
+    """Return what stands for a text that goes."""
+    proof = text_proof(text)
+    return Stub(proof[:32].hex(), proof[32:].decode())
+
+
+def text_proof(text: str | Stub) -> bytes:
     """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
+    if isinstance(text, Stub):
+        return bytes.fromhex(text.hash) + text.cite.encode()
     cite, hash = cite_in(text), _TEXT_HASH.copy()
     hash.update(text.removesuffix(cite).encode())
     return hash.digest() + cite.encode()
@@ -506,27 +529,24 @@ def contradict(one: Batch, other: Batch) -> bool:
 
 def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
     """Return what one tip adds to a digest, below 2**256."""
-    data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain[:8]
+    data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain
     return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
 
 
-def ref_key(user: UserId, run: RunId) -> Hex16:
-    """Return the key by which references name a log in its conversation: 8 bytes of the user id, then the run."""
-    return user[:16] + run
+def ref_key(user: UserId, run: RunId) -> Hex24:
+    """Return the key by which references name a log in its conversation: 16 bytes of the user id, then the run."""
+    return user_start(user) + run
 
 
 def message_id(log: LogId, seq: int) -> str:
-    """Return the id of an entry: 39 characters, a dot, its number. It is the same on every peer."""
-    return f"{_base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
+    """Return the id of an entry: 64 characters, a dot, its number. It is the same on every peer."""
+    return referred_id(log.conversation, Ref(ref_key(log.user, log.run), seq))
 
 
 def referred_id(conversation: ConversationId, ref: Ref) -> str:
     """Return the message id that a reference inside a conversation stands for."""
-    return f"{_base32(conversation[:16] + ref.log)}.{ref.seq}"
-
-
-def _base32(id: str) -> str:
-    return base64.b32encode(bytes.fromhex(id)).decode().rstrip("=")
+    name = bytes.fromhex(conversation[: 2 * ID_CONVERSATION_BYTES] + ref.log)
+    return f"{base64.b32encode(name).decode()}.{ref.seq}"
 
 
 # ---- clock

@@ -80,7 +80,6 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory
-from p2pchat.core.members.statement import PARDON, REMOVE
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -161,7 +160,9 @@ class Node:
         self.admission: Admission = Admission(
             self._ctx, network, own.guest, self._statements, self.member_directory, stored.meta
         )
-        self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
+        self.presence: PresenceTracker = PresenceTracker(
+            self._ctx, network.id, users, self, self.admission, self.blocks.users
+        )
         self.replicator: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
@@ -171,6 +172,7 @@ class Node:
         self.storage: StorageState = StorageState(self._ctx)
         self._lazy = LazyCommit(self._ctx)
         self._handlers = self._connect_handlers()
+        self._affected: set[UserId] = set()  # whom durable statements concern, until no others are on their way
         self.looks: int = 0  # left until names are written; 0 when none is due
 
     def _replicator(self, stored: Stored, run: RunId) -> Replicator:
@@ -483,13 +485,15 @@ class Node:
         assert self._statements.members is not None
         concerned = self._statements.members.concerned(chain(change.statements, dropped))
         self._join()
-        self.member_directory.on_members_changed()
+        users = self._affected = self._affected | self.member_directory.all_of(concerned)
+        self.member_directory.on_members_changed(users)
         self.replicator.context.refresh_unnamed(concerned)
-        if any(one.kind in (REMOVE, PARDON) for one in change.statements):
-            self.replicator.quota.on_members_changed()
+        self.replicator.quota.on_members_changed(users)
         let_in = self.admission.report(change, dropped, self.replicator.conversations[self.room].history_until)
-        self.links.on_members_changed()
-        self.presence.expel()
+        self.links.on_members_changed(users)
+        self.presence.expel(users)
+        if not self._statements.undurable:  # else it is not decided for all of them
+            self._affected = set()
         back = {user for member in let_in for user in (member, *self.member_directory.users_of(member))}
         self.links.unblock(self.links.dialer.peers if self.peer in back else back)
         self.replicator.ask_for_dropped()

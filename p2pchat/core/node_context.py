@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from p2pchat.core.durable_changes import Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
 from p2pchat.core.token_bucket import TokenBuckets
-from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId
+from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId, user_start
 from p2pchat.settings import Settings
 
 LAZY_COMMIT_EVERY = 5.0  # seconds between commits of what is heard again; a guess
@@ -115,15 +115,15 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
 
     def __init__(self, users: Iterable[HostedIdentity]) -> None:
         super().__init__()
-        self.by_prefix: dict[str, UserId] = {}  # by the first 16 digits, as references name them
+        self.by_prefix: dict[str, UserId] = {}  # as references name them
         for user in users:
             self.add(user)
 
     def add(self, user: HostedIdentity) -> None:
-        self[user.id], self.by_prefix[user.id[:16]] = user, user.id
+        self[user.id], self.by_prefix[user_start(user.id)] = user, user.id
 
     def remove(self, user: UserId) -> None:
-        del self[user], self.by_prefix[user[:16]]
+        del self[user], self.by_prefix[user_start(user)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest, LinkSource
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations
+from p2pchat.core.sync.missing_texts import MissingTexts
 from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
@@ -94,10 +95,12 @@ class Replicator:
             self.context, self.ingest.fetcher, self.ingest.forks, self._before_digest
         )
         self.sender: Sender = Sender(self.context, self.ingest.forks)
+        self.missing: MissingTexts = MissingTexts(self.context, self.sender, self.receipts.delivered.recount_acks)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
         self._room: ConversationState = self.conversations[self.conversations.room]
+        self.context.missing.update(stored.missing)
         self._load(stored)
         self._room.history_until = int(stored.meta.get(JOINED + self._room.id, MAX_INT))
 
@@ -224,6 +227,8 @@ class Replicator:
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
+            if frame.lacks:
+                self.missing.on_lacks(remote, frame.lacks)
             self.receipts.on_acked(self.context.step)
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
@@ -271,7 +276,6 @@ class Replicator:
         self.quota.on_hosts_changed(user)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
-            self.pruner.on_user_hosted(user)
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.context.contacts.add(self.conversations.written_to_by(user), user)
@@ -340,7 +344,8 @@ class Replicator:
             self.context.after(0.0, self.compare_all)
 
     def _before_digest(self, remote: RemoteState) -> None:
-        """Send the sums of marks that go with each digest, and ask about files: what both share may have changed."""
+        """Send what goes before each digest, and ask about files: what both share may have changed."""
+        self.missing.tell(remote)
         self.receipts.send_sums(remote)
         self.transfers.receipts.on_compared(remote)
 
@@ -362,10 +367,13 @@ class Replicator:
         removed by them.
         """
         change = step.change
+        self.missing.on_durable(step)  # others know of stubs before they hear marks of them
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
             self._ctx.emit(Released(change.stretches, change.batches))
+        if change.late:
+            self._ctx.emit(Released([late.places for late in change.late], []))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements
@@ -457,7 +465,6 @@ class Replicator:
                 if known.naming.dm:  # perhaps of a user who was hosted once
                     conversation.concerns_us = not self.context.hosted.keys().isdisjoint(known.naming.dm)
         self.groups.load(stored.group_entries, stored.forked)
-        self.pruner.load(stored.meta)
         for id, rows in stored.covered.items():
             if id in self.conversations:
                 self.conversations[id].covered.load(rows)

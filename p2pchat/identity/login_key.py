@@ -37,6 +37,7 @@ from p2pchat.identity.profile import (
     KEY_NAME,
     data_directory,
     home_directory,
+    home_of,
     lock_holder,
     lost_file,
     profiles_in,
@@ -83,7 +84,7 @@ def read_login_network(data: str | os.PathLike[str] | int | None = None) -> Logi
     Raises:
         P2PChatError: A file cannot be used.
     """
-    home = home_directory()
+    home = home_directory() if data is None else home_of(data_directory(data))
     directory = home if data is None else data_directory(data)
     network = load_network(directory / FILE_NAME)
     login = network if directory == home else load_network(home / FILE_NAME)
@@ -115,6 +116,8 @@ def backup_key(to: Path, data: str | os.PathLike[str] | int | None = None) -> Lo
     Raises:
         P2PChatError: There is no such key here, the file exists, or cannot be written.
     """
+    if data is not None and not (data_directory(data) / FILE_NAME).exists():
+        stored_identity(data_directory(data))  # of a directory without a peer, the login's network is not meant
     found = read_login_network(data)
     if found.name:
         raise P2PChatError(f"the network {found.name} is made from its name: there is no key to copy")

@@ -34,6 +34,7 @@ STALE_AFTER = 24 * 3600.0  # seconds after which a temporary file counts as left
 CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM}
 NO_FULL_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOTTY}  # of file systems without F_FULLFSYNC: SMB gives ENOTSUP
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OURS = {"network", "identity.pem"}  # the directory of a login or a profile has one of them
 
 
 def make_private_directory(path: Path) -> None:
@@ -47,6 +48,7 @@ def make_private_directory(path: Path) -> None:
     try:
         for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
             missing.mkdir(mode=0o700, exist_ok=True)
+            give_to_owner(missing)
         if not path.is_dir():
             raise P2PChatError(f"{path} is not a directory: choose another one with --data")
         if POSIX:
@@ -63,7 +65,7 @@ def _tighten(path: Path) -> None:
     if not mode & OTHERS:
         return
     names = set(os.listdir(path))
-    if not names or names & {"network", "identity.pem"}:
+    if not names or names & OURS:
         path.chmod(0o700)
     elif mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise P2PChatError(f"others may write in {path} (mode {mode:04o}): run `chmod 700 {path}`, or choose another")
@@ -82,6 +84,18 @@ def write_private(path: Path, data: bytes) -> None:
         aside.keep()
     finally:
         aside.discard()
+
+
+def give_to_owner(path: Path) -> None:
+    """Give what root made in the directory of a profile or login to whom that belongs: a service goes on there.
+
+    Raises OSError.
+    """
+    if sys.platform == "win32" or not POSIX or os.geteuid():
+        return
+    owner = path.parent.stat()
+    if owner.st_uid and any((above / name).exists() for above in path.parents[:2] for name in OURS):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def temporary_path(path: Path) -> Path:
@@ -146,6 +160,7 @@ class AtomicFile:
         """Sync the file to disk and move it to its place, replacing what was there."""
         sync_file(self._file.fileno())
         self._file.close()
+        give_to_owner(self._new)
         os.replace(self._new, self._path)
         sync_directory(self._path.parent)
 
@@ -262,5 +277,5 @@ def _refuse_shared(path: Path, info: os.stat_result) -> None:
     mode = stat.S_IMODE(info.st_mode)
     if mode & OTHERS:
         raise P2PChatError(f"{path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
-    if info.st_uid not in (os.geteuid(), 0):
+    if info.st_uid not in (os.geteuid(), 0) and os.geteuid():  # root reads what services keep
         raise P2PChatError(f"{path} belongs to another user: make a copy of your own, or choose another file")

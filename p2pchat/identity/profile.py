@@ -52,6 +52,7 @@ from p2pchat.identity.private_files import (
     OTHERS,
     POSIX,
     STALE_AFTER,
+    give_to_owner,
     make_private_directory,
     remove_leftovers,
     remove_stale,
@@ -118,6 +119,15 @@ def profiles_in(home: Path) -> list[Path]:
     return [*ports, *others]
 
 
+def home_of(directory: Path) -> Path:
+    """Return the login's data directory for a profile: for one that has no network of its own, that around it.
+
+    So a command that another login gives with the directory of a service means the network of that service.
+    """
+    is_inside = (directory / KEY_NAME).exists() and not (directory / FILE_NAME).exists()
+    return directory.parent if is_inside and (directory.parent / FILE_NAME).exists() else home_directory()
+
+
 def data_directory(data: str | os.PathLike[str] | int) -> Path:
     """Return the data directory that a path or a port names."""
     return profile_directory(data) if isinstance(data, int) else Path(os.path.expanduser(data)).absolute()
@@ -131,10 +141,13 @@ def stored_identity(directory: Path) -> Identity:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
 
 
-def network_of(directory: Path, name: str | None = None, invite: Invite | None = None) -> Network:
+def network_of(
+    directory: Path, name: str | None = None, invite: Invite | None = None, *, founds: bool = False
+) -> Network:
     """Return the network of a profile: its own, else that of a name, or without one that of this login.
 
     Args:
+        founds: A login without a network founds one.
         invite: A login without a network, or without the key of its member, joins that of this invite, instead of
             founding one.
     Raises:
@@ -145,7 +158,9 @@ def network_of(directory: Path, name: str | None = None, invite: Invite | None =
         return Network.named(name)
     if invite is None and (fault := lost_file(directory, own)):
         raise P2PChatError(fault)
-    home = home_directory()
+    home = home_of(directory)
+    if own is None and not founds and not (home / FILE_NAME).exists():
+        raise P2PChatError(f"the network of {directory} is not here: name the home of its login in {HOME_VARIABLE}")
     if own is None:
         return login_network(home, None if invite is None else (invite.network, invite.invitation))
     if own.member is None and not own.name:
@@ -169,7 +184,7 @@ def lost_file(directory: Path, own: Network | None) -> str:
     Args:
         own: The network in the profile's own directory.
     """
-    home = home_directory()
+    home = home_of(directory)
     if own is not None and (own.name or own.member is not None or own.certificate is not None):
         return ""
     if own is None and _has_history(directory) and (directory / MEMBER_NAME).exists():
@@ -199,9 +214,8 @@ def _has_history(directory: Path) -> bool:
     return (directory / DATABASE_NAME).exists()
 
 
-def _keep_login(network: Network) -> None:
+def _keep_login(network: Network, home: Path) -> None:
     """Have a login without a network belong to that of a profile which was brought from elsewhere, as a guest."""
-    home = home_directory()
     if network.certificate is not None and not (home / FILE_NAME).exists():
         with suppress(P2PChatError):  # the profile itself needs nothing there
             make_private_directory(home)
@@ -233,6 +247,7 @@ class Profile:
         network: str | None = None,
         invite: Invite | None = None,
         in_memory: bool = False,
+        founds: bool = True,
     ) -> Profile:
         """Open the profile of `port`, or the one at `data`, or a temporary one.
 
@@ -244,6 +259,7 @@ class Profile:
             network: The name of the network whose profile of `port` is meant; None: the login's.
             invite: The invite that a login without a network joins with.
             in_memory: Its database is: what this makes for a port that has nothing yet goes on close.
+            founds: A login without a network founds one.
         Raises:
             DataLocked: Another process, or another peer of this one, holds the directory.
             P2PChatError: A directory, key or network file cannot be used; says what to do.
@@ -262,11 +278,11 @@ class Profile:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             temporary = in_memory and data is None and {path.name for path in directory.iterdir()} <= {"lock", PID_NAME}
-            joined = network_of(directory, network if data is None else None, invite)
+            joined = network_of(directory, network if data is None else None, invite, founds=founds)
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
-            _keep_login(joined)
+            _keep_login(joined, home_of(directory))
             profile = cls(directory, identity, joined, temporary=temporary, lock=lock)
-            if directory.parent != home_directory() and network is None and not profile._has_network:
+            if directory.parent != home_of(directory) and network is None and not profile._has_network:
                 profile._keep_network()
         except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
@@ -276,7 +292,7 @@ class Profile:
     @classmethod
     def _open_temporary(cls, key: str | os.PathLike[str] | None, name: str | None, invite: Invite | None) -> Profile:
         identity = Identity.generate() if key is None else _identity_from(key)
-        network = network_of(home_directory() / "temporary", name, invite)
+        network = network_of(home_directory() / "temporary", name, invite, founds=True)
         above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves temporary profiles too
         try:
             if above is not None:
@@ -303,7 +319,7 @@ class Profile:
             save_network(self.directory / FILE_NAME, network)
             self.network = network
             return
-        home = home_directory()
+        home = home_of(self.directory)
         if self.directory.parent == home and set(profiles_in(home)) <= {self.directory} and not self.joined:
             with locked_network(home):
                 put_aside(home)
@@ -314,8 +330,9 @@ class Profile:
     def renew(self, invite: Invite) -> None:
         """Keep another invite into the network that was joined: the former one may not admit any more."""
         if self.network.invitation not in (None, invite.invitation):
-            directory = self.directory if self.joined else home_directory()
-            with locked_network(home_directory()):
+            home = home_of(self.directory)
+            directory = self.directory if self.joined else home
+            with locked_network(home):
                 self.network = join_network(
                     directory, replace(invite.network, founder=self.network.founder), invite.invitation
                 )
@@ -323,7 +340,7 @@ class Profile:
     @property
     def joined(self) -> bool:
         """True if this directory has another network than the login."""
-        own, login = load_network(self.directory / FILE_NAME), load_network(home_directory() / FILE_NAME)
+        own, login = load_network(self.directory / FILE_NAME), load_network(home_of(self.directory) / FILE_NAME)
         return own is not None and (login is None or own.id != login.id)
 
     @property
@@ -388,6 +405,8 @@ def _take_lock(directory: Path) -> BaseFileLock:
         # Beside the lock file: on Windows a locked file cannot be read, and some versions of filelock truncate the
         # file before they notice that it is locked.
         fd = os.open(directory / PID_NAME, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        for made in (directory / "lock", directory / PID_NAME):
+            give_to_owner(made)
         with suppress(OSError), open(fd, "w", encoding="ascii") as file:  # on a full disk nobody learns who holds it
             file.write(f"{os.getpid()}\n")
     except Timeout:
@@ -483,7 +502,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     directory = data_directory(data).absolute()
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
-    network_path = own if _exists(own) else home_directory() / FILE_NAME
+    network_path = own if _exists(own) else home_of(directory) / FILE_NAME
     found, network_trouble = _network(network_path, directory)
     held_at = _changed_at(directory / PID_NAME)
     holder = lock_holder(directory) if held_at else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pchat.kinds.call import Call
+from p2pchat.protocol import user_start
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
@@ -111,7 +112,7 @@ class Kind:
         """
         if log is None:
             return "shape", f"this {self.name} names no entry"
-        if self.about == "own" and not log.startswith(user[:16]):
+        if self.about == "own" and not log.startswith(user_start(user)):
             return "foreign", f"only the writer of a message can {self.name} it"
         if self.body == "null" and body is not None:
             return "shape", f"a {self.name} with a body"

@@ -66,7 +66,7 @@ from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import place_before, unread_among, untaken_among
 from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
 from p2pchat.messaging.viewer import To, Viewer
-from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
+from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
 from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
@@ -771,9 +771,10 @@ class LocalUser(Viewer):
         driver, me, tracker = self._require_running(), self.directory.me, self._lifecycle.tracker
         unknown = UnknownName(message_id, text="no message of this user has this id")
         key = next((key for key in driver.node.conversations_of(me) if key.startswith(prefix)), None)
-        if key is None or ref.log[:16] != me[:16]:
+        start, run = split_ref(ref.log)
+        if key is None or not me.startswith(start):
             raise unknown
-        log, seq = LogId(key, me, ref.log[16:]), ref.seq
+        log, seq = LogId(key, me, run), ref.seq
         if not tracker.is_accepted(log, seq):
             shown, marks, read = await driver.disk.read(partial(look_up_receipt, driver.disk.storage, log, seq))
             if shown is None:

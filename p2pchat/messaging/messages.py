@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.log import (
+    ID_CONVERSATION_BYTES,
     Entry,
     LogId,
     Marks,
@@ -35,7 +36,7 @@ from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of, moment_text
 from p2pchat.messaging.users import User
-from p2pchat.protocol import MAX_INT, UserId
+from p2pchat.protocol import MAX_INT, REF_USER_BYTES, UserId, user_start
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
 if TYPE_CHECKING:
@@ -443,19 +444,23 @@ def key_of(shown: ReleasedEntry) -> SortKey:
     return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
 
 
-# ---- ids of messages: 8 bytes of the conversation, 8 of the user and 8 of the run in base32, a dot, the number
+# ---- ids of messages: 16 bytes of the conversation, 16 of the user and 8 of the run in base32, a dot, the number
+
+
+ID_BYTES = ID_CONVERSATION_BYTES + REF_USER_BYTES + 8
 
 
 def parse_message_id(text: str) -> tuple[str, Ref]:
-    """Return the first 16 hex digits of the conversation, and the reference to the entry in it; or raise ValueError."""
+    """Return the beginning of the conversation id, and the reference to the entry in it; or raise ValueError."""
     code, dot, seq = "".join(text.split()).partition(".")
     try:
-        raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
+        raw = base64.b32decode(code.upper())
     except ValueError:  # a character outside of base32, or of ASCII
         raw = b""
-    if len(raw) != 24 or not dot or not (seq.isascii() and seq.isdigit() and len(seq) <= 16 and 1 <= int(seq) < 2**53):
+    is_number = seq.isascii() and seq.isdigit() and len(seq) <= 16 and 1 <= int(seq) < 2**53
+    if len(raw) != ID_BYTES or not dot or not is_number:
         raise ValueError(f"{text[:60]!r} is no message id")
-    return raw[:8].hex(), Ref(raw[8:].hex(), int(seq))
+    return raw[:ID_CONVERSATION_BYTES].hex(), Ref(raw[ID_CONVERSATION_BYTES:].hex(), int(seq))
 
 
 def ref_of(post: Post) -> Ref:
@@ -475,7 +480,8 @@ def users_with(
     people: UserDirectory, follower: UserId, missing: Sequence[Ref], others: Sequence[UserId] = ()
 ) -> tuple[str, ...]:
     """Return the labels of the users who had these entries: their writers, the writer who followed them, `others`."""
-    had = {follower, *others, *(user for user in people.known for ref in missing if user.startswith(ref.log[:16]))}
+    starts = {user_start(ref.log) for ref in missing}
+    had = {follower, *others, *(user for user in people.known if user_start(user) in starts)}
     return tuple(sorted(people.label(user) for user in had - {people.me}))
 
 

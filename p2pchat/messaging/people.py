@@ -226,10 +226,17 @@ class People:
         return found
 
     def invited(self, invite: str) -> list[Member]:
-        """Return the members that came by an invite and were not expelled. Raises as expel_invited()."""
-        members = self._members()
-        self._signer()
-        keys = dict.fromkeys(key for one in members.additions_by(invite) for key in one.who)
+        """Return the members that came by an invite and were not expelled. Raises as expel_invited().
+
+        Any admin can say that somebody came by it. So who was added otherwise too counts only if this peer made the
+        invite, and admitted them.
+        """
+        members, signer = self._members(), self._signer()
+        is_own = any(one.id == invite for one in self.invites())
+        keys = dict.fromkeys(
+            key for one in members.additions_by(invite) for key in one.who
+            if (is_own and one.by == signer) or all(each.invite == invite for each in members.additions(key))
+        )  # fmt: skip
         return [self._member(key) for key in keys if members.standing(key) in ("member", "admin")]
 
     def _plan_member(self, found: Member, *, hide: bool = False, without: Sequence[UserId] = ()) -> list[Plan]:

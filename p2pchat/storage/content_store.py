@@ -40,7 +40,7 @@ from p2pchat.core.content.pieces import (
 )
 from p2pchat.core.log import MAX_FILE_BYTES
 from p2pchat.errors import StorageError
-from p2pchat.identity.private_files import make_private_directory, sync_directory, sync_file
+from p2pchat.identity.private_files import give_to_owner, make_private_directory, sync_directory, sync_file
 
 CONTENT_NAME = "content"  # the directory of content, in the data directory
 SYNC_EVERY_BYTES = 64 * 1024 * 1024  # written between two fsyncs: what a power loss may cost; a guess
@@ -81,7 +81,10 @@ class DiskFiles:
     def open(self, name: str, *, new: bool = False) -> FileIO:
         """Open a file to read and write it; `new` makes it, or empties it."""
         flags = os.O_RDWR | (os.O_CREAT | os.O_TRUNC if new else 0) | getattr(os, "O_BINARY", 0)
-        return FileIO(os.open(self._prefix + name, flags, 0o600), "r+")
+        file = FileIO(os.open(self._prefix + name, flags, 0o600), "r+")
+        if new:
+            give_to_owner(self._directory / name)
+        return file
 
     def sync(self, file: FileIO) -> None:
         sync_file(file.fileno())

@@ -22,9 +22,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.log import Batch, Entry, LogId, attachments_of, batch_of, encode_header
+from p2pchat.core.log import MAX_BEFORE, Batch, Entry, LogId, attachments_of, batch_of, encode_header
 from p2pchat.errors import StorageError
-from p2pchat.protocol import Entries, GuestCertificate, Mark, Naming, PeerId, PeerRecord
+from p2pchat.protocol import (
+    REF_USER_BYTES,
+    Entries,
+    GuestCertificate,
+    Mark,
+    Naming,
+    PeerId,
+    PeerRecord,
+    Stub,
+    split_ref,
+)
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
@@ -34,6 +44,8 @@ SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
 OWN_KEYS = (SCHEMA_KEY, WRITER_KEY, VIEWS_KEY)  # the core may not use these keys
+
+MARK_BYTES = 48  # of one in `logs.builds_on`: run, seq, chain
 
 SEQ_BITS = 40
 SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq
@@ -142,9 +154,9 @@ logs: Table = Table(
         Column("run", BYTES, 8),
         Column("state", SMALLINT),
         Column("whole", SMALLINT),
-        # The rest of its header: the marks of `before` (run, seq and chain, 8 bytes each), and the certificate of the
-        # member that answers for the writer (key and signature; empty for a member).
-        Column("builds_on", BYTES, 24 * 64),
+        # The rest of its header: the marks of `before` (run and seq, 8 bytes each, and chain), and the certificate of
+        # the member that answers for the writer (key and signature; empty for a member).
+        Column("builds_on", BYTES, MARK_BYTES * MAX_BEFORE),
         Column("certificate", BYTES, 96),
     ),
     {
@@ -166,6 +178,15 @@ entries: Table = Table(
         Column("body", LONG_TEXT),
     ),
     {"entries_by_clock": ("conversation", "c")},
+)
+gone: Table = Table(  # entries of which no text is shown: it was deleted here, or only its stub came
+    "gone",
+    (
+        _key("id"),
+        Column("c"),
+        Column("hash", BYTES, 32, nullable=True),  # null where deletion keeps the text (core/sync/pruner.py)
+        Column("rest", LONG_TEXT),  # the cite of the text, or the text that is kept
+    ),
 )
 unreadable: Table = Table("unreadable", (_key("id"),))  # entries whose texts cannot be read
 heads: Table = Table(
@@ -193,7 +214,7 @@ changes: Table = Table(  # released entries that change a message: edits, deleti
         Column("conversation"),
         Column("run", BYTES, 8),
         Column("seq"),
-        Column("writer", BYTES, 8),  # the first bytes of the id of the message's writer
+        Column("writer", BYTES, REF_USER_BYTES),  # the first bytes of the id of the message's writer
         Column("author"),  # the user who edits, deletes or reacts
         Column("aspect", NAME),  # as in kinds/
         Column("c"),
@@ -210,7 +231,7 @@ attachments: Table = Table(  # of stored messages, deleted or not: which content
 )
 waiting: Table = Table("waiting", (_key("log"), Column("released")))
 heard: Table = Table("heard", (_key("log"), _key("member"), Column("seq")))
-MARK_COLUMNS = (_key("log"), _key("reader"), Column("chain8", BYTES, 8), Column("seq"))
+MARK_COLUMNS = (_key("log"), _key("reader"), Column("chain", BYTES, 32), Column("seq"))
 read_marks: Table = Table("read_marks", MARK_COLUMNS)
 taken_marks: Table = Table("taken_marks", MARK_COLUMNS)
 addresses: Table = Table(
@@ -236,15 +257,13 @@ guests: Table = Table(  # users, and the members that they named, first when `lo
     "guests", (_key("guest"), _key("member", BYTES, 32), Column("log"))
 )
 consumers: Table = Table("consumers", (_key("name", NAME), Column("place")))
-cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain8", BYTES, 8)))
+cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain", BYTES, 32)))
 seen: Table = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
-pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their heads and places; what is left of them
+pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their places; they stand in `gone`
     "pruned",
     (
         _key("log"),
-        Column("size"),
-        Column("c"),
-        Column("chain", BYTES, 32),
+        Column("size"),  # bytes that were freed
         Column("messages"),
         Column("place"),
         Column("received_at"),
@@ -275,8 +294,8 @@ statements: Table = Table(  # about members of the network
     "statements",
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
-TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, guests, heads,
-          heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,
+TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, gone, guests,
+          heads, heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
 
@@ -319,7 +338,7 @@ def decoding() -> Iterator[None]:
 
 def relation_row(relation: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
     """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
-    writer, run = bytes.fromhex(relation.re.log[:16]), bytes.fromhex(relation.re.log[16:])
+    writer, run = map(bytes.fromhex, split_ref(relation.re.log))
     return (id, conversation, run, relation.re.seq, writer, author, relation.aspect, relation.c)
 
 
@@ -335,11 +354,11 @@ def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:
 
 
 def marks_to_bytes(marks: Sequence[Mark]) -> bytes:
-    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain8) for m in marks)
+    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain) for m in marks)
 
 
 def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
-    parts = (data[at : at + 24] for at in range(0, len(data), 24))
+    parts = (data[at : at + MARK_BYTES] for at in range(0, len(data), MARK_BYTES))
     return tuple(Mark(part[:8].hex(), int.from_bytes(part[8:16], "big"), part[16:].hex()) for part in parts)
 
 
@@ -366,27 +385,30 @@ def naming_of_text(text: str) -> Naming:
 
 
 def record_to_text(record: PeerRecord) -> str:
-    guest = [] if record.guest is None else [record.guest.member, record.guest.sig]
-    return json.dumps([record.at, record.e, record.sig, *guest])
+    return json.dumps([record.text, record.sig])
 
 
 def record_of_text(peer: PeerId, text: str) -> PeerRecord:
     with decoding():
-        at, endpoints, sig, *guest = json.loads(text)
-        certificate = GuestCertificate(*guest) if guest else None
-        return PeerRecord(peer, at, tuple(endpoints), sig, certificate)
+        said, sig = json.loads(text)
+        record = PeerRecord(said, sig)
+    if type(said) is not str or not record.is_readable or record.id != peer:
+        raise CorruptRow("a record of another peer, or one that cannot be read")
+    return record
 
 
 def batch_to_text(batch: Batch, header: str) -> str:
     """Return the text of a batch of evidence, with the header of its log."""
     ends = batch.prev.hex(), batch.chain.hex(), batch.head.hex()
-    return json.dumps([batch.first, batch.raws, *ends, header])
+    raws = [(c, text if isinstance(text, str) else (text.hash, text.cite)) for c, text in batch.raws]
+    return json.dumps([batch.first, raws, *ends, header])
 
 
 def batch_of_text(log: LogId, text: str) -> Batch:
     with decoding():
         first, raws, prev, _, head, header = json.loads(text)
-        return batch_of(Entries(*log, first, prev, [(c, entry) for c, entry in raws], head, header))
+        entries = [(c, text if isinstance(text, str) else Stub(*text)) for c, text in raws]
+        return batch_of(Entries(*log, first, prev, entries, head, header))
 
 
 # ---- versions

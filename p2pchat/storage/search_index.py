@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.errors import StorageError
 from p2pchat.kinds.edit import EDIT
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import ConversationId, UserId, split_ref
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite_dialect import CANNOT_WRITE, make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
@@ -364,7 +364,8 @@ def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list
 
 def _edited_message(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> ReleasedEntry | None:
     """Return the message that an edit changes; None if it is another writer's, or not here."""
-    if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
+    start, run = ("", "") if entry.re is None else split_ref(entry.re.log)
+    if entry.re is None or not shown.log.user.startswith(start):
         return None
-    log = LogId(shown.log.conversation, shown.log.user, entry.re.log[16:])
+    log = LogId(shown.log.conversation, shown.log.user, run)
     return source.entry(log, entry.re.seq, hidden=True)

@@ -23,7 +23,7 @@ from p2pchat.kinds import HIDDEN_KINDS, LISTS, MESSAGE_KINDS
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
-from p2pchat.protocol import MAX_INT
+from p2pchat.protocol import MAX_INT, REF_USER_BYTES
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
 
     def about(name: str, aspect: str) -> str:
         return f"""{name}.conversation = p.chat and {name}.run = l.run and {name}.seq = p.message & {SEQS - 1}
-        and {name}.writer = substr(u.id, 1, 8) and {name}.aspect = '{aspect}'"""
+        and {name}.writer = substr(u.id, 1, {REF_USER_BYTES}) and {name}.aspect = '{aspect}'"""
 
     def said_of(kind: Kind) -> str:
         value, counts = member("e.body", "b"), f"(t.log is null or {{0}}.id & {SEQS - 1} <= t.upto)".format
@@ -134,7 +134,7 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         left join entries r on r.id = (select m.id from changes m join logs v on v.number = m.id >> {SEQ_BITS}
         left join seen t on t.log = v.number
         where m.conversation = l.conversation and m.run = l.run and m.seq = e.id & {SEQS - 1}
-        and m.writer = substr(u.id, 1, 8) and m.author = l.writer and m.aspect = '{EDIT.aspect}'
+        and m.writer = substr(u.id, 1, {REF_USER_BYTES}) and m.author = l.writer and m.aspect = '{EDIT.aspect}'
         and (t.log is null or m.id & {SEQS - 1} <= t.upto)
         order by m.c desc, v.run desc, m.id desc limit 1)
         where {is_message} and {released} and {visible}""",

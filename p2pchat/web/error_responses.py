@@ -15,7 +15,7 @@ from typing import Any
 from p2pchat import AmbiguousName, InviteError, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 PROBLEM_TYPE = "application/problem+json"
-EXAMPLE_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"  # of a message, in texts and in /docs
+EXAMPLE_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"  # of a message, in texts and in /docs
 
 
 class WebError(Exception):

@@ -73,6 +73,8 @@ class DisplayInvariants:
             self._newest.pop(key, None)  # entries of a forked log are not named
         elif entry.k == "profile":
             pass  # a profile is not read, follows nothing and is not followed
+        elif (log.conversation, ref_key(log.user, log.run), one.seq) in peer.disk.ever_stubs:
+            pass  # it came late, and is no news
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
         elif self._invariants.written_in.get(log) == (peer.name, peer.lives):
@@ -81,8 +83,8 @@ class DisplayInvariants:
             forked = self._invariants.may_fork(shown)  # forked since it was shown, so it is not named
             is_odd = one.raw in self._invariants.odd
             if seq and not (forked or is_odd) and (not entry.after or entry.after[-1] != newest):
-                named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
-                text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
+                named = [f"{ref.log[32:38]} {ref.seq}" for ref in entry.after]
+                text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[32:38]} {newest.seq}"
                 self._invariants.fail("after", peer, text)
         else:  # its own earlier entry came back; many of them push others out of memory
             self._newest.pop(key, None)

@@ -104,7 +104,7 @@ EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, ou
 
 
 def dm(one: str, other: str) -> str:
-    return dm_id(IDS[one], IDS[other])
+    return dm_id(ROOM, IDS[one], IDS[other])
 
 
 class Author:
@@ -159,10 +159,15 @@ class Author:
 
     @property
     def mark(self) -> Mark:
-        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+        return Mark(self.log.run, self.seq, self.chain.hex())
 
     def ref(self, seq: int) -> Ref:
         return Ref(ref_key(self.log.user, self.log.run), seq)
+
+
+def alike(mark: Mark) -> Mark:
+    """Return a mark whose chain begins as the true one: 2^32 hashes find two texts with such chains."""
+    return mark._replace(chain=mark.chain[:16] + "00" * 24)
 
 
 NAMINGS = {dm(one, other): dm_naming(IDS[one], IDS[other]) for one in IDS for other in IDS}
@@ -214,7 +219,7 @@ def describe(frame: Frame) -> str:
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
     if isinstance(frame, ReadFrame):
-        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq, *_ in refs))}"
+        read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[32:34]}:{seq}' for ref, seq, *_ in refs))}"
                 for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
         flags = ["sum"] * (frame.sum is not None) + ["all"] * frame.all + ["ask"] * frame.ask
         return " ".join(["read", *([", ".join(read)] if read else []), *flags])

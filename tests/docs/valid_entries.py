@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-REF = f'["{"ab" * 16}",1]'  # somebody's entry, which nobody holds
-MARK = f'["{"cd" * 8}",1,"{"ef" * 8}"]'
-OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the examples (tests/vectors)
+REF = f'["{"ab" * 24}",1]'  # somebody's entry, which nobody holds
+MARK = f'["{"cd" * 8}",1,"{"ef" * 32}"]'
+OWN = "8139770ea87d175f56a35466c34c7ecc"  # the first 16 bytes of the id of bob, who writes the examples (tests/vectors)
 OWN_REF = f'["{OWN}{"ab" * 8}",1]'
 FILE = f'{{"name":"a.txt","size":3,"type":"text/plain","root":"{"ab" * 32}"}}'
 CHOICES = '["yes","no"]'
@@ -139,7 +139,7 @@ KEYS = [
         "`after`: `null`, or three or more", UNSUPPORTED, (entry(after="null"),)),
     Row("re",
         "`re`: a reference, of an entry that nobody holds too", "taken",
-        entries("re", REF, f'["{"0" * 32}",{2**53 - 1}]')),
+        entries("re", REF, f'["{"0" * 48}",{2**53 - 1}]')),
     Row("re or after of another form",
         "`re`, or an item of `after`: not exactly a hex16 in lower case and an integer from 1", UNSUPPORTED,
         (*entries("re", "[]", "{}", '"x"', "7", REF.replace("1", "0"), REF[:-1] + ",1]",
@@ -151,10 +151,10 @@ KEYS = [
     Row("three after",
         "`after`: `null`, or three or more", UNSUPPORTED, entries("after", f"[{REF},{REF},{REF}]")),
     Row("g",
-        "`g`: an integer from 0 and a hex8, in any conversation", "taken", entries("g", f'[0,"{"ab" * 8}"]')),
+        "`g`: an integer from 0 and a hex16, in any conversation", "taken", entries("g", f'[0,"{"ab" * 16}"]')),
     Row("g of another form",
         "`g` or `t`: any other value", UNSUPPORTED,
-        entries("g", "[]", "[1]", f'[-1,"{"ab" * 8}"]', f'[1,"{"AB" * 8}"]', "7")),
+        entries("g", "[]", "[1]", f'[-1,"{"ab" * 16}"]', f'[1,"{"AB" * 16}"]', "7")),
     Row("t",
         "`t`: an integer from 0", "taken", entries("t", "0", "-0", str(2**53 - 1))),
     Row("t of another form",
@@ -224,9 +224,9 @@ KINDS = [
         "entry 1 of a log of the room that is no `profile`", "taken", (entry(), entry(k='"later"'))),
 ]  # fmt: skip
 
-BOB = OWN + "56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"
+BOB = OWN + "cb8d8a91b4ee37a25df60f5b8fc9b394"
 ADA = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
-CUT = f'["{ADA}","{"cd" * 8}",1,"{"ef" * 8}"]'
+CUT = f'["{ADA}","{"cd" * 8}",1,"{"ef" * 32}"]'
 
 
 def operation(kind: str = "group", g: str = "", **changed: str) -> str:
@@ -270,7 +270,7 @@ OPERATIONS = [
     Row("owner of another form",
         ABSENT_OR_ODD, NO_EFFECT, operations("owner", "", "null", f'"{ADA}"', f'"{BOB.upper()}"')),
     Row("cuts",
-        "`cuts`: an array of `[U, R, integer from 1, hex8]`, several of one user too", "taken",
+        "`cuts`: an array of `[U, R, integer from 1, hex32]`, several of one user too", "taken",
         (operation(gen="2", cuts=f"[{CUT},{CUT}]"),)),
     Row("cuts of another form",
         ABSENT_OR_ODD, NO_EFFECT,
@@ -285,11 +285,11 @@ OPERATIONS = [
         (operation(gen="2", salt="7"), operation(gen="2", later="[1]"))),
     Row("leave",
         "`leave`: `g`, and `cuts` that are an array of marks", "taken",
-        tuple(entry(k='"leave"', g=f'[1,"{"ab" * 8}"]', b=f'{{"cuts":[{cuts}]}}')
+        tuple(entry(k='"leave"', g=f'[1,"{"ab" * 16}"]', b=f'{{"cuts":[{cuts}]}}')
               for cuts in ("", MARK, f"{MARK},{MARK}"))),
     Row("leave of another form",
         "`leave`: without `g`, or with other `cuts`", NO_EFFECT,
-        (entry(k='"leave"', b='{"cuts":[]}'), *(entry(k='"leave"', g=f'[1,"{"ab" * 8}"]', b=body)
+        (entry(k='"leave"', b='{"cuts":[]}'), *(entry(k='"leave"', g=f'[1,"{"ab" * 16}"]', b=body)
                                                for body in ("", "{}", '{"cuts":null}', f'{{"cuts":[{REF}]}}')))),
 ]  # fmt: skip
 

@@ -281,7 +281,7 @@ class DamagedDatabase:
         one = self.answer(lambda: storage.entry(log, 1))
         self.shown += [one] if one else []
         self.answer(lambda: storage.delivered_to(log, 1))
-        self.answer(lambda: storage.lookup([LogKey(ROOM, log.user[:16] + log.run)]))
+        self.answer(lambda: storage.lookup([LogKey(ROOM, log.user[:32] + log.run)]))
         self.answer(lambda: storage.chain_at(log, 2))
         for start in (WantStart(()), TailStart(log.run, 2), WantStart((mark,)), ForkStart(log.run)):
             self.serves(storage, log.user, start)

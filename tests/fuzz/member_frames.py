@@ -27,7 +27,7 @@ PAIRS = (("ada", "bob"), ("ada", "cyd"), ("bob", "cyd"))
 # a group of bob with ada, cyd and eve
 MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt="00" * 16)
 FIRST = encode_entry(Entry("group", START, START, b=MADE))
-GROUP = operation_hash(FIRST)
+GROUP = operation_hash(ROOM, FIRST)
 TALK = talk_id(GROUP)
 OF_GROUP = (wire.Naming(group=(GROUP, IDS["bob"], "b1" * 8)), wire.Naming(talk=GROUP))
 NAMED[GROUP], NAMED[TALK] = OF_GROUP
@@ -145,7 +145,7 @@ class MemberFrames:
         marks: dict[str, dict[str, list[tuple[str, int, str]]]] = {}
         for _ in range(1 + supply.often(4)):
             reader = supply.pick(USERS if supply.yes(12) else hosted)
-            refs = [(supply.pick(USERS)[:16] + mark.run, *mark[1:]) for mark in self.marks()]
+            refs = [(supply.pick(USERS)[:32] + mark.run, *mark[1:]) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
         kind = wire.TakenFrame if supply.yes(3) else wire.ReadFrame
         return kind(marks, supply.yes(3), "0f" * 32 if supply.yes(2) else None, supply.yes(4), names=self.names())
@@ -220,7 +220,7 @@ class MemberFrames:
         """Return an operation or a leave, mostly a valid one."""
         supply = self.supply
         if supply.yes(3):
-            return encode_entry(Entry("leave", clock, clock, None, (), self.cite(), leave_body(self.marks())))
+            return encode_entry(Entry("leave", clock, clock, b=leave_body(self.marks()), g=self.cite()))
         gen = supply.pick(GENS) if supply.yes(4) else self.now()[0] + supply.below(2)
         members = {supply.pick(USERS): min(gen, supply.pick(GENS)) for _ in range(1 + supply.often(5))}
         owner = supply.pick((*members, IDS["ada"]) if not supply.yes(6) else USERS)
@@ -230,12 +230,12 @@ class MemberFrames:
         name = supply.text(40) if supply.yes(4) else "ops"
         redo = supply.pick(self.operations)[1] if supply.yes(4) else ""
         raw = encode_entry(Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo)))
-        self.operations = [*self.operations[-8:], (gen, operation_hash(raw))]
+        self.operations = [*self.operations[-8:], (gen, operation_hash(ROOM, raw))]
         return raw
 
     def cite(self) -> tuple[int, str]:
         gen, hash = self.supply.pick(self.operations)
-        return (self.supply.pick(GENS) if self.supply.yes(6) else gen), hash[:16]
+        return (self.supply.pick(GENS) if self.supply.yes(6) else gen), hash[:32]
 
     # ---- pieces
 
@@ -266,7 +266,7 @@ class MemberFrames:
             wire.Mark(
                 supply.pick((*RUNS, self.peer.node.run)),
                 max(1, supply.pick(NUMBERS)),
-                supply.pick(("00" * 8, "ab" * 8)),
+                supply.pick(("00" * 32, "ab" * 32)),
             )
         ]
         return [supply.pick(some if some and not supply.yes(3) else odd) for _ in range(supply.often(4))]

@@ -60,12 +60,12 @@ async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: 
     writes.put(
         operation(3, "mine", eve.id, ada, bob), operation(3, "mine", ada), operation(MAX_INT, "mine", eve.id),
         operation(3, "mine", eve.id, *crowd), operation(3, "\x1b[2J", eve.id), operation(3, "mine", eve.id, redo=id),
-        operation(3, "mine", eve.id, cuts={bob: (Mark("00" * 8, MAX_INT, "00" * 8),)}),
-        entry("leave", leave_body([Mark("00" * 8, MAX_INT, "00" * 8)]), g=(MAX_INT, "00" * 8)),
-        entry("leave", {"cuts": 7}, g=(1, "00" * 8)), entry("group", None), entry("later", []),
+        operation(3, "mine", eve.id, cuts={bob: (Mark("00" * 8, MAX_INT, "00" * 32),)}),
+        entry("leave", leave_body([Mark("00" * 8, MAX_INT, "00" * 32)]), g=(MAX_INT, "00" * 16)),
+        entry("leave", {"cuts": 7}, g=(1, "00" * 16)), entry("group", None), entry("later", []),
     )  # fmt: skip
     talk = ConversationWriter(eve, talk_id(id), naming, Naming(talk=id))
-    cites = [(1, id[:16]), (3, "ab" * 8), (MAX_INT, id[:16])]
+    cites = [(1, id[:32]), (3, "ab" * 16), (MAX_INT, id[:32])]
     for cite in cites:
         ConversationWriter(eve, talk_id(id), *talk.names).put(entry("text", "let me in", g=cite))
     await honest.while_chatting(lives_on(eve))
@@ -106,10 +106,10 @@ async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None
     refs = [ref for ref, log in honest.ada._driver.node.replicator.conversations[eve.room].by_ref.items()
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):
-        made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT, "ab" * 8) for n in range(start, start + 250)]
+        made_up = [(key(honest.ada)[:32] + f"{n:016x}", MAX_INT, "ab" * 32) for n in range(start, start + 250)]
         eve.say(ReadFrame({eve.room: {eve.id: made_up}}))
-    eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT, "ab" * 8) for ref in refs]}}))
-    eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1, "ab" * 8)]}}) for n in range(250)))
+    eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT, "ab" * 32) for ref in refs]}}))
+    eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1, "ab" * 32)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(eve))
     receipts = honest.ada._driver.node.replicator.receipts.read
     assert not [log for log, positions in receipts.tracker._positions.items() if eve.id in positions]

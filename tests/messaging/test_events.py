@@ -71,10 +71,10 @@ def post(kind: type[Message] | type[Sent], conversation: str, entry: Entry, *, o
 def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
     id = message_id(LogId(ROOM, BOB, RUN), 12)
     code, _, seq = id.partition(".")
-    assert (len(code), seq) == (39, "12")
-    assert parse_message_id(id) == (ROOM[:16], Ref(BOB[:16] + RUN, 12))
+    assert (len(code), seq) == (64, "12")
+    assert parse_message_id(id) == (ROOM[:32], Ref(BOB[:32] + RUN, 12))
     assert parse_message_id(f" {id.lower()} ") == parse_message_id(f"{id[:20]}\r\n {id[20:]}") == parse_message_id(id)
-    assert referred_id(ROOM, Ref(BOB[:16] + RUN, 12)) == id
+    assert referred_id(ROOM, Ref(BOB[:32] + RUN, 12)) == id
 
 
 @pytest.mark.parametrize(
@@ -83,11 +83,11 @@ def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
         "",
         "x",
         ".1",
-        "A" * 39,
-        *("A" * 39 + end for end in (".", ".0", ".x", ".9007199254740992", ".00000000000000001" + "0" * 17)),
+        "A" * 64,
+        *("A" * 64 + end for end in (".", ".0", ".x", ".9007199254740992", ".00000000000000001" + "0" * 17)),
         "A.1",
         "\ud800",
-        "é" * 39 + ".1",
+        "é" * 64 + ".1",
     ],
 )
 def test_an_invalid_message_id_is_refused(text: str) -> None:
@@ -96,7 +96,7 @@ def test_an_invalid_message_id_is_refused(text: str) -> None:
 
 
 def test_the_line_of_a_message() -> None:
-    entry = Entry("text", micros_of(AT), 1, Ref(ADA[:16] + RUN, 2), (Ref(ADA[:16] + RUN, 3),), b="hello")
+    entry = Entry("text", micros_of(AT), 1, Ref(ADA[:32] + RUN, 2), (Ref(ADA[:32] + RUN, 3),), b="hello")
     message = post(Message, ROOM, entry, old=True)
     assert message.to_json() == {
         "event": "message",

@@ -157,7 +157,7 @@ async def test_a_message_that_is_not_here_was_written_after_those_before_it_in_i
     assert await bob.written_before(f"{log}.{int(number) + 5}") == (await bob.message(last.id)).sent_at
     assert await bob.written_before(last.id) == (await bob.history("ada"))[0].sent_at
     assert await bob.written_before(f"{log}.1") is None
-    assert await bob.written_before("BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2") is None
+    assert await bob.written_before("BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2") is None
 
 
 async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> None:

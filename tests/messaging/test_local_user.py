@@ -300,7 +300,7 @@ async def test_a_receipt_is_found_by_message_id_after_a_restart_too(net: Mesh) -
     new = await ada.send(bob.me.id, "a number further is none")
     assert (await ada.receipt(new.id)).of == receipt.of
     with pytest.raises(UnknownName):
-        await ada.receipt(f"{new.id[:39]}.{new.seq + 1}")
+        await ada.receipt(f"{new.id[:64]}.{new.seq + 1}")
 
 
 async def test_receipts_of_an_earlier_run_count_all_who_have_the_message(net: Mesh) -> None:

@@ -336,10 +336,10 @@ async def test_users_with_an_entry_are_named_once_without_oneself() -> None:
         ada, bob, cyd = net.peers
         await net.settle()
         of = {peer.me.name: peer.me.key for peer in net.peers}
-        refs = [Ref(of[name][:16] + "01" * 8, 1) for name in ("ada", "bob")]
+        refs = [Ref(of[name][:32] + "01" * 8, 1) for name in ("ada", "bob")]
         assert users_with(cyd.directory, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
         assert users_with(ada.directory, of["bob"], refs[:1]) == ("bob",)
-        assert users_with(bob.directory, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer unknown here
+        assert users_with(bob.directory, of["ada"], [Ref("77" * 24, 1)]) == ("ada",)  # a writer unknown here
 
 
 async def test_a_message_is_looked_up_once_for_all_who_react_meanwhile(

@@ -8,6 +8,7 @@ import pytest
 
 from p2pchat import Deleted, Edited, GroupChanged, MemberChange, P2PChatError, Reaction, TCPPeer
 from p2pchat.core.members import member_list
+from p2pchat.core.members.member_list import MemberList
 from p2pchat.testing import mesh
 from tests.deadlines import WAIT, until
 
@@ -210,6 +211,21 @@ async def test_who_came_by_an_invite_that_was_closed_already_is_reported() -> No
         await until(lambda: ada.people.invites()[0].revoked_at, "its maker knows that it is closed")
 
 
+async def test_an_admin_s_word_puts_nobody_on_the_list_of_another_one_s_invite() -> None:
+    async with mesh("ada", "bob", "cyd", logins=True) as net:
+        ada, bob, cyd = net.peers
+        await ada.people.make_admin("bob")
+        await ada.people.make_admin("cyd")
+        await until(lambda: bob.people.own_role == "admin", "bob is an admin")
+        await ada.make_invite(uses=3)
+        [made] = ada.people.invites()
+        await ada.people._say([("add", {"who": [SPARE], "invite": made.id})])
+        innocent = ada.people.find("cyd").key
+        await bob.people._say([("add", {"who": [innocent, SPARE], "invite": made.id})])
+        await until(lambda: len(_members(ada).additions(SPARE)) == len(_members(cyd).additions(SPARE)) == 2, "all know")
+        assert [[one.key for one in peer.people.invited(made.id)] for peer in (ada, bob, cyd)] == [[SPARE]] * 3
+
+
 async def test_a_user_who_was_expelled_alone_stays_out_whatever_becomes_of_its_host() -> None:
     async with mesh("ada", "bob", "cyd", logins=True) as net:
         ada, bob, cyd = net.peers
@@ -241,3 +257,9 @@ async def test_an_admin_that_has_said_too_much_decides_nothing_more(monkeypatch:
 
 def _has(peer: TCPPeer, member: str) -> bool:
     return any(one.key == member for one in peer.people.members())
+
+
+def _members(peer: TCPPeer) -> MemberList:
+    members = peer._driver.node.replicator.statements.members
+    assert members is not None
+    return members

@@ -33,7 +33,7 @@ from p2pchat.protocol import Naming
 from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, many, released, user
 
-AT = "ab" * 8  # the beginning of a chain
+AT = "ab" * 32  # a chain
 
 
 def test_a_new_storage_is_empty(storage: SqlStorage) -> None:
@@ -67,7 +67,7 @@ def test_lookup_finds_logs_by_reference(storage: SqlStorage) -> None:
     ada = Author("ada", 1)
     storage.commit([Author("bob", 1).begins("the same run")])
     storage.commit([ada.begins("1")] + [ada.appends(str(number)) for number in range(2, 8)])
-    found = storage.lookup([ada.lookup, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)])
+    found = storage.lookup([ada.lookup, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 24)])
     assert {key: (facts.log, facts.seq, facts.chain) for key, facts in found.items()} == {
         ada.lookup: (ada.log, 7, ada.chain)
     }
@@ -546,7 +546,7 @@ def test_a_read_mark_can_be_removed(storage: SqlStorage) -> None:
 
 def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: SqlStorage) -> None:
     ada, bob, eve = Author("ada", 1), user("bob"), user("eve")
-    storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 1, "cd" * 8)])])
+    storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 1, "cd" * 32)])])
     storage.commit([Change(taken=[ReadMark(ada.log, bob, 2, AT), ReadMark(ada.log, eve, 1, AT)])])
     storage.commit([Change(taken=[ReadMark(ada.log, bob, 1, ""), ReadMark(Author("ada", 9).log, bob, 1, AT)])])
     for stored in (storage.load([bob, user("ada")]), storage.load_users([bob])):
@@ -600,7 +600,7 @@ def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage:
     tips = (third.log,)
     ends = [(first, 1), (first, 2), (second, 1), (third, 1)]
     assert [storage.shown_by(ShownKey(place, tips)) for place in (0, 1, 2, 3, 4)] == [
-        [], *([(log.log, seq, log.mark_at(seq).chain8)] for log, seq in ends)]  # fmt: skip
+        [], *([(log.log, seq, log.mark_at(seq).chain)] for log, seq in ends)]  # fmt: skip
 
 
 def test_statements_about_members_are_stored_until_they_are_not_kept_any_more(storage: SqlStorage) -> None:

@@ -112,7 +112,7 @@ def test_a_known_tip_implies_everything_it_builds_on(storage: SqlStorage) -> Non
 
 def test_unknown_tips_are_ignored_and_older_marks_count(storage: SqlStorage) -> None:
     _, second, _ = three_runs(storage)
-    lost = Mark("ee" * 8, 9, "aa" * 8)
+    lost = Mark("ee" * 8, 9, "aa" * 32)
     assert served(storage, WantStart(tips=(lost,))) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
     assert served(storage, WantStart(tips=(lost,), older=(lost, second.mark))) == [(3, 1, 2)]
 

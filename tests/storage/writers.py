@@ -57,11 +57,11 @@ class Author:
 
     @property
     def mark(self) -> Mark:
-        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+        return Mark(self.log.run, self.seq, self.chain.hex())
 
     def mark_at(self, seq: int) -> Mark:
         """Return the mark of everything up to an earlier entry."""
-        return Mark(self.log.run, seq, extend_chain(first_chain(self.header), self.raws[:seq])[:8].hex())
+        return Mark(self.log.run, seq, extend_chain(first_chain(self.header), self.raws[:seq]).hex())
 
     @property
     def lookup(self) -> LogKey:

@@ -11,6 +11,7 @@ from tests.vectors.material import (
     CYD,
     GROUP,
     GUEST,
+    ROOM,
     Entry,
     Row,
     blake,
@@ -26,7 +27,7 @@ GroupRows = list[dict[str, Any]]
 
 
 def op_hash(entry: Entry) -> str:
-    return blake(b"p2pchat/group/1\0", u64(entry[0]), entry[1].encode()).hex()
+    return blake(b"p2pchat/group/2\0", ROOM, u64(entry[0]), entry[1].encode()).hex()
 
 
 class _Log:
@@ -59,11 +60,11 @@ class _Log:
         return self.put(by, run, entry("group", 50 + gen, body), before)
 
     def leave(self, user: str, run: str, gen: int, *cuts: list[Any]) -> None:
-        self.put(user, run, entry("leave", 90, {"cuts": list(cuts)}, g=[gen, "00" * 8]))
+        self.put(user, run, entry("leave", 90, {"cuts": list(cuts)}, g=[gen, "00" * 16]))
 
 
 def _mark(run: str, seq: int) -> list[Any]:
-    return [run, seq, f"{seq:016x}"]
+    return [run, seq, f"{seq:064x}"]
 
 
 def _state(
@@ -90,7 +91,12 @@ def groups() -> list[Row]:
     made: list[Row] = []
 
     def add(name: str, why: str, log: _Log, result: dict[str, Any], forked: list[list[str]] | None = None) -> None:
-        given: dict[str, Any] = {"group": GROUP.hex(), "entries": list(log.entries), "users": sorted(result["rules"])}
+        given: dict[str, Any] = {
+            "group": GROUP.hex(),
+            "room": ROOM.hex(),
+            "entries": list(log.entries),
+            "users": sorted(result["rules"]),
+        }
         given |= {"forked": forked} if forked else {}
         made.append(row(name, why, given, result))
 
@@ -144,7 +150,7 @@ def groups() -> list[Row]:
 
     log = _Log()
     one = log.op(2, {ADA: 1, BOB: 1, CYD: 2}, name="one", cuts=[[GUEST, *_mark(_C1, 3)]])
-    other = log.op(2, {ADA: 1, BOB: 2, GUEST: 2}, run=_A2, name="two", before=[[_A1, 1, "00" * 8]])
+    other = log.op(2, {ADA: 1, BOB: 2, GUEST: 2}, run=_A2, name="two", before=[[_A1, 1, "00" * 32]])
     first = min(one, other)
     lost = sorted([one, other])
     rules = {GUEST: {one: _rule(None, _mark(_C1, 3)), other: _rule(2)}, CYD: {one: _rule(2), other: _rule(None)}}
@@ -168,7 +174,7 @@ def groups() -> list[Row]:
     log = _Log()
     log.op(2, three)
     named_dev = log.op(3, three, name="dev")
-    restored = log.op(2, {ADA: 1}, run=_A2, before=[[_A1, 1, "00" * 8]])
+    restored = log.op(2, {ADA: 1}, run=_A2, before=[[_A1, 1, "00" * 32]])
     third_state = _state(3, named_dev, three, name="dev", lost=[restored])
     add("a restored owner", "Its operation of gen 2 is lost: gen 3 was not built on it.", log, third_state)
 
@@ -203,7 +209,7 @@ def groups() -> list[Row]:
         _state(2, second, three),
         [[ADA, _A2]],
     )
-    again = log.op(2, {ADA: 1, BOB: 1}, run="a3" * 8, redo=blake(b"p2pchat/group/1\0", b"a2" * 8).hex())
+    again = log.op(2, {ADA: 1, BOB: 1}, run="a3" * 8, redo=blake(b"p2pchat/group/2\0", b"a2" * 8).hex())
     add(
         "a forked log made again",
         "redo is the hash of the forked run: its operations no longer count, and what they changed is lost.",

@@ -58,7 +58,7 @@ FIRST_ID, LAST_ID = "0" * 64, "f" * 64
 # Conversations
 
 ROOM = blake(b"p2pchat/room/1\0", N)
-DM = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["bob"])))
+DM = blake(b"p2pchat/dm/2\0", ROOM, *sorted((IDS["ada"], IDS["bob"])))
 CREATE_TEXT = compact(
     {
         "k": "group",
@@ -75,7 +75,7 @@ CREATE_TEXT = compact(
 )
 Entry = list[Any]  # a clock and a text
 CREATE: Entry = [T0 + 50, CREATE_TEXT]
-GROUP = blake(b"p2pchat/group/1\0", u64(CREATE[0]), CREATE_TEXT.encode())
+GROUP = blake(b"p2pchat/group/2\0", ROOM, u64(CREATE[0]), CREATE_TEXT.encode())
 TALK = blake(b"p2pchat/talk/1\0", GROUP)
 NAMINGS: dict[str, Any] = {
     "room": {"room": True},
@@ -99,7 +99,7 @@ def entry(kind: str, at: int, body: object = None, *, clock: int | None = None, 
 
 def text_proof(text: str) -> bytes:
     """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
-    found = re.search(r',"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{16}"\]\}\Z', text)
+    found = re.search(r',"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}\Z', text)
     cite = found[0] if found else ""
     return blake(b"p2pchat/text/1\0", text.removesuffix(cite).encode("utf-8", "surrogatepass")) + cite.encode()
 
@@ -118,7 +118,7 @@ def log(
     said = {"u": IDS[user].hex(), "c": conversation.hex(), "r": run.hex(), "before": before or []}
     header = header or compact(said | ({"by": by} if by else {}))
     chain = chain_0 = blake(b"p2pchat/log/2\0", header.encode())
-    prefix = b32(conversation[:8] + IDS[user][:8] + run)
+    prefix = b32(conversation[:16] + IDS[user][:16] + run)
     entries = []
     for seq, (clock, text) in enumerate(texts, 1):
         chain = blake(chain, u64(clock), text_proof(text))
@@ -130,8 +130,8 @@ def log(
                 "chain": chain.hex(),
                 "head_message": message.hex(),
                 "head": KEYS[user].sign(message).hex(),
-                "mark": [run.hex(), seq, chain[:8].hex()],
-                "mark_hash": blake(b"p2pchat/mark/1\0", id72, u64(seq), chain[:8]).hex(),
+                "mark": [run.hex(), seq, chain.hex()],
+                "mark_hash": blake(b"p2pchat/mark/1\0", id72, u64(seq), chain).hex(),
                 "message_id": f"{prefix}.{seq}",
             }
         )
@@ -140,7 +140,7 @@ def log(
         "user": IDS[user].hex(),
         "run": run.hex(),
         "id72": id72.hex(),
-        "ref": (IDS[user][:8] + run).hex(),
+        "ref": (IDS[user][:16] + run).hex(),
         "before": before or [],
         "by": by,
         "header": header,
@@ -233,7 +233,7 @@ def _logs() -> dict[str, dict[str, Any]]:
     made["room_guest_1"] = log(ROOM, "guest", b"\x50" * 8, odd, by=certificate("ada", "guest"))
     made["dm_ada_2"] = log(DM, "ada", RUNS["ada2"], [entry("text", 10_000, "psst")])
     made["group_ada_2"] = log(GROUP, "ada", RUNS["ada2"], [CREATE])
-    cited = [1, GROUP[:8].hex()]  # the create entry is operation 1, and its hash is G
+    cited = [1, GROUP[:16].hex()]  # the create entry is operation 1, and its hash is G
     made["talk_bob_1"] = log(TALK, "bob", RUNS["bob1"], [entry("text", 12_000, "deploying", g=cited)])
     return made
 

@@ -14,6 +14,7 @@ from tests.vectors.material import (
     GROUP,
     IDS,
     LOGS,
+    ROOM,
     RUNS,
     SEEDS,
     T0,
@@ -54,22 +55,25 @@ def hashes() -> list[Row]:
         hashed(
             "dm",
             "The smaller user id comes first.",
-            {"what": "dm", "users": [ADA, BOB]},
-            b"p2pchat/dm/1\0",
+            {"what": "dm", "room": ROOM.hex(), "users": [ADA, BOB]},
+            b"p2pchat/dm/2\0",
+            ROOM,
             *sorted((IDS["ada"], IDS["bob"])),
         ),
         hashed(
             "dm with oneself",
             "A user may write to itself.",
-            {"what": "dm", "users": [ADA, ADA]},
-            b"p2pchat/dm/1\0",
+            {"what": "dm", "room": ROOM.hex(), "users": [ADA, ADA]},
+            b"p2pchat/dm/2\0",
+            ROOM,
             IDS["ada"] * 2,
         ),
         hashed(
             "group",
             "The clock and the bytes of the create entry give the id; of a later operation, its hash.",
-            {"what": "group", "entry": CREATE},
-            b"p2pchat/group/1\0",
+            {"what": "group", "room": ROOM.hex(), "entry": CREATE},
+            b"p2pchat/group/2\0",
+            ROOM,
             u64(CREATE[0]),
             CREATE[1].encode(),
         ),
@@ -110,7 +114,7 @@ def hashes() -> list[Row]:
             b"p2pchat/mark/1\0",
             id72,
             u64(1),
-            chain_1[:8],
+            chain_1,
         ),
         row("sum of nothing", "It is 0.", {"what": "sum", "hashes": []}, {"sum": "0" * 64}),
         row(
@@ -127,7 +131,7 @@ def hashes() -> list[Row]:
         ),
     ]
     for name in USERS:
-        made = {"id": IDS[name].hex(), "base32": b32(IDS[name]), "ref": IDS[name][:8].hex()}
+        made = {"id": IDS[name].hex(), "base32": b32(IDS[name]), "ref": IDS[name][:16].hex()}
         rows.append(
             row(f"user {name}", "An id is an Ed25519 public key.", {"what": "user", "seed": SEEDS[name].hex()}, made)
         )

@@ -157,12 +157,12 @@ def sync() -> list[Row]:
     entries_a = a["entries"]
     held = [_batch(a, 1, 3)]
     two = [*held, _batch(b, 1, 4), _batch(a2, 1, 3)]
-    foreign = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"])))
+    foreign = blake(b"p2pchat/dm/2\0", ROOM, *sorted((IDS["ada"], IDS["cyd"])))
     naming = {"dm": sorted((ADA, CYD))}
     other = log(
         ROOM, "ada", RUNS["ada1"], [entries_a[0]["entry"], entry("text", 5_000, "x"), entry("text", 6_000, "y")]
     )
-    unknown, wrong = ["00" * 8, 3, "00" * 8], [*tip(a)[:2], "00" * 8]
+    unknown, wrong = ["00" * 8, 3, "00" * 32], [*tip(a)[:2], "00" * 32]
     secret = log(foreign, "ada", RUNS["ada1"], [entry("text", 1, "psst")])
     dm = LOGS["dm_ada_2"]
     dm_mark = {"t": "have", "marks": {DM.hex(): {ADA: [tip(dm)]}}, "names": [NAMINGS["dm"]]}
@@ -452,7 +452,7 @@ def sync() -> list[Row]:
         evidence,
     )
     add("evidence that proves nothing", "Both batches agree.", [], [evidence[0], evidence[0]], [], closed="head")
-    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1, "ab" * 8]]}}}
+    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1, "ab" * 32]]}}}
     add("read marks of another peer's user", "A peer speaks for users it hosts.", held, [read], [], closed="host")
     return made + _sync_of_writing() + _sync_of_group()
 
@@ -537,7 +537,7 @@ def _sync_of_group() -> list[Row]:
     removal = entry("group", 60, {"gen": 2, "name": "ops", "owner": ADA, "members": {ADA: 1}, "cuts": []})
     removed = log(GROUP, "ada", RUNS["ada2"], [CREATE, removal])
     copied = log(GROUP, "cyd", RUNS["cyd1"], [CREATE])
-    good, cite8 = talk("ada", 1, g[:16]), g[:16]
+    good, cite8 = talk("ada", 1, g[:32]), g[:32]
     empty = {"t": "have", "marks": {g: {}}, "span": _ALL}
     unknown = {"t": "digest", "sums": {g: sum_of([group])}, "span": _ALL, "names": named}
     page = marks(g, group, span=_ALL, ask=True, names=named)
@@ -568,8 +568,8 @@ def _sync_of_group() -> list[Row]:
         said(good),
         [marks(t, good, names=talk_named)],
     )
-    add("a message that cites an unknown gen", dropped, [first], said(talk("ada", 2, "00" * 8)), [])
-    add("a message that cites another hash", dropped, [first], said(talk("ada", 1, "00" * 8)), [])
+    add("a message that cites an unknown gen", dropped, [first], said(talk("ada", 2, "00" * 16)), [])
+    add("a message that cites another hash", dropped, [first], said(talk("ada", 1, "00" * 16)), [])
     add("a message that cites gen 0", dropped, [first], said(talk("ada", 0, cite8)), [])
     add("a message without a citation", "Every entry of the talk cites.", [first], said(talk("ada")), [])
     add("a message of a stranger", "Cyd is no member.", [first], said(talk("cyd", 1, cite8)), [])
@@ -586,6 +586,6 @@ def _sync_of_group() -> list[Row]:
         "The sums of the talk and of the group.",
         [first, *said(good)],
         [_digest(LOGS["room_ada_1"])],
-        [{"t": "digest", "sums": sums, "span": _ALL, "names": both[::-1]}],
+        [{"t": "digest", "sums": sums, "span": _ALL, "names": both}],
     )
     return made

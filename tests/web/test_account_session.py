@@ -15,6 +15,7 @@ from p2pchat.web import WebSettings
 from p2pchat.web.account_session import SendQueue, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.chat_socket import ChatSocket
+from p2pchat.web.error_responses import EXAMPLE_ID
 from p2pchat.web.event_socket import EventSocket
 from p2pchat.web.session_hub import Ending, Kind, QueueFull
 from tests.web.chat_client import chatting
@@ -175,7 +176,7 @@ async def by_socketio(served: Served, since: str) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize("come", [by_chat, by_stream, by_lines, by_socketio])
-@pytest.mark.parametrize("since", ["junk", "x" * 300, "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"])
+@pytest.mark.parametrize("since", ["junk", "x" * 300, EXAMPLE_ID])
 async def test_a_since_that_names_no_message_is_told_alike_everywhere(
     served: Served, come: Callable[[Served, str], Awaitable[tuple[str, str, str]]], since: str
 ) -> None:

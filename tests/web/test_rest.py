@@ -265,7 +265,7 @@ async def test_an_error_is_a_problem_document_for_callers_that_accept_one(
             assert unknown.json()["title"] == "Not Found" and "'nobody'" in unknown.json()["detail"]
 
 
-NO_ID = "not the id of a message, which looks like BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
+NO_ID = "not the id of a message, which looks like BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"
 
 
 async def test_who_asks_with_choices_learns_who_pressed_one(people: Served) -> None:

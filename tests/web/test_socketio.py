@@ -211,7 +211,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("groupMessage", {"to": "#nothing", "content": "x"}, "unknown_name"),
     ("groupMessage", {"to": "bob", "content": "x"}, "unknown_name"),
     ("messageAck", {"messageId": "x"}, "malformed"),
-    ("messageAck", {"messageId": "A" * 39 + ".1"}, "unknown_name"),
+    ("messageAck", {"messageId": "A" * 64 + ".1"}, "unknown_name"),
     ("typingStart", {"conversationId": "nobody"}, "unknown_name"),
     ("activityChange", {"isActive": "yes"}, "malformed"),
     ("newMessage", {"from": "bob"}, "unknown_event"),

@@ -301,7 +301,7 @@ async def test_a_message_that_does_not_come_is_told_with_the_moment_to_begin_wit
 ) -> None:
     monkeypatch.setattr(catch_up, "ON_ITS_WAY", 0.01)
     [id] = await both.write("one")
-    log = id.split(".")[0] if log_is_here else "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ"
+    log = id.split(".")[0] if log_is_here else "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6"
     async with chatting(both.east, "zoe", f"?since={log}.99@{both.west.gateway.mark}") as zoe:
         error, resumed = await zoe.next("error"), await zoe.next("resumed")
         assert error["code"] == "since" and error["text"].endswith(f"shown here from {resumed['from']} on")

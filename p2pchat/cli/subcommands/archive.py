@@ -18,6 +18,7 @@ from p2pchat import (
     StorageError,
     backup_profile,
     copy_database,
+    home_directory,
     import_into,
     inspect_profile,
     open_history,
@@ -228,6 +229,15 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     machine or another one. Never run both: two machines with one key take each other's links.
     """
     directory = find_profile(profile)
+    found = read_login_network(directory)
+    if found.role in ("founder", "member") and found.directory != directory:
+        where = () if directory.parent == home_directory() else ("--data", str(directory))
+        take, put = command("network", "backup", "FILE", *where), command("network", "restore", "FILE")
+        lacks = "it invites and expels nobody, and " if found.role == "founder" else ""
+        print_notice(
+            f"-- the {found.role}'s key will not be in it, without which {lacks}no other profile starts there:"
+        )
+        print_notice(f"-- copy that with {take}, and put it back there with {put}")
     with Progress() as progress:
         made = backup_profile(directory, target, db=db or None, files=not no_files, progress=progress.bytes)
         done = asyncio.run(made)
@@ -238,12 +248,6 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     print_notice(
         "-- this runs the copy, instead of the original and never beside it. Anyone who has it can be this user"
     )
-    found = read_login_network(directory)
-    if found.role in ("founder", "member") and found.directory != directory:
-        take, put = command("network", "backup", "FILE"), command("network", "restore", "FILE")
-        print_notice(
-            f"-- other profiles there need the {found.role}'s key, which is not in it: {take}, and there {put}"
-        )
     return DONE
 
 

@@ -89,7 +89,9 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
     for path in files:
         print(f"         {path}: the key; who has it is this {found.role}")
     if files:
-        hint = "yes" if found.backed_up else f"no: {command('network', 'backup', 'FILE')} makes a copy of the key"
+        where = ("--data", profile.data) if profile.data else ()
+        take = command("network", "backup", "FILE", *where)
+        hint = "yes" if found.backed_up else f"no: {take} makes a copy of the key"
         print(f"backup   {hint}")
     return DONE
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from p2pchat.core.durable_changes import Cite
 from p2pchat.core.groups.group_state import (
+    CITED_DIGITS,
     EntryAncestry,
     GroupOperation,
     GroupState,
@@ -23,7 +24,6 @@ from p2pchat.core.groups.group_state import (
     fork_mark,
     is_first,
     lost_operations,
-    operation_hash,
     read_leave,
     read_operation,
     talk_id,
@@ -57,12 +57,13 @@ class GroupReplica:
 
     __slots__ = (
         "__weakref__", "_before", "_cited", "_copies", "_fork_marks", "_forked_logs", "_ids", "_in_groups",
-        "_members", "_named", "_named_cache", "_owners", "_redone_in", "_states", "_void_logs",
+        "_members", "_named", "_named_cache", "_owners", "_redone_in", "_room", "_states", "_void_logs",
         "_written_in", "id", "state", "talk",
     )  # fmt: skip
 
-    def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
+    def __init__(self, group: ConversationId, room: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id: ConversationId = group
+        self._room = room
         self._in_groups = in_groups
         self.talk: ConversationId = talk_id(group)
         self.state: GroupState | None = None
@@ -77,7 +78,7 @@ class GroupReplica:
         self._fork_marks: dict[tuple[UserId, str], LogId] = {}  # by writer and what replaces them
         self._redone_in: dict[tuple[UserId, str], set[LogId]] = {}  # logs, by writer and `redo`
         self._void_logs: set[LogId] = set()  # those whose operations were reissued
-        self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
+        self._cited: set[tuple[int, str]] = set()  # gen, first 16 bytes of the hash
         self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
         self._owners: set[UserId] = set()  # all users that owned the group, or may have
         self._ids: dict[UserId, UserId] = {}  # one string for each user id: every operation lists all members
@@ -114,8 +115,8 @@ class GroupReplica:
 
     def begins_with(self, log: LogId, raw: RawEntry, entry: Entry) -> bool:
         """Return whether this entry is the first operation of the group."""
-        operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None
-        return operation is not None and is_first(operation, entry)
+        operation = read_operation(self._room, log, 1, raw, entry)
+        return operation is not None and operation.hash == self.id and is_first(operation, entry)
 
     def note_before(self, log: LogId, before: Sequence[Mark]) -> None:
         """Note what a log of the group's conversation builds on."""
@@ -188,7 +189,7 @@ class GroupReplica:
     def _store(self, log: LogId, seq: int, raw: RawEntry, entry: Entry) -> bool:
         """Store an entry. Return False when it is neither an operation nor a leave."""
         leave = read_leave(log, seq, entry)
-        operation = read_operation(log, seq, raw, entry)
+        operation = read_operation(self._room, log, seq, raw, entry)
         if leave is not None:
             if log not in self._forked_logs:
                 self._states.add_leave(leave)
@@ -214,7 +215,7 @@ class GroupReplica:
             self._redone_in.setdefault(redone, set()).add(operation.log)
         if redone in self._fork_marks and self._fork_marks[redone] not in self._void_logs:
             self._refresh_void()
-        self._cited.add((operation.gen, operation.hash[:16]))
+        self._cited.add((operation.gen, operation.hash[:CITED_DIGITS]))
         new = members.keys() - self._named.keys()
         self._named.update(dict.fromkeys(new))
         if self._in_groups is not None:
@@ -248,7 +249,7 @@ class GroupReplica:
     def cite(self) -> tuple[int, str]:
         """The citation for an entry that is written now."""
         assert self.state is not None
-        return self.state.gen, self.state.hash[:16]
+        return self.state.gen, self.state.hash[:CITED_DIGITS]
 
     def is_present(self, user: UserId) -> bool:
         """Return whether this user is a member and has not left."""
@@ -371,7 +372,7 @@ class CutCoverage:
         todo = list(cuts)
         while todo:
             mark = todo.pop()
-            self._chains[mark.run, mark.seq] = mark.chain8
+            self._chains[mark.run, mark.seq] = mark.chain
             if mark.run not in self.upto:
                 view = views.get(mark.run)
                 if view is not None and view.seq:
@@ -380,16 +381,16 @@ class CutCoverage:
                     self.is_known = False
             self.upto[mark.run] = max(mark.seq, self.upto.get(mark.run, 0))
 
-    def chain8(self, run: RunId, seq: int) -> str:
-        """Return the beginning of a log's chain where a cut ends the log; "" elsewhere."""
+    def chain(self, run: RunId, seq: int) -> str:
+        """Return a log's chain where a cut ends the log; "" elsewhere."""
         return self._chains.get((run, seq), "")
 
 
 class VisibleEnd(NamedTuple):
-    """The last visible entry of a log. `chain8` begins its chain there; "" at the log's own end or at 0."""
+    """The last visible entry of a log. `chain` is its chain there, "" at the log's own end or at 0."""
 
     seq: int
-    chain8: str = ""
+    chain: str = ""
 
 
 def visible_ends(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView]) -> dict[RunId, VisibleEnd]:
@@ -404,7 +405,7 @@ def visible_ends(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView]
 
 def _visible_end(rule: VisibilityRule, coverage: CutCoverage, run: RunId, view: LogView) -> VisibleEnd:
     seq = min(coverage.upto.get(run, 0), view.seq)
-    chain8 = coverage.chain8(run, seq)
+    chain = coverage.chain(run, seq)
     for at, cite in enumerate(view.cites if rule.added is not None else ()):
         following = view.cites[at + 1] if at + 1 < len(view.cites) else None
         last = following.first - 1 if following else view.seq
@@ -412,8 +413,8 @@ def _visible_end(rule: VisibilityRule, coverage: CutCoverage, run: RunId, view: 
             continue
         if rule.added is None or cite.gen < rule.added:
             break
-        seq, chain8 = last, following.chain8 if following else ""
-    return VisibleEnd(seq, "" if seq in (0, view.seq) else chain8)
+        seq, chain = last, following.chain if following else ""
+    return VisibleEnd(seq, "" if seq in (0, view.seq) else chain)
 
 
 def may_be_visible(

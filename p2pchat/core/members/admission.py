@@ -23,6 +23,7 @@ from p2pchat.core.members.statement import (
     PARDON,
     REMOVE,
     Statement,
+    author_of,
     is_guest,
     make_statement,
 )
@@ -67,6 +68,7 @@ class Admission:
         self.users = users
         self.invites: Invites = Invites(ctx, network, meta)
         self._standings: dict[UserId, Standing] = {}  # as they were reported
+        self._closed: set[str] = set()  # invites whose additions were looked at when they were closed
         self._was_member = False
         self.fallen: set[UserId] = set()
 
@@ -254,15 +256,25 @@ class Admission:
         for one in statements:
             for invite in {one.invite, *one.invites} - {""}:
                 closing = members.closing(invite)
-                said = [one] if one.kind == ADD else members.additions_by(invite) if one is closing else ()
+                said = [one]
+                if one.kind != ADD:  # each invite is looked at once: an admin can close it a thousand times
+                    is_new = one is closing and invite not in self._closed
+                    said = members.additions_by(invite) if is_new else []
+                    self._closed.update([invite] if said else [])
                 for each in said:
                     if closing is not None and time_of(closing) == closing.at < each.at == time_of(each):
                         late |= {user: [each] for user in each.who if user in members.members}
         self._emit_fallen("late", late, late)
 
-    def farewell(self, peer: PeerId) -> Statements | None:
-        """Return what tells a peer before a goodbye who removed it; None for nothing."""
-        said = _fitting(self.users.removals(peer))
+    def farewell(self, peer: PeerId, shown: Membership) -> Statements | None:
+        """Return what tells a peer before a goodbye who removed it, or the admin that had added it by what it shows;
+        None for nothing.
+        """
+        members = self._statements.members
+        if members is None:
+            return None
+        removals = [members.unmaking(author_of(text)) for text, _ in shown.s]
+        said = _fitting([*self.users.removals(peer), *self._statements.durable(filter(None, removals))])
         return Statements(s=list(said)) if said else None
 
     def _addition(self, exchange: StatementExchange, member: UserId, invite: str) -> Statement:

@@ -84,8 +84,7 @@ class MemberDirectory:
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
-        self._concealing: frozenset[UserId] = frozenset()  # members and users of whom removals say so
-        self._concealed: frozenset[UserId] | None = None
+        self._concealed: set[UserId] | None = None  # once somebody asked
 
     def load(self, written: Iterable[tuple[UserId, UserId]], names: Mapping[UserId, str]) -> None:
         """Take users and members that stored headers name, in place of those that were noted; and the names of users,
@@ -115,8 +114,8 @@ class MemberDirectory:
             self._written[user] = (*known, *new)
         for one in new:
             self._users.setdefault(one, {})[user] = None
-            if one in self._concealing:
-                self._concealed = None
+        if new:
+            self.on_members_changed([user])
         return new
 
     def on_shown(self, peer: PeerId, member: UserId) -> None:
@@ -138,9 +137,11 @@ class MemberDirectory:
         if not self._peers[member]:
             del self._peers[member]
 
-    def on_members_changed(self) -> None:
-        """Take that other statements are durable now."""
-        self._concealed = None
+    def on_members_changed(self, users: Iterable[UserId]) -> None:
+        """Take that other statements about these users, or about their members, are durable now."""
+        for user in () if self._concealed is None else users:
+            is_hidden = any(one.hide for one in self.removals(user))
+            self._concealed.add(user) if is_hidden else self._concealed.discard(user)  # type: ignore[union-attr]
 
     # ---- who answers for whom
 
@@ -211,6 +212,10 @@ class MemberDirectory:
                 found.update(link.users)
         return found | (set(self._hosted) if member == self._own else set())
 
+    def all_of(self, members: Iterable[UserId]) -> set[UserId]:
+        """Return members, and the users for whom they answer."""
+        return {user for member in members for user in (member, *self.users_of(member))}
+
     def speaker(self, member: UserId) -> UserId:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
 
@@ -270,9 +275,8 @@ class MemberDirectory:
         if members is None or not members.concealed:
             return frozenset()
         if self._concealed is None:
-            self._concealing = frozenset(members.concealed)
-            users = {user for who in self._concealing for user in (who, *self.users_of(who))}
-            self._concealed = frozenset(user for user in users if any(one.hide for one in self.removals(user)))
+            self._concealed = set()
+            self.on_members_changed(self.all_of(members.concealed))
         return self._concealed
 
 

@@ -23,6 +23,7 @@ What a statement changes is looked at only for those whom it names: thousands of
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -32,6 +33,7 @@ from p2pchat.core.members.statement import (
     ADD,
     ADMIN,
     CLOSE,
+    EXPELLING,
     MAX_ADDED,
     MAX_CLOSED,
     MAX_KEPT,
@@ -50,6 +52,7 @@ statement is kept once they are reached."""
 
 Plan = tuple[str, dict[str, Any]]  # a kind of statement, and its fields; a pardon without ids is of the one before it
 Standing = Literal["founder", "admin", "member", "expelled", ""]
+_Weight = tuple[bool, bool]  # of a removal: it is of the founder, and hides
 
 
 @dataclass(slots=True)
@@ -77,17 +80,22 @@ class _Said(dict[StatementId, Statement]):
         agree. Return what is dropped, of the new ones too.
         """
         for one in new:
-            expels = one.kind in (REMOVE, PARDON, CLOSE)
+            expels = one.kind in EXPELLING
             self[one.id] = one
             insort(self._ids[expels], one.id)
             self._bytes[expels] += one.size
         dropped = list[Statement]()
         for expels, ids in self._ids.items():
-            most = MAX_BYTES_OF_ADMIN // 4 if expels else MAX_BYTES_OF_ADMIN * 3 // 4
+            most = most_bytes(expels=expels)
             while ids and self._bytes[expels] - self[ids[-1]].size >= most:
                 dropped.append(self.pop(ids.pop()))
                 self._bytes[expels] -= dropped[-1].size
         return dropped
+
+
+def most_bytes(*, expels: bool) -> int:
+    """Return how many bytes are kept of what one admin says, of what expels or of all other kinds."""
+    return MAX_BYTES_OF_ADMIN // 4 if expels else MAX_BYTES_OF_ADMIN * 3 // 4
 
 
 class MemberList:
@@ -115,7 +123,11 @@ class MemberList:
         self._naming: dict[UserId, dict[StatementId, Statement]] = {}  # by whom they name, also without effect
         self._pardons: dict[str, dict[StatementId, Statement]] = {}  # by what they pardon and who says so
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
-        self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites
+        self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites, and is in force
+        self._first_closing: dict[str, Statement] = {}  # the first of those
+        self._in_force: set[StatementId] = set()  # removals
+        self._in: Counter[UserId] = Counter()  # how many statements make somebody a member
+        self._out: dict[UserId, Counter[_Weight]] = {}  # how many removals in force are about somebody
 
     def statements(self) -> list[Statement]:
         """Return all that are kept."""
@@ -202,6 +214,11 @@ class MemberList:
         found = [one for one in self._naming_as(REMOVE, user) if user in one.who and self.is_in_force(one)]
         return sorted(found, key=self._order)
 
+    def unmaking(self, admin: UserId) -> Statement | None:
+        """Return the smallest removal by which somebody is no admin any more, pardoned or not; None for others."""
+        found = [one for one in self._naming_as(REMOVE, admin) if one.by == self.founder] if admin in self.made else []
+        return min(found, key=lambda one: (one.size, one.id), default=None)
+
     def pardons(self, users: Collection[UserId]) -> list[Statement]:
         """Return the pardons of those who had removed one of these users."""
         removals = {one.id: one for user in users for one in self._naming_as(REMOVE, user)}
@@ -247,9 +264,7 @@ class MemberList:
 
     def closing(self, invite: str) -> Statement | None:
         """Return the first statement that closes an invite: one that says so, or the removal of who came by it."""
-        found = self._closing.get(invite, {}).values()
-        closing = [one for one in found if one.kind == CLOSE or self.is_in_force(one)]
-        return min(closing, key=self._order, default=None)
+        return self._first_closing.get(invite)
 
     # ---- plans: what a founder or an admin has to say so that somebody is out, in again, or an admin
     #
@@ -376,26 +391,70 @@ class MemberList:
         self.admins = frozenset(self.made.keys() - self.unmade.keys())
 
     def _follow(self, change: ListChange, changed: Collection[UserId]) -> None:
-        """Look again at whom statements name that were kept and dropped, and at who became or were admins."""
-        for one in change.kept:
-            for index, key in self._places(one):
-                index.setdefault(key, {})[one.id] = one
-        for one in change.dropped:
-            for index, key in self._places(one):
-                del index[key][one.id]
-                if not index[key]:
-                    del index[key]
-        for user in {*changed, *self.concerned(chain(change.kept, change.dropped))} - {self.founder}:
+        """Count what was kept and dropped, and look again at whom that concerns, and at who became or were admins.
+
+        The work is that of the lists in these statements, however many others name the same: so nobody can multiply it.
+        """
+        users, removals = {*changed}, dict[StatementId, Statement]()
+        for more, statements in ((1, change.kept), (-1, change.dropped)):
+            for one in statements:
+                for index, key in self._places(one):
+                    _set(index, key, one, is_there=more > 0)
+                added = {*one.who} if one.kind == ADD else {*self._kept_by(one)}
+                for user in added:
+                    self._in[user] += more
+                    if not self._in[user]:
+                        del self._in[user]
+                users |= added
+                if one.kind == CLOSE:
+                    self._close(one, is_there=more > 0)
+                removals |= {one.id: one} if one.kind == REMOVE else {each.id: each for each in self._pardoned_by(one)}
+        for one in removals.values():
+            users.update(self._weigh(one))
+        for user in users - {self.founder}:
             self._look_at(user)
+
+    def _weigh(self, removal: Statement) -> tuple[UserId, ...]:
+        """Count a removal as long as it is kept and in force. Return whom that concerns, () if nothing changes."""
+        is_there = self.has(removal) and self.is_in_force(removal)
+        if is_there == (removal.id in self._in_force):
+            return ()
+        self._in_force ^= {removal.id}
+        weight = removal.by == self.founder, removal.hide
+        for user in {*removal.who}:
+            self._out.setdefault(user, Counter())[weight] += 1 if is_there else -1
+            if not self._out[user].total():
+                del self._out[user]
+        self._close(removal, is_there=is_there)
+        return removal.who
+
+    def _close(self, one: Statement, *, is_there: bool) -> None:
+        """Have a statement close its invites, or no more."""
+        for invite in {*one.invites}:
+            _set(self._closing, invite, one, is_there=is_there)
+            first = self._first_closing.get(invite)
+            if is_there and (first is None or self._order(one) < self._order(first)):
+                self._first_closing[invite] = one
+            elif first is one:
+                left = self._closing.get(invite, {}).values()
+                self._first_closing.pop(invite)
+                self._first_closing.update({invite: min(left, key=self._order)} if left else {})
+
+    def _kept_by(self, one: Statement) -> tuple[UserId, ...]:
+        """Return whom a removal keeps as members: that of an admin nobody."""
+        return one.keep if one.by == self.founder else ()
 
     def _places(self, one: Statement) -> Iterator[tuple[dict[str, dict[StatementId, Statement]], str]]:
         """Yield the indexes in which a statement stands, each with its place there. A user may stand in it twice."""
-        is_founders = one.by == self.founder
-        if one.kind in (ADD, REMOVE) or (one.kind == ADMIN and is_founders):
-            yield from ((self._naming, user) for user in {*one.who, *(one.keep if is_founders else ())})
+        if one.kind in (ADD, REMOVE) or (one.kind == ADMIN and one.by == self.founder):
+            yield from ((self._naming, user) for user in {*one.who, *self._kept_by(one)})
         yield from ((self._pardons, id + one.by) for id in {*one.ids})
-        yield from ((self._closing, invite) for invite in {*one.invites})
         yield from ((self._came, invite) for invite in {one.invite} - {""})
+
+    def _pardoned_by(self, one: Statement) -> Iterator[Statement]:
+        """Yield the removals that are kept of those that a statement pardons."""
+        for id in {*one.ids}:
+            yield from (said[id] for said in self._by_signer.values() if id in said)
 
     def concerned(self, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
         """Return whose standing statements may change, each with what is about it.
@@ -405,7 +464,7 @@ class MemberList:
         found: dict[UserId, list[Statement]] = {}
         pardons: dict[StatementId, Statement] = {}
         for one in statements:
-            for user in chain(one.who, one.keep):
+            for user in chain(one.who, self._kept_by(one)):
                 found.setdefault(user, []).append(one)
             pardons |= {id: one for id in one.ids if id not in pardons or pardons[id].at < one.at}
         for id, pardon in pardons.items():
@@ -415,14 +474,23 @@ class MemberList:
         return found
 
     def _look_at(self, user: UserId) -> None:
-        is_in, is_out, hides = user in self.admins, False, False
-        for one in self._naming.get(user, {}).values():
-            if one.kind == REMOVE and user in one.who:
-                if (one.by == self.founder or user not in self.admins) and self.is_in_force(one):
-                    is_out, hides = True, hides or one.hide
-            is_in = is_in or one.kind == ADD or user in one.keep
-        for users, is_there in ((self.removed, is_out), (self.members, is_in and not is_out), (self.concealed, hides)):
+        is_admin, weights = user in self.admins, +self._out.get(user, Counter())
+        counting = [hide for is_founders, hide in weights if is_founders or not is_admin]
+        is_in, is_out = is_admin or self._in[user] > 0, bool(counting)
+        for users, is_there in (
+            (self.removed, is_out), (self.members, is_in and not is_out), (self.concealed, any(counting)),
+        ):  # fmt: skip
             users.add(user) if is_there else users.discard(user)
+
+
+def _set(index: dict[str, dict[StatementId, Statement]], key: str, one: Statement, *, is_there: bool) -> None:
+    """Have a statement stand in an index, or no more."""
+    if is_there:
+        index.setdefault(key, {})[one.id] = one
+    elif key in index:
+        index[key].pop(one.id, None)
+        if not index[key]:
+            del index[key]
 
 
 def make_statements(

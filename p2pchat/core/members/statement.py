@@ -37,17 +37,19 @@ from p2pchat.protocol import (
 StatementId = str  # hex16
 
 ADD, ADMIN, REMOVE, PARDON, CLOSE = "add", "admin", "remove", "pardon", "close"
+EXPELLING = REMOVE, PARDON, CLOSE
+"""The kinds that have a number of bytes of their own (member_list.py)."""
 MAX_STATEMENT_BYTES = 48 * 1024
 """Most bytes of a text; the longest removal has 40 KiB."""
 MAX_ADDED = 8
 """Most users that one statement adds or makes admins."""
-MAX_REMOVED = 64
+MAX_REMOVED = 16
 """Most users that one statement removes."""
 MAX_KEPT = 512
 """Most users that the removal of an admin keeps."""
-MAX_PARDONED = 32
+MAX_PARDONED = 8
 """Most removals that one statement pardons."""
-MAX_CLOSED = 64
+MAX_CLOSED = 16
 """Most invites that one statement closes."""
 
 ID_TAG = b"p2pchat/statement/1\0"
@@ -81,6 +83,11 @@ class _Closing(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _FIELDS: dict[str, type[Struct]] = {ADD: _Addition, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon, CLOSE: _Closing}
+
+
+class _Begin(Struct):
+    by: str = ""
+    k: str = ""
 
 
 class StatementError(ProtocolError):
@@ -190,9 +197,19 @@ def parse_statement(network: str, text: str, signature: bytes) -> Statement:
 
 
 def author_of(text: str) -> UserId:
-    """Return who signed a statement that is stored."""
-    by: UserId = msgspec.json.decode(text)["by"]
-    return by
+    """Return who signed a statement; "" if that cannot be read."""
+    return begin_of(text)[0]
+
+
+def begin_of(text: str) -> tuple[UserId, bool]:
+    """Return who signed a statement, "" if that cannot be read, and whether it is of a kind that expels. Nothing else
+    of it is read.
+    """
+    try:
+        begin = msgspec.json.decode(text, type=_Begin)
+    except msgspec.MsgspecError:
+        return "", False
+    return begin.by, begin.k in EXPELLING
 
 
 def _signed(network: str, text: str) -> bytes:

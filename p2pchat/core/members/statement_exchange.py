@@ -17,19 +17,21 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.log import CLOCK_AHEAD
-from p2pchat.core.members.member_list import ListChange, MemberList
+from p2pchat.core.members.member_list import ListChange, MemberList, most_bytes
 from p2pchat.core.members.statement import (
     ADMIN,
+    EXPELLING,
     Statement,
     StatementError,
     StatementId,
     author_of,
+    begin_of,
     network_id,
     parse_statement,
     room_id,
 )
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
-from p2pchat.core.token_bucket import TokenBucket
+from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Membership, Statements, UserId
 
@@ -38,6 +40,10 @@ FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 
 SUM_MODULUS = 1 << 128
 # Answers to one peer that may have all statements. A link that comes up takes two, and so does each new admin.
 ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
+# Of each admin as many bytes are taken at once as are kept, so no honest one is ever slowed, and as many again in these
+# seconds. More is not even read, and asked for later: it may have smaller ids.
+REFILL_SECONDS = 1200.0
+ASKED_AFTER = 60.0  # seconds; a guess
 
 
 @dataclass(slots=True)
@@ -75,6 +81,8 @@ class StatementExchange:
         self._durable: dict[StatementId, Statement] = {}
         self.undurable: set[StatementId] = set()
         self._sum = 0  # of the ids of the durable ones
+        self._rates = TokenBuckets()  # by admins, and whether it expels
+        self._asks_later = False
         self.members: MemberList | None = None
 
     def load(self, stored: Iterable[tuple[str, bytes]], meta: Mapping[str, str]) -> None:
@@ -199,6 +207,7 @@ class StatementExchange:
 
     def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
         """Keep what counts of these statements: those of the founder first, which say whose others do."""
+        pairs = [pair for pair in pairs if self._may_take(members, *begin_of(pair[0]))]
         try:
             said = [parse_statement(self._network.id, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
@@ -208,9 +217,31 @@ class StatementExchange:
             turn = [one for one in new if one.by in signers()]
             if not all(one.is_signed(self._network.id) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
+            for one in turn:
+                self._charge(members, one.by, one.kind in EXPELLING, one.size)
             if turn:
                 self._keep(members.add(turn))
         return None
+
+    def _may_take(self, members: MemberList, by: UserId, expels: bool) -> bool:
+        """Return whether more of an admin's statements are taken now. Else all links are asked for them later."""
+        if self._charge(members, by, expels, 0) == 0:
+            return True
+        if not self._asks_later:
+            self._asks_later = True
+            self._ctx.after(ASKED_AFTER, self._ask_later)
+        return False
+
+    def _ask_later(self) -> None:
+        self._asks_later = False
+        self.compare_all()
+
+    def _charge(self, members: MemberList, by: UserId, expels: bool, size: int) -> float:
+        """Count so many bytes of what somebody signed. Return the seconds until more is taken of that; 0: now."""
+        if by not in members.admins:
+            return 0.0
+        a_second = most_bytes(expels=expels) / REFILL_SECONDS
+        return self._rates.charge(f"{by} {expels}", size, self._ctx.now.mono, a_second, REFILL_SECONDS)
 
     def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept

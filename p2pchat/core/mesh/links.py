@@ -90,6 +90,9 @@ REFUSED_BUSY = "this peer has as many links as it takes"
 REFUSED_BLOCKED = "its user is blocked here: /unblock NAME lifts that"
 
 
+NOTHING_SHOWN = Membership()
+
+
 class Links:
     """All connections of one node.
 
@@ -252,16 +255,16 @@ class Links:
             self.dialer.resume(peer)
         self._exchange.look_soon()
 
-    def on_members_changed(self) -> None:
-        """Take what follows from statements that are durable now: who waited for some is admitted, and who is out has
-        no link any more.
+    def on_members_changed(self, users: AbstractSet[UserId]) -> None:
+        """Take what follows from statements about users that are durable now: who waited for some is admitted, and who
+        is out has no link any more.
         """
         for link in list(self._links.values()):
             if link.awaiting is not None:
                 self._consider(link, link.awaiting)
             elif link.member and self._admission.expels(link.peer, link.member):
                 self._refuse(link, "member")
-        self._exchange.on_members_changed()
+        self._exchange.on_members_changed(users)
 
     # Inputs
 
@@ -507,14 +510,14 @@ class Links:
         code = self._admission.judge(link.peer, link.member, shown, link.handshake.transcript)
         link.awaiting = shown if code is None else None
         if code:
-            self._refuse(link, code)
+            self._refuse(link, code, shown)
         elif code is not None:
             self._admit(link)
 
-    def _refuse(self, link: PeerLink, code: str) -> None:
-        """End a link whose far end is not admitted, and say who removed it."""
+    def _refuse(self, link: PeerLink, code: str, shown: Membership = NOTHING_SHOWN) -> None:
+        """End a link whose far end is not admitted by what it shows, and say who removed it, or who had added it."""
         self._ctx.count("not_admitted")
-        if not link.up and (said := self._admission.farewell(link.peer)) is not None:
+        if not link.up and (said := self._admission.farewell(link.peer, shown)) is not None:
             self._ctx.send(said, [link.id])
         self._end(link, "expelled", Bye(code), NOT_ADMITTED[code], code="outsider")
 

@@ -56,7 +56,7 @@ MAX_ASKED = 900  # tips of which storage is asked how far they had been shown; w
 HASHES_CACHED = 1 << 15  # as many marks as two peers may share, and 4 MiB
 
 ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
-ReadPosition = tuple[int, str]  # the last entry of a log, and the first 8 bytes of the chain there; hex
+ReadPosition = tuple[int, str]  # the last entry of a log, and the chain there; hex
 NOWHERE: ReadPosition = (0, "")
 MarksByReader = Mapping[ReaderKey, Mapping[str, ReadPosition]]  # reader -> reference key of a log -> its position
 ChangedMark = tuple[ReadMark, ReadPosition]  # a mark, and the position before that a kill could not undo
@@ -249,7 +249,7 @@ class MarkPositions:
         return self.on_logs_of(log.conversation, reader, log.user).get(log.run, NOWHERE)
 
 
-_MARK = Struct(">8sQ8s")
+_MARK = Struct(">8sQ32s")
 
 
 def _row(marks: Mapping[RunId, ReadPosition]) -> bytes:
@@ -257,7 +257,7 @@ def _row(marks: Mapping[RunId, ReadPosition]) -> bytes:
 
 
 def _positions_of(row: bytes) -> dict[RunId, ReadPosition]:
-    return {run.hex(): (seq, chain8.hex()) for run, seq, chain8 in _MARK.iter_unpack(row)}
+    return {run.hex(): (seq, chain.hex()) for run, seq, chain in _MARK.iter_unpack(row)}
 
 
 # ---- marks that cannot be counted yet
@@ -303,7 +303,7 @@ class EarlyMarks:
 # ---- the exchange
 
 
-SentMark = tuple[str, int, str]  # as a frame carries it: the reference key of a log, last seq, chain8 there
+SentMark = tuple[str, int, str]  # as a frame carries it: the reference key of a log, last seq, chain there
 MarkItem = tuple[ReaderKey, str, ReadPosition, ReadPosition]  # reader, reference key of a log, position before and now
 MarkPage = dict[ConversationId, dict[UserId, list[SentMark]]]
 
@@ -489,7 +489,7 @@ class MarkExchange(Generic[M]):
                     self._advance(log, reader, position)
                 elif position[0] > self._positions.position(log, reader)[0]:
                     unclear.append(log)
-            if shown and all(chain8 for _, chain8 in shown.values()):
+            if shown and all(chain for _, chain in shown.values()):
                 removed = self._positions.keep_only(conversation.id, reader, user, shown.keys())
                 self._changed.extend(mark for mark, _ in removed)
                 self._announce(removed)

@@ -26,7 +26,7 @@ from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, Reade
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import Mark, MarksFrame, ReadFrame, UserId
+from p2pchat.protocol import Mark, MarksFrame, ReadFrame, UserId, split_ref, user_start
 
 
 class PeerReceipts:
@@ -96,7 +96,7 @@ class PeerReceipts:
             unsaved.clear()
         unsaved = self.read.tracker.unsaved
         if unsaved:
-            change.reads += [ReadMark(*key, mark.seq, mark.chain8) for key, mark in unsaved.items()]
+            change.reads += [ReadMark(*key, mark.seq, mark.chain) for key, mark in unsaved.items()]
             unsaved.clear()
 
     def accept(self, ticket: int, log: LogState, first: int, count: int, kind: str) -> None:
@@ -209,12 +209,13 @@ class ReadReceipts(MarkExchange[MarkedRead]):
     # ---- receiving
 
     def _concerns(self, reader: UserId, ref: str) -> bool:
-        return super()._concerns(reader, ref) or ref[:16] in self._sync.hosted.by_prefix
+        return super()._concerns(reader, ref) or user_start(ref) in self._sync.hosted.by_prefix
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, position: ReadPosition) -> bool:
         is_taken = super()._on_mark(remote, pair, ref, position)  # perhaps on another peer of that user
-        conversation, mark = self._of(pair[0]), Mark(ref[16:], *position)
-        user = self._sync.hosted.by_prefix.get(ref[:16])
+        start, run = split_ref(ref)
+        conversation, mark = self._of(pair[0]), Mark(run, *position)
+        user = self._sync.hosted.by_prefix.get(start)
         if user is not None and conversation.may_write(user):
             is_taken &= self.tracker.on_read_mark(remote, conversation, user, pair[1], mark)
         return is_taken

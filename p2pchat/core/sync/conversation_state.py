@@ -32,11 +32,11 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
-from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, split_ref
 
 _HEAD = Struct(">32s8sQ32sQQII")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
-_MARK = Struct(">8sQ8s")
-_CITE = Struct(">QQ8s")
+_MARK = Struct(">8sQ32s")
+_CITE = Struct(">QQ32s")
 _USER, _RUN = slice(0, 32), slice(32, 40)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
@@ -119,7 +119,7 @@ class Heads:
 
     def user_of(self, ref: str) -> UserId | None:
         """Return the user of the log that references name so, None if it is not here."""
-        start, run = bytes.fromhex(ref[:16]), bytes.fromhex(ref[16:])
+        start, run = map(bytes.fromhex, split_ref(ref))
         at = bisect_left(self._rows, start)
         while at < len(self._rows) and self._rows[at].startswith(start):
             user = self._rows[at][_USER]
@@ -150,12 +150,12 @@ def pack_stored(
     if [len(user), len(run), len(chain), len(before) % _MARK.size] != [32, 8, 32, 0]:
         raise ValueError("a log of a wrong size")
     head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // _MARK.size, len(cites))
-    return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain8)) for cite in cites)])
+    return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain)) for cite in cites)])
 
 
 def _pack(head: LogHead) -> bytes:
     user, run, seq, chain, last_c, pruned, before, cites = head
-    marks = b"".join([_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain8)) for mark in before])
+    marks = b"".join([_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain)) for mark in before])
     return pack_stored(bytes.fromhex(user), bytes.fromhex(run), seq, chain, last_c, pruned, marks, cites)
 
 
@@ -166,8 +166,8 @@ def _unpack(row: bytes) -> LogHead:
     cites = _CITE.iter_unpack(row[behind_marks:])
     return LogHead(
         user.hex(), run.hex(), seq, chain, last_c, pruned,
-        tuple(Mark(run.hex(), seq, chain8.hex()) for run, seq, chain8 in before),
-        tuple(Cite(first, gen, chain8.hex()) for first, gen, chain8 in cites),
+        tuple(Mark(run.hex(), seq, chain.hex()) for run, seq, chain in before),
+        tuple(Cite(first, gen, chain.hex()) for first, gen, chain in cites),
     )  # fmt: skip
 
 
@@ -275,7 +275,7 @@ class LogState:
         """
         if self.forked:
             return False
-        return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
+        return mark.seq > self.seq or (mark.seq == self.seq and mark.chain not in ("", self.chain.hex()))
 
     @property
     def show_limit(self) -> int:
@@ -284,9 +284,9 @@ class LogState:
 
     @property
     def shown_end(self) -> tuple[int, str]:
-        """The last released entry, and the chain8 there; "" if that is not in memory, or nothing was released."""
+        """The last released entry, and the chain there; "" if that is not in memory, or nothing was released."""
         ends = {self.durable_seq: self.durable_chain, self.seq: self.chain, 0: b""}
-        return self.released, ends.get(self.released, b"")[:8].hex()
+        return self.released, ends.get(self.released, b"").hex()
 
     @property
     def shared_seq(self) -> int:
@@ -301,16 +301,16 @@ class LogState:
     @property
     def mark(self) -> Mark:
         """The mark that others may hear: of the durable part."""
-        return Mark(self.id.run, self.durable_seq, self.durable_chain[:8].hex())
+        return Mark(self.id.run, self.durable_seq, self.durable_chain.hex())
 
     @property
     def tail_mark(self) -> Mark:
         """The mark of everything taken in."""
-        return Mark(self.id.run, self.seq, self.chain[:8].hex())
+        return Mark(self.id.run, self.seq, self.chain.hex())
 
     @property
     def shared_chain(self) -> bytes:
-        """The chain at shared_seq, or at least its first 8 bytes."""
+        """The chain at shared_seq."""
         return self.durable_chain
 
     def __repr__(self) -> str:
@@ -323,13 +323,13 @@ class TalkLog(LogState):
     Attributes:
         cites: The gens it cites, and from which entry on.
         visible: The last visible entry, set by group_sync.py.
-        chain8: Begins the chain there, "" at the log's own end.
+        visible_chain: The chain there, "" at the log's own end.
         hidden: A visible log of its writer builds on all of its visible part.
         uncut: Nothing of its writer was ever cut off, so tips are as in other conversations.
         stored_visible: `visible` as stored: EVERYTHING, or the last visible entry.
     """
 
-    __slots__ = ("chain8", "cites", "hidden", "stored_visible", "uncut", "visible")
+    __slots__ = ("cites", "hidden", "stored_visible", "uncut", "visible", "visible_chain")
 
     def __init__(
         self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
@@ -337,7 +337,7 @@ class TalkLog(LogState):
         super().__init__(conversation, log, own=own, chain=chain)
         self.cites: list[Cite] = []
         self.visible: int = 0
-        self.chain8: str = ""
+        self.visible_chain: str = ""
         self.hidden: bool = False
         self.uncut: bool = True
         self.stored_visible: int = EVERYTHING
@@ -380,16 +380,16 @@ class TalkLog(LogState):
 
     @property
     def shared_chain(self) -> bytes:
-        return bytes.fromhex(self.chain8) if self.visible < self.durable_seq else self.durable_chain
+        return bytes.fromhex(self.visible_chain) if self.visible < self.durable_seq else self.durable_chain
 
     @property
     def mark(self) -> Mark:
-        return Mark(self.id.run, self.shared_seq, self.shared_chain[:8].hex())
+        return Mark(self.id.run, self.shared_seq, self.shared_chain.hex())
 
     @property
     def visible_mark(self) -> Mark:
         """The mark of the visible part of everything taken in."""
-        return Mark(self.id.run, self.visible, self.chain8 if self.visible < self.seq else self.chain[:8].hex())
+        return Mark(self.id.run, self.visible, self.visible_chain if self.visible < self.seq else self.chain.hex())
 
     def add_cites(self, batch: Batch) -> list[Cite]:
         """Add the gens that this log's next batch cites. Return the entries where the gen changes.
@@ -403,7 +403,7 @@ class TalkLog(LogState):
             cited = entry.g[0] if entry.g is not None else gen or 0
             if cited != gen:
                 gen = cited
-                new.append(Cite(batch.first + at, gen, extend_chain(batch.prev, batch.raws[:at])[:8].hex()))
+                new.append(Cite(batch.first + at, gen, extend_chain(batch.prev, batch.raws[:at]).hex()))
         self.cites += new
         return new
 
@@ -420,14 +420,12 @@ class TalkLog(LogState):
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("logs", "sealed", "sealed_c", "uncut", "user")
+    __slots__ = ("logs", "uncut", "user")
 
     def __init__(self, user: UserId) -> None:
         self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
-        self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (pruner.py)
-        self.sealed_c: int = 0  # the highest clock in them
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
@@ -459,7 +457,7 @@ class WriterLogs:
         return marks
 
     def shown_ends(self) -> dict[RunId, tuple[int, str]]:
-        """Return the last released entry of each log that no other covers, and the chain8 there."""
+        """Return the last released entry of each log that no other covers, and the chain there."""
         return {log.id.run: log.shown_end for log in self.logs.values() if not (log.covered or log.forked)}
 
     def tail_tips(self) -> list[LogState]:
@@ -615,7 +613,7 @@ class ConversationState:
         """Return the log that references name so."""
         found = self.by_ref.get(ref)
         if found is None and (user := self.covered.user_of(ref)) is not None:
-            return self.log(user, ref[16:])
+            return self.log(user, split_ref(ref)[1])
         return found
 
     def all_logs(self, user: UserId) -> list[LogState]:
@@ -642,7 +640,7 @@ class ConversationState:
             return []
         logs.sort(key=lambda log: (log.last_c, log.id.run), reverse=True)
         chosen = [logs[(1 << power) - 1] for power in range(most) if 1 << power <= len(logs)]
-        return [Mark(log.id.run, log.durable_seq, log.durable_chain[:8].hex()) for log in chosen]
+        return [Mark(log.id.run, log.durable_seq, log.durable_chain.hex()) for log in chosen]
 
     def lacks(self, user: UserId, mark: Mark, log: LogState | None) -> bool:
         """Return whether a mark on this log, None for one that is not here, covers what is lacking and may be shown."""
@@ -663,8 +661,9 @@ class ConversationState:
         found = self.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
-        users = [user for user in self.allowed_writers or () if user.startswith(ref.log[:16])]
-        mark = Mark(ref.log[16:], ref.seq, "")
+        start, run = split_ref(ref.log)
+        users = [user for user in self.allowed_writers or () if user.startswith(start)]
+        mark = Mark(run, ref.seq, "")
         return bool(users) and not any(self.lacks(user, mark, self.log(user, mark.run)) for user in users)
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:

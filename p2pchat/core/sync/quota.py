@@ -19,7 +19,7 @@ Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import DiskLevel
@@ -30,7 +30,7 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.known_conversations import KnownConversations
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.protocol import UserId
+from p2pchat.protocol import UserId, user_start
 from p2pchat.settings import MemberLimits
 
 PREFIX = "quota:"  # in meta, before a user whose limits are lifted
@@ -111,12 +111,12 @@ class MemberBytes:
         self.add(user, size)
         return bool(former)
 
-    def settle_all(self) -> bool:
-        """Count what the expelled have here among themselves, and what the pardoned have where it belongs.
+    def settle_all(self, users: Iterable[UserId]) -> bool:
+        """Count what the expelled of these have here among themselves, and what the pardoned have where it belongs.
 
         Return whether any of it shared the room of another member before.
         """
-        return sum(self.settle(user) for user in [*self.of_user]) > 0
+        return sum(self.settle(user) for user in users if user in self.of_user) > 0
 
     def add(self, user: UserId, more: int) -> None:
         """Count so much more of a user. The limits are not checked here."""
@@ -208,7 +208,7 @@ class Quota:
     def blocks_all(self, refs: Iterable[Ref]) -> bool:
         """Return whether all these entries are of blocked users: what follows them hardly waits."""
         starts = self._blocks.starts
-        return bool(starts) and all(ref.log[:16] in starts for ref in refs)
+        return bool(starts) and all(user_start(ref.log) in starts for ref in refs)
 
     def is_blocked(self, key: WriterKey) -> bool:
         """Return whether nothing of a user is stored in a conversation because somebody here blocks it.
@@ -300,10 +300,10 @@ class Quota:
         if self.on_contact(user):
             self.has_freed = self._ctx.owes = True
 
-    def on_members_changed(self) -> None:
-        """Give room to those who are left when others are expelled, and count those who are pardoned."""
-        self.files.settle_all()
-        if self.bytes.settle_all() and self._forget_full():
+    def on_members_changed(self, users: Collection[UserId]) -> None:
+        """Give room to those who are left when some of these are expelled, and count those who are pardoned."""
+        self.files.settle_all(users)
+        if self.bytes.settle_all(users) and self._forget_full():
             self.has_freed = self._ctx.owes = True
 
     def on_deleted(self, user: UserId, size: int) -> bool:

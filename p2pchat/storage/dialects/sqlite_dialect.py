@@ -19,6 +19,7 @@ from struct import pack, unpack
 from urllib.parse import quote
 
 from p2pchat.errors import StorageError
+from p2pchat.identity.private_files import give_to_owner
 from p2pchat.settings import MIB
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
@@ -386,6 +387,7 @@ def make_private(path: Path) -> None:
     """Create the file for its owner only, unless it exists; SQLite gives its side files the same mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        give_to_owner(path)
     except FileExistsError:
         pass
     except OSError as error:

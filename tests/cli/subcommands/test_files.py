@@ -53,7 +53,7 @@ def test_files_are_saved_beside_a_chat(chats: OpenChats, here: Here, got: Path) 
         (2, (id, "--output", got / "one"), "name a directory, or choose one with --number"),
         (2, (id, "--number", "3"), "this message has 2 files: --number 1 to 2"),
         (1, (id, "--number", "1", "--output", got / "no" / "where"), "the file cannot be saved"),
-        (4, ("BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2",), "no message with this id"),
+        (4, ("BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2",), "no message with this id"),
         (2, ("nonsense",), "nonsense"),
         (2, (text.id,), "this message has no files"),
     ):

@@ -143,7 +143,7 @@ def test_a_member_is_given_what_a_message_of_a_forked_log_names_also_after_a_res
 @pytest.mark.parametrize("removed", [False, True])
 def test_of_a_forked_log_in_a_group_is_given_what_nobody_cut_off(removed: bool) -> None:
     away = Away(IDS["cyd"])
-    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    cite, talk = (1, away.id[:32]), talk_id(away.id)
     cyd = Author("cyd", "c1", talk)
     message = cyd.write(encode_entry(Entry("text", 1, 1, g=cite, b="", files=(FILE,))))
     lie = Author("cyd", "c1", talk).write(encode_entry(Entry("text", 1, 1, g=cite, b="no")))

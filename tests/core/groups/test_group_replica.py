@@ -29,6 +29,7 @@ from p2pchat.protocol import MAX_INT, Mark
 IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}
 NAMES = {id: name for name, id in IDS.items()}
 SALT = "00" * 16
+ROOM = "0c" * 32
 
 Written = tuple[LogId, int, RawEntry, Entry]
 
@@ -39,7 +40,7 @@ class Pen:
     def __init__(self, *members: str) -> None:
         everybody = {IDS[name]: 1 for name in ("ada", *members)}
         first = Entry("group", 1, 1, b=group_body(1, "ops", IDS["ada"], everybody, {}, salt=SALT))
-        self.id = operation_hash(encode_entry(first))
+        self.id = operation_hash(ROOM, encode_entry(first))
         self.written: list[Written] = []
         self.before: dict[LogId, tuple[Mark, ...]] = {}
         self._logs: dict[LogId, int] = {}
@@ -58,13 +59,13 @@ class Pen:
     ) -> str:  # fmt: skip
         ids = {IDS[who]: added for who, added in members.items()}
         body = group_body(gen, name, IDS[owner or by], ids, cuts or {}, redo=redo)
-        return operation_hash(self.put(by, run, Entry("group", gen, gen, b=body), before)[2])
+        return operation_hash(ROOM, self.put(by, run, Entry("group", gen, gen, b=body), before)[2])
 
     def leave(self, by: str, gen: int, *cuts: Mark) -> None:
-        self.put(by, by[0] + "9", Entry("leave", 1, 1, g=(gen, "00" * 8), b=leave_body(cuts)))
+        self.put(by, by[0] + "9", Entry("leave", 1, 1, g=(gen, "00" * 16), b=leave_body(cuts)))
 
     def group(self, written: list[Written] | None = None) -> GroupReplica:
-        group = GroupReplica(self.id)
+        group = GroupReplica(self.id, ROOM)
         for log, seq, raw, entry in self.written if written is None else written:
             group.note_before(log, self.before[log])
             group.add(log, seq, raw, entry)
@@ -77,7 +78,7 @@ def members(group: GroupReplica) -> dict[str, int]:
 
 
 def mark(run: str, seq: int) -> Mark:
-    return Mark(run * 8, seq, f"{seq:016x}")
+    return Mark(run * 8, seq, f"{seq:064x}")
 
 
 # ---- one owner
@@ -88,7 +89,7 @@ def test_the_first_operation_is_the_group() -> None:
     log, _, raw, entry = pen.first
     group = pen.group()
     assert group.begins_with(log, raw, entry) and members(group) == {"ada": 1, "bob": 1}
-    assert group.talk == talk_id(pen.id) and group.cite == (1, pen.id[:16])
+    assert group.talk == talk_id(pen.id) and group.cite == (1, pen.id[:32])
     assert not group.begins_with(log._replace(user=IDS["bob"]), raw, entry)  # copied into another's log
 
 
@@ -112,7 +113,7 @@ def test_only_the_owner_of_the_gen_below_makes_the_next() -> None:
 
 
 def _hash(pen: Pen, at: int) -> str:
-    return operation_hash(pen.written[at][2])[:16]
+    return operation_hash(ROOM, pen.written[at][2])[:32]
 
 
 def test_a_user_that_left_is_no_member_until_added_again() -> None:
@@ -139,11 +140,11 @@ def test_a_group_is_the_same_after_a_restart() -> None:
     pen = Pen("bob", "cyd")
     pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
     pen.leave("cyd", 2, mark("c1", 7))
-    loaded, former = GroupReplica(pen.id), pen.group()
+    loaded, former = GroupReplica(pen.id, ROOM), pen.group()
     loaded.load(pen.written)
     assert (loaded.state, loaded.named, loaded.cite) == (former.state, former.named, former.cite)
     assert loaded.view == former.view is not None
-    empty = GroupReplica(pen.id)
+    empty = GroupReplica(pen.id, ROOM)
     empty.load([])
     assert empty.state is None
 
@@ -183,8 +184,8 @@ KEYS = ("gen", "name", "owner", "members", "cuts", "salt", "redo")
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, anything)), st.sampled_from(["group", "leave"]))
 def test_no_body_of_an_operation_raises_an_error(body: dict[str, object], kind: str) -> None:
     pen = Pen("bob")
-    pen.put("ada", "a1", Entry(kind, 2, 2, g=(1, "00" * 8), b=body))
-    pen.put("bob", "b1", Entry(kind, 2, 2, g=(1, "00" * 8), b=body))
+    pen.put("ada", "a1", Entry(kind, 2, 2, g=(1, "00" * 16), b=body))
+    pen.put("bob", "b1", Entry(kind, 2, 2, g=(1, "00" * 16), b=body))
     view = pen.group().view
     assert view is not None and view.gen <= 2 and {*view.members} <= {*IDS.values()}
 
@@ -303,7 +304,7 @@ def test_an_endless_tie_that_comes_before_what_it_builds_on_counts_no_more() -> 
     pen = Pen()
     for n in range(MAX_TIED + 9):
         pen.operation(3, {"ada": 1}, name=f"tie {n}")
-    tied = sorted(pen.written[1:], key=lambda written: operation_hash(written[2]))
+    tied = sorted(pen.written[1:], key=lambda written: operation_hash(ROOM, written[2]))
     pen.operation(2, {"ada": 1})
     group = pen.group([pen.first, *tied, pen.written[-1]])
     assert group.state and len(group.state.tied) == MAX_TIED
@@ -348,7 +349,7 @@ class LogView:
     def __init__(self, seq: int, *cites: tuple[int, int], before: tuple[Mark, ...] = ()) -> None:
         self.seq = seq
         self.before = before
-        self.cites = [Cite(first, gen, f"{first - 1:016x}") for first, gen in cites]
+        self.cites = [Cite(first, gen, f"{first - 1:064x}") for first, gen in cites]
 
 
 def ends(visibility_rules: list[VisibilityRule], **logs: LogView) -> dict[str, VisibleEnd]:
@@ -359,14 +360,14 @@ def ends(visibility_rules: list[VisibilityRule], **logs: LogView) -> dict[str, V
 def test_a_member_is_seen_from_the_gen_that_added_it() -> None:
     assert ends([VisibilityRule(2)], b1=LogView(5, (1, 2), (3, 4))) == {"b1": VisibleEnd(5)}
     assert ends([VisibilityRule(3)], b1=LogView(5, (1, 2), (3, 4))) == {"b1": VisibleEnd(0)}
-    assert ends([VisibilityRule(3)], b1=LogView(5, (1, 4), (4, 2))) == {"b1": VisibleEnd(3, mark("b1", 3).chain8)}
+    assert ends([VisibilityRule(3)], b1=LogView(5, (1, 4), (4, 2))) == {"b1": VisibleEnd(3, mark("b1", 3).chain)}
 
 
 def test_a_removed_user_is_visible_up_to_its_cuts() -> None:
     logs = {"b1": LogView(5, (1, 1)), "b2": LogView(4, (1, 1), before=(mark("b1", 5),)), "b3": LogView(2, (1, 1))}
     assert ends([VisibilityRule(None, (mark("b2", 2),))], **logs) == {
         "b1": VisibleEnd(5),
-        "b2": VisibleEnd(2, mark("b2", 2).chain8),
+        "b2": VisibleEnd(2, mark("b2", 2).chain),
         "b3": VisibleEnd(0),
     }
     assert ends([VisibilityRule(None)], **logs) == {"b1": VisibleEnd(0), "b2": VisibleEnd(0), "b3": VisibleEnd(0)}
@@ -375,14 +376,14 @@ def test_a_removed_user_is_visible_up_to_its_cuts() -> None:
 def test_a_user_added_again_is_visible_in_a_new_run() -> None:
     logs = {"b1": LogView(9, (1, 1)), "b2": LogView(2, (1, 5), before=(mark("b1", 4),))}
     assert ends([VisibilityRule(5, (mark("b1", 4),))], **logs) == {
-        "b1": VisibleEnd(4, mark("b1", 4).chain8),
+        "b1": VisibleEnd(4, mark("b1", 4).chain),
         "b2": VisibleEnd(2),
     }
 
 
 def test_under_two_rules_only_entries_visible_under_both_are_visible() -> None:
     assert ends([VisibilityRule(1), VisibilityRule(None, (mark("b1", 3),))], b1=LogView(5, (1, 1))) == {
-        "b1": VisibleEnd(3, mark("b1", 3).chain8)
+        "b1": VisibleEnd(3, mark("b1", 3).chain)
     }
 
 
@@ -418,7 +419,7 @@ def test_operations_in_a_forked_log_count_until_reissued_and_the_first_always() 
     log = fork(pen, "ada", "a1")
     for gen, group in enumerate(parts, 1):
         assert group.fork(log) == [] and group.state is not None and group.state.gen == gen
-        assert group.logs_to_reissue(IDS["ada"]) == [log] and group.knows((9, "ab" * 8))
+        assert group.logs_to_reissue(IDS["ada"]) == [log] and group.knows((9, "ab" * 16))
     anew = len(pen.written)
     pen.operation(2, {"ada": 1, "bob": 1}, run="a2", name="again")
     pen.operation(3, {"ada": 1}, run="a2", name="again", redo=fork_mark(log))
@@ -427,7 +428,7 @@ def test_operations_in_a_forked_log_count_until_reissued_and_the_first_always() 
             group.add(*each)
         assert group.state is not None and (group.state.gen, group.state.name) == (3, "again")
         assert (members(group), group.logs_to_reissue(IDS["ada"])) == ({"ada": 1}, [])
-    loaded = GroupReplica(pen.id)
+    loaded = GroupReplica(pen.id, ROOM)
     loaded.load(pen.written, [log])
     assert loaded.state == parts[0].state
 
@@ -454,4 +455,4 @@ def test_a_leave_in_a_forked_log_does_not_count() -> None:
     for each in pen.written[1:]:
         after.add(*each)
     assert before.is_present(IDS["bob"]) and after.is_present(IDS["bob"])
-    assert not before.knows((1, "ab" * 8))  # a member's fork makes nothing citable
+    assert not before.knows((1, "ab" * 16))  # a member's fork makes nothing citable

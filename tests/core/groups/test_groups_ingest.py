@@ -11,7 +11,7 @@ from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
+from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_known_conversations import gateway
 
@@ -24,7 +24,7 @@ class Away:
         members = dict.fromkeys((IDS["ada"], IDS["bob"], *others), 1)
         body = group_body(1, "ops", IDS["bob"], members, {}, salt="00" * 16)
         self.first = encode_entry(Entry("group", 1, 1, b=body))
-        self.id = operation_hash(self.first)
+        self.id = operation_hash(ROOM, self.first)
         NAMINGS[self.id] = Naming(group=(self.id, IDS["bob"], "b0" * 8))
         NAMINGS[talk_id(self.id)] = Naming(talk=self.id)
         self.operations = Author("bob", "b0", self.id)
@@ -49,7 +49,7 @@ def test_an_entry_that_cites_nothing_counts_as_the_one_before_it() -> None:
     """Also one that nobody can read: all members keep it, and show it in its place."""
     away = Away()
     away.bob.say(away.operations.write(away.first))
-    log, cite = Author("bob", "b1", talk_id(away.id)), (1, away.id[:16])
+    log, cite = Author("bob", "b1", talk_id(away.id)), (1, away.id[:32])
     raws = encode_entry(Entry("text", 1, 1, g=cite, b="one")), (2, "no entry"), encode_entry(Entry("text", 3, 3, b="3"))
     away.bob.say(log.write(*raws), log.write((4, "nor this")))
     kept = [one.raw for one in away.ada.storage.history(talk_id(away.id), limit=0)]
@@ -60,34 +60,34 @@ def test_an_entry_citing_a_missing_operation_is_not_kept() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
     heard = len(away.bob.heard)
-    away.bob.say(away.talk("b2", "early", cite=(2, "ab" * 8)), away.talk("b3", "uncited", cite=None))
+    away.bob.say(away.talk("b2", "early", cite=(2, "ab" * 16)), away.talk("b3", "uncited", cite=None))
     assert away.shown() == [] and not [frame for frame in away.bob.heard[heard:] if isinstance(frame, Have)]
     assert (away.ada.counted["cites_unknown"], away.ada.counted["cut_off"]) == (1, 1)
-    away.bob.say(away.talk("b1", "now", cite=(1, away.id[:16])))
+    away.bob.say(away.talk("b1", "now", cite=(1, away.id[:32])))
     assert away.shown() == ["now"]
 
 
 def test_a_group_and_its_talk_may_come_in_one_read() -> None:
     away = Away()
-    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
+    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:32])))
     assert away.shown() == ["now"]
 
 
 def test_a_nonmember_gets_nothing_of_the_talk() -> None:
     away = Away()
-    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
+    away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:32])))
     cyd: Far = away.ada.far("cyd")
     away.ada.world.pass_time(5)
     away.ada.take()
     marks = [frame for frame in cyd.heard if isinstance(frame, Have)]
     assert not any(id in frame.marks for frame in marks for id in (away.id, talk_id(away.id)))
-    assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
+    assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:32]), name="cyd")) == [] and away.shown() == ["now"]
 
 
 def test_waiting_entries_of_a_talk_wait_after_a_restart_too() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
-    cite, unknown = (1, away.id[:16]), Author("ada", "a7", talk_id(away.id)).ref(3)
+    cite, unknown = (1, away.id[:32]), Author("ada", "a7", talk_id(away.id)).ref(3)
     entries = [Entry("text", 1, 1, unknown, g=cite, b="answer"), Entry("text", 2, 2, g=cite, b="more")]
     away.bob.say(Author("bob", "b1", talk_id(away.id)).write(*map(encode_entry, entries)))
     away.ada.restart()
@@ -107,7 +107,7 @@ def test_what_waited_since_before_a_user_was_added_is_old_although_it_was_remove
     )
     away.bob.say(away.operations.write(away.first, out_of_it, in_again))
     unknown = Author("ada", "a7", talk_id(away.id)).ref(3)
-    cites = [(2, operation_hash(out_of_it)[:16]), (3, operation_hash(in_again)[:16])]
+    cites = [(2, operation_hash(ROOM, out_of_it)[:32]), (3, operation_hash(ROOM, in_again)[:32])]
     entries = [
         Entry("text", n, n, unknown if n == 1 else None, g=cite, b=f"gen {cite[0]}") for n, cite in enumerate(cites, 1)
     ]
@@ -121,7 +121,7 @@ def test_what_waited_since_before_a_user_was_added_is_old_although_it_was_remove
 def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     """It comes back from storage, where it was stored as fully visible (seed 712251)."""
     away = Away()
-    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    cite, talk = (1, away.id[:32]), talk_id(away.id)
     first = Author("bob", "b1", talk)
     one = first.write(encode_entry(Entry("text", 1, 1, g=cite, b="one")))
     two, lie = (
@@ -139,7 +139,7 @@ def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
     """Bob removed cyd up to its second log. The first is known to lie below the cut when the second is here."""
     away = Away(IDS["cyd"])
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
-    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    cite, talk = (1, away.id[:32]), talk_id(away.id)
     question = Author("cyd", "c1", talk)
     asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
     later = Author("cyd", "c2", talk, [question.mark])
@@ -160,7 +160,7 @@ def test_a_log_does_not_begin_before_the_one_it_builds_on_which_waits_for_storag
     """Seed 1404008 with --files. Its marks would acknowledge what is not stored."""
     away = Away(IDS["cyd"])
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
-    cite, talk = (1, away.id[:16]), talk_id(away.id)
+    cite, talk = (1, away.id[:32]), talk_id(away.id)
     logs, frames = [Author("cyd", run, talk) for run in ("c1", "c2", "c3", "c4")], list[Entries]()
     named: tuple[Mark, ...] = ()
     for c, log in enumerate(logs, 1):
@@ -239,7 +239,7 @@ def test_operations_repeated_while_logs_are_loaded_are_known() -> None:
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1, IDS["cyd"]: 2}, {})
     second = encode_entry(Entry("group", 2, 2, b=body))
     away.bob.say(first, Author("bob", "b1", away.id, [away.operations.mark]).write(second))
-    cite = operation_hash(second)[:16]
+    cite = operation_hash(ROOM, second)[:32]
     question, answer = (Author("cyd", run, talk_id(away.id)) for run in ("c1", "c2"))
     asked = question.write(encode_entry(Entry("text", 3, 3, g=(2, cite), b="why?")))
     more = encode_entry(Entry("text", 4, 4, g=(2, cite), b="because"))
@@ -252,7 +252,7 @@ def test_operations_repeated_while_logs_are_loaded_are_known() -> None:
 
 def test_a_group_and_its_talk_come_in_a_file() -> None:
     away = Away()
-    away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:16])))
+    away.ada.carry(away.operations.write(away.first), away.talk("b1", "carried", cite=(1, away.id[:32])))
     assert away.shown() == ["carried"] and [*away.ada.node.groups] == [away.id]
 
 
@@ -260,7 +260,7 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
     away = Away()
     body = group_body(1, "ops", IDS["bob"], {IDS["cyd"]: 1, IDS["bob"]: 1}, {}, salt="00" * 16)
     first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(first)
+    group = operation_hash(ROOM, first)
     NAMINGS[group] = Naming(group=(group, IDS["bob"], "b0" * 8))
     away.ada.carry(Author("bob", "b0", group).write(first))
     assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
@@ -277,7 +277,7 @@ class Cut:
     def __init__(self, *, beyond: bool) -> None:
         """`beyond`: cyd follows an entry after everything that the second log builds on, so it is cut off."""
         away = self.away = Away(IDS["cyd"], IDS["dan"])
-        talk, cite = talk_id(away.id), (1, away.id[:16])
+        talk, cite = talk_id(away.id), (1, away.id[:32])
         away.bob.say(away.operations.write(away.first))
         one, cyd = Author("dan", "d1", talk), Author("cyd", "c1", talk)
         self.first = one.write(encode_entry(Entry("text", 1, 1, g=cite, b="dan 1")))
@@ -321,7 +321,7 @@ def test_a_missing_log_named_by_a_cut_is_not_awaited_for_long() -> None:
 def test_waiting_entries_of_a_talk_keep_waiting_after_a_restart() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
-    cite = (1, away.id[:16])
+    cite = (1, away.id[:32])
     question, answer = Author("bob", "b1", talk_id(away.id)), Author("bob", "b2", talk_id(away.id))
     asked = question.write(encode_entry(Entry("text", 1, 1, g=cite, b="why?")))
     away.bob.say(answer.write(encode_entry(Entry("text", 2, 2, re=question.ref(1), g=cite, b="because"))))
@@ -345,7 +345,7 @@ def made_group(by: str, number: int) -> Entries:
     """Return the first operation of a group that includes ada."""
     body = group_body(1, "ops", IDS[by], {IDS["ada"]: 1, IDS[by]: 1}, {}, salt=f"{number:032x}")
     first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(first)
+    group = operation_hash(ROOM, first)
     NAMINGS[group] = Naming(group=(group, IDS[by], "b0" * 8))
     return Author(by, "b0", group).write(first)
 

@@ -10,7 +10,7 @@ from p2pchat.core.effects import MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_statement, parse_statement
-from p2pchat.protocol import Admit, Frame, UserId, encode
+from p2pchat.protocol import Admit, Frame, Statements, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, STRANGER, USERS, Net
 from tests.core.members.test_statement_exchange import said as statement
@@ -42,11 +42,19 @@ def test_a_former_admin_refuses_its_invite() -> None:
 
 
 def test_the_removal_before_a_goodbye_fits_a_frame_before_go() -> None:
-    """A removal of 64 users has more than the 4 KiB of a frame before `go`."""
-    out = said("founder", "remove", 1, who=[MEMBER, *(Key(f"user {n}").id for n in range(63))])
+    """A removal that keeps 63 users has more than the 4 KiB of a frame before `go`."""
+    out = said("founder", "remove", 1, who=[MEMBER], keep=[Key(f"user {n}").id for n in range(63)])
     node = taken(HELLO, shown(), statements=[ADDED, out])
     sizes = [len(encode(frame)) for frame in node._far.heard if isinstance(frame, Frame)]
     assert node.refused == "member" and max(sizes) <= 4 + 4096
+
+
+def test_whom_a_former_admin_added_gets_the_removal_of_that_admin_before_the_goodbye() -> None:
+    made, out = said("founder", "admin", who=[ADMIN]), said("founder", "remove", 1, who=[ADMIN])
+    added = said("admin", "add", 2, who=[MEMBER])
+    node = taken(HELLO, shown(s=[added]), statements=[made, out])
+    [told] = [frame for frame in node._far.heard if isinstance(frame, Statements)]
+    assert node.refused == "member" and told.s == [tuple(out)]
 
 
 def test_no_connection_of_a_newcomer_is_admitted_before_its_addition_is_durable() -> None:
@@ -204,7 +212,7 @@ def test_whom_a_former_admin_made_up_is_out_in_one_event_and_in_by_none() -> Non
     net.link("ada", "bob")
     net.say("ada", at(1, FOUNDER, "admin", ADMIN_KEY.peer_id), at(1, FOUNDER, "add", USERS[0]))
     net.say("ada", *(at(2 + n, ADMIN_KEY, "add", *USERS[n : n + 8]) for n in range(8, 40, 8)),
-            at(3, ADMIN_KEY, "remove", USERS[0], *(Key(f"user {n}").id for n in range(63))),
+            at(3, ADMIN_KEY, "remove", USERS[0], *(Key(f"user {n}").id for n in range(15))),
             at(3, ADMIN_KEY, "remove", Key("made up").id))  # fmt: skip
     told(net, "bob")
     net.say("ada", at(9, FOUNDER, "remove", ADMIN_KEY.peer_id))

@@ -10,6 +10,7 @@ import pytest
 from p2pchat.core.members.statement import (
     MAX_ADDED,
     MAX_KEPT,
+    MAX_PARDONED,
     MAX_REMOVED,
     MAX_STATEMENT_BYTES,
     Statement,
@@ -41,7 +42,7 @@ def parsed(text: str) -> Statement:
         ("add", {"who": USERS[:MAX_ADDED]}),
         ("admin", {"who": USERS[:1]}),
         ("remove", {"who": USERS[:MAX_REMOVED], "keep": (USERS * 8)[:MAX_KEPT], "hide": True}),
-        ("pardon", {"ids": ["0f" * 16] * 32}),
+        ("pardon", {"ids": ["0f" * 16] * MAX_PARDONED}),
     ],
 )
 def test_a_statement_is_the_same_for_whoever_reads_it(kind: str, fields: dict[str, Any]) -> None:

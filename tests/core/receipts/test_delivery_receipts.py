@@ -12,7 +12,7 @@ from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Hosted, Mark, Naming, Peers
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.groups.test_groups_ingest import Away
-from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World
+from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World, alike
 from tests.core.steps import count_steps
 from tests.core.sync.test_known_conversations import gateway
 from tests.core.sync.test_sender import announce, own
@@ -45,7 +45,7 @@ def test_a_linked_peer_stores_what_its_marks_cover_and_nothing_else(ada: Peer) -
     def stored(log: LogId, seq: int, name: str = "bob") -> bool:
         return ada.node.replicator.receipts.delivered.is_stored_by({IDS[name]}, log, seq)
 
-    announce(far, last.mark._replace(chain8="00" * 8))
+    announce(far, alike(last.mark))
     assert not stored(log, 1) and not stored(former, 2)
     announce(far, last.mark)
     assert stored(former, 2)  # it is not named, but covered
@@ -94,7 +94,7 @@ def test_a_thousand_logs_below_are_followed_to_the_end(ada: Peer) -> None:
 def test_a_mark_with_another_chain_is_no_receipt(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
-    assert announce(far, own(ada, 2)._replace(chain8="00" * 8)) == []
+    assert announce(far, alike(own(ada, 2))) == []
 
 
 def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt(ada: Peer) -> None:
@@ -104,7 +104,7 @@ def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt(ada: Peer) -> 
     ada.say("two")
     ada.restart()  # the first log is covered, and found in storage only
     far = ada.far("bob")
-    said = [delivered(announce(far, each)) for each in (mark._replace(chain8="00" * 8), mark)]
+    said = [delivered(announce(far, each)) for each in (alike(mark), mark)]
     assert said == [[], ["delivered a1:1..2 to bob"]]
 
 
@@ -117,7 +117,7 @@ def test_a_shorter_mark_with_another_chain_is_no_receipt(ada: Peer, restarted: b
         ada.start()
     far = ada.far("bob")
     for mark, counts in ((inside, ["delivered a1:1..2 to bob"]), (end, ["delivered a1:3..3 to bob"])):
-        assert delivered(announce(far, mark._replace(chain8="00" * 8))) == []
+        assert delivered(announce(far, alike(mark))) == []
         assert delivered(announce(far, mark)) == counts
 
 
@@ -153,7 +153,7 @@ def test_a_mark_of_a_copy_s_entries_is_no_receipt() -> None:
 def test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_builds_on_it(ada: Peer) -> None:
     """Bob deleted another version of ada's first log, longer than hers. It hid that her second builds on hers."""
     second, *_ = covered_and_copied(ada)
-    far, other = ada.far("bob"), Mark("a1" * 8, 9, "00" * 8)
+    far, other = ada.far("bob"), Mark("a1" * 8, 9, "00" * 32)
     assert delivered(announce(far, other, second.mark)) == ["delivered a2:1..2 to bob"]
     assert delivered(announce(ada.far("cyd"), second.mark)) == ["delivered a1:1..2 to cyd", "delivered a2:1..2 to cyd"]
 
@@ -178,7 +178,7 @@ def test_a_mark_before_the_own_commit_returns_counts_afterwards(ada: Peer) -> No
 def test_a_mark_beyond_the_written_entries_is_no_receipt(ada: Peer) -> None:
     far = ada.far("bob")
     ada.say("one")
-    assert delivered(announce(far, Mark("a1" * 8, 99, "00" * 8))) == []
+    assert delivered(announce(far, Mark("a1" * 8, 99, "00" * 32))) == []
 
 
 def test_only_members_give_receipts(ada: Peer) -> None:

@@ -16,12 +16,12 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkPositions, ReadPosition, mark_number, sum_text
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, World, dm
 
 CYD = IDS["cyd"]
 THERE = dm("bob", "cyd")
 NAMING = dm_naming(IDS["bob"], CYD)
-CHAIN8 = "ab" * 8
+CHAIN = "ab" * 32
 
 
 def host(peer: Peer, name: str = "cyd") -> None:
@@ -68,14 +68,14 @@ def two_hosts() -> tuple[World, Peer, Peer, Peer]:
 def far_host(gate: Peer, name: str = "dan") -> Far:
     """Link a peer that hosts cyd, too."""
     far = gate.far(name)
-    cert = make_cert(CYD, IDENTITIES["cyd"].sign, IDS[name], START // 1000)
+    cert = make_cert(N, CYD, IDENTITIES["cyd"].sign, IDS[name], START // 1000)
     far.say(Here([Hosted(CYD, "cyd", "online", cert=cert)]))
     gate.take()
     return far
 
 
 def marked(run: str, seq: int) -> TakenFrame:
-    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq, CHAIN8)]}}, names=[NAMING])
+    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq, CHAIN)]}}, names=[NAMING])
 
 
 def test_what_was_taken_at_one_host_counts_at_the_other_and_only_there() -> None:
@@ -210,7 +210,7 @@ def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
     talk = gate.open("cyd")
     log = Author("cyd", "c1", talk)
     far.say(log.say("one"))
-    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN8)]}}))
+    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN)]}}))
     assert gate.node.replicator.receipts.taken.marked_to(talk, CYD)[0] == {}
     assert gate.storage.load_users([CYD]).taken == []
 
@@ -250,10 +250,10 @@ def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     host(gate)
     host(gate, "eve")
     far = far_host(gate)
-    cert = make_cert(IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
+    cert = make_cert(N, IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
     far.say(Here([Hosted(IDS["eve"], "eve", "online", cert=cert)]))
     log = Author("bob", "b1")
-    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN8)] for user in (CYD, IDS["eve"])}}))
+    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN)] for user in (CYD, IDS["eve"])}}))
     gate.put(UserUnhosted(IDS["eve"]))
     far.say(log.say("one"))
     assert gate.node.replicator.receipts.taken.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
@@ -326,7 +326,7 @@ def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> Non
     ordered: list[ReadMark] = []
     for _ in range(200):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
-        reader, position = chance.choice(users), (chance.randrange(1, 50), chance.choice(("ab" * 8, "cd" * 8)))
+        reader, position = chance.choice(users), (chance.randrange(1, 50), chance.choice(("ab" * 32, "cd" * 32)))
         match chance.randrange(8):
             case 0 | 1 | 2:
                 if positions.advance_to(log, reader, position):
@@ -366,7 +366,7 @@ def test_the_sum_changes_by_what_peers_are_told(seed: int) -> None:
 
     for _ in range(300):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
-        reader, position = chance.choice(users), (chance.randrange(1, 50), "ab" * 8)
+        reader, position = chance.choice(users), (chance.randrange(1, 50), "ab" * 32)
         match chance.randrange(7):
             case 0 | 1 | 2:
                 if positions.advance_to(log, reader, position):

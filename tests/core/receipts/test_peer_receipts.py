@@ -24,7 +24,7 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import MAX_EARLY
 from p2pchat.protocol import Entries, Mark, ReadFrame, UserId
 from p2pchat.storage.temporary_storage import TemporaryStorage
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World, alike
 from tests.core.sync.test_known_conversations import gateway
 from tests.core.sync.test_sender import announce, own
 
@@ -48,19 +48,19 @@ def pair(*names: str) -> list[Peer]:
 
 def marked(reader: str, mark: Mark, *, writer: str = "ada") -> ReadFrame:
     """Return a read mark in the room, as a far end sends it."""
-    marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], mark.run), mark.seq, mark.chain8)]}}
+    marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], mark.run), mark.seq, mark.chain)]}}
     return ReadFrame(marks)
 
 
 def mark_of(peer: Peer, run: str, seq: int) -> Mark:
     """Return the mark of an entry that a peer's own user wrote in the room."""
     chain = peer.storage.chain_at(LogId(ROOM, peer.id, run * 8), seq)
-    return Mark(run * 8, seq, chain[:8].hex())
+    return Mark(run * 8, seq, chain.hex())
 
 
 def made_up(numbers: Iterable[int]) -> list[tuple[str, int, str]]:
     """Return marks on logs of ada that nobody wrote."""
-    return [(ref_key(IDS["ada"], f"{n:016x}"), 1, "00" * 8) for n in numbers]
+    return [(ref_key(IDS["ada"], f"{n:016x}"), 1, "00" * 32) for n in numbers]
 
 
 def test_a_read_mark_goes_to_the_writer_at_once_and_to_nobody_else() -> None:
@@ -330,7 +330,7 @@ def test_a_read_mark_on_a_copy_s_entries_does_not_count(ada: Peer) -> None:
     ada.say("one")
     ada.say("two")
     for seq in (2, 3):  # in the middle of the log, and at its end
-        assert of_reading(far.say(marked("bob", own(ada, seq)._replace(chain8="00" * 8)))) == []
+        assert of_reading(far.say(marked("bob", alike(own(ada, seq))))) == []
     assert of_reading(far.say(marked("bob", own(ada, 2)))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
 
 
@@ -370,7 +370,7 @@ def test_a_read_mark_in_a_conversation_not_shared_is_ignored(ada: Peer) -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("eve")
-    secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1, "00" * 8)]}})
+    secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1, "00" * 32)]}})
     sums = ada.node.replicator.receipts.read
     assert of_reading(far.say(structs.replace(secret, add="ab" * 32))) == []
     assert (ada.counted["conversation_ignored"], sums.announced_sum(IDS["eve"])) == (1, "00" * 32)  # it comes again
@@ -414,7 +414,7 @@ def test_a_peer_asked_for_read_marks_sends_all_in_pages() -> None:
     pages = [frame for frame in far.heard if isinstance(frame, ReadFrame)]
     assert [frame.all for frame in pages] == [True, False, False]
     told_of = [ref for frame in pages for readers in frame.marks.values() for refs in readers.values() for ref in refs]
-    assert sorted(told_of) == [(ref_key(IDS["bob"], mark.run), 1, mark.chain8) for mark in marks]
+    assert sorted(told_of) == [(ref_key(IDS["bob"], mark.run), 1, mark.chain) for mark in marks]
 
 
 def test_a_restored_reader_announces_less_and_the_writer_keeps_more() -> None:

@@ -251,7 +251,7 @@ def waiting_logs(far: Far, count: int) -> None:
     for n in range(count):
         log = Author("cyd", f"{n:02x}")
         log.log = log.log._replace(run=f"{n:016x}")
-        far.say(log.say("because", after=[Ref(f"{n:016x}" * 2, 1)]))
+        far.say(log.say("because", after=[Ref(f"{n:016x}" * 3, 1)]))
 
 
 def test_an_entry_costs_the_same_beside_many_waiting_logs_and_so_does_the_end_of_a_link() -> None:

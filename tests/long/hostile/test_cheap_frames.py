@@ -33,7 +33,7 @@ async def announce_users(eve: Attacker) -> None:
     for start in range(0, USERS, 100):
         page = [
             Hosted(user.peer_id, f"u{start + n}", "online", None, None,
-                   make_cert(user.peer_id, user.sign, eve.id, now))
+                   make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users[start : start + 100])
         ]  # fmt: skip
         await eve.flood([Here(page)])
@@ -46,7 +46,7 @@ async def marks_for_many_users(eve: Attacker) -> None:
     """Announce that 1,900 users hold logs of ada that do not exist."""
     await announce_users(eve)
     for _ in range(400):
-        marks = [Mark(token_hex(8), 5, "ab" * 8) for _ in range(64)]
+        marks = [Mark(token_hex(8), 5, "ab" * 32) for _ in range(64)]
         await eve.flood([Have({eve.room: {eve.server: marks}})])
 
 

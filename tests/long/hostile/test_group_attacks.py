@@ -17,7 +17,7 @@ def own_group(eve: Attacker, honest: Honest) -> tuple[str, ConversationWriter]:
     """Create a group of the attacker with ada and bob; return its id, and the writer of its operations."""
     members = {eve.id: 1, key(honest.ada): 1, key(honest.bob): 1}
     made = Entry("group", NOW + 1, NOW + 1, b=group_body(1, "ops", eve.id, members, {}, salt="00" * 16))
-    group = operation_hash(encode_entry(made))
+    group = operation_hash(eve.room, encode_entry(made))
     writes = ConversationWriter(eve, group)
     writes.names = [Naming(group=(group, eve.id, writes.pen.log.run))]
     writes.put(made)
@@ -31,7 +31,7 @@ async def test_an_owner_that_changes_a_group_endlessly_costs_others_nothing(meet
     ada, bob = key(honest.ada), key(honest.bob)
     writes.put(*(operation(gen, f"ops {gen}", eve.id, ada, bob) for gen in range(2, MANY)))
     writes.put(*(operation(MANY, f"tie {n}", eve.id, ada, bob, redo=f"{n:064x}") for n in range(MANY)))
-    writes.put(*(entry("leave", leave_body([Mark("00" * 8, n, "00" * 8)]), g=(MAX_INT - n, "00" * 8))
+    writes.put(*(entry("leave", leave_body([Mark("00" * 8, n, "00" * 32)]), g=(MAX_INT - n, "00" * 16))
                  for n in range(1, MANY)))  # fmt: skip
     await honest.while_chatting(lives_on(eve))
     async with asyncio.timeout(60):

@@ -44,7 +44,7 @@ async def marks_of_nobody(eve: Attacker) -> None:
 
     def frames() -> Iterable[Frame]:
         for page in pages(500):
-            users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in page}
+            users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 32)] for n in page}
             yield Have({eve.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"))
 
     await eve.flood(frames())
@@ -76,7 +76,7 @@ async def hosted_users(eve: Attacker) -> None:
     for start in range(0, len(users), 100):
         page = [
             Hosted(user.peer_id, f"{n} " + "x" * 28, "online", "\u65e5" * 512, None,
-                   make_cert(user.peer_id, user.sign, eve.id, now))
+                   make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users[start : start + 100], start)
         ]  # fmt: skip
         await eve.flood([Here(page)])
@@ -103,7 +103,7 @@ async def gaps(eve: Attacker) -> None:
 async def entries_that_wait(eve: Attacker) -> None:
     """Send replies to entries that do not exist; they wait for 5 s."""
     pen = eve.pen(eve.identity, eve.room)
-    text = '{"k":"text","at":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
+    text = '{"k":"text","at":%d,"re":["' + "ab" * 24 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
         await eve.flood([pen.write(*((NOW + n, text % (NOW, n + 1)) for n in range(start, start + 100)))])
 
@@ -131,7 +131,7 @@ async def groups_without_end(eve: Attacker) -> None:
 def hand(eve: Attacker, body: dict[str, Any]) -> tuple[LogWriter, Entries]:
     """Return the writer of a group and the frame with its first operation."""
     raw = encode_entry(Entry("group", NOW, NOW, b=body))
-    pen = eve.pen(eve.identity, operation_hash(raw))
+    pen = eve.pen(eve.identity, operation_hash(eve.room, raw))
     return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, eve.id, pen.log.run))])
 
 
@@ -143,7 +143,7 @@ async def read_marks(eve: Attacker) -> None:
     """Send read marks of logs of ada that do not exist."""
     await eve.flood(
         ReadFrame(
-            {eve.room: {eve.id: [(eve.server[:16] + f"{n:016x}", 2**53 - 1, "ab" * 8) for n in page]}},
+            {eve.room: {eve.id: [(eve.server[:32] + f"{n:016x}", 2**53 - 1, "ab" * 32) for n in page]}},
             names=[ROOM],
         )
         for page in pages(250)
@@ -231,7 +231,7 @@ async def made_up_users(eve: Attacker, until: float, least: int = 0) -> int:
         users = [invented_identity(f"{eve.name} {count + n}") for n in range(TOLD_AT_ONCE)]
         page = [
             Hosted(user.peer_id, f"{eve.name} {count + n}", "online", "\u65e5" * 300, None,
-                   make_cert(user.peer_id, user.sign, eve.id, now))
+                   make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users)
         ]  # fmt: skip
         count += len(page)

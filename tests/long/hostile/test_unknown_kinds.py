@@ -17,7 +17,7 @@ QUESTION = "Lunch? pizza or soup"
 
 def poll(pen: LogWriter, c: int = NOW) -> Entries:
     """Return a poll, three votes of which one is taken back, and its end."""
-    ref, vote = ([pen.author.peer_id[:16] + pen.log.run, seq] for seq in (1, 4))
+    ref, vote = ([pen.author.peer_id[:32] + pen.log.run, seq] for seq in (1, 4))
     texts = [
         {"k": "survey", "at": c, "b": QUESTION, "options": ["pizza", "soup"]},
         *({"k": "answer", "at": c, "re": ref, "b": {"option": option}} for option in (0, 1, 0)),

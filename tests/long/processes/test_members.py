@@ -612,6 +612,29 @@ async def test_who_was_pardoned_is_known_by_name(logins: list[Login]) -> None:
     await reader.event("message", WAIT, text="welcome back")
 
 
+async def test_who_came_by_an_expelled_admin_learns_that_from_whoever_refuses_it(logins: list[Login]) -> None:
+    """She admits somebody while nobody is there who knows that she is out."""
+    first, second, third = logins
+    ada = await first.peer("ada")
+    carol = await second.peer("carol", invite=await first.invite(ada))
+    await met(ada, carol)
+    await first.decide("ada", "admin", "carol")
+    await carol.event("member", WAIT, change="admin", user="carol")
+    assert await carol.leave() == 0
+    await first.decide("ada", "expel", "carol", "--yes")
+    assert await ada.leave() == 0
+    carol = await second.peer("carol")
+    dan = await third.peer("dan", invite=await second.invite(carol))
+    await met(carol, dan)
+    assert (await third.members("dan"))["carol"] == "admin"
+    ada = await first.peer("ada")
+    await dan.do(do="connect", endpoint=ada.endpoint)
+    dropped = await dan.event("member", WAIT, change="dropped")
+    assert (dropped["user"], dropped["by"]) == ("dan", "carol")
+    rows = await third.members("dan")
+    assert rows["carol"] == "expelled" and "dan" not in rows
+
+
 async def knows(login: Login, name: str, whom: str) -> None:
     """Wait until a peer lists a member with a user by this name."""
     deadline = time.monotonic() + WAIT

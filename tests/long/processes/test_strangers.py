@@ -116,7 +116,7 @@ WRONG: dict[str, Trick] = {
     "in TLS: no JSON": inside_tls(LENGTH.pack(len(MARKER)) + MARKER.encode()),
     "in TLS: a ping before hello": inside_tls(Ping()),
     "in TLS: a go before hello": inside_tls(Go(run="ab" * 8, n=1), bytes(3)),
-    "in TLS: a want before hello": inside_tls(Want(n=1, c=HEX, u=HEX, tips=[Mark("ab" * 8, 1, "ab" * 8)])),
+    "in TLS: a want before hello": inside_tls(Want(n=1, c=HEX, u=HEX, tips=[Mark("ab" * 8, 1, "ab" * 32)])),
     "in TLS: an unknown frame": inside_tls(LENGTH.pack(len(MARKER) + 8) + b'{"t":"' + MARKER.encode() + b'"}'),
     "in TLS: a hello that proves nothing": inside_tls(
         Hello(v=PROTOCOL_VERSION, nonce=HEX, id=HEX, sig=HEX * 2, proof=HEX)

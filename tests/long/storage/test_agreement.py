@@ -69,7 +69,7 @@ class Story:
         if what == "cite":
             author = self.authors[at]
             self.cited[at] = self.cited.get(at, 0) + amount
-            return Change(cites=[(author.log, Cite(self.cited[at], amount, f"{amount:016x}"))])
+            return Change(cites=[(author.log, Cite(self.cited[at], amount, f"{amount:064x}"))])
         if what == "see":
             return Change(visible={self.authors[at].log: amount - 1 if amount < 8 else EVERYTHING})
         if what == "edit":
