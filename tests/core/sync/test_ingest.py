@@ -13,6 +13,7 @@ from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, exte
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.sync.remote_state import MAX_REFUTED
 from p2pchat.protocol import Entries, Pull, Want
+from tests.core.founded_peers import HERE, answers_for, founders, guest, of_founder
 from tests.core.scripted_nodes import (
     IDENTITIES,
     IDS,
@@ -458,6 +459,31 @@ def test_a_link_to_nobody_known_pauses_when_many_logs_begin() -> None:
     ada.world.seconds += 10.0
     assert (pauses(ada, bob, 8), pauses(ada, bob, 2)) == ([], [0.5])
     assert pauses(ada, cyd, 20) == []
+
+
+def test_a_link_to_nobody_known_pauses_when_much_is_written() -> None:
+    """Programs saw a text of another member 13 s after it was stored, behind 4.5 million of 16 bytes."""
+    ada = of_founder(flood_a_second=4, flood_burst=8)
+    ada.node.contacts.add([IDS["dan"]])
+    links = {name: ada.far(name, by=answers_for(name, "cyd")) for name in ("bob", "dan")}
+    links["eve"] = ada.far("eve")  # of the founder's login, as ada is
+    ada.world.seconds += 10.0
+
+    def paused(link: str, *frames: Entries) -> float:
+        effects = ada.node.handle(Got(links[link].link, passed(*frames)), ada.world.now)
+        ada.world.seconds += 10.0
+        return sum(effect.seconds for effect in effects if isinstance(effect, PauseReading))
+
+    pen, other = guest("bob"), guest("dan", "dan")
+    assert paused("bob", pen.say("first")) == 0.0
+    assert paused("bob", pen.say(*["x"] * 35)) == 0.0
+    assert paused("bob", pen.say(*["x"] * 50)) == pytest.approx(0.5, abs=0.15)
+    assert paused("bob", *(pen.say("x") for _ in range(50))) == pytest.approx(0.5, abs=0.15)  # the same one by one
+    assert paused("bob", pen.say("x" * 50 * 1024)) == pytest.approx(0.5, abs=0.15)  # and by their bytes
+    assert paused("bob", other.say(*["x"] * 50)) == 0.0  # of another member: it passes them on
+    assert paused("bob", *(other.say("x" * 50 * 1024) for _ in range(9))) == pytest.approx(0.3, abs=0.02)
+    assert paused("dan", guest("cyd").say(*["x"] * 250)) == 0.0  # a contact
+    assert paused("eve", Author("eve", "e1", HERE, by=founders("eve")).say(*["x"] * 250)) == 0.0
 
 
 def test_a_link_that_pulls_the_second_piece_of_much_is_not_paused() -> None:
