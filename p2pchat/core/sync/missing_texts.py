@@ -58,11 +58,16 @@ class MissingTexts:
     def __init__(self, sync: SyncContext, sender: Sender, recount: Callable[[ConversationState, UserId], None]) -> None:
         self._sync = sync
         self._sender = sender
+        self._changes = 0  # commits with stubs, late texts or deletions
         self._recount = recount  # counts the marks for what a user wrote again
 
     def tell(self, remote: RemoteState) -> None:
         """Tell a remote what is missing here, as far as it was not told. What is on its way to the disk is missing."""
         missing, told = self._sync.missing, remote.told_missing
+        state = self._changes, remote.comparison.number
+        if not missing or remote.told_in == state:
+            return
+        remote.told_in = state
         page: MissingParts = {}
         count = 0
         coming = {late.places.log for step in self._sync.pending.values() for late in step.change.late}
@@ -89,11 +94,13 @@ class MissingTexts:
 
     def on_durable(self, step: Step) -> None:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
-        if step.change.late or any(any(map(is_gone, batch.raws)) for _, batch in step.grown):
+        change = step.change
+        if change.late or change.pruned or any(any(map(is_gone, batch.raws)) for batch in change.batches):
+            self._changes += 1
             for remote in self._sync.remotes.values():
                 if remote.comparison.begun:
                     self.tell(remote)
-        gained = {*(late.places.log for late in step.change.late), *(batch.log for _, batch in step.grown)}
+        gained = {*(late.places.log for late in change.late), *(batch.log for _, batch in step.grown)}
         for remote in self._sync.remotes.values():
             for log in gained & remote.lacks.keys() if remote.lacks else ():
                 self._sender.serve_texts(remote, log.key, TextStart(((log.run, *remote.lacks[log]),)))
