@@ -95,7 +95,7 @@ class Replicator:
             self.context, self.ingest.fetcher, self.ingest.forks, self._before_digest
         )
         self.sender: Sender = Sender(self.context, self.ingest.forks)
-        self.missing: MissingTexts = MissingTexts(self.context, self.sender, self.receipts.delivered.recount_acks)
+        self.missing: MissingTexts = MissingTexts(self.context, self.sender, self.receipts.on_texts_known)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
