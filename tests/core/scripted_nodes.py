@@ -433,8 +433,10 @@ class Peer:
     def texts(self) -> list[str]:
         """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
         shown = self.storage.places(0, 10_000)
-        said = [("*" * one.old + "?" * one.gap, one.raw[1]) for one in shown if '"profile"' not in one.raw[1][:16]]
-        return [flags + raw.split('"b":"')[1][:-2] for flags, raw in said]
+        said = [
+            ("*" * one.old + "?" * one.gap, str(one.raw[1])) for one in shown if '"profile"' not in str(one.raw[1])[:16]
+        ]
+        return [flags + str(raw).split('"b":"')[1][:-2] for flags, raw in said]
 
     def crash(self) -> None:
         """End the process. Uncommitted changes are lost."""

@@ -487,7 +487,7 @@ def operations_of_eve(far: Far) -> int:
     NAMINGS[operation_hash(ROOM, raw)] = Naming(group=(operation_hash(ROOM, raw), IDS["eve"], "e0" * 8))
     pen, gen, stored = Author("eve", "e0", operation_hash(ROOM, raw)), 1, 0
     while kept(far.say(pen.write(raw))):
-        gen, stored = gen + 1, stored + len(raw[1])
+        gen, stored = gen + 1, stored + len(str(raw[1]))
         raw = encode_entry(Entry("group", gen, gen, b=group_body(gen, "ops", IDS["eve"], members, {})))
     return stored
 
