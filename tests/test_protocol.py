@@ -50,6 +50,7 @@ from p2pchat.protocol import (
     RecordFacts,
     Show,
     Statements,
+    Stub,
     TakenFrame,
     TypingFrame,
     Unknown,
@@ -95,7 +96,7 @@ def code(frame: Frame, limits: Settings | None = None) -> str | None:
 
 
 def entries(*texts: str, first: int = 1) -> Entries:
-    numbered = list(enumerate(texts, 1))
+    numbered: list[tuple[int, str | Stub]] = list(enumerate(texts, 1))
     return Entries(ROOM, ADA, RUN, first, "00" * 32, numbered, HEAD, "{}" if first == 1 else "")
 
 

@@ -398,7 +398,7 @@ async def operation(link: ScriptedLink, gen: int) -> tuple[dict[str, Any], RawEn
     def there() -> bool:
         found[:] = [
             (entry["b"], raw) for log in owned(link) for raw in log.raws
-            if (entry := json.loads(raw[1]))["k"] == "group" and entry["b"]["gen"] == gen
+            if (entry := json.loads(str(raw[1])))["k"] == "group" and entry["b"]["gen"] == gen
         ]  # fmt: skip
         return bool(found)
 

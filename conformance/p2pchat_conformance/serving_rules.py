@@ -158,7 +158,7 @@ async def served_batches_keep_their_limits(kit: Kit) -> None:
         [seq for _, seq in numbers(batches)] == list(range(1, len(log.raws) + 1)), "not every entry came once, in order"
     )
     for batch in batches:
-        size = sum(len(text.encode()) for _, text in batch.e)
+        size = sum(len(str(text).encode()) for _, text in batch.e)
         check(len(batch.e) <= 256, f"a batch of {len(batch.e)} entries")
         check(size <= 96 * 1024, f"a batch of {size} bytes")
 

@@ -531,7 +531,8 @@ class RowBuffer:
     def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
         """Return the part between two heads of a log with this entry, or the newest."""
         at, end = log.anchor, log.newest
-        if seq <= at.seq:
+        seq = min(seq, end.seq)
+        if seq <= at.seq:  # or both are the same: behind a batch with stubs
             start = log.number * SEQS
             there = self._db.value("select min(id) from heads where id >= ? and id < ?", start + seq, start + SEQS)
             end, at = self._writer.last_heads(log.number, there % SEQS)

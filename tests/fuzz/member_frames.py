@@ -72,7 +72,7 @@ class MemberFrames:
             marks = dict(list(marks.items())[:1]) or {ROOM: {}}
         full = {supply.pick(TALKS): [supply.pick(USERS)]} if supply.yes(5) else {}
         end = supply.pick(NUMBERS) if supply.yes(3) else None
-        return wire.Have(marks, span, supply.yes(2), end, full, self.names())
+        return wire.Have(marks, span, supply.yes(2), end, full, names=self.names())
 
     def want(self) -> wire.Want:
         supply = self.supply
@@ -298,7 +298,7 @@ class MemberFrames:
             case 3:
                 e = e[:-1] or [(1, "{}")]
             case 4:
-                e[0] = e[0][0], e[0][1] + " "
+                e[0] = e[0][0], str(e[0][1]) + " "
             case 8:
                 e[0] = e[0][0] + 1, e[0][1]
             case 9:

@@ -44,7 +44,7 @@ def changed(eve: Attacker, honest: Honest) -> None:
     """Another user's entry, with one word changed."""
     frame = eve.pen(invented_identity("dan"), eve.room).say("I owe eve 10")
     ((c, text),) = frame.e
-    eve.say(msgspec.structs.replace(frame, e=[(c, text.replace("10", "99"))]))
+    eve.say(msgspec.structs.replace(frame, e=[(c, str(text).replace("10", "99"))]))
 
 
 def wrong_chain(eve: Attacker, honest: Honest) -> None:

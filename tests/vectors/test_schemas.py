@@ -94,7 +94,7 @@ def test_recorded_frames_and_their_entries_fit() -> None:
     for frame in frames:
         assert [error.message for error in FRAME.iter_errors(encoded(frame))] == [], frame
         for _, text in frame.e if isinstance(frame, Entries) else ():
-            assert [error.message for error in ENTRY.iter_errors(json.loads(text))] == [], text
+            assert [error.message for error in ENTRY.iter_errors(json.loads(str(text)))] == [], text
 
 
 def value_of(text: bytes) -> Any:

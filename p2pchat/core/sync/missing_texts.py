@@ -2,7 +2,7 @@
 
 A stub is proven like a text, stored and acknowledged, so that a log is whole for newcomers. But somebody may still have
 the text, and a peer may lie that it has none. So each peer tells each link of which entries it has no texts, before any
-mark that covers them: who has texts of them sends these unasked, once for each time it is told, and does not count the
+mark that covers them: who has texts of them sends these unasked, and again when more come there, and does not count the
 others as delivered. A link is told once, and again what changes. What texts come is checked against the stubs.
 
 Source: docs/protocol.md, "Stubs".
@@ -93,6 +93,10 @@ class MissingTexts:
             for remote in self._sync.remotes.values():
                 if remote.comparison.begun:
                     self.tell(remote)
+        gained = {*(late.places.log for late in step.change.late), *(batch.log for _, batch in step.grown)}
+        for remote in self._sync.remotes.values():
+            for log in gained & remote.lacks.keys() if remote.lacks else ():
+                self._sender.serve_texts(remote, log.key, TextStart(((log.run, *remote.lacks[log]),)))
 
     def on_lacks(self, remote: RemoteState, lacks: MissingParts) -> None:
         """Send texts that are missing at a remote, and count none of these as delivered."""
@@ -103,8 +107,11 @@ class MissingTexts:
             for user, parts in users.items():
                 found = [(conversation.log(user, run), (first, last)) for run, first, last in parts]
                 held = [(log, span) for log, span in found if log is not None and log.durable_seq and not log.forked]
-                if user in self._sync.hosted and len(remote.lacks) < MAX_REMEMBERED:
-                    remote.lacks.update({LogId(id, user, run): (first, last) for run, first, last in parts})
+                for run, first, last in parts:
+                    remote.lacks.pop(LogId(id, user, run), None)
+                    if first <= last and len(remote.lacks) < MAX_REMEMBERED:
+                        remote.lacks[LogId(id, user, run)] = first, last
+                if user in self._sync.hosted:
                     self._recount(conversation, user)
                 start = TextStart(tuple((log.id.run, *span) for log, span in held if log.pruned < span[1]))
                 if start.parts and self._sync.shares(remote, conversation):

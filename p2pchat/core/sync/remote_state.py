@@ -145,7 +145,7 @@ class RemoteState:
     # after it had served everything would be served and dropped again and again.
     dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
     told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
-    lacks: dict[LogId, Span] = field(default_factory=dict)  # the same of logs of users hosted here that it told
+    lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
     refuted: KeySet[WriterKey] = field(
         default_factory=dict
     )  # writers hosted elsewhere of whom it gave what nobody takes

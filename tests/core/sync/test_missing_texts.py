@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from p2pchat.core.log import stub_of
+from p2pchat.core.log import RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
 from p2pchat.protocol import Entries, Frame
@@ -126,5 +126,5 @@ def test_parts_of_a_log() -> None:
         and without(((1, 9),), 4, 5) == ((1, 3), (6, 9))
     )
     stub = stub_of("x")
-    raws = [(1, "a"), (2, "b"), (3, stub), (4, "d")]
+    raws: list[RawEntry] = [(1, "a"), (2, "b"), (3, stub), (4, "d")]
     assert texts_within(((2, 3), (5, 9)), 2, raws) == [(2, [(1, "a"), (2, "b")]), (5, [(4, "d")])]
