@@ -30,7 +30,7 @@ from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import ConversationState, user_of
+from p2pchat.core.sync.conversation_state import ConversationState, seq_of, user_of
 from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
@@ -510,13 +510,13 @@ class Replicator:
 
     def _stored_costs(self, stored: Stored) -> Counter[UserId]:
         """Return what is stored of each user, as the quota counts it."""
-        costs, quota = Counter(stored.sizes), self.quota
+        costs, quota, of_entry = Counter(stored.sizes), self.quota, self._ctx.settings.entry_bytes
         for log in stored.forked:
             costs[log.user] += quota.log_bytes + quota.fork_bytes
         for facts in {facts.log: facts for facts in [*stored.tips, *stored.unreleased] if not facts.forked}.values():
-            costs[facts.log.user] += quota.log_bytes - facts.covered * quota.saved_bytes
+            costs[facts.log.user] += quota.log_bytes - facts.covered * quota.saved_bytes + facts.seq * of_entry
         for row in chain.from_iterable(stored.covered.values()):
-            costs[user_of(row)] += quota.log_bytes - quota.saved_bytes
+            costs[user_of(row)] += quota.log_bytes - quota.saved_bytes + seq_of(row) * of_entry
         for entry in stored.group_entries:
             costs[entry.log.user] += (OPERATION_FACTOR - 1) * size_bytes([entry.raw])
         return costs

@@ -294,7 +294,8 @@ class World:
         return Now(1000.0 + self.seconds, START + round((self.seconds + self.ahead) * 1_000_000))
 
     def peer(self, name: str, storage: TemporaryStorage | None = None, **settings: float) -> Peer:
-        limits = {"log_bytes": 0, "auto_fetch_bytes": 0, **settings}  # so that tests count messages alone
+        # So that tests count messages alone.
+        limits = {"log_bytes": 0, "entry_bytes": 0, "auto_fetch_bytes": 0, **settings}
         peer = Peer(self, name, storage or TemporaryStorage(), Settings(**limits))  # type: ignore[arg-type]
         self.peers.append(peer)
         return peer

@@ -69,7 +69,7 @@ class Forks:
         if not quota.is_blocked(log.key) and not (quota.check(log.key) and quota.has_room(log.user, size)):
             self._ctx.count("forks_ignored")
             return
-        quota.bytes.add(log.user, size)
+        quota.bytes.add(log.user, size - log.seq * self._ctx.settings.entry_bytes)
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():

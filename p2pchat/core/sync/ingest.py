@@ -274,7 +274,7 @@ class Ingest:
             return False
         begins = batch.first == 1
         member = self._sync.named_member(batch.header) if begins else ""
-        cost = cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
+        cost = self._cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
         if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
@@ -291,6 +291,11 @@ class Ingest:
         refers = any(map(_after_of, entries)) or any(map(_answered_by, entries)) or (begins and log.before)
         self.order.on_entries(log, batch.first, entries if refers else (), extension.source.remote)
         return True
+
+    def _cost_of(self, batch: Batch, conversation: ConversationState) -> int:
+        """Return what the entries of a batch cost."""
+        size = batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
+        return size + len(batch.raws) * self._ctx.settings.entry_bytes
 
     def _cost_of_log(self, log: LogState) -> int:
         """Return what a log that begins costs besides its entries: less if it takes the place of others in memory."""
@@ -313,7 +318,7 @@ class Ingest:
             self._sync.set_covered(log, False)
         if not conversation.is_stored:
             self._sync.store_naming(conversation)
-        self._sync.quota.bytes.add(log.user, cost_of(batch, conversation))
+        self._sync.quota.bytes.add(log.user, self._cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
         for seq, raw in enumerate(batch.raws, batch.first):
@@ -354,11 +359,6 @@ class Ingest:
         """Have other logs of a writer served again: they were dropped while nobody had named its member."""
         for remote in self._sync.remotes.values():
             remote.dropped.pop(log.key, None)
-
-
-def cost_of(batch: Batch, conversation: ConversationState) -> int:
-    """Return what the entries of a batch cost."""
-    return batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
 
 
 class LinkSource(EntrySource):

@@ -459,6 +459,21 @@ def test_a_log_counts_besides_its_entries_over_restarts_and_deletions() -> None:
     assert Settings().member_bytes // Settings().log_bytes == 16_384
 
 
+def test_an_entry_counts_besides_its_text_after_a_restart_too() -> None:
+    """16 bytes took 77 on the disk, and 256 MiB of them 1.2 GB."""
+    begin = partial(of_founder, member_bytes=20 * 150, entry_bytes=100)
+    ada, pen = begin(), guest("cyd")
+    assert sized(pen.say("x")) < 50
+    pen = guest("cyd")
+    taken = 0
+    while kept(far(ada).say(pen.say("x"))):
+        taken += 1
+    assert 20 <= taken < 25
+    again = begin(ada.storage)
+    assert again.node.replicator.quota.bytes.of_user == +ada.node.replicator.quota.bytes.of_user
+    assert not kept(far(again).say(guest("cyd", run="c2").say("x")))
+
+
 def test_more_in_a_log_counts_with_its_bytes_alone() -> None:
     ada, pen = World().peer("ada", member_bytes=8_000, log_bytes=4_096), Author("eve", "e1")
     link = ada.far("eve")
