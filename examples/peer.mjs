@@ -195,8 +195,9 @@ export class Link {
 
   on_here({ users, gone = [], more }) {
     for (const id of gone) this.users.delete(id);
+    const { network, now } = this.peer;
     for (const { id, cert } of users) {
-      if (id !== this.far && !p2p.isCertified(this.peer.network, id, this.far, cert, this.peer.now() / 1000)) throw "host";
+      if (id !== this.far && !p2p.isCertified(network, id, this.far, cert, now() / 1000)) throw "host";
       this.news ||= !this.users.has(id);
       this.users.add(id);
     }

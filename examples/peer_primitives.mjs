@@ -209,7 +209,8 @@ const cert = has({ from: natural, until: natural, sig: hex(64) });
 const hosted = has({ id: key, name: text, "cert?": cert });
 const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
 const record = tuple(text, hex(64));
-export const isPlace = has({ id: key, at: natural, e: list(text), "guest?": guest }); // the text of a record
+const endpoints = (value) => list(text)(value) && value.length <= 8 && value.every((one) => [...one].length <= 100);
+export const isPlace = has({ id: key, at: natural, e: endpoints, "guest?": guest }); // the text of a record
 const statements = list(tuple(text, hex(64)));
 const ids = list(hex(16));
 const few = (value) => statements(value) && value.length <= 4;
