@@ -455,4 +455,4 @@ class PeerSeparations:
 
 def name_of(peer_id: str) -> str:
     """Return the name of a gateway in `since`: the beginning of the id of its peer."""
-    return peer_id[:8]
+    return peer_id[:32]

@@ -44,7 +44,7 @@ def changed(eve: Attacker, honest: Honest) -> None:
     """Another user's entry, with one word changed."""
     frame = eve.pen(invented_identity("dan"), eve.room).say("I owe eve 10")
     ((c, text),) = frame.e
-    eve.say(msgspec.structs.replace(frame, e=[(c, text.replace("10", "99"))]))
+    eve.say(msgspec.structs.replace(frame, e=[(c, str(text).replace("10", "99"))]))
 
 
 def wrong_chain(eve: Attacker, honest: Honest) -> None:
@@ -165,8 +165,8 @@ def second_welcome(eve: Attacker, honest: Honest) -> None:
 
 
 ENDS: list[tuple[str, Lie]] = [
-    ("head", forged), ("head", changed), ("head", wrong_chain), ("head", evidence_of_nothing), ("head", clock_back),
-    ("head", false_certificate), ("malformed", control_character), ("limit", long_entry),
+    ("head", wrong_chain), ("head", clock_back), ("head", false_certificate), ("malformed", control_character),
+    ("limit", long_entry),
     ("limit", many_entries), ("limit", many_bytes), ("malformed", deep), ("limit", huge_frame),
     ("malformed", empty_frame), ("malformed", no_json), ("host", hosts_bob), ("host", reads_for_bob),
     ("limit", many_read_marks), ("limit", addresses), ("limit", long_address),
@@ -190,6 +190,60 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
 
 
 # Attacks that are counted; the link stays
+
+
+def of_dan(eve: Attacker) -> LogWriter:
+    return eve.pen(invented_identity(f"dan of {eve.name}"), eve.room, "da" * 8)
+
+
+def false_header(eve: Attacker, honest: Honest) -> None:
+    pen = of_dan(eve)
+    pen.header = pen.header.replace(",", ", ", 1)
+    pen.chain = first_chain(pen.header)
+    eve.say(pen.say("x"))
+
+
+def no_certificate_of_dan(eve: Attacker, honest: Honest) -> None:
+    pen = of_dan(eve)
+    pen.header = encode_header(pen.log, (), wire.GuestCertificate(key(honest.bob), "ab" * 64))
+    pen.chain = first_chain(pen.header)
+    eve.say(pen.say("bob answers for dan"))
+
+
+OF_OTHERS: list[tuple[str, Lie]] = [
+    ("head", forged),
+    ("head", changed),
+    ("head", evidence_of_nothing),
+    ("head", no_certificate_of_dan),
+    ("head", lambda eve, _: eve.say(of_dan(eve).write((NOW, "{}"), (NOW - 1, "{}")))),
+    ("head", lambda eve, _: eve.say(msgspec.structs.replace(of_dan(eve).say("x"), prev=HEX))),
+    ("malformed", false_header),
+    ("malformed", lambda eve, _: eve.say(of_dan(eve).write((NOW, "a\0b")))),
+    ("limit", lambda eve, _: eve.say(of_dan(eve).write((NOW, "x" * 65_537)))),
+]
+
+
+async def test_a_peer_that_passes_on_what_nobody_takes_keeps_its_link_and_is_told_once(meet: Meet) -> None:
+    """A peer that forgot one check was cut off again and again, and none of its own messages arrived."""
+    honest = await meet()
+    for number, (code, lie) in enumerate(OF_OTHERS):
+        eve = await honest.eve(f"eve {number}")
+        for _ in range(3):
+            lie(eve, honest)
+        own = eve.pen(eve.identity, eve.room)
+        eve.say(own.say("mine"))
+        await honest.while_chatting(eve.until(lambda own=own, eve=eve: eve.marks(eve.id) == [own.mark]))
+        told = [frame.full for frame in eve.frames if isinstance(frame, wire.Have) and frame.full]
+        assert len(told) == 1, lie
+        assert honest.ada.counted[f"refuted_{code}"] > 0
+    honest_peers = (honest.ada, honest.bob)
+    posts = [post.text for peer in honest_peers for post in await peer.history(limit=0)]
+    assert posts.count("mine") == 2 * len(OF_OTHERS)
+    assert {*posts} - {"mine"} == {f"line {n} of {('bob', 'ada')[n % 2]}" for n in range(1, honest.said + 1)}
+    assert not {"user_full"} & {*honest.ada.counted} and honest.warned == []
+    for peer in honest_peers:  # and of nobody else is anything on a disk
+        known = {key(honest.ada), key(honest.bob), *(eve.id for eve in honest.attackers)}
+        assert peer._driver.node.replicator.conversations[eve.room].writers.keys() <= known
 
 
 async def lives_on(eve: Attacker) -> None:
