@@ -67,7 +67,7 @@ export const dmId = (room, ...users) => blake2b(tag("dm/2") + room + users.sort(
 export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
 const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}$/;
 const utf8 = (text) => Buffer.from(text).toString("hex");
-export const textProof = (text) => blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
+export const textProof = (text) => typeof text === "object" ? text.hash + utf8(text.cite ?? "") : blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
 export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + textProof(text));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
 export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain);
@@ -217,7 +217,8 @@ const few = (value) => statements(value) && value.length <= 4;
 const uses = (value) => positive(value) && value <= 64;
 const invite = has({ maker: key, id: hex(4), uses, until: natural, proof: hex(32) });
 const shown = has({ "founder?": key, "guest?": guest, "s?": few, "invite?": invite });
-const entries = (value) => list(tuple(positive, text))(value) && value.length > 0;
+const stub = has({ hash: hex(32), "cite?": text }); // of a text that is gone
+const entries = (value) => list(tuple(positive, (said) => text(said) || stub(said)))(value) && value.length > 0;
 const batch = { c: hex(32), u: hex(32), r: hex(8), first: positive, prev: hex(32), e: entries, head: hex(64) };
 
 // The frames that a bot looks into.
@@ -254,7 +255,7 @@ export function readFrame(buffer, limit) {
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
   if (Object.hasOwn(FRAMES, frame.t) && !FRAMES[frame.t](frame)) throw "malformed";
   if (frame.t === "entries" && (frame.first === 1 || Boolean(frame.fork)) !== Boolean(frame.h)) throw "malformed";
-  if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
+  if (frame.t === "entries" && frame.e.some(([, said]) => text(said) && Buffer.byteLength(said) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
 }
 

@@ -95,7 +95,7 @@ class Replicator:
             self.context, self.ingest.fetcher, self.ingest.forks, self._before_digest
         )
         self.sender: Sender = Sender(self.context, self.ingest.forks)
-        self.missing: MissingTexts = MissingTexts(self.context, self.sender, self.receipts.delivered.recount_acks)
+        self.missing: MissingTexts = MissingTexts(self.context, self.sender, self.receipts.on_texts_known)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
@@ -225,6 +225,8 @@ class Replicator:
                 self.ingest.fetcher.on_want_ended(remote, frame.end)
 
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
+        if isinstance(frame, Have | Digest):
+            self.missing.tell(remote)  # marks may answer it
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
             if frame.lacks:

@@ -545,7 +545,8 @@ class Invariants:
             seen.add(key)
             for ref in missing(log.conversation, self._strictly_before(peer, one)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {ref.seq}", peer.name)
-            if not one.gap and missing(log.conversation, (*entry.after, entry.re)):
+            was_stub = (log.conversation, key[1], one.seq) in peer.disk.ever_stubs  # it follows nothing
+            if not (one.gap or was_stub) and missing(log.conversation, (*entry.after, entry.re)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before an entry it follows", peer.name)
 
     def _suspects(self) -> tuple[str, ...]:

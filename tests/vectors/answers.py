@@ -73,6 +73,7 @@ from p2pchat.protocol import (
     Piece,
     RunId,
     Statements,
+    Stub,
     Unknown,
     encode,
     encode_piece,
@@ -107,8 +108,12 @@ _HASHES: dict[str, Callable[[Given], str]] = {
     "group": lambda given: operation_hash(given["room"], tuple(given["entry"])),
     "talk": lambda given: talk_id(given["group"]),
     "chain_0": lambda given: first_chain(given["header"]).hex(),
-    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [tuple(given["entry"])]).hex(),
+    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [_raw(*given["entry"])]).hex(),
 }
+
+
+def _raw(c: int, text: Any) -> RawEntry:
+    return c, text if isinstance(text, str) else Stub(**text)
 
 
 def _log(given: Given) -> LogId:

@@ -100,6 +100,18 @@ def hashes() -> list[Row]:
             text_proof(one["entry"][1]),
         ),
         hashed(
+            "chain over a stub",
+            "The hash of the text stands for it.",
+            {
+                "what": "chain",
+                "previous": chain_0.hex(),
+                "entry": [one["entry"][0], {"hash": text_proof(one["entry"][1])[:32].hex()}],
+            },
+            chain_0,
+            u64(one["entry"][0]),
+            text_proof(one["entry"][1]),
+        ),
+        hashed(
             "chain over other letters",
             "The hash is over the UTF-8 bytes of the text.",
             {"what": "chain", "previous": chain_1.hex(), "entry": first["entries"][2]["entry"]},

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from p2pchat.core.effects import PauseReading
+from p2pchat.core.effects import PauseReading, WarningIssued
 from p2pchat.core.log import answering_member, size_bytes
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
+from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.protocol import (
@@ -234,6 +235,7 @@ class Keepalive:
         self._up = up
         self._admission = admission
         self._written = TokenBuckets()  # of logs and entries, by member
+        self._flooding: set[UserId] = set()  # members of whom that was said
         self.dead: list[PeerLink] = []
         self._timer: Timer | None = None  # for the next check of any link
 
@@ -267,10 +269,21 @@ class Keepalive:
         if written:
             rate, most = self._ctx.settings.flood_a_second, self._ctx.settings.flood_burst
             member = self._admission.users.share(link.peer)
-            wait = max(wait, self._written.charge(member, written, self._ctx.now.mono, rate, most / rate))
+            behind = self._written.charge(member, written, self._ctx.now.mono, rate, most / rate)
+            if behind and member not in self._flooding:
+                self._warn(link, member)
+            wait = max(wait, behind)
         if wait:
             self._ctx.count("flood")
             self._ctx.emit(PauseReading(link.id, wait))
+
+    def _warn(self, link: PeerLink, member: UserId) -> None:
+        """Warn once of a member that writes more than is read."""
+        users = self._admission.users
+        who = describe_user(users.names.get(users.speaker(member)))
+        text = f"{who} writes faster than is read of somebody whom you never wrote to: the rest waits there"
+        if self._ctx.warn_at_times(WarningIssued("flood", text, link.peer)):
+            self._flooding.add(member)
 
     def _cost_of(self, link: PeerLink, frame: Entries) -> float:
         """Return the tokens of entries: many for what the member of a link answers for, or nobody who is known.

@@ -19,7 +19,7 @@ from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import Have, MissingParts, UserId
+from p2pchat.protocol import Have, MissingParts, RunId, UserId
 
 NONE_MORE: Span = (1, 0)  # on the wire: all texts are here now
 MAX_SPANS = 256  # of one log; further ones are joined, with what is between them. A guess: 20 KiB
@@ -55,28 +55,33 @@ def texts_within(spans: tuple[Span, ...], first: int, raws: Sequence[RawEntry]) 
 class MissingTexts:
     """Tells links which texts are missing here, and serves those that are missing there."""
 
-    def __init__(self, sync: SyncContext, sender: Sender, recount: Callable[[ConversationState, UserId], None]) -> None:
+    def __init__(
+        self, sync: SyncContext, sender: Sender, recount: Callable[[ConversationState, UserId, list[RunId]], None]
+    ) -> None:
         self._sync = sync
         self._sender = sender
+        self._changes = 0  # commits with stubs, late texts or deletions
         self._recount = recount  # counts the marks for what a user wrote again
 
     def tell(self, remote: RemoteState) -> None:
         """Tell a remote what is missing here, as far as it was not told. What is on its way to the disk is missing."""
         missing, told = self._sync.missing, remote.told_missing
+        state = self._changes, remote.comparison.number
+        if not missing or remote.told_in == state:
+            return
+        remote.told_in = state
         page: MissingParts = {}
         count = 0
-        coming = {late.places.log for step in self._sync.pending.values() for late in step.change.late}
-        for log, spans in missing.items():
+        coming: dict[LogId, list[Span]] = {}
+        for places in (late.places for step in self._sync.pending.values() for late in step.change.late):
+            coming.setdefault(places.log, []).append((places.first, places.first + places.count - 1))
+        for log, left in missing.items():
+            spans = sorted([*left, *coming.get(log, ())])
             conversation = self._sync.conversations.get(log.conversation)
             found = conversation.log(log.user, log.run) if conversation is not None else None
             last = min(spans[-1][1], found.durable_seq) if spans and found is not None else 0
             span = (spans[0][0], last) if spans and spans[0][0] <= last else NONE_MORE
-            if (
-                log in coming
-                or told.get(log, NONE_MORE) == span
-                or conversation is None
-                or not self._sync.shares(remote, conversation)
-            ):
+            if conversation is None or told.get(log, NONE_MORE) == span or not self._sync.shares(remote, conversation):
                 continue
             told[log] = span
             page.setdefault(log.conversation, {}).setdefault(log.user, []).append((log.run, *span))
@@ -89,11 +94,13 @@ class MissingTexts:
 
     def on_durable(self, step: Step) -> None:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
-        if step.change.late or any(any(map(is_gone, batch.raws)) for _, batch in step.grown):
+        change = step.change
+        if change.late or change.pruned or any(any(map(is_gone, batch.raws)) for batch in change.batches):
+            self._changes += 1
             for remote in self._sync.remotes.values():
                 if remote.comparison.begun:
                     self.tell(remote)
-        gained = {*(late.places.log for late in step.change.late), *(batch.log for _, batch in step.grown)}
+        gained = {*(late.places.log for late in change.late), *(batch.log for _, batch in step.grown)}
         for remote in self._sync.remotes.values():
             for log in gained & remote.lacks.keys() if remote.lacks else ():
                 self._sender.serve_texts(remote, log.key, TextStart(((log.run, *remote.lacks[log]),)))
@@ -112,7 +119,7 @@ class MissingTexts:
                     if first <= last and len(remote.lacks) < MAX_REMEMBERED:
                         remote.lacks[LogId(id, user, run)] = first, last
                 if user in self._sync.hosted:
-                    self._recount(conversation, user)
+                    self._recount(conversation, user, [run for run, *_ in parts])
                 start = TextStart(tuple((log.id.run, *span) for log, span in held if log.pruned < span[1]))
                 if start.parts and self._sync.shares(remote, conversation):
                     self._sender.serve_texts(remote, (id, user), start)

@@ -145,6 +145,7 @@ class RemoteState:
     # after it had served everything would be served and dropped again and again.
     dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
     told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
+    told_in: tuple[int, int] = (-1, 0)  # in this state of what is missing, and this comparison
     lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
     refuted: KeySet[WriterKey] = field(
         default_factory=dict

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from p2pchat.core.effects import PauseReading
+from p2pchat.core.effects import Effect, PauseReading, WarningIssued
 from p2pchat.core.inputs import Got
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.members.statement import make_guest
@@ -469,8 +469,11 @@ def test_a_link_to_nobody_known_pauses_when_much_is_written() -> None:
     links["eve"] = ada.far("eve")  # of the founder's login, as ada is
     ada.world.seconds += 10.0
 
+    said = list[Effect]()
+
     def paused(link: str, *frames: Entries) -> float:
         effects = ada.node.handle(Got(links[link].link, passed(*frames)), ada.world.now)
+        said.extend(effects)
         ada.world.seconds += 10.0
         return sum(effect.seconds for effect in effects if isinstance(effect, PauseReading))
 
@@ -484,6 +487,8 @@ def test_a_link_to_nobody_known_pauses_when_much_is_written() -> None:
     assert paused("bob", *(other.say("x" * 50 * 1024) for _ in range(9))) == pytest.approx(0.3, abs=0.02)
     assert paused("dan", guest("cyd").say(*["x"] * 250)) == 0.0  # a contact
     assert paused("eve", Author("eve", "e1", HERE, by=founders("eve")).say(*["x"] * 250)) == 0.0
+    warned = [one for one in said if isinstance(one, WarningIssued) and one.code == "flood"]
+    assert [one.about for one in warned] == [IDS["bob"]]  # once of a member
 
 
 def test_a_link_that_pulls_the_second_piece_of_much_is_not_paused() -> None:
