@@ -146,6 +146,7 @@ async def test_what_another_profile_wrote_later_is_marked_when_it_comes(logins: 
     await ada.people.expel("eve", hide=hide)
     await ada.aclose()
     await eve.aclose()
+    (logins.root / "eve" / "eve").rename(logins.root / "elsewhere")  # a new profile would know what that one heard
     dan = await logins.start("dan")
     second = await logins.start("eve", "second", dan.endpoint)
     await (await second.broadcast("I am still here")).delivered(by="dan", timeout=WAIT)

@@ -191,7 +191,7 @@ FORGET_EPILOG = """\
 \b
 Examples:
   p2pchat forget-file 3f9a2c81d04e
-  p2pchat forget-file ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRSTUVWXYZ234567.12 --port 8080
+  p2pchat forget-file "$ID" --port 8080
 
 The message stays, and others keep the file. It comes again when you ask for it (/get, p2pchat get), not by itself. \
 What nobody else is known to have goes with --force only.
@@ -230,10 +230,10 @@ STREAM = "-"  # standard output
 EPILOG = """\
 \b
 Examples:
-  p2pchat history bob --json | jq -r 'select(.files) | .id' | tail -n 1
-  p2pchat get BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2
-  p2pchat get BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2 --number 1 --output - | tar tz
-  p2pchat get BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2 --output ~/Downloads --timeout 60
+  ID=$(p2pchat history bob --json | jq -r 'select(.files) | .id' | tail -n 1)
+  p2pchat get "$ID"
+  p2pchat get "$ID" --number 1 --output - | tar tz
+  p2pchat get "$ID" --output ~/Downloads --timeout 60
 
 Exit codes: 0 all of it is saved; 3 not in time, and the same command again goes on where it stood; 4 there is no such \
 message here; 1 it cannot be saved; 2 usage, a message without files.
