@@ -291,6 +291,7 @@ class Lifecycle:
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
             self.dispatcher.follow_members(driver.node.member_directory)
+            self.directory.knows = driver.node.contacts.are_known
             if self.relay is not None:
                 self.relay.is_known = driver.node.links.is_known_peer
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)

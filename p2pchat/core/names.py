@@ -19,7 +19,7 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from ipaddress import ip_address
 
 from p2pchat.core.durable_changes import FormerName, KnownUser
@@ -256,8 +256,10 @@ class KnownPeople:
         known: Iterable[KnownUser],
         former: Iterable[FormerName],
         members: MemberDirectory,
+        contacts: Container[UserId],
     ) -> None:
         self._ctx = ctx
+        self._contacts = contacts
         self._hosted = hosted
         self._members = members
         self.names: dict[UserId, str] = {}
@@ -382,7 +384,10 @@ class KnownPeople:
             text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
             if not is_used:
                 text = f"another key used the name {name!r} before: /whois tells them apart"
-            if self._ctx.warn_at_times(WarningIssued("name", text, user)):
+            known = [one for one in (first, user) if one in self._contacts]
+            if len(known) == 1:
+                text += "; the name alone means the one that you know"
+            if self._ctx.warn_at_times(WarningIssued("name", text, user), "of a contact" if known else ""):
                 self._warned.add((user, name))
         self._ctx.emit(UserNamed(user, name, about, old))
 

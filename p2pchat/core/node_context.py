@@ -64,9 +64,13 @@ class NodeContext:
         """Count that something happened."""
         self.emit(Counted(what))
 
-    def warn_at_times(self, warning: WarningIssued) -> bool:
-        """Give a warning that others may cause at will, unless many of its kind were given. Return whether it was."""
-        is_given = self._warnings.take(warning.code, self.now.mono, WARNINGS_A_SECOND, WARNINGS_SECONDS)
+    def warn_at_times(self, warning: WarningIssued, kind: str = "") -> bool:
+        """Give a warning that others may cause at will, unless many of its kind were given. Return whether it was.
+
+        Args:
+            kind: Kinds of one code have numbers of their own.
+        """
+        is_given = self._warnings.take(warning.code + kind, self.now.mono, WARNINGS_A_SECOND, WARNINGS_SECONDS)
         if is_given:
             self.emit(warning)
         return is_given

@@ -222,6 +222,7 @@ class UserDirectory:
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
         expelled: Who is out of the network.
+        knows: Returns whether the first user chose to have to do with the second one.
         abouts: What users tell about themselves.
     """
 
@@ -234,6 +235,7 @@ class UserDirectory:
         "blocked",
         "expelled",
         "ignored",
+        "knows",
         "me",
         "status",
     )
@@ -248,6 +250,7 @@ class UserDirectory:
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
         self.expelled: ExpelledUsers = ExpelledUsers()
+        self.knows: Callable[[UserId, UserId], bool] = lambda me, user: False
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -258,6 +261,7 @@ class UserDirectory:
         other = UserDirectory(me, self.status, self._former)
         other.abouts, other._index = self.abouts, self._index
         other.expelled = self.expelled
+        other.knows = lambda me, user: self.knows(me, user)
         return other
 
     def load(self, me: UserId, stored: Stored) -> None:
@@ -336,10 +340,15 @@ class UserDirectory:
         return id_of(id) in hidden if (hidden := self.hidden) else False
 
     def find(self, text: str) -> User:
-        """Return the user that an address names; see NamedUser.user. A name fits all names that look like it."""
+        """Return the user that an address names; see NamedUser.user. A name fits all names that look like it: then the
+        only one is meant whom the own user knows. Else a member could stop all who write to somebody by its name.
+        """
         fitting = self.fitting(text)
         if not fitting:
             raise UnknownName(text, self._hint(split_typed(text, "@")[0]))
+        if len(fitting) > 1 and not split_typed(text, "@")[1]:
+            known = [user for user in fitting if self.knows(self.me, user.key)]
+            fitting = known if len(known) == 1 else fitting
         if len(fitting) > 1:
             raise AmbiguousName(text, sorted(self._index.full_label(user.key) for user in fitting))
         return fitting[0]

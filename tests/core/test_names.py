@@ -84,8 +84,24 @@ def test_a_bad_name_is_refused_with_its_reason(name: str, reason: str) -> None:
     assert not is_valid_name(name)
 
 
-def people_in(context: NodeContext) -> KnownPeople:
-    return KnownPeople(context, HostedIdentities([]), [], [], admission_of(context)[0].users)
+def people_in(context: NodeContext, *contacts: str) -> KnownPeople:
+    return KnownPeople(context, HostedIdentities([]), [], [], admission_of(context)[0].users, contacts)
+
+
+def test_an_equal_name_of_a_contact_warns_though_others_have_used_up_the_warnings() -> None:
+    context = NodeContext(Settings(), ADA, bytes)
+    context.now = Now(1.0, 1)
+    bob = "b0" * 32
+    people = people_in(context, bob)
+    people.on_announced_name(bob, "bob")
+    for n in range(40):
+        for half in ("11", "22"):
+            people.on_announced_name(f"{n:02x}{half}" * 16, f"pair {n}")
+    others = [one for one in context.out if isinstance(one, WarningIssued)]
+    people.on_announced_name("33" * 32, "bob")
+    warned = [one for one in context.out if isinstance(one, WarningIssued)]
+    assert len(others) < 40 and len(warned) == len(others) + 1
+    assert warned[-1].text.endswith("; the name alone means the one that you know")
 
 
 MARKS = "a" + "\u0301\u0316" * 15_000  # as many as fit into an entry; their normal form takes 0.7 s

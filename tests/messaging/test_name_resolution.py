@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from p2pchat import AmbiguousName, TCPPeer, UnknownName
+from p2pchat import AmbiguousName, TCPPeer, UnknownName, Warned
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import base32, suffix
 from p2pchat.messaging.conversations import GroupDirectory
@@ -123,6 +123,24 @@ def test_users_and_groups_whose_ids_begin_alike_have_other_labels_and_can_be_typ
     with pytest.raises(AmbiguousName) as caught:
         known.find(f"#ops#{suffix(OPS)}")
     assert [known.find(text) for text in caught.value.candidates] == sorted((OPS, like), key=base32)
+
+
+async def test_of_equal_names_the_one_is_meant_to_whom_the_user_wrote(net: Mesh) -> None:
+    """A member that took the name of another stopped every script that wrote to it by that name."""
+    ada, bob, cyd = net.peers
+    await ada.send("bob", "hello")
+    await net.settle()
+    warned = ada.events(Warned)
+    await cyd.rename("bob")
+    await net.settle()
+    assert ada.directory.label(cyd.me.key).startswith("bob#")
+    assert ada.find("bob").user == bob.me
+    assert (await anext(warned)).text.endswith("; the name alone means the one that you know")
+    with pytest.raises(AmbiguousName):
+        bob.find("bob")
+    await ada.send(f"bob#{cyd.me.id[:8]}", "and to you")
+    with pytest.raises(AmbiguousName):
+        ada.find("bob")
 
 
 def view(talk: str, name: str) -> GroupView:

@@ -195,7 +195,7 @@ class SyncContext:
         self.contacts = contacts
         self.members = members
         self._statements = statements
-        self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members)
+        self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members, contacts)
         members.load(stored.members, self.people.names)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
