@@ -39,7 +39,8 @@ class _Crowd:
     Their entries have the same times in both profiles; otherwise they would be forks.
     """
 
-    def __init__(self, ada: _Writer, bob: str, users: int, groups: int, members: int) -> None:
+    def __init__(self, room: str, ada: _Writer, bob: str, users: int, groups: int, members: int) -> None:
+        self.room = room
         self.at = time.time_ns() // 1000
         self.users = [_somebody() for _ in range(users)]
         self.groups = [self._group(ada, f"group {number}", [bob]) for number in range(groups - 1)]
@@ -53,7 +54,7 @@ class _Crowd:
         members = dict.fromkeys((owner.id, *others), 1)
         body = group_body(1, name, owner.id, members, {}, salt=secrets.token_hex(SALT_BYTES))
         entry = Entry("group", self.at, self.at, b=body)
-        id = operation_hash(encode_entry(entry))
+        id = operation_hash(self.room, encode_entry(entry))
         return _written(owner, id, Naming(group=(id, owner.id, RUN)), entry)
 
 
@@ -69,6 +70,7 @@ async def make(
 ) -> None:
     """Run as a worker: create both profiles with all their data."""
     from p2pchat import TCPPeer
+    from p2pchat.core.members.statement import room_id
     from p2pchat.identity.profile import Profile
 
     async with TCPPeer(data=ada, name="ada") as one, TCPPeer(0, one.endpoint, data=bob, name="bob") as other:
@@ -76,7 +78,8 @@ async def make(
             await (await peer.broadcast("here I am")).delivered()
     with Profile.open(data=ada) as own, Profile.open(data=bob) as others:
         owner = _Writer(own.identity.peer_id, own.identity.sign)
-        crowd = _Crowd(owner, others.identity.peer_id, users, conversations // 2, members)
+        room = room_id(own.network.id)
+        crowd = _Crowd(room, owner, others.identity.peer_id, users, conversations // 2, members)
         for profile in (own, others):
             _fill(profile, crowd, addresses, conversations // 2)
     channel.send(made=True)
@@ -100,7 +103,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
         changes[-1].users.append(KnownUser(user.id, name, at))
     for user in crowd.users[:letters]:
         letter = Entry("text", at, at, b="good morning")
-        changes.append(_written(user, dm_id(me, user.id), dm_naming(me, user.id), letter))
+        changes.append(_written(user, dm_id(room, me, user.id), dm_naming(me, user.id), letter))
     changes += crowd.groups
     known = [
         Address(user.id, f"127.{1 + number // 65_000}.{number // 250 % 250}.{number % 250 + 1}:9", verified_at=1)

@@ -18,7 +18,7 @@ import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { Members, guestOf, isGuest, isRecord, recordOf } from "./peer_members.mjs";
+import { Members, guestOf, isGuest, readRecord, recordOf } from "./peer_members.mjs";
 import * as p2p from "./peer_primitives.mjs";
 
 const HANDSHAKE = ["hello", "welcome", "show", "admit", "go"];
@@ -33,7 +33,7 @@ export class Link {
   wants = new Map(); // number -> conversation and user
   full = new Set(); // conversations in which the other end takes no more of this peer's user
   news = true; // users were announced since the last comparison
-  records = []; // of peers, as they came
+  records = []; // what those of peers say
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
@@ -181,7 +181,7 @@ export class Link {
   }
 
   on_peers({ records = [] }) {
-    for (const record of records) if (isRecord(this.peer.network, record)) this.records.push(record);
+    this.records.push(...records.map((record) => readRecord(this.peer.network, record)).filter(Boolean));
     this.meet();
   }
 
@@ -195,13 +195,14 @@ export class Link {
 
   on_here({ users, gone = [], more }) {
     for (const id of gone) this.users.delete(id);
+    const { network, now } = this.peer;
     for (const { id, cert } of users) {
-      if (id !== this.far && !p2p.isCertified(id, this.far, cert, this.peer.now() / 1000)) throw "host";
+      if (id !== this.far && !p2p.isCertified(network, id, this.far, cert, now() / 1000)) throw "host";
       this.news ||= !this.users.has(id);
       this.users.add(id);
     }
     const me = this.peer.id;
-    const dms = [...this.users].map((id) => [p2p.dmId(id, me), { dm: [id, me].sort() }]);
+    const dms = [...this.users].map((id) => [p2p.dmId(this.peer.room, id, me), { dm: [id, me].sort() }]);
     this.shared = new Map([[this.peer.room], ...dms]);
     if (more || !this.news) return;
     this.news = false;

@@ -1,7 +1,7 @@
 // Members, of docs/protocol.md: statements of the founder and the admins, what follows from a set of them, and
 // certificates by which members answer for users.
 
-import { blake2b, has, hex, isObject, key, list, natural } from "./peer_primitives.mjs";
+import { blake2b, has, hex, isObject, isPlace, key, list, natural } from "./peer_primitives.mjs";
 import { sign, sum, tag, text, userId, verify } from "./peer_primitives.mjs";
 
 const ofText = (string) => Buffer.from(string).toString("hex");
@@ -9,15 +9,22 @@ const guestMessage = (network, user) => tag("guest/1") + network + user;
 export const networkId = (founder) => blake2b(tag("network/2") + founder, 16);
 export const guestOf = (network, seed, user) => [userId(seed), sign(seed, guestMessage(network, user))];
 export const isGuest = (network, user, [member, signature]) => verify(member, guestMessage(network, user), signature);
-export const recordMessage = (network, { id, at, e, guest }) =>
-  tag("peer/1") + network + ofText(JSON.stringify({ at, e, guest, id }));
+export const recordMessage = (network, text) => tag("peer/2") + network + ofText(text);
 export const recordOf = (network, seed, member, at, e) => {
   const [id, guest] = [userId(seed), member === seed ? undefined : guestOf(network, member, userId(seed))];
-  return { id, at, e, guest, sig: sign(seed, recordMessage(network, { id, at, e, guest })) };
+  const text = JSON.stringify({ at, e, guest, id });
+  return [text, sign(seed, recordMessage(network, text))];
 };
-export const isRecord = (network, record) =>
-  verify(record.id, recordMessage(network, record), record.sig) &&
-  (!record.guest || isGuest(network, record.id, record.guest));
+
+/** What a record says; undefined if it cannot be read, or its peer or the member in it did not sign it. */
+export function readRecord(network, [text, sig]) {
+  let said;
+  try {
+    said = JSON.parse(text);
+  } catch {}
+  if (!isPlace(said) || !verify(said.id, recordMessage(network, text), sig)) return undefined;
+  return !said.guest || isGuest(network, said.id, said.guest) ? said : undefined;
+}
 export const statementMessage = (network, text) => tag("member/1") + network + ofText(text);
 
 /** The form of RFC 8785; of what is not ASCII, has a fraction or a large integer, or is too deep, another text. */

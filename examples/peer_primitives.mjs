@@ -63,11 +63,11 @@ export const sum = (hashes, size = 32) => {
 // Ids of conversations, and what is hashed and signed of a log: its header, an entry (a clock and a text), and its
 // conversation, user and run, one behind the other.
 export const roomId = (network) => blake2b(tag("room/1") + network);
-export const dmId = (...users) => blake2b(tag("dm/1") + users.sort().join(""));
+export const dmId = (room, ...users) => blake2b(tag("dm/2") + room + users.sort().join(""));
 export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
 const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}$/;
 const utf8 = (text) => Buffer.from(text).toString("hex");
-export const textProof = (text) => blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
+export const textProof = (text) => typeof text === "object" ? text.hash + utf8(text.cite ?? "") : blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
 export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + textProof(text));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
 export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain);
@@ -123,9 +123,9 @@ export function identity(seed) {
 }
 
 /** Whether a peer may host a user: the certificate is valid for at most 7 days, give or take an hour, counted in ms. */
-export function isCertified(user, peer, { from, until, sig } = {}, now) {
+export function isCertified(network, user, peer, { from, until, sig } = {}, now) {
   const timely = from < until && until - from <= 604_800_000 && from - 3_600_000 <= now && now <= until + 3_600_000;
-  return timely && verify(user, tag("host/1") + user + peer + u64(from) + u64(until), sig);
+  return timely && verify(user, tag("host/2") + network + user + peer + u64(from) + u64(until), sig);
 }
 
 /** The header with which a log begins. Of each header there is one form. */
@@ -208,14 +208,17 @@ const guest = tuple(key, hex(64));
 const cert = has({ from: natural, until: natural, sig: hex(64) });
 const hosted = has({ id: key, name: text, "cert?": cert });
 const span = (value) => tuple(hex(32), hex(32))(value) && value[0] <= value[1];
-const record = has({ id: key, at: natural, e: list(text), sig: hex(64), "guest?": guest });
+const record = tuple(text, hex(64));
+const endpoints = (value) => list(text)(value) && value.length <= 8 && value.every((one) => [...one].length <= 100);
+export const isPlace = has({ id: key, at: natural, e: endpoints, "guest?": guest }); // the text of a record
 const statements = list(tuple(text, hex(64)));
 const ids = list(hex(16));
 const few = (value) => statements(value) && value.length <= 4;
 const uses = (value) => positive(value) && value <= 64;
 const invite = has({ maker: key, id: hex(4), uses, until: natural, proof: hex(32) });
 const shown = has({ "founder?": key, "guest?": guest, "s?": few, "invite?": invite });
-const entries = (value) => list(tuple(positive, text))(value) && value.length > 0;
+const stub = has({ hash: hex(32), "cite?": text }); // of a text that is gone
+const entries = (value) => list(tuple(positive, (said) => text(said) || stub(said)))(value) && value.length > 0;
 const batch = { c: hex(32), u: hex(32), r: hex(8), first: positive, prev: hex(32), e: entries, head: hex(64) };
 
 // The frames that a bot looks into.
@@ -252,7 +255,7 @@ export function readFrame(buffer, limit) {
   for (const [field, value] of Object.entries(frame)) if (value === null || value === false) delete frame[field];
   if (Object.hasOwn(FRAMES, frame.t) && !FRAMES[frame.t](frame)) throw "malformed";
   if (frame.t === "entries" && (frame.first === 1 || Boolean(frame.fork)) !== Boolean(frame.h)) throw "malformed";
-  if (frame.t === "entries" && frame.e.some(([, text]) => Buffer.byteLength(text) > 65536)) throw "limit";
+  if (frame.t === "entries" && frame.e.some(([, said]) => text(said) && Buffer.byteLength(said) > 65536)) throw "limit";
   return [frame, buffer.subarray(4 + length)];
 }
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from p2pchat.core import effects as fx
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
-from p2pchat.core.durable_changes import ForkStart, Start, StoredStart
+from p2pchat.core.durable_changes import ForkStart, Start, WantStart
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
 from p2pchat.core.members.statement_exchange import file_frames
@@ -320,11 +320,11 @@ def _merged(storage: SqlStorage, conversation: ConversationId, writers: tuple[Us
         heappush(cursors, Cursor(c, next(numbers), user, held, more))
 
     for user in writers:
-        first, more = storage.fetch(conversation, user, StoredStart(), batches=most)
+        first, more = storage.fetch(conversation, user, WantStart(()), batches=most)
         if first and len(writers) <= MOST_HELD:
             put(_first_c(first[0]), user, first, more)
         elif first:  # too many writers to keep what was read: it is read again when it is due
-            put(_first_c(first[0]), user, [], StoredStart())
+            put(_first_c(first[0]), user, [], WantStart(()))
     while cursors:
         cursor = heappop(cursors)
         batches, rest = cursor.held, cursor.more
@@ -439,7 +439,7 @@ class StoredContent:
 
 def _named_content(frame: Entries) -> dict[str, int]:
     """Return the sizes of the contents that entries name, by root."""
-    entries = (decode_entry(raw) for raw in frame.e if '"files"' in raw[1])
+    entries = (decode_entry(raw) for raw in frame.e if isinstance(raw[1], str) and '"files"' in raw[1])
     return {file.root: file.size for entry in entries for file in attachments_of(entry)}
 
 

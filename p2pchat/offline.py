@@ -152,12 +152,15 @@ class History(Viewer):
         self.directory.load(me, stored)
         if META_NAME in stored.meta:
             self.directory.learn([(me, stored.meta[META_NAME])])
+        namings = {one.id: one.naming for one in stored.conversations}
+        rooms = (id for id, naming in namings.items() if naming.room)
+        room = next(rooms, None) or room_id(network_of(self._profile).id)
         groups: dict[ConversationId, GroupReplica] = {}
         for log, seq, raw, _ in stored.group_entries:
-            groups.setdefault(log.conversation, GroupReplica(log.conversation)).add(log, seq, raw, decode_entry(raw))
+            group = groups.setdefault(log.conversation, GroupReplica(log.conversation, room))
+            group.add(log, seq, raw, decode_entry(raw))
         self._views = {id: view for id, group in groups.items() if (view := group.view) is not None}
         self._groups.load()
-        namings = {one.id: one.naming for one in stored.conversations}
         namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from struct import Struct as Packed
 from typing import Annotated, Any, NamedTuple, get_args
 
@@ -42,8 +43,11 @@ PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
 MAX_FEATURES = 256  # in `can`
-MAX_RECORDS = 64  # in one frame: each has up to 1.2 KiB
+MAX_RECORDS = 64  # in one frame
+MAX_RECORD_BYTES = 1536  # of the text of one: 64 of them fit a frame whatever JSON escapes, and 8 endpoints with more
 MAX_ENDPOINTS = 8  # in one record
+MAX_ENDPOINT_CHARACTERS = 100
+RECORDS_CACHED = 1024
 MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
 MAX_SHOWN = 4  # statements that a connection begins with: two are enough
 MAX_USES = 64  # of one invite
@@ -97,6 +101,9 @@ def split_ref(log: str) -> tuple[str, RunId]:
     return user_start(log), log[2 * REF_USER_BYTES :]
 
 
+_encoder = msgspec.json.Encoder()
+
+
 class Mark(NamedTuple):
     """Everything in one run's log up to entry `seq`; `chain` is the chain there."""
 
@@ -106,6 +113,7 @@ class Mark(NamedTuple):
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
+MissingParts = dict[Hex32, dict[Hex32, list[tuple[Hex8, Seq, Count]]]]  # conversation -> user -> run, first, last
 ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex24, Seq, Hex32]]]]  # conversation -> reader -> last entries read
 
 
@@ -133,20 +141,61 @@ class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
     sig: Hex64
 
 
-class PeerRecord(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Endpoints of a peer, signed by its own key. Source: docs/protocol.md, "Addresses".
-
-    Attributes:
-        at: When it was made, UTC microseconds.
-        e: Its endpoints.
-        guest: The certificate of the member that answers for the peer; None for a member.
-    """
+class RecordFacts(Struct, frozen=True, gc=False):
+    """What a record says, as far as this version knows. See PeerRecord."""
 
     id: Key32
     at: Count
-    e: tuple[str, ...]
-    sig: Hex64
+    e: Annotated[tuple[Annotated[str, Meta(max_length=MAX_ENDPOINT_CHARACTERS)], ...], Meta(max_length=MAX_ENDPOINTS)]
     guest: GuestCertificate | None = None
+
+
+_read_facts = lru_cache(RECORDS_CACHED)(msgspec.json.Decoder(RecordFacts).decode)  # each is looked into several times
+
+
+class PeerRecord(Struct, frozen=True, array_like=True, gc=False):
+    """Endpoints of a peer: a text that its own key signed, which is kept and passed on as it came.
+
+    A later version may say more in it. The Decoder drops a record that cannot be read. Source: docs/protocol.md,
+    "Addresses".
+    """
+
+    text: str
+    sig: Hex64
+
+    @property
+    def is_readable(self) -> bool:
+        try:
+            return _read_facts(self.text) is not None
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return False
+
+    @property
+    def id(self) -> PeerId:
+        return _read_facts(self.text).id
+
+    @property
+    def at(self) -> int:
+        """When it was made, UTC microseconds."""
+        return _read_facts(self.text).at
+
+    @property
+    def e(self) -> tuple[str, ...]:
+        """The endpoints of the peer."""
+        return _read_facts(self.text).e
+
+    @property
+    def guest(self) -> GuestCertificate | None:
+        """The certificate of the member that answers for the peer; None for a member."""
+        return _read_facts(self.text).guest
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in a frame."""
+        return len(_encoder.encode(self))
+
+    def __repr__(self) -> str:
+        return f"PeerRecord({len(self.text)} characters)"
 
 
 class InviteProof(Struct, frozen=True, forbid_unknown_fields=True):
@@ -302,6 +351,7 @@ class Have(Frame, tag="have"):
     ask: bool = False
     end: Count | None = None
     full: dict[Hex32, list[Hex32]] = {}
+    lacks: MissingParts = {}
     names: list[Naming] = []
 
 
@@ -316,10 +366,18 @@ class Want(Frame, tag="want"):
     names: list[Naming] = []
 
 
+class Stub(Struct, gc=False, frozen=True, omit_defaults=True):
+    """What stands for a text that is gone: the hash of all but its cite, and its cite."""
+
+    hash: Hex32
+    cite: Annotated[str, Meta(pattern=r'\A(,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\})?\Z')] = ""
+
+
 class Entries(Frame, tag="entries"):
     """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`.
 
-    An entry is a clock and a text. The first of a log, and evidence of a fork, come with the header of the log, `h`.
+    An entry is a clock and a text, or its stub. The first of a log, and evidence of a fork, come with the header of
+    the log, `h`.
     """
 
     c: Long32
@@ -327,7 +385,7 @@ class Entries(Frame, tag="entries"):
     r: Long8
     first: Seq
     prev: Long32
-    e: Annotated[list[tuple[Seq, str]], Meta(min_length=1)]
+    e: Annotated[list[tuple[Seq, str | Stub]], Meta(min_length=1)]
     head: Long64
     h: str = ""
     n: Count | None = None
@@ -335,7 +393,7 @@ class Entries(Frame, tag="entries"):
     names: list[Naming] = []
 
     def __repr__(self) -> str:
-        size = sum(len(text.encode()) for _, text in self.e)
+        size = sum(len(text.encode()) for _, text in self.e if isinstance(text, str))
         flags = f", n={self.n}" * (self.n is not None) + ", fork=True" * self.fork
         return (
             f"Entries(c={self.c!r}, u={self.u!r}, r={self.r!r}, first={self.first}, "
@@ -451,9 +509,6 @@ KnownFrame = (
     | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
-
-
-_encoder = msgspec.json.Encoder()
 
 
 def encode(frame: Frame) -> bytes:
@@ -590,19 +645,19 @@ class Decoder:
         _at_most(MAX_FEATURES, "peers", "can", frame.can)
         if "".join([*frame.linked, *frame.gone]).encode().translate(None, _DIGITS):
             raise FrameError("peers: ids are lower-case hex")
-        self._check_records("peers", frame.records)
+        if frame.records:
+            frame.records = self._check_records("peers", frame.records)
 
     def _check_admit(self, frame: Admit, size: int) -> None:
-        self._check_records("admit", frame.peers)
+        frame.peers = self._check_records("admit", frame.peers)
 
-    def _check_records(self, kind: str, records: list[PeerRecord]) -> None:
+    def _check_records(self, kind: str, records: list[PeerRecord]) -> list[PeerRecord]:
+        """Check records, and return those that can be read: no link ends for what a third peer signed."""
         _at_most(MAX_RECORDS, kind, "records", records)
-        longest = self._settings.max_endpoint_bytes
         for record in records:
-            _at_most(MAX_ENDPOINTS, kind, "endpoints", record.e)
-            for endpoint in record.e:
-                if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:
-                    raise _over(f"{kind}: an endpoint", len(endpoint.encode()), longest)
+            if 4 * len(record.text) > MAX_RECORD_BYTES and len(record.text.encode()) > MAX_RECORD_BYTES:
+                raise _over(f"{kind}: a record", len(record.text.encode()), MAX_RECORD_BYTES)
+        return [record for record in records if record.is_readable]
 
     def _check_here(self, frame: Here, size: int) -> None:
         _at_most(self._settings.page_items, "here", "users", frame.users)
@@ -626,6 +681,8 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
+        if sum(len(parts) for users in frame.lacks.values() for parts in users.values()) > self._settings.page_marks:
+            raise _too_many("have", "lacks", self._settings.page_marks)
         _in_order("have", frame.span)
         if frame.names:
             self._check_names("have", frame)
@@ -651,8 +708,9 @@ class Decoder:
         if frame.names:
             self._check_names("entries", frame)
 
-    def _check_batch_bytes(self, e: list[tuple[int, str]]) -> None:
-        size = sum(len(text) if text.isascii() else len(text.encode()) for _, text in e)
+    def _check_batch_bytes(self, e: list[tuple[int, str | Stub]]) -> None:
+        texts = [text for _, text in e if isinstance(text, str)]
+        size = sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
         if size > self._settings.max_batch_bytes:
             raise _over("entries: a batch", size, self._settings.max_batch_bytes)
 

@@ -33,6 +33,7 @@ class MemberLimits:
     # What a log counts besides its entries: 16,384 are some 20 MiB of memory. A 16th if it follows an earlier one,
     # which is a row of 150 bytes then (core/sync/conversation_state.py).
     log_bytes: int = 16 * KIB
+    entry_bytes: int = 64  # what an entry counts besides its text: one of 16 bytes takes 77 on the disk
     # Entries that wait for those that they follow, and four times as many of all who are no contacts; beyond it they
     # are shown at once, with a gap mark. 620 bytes each at most: 1.2 MiB.
     waiting_entries_a_member: int = 2048

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import (
     Entry,
@@ -26,6 +28,7 @@ from p2pchat.core.log import (
     first_chain,
     head_message,
     size_bytes,
+    stub_of,
 )
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.handshake import make_cert
@@ -95,6 +98,7 @@ class ByzantinePeer:
         self._chance = chance
         self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
         self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
+        self._hiding = Random(f"{peer.sim.seed} what {peer.name} hides")
         self._invention = Random(f"{peer.sim.seed} inventions of {peer.name}")
         self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
@@ -107,7 +111,7 @@ class ByzantinePeer:
         if isinstance(frame, Entries):
             if "withholds" in self.moods and self._chance.random() < 0.3:
                 return
-            yield encode(self.entries(frame, end.other.owner))
+            yield encode(self._hidden(self.entries(frame, end.other.owner)))
         elif isinstance(frame, (Hello, Welcome)) and "poses" in self.moods and self._chance.random() < 0.4:
             yield encode(self._posing(frame, end.other.owner))
         else:
@@ -135,6 +139,16 @@ class ByzantinePeer:
         for frame in frames:
             frame.fork = True
             yield encode(frame)
+
+    def _hidden(self, frame: Entries) -> Entries:
+        """Return the batch with stubs for texts that it could send."""
+        if "withholds" not in self.moods or self._hiding.random() < 0.5:
+            return frame
+        raws = [
+            (c, stub_of(text)) if isinstance(text, str) and self._hiding.random() < 0.7 else (c, text)
+            for c, text in frame.e
+        ]
+        return structs.replace(frame, e=raws)
 
     def entries(self, frame: Entries, to: SimPeer) -> Entries:
         """Return the batch to send to this peer instead of `frame`."""
@@ -306,22 +320,27 @@ class Sybil:
         users = [invent(self.peer.sim, self._chance) for _ in range(MADE_UP_AT_ONCE)]
         for user in users[:-1]:
             user.by, user.is_named = self.peer.certificate(user.user), True
-        now, me = self.peer.clock.now().utc, self.peer.user
+        now, me, room = self.peer.clock.now().utc, self.peer.user, self.peer.sim.invariants.room
         page = [
-            Hosted(user.user, user.name, "online", cert=make_cert(user.user, user.sign, me, now // 1000))
+            Hosted(
+                user.user,
+                user.name,
+                "online",
+                cert=make_cert(self.peer.network.id, user.user, user.sign, me, now // 1000),
+            )
             for user in users
         ]
         gone, self._told = self._told, [user.user for user in users]
         yield encode(Here(page, gone))
         for number, user in enumerate(users):
             text = encode_entry(Entry("text", now, now + number, b="buy"))
-            yield encode(user.write(dm_id(user.user, to.user), dm_naming(user.user, to.user), text))
+            yield encode(user.write(dm_id(room, user.user, to.user), dm_naming(user.user, to.user), text))
             if number:  # the first never writes to the room, and nobody answers for the last
-                yield encode(user.write(self.peer.sim.invariants.room, Naming(room=True), text))
+                yield encode(user.write(room, Naming(room=True), text))
             members = {user.user: 1, to.user: 1}
             body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
             raw = encode_entry(Entry("group", now, now + number, b=body))
-            group = operation_hash(raw)
+            group = operation_hash(room, raw)
             yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
         honest = self._chance.choice([peer for peer in self.peer.sim.all_peers if not peer.byzantine])
         records = [
@@ -363,7 +382,7 @@ class OddWriter:
     def _changed(self, raws: list[RawEntry], held: int, last_c: int) -> Iterator[RawEntry]:
         for seq, (c, text) in enumerate(raws, held + 1):
             # Behind a deletion only the references of its first entries say that a log follows the one before.
-            if f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
+            if not isinstance(text, str) or f'"b":"{ODD}' not in text or (seq <= 2 and '"after"' in text):
                 last_c = max(c, last_c + 1)
                 yield last_c, text
                 continue

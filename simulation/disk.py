@@ -14,7 +14,7 @@ from random import Random
 from p2pchat.core.durable_changes import Change, Prune, Stored
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
-from p2pchat.core.log import Batch, LogId, RawEntry, Ref, before_in, decode_entry, ref_key
+from p2pchat.core.log import Batch, LogId, RawEntry, Ref, before_in, decode_entry, is_gone, ref_key, text_proof
 from p2pchat.core.node_context import Timer
 from p2pchat.protocol import Mark, UserId
 from p2pchat.settings import Settings
@@ -22,6 +22,14 @@ from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.virtual_time import Schedule
 
 Answer = Callable[[Committed | CommitFailed], None]
+
+
+def is_same(raws: Sequence[RawEntry], others: Sequence[RawEntry]) -> bool:
+    """Return whether these are the same entries, with texts or stubs."""
+    return len(raws) == len(others) and all(
+        (one[0], text_proof(one[1])) == (other[0], text_proof(other[1]))
+        for one, other in zip(raws, others, strict=True)
+    )
 
 
 class SimDisk:
@@ -37,6 +45,8 @@ class SimDisk:
         failed: True after a commit of this process failed.
         on_batch: Called with every batch when it becomes durable.
         pruned: The entries 1..n of each log that were deleted here.
+        stubs: The entries of each log of which no text ever was here.
+        ever_stubs: Those of which none was here once: conversation, log as in references, number.
         on_prune: Called with every deletion when it becomes durable.
         changes: Everything durable, in order.
     """
@@ -56,6 +66,8 @@ class SimDisk:
         self.failed: bool = False
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self.pruned: dict[LogId, int] = {}
+        self.stubs: dict[LogId, set[int]] = {}
+        self.ever_stubs: set[tuple[str, str, int]] = set()
         self.on_prune: Callable[[Prune], None] = lambda prune: None
         self.changes: list[Change] = []
         self._stored: Stored | None = None  # since the last commit
@@ -79,7 +91,7 @@ class SimDisk:
         """Return whether a deletion of this entry, here or by its writer, is durable, but not reported to the node."""
         pruned = (prune for order in self._unreported for prune in order.change.pruned)
         return any(prune.log == log and seq <= prune.upto for prune in pruned) or any(
-            '"k":"delete"' in raw[1] and decode_entry(raw).re == Ref(ref_key(log.user, log.run), seq)
+            '"k":"delete"' in str(raw[1]) and decode_entry(raw).re == Ref(ref_key(log.user, log.run), seq)
             for order in self._unreported
             for batch in order.change.batches if batch.log.conversation == log.conversation
             for raw in batch.raws
@@ -146,11 +158,12 @@ class SimDisk:
         self.storage.commit(self.changes)
         self._stored = None
         self.logs = {}
-        self.pruned = {}
+        self.pruned, self.stubs = {}, {}
         for change in self.changes:
             for batch in change.batches:
                 self._note_header(batch)
-                self.logs.setdefault(batch.log, []).extend(batch.raws)
+                self._note_entries(batch)
+            self._note_texts(change)
             self._note_pruned(change)
 
     def _note_header(self, batch: Batch) -> None:
@@ -164,6 +177,30 @@ class SimDisk:
     def _note_pruned(self, change: Change) -> None:
         for prune in change.pruned:
             self.pruned[prune.log] = max(self.pruned.get(prune.log, 0), prune.upto)
+
+    def _note_entries(self, batch: Batch) -> None:
+        self.logs.setdefault(batch.log, []).extend(batch.raws)
+        stubs = [seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw)]
+        if stubs:
+            self.stubs.setdefault(batch.log, set()).update(stubs)
+            self.ever_stubs.update(
+                (batch.log.conversation, ref_key(batch.log.user, batch.log.run), seq) for seq in stubs
+            )
+
+    def _note_texts(self, change: Change) -> None:
+        for late in change.late:
+            log = late.places.log
+            for seq, raw in enumerate(late.raws, late.places.first):
+                is_missing = seq in self.stubs.get(log, ()) and seq > self.pruned.get(log, 0)
+                if is_missing and is_same([raw], [self.logs[log][seq - 1]]):
+                    self.logs[log][seq - 1] = raw
+                    self.stubs[log].discard(seq)
+                    self._counts["late_text"] += 1
+
+    def lacks_text(self, log: LogId, first: int, last: int) -> bool:
+        """Return whether the text of one of these entries never was here, and was not deleted unseen."""
+        deleted = self.pruned.get(log, 0)
+        return any(max(first, deleted + 1) <= seq <= last for seq in self.stubs.get(log, ()))
 
     # ---- the writer
 
@@ -188,8 +225,10 @@ class SimDisk:
             for batch in change.batches:
                 self.on_batch(batch)
                 self._note_header(batch)
-                self.logs.setdefault(batch.log, []).extend(batch.raws)
+                self._note_entries(batch)
+                self._counts["stub_taken"] += any(map(is_gone, batch.raws))
                 self.ever[batch.log] = max(self.ever.get(batch.log, 0), batch.last)
+            self._note_texts(change)
             self._note_pruned(change)
             for prune in change.pruned:
                 self.on_prune(prune)

@@ -169,7 +169,10 @@ class FaultInjector:
         if not peers:
             return
         peer = self.chance.choice(peers)
-        talks = {peer.sim.invariants.room, *(dm_id(peer.user, other.user) for other in self.honest)}
+        talks = {
+            peer.sim.invariants.room,
+            *(dm_id(peer.sim.invariants.room, peer.user, other.user) for other in self.honest),
+        }
         there = sorted({log.conversation for log in peer.disk.logs} & talks)
         if there:
             conversation = self.chance.choice(there)

@@ -18,7 +18,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.inputs import Committed, StatementsMade
-from p2pchat.core.log import decode_entry
 from p2pchat.core.members.admission import invite_secret
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, make_statement, parse_statement
@@ -267,26 +266,10 @@ class Membership:
                 for user in other.speaks_for if other.ever_linked and not other.restored else ():
                     name = names[other].get(user)
                     known = names[peer].get(user)
-                    is_right = name is not None and (known == name or self._is_name_deleted(peer, other, user))
+                    is_right = name is not None and known == name
                     if user not in final.removed and not is_right:
                         text = f"knows {self._sim.person(user).name} as {known}, who is called {name}"
                         yield Fault("named", text, peer.name)
-
-    def _is_name_deleted(self, peer: SimPeer, other: SimPeer, user: UserId) -> bool:
-        """Return whether a peer lacks the entry with the name of a user of another one, and nobody can serve it there.
-
-        Each who holds it and can link with the peer deleted something before it.
-        """
-        room = self._sim.invariants.room
-        profiles = [
-            (raw[0], log, seq)
-            for log, raws in other.disk.logs.items() if (log.conversation, log.user) == (room, user)
-            for seq, raw in enumerate(raws, 1) if decode_entry(raw).k == "profile"
-        ]  # fmt: skip
-        if not profiles:
-            return False
-        _, log, seq = max(profiles)
-        return not (peer.disk.has(log, seq) or self._sim.invariants.may_get(peer, log))
 
 
 def invites_key(peer: PeerId) -> bytes:

@@ -378,8 +378,11 @@ def _draw_group_actions(chance: Random) -> list[str]:
 
 
 def _draw_deletions(chance: Random, *, always: bool) -> list[str]:
-    """Return the deletions of a history; [] for most, unless there shall `always` be some."""
-    return ["delete_here"] * chance.randint(1, 6) if chance.random() < WITH_DELETIONS or always else []
+    """Return the deletions of a history; [] for most. With `always` there are some, and newcomers behind them."""
+    if chance.random() >= WITH_DELETIONS and not always:
+        return []
+    steps = ["delete_here"] * chance.randint(1, 6)
+    return [*steps, *["join"] * chance.randint(0, 2), *["join_byzantine"] * chance.randint(0, 1)] if always else steps
 
 
 def _draw_blocks(chance: Random, *, always: bool) -> list[str]:

@@ -283,7 +283,7 @@ class SimPeer:
             return self.node.room
         low, high = sorted((by.user if by is not None else self.user, to.user))
         self.put(inputs.ConversationOpened(Naming(dm=(low, high))))
-        return dm_id(low, high)
+        return dm_id(self.node.room, low, high)
 
     def had(self, log: LogId) -> int:
         """Return the highest number of a log that its disk ever held."""

@@ -228,7 +228,7 @@ class SimProgram:
         raws = peer.disk.logs.get(log, [])
         if self._sim.invariants.groups.is_group(peer, log.conversation) or log.user != peer.user:
             return
-        if log.conversation in {dm_id(peer.user, guest) for guest in self._sim.guests}:
+        if log.conversation in {dm_id(self._sim.invariants.room, peer.user, guest) for guest in self._sim.guests}:
             return  # messages to hosted users have no line
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if not decode_entry(raws[seq - 1]).is_message:

@@ -155,7 +155,7 @@ SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
     redial_most=5.0, redial_never_reached_most=10.0, want_progress_timeout=3.0, order_wait=8.0, order_wait_most=40.0,
     recent_places=8, busy_pause=1.0,
-    told_host_pause=2.0, told_rest=20.0, log_bytes=100,
+    told_host_pause=2.0, told_rest=20.0, log_bytes=100, entry_bytes=5,
 )  # fmt: skip
 
 

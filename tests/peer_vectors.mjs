@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { Link, Peer } from "../examples/peer.mjs";
-import { Members, guestOf, isGuest, isRecord, readStatement, recordMessage } from "../examples/peer_members.mjs";
+import { Members, guestOf, isGuest, readRecord, readStatement, recordOf } from "../examples/peer_members.mjs";
 import { statementMessage } from "../examples/peer_members.mjs";
 import * as p2p from "../examples/peer_primitives.mjs";
 
@@ -21,7 +21,7 @@ const attempt = (action) => {
 const hashes = {
   blake2b: ({ message }) => ({ hash: p2p.blake2b(message) }),
   room: ({ network }) => ({ hash: p2p.roomId(network) }),
-  dm: ({ users }) => ({ hash: p2p.dmId(...users) }),
+  dm: ({ room, users }) => ({ hash: p2p.dmId(room, ...users) }),
   chain_0: ({ header }) => ({ hash: p2p.chainStart(header) }),
   chain: ({ previous, entry }) => ({ hash: p2p.chainNext(previous, entry) }),
   mark: ({ conversation, user, run, seq, chain }) => ({ hash: p2p.markHash(conversation + user + run, seq, chain) }),
@@ -220,18 +220,15 @@ const files = {
       seed ? { guest: guestOf(network, seed, user) } : { valid: isGuest(network, user, guest) },
   ],
   "records.json": [
-    ({ network, seed, at, e, guest, record }) => {
-      if (!seed) return { valid: isRecord(network, record) };
-      const said = { id: p2p.userId(seed), at, e, guest };
-      return { record: { ...said, sig: p2p.sign(seed, recordMessage(network, said)) } };
-    },
+    ({ network, seed, member, at, e, record }) =>
+      seed ? { record: recordOf(network, seed, member, at, e) } : { valid: readRecord(network, record) !== undefined },
   ],
   "joins.json": [
     ({ transcript, member, ...invite }) => ({ invite: p2p.proveInvite(invite, member, transcript) }),
     ({ given }) => "transcript" in given,
   ],
   "certificates.json": [
-    ({ now_ms, user, peer, cert }) => ({ valid: user === peer || p2p.isCertified(user, peer, cert, now_ms) }),
+    ({ network, now_ms, user, peer, cert }) => ({ valid: user === peer || p2p.isCertified(network, user, peer, cert, now_ms) }),
     ({ given }) => "now_ms" in given,
   ],
   "elections.json": [(given) => elect(given)],
@@ -284,8 +281,7 @@ const LEFT_OUT = {
   ],
   limits: [
     "an entry number that overflows",
-    "an endpoint of 101 bytes",
-    "nine endpoints in a record",
+    "a record of 1,537 bytes",
     "65 records",
     "257 peers gone",
     "65 tips",

@@ -221,7 +221,8 @@ async def test_who_is_gone_is_heard_through_others_and_spoken_for_by_nobody(net:
     await eve.join(bob.listening["port"])
     as_ada = SimpleNamespace(peer_id=b32decode(ada.listening["user_id"] + "====").hex(), sign=eve.identity.sign)
     eve.say(eve.pen(cast(Identity, as_ada), eve.room).say("trust eve"))
-    assert await eve.wait_closed() == "head"
+    await eve.until(lambda: eve.is_full(as_ada.peer_id))
+    await eve.disconnect()
     await chat(bob, cyd, "after eve")
     assert not bob.count("message", text="trust eve")
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,8 +47,10 @@ from p2pchat.protocol import (
     Ping,
     Pong,
     ReadFrame,
+    RecordFacts,
     Show,
     Statements,
+    Stub,
     TakenFrame,
     TypingFrame,
     Unknown,
@@ -93,7 +96,7 @@ def code(frame: Frame, limits: Settings | None = None) -> str | None:
 
 
 def entries(*texts: str, first: int = 1) -> Entries:
-    numbered = list(enumerate(texts, 1))
+    numbered: list[tuple[int, str | Stub]] = list(enumerate(texts, 1))
     return Entries(ROOM, ADA, RUN, first, "00" * 32, numbered, HEAD, "{}" if first == 1 else "")
 
 
@@ -227,8 +230,8 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers(linked=some)) == expected
         assert code(Peers(gone=some)) == expected
         assert code(Peers([record("a:1")] * (64 + over))) == expected
-        assert code(Peers([record(*["a:1"] * (8 + over))])) == expected
-        assert code(Admit([record(*["a:1"] * (8 + over))])) == expected
+        assert code(Peers([record(size=1536 + over)])) == expected
+        assert code(Admit([record(size=1536 + over)])) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
         assert code(ReadFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
         assert code(TakenFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
@@ -262,15 +265,28 @@ def test_a_user_has_64_tips() -> None:
         assert code(Want(1, ROOM, ADA, [], older=tips[: 24 + over])) == expected
 
 
-def test_an_endpoint_has_100_bytes() -> None:
-    assert code(Peers([record("x" * 95 + ":8080")])) is None
-    assert code(Peers([record("x" * 96 + ":8080")])) == "limit"
-    assert code(Peers([record("é" * 48 + ":808")])) is None
-    assert code(Peers([record("é" * 48 + ":8080")])) == "limit"
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        (json.dumps({"id": ADA, "at": 1, "e": ["a:1"] * 8, "later": [1.5, {"x": None}]}), True),
+        (json.dumps({"id": ADA, "at": 1, "e": ["x" * 100]}), True),
+        (json.dumps({"id": ADA, "at": 1, "e": ["x" * 101]}), False),
+        (json.dumps({"id": ADA, "at": 1, "e": ["a:1"] * 9}), False),
+        (json.dumps({"id": "01" + "0" * 62, "at": 1, "e": []}), False),
+        (json.dumps({"id": ADA, "at": -1, "e": []}), False),
+        ("[" * 1500, False),
+        ("", False),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_dropped_and_no_link_ends(text: str, is_read: bool) -> None:
+    """Who passes it on did not write it."""
+    told = PeerRecord(text, "00" * 64)
+    frames, fault = read(encode(Peers([told, record("a:1")])))
+    assert (frames, fault) == ([Peers([told] * is_read + [record("a:1")])], None)
 
 
-def record(*endpoints: str) -> PeerRecord:
-    return PeerRecord(ADA, 1, endpoints, "00" * 64)
+def record(*endpoints: str, size: int = 0) -> PeerRecord:
+    return PeerRecord(json.dumps({"id": ADA, "at": 1, "e": endpoints}).ljust(size), "00" * 64)
 
 
 def test_names_and_statuses_are_short() -> None:
@@ -320,7 +336,8 @@ NAMES = st.lists(
     max_size=2,
 )
 GUESTS = st.none() | st.builds(GuestCertificate, KEY, HEX64)
-RECORDS = st.builds(PeerRecord, KEY, COUNT, st.lists(TEXT, max_size=3).map(tuple), HEX64, GUESTS)
+FACTS = st.builds(RecordFacts, KEY, COUNT, st.lists(TEXT, max_size=3).map(tuple), GUESTS)
+RECORDS = st.builds(PeerRecord, FACTS.map(lambda facts: msgspec.json.encode(facts).decode()), HEX64)
 HOSTED = st.builds(
     Hosted, KEY, TEXT, TEXT, text=st.none() | TEXT, since=st.none() | COUNT,
     cert=st.none() | st.builds(Cert, COUNT, COUNT, HEX64),

@@ -313,7 +313,7 @@ class ScriptedLink:
         for frame in self.frames[after:]:
             if isinstance(frame, wire.Entries) and (frame.c, frame.u) == (conversation, user):
                 for seq, (c, text) in enumerate(frame.e, frame.first):
-                    found[frame.r, seq] = {**json.loads(text), "c": c, "run": frame.r, "seq": seq}
+                    found[frame.r, seq] = {**json.loads(str(text)), "c": c, "run": frame.r, "seq": seq}
         return list(found.values())
 
     async def answer(self, conversation: ConversationId, text: str, re: list[object] | None = None, *,

@@ -226,7 +226,7 @@ async def a_wrong_head_ends_the_link(kit: Kit) -> None:
         values: dict[str, dict[str, Any]] = {
             "head": {"head": "00" * 64},
             "prev": {"prev": "ab" * 32},
-            "e": {"e": [(c, text.replace("signed", "forged")) for c, text in batch.e]},
+            "e": {"e": [(c, str(text).replace("signed", "forged")) for c, text in batch.e]},
             "clock": {"e": [(c + place, text) for place, (c, text) in enumerate(batch.e, 1)]},
         }
         link.send(link.changed(batch, **values[wrong]))
@@ -437,12 +437,12 @@ async def a_control_character_ends_the_link(kit: Kit) -> None:
 @watch
 def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     for _, (_, said) in entries_in(frame, link):
-        top = json.loads(said, object_pairs_hook=list)
+        top = json.loads(str(said), object_pairs_hook=list)
         keys = [key for key, _ in top]
         if len(keys) != len(set(keys)):
-            return f"a key twice: {said[:100]}"
+            return f"a key twice: {str(said)[:100]}"
         if any(value is None or value == [] for key, value in top if key != "b"):
-            return f"an empty key: {said[:100]}"
+            return f"an empty key: {str(said)[:100]}"
     return ""
 
 
@@ -450,7 +450,7 @@ def entries_without_empty_keys(link: ScriptedLink, frame: wire.AnyFrame, text: s
 def entries_can_be_read(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
     for _, raw in entries_in(frame, link):
         if decode_entry(raw).k == UNREADABLE:
-            return f"an entry that nobody can read: {raw[1][:100]}"
+            return f"an entry that nobody can read: {str(raw[1])[:100]}"
     return ""
 
 
@@ -471,4 +471,8 @@ def profile_begins_a_room_log(link: ScriptedLink, frame: wire.AnyFrame, text: st
     if not isinstance(frame, wire.Entries) or frame.c != link.kit.room:
         return ""
     first = next((raw for seq, raw in entries_in(frame, link) if seq == 1), None)
-    return f"entry 1 is {first[1][:80]}" if first is not None and as_object(first[1]).get("k") != "profile" else ""
+    return (
+        f"entry 1 is {str(first[1])[:80]}"
+        if first is not None and as_object(str(first[1])).get("k") != "profile"
+        else ""
+    )

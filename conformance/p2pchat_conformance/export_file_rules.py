@@ -241,7 +241,7 @@ async def a_gap_in_a_file_is_not_taken(kit: Kit) -> None:
 async def foreign_conversations_in_a_file_are_not_taken(kit: Kit) -> None:
     link = await kit.join("ada")
     one, other = kit.member("gone"), kit.member("away")
-    foreign = one.log(dm_id(one.id, other.id))
+    foreign = one.log(dm_id(kit.room, one.id, other.id))
     batch = foreign.text("between the two of us")
     users = sorted((one.id, other.id))
     room = writer(kit, "known")

@@ -289,7 +289,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
     ):  # fmt: skip
         member = kit.member(name)
         user = kit.identity(f"user {name}")
-        signed = host_message(user.peer_id, member.id if good else kit.candidate, start, end)
+        signed = host_message(kit.network.id, user.peer_id, member.id if good else kit.candidate, start, end)
         member.hosted[user.peer_id] = user
         member.certificates[user.peer_id] = wire.Cert(start, end, user.sign(signed).hex())
         link = await kit.link(member, introduce=False)
@@ -301,7 +301,7 @@ async def wrong_certificates_are_refused(kit: Kit) -> None:
 async def nobody_speaks_for_a_user_that_is_gone(kit: Kit) -> None:
     now, week = now_us() // 1000, 7 * 24 * 3_600_000
     member, user = kit.member("ada"), kit.identity("eve")
-    signed = host_message(user.peer_id, member.id, now, now + week)
+    signed = host_message(kit.network.id, user.peer_id, member.id, now, now + week)
     member.hosted[user.peer_id] = user
     member.certificates[user.peer_id] = wire.Cert(now, now + week, user.sign(signed).hex())
     link = await kit.link(member)
@@ -318,7 +318,7 @@ async def users_with_certificates_are_met(kit: Kit) -> None:
     start, end = now - week, now - 1_800_000  # half an hour ago
     member.hosted[user.peer_id] = user
     member.certificates[user.peer_id] = wire.Cert(
-        start, end, user.sign(host_message(user.peer_id, member.id, start, end)).hex()
+        start, end, user.sign(host_message(kit.network.id, user.peer_id, member.id, start, end)).hex()
     )
     link = await kit.link(member)
     conversation = member.dm(own=user.peer_id)

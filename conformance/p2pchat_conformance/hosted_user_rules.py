@@ -35,7 +35,7 @@ async def hosted_users_are_certified(kit: Kit) -> None:
     check(0 < cert.until_ms - cert.from_ms <= WEEK_MS, f"it is good from {cert.from_ms} until {cert.until_ms}")
     now = now_us() // 1000
     check(cert.from_ms - 60_000 <= now < cert.until_ms, "it is not good now")
-    message = host_message(user.id, kit.candidate, cert.from_ms, cert.until_ms)
+    message = host_message(kit.network.id, user.id, kit.candidate, cert.from_ms, cert.until_ms)
     check(verify(user.id, bytes.fromhex(cert.sig), message), "its signature is wrong")
 
 

@@ -206,7 +206,7 @@ class ScriptedMember:
 
     def dm(self, user: UserId = "", own: UserId = "") -> ConversationId:
         """Return the direct conversation of one of its users with the candidate's own user, or another of its users."""
-        return dm_id(own or self.id, user or self.kit.candidate)
+        return dm_id(self.kit.room, own or self.id, user or self.kit.candidate)
 
     # ---- what it shares and holds
 
@@ -218,7 +218,7 @@ class ScriptedMember:
             return self.shared[conversation]
         for own in (self.id, *self.hosted):
             for user in self.told or (self.kit.candidate,):
-                if dm_id(own, user) == conversation:
+                if dm_id(self.kit.room, own, user) == conversation:
                     return dm_naming(own, user)
         return None
 

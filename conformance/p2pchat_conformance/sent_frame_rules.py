@@ -122,7 +122,7 @@ def conversations_are_named(link: ScriptedLink, frame: wire.AnyFrame, text: str)
         return ""
     for naming in frame.names:
         if naming.dm:
-            named.add(dm_id(*naming.dm))
+            named.add(dm_id(link.kit.room, *naming.dm))
         elif naming.group:
             named.add(naming.group[0])
         elif naming.talk:

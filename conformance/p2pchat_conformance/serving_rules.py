@@ -158,7 +158,7 @@ async def served_batches_keep_their_limits(kit: Kit) -> None:
         [seq for _, seq in numbers(batches)] == list(range(1, len(log.raws) + 1)), "not every entry came once, in order"
     )
     for batch in batches:
-        size = sum(len(text.encode()) for _, text in batch.e)
+        size = sum(len(str(text).encode()) for _, text in batch.e)
         check(len(batch.e) <= 256, f"a batch of {len(batch.e)} entries")
         check(size <= 96 * 1024, f"a batch of {size} bytes")
 
@@ -378,11 +378,24 @@ async def a_new_link_is_told_of_all_others(kit: Kit) -> None:
 async def records_that_a_peer_did_not_sign_are_not_passed_on(kit: Kit) -> None:
     bob, ada, dan = await kit.join("bob"), await kit.join("ada"), await kit.join("dan")
     true = dan.member.record("127.0.0.1:1")
-    ada.send(wire.Peers([msgspec.structs.replace(true, e=("127.0.0.1:2",))], [dan.member.id]))
+    false = msgspec.structs.replace(true, text=true.text.replace("127.0.0.1:1", "127.0.0.1:2"))
+    ada.send(wire.Peers([false], [dan.member.id]))
     await ada.round_trip()
     dan.send(wire.Peers([true]))
     await bob.next(wire.Peers, "`peers` with the record that dan signed", where=lambda one: true in one.records)
-    check(not any('"127.0.0.1:2"' in text for text in bob.texts), "a record that nobody signed so was passed on")
+    told = [record for frame in bob.frames if isinstance(frame, wire.Peers) for record in frame.records]
+    check(false not in told, "a record that nobody signed so was passed on")
+
+
+@rule
+async def records_are_passed_on_verbatim(kit: Kit) -> None:
+    bob, dan = await kit.join("bob"), await kit.join("dan")
+    record = dan.member.record("127.0.0.1:1")
+    text = record.text.replace("{", '{ "later": [1.50, null, {"x": "\\u0061"}], ', 1)
+    signed = dan.member.identity.sign(b"p2pchat/peer/2\0" + bytes.fromhex(kit.network.id) + text.encode())
+    record = wire.PeerRecord(text, signed.hex())
+    dan.send(wire.Peers([record]))
+    await bob.next(wire.Peers, "`peers` with the record of dan as it came", where=lambda one: record in one.records)
 
 
 @rule

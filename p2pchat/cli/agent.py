@@ -452,7 +452,7 @@ def _call_of(row: EventLine) -> Call:
 
 def _is_press(line: EventLine, question: EventLine) -> bool:
     """Return whether an event line is a choice that a person pressed whom the question was for."""
-    if line["event"] != "reaction" or line.get("automatic") or line["by"] == question["sender"]:
+    if line["event"] != "reaction" or line.get("automatic") or line["by_id"] == question["sender_id"]:
         return False
     return bool(line["id"] == question["id"] and line["reaction"] in question.get("choices", ()))
 

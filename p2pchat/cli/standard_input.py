@@ -6,7 +6,7 @@ waits for them. It reads raw bytes, never through sys.stdin's buffer: a blocked 
 the interpreter ends.
 
 Questions and progress are on stderr, because stdout carries the chat. Questions too read without a buffer, so that
-what is typed ahead is left for the chat.
+what is typed ahead is left for the chat. A question for yes or no drops it.
 """
 
 from __future__ import annotations
@@ -189,9 +189,26 @@ def ask(prompt: str) -> str | None:
 
 
 async def confirm(question: str) -> bool:
-    """Ask a question; return True for yes."""
-    answer = await asyncio.to_thread(ask, f"{question} [y/N] ")
-    return (answer or "").casefold() in ("y", "yes")
+    """Ask a question until it is answered with yes or no; return True for yes. The end of input is a no."""
+    answer: str | None = ""
+    while answer not in ("yes", "no", None):
+        _drop_typed()
+        answer = await asyncio.to_thread(ask, f"{question} yes/no ")
+        answer = None if answer is None else answer.casefold()
+    return answer == "yes"
+
+
+def _drop_typed() -> None:
+    """Drop what was typed before a question, which it cannot answer."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 def ask_hidden(prompt: str) -> str | None:

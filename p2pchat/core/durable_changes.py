@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, Entry, LogId, RawEntry, Ref
 from p2pchat.core.members.statement import Statement, StatementId
-from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, UserId
+from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, Seq, UserId
 
 
 @dataclass_transform(frozen_default=True)
@@ -43,6 +43,7 @@ class DiskLevel(IntEnum):
     NOTHING = 2
 
 
+Span = tuple[int, int]  # the first and the last entry of a part of a log
 EVERYTHING = -1  # in Change.visible: all of a log may be read
 
 
@@ -56,6 +57,17 @@ class Stretch(Record):
     received_at: int  # UTC microseconds
     old: bool = False  # it predates this peer
     gap: bool = False  # shown although an entry it follows is missing
+
+
+class LateTexts(Record):
+    """Consecutive entries of a log whose texts come in the place of stubs, with new places.
+
+    Storage takes those that fit their stubs. `relations` are the changes that they make to others.
+    """
+
+    places: Stretch
+    raws: list[RawEntry]
+    relations: list[Relation] = []
 
 
 class NewLog(Record):
@@ -174,17 +186,14 @@ class Fork(Record):
 
 
 class Prune(Record):
-    """Entries 1..upto of a log were deleted here: their texts and places are gone, the log goes on behind them.
+    """Entries 1..upto of a log were deleted here: stubs stand for their texts, and their places are gone.
 
-    The rest says of those entries what storage can no longer compute from them. What was deleted of a log before is
-    part of it.
+    The rest says of those entries what storage can no longer compute. What was deleted of a log before is part of it.
     """
 
     log: LogId
     upto: int
-    size: int  # their bytes
-    c: int  # clock of the last one
-    chain: bytes  # at the last one
+    size: int  # bytes freed
     messages: int
     place: int  # of the last one
     received_at: int  # of the first one, UTC microseconds
@@ -228,6 +237,7 @@ class Change(Collected):
     covered: list[LogId] = []  # named by another log at their last entry
     stretches: list[Stretch] = []
     relations: list[Relation] = []  # changes by entries that these stretches release
+    late: list[LateTexts] = []
     delivered: list[DeliveredMark] = []
     reads: list[ReadMark] = []
     taken: list[ReadMark] = []
@@ -326,6 +336,7 @@ class Stored:
     members: list[tuple[UserId, UserId]] = field(default_factory=list)  # users with logs here, and whom these name
     statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
     group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
+    missing: dict[LogId, tuple[Span, ...]] = field(default_factory=dict)  # stubs that no deletion here made
     sizes: dict[UserId, int] = field(default_factory=dict)  # bytes of the entries of each user
 
 
@@ -404,8 +415,10 @@ class Position(Record):
     next_seq: int
 
 
-class StoredStart(Record):
-    """Serve all that is stored, the rest of logs whose beginning was deleted here too: for an export."""
+class TextStart(Record):
+    """Serve the batches with texts that these parts of logs have here, of which the asker has stubs."""
+
+    parts: tuple[tuple[RunId, Seq, Seq], ...]
 
 
-Start = WantStart | TailStart | ForkStart | StoredStart | Position
+Start = WantStart | TailStart | ForkStart | TextStart | Position

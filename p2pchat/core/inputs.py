@@ -19,6 +19,7 @@ from p2pchat.core.durable_changes import (
     Record,
     ShownKey,
     Stored,
+    TextStart,
 )
 from p2pchat.core.log import Batch, FileRef, LogId, Marks, Ref
 from p2pchat.core.members.statement import Statement
@@ -190,7 +191,7 @@ class FetchResult(Input):
     link: int
     ticket: int
     batches: list[Batch]
-    more: Position | None
+    more: Position | TextStart | None
 
 
 class DiskLow(Input):

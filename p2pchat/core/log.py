@@ -40,6 +40,7 @@ from p2pchat.protocol import (
     Mark,
     RunId,
     Seq,
+    Stub,
     UserId,
     is_key,
     user_start,
@@ -76,7 +77,9 @@ MAX_BEFORE = 8
 """Most logs that one builds on by name."""
 UNREADABLE = "unreadable"
 """The kind of an entry whose text cannot be read: none that a version knows, so it is an unsupported message."""
-RawEntry = tuple[int, str]  # a clock and a text: an entry as its author made it
+GONE = "gone"
+"""The kind of an entry whose text is gone: nothing is shown of it."""
+RawEntry = tuple[int, str | Stub]  # a clock and a text: an entry as its author made it, or with a stub for its text
 WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
 
@@ -300,11 +303,12 @@ def decode_entry(raw: RawEntry) -> Entry:
     is no clock and text: the disk is damaged.
     """
     c, text = raw
-    if type(c) is not int or type(text) is not str:
+    if type(c) is not int or not isinstance(text, str | Stub):
         raise LogError("what is stored is no entry", code="malformed")
     try:
         [entry] = _decode_usual([raw])
     except (msgspec.MsgspecError, ValueError, RecursionError):
+        assert isinstance(text, str)
         entry = _decode_odd(text, c)
         _set(entry, "g", _cited(text))
     return entry
@@ -321,6 +325,9 @@ def decode_entries(raws: Sequence[RawEntry]) -> list[Entry]:
 def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
     entries = []
     for c, text in raws:
+        if isinstance(text, Stub):
+            entries.append(Entry(GONE, c, c, g=_cited(text.cite)))
+            continue
         entry = _decode_known(text)
         if type(entry.b) is not str or "\\" in text:
             entry = _with_body_checked(entry, c)
@@ -425,8 +432,8 @@ def _check_depth(raw: str) -> None:
 
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
-    """Return the size of the texts of these entries in bytes of UTF-8."""
-    joined = "".join(map(text_of, raws))
+    """Return the size of the texts of these entries in bytes of UTF-8; of one that is gone, that of its stub."""
+    joined = "".join([text if isinstance(text, str) else text.hash + text.cite for _, text in raws])
     return len(joined) if joined.isascii() else len(joined.encode())
 
 
@@ -455,8 +462,21 @@ def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     return chain
 
 
-def text_proof(text: str) -> bytes:
+def is_gone(raw: RawEntry) -> bool:
+    """Return whether only a stub is left of the text of an entry."""
+    return type(raw[1]) is not str
+
+
+def stub_of(text: str) -> Stub:
+    """Return what stands for a text that goes."""
+    proof = text_proof(text)
+    return Stub(proof[:32].hex(), proof[32:].decode())
+
+
+def text_proof(text: str | Stub) -> bytes:
     """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
+    if isinstance(text, Stub):
+        return bytes.fromhex(text.hash) + text.cite.encode()
     cite, hash = cite_in(text), _TEXT_HASH.copy()
     hash.update(text.removesuffix(cite).encode())
     return hash.digest() + cite.encode()

@@ -160,7 +160,9 @@ class Node:
         self.admission: Admission = Admission(
             self._ctx, network, own.guest, self._statements, self.member_directory, stored.meta
         )
-        self.presence: PresenceTracker = PresenceTracker(self._ctx, users, self, self.admission, self.blocks.users)
+        self.presence: PresenceTracker = PresenceTracker(
+            self._ctx, network.id, users, self, self.admission, self.blocks.users
+        )
         self.replicator: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(

@@ -30,12 +30,13 @@ from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import ConversationState, user_of
+from p2pchat.core.sync.conversation_state import ConversationState, seq_of, user_of
 from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest, LinkSource
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations
+from p2pchat.core.sync.missing_texts import MissingTexts
 from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
@@ -94,10 +95,12 @@ class Replicator:
             self.context, self.ingest.fetcher, self.ingest.forks, self._before_digest
         )
         self.sender: Sender = Sender(self.context, self.ingest.forks)
+        self.missing: MissingTexts = MissingTexts(self.context, self.sender, self.receipts.on_texts_known)
         self.typing: TypingTracker = TypingTracker(self.context)
         self.pruner: Pruner = Pruner(self.context, self.anti_entropy)
         self._stored = stored
         self._room: ConversationState = self.conversations[self.conversations.room]
+        self.context.missing.update(stored.missing)
         self._load(stored)
         self._room.history_until = int(stored.meta.get(JOINED + self._room.id, MAX_INT))
 
@@ -222,8 +225,12 @@ class Replicator:
                 self.ingest.fetcher.on_want_ended(remote, frame.end)
 
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
+        if isinstance(frame, Have | Digest):
+            self.missing.tell(remote)  # marks may answer it
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
+            if frame.lacks:
+                self.missing.on_lacks(remote, frame.lacks)
             self.receipts.on_acked(self.context.step)
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
@@ -271,7 +278,6 @@ class Replicator:
         self.quota.on_hosts_changed(user)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
-            self.pruner.on_user_hosted(user)
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
         self.context.contacts.add(self.conversations.written_to_by(user), user)
@@ -340,7 +346,8 @@ class Replicator:
             self.context.after(0.0, self.compare_all)
 
     def _before_digest(self, remote: RemoteState) -> None:
-        """Send the sums of marks that go with each digest, and ask about files: what both share may have changed."""
+        """Send what goes before each digest, and ask about files: what both share may have changed."""
+        self.missing.tell(remote)
         self.receipts.send_sums(remote)
         self.transfers.receipts.on_compared(remote)
 
@@ -362,10 +369,13 @@ class Replicator:
         removed by them.
         """
         change = step.change
+        self.missing.on_durable(step)  # others know of stubs before they hear marks of them
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
             self._ctx.emit(Released(change.stretches, change.batches))
+        if change.late:
+            self._ctx.emit(Released([late.places for late in change.late], []))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements
@@ -457,7 +467,6 @@ class Replicator:
                 if known.naming.dm:  # perhaps of a user who was hosted once
                     conversation.concerns_us = not self.context.hosted.keys().isdisjoint(known.naming.dm)
         self.groups.load(stored.group_entries, stored.forked)
-        self.pruner.load(stored.meta)
         for id, rows in stored.covered.items():
             if id in self.conversations:
                 self.conversations[id].covered.load(rows)
@@ -501,13 +510,13 @@ class Replicator:
 
     def _stored_costs(self, stored: Stored) -> Counter[UserId]:
         """Return what is stored of each user, as the quota counts it."""
-        costs, quota = Counter(stored.sizes), self.quota
+        costs, quota, of_entry = Counter(stored.sizes), self.quota, self._ctx.settings.entry_bytes
         for log in stored.forked:
             costs[log.user] += quota.log_bytes + quota.fork_bytes
         for facts in {facts.log: facts for facts in [*stored.tips, *stored.unreleased] if not facts.forked}.values():
-            costs[facts.log.user] += quota.log_bytes - facts.covered * quota.saved_bytes
+            costs[facts.log.user] += quota.log_bytes - facts.covered * quota.saved_bytes + facts.seq * of_entry
         for row in chain.from_iterable(stored.covered.values()):
-            costs[user_of(row)] += quota.log_bytes - quota.saved_bytes
+            costs[user_of(row)] += quota.log_bytes - quota.saved_bytes + seq_of(row) * of_entry
         for entry in stored.group_entries:
             costs[entry.log.user] += (OPERATION_FACTOR - 1) * size_bytes([entry.raw])
         return costs

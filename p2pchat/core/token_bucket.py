@@ -34,7 +34,7 @@ class TokenBucket:
         self.tokens -= 1
         return True
 
-    def charge(self, count: int, now: float) -> float:
+    def charge(self, count: float, now: float) -> float:
         """Take tokens for something done already. Return the seconds until none is missing, 0 if none is."""
         self._fill(now)
         self.tokens -= count
@@ -69,7 +69,7 @@ class TokenBuckets:
         """Take a token of a bucket, which holds those of `at_once` seconds. Return whether there was one."""
         return self._bucket(key, now, a_second, at_once).take(now)
 
-    def charge(self, key: str, count: int, now: float, a_second: float, at_once: float = 1.0) -> float:
+    def charge(self, key: str, count: float, now: float, a_second: float, at_once: float = 1.0) -> float:
         """Take tokens for something done already. Return the seconds until none is missing, 0 if none is."""
         return self._bucket(key, now, a_second, at_once).charge(count, now)
 

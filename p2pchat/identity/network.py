@@ -277,7 +277,7 @@ def locked_network(home: Path) -> Iterator[None]:
 def put_aside(home: Path) -> None:
     """Move the network of a login away, or the key of one that is lost, so that another can be founded or joined."""
     network = load_network(home / FILE_NAME)
-    mark = str(int(time.time())) if network is None else network.id[:8]
+    mark = str(int(time.time())) if network is None else network.id
     for name in (FILE_NAME, FOUNDER_NAME, MEMBER_NAME):
         if (home / name).exists():
             os.replace(home / name, home / f"{name}.{mark}.old")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
-from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, suffix, validate_name
+from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, validate_name
 from p2pchat.errors import AmbiguousName, DeliveryTimeout, UnknownName
 from p2pchat.messaging.events import json_fields
 from p2pchat.messaging.messages import Message, Post, Sent
@@ -138,7 +138,7 @@ class Conversation:
     @property
     def full_label(self) -> str:
         """The name of a group followed by the beginning of its id, which makes it unique."""
-        return full_label(self.plain_name, self.key)
+        return self._viewer._groups.full_label(self.key)
 
     @property
     def address(self) -> str:
@@ -319,6 +319,10 @@ class GroupDirectory:
         """Return the name of a group; "" while it is unknown."""
         return self._index.names.get(talk, "")
 
+    def full_label(self, talk: ConversationId) -> str:
+        """Return the name of a group, "group" while it is unknown, with the beginning of its id."""
+        return self._index.full_label(talk) if talk in self._index.names else full_label("group", talk)
+
     def all(self) -> list[GroupView]:
         """Return the present state of every group whose name is known, which it is once its operations are stored."""
         return [view for view in self._views().values() if view.talk in self._index.names and self._knows(view.talk)]
@@ -353,11 +357,11 @@ class GroupDirectory:
         if len(alike) == 1 and not tail:  # a name that only looks like it is another one
             fitting = [talk for talk in alike if names[talk].casefold() == name.casefold()]
         else:
-            fitting = [talk for talk in alike if suffix(talk) == tail or not tail]
+            fitting = [talk for talk in alike if not tail or (len(tail) >= 8 and base32(talk).startswith(tail))]
         if not fitting:
             raise UnknownName(text, self._hint())
         if len(fitting) > 1:
-            raise AmbiguousName(text, sorted(f"#{full_label(names[talk], talk)}" for talk in fitting))
+            raise AmbiguousName(text, sorted(f"#{self._index.full_label(talk)}" for talk in fitting))
         return fitting[0]
 
     def _hint(self) -> str:

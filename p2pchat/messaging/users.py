@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from p2pchat.core.names import (
     full_label,
     skeleton,
     split_label,
+    suffix,
 )
 from p2pchat.core.node import Node
 from p2pchat.errors import AmbiguousName, UnknownName
@@ -326,7 +328,7 @@ class UserDirectory:
         index = self._index
         name = index.names.get(id)
         if not name or (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
-            return full_label(name, id)
+            return index.full_label(id)
         return name
 
     def ignores(self, id: str) -> bool:
@@ -339,7 +341,7 @@ class UserDirectory:
         if not fitting:
             raise UnknownName(text, self._hint(split_typed(text, "@")[0]))
         if len(fitting) > 1:
-            raise AmbiguousName(text, sorted(full_label(user.name, user.key) for user in fitting))
+            raise AmbiguousName(text, sorted(self._index.full_label(user.key) for user in fitting))
         return fitting[0]
 
     def fitting(self, text: str) -> list[User]:
@@ -416,18 +418,28 @@ class UserDirectory:
 class NameIndex:
     """Names by id, and which of them look alike: by skeleton, computed once, since every line asks for labels."""
 
-    __slots__ = ("alike", "looks", "names")
+    __slots__ = ("_labels", "alike", "looks", "names")
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}  # by id
         self.looks: dict[str, str] = {}  # skeletons, by id
         self.alike: dict[str, set[str]] = {}  # ids, by skeleton
+        self._labels: Counter[tuple[str, str]] = Counter()  # skeletons and suffixes: no two may be shown alike
+
+    def full_label(self, id: str) -> str:
+        """Return the name and the beginning of the id; the whole id where another one with this name begins alike."""
+        name, look = self.names.get(id), self.looks.get(id)
+        is_clear = look is None or self._labels[look, suffix(id)] < 2
+        return full_label(name, id) if is_clear else f"{name}#{base32(id)}"
 
     def forget(self, id: str) -> None:
         """Remove an id and its name."""
         former = self.looks.pop(id, None)
         if former is not None:
             del self.names[id]
+            self._labels[former, suffix(id)] -= 1
+            if not self._labels[former, suffix(id)]:
+                del self._labels[former, suffix(id)]
             self.alike[former].discard(id)
             if not self.alike[former]:
                 del self.alike[former]
@@ -438,6 +450,7 @@ class NameIndex:
         self.names[id] = name
         self.looks[id] = look = skeleton(name)
         self.alike.setdefault(look, set()).add(id)
+        self._labels[look, suffix(id)] += 1
 
 
 def split_typed(text: str, sign: str) -> tuple[str, str]:

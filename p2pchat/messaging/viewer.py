@@ -181,7 +181,7 @@ class Viewer:
 
     def _direct(self, user: User) -> Conversation:
         me = self.directory.me
-        key = dm_id(me, user.key)
+        key = dm_id(self.room.key, me, user.key)
         found = self._handles.get(key)
         if found is None or found.naming is None:
             naming = dm_naming(me, user.key)

@@ -6,18 +6,18 @@ another has the smaller number. Source: docs/protocol.md, "Heads" and "Pull".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
-from p2pchat.core.durable_changes import ForkStart, Position, Start, StoredStart, TailStart, WantStart
-from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, head_message, is_one_batch, verify
+from p2pchat.core.durable_changes import ForkStart, Position, Start, TailStart, TextStart, WantStart
+from p2pchat.core.log import Batch, LogId, extend_chain, head_message, is_one_batch, verify
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
 from p2pchat.settings import Settings
-from p2pchat.storage.log_queries import NUMBERED, Head, LogQueries, NumberedLog, numbered
+from p2pchat.storage.log_queries import NUMBERED, Head, LogQueries, NumberedLog, numbered, stored_raws
 from p2pchat.storage.schema import FORKED, MAX_LOG, SEQS
 
 HEADS_FROM = f"""
@@ -27,10 +27,8 @@ join heads h on h.id > (case when l.number = ? then ? else l.number * {SEQS} end
 where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and l.state < {FORKED}
 order by l.number, h.id limit ?
 """
-STORED = "select id, c, body from entries where id > ? and id <= ?"
-PRUNED_OF = """
-select p.log, p.upto from pruned p join logs l on l.number = p.log where l.writer = ? and l.conversation = ?
-"""
+HAS_STUB = "select 1 from gone where id > ? and id <= ? limit 1"
+HAS_TEXT = "select 1 from entries where id > ? and id <= ? limit 1"
 
 
 class PlannedBatch(NamedTuple):
@@ -50,22 +48,18 @@ class BatchQueries:
         self._reader = reader
         self._names = (conversation, user)
         self._whose = (reader.db.number("users", user), reader.db.number("conversations", conversation))
-        self._pruned: dict[int, int] = {}
-        self._unservable: frozenset[int] = frozenset()
 
-    def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
+    def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | TextStart | None]:
         if isinstance(start, ForkStart):
             evidence = self._reader.evidence(LogId(*self._names, start.run))
             return [_signed(_chained(batch)) for batch in evidence], None
         if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
             return [], None
-        self._pruned = dict(tuple(row) for row in self._reader.db.all(PRUNED_OF, *self._whose))
+        if isinstance(start, TextStart):
+            return self._texts(start, batches)
         position = self._position(start)
         if position is None:
             return [], None
-        if self._pruned:
-            logs = map(numbered, self._reader.db.all(f"{NUMBERED} order by number", *self._whose))
-            self._unservable = unservable(logs, self._pruned, position)
         planned = list(islice(self._plan(position, batches), batches + 1))
         more = planned[batches] if len(planned) > batches else None
         served = self._read(planned[:batches])
@@ -73,7 +67,25 @@ class BatchQueries:
             _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
         return served, position.replace(next_number=more.number, next_seq=more.at.seq + 1) if more else None
 
-    def _position(self, start: Position | TailStart | WantStart | StoredStart) -> Position | None:
+    def _texts(self, start: TextStart, batches: int) -> tuple[list[Batch], TextStart | None]:
+        """Return the batches with texts in the first parts, and the parts that are left."""
+        found: list[Batch] = []
+        for at, (run, first, last) in enumerate(start.parts):
+            log = self._find(run)
+            if log is None or log.forked:
+                continue
+            below = self._reader.head_below(log.number, first - 1)
+            for batch in self._plan_between(log.number, below, log.number + 1, batches):
+                if batch.at.seq >= last:
+                    break
+                ids = log.number * SEQS
+                if self._reader.db.first(HAS_TEXT, ids + max(first - 1, batch.at.seq), ids + min(last, batch.end.seq)):
+                    if len(found) == batches:
+                        return found, TextStart(((run, batch.at.seq + 1, last), *start.parts[at + 1 :]))
+                    found += self._read([batch])
+        return found, None
+
+    def _position(self, start: Position | TailStart | WantStart) -> Position | None:
         """Return where serving begins; None for the tail of a log that is not here.
 
         A known mark of a want says that the asker holds its log up to seq, and everything that log builds on: through
@@ -81,13 +93,10 @@ class BatchQueries:
         taken without it, so only a mark of a forked log itself says that the asker holds what that builds on. An
         unknown mark says nothing.
         A mark with another chain than is stored here says nothing either: the whole log is served, so that the asker
-        finds the fork. Where its beginning was deleted here, all that is left is served: the asker holds another
-        version at least up to there, since below nobody knows the chain.
+        finds the fork.
         """
         if isinstance(start, Position):
             return start
-        if isinstance(start, StoredStart):
-            return Position(0, tuple(sorted(self._pruned.items())), 1, self._pruned.get(1, 0) + 1)
         if isinstance(start, TailStart):
             tail = self._find(start.run)
             return Position(-tail.number, (), tail.number, start.after_seq + 1) if tail else None
@@ -125,10 +134,6 @@ class BatchQueries:
                 floor = log.number - 1
                 break
             take(log.before)
-        for mark in marks - known:
-            other = self._find(mark.run)
-            if other is not None and other.number in self._pruned:
-                held[other.number] = max(held.get(other.number, 0), self._pruned[other.number])
         above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
         return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
 
@@ -137,7 +142,7 @@ class BatchQueries:
         return numbered(row) if row else None
 
     def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
-        if seq > self._reader.last(log.number) or seq < self._pruned.get(log.number, 0):
+        if seq > self._reader.last(log.number):
             return None
         return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
@@ -158,8 +163,7 @@ class BatchQueries:
         while True:
             rows = self._reader.db.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
             for log_number, group in groupby(rows, key=itemgetter(0)):
-                if log_number not in self._unservable:
-                    yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
+                yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
             if len(rows) < page:
                 return
             number, seq = rows[-1][0], rows[-1][2] % SEQS
@@ -169,7 +173,12 @@ class BatchQueries:
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
         header = "" if at.seq else self._reader.header(number, log)
-        for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
+        ends: Iterable[Head] = [Head(row[2] % SEQS, *row[3:]) for row in rows]
+        if not self._reader.db.first(
+            HAS_STUB, number * SEQS + at.seq, rows[-1][2]
+        ):  # how long their texts are nobody knows
+            ends = batch_ends(at.seq, at.size, list(ends), self._reader.settings)
+        for end in ends:
             yield PlannedBatch(number, log, at, end, header)
             at, header = end, ""
 
@@ -179,10 +188,10 @@ class BatchQueries:
         for number, group in groupby(planned, key=attrgetter("number")):
             of_log = list(group)
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
-        rows: Iterator[Any] = iter(self._reader.db.of_ranges(STORED, ranges, " order by id"))
+        stored = iter(stored_raws(self._reader.db, ranges))
         batches: list[Batch] = []
         for _, log, at, end, header in planned:
-            raws: list[RawEntry] = [(c, text) for _, c, text in islice(rows, end.seq - at.seq)]
+            raws = list(islice(stored, end.seq - at.seq))
             batch = Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, end.size - at.size, header)
             batches.append(_chained(batch))
         return batches
@@ -221,27 +230,3 @@ def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -
             at += 1
         yield end
         seq, size = end.seq, end.size
-
-
-def unservable(logs: Iterable[NumberedLog], pruned: Mapping[int, int], position: Position) -> frozenset[int]:
-    """Return the numbers of logs that cannot be served from a position: what the asker lacks of them was deleted here,
-    or they build on such a part, so that it could not take them.
-
-    Args:
-        logs: All logs of the writer there, by number in order.
-        pruned: How much of each log was deleted, by number.
-    """
-    if position.floor < 0:
-        is_gone = pruned.get(position.next_number, 0) >= position.next_seq
-        return frozenset([position.next_number] if is_gone else ())
-    held, found = dict(position.held), set[int]()
-    ends: dict[RunId, int] = {}  # of these logs: how far the asker can have them
-    for log in (log for log in logs if not log.forked):  # what builds on a forked log is taken without it
-        have = held.get(log.number, 0)
-        lacks = pruned.get(log.number, 0) > have or (
-            not have and any(mark.seq > ends.get(mark.run, mark.seq) for mark in log.before)
-        )
-        if log.number > position.floor and lacks:
-            found.add(log.number)
-            ends[log.run] = have
-    return frozenset(found)

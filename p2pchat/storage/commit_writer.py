@@ -26,6 +26,7 @@ from p2pchat.core.durable_changes import (
     Change,
     DeliveredMark,
     Fork,
+    LateTexts,
     NewLog,
     Prune,
     ReadMark,
@@ -36,19 +37,22 @@ from p2pchat.core.log import (
     UNREADABLE,
     Batch,
     LogId,
-    RawEntry,
     decode_entries,
     files_of,
     first_chain,
+    is_gone,
     is_one_batch,
     kind_of,
+    size_bytes,
+    text_proof,
 )
+from p2pchat.core.sync.pruner import left_behind
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.settings import Settings
-from p2pchat.storage.database import Database, flat, placeholders
+from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
-from p2pchat.storage.log_queries import BODIES, HEADER, NUMBER, Head
+from p2pchat.storage.log_queries import HEADER, LEFT, NUMBER, STORED, Head, left_of, stored_raws
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -71,6 +75,7 @@ from p2pchat.storage.schema import (
     entries,
     forks,
     former_names,
+    gone,
     guests,
     header_of,
     heads,
@@ -111,8 +116,11 @@ LOGS_OF = "select number, run, state, builds_on from logs where writer = ? and c
 NAME_USER = "update users set name = ?, named_c = ?, about = ? where number = ?"
 MOVE_HEAD = "update heads set id = ?, size = ?, c = ?, chain = ?, sig = ? where id = ?"
 PLACE = "update entries set place = id + ?, received_at = ?, flags = ? where id >= ? and id < ?"
-PLACES = "select place from entries where id > ? and id <= ?"
-LAST_STRETCH = "select start, entries from places where first_place <= ? order by first_place desc limit 1"
+PLACES = "select place from entries where id > ? and id <= ? and place is not null order by place"
+LAST_STRETCH = """
+select first_place, start, entries from places where first_place <= ? order by first_place desc limit 1
+"""
+GROW = "update heads set size = size + ? where id >= ? and id < ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
@@ -244,7 +252,8 @@ class CommitWriter:
             return None
         found = OpenLog(number, conversation, writer, log.user)
         found.newest, found.anchor = self.last_heads(number)
-        found.anchor = max(found.anchor, self.deleted_to(number))
+        if found.anchor.seq < self.last_stub(number):
+            found.anchor = found.newest
         found.waiting = self._db.value("select released from waiting where log = ?", number)
         found.released = found.newest.seq if found.waiting is None else found.waiting
         self.logs[log] = found
@@ -256,10 +265,9 @@ class CommitWriter:
         last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
         return (*last, NOTHING, NOTHING)[0], (*last, NOTHING, NOTHING)[1]
 
-    def deleted_to(self, number: int) -> Head:
-        """Return where the entries of a log begin that are not deleted."""
-        row = self._db.first("select upto, size, c, chain from pruned where log = ?", number)
-        return Head(row[0], row[1], row[2], row[3], b"") if row else NOTHING
+    def last_stub(self, number: int) -> int:
+        """Return the last entry of a log without its text; 0 for none."""
+        return (self._db.value("select max(id) from gone where id < ?", (number + 1) * SEQS) or 0) - number * SEQS
 
     def begin(self, new: NewLog) -> OpenLog:
         if self.find(new.log) is not None:
@@ -290,6 +298,7 @@ class RowBuffer:
         self._touched: dict[int, OpenLog] = {}  # logs that are added to, by number
         self._forks: list[Fork] = []
         self._pruned: list[Prune] = []
+        self._late: list[LateTexts] = []
 
     def add(self, change: Change) -> None:
         """Collect the rows of one change; rare rows are written at once."""
@@ -322,6 +331,8 @@ class RowBuffer:
             else:
                 added += (id, *head[1:])
         self._db.insert(heads, added)
+        for late in self._late:  # what waits gets its place below
+            self._add_late(late)
         for log in self._touched.values():
             for start, stretch, left in log.stretches:
                 if left:  # of entries that were stored before
@@ -346,6 +357,7 @@ class RowBuffer:
                 self._writer.begin(NewLog(fork.log, (), False))
         self._forks += change.forks
         self._pruned += change.pruned
+        self._late += change.late
         for id, cite in change.cites:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain))
             self._db.insert(cites, row)
@@ -387,21 +399,31 @@ class RowBuffer:
             if start <= id and id + count <= start + stretch.count:
                 place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
                 break
-        rows = [id, log.conversation, 0, place or None, *placed, ""] * count
-        rows[2::WIDTH], rows[6::WIDTH] = zip(*raws, strict=True)
-        if count > 1:
-            rows[0::WIDTH] = range(id, id + count)
-            if place:
-                rows[3::WIDTH] = range(place, place + count)
-        self._entries += rows
-        # Its head replaces the newest one if one batch can hold everything since the head before that.
+        stubs = any(map(is_gone, raws))
+        if stubs:
+            for at, (c, text) in enumerate(raws):
+                if isinstance(text, str):
+                    self._entries += (id + at, log.conversation, c, place + at if place else None, *placed, text)
+                else:
+                    self._add_rows(gone, (id + at, c, bytes.fromhex(text.hash), text.cite))
+        else:
+            rows = [id, log.conversation, 0, place or None, *placed, ""] * count
+            rows[2::WIDTH], rows[6::WIDTH] = zip(*raws, strict=True)
+            if count > 1:
+                rows[0::WIDTH] = range(id, id + count)
+                if place:
+                    rows[3::WIDTH] = range(place, place + count)
+            self._entries += rows
+        # Its head replaces the newest one if one batch can hold everything since the head before that. A batch
+        # with stubs keeps its head: nobody knows how long the texts were.
         head = Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head)
         since, replaced = log.anchor, 0
-        if newest.seq and is_one_batch(head.seq - since.seq, head.size - since.size, self._settings):
+        is_short = is_one_batch(head.seq - since.seq, head.size - since.size, self._settings)
+        if newest.seq > since.seq and is_short and not stubs:
             superseded = id - 1
             _, replaced = self._heads.pop(superseded, (newest, superseded))
         else:
-            log.anchor = newest
+            log.anchor = head if stubs else newest
         log.newest = head
         self._heads[id + count - 1] = head, replaced
 
@@ -429,25 +451,67 @@ class RowBuffer:
     # ---- deletion
 
     def _prune(self, prune: Prune) -> None:
-        """Delete the beginning of a log, and its heads but the newest, where its next batches begin."""
+        """Delete the beginning of a log: stubs stand for its texts."""
         log, run = self._writer.log(prune.log), self._db.run
         start = log.number * SEQS
         last = start + prune.upto
-        if prune.upto <= self._writer.deleted_to(log.number).seq:
+        if prune.upto <= (self._db.value("select upto from pruned where log = ?", log.number) or 0):
             return
-        row = (log.number, prune.size, prune.c, prune.chain, prune.messages, prune.place, prune.received_at, prune.upto)
+        row = (log.number, prune.size, prune.messages, prune.place, prune.received_at, prune.upto)
         self._db.insert(pruned, row, InsertConflict.REPLACE)
-        gone = [place for (place,) in self._db.all(PLACES, start, last)]
-        first, count = self._db.first(LAST_STRETCH, prune.place)
-        run(f"delete from places where first_place in {placeholders(len(gone), 1)}", *gone)
-        if left := first + count - 1 - last:
-            self._db.insert(places, (prune.place + 1, last + 1, left))
+        left: list[object] = []
+        for id, c, text in self._db.all(STORED, start, last):
+            stub = left_behind((c, text))[1]
+            left += (id, c, None, text) if isinstance(stub, str) else (id, c, bytes.fromhex(stub.hash), stub.cite)
+        self._db.insert(gone, left)
+        self._forget_places(start, last)
         run("delete from entries where id > ? and id <= ?", start, last)
         run("delete from attachments where id > ? and id <= ?", start, last)
         run("delete from unreadable where id > ? and id <= ?", start, last)
-        run("delete from heads where id > ? and id <= ? and id < ?", start, last, start + log.newest.seq)
         run("delete from changes where id > ? and id <= ?", start, last)
-        log.anchor = max(log.anchor, Head(prune.upto, prune.size, prune.c, prune.chain, b""))
+
+    def _forget_places(self, start: int, last: int) -> None:
+        """Forget the places of the first entries of a log. What is left of their last stretch goes on behind them."""
+        end = 0
+        for (place,) in self._db.all(PLACES, start, last):
+            if place < end:
+                continue
+            first_place, first, count = self._db.first(LAST_STRETCH, place)
+            end = first_place + count
+            self._db.run("delete from places where first_place = ?", first_place)
+            if (left := first + count - 1 - last) > 0:
+                self._db.insert(places, (end - left, last + 1, left))
+
+    # ---- texts that come later
+
+    def _add_late(self, late: LateTexts) -> None:
+        """Put texts in the place of stubs that they fit, and of which no deletion here made them."""
+        stretch = late.places
+        log = self._writer.log(stretch.log)
+        start = log.number * SEQS
+        first, deleted = start + stretch.first, self._db.value("select upto from pruned where log = ?", log.number) or 0
+        stubs = {id: left_of(*stub) for id, *stub in self._db.all(LEFT, first - 1, first + stretch.count - 1)}
+        found = [
+            (id, raw, stubs[id])
+            for id, raw in enumerate(late.raws, first)
+            if id > start + deleted and id in stubs and text_proof(raw[1]) == text_proof(stubs[id][1])
+        ]
+        self._db.insert(places, (stretch.first_place, first, stretch.count))
+        for id, raw, stub in found:
+            place: tuple[int | None, ...] = None, *NO_FLAGS
+            if log.waiting is None or id - start <= log.waiting:
+                place = stretch.first_place + id - first, *_flags(stretch)
+            self._db.run("delete from gone where id = ?", id)
+            self._db.insert(entries, (id, log.conversation, raw[0], *place, raw[1]))
+            [entry] = decode_entries([raw])
+            self._db.insert(attachments, attachment_rows(id, entry))
+            self._db.insert(unreadable, [id] if entry.k == UNREADABLE else [])
+            self._db.run(GROW, size_bytes([raw]) - size_bytes([stub]), id, start + SEQS)
+        for relation in late.relations:
+            if start + relation.seq in [id for id, *_ in found]:
+                row = relation_row(relation, start + relation.seq, log.conversation, log.writer)
+                self._db.insert(changes, row)
+        self._writer.logs.pop(stretch.log, None)
 
     # ---- states
 
@@ -459,8 +523,6 @@ class RowBuffer:
     def _add_fork(self, fork: Fork) -> None:
         log = self._writer.log(fork.log)
         one = fork.one or self._batch_with(fork.other.last, fork.log, log)
-        if not one.raws:  # all of it was deleted: an empty batch proves nothing, and no peer takes one
-            return
         self._db.run(FORK, log.number)
         texts = batch_to_text(one, one.header), batch_to_text(fork.other, fork.other.header or one.header)
         self._db.insert(forks, (log.number, *texts), InsertConflict.REPLACE)
@@ -469,14 +531,12 @@ class RowBuffer:
     def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
         """Return the part between two heads of a log with this entry, or the newest."""
         at, end = log.anchor, log.newest
-        if seq <= at.seq:
+        seq = min(seq, end.seq)
+        if seq <= at.seq:  # or both are the same: behind a batch with stubs
             start = log.number * SEQS
             there = self._db.value("select min(id) from heads where id >= ? and id < ?", start + seq, start + SEQS)
             end, at = self._writer.last_heads(log.number, there % SEQS)
-            at = max(at, self._writer.deleted_to(log.number))
-        raws: list[RawEntry] = [
-            (c, text) for c, text in self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
-        ]
+        raws = stored_raws(self._db, [(log.number * SEQS + at.seq, log.number * SEQS + end.seq)])
         header = header_of(id, *self._db.first(HEADER, log.number))
         prev, size = at.chain or first_chain(header), end.size - at.size
         return Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, size, header)

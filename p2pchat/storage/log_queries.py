@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.core.durable_changes import (
@@ -22,8 +22,8 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
-from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step
-from p2pchat.protocol import ConversationId, Mark, RunId, UserId, split_ref
+from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step, left_behind
+from p2pchat.protocol import ConversationId, Mark, RunId, Stub, UserId, split_ref
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import DeletedPart, count_messages
 from p2pchat.storage.database import Database
@@ -54,7 +54,8 @@ left join pruned p on p.log = l.number
 """
 NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
 HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
-BODIES = "select c, body from entries where id > ? and id <= ? order by id"
+STORED = "select id, c, body from entries where id > ? and id <= ?"
+LEFT = "select id, c, hash, rest from gone where id > ? and id <= ?"
 HEADER = "select builds_on, certificate from logs where number = ?"
 NUMBERED = "select number, run, whole, builds_on, state from logs where writer = ? and conversation = ?"
 LATER = f"{NUMBERED} and number > ? order by number"
@@ -66,16 +67,17 @@ select u.id, l.run, r.seq from logs l join read_marks r on r.log = l.number join
 """
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 LAST_PRUNED = "select max(place) from pruned"
-PRUNED = "select size, c, chain, messages, place, received_at, upto from pruned where log = ?"
-DELETED = """
-select u.id, l.run, p.messages, p.c, p.upto from pruned p
+PRUNED = "select size, messages, place, received_at, upto from pruned where log = ?"
+DELETED = f"""
+select u.id, l.run, p.messages, e.c, p.upto from pruned p
+join gone e on e.id = p.log * {SEQS} + p.upto
 join logs l on l.number = p.log join users u on u.number = l.writer
 where l.conversation = ? and p.messages > 0
 """
 BELOW_CLOCK = "select max(id) from entries where id > ? and id <= ? and c < ?"
 FIRST_BODIES = f"select id, c, body from entries where id > ? and id <= ? order by id limit {PRUNED_ENTRIES}"
-PLACE_OF = "select place from entries where id = ?"
-FIRST_RECEIVED = "select received_at from entries where id = ?"  # a log is released from its first entry on
+PLACE_OF = "select place from entries where id >= ? and id <= ? order by id limit 1"
+RECEIVED = "select received_at from entries where id = ?"
 
 
 CITES = "select log, first, gen, chain from cites "
@@ -100,6 +102,19 @@ class NumberedLog:
     whole: bool
     before: tuple[Mark, ...]
     forked: bool = False
+
+
+def stored_raws(database: Database, ranges: Iterable[tuple[int, int]]) -> list[RawEntry]:
+    """Return the entries in these ranges of ids, each from after the first id to the last, in order."""
+    asked = list(ranges)
+    whole = [(id, (c, text)) for id, c, text in database.of_ranges(STORED, asked, " order by id")]
+    left = [(row[0], left_of(*row[1:])) for row in database.of_ranges(LEFT, asked, " order by id")]
+    return [raw for _, raw in (sorted(whole + left, key=itemgetter(0)) if left else whole)]
+
+
+def left_of(c: int, hash: bytes | None, rest: str) -> RawEntry:
+    """Return the entry in a row of `gone`."""
+    return c, rest if hash is None else Stub(hash.hex(), rest)
 
 
 def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
@@ -166,10 +181,9 @@ class LogQueries:
         return {key: facts for key in logs if (facts := self._find(key))}
 
     def chain_at(self, log: LogId, seq: int) -> bytes:
-        """Return the chain at an entry; b"" if it is not held, or was deleted here."""
+        """Return the chain at an entry; b"" if it is not held."""
         number = self.log_number(log)
-        deleted = self.db.value("select upto from pruned where log = ?", number) or 0
-        return self.head_at(number, log, seq).chain if max(1, deleted) <= seq <= self.last(number) else b""
+        return self.head_at(number, log, seq).chain if 1 <= seq <= self.last(number) else b""
 
     def _find(self, key: LogKey) -> LogFacts | None:
         conversation = self.db.number("conversations", key.conversation)
@@ -197,15 +211,12 @@ class LogQueries:
         return header_of(log, *self.db.first(HEADER, number))
 
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
-        """Return size and chain at seq, computed from the nearest head below; nothing before it may be deleted."""
+        """Return size and chain at seq, computed from the nearest head below."""
         row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + seq) if seq else None
         below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(self.header(number, log)), b"")
         if below.seq == seq:
             return below
-        if deleted := self.db.first(PRUNED, number):
-            size, c, chain, *_, upto = deleted
-            below = max(below, Head(upto, size, c, chain, b""), key=attrgetter("seq"))
-        raws = self.db.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)
+        raws = stored_raws(self.db, [(number * SEQS + below.seq, number * SEQS + seq)])
         return Head(seq, below.size + size_bytes(raws), 0, extend_chain(below.chain, raws), b"")
 
     # ---- receipts, evidence, quota
@@ -245,13 +256,13 @@ class LogQueries:
             number = self.log_number(log)
             if not number:
                 return None
-            deleted = self.db.first(PRUNED, number) or (0,) * 7
-            if deleted[4] > key.place:
+            deleted = self.db.first(PRUNED, number) or (0,) * 5
+            if deleted[2] > key.place:
                 return 0
             low, high = int(deleted[-1]), self.last(number)
             while low < high:  # a log is shown in its order
                 middle = (low + high + 1) // 2
-                place = self.db.value(PLACE_OF, number * SEQS + middle)
+                place = self.db.value(PLACE_OF, number * SEQS + middle, number * SEQS + high)
                 if place is None or place > key.place:
                     high = middle - 1
                 else:
@@ -272,15 +283,18 @@ class LogQueries:
                 asked += below
         return found
 
+    def head_below(self, number: int, seq: int) -> int:
+        """Return the last entry with a head up to this one, 0 for none."""
+        return (self.db.value(HEAD_BELOW, number * SEQS, number * SEQS + seq) or 0) % SEQS
+
     def last(self, number: int) -> int:
         """Return the last stored seq of a log; 0 if nothing of it is stored."""
-        return (self.db.value(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1) or 0) % SEQS
+        return self.head_below(number, SEQS - 1)
 
     def evidence(self, log: LogId) -> list[Batch]:
-        """Return the two batches that prove a fork; [] if the log did not fork, or one of them was deleted first."""
+        """Return the two batches that prove a fork; [] if the log did not fork."""
         row = self.db.first("select one, other from forks where log = ?", self.log_number(log))
-        batches = [batch_of_text(log, text) for text in row or ()]
-        return batches if all(batch.raws for batch in batches) else []
+        return [batch_of_text(log, text) for text in row or ()]
 
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""
@@ -305,41 +319,36 @@ class LogQueries:
             if facts.log.user in key.own:
                 held = max((seq for _, seq in self.delivered_to(facts.log, 1)), default=0)
                 if held < last:
-                    bodies = self.db.all(BODIES, start + max(held, facts.pruned), start + last)
-                    kept += count_messages(bodies)
+                    bodies = self.db.all(STORED, start + max(held, facts.pruned), start + last)
+                    kept += count_messages([(c, text) for _, c, text in bodies])
                     last = held
                 if last <= facts.pruned:
                     continue
             rows = self.db.all(FIRST_BODIES, start + facts.pruned, start + last)
             raws = entries_of_one_step(((c, text) for _, c, text in rows), entries, size)
             if raws:
-                found.append(self._prune(start, facts, rows[: len(raws)], raws))
-                messages += self._visible_messages(row[0], facts, raws)
-                entries, size = entries + len(raws), size + (given := size_bytes(raws))
+                given = size_bytes(raws) - size_bytes(list(map(left_behind, raws)))
+                found.append(self._prune(start, facts, rows[: len(raws)], given))
+                messages += self._visible_messages(facts, rows[: len(raws)])
+                entries, size = entries + len(raws), size + size_bytes(raws)
                 freed[facts.log.user] = freed.get(facts.log.user, 0) + given
-            if facts.pruned + len(raws) < last:
+            if len(raws) < len(rows) or len(rows) == PRUNED_ENTRIES:
                 return PrunePlan(found, messages, freed, 0, more=True)
         return PrunePlan(found, messages, freed, kept)
 
-    def _prune(self, start: int, facts: LogFacts, rows: Sequence[Any], raws: Sequence[RawEntry]) -> Prune:
+    def _prune(self, start: int, facts: LogFacts, rows: Sequence[Any], freed: int) -> Prune:
         """Return the deletion of these next entries of a log, whose ids begin above `start`."""
-        deleted = self.db.first(PRUNED, start >> SEQ_BITS)
-        number = start >> SEQ_BITS
-        size, _, chain, messages, _, received_at, _ = deleted or (
-            0, 0, first_chain(self.header(number, facts.log)), 0, 0, 0, 0
-        )  # fmt: skip
-        if not deleted:
-            received_at = self.db.value(FIRST_RECEIVED, start + 1)
-        last, c, _ = rows[-1]
-        place = self.db.value(PLACE_OF, last)
-        messages += self._visible_messages(number, facts, raws)
-        chain = extend_chain(chain, raws)
-        return Prune(facts.log, last % SEQS, size + size_bytes(raws), c, chain, messages, place, received_at)
+        size, messages, _, received_at, _ = self.db.first(PRUNED, start >> SEQ_BITS) or (0, 0, 0, 0, 0)
+        received_at = received_at or self.db.value(RECEIVED, rows[0][0])
+        last = rows[-1][0]
+        place = self.db.value(PLACE_OF, last, last)
+        messages += self._visible_messages(facts, rows)
+        return Prune(facts.log, last % SEQS, size + freed, messages, place, received_at)
 
-    def _visible_messages(self, number: int, facts: LogFacts, raws: Sequence[RawEntry]) -> int:
+    def _visible_messages(self, facts: LogFacts, rows: Sequence[Any]) -> int:
         """Return how many of the next entries to be deleted are messages that programs may read."""
-        visible = self.db.value("select upto from seen where log = ?", number)
-        return count_messages(raws if visible is None else raws[: max(0, visible - facts.pruned)])
+        visible = self.db.value("select upto from seen where log = ?", rows[0][0] >> SEQ_BITS)
+        return count_messages([(c, text) for id, c, text in rows if visible is None or id % SEQS <= visible])
 
     def count_deleted(self) -> int:
         """Return how many entries were ever deleted here."""

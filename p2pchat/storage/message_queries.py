@@ -20,7 +20,7 @@ from p2pchat.core.log import LogId, RawEntry, decode_entry
 from p2pchat.kinds import ASPECTS
 from p2pchat.protocol import MAX_INT, REF_USER_BYTES, ConversationId, UserId, user_start
 from p2pchat.storage.contract import ALL_MESSAGES, ReleasedEntry, SortKey, is_deleted
-from p2pchat.storage.log_queries import FIRST_RECEIVED, LogQueries
+from p2pchat.storage.log_queries import LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "e.place, e.id, e.c, e.body, e.received_at, e.flags"
@@ -30,7 +30,7 @@ ANY_HIDDEN = "select 1 from seen limit 1"
 BY_PLACE = f"""
 select {COLUMNS} from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
 where p.first_place >= coalesce((select max(first_place) from places where first_place <= ?), 0)
-and e.place > ?
+and e.place > ? and e.place - p.first_place = e.id - p.start
 """
 IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # evaluated once a stretch
 IN_PLACE = "order by p.first_place, e.id limit ?"
@@ -50,6 +50,7 @@ select a.root, a.id, exists (
 RAW = "select c, body from entries where id = ?"
 MOST_ASKED = 500  # contents in one statement
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
+FIRST_RECEIVED = "select received_at from entries where id > ? and id < ? order by id limit 1"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
 CHANGED = """
@@ -126,7 +127,7 @@ class MessageQueries(LogQueries):
         if not number:
             return 0
         deleted = self.db.value("select received_at from pruned where log = ?", number)
-        return int(deleted or self.db.value(FIRST_RECEIVED, number * SEQS + 1) or 0)
+        return int(deleted or self.db.value(FIRST_RECEIVED, number * SEQS, (number + 1) * SEQS) or 0)
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         """Return one released entry; None if it is not here."""

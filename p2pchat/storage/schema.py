@@ -24,7 +24,17 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core.durable_changes import Relation
 from p2pchat.core.log import MAX_BEFORE, Batch, Entry, LogId, attachments_of, batch_of, encode_header
 from p2pchat.errors import StorageError
-from p2pchat.protocol import REF_USER_BYTES, Entries, GuestCertificate, Mark, Naming, PeerId, PeerRecord, split_ref
+from p2pchat.protocol import (
+    REF_USER_BYTES,
+    Entries,
+    GuestCertificate,
+    Mark,
+    Naming,
+    PeerId,
+    PeerRecord,
+    Stub,
+    split_ref,
+)
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
@@ -169,6 +179,15 @@ entries: Table = Table(
     ),
     {"entries_by_clock": ("conversation", "c")},
 )
+gone: Table = Table(  # entries of which no text is shown: it was deleted here, or only its stub came
+    "gone",
+    (
+        _key("id"),
+        Column("c"),
+        Column("hash", BYTES, 32, nullable=True),  # null where deletion keeps the text (core/sync/pruner.py)
+        Column("rest", LONG_TEXT),  # the cite of the text, or the text that is kept
+    ),
+)
 unreadable: Table = Table("unreadable", (_key("id"),))  # entries whose texts cannot be read
 heads: Table = Table(
     "heads",
@@ -240,13 +259,11 @@ guests: Table = Table(  # users, and the members that they named, first when `lo
 consumers: Table = Table("consumers", (_key("name", NAME), Column("place")))
 cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain", BYTES, 32)))
 seen: Table = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
-pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their heads and places; what is left of them
+pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their places; they stand in `gone`
     "pruned",
     (
         _key("log"),
-        Column("size"),
-        Column("c"),
-        Column("chain", BYTES, 32),
+        Column("size"),  # bytes that were freed
         Column("messages"),
         Column("place"),
         Column("received_at"),
@@ -277,8 +294,8 @@ statements: Table = Table(  # about members of the network
     "statements",
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
-TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, guests, heads,
-          heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,
+TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, gone, guests,
+          heads, heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
 
@@ -368,27 +385,30 @@ def naming_of_text(text: str) -> Naming:
 
 
 def record_to_text(record: PeerRecord) -> str:
-    guest = [] if record.guest is None else [record.guest.member, record.guest.sig]
-    return json.dumps([record.at, record.e, record.sig, *guest])
+    return json.dumps([record.text, record.sig])
 
 
 def record_of_text(peer: PeerId, text: str) -> PeerRecord:
     with decoding():
-        at, endpoints, sig, *guest = json.loads(text)
-        certificate = GuestCertificate(*guest) if guest else None
-        return PeerRecord(peer, at, tuple(endpoints), sig, certificate)
+        said, sig = json.loads(text)
+        record = PeerRecord(said, sig)
+    if type(said) is not str or not record.is_readable or record.id != peer:
+        raise CorruptRow("a record of another peer, or one that cannot be read")
+    return record
 
 
 def batch_to_text(batch: Batch, header: str) -> str:
     """Return the text of a batch of evidence, with the header of its log."""
     ends = batch.prev.hex(), batch.chain.hex(), batch.head.hex()
-    return json.dumps([batch.first, batch.raws, *ends, header])
+    raws = [(c, text if isinstance(text, str) else (text.hash, text.cite)) for c, text in batch.raws]
+    return json.dumps([batch.first, raws, *ends, header])
 
 
 def batch_of_text(log: LogId, text: str) -> Batch:
     with decoding():
         first, raws, prev, _, head, header = json.loads(text)
-        return batch_of(Entries(*log, first, prev, [(c, entry) for c, entry in raws], head, header))
+        entries = [(c, text if isinstance(text, str) else Stub(*text)) for c, text in raws]
+        return batch_of(Entries(*log, first, prev, entries, head, header))
 
 
 # ---- versions

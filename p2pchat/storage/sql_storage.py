@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from p2pchat.core.durable_changes import Change, Position, Start
+from p2pchat.core.durable_changes import Change, Position, Start, TextStart
 from p2pchat.core.log import Batch
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
@@ -249,7 +249,7 @@ class SqlStorage:
 
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
-    ) -> tuple[list[Batch], Position | None]:
+    ) -> tuple[list[Batch], Position | TextStart | None]:
         """Return batches of what a user wrote, from `start` on.
 
         Logs come in the order they were stored. Each batch runs from the cursor to the farthest head within the batch

@@ -21,6 +21,7 @@ from p2pchat.core.durable_changes import (
     LogFacts,
     NamedContent,
     ReadMark,
+    Span,
     Stored,
     StoredUser,
     Token,
@@ -29,7 +30,7 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_stored
-from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.core.sync.missing_texts import with_next
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
@@ -55,8 +56,8 @@ NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
 """
 RECENT = f"""
-select c.id, u.id, l.run, p.start, p.entries, substr(e.body, 1, 14) from places p
-join entries e on e.id = p.start + p.entries - 1
+select c.id, u.id, l.run, p.start, p.entries, coalesce(substr(e.body, 1, 14), '') from places p
+left join entries e on e.id = p.start + p.entries - 1
 join logs l on l.number = p.start >> {SEQ_BITS}
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
@@ -128,6 +129,10 @@ join users u on u.number = l.writer
 where e.conversation = c.number
 order by c.number, e.id
 """
+MISSING = f"""
+select g.id from gone g left join pruned p on p.log = g.id >> {SEQ_BITS}
+where g.hash is not null and g.id > (g.id >> {SEQ_BITS}) * {SEQS} + coalesce(p.upto, 0) order by g.id
+"""  # the stubs that no deletion here made
 USERS = "select id, name, named_c, about from users where name is not null order by number"
 FORMER_NAMES = """
 select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c
@@ -205,11 +210,20 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
             GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))
             for row in rows(GROUP_ENTRIES)
         ],
+        missing=_missing(reader, rows(MISSING)),
         sizes=sizes,
         meta=load_meta(reader),
     )
     _check(stored)
     return stored
+
+
+def _missing(reader: LogQueries, rows: Sequence[Any]) -> dict[LogId, tuple[Span, ...]]:
+    found: dict[LogId, tuple[Span, ...]] = {}
+    for (id,) in rows:
+        log = reader.log_id(id >> SEQ_BITS)
+        found[log] = with_next(found.get(log, ()), id % SEQS)
+    return found
 
 
 def _covered_and_sizes(
@@ -297,8 +311,7 @@ def _check(stored: Stored) -> None:
         for address in stored.addresses:
             split_endpoint(address.endpoint)
         for known in stored.conversations:
-            if known.naming.dm:
-                dm_id(*known.naming.dm)
+            bytes.fromhex("".join(known.naming.dm or ()))
 
 
 def load_conversations(reader: LogQueries) -> list[StoredConversation]:

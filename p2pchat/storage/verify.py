@@ -14,23 +14,24 @@ from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
 from p2pchat.protocol import is_key
 from p2pchat.storage.database import Database
+from p2pchat.storage.log_queries import stored_raws
 from p2pchat.storage.schema import NEWEST_HEAD, SEQS, header_of, log_of
 
 LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation, l.builds_on, l.certificate from logs l
 left join conversations c on c.number = l.conversation left join users u on u.number = l.writer order by l.number
 """
-DELETED_TO = "select c, chain, upto from pruned where log = ?"
 HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
-ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
+ELSEWHERE = "select 1 from entries where id > ? and id <= ? and conversation <> ? limit 1"
 STRAYS = f"""
-select (select count(*) from entries) - (select coalesce(sum(h.id - l.number * {SEQS}), 0) from logs l {NEWEST_HEAD})
-+ (select coalesce(sum(upto), 0) from pruned)
+select (select count(*) from entries) + (select count(*) from gone)
+- (select coalesce(sum(h.id - l.number * {SEQS}), 0) from logs l {NEWEST_HEAD})
 """  # 0 if every log has all entries its heads cover
 UNPLACED = """
-select count(*) from places p
-where p.entries < 1 or not exists (select 1 from entries where id = p.start and place = p.first_place)
-or not exists (select 1 from entries where id = p.start + p.entries - 1 and place = p.first_place + p.entries - 1)
+select count(*) from entries e where e.place is not null and not exists (
+    select 1 from places p where p.first_place = (select max(first_place) from places where first_place <= e.place)
+    and p.start + e.place - p.first_place = e.id and e.id < p.start + p.entries
+)
 """
 MAX_FAULTS = 10  # told of a damaged database: one bad page causes thousands
 # What decoding a row of a wrong type raises.
@@ -52,7 +53,7 @@ def verify_logs(database: Database, most: int = MAX_FAULTS) -> list[str]:
     if not found and (strays := database.value(STRAYS)):
         found.append(f"{strays} entries belong to no log")
     if unplaced := database.value(UNPLACED):
-        found.append(f"{unplaced} places name no entries")
+        found.append(f"{unplaced} entries are not where their places say")
     return found[:most]
 
 
@@ -64,12 +65,12 @@ def _fault(database: Database, row: Any) -> str:
     log = log_of(conversation, user, run)
     if not is_key(log.user):
         return f"is by {log.user}, a key with which anybody can sign: nothing of it is sent or taken any more"
-    clock, chain, seq = database.first(DELETED_TO, number) or (-1, first_chain(header_of(log, *header)), 0)
-    for id, signed, sig in database.all(HEADS, number * SEQS + max(0, seq - 1), (number + 1) * SEQS):
-        stretch = [(c, text) for stored_in, c, text in database.all(ENTRIES, number * SEQS + seq, id)
-                   if stored_in == conversation_number]  # fmt: skip
+    clock, chain, seq = -1, first_chain(header_of(log, *header)), 0
+    for id, signed, sig in database.all(HEADS, number * SEQS, (number + 1) * SEQS):
+        stretch = stored_raws(database, [(number * SEQS + seq, id)])
         clocks = [clock, *(c for c, _ in stretch)]
-        if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):
+        is_whole = len(stretch) == id % SEQS - seq and not any(one >= other for one, other in pairwise(clocks))
+        if not is_whole or database.first(ELSEWHERE, number * SEQS + seq, id, conversation_number):
             return f"lacks entries before entry {id % SEQS}, or has them elsewhere"
         clock, seq = clocks[-1], id % SEQS
         chain = extend_chain(chain, stretch)

@@ -90,7 +90,7 @@ def _excused(logs: Sequence[Log]) -> tuple[list[Log], set[str]]:
     ], copied
 
 
-def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -> list[Fault]:
+def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, deletions: bool = False) -> list[Fault]:
     """Return a fault for every broken promise that these logs prove; [] for none.
 
     Args:
@@ -98,25 +98,27 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
         complete: The mesh was at rest before the logs end, so a missing message was lost.
         timely: Nothing was delayed on purpose and every disk had room, so departures must be reported in time and
             messages must arrive while both peers are connected.
+        deletions: Somebody deleted a conversation, so messages may never come to newcomers, and later ones do.
     """
     logs, copied = _excused(logs)
     events = [log for log in logs if not log.is_history]
     writers = _writers(events, complete, timely, copied)
     found = [fault for log in logs for fault in _form(log)]
     found += [fault for log in logs for fault in _twice(log)]
-    found += [fault for log in logs for fault in _numbers(log)]
+    in_order = [log for log in logs if not (deletions and log.restored)]  # others got texts late, and again from others
+    found += [fault for log in in_order for fault in _numbers(log)]
     found += _texts(logs, writers)
     found += check_edits(logs, complete=complete)
     found += _dms(events)
     for log in events:
-        found += _answers(log)
+        found += _answers(log) if log in in_order else ()
         found += _own_receipts(log, writers.get(log.user_id))
         found += _alternate(log)
         found += _expulsions(log)
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
-                found += _between(writers[log.user_id], log, other, complete, timely)
+                found += _between(writers[log.user_id], log, other, complete, timely, deletions)
                 if writers[log.user_id].is_one:
                     found += _departures(log, other, timely)
     histories = [log for log in logs if log.is_history]
@@ -154,7 +156,7 @@ def _numbers(log: Log) -> Iterator[Fault]:
     newest: dict[str, int] = {}
     for message, place in log.places.items():
         run, number = run_of(message)
-        if number and number < newest.get(run, 0):
+        if number and number < newest.get(run, 0) and not log.lines[place].get("gap"):
             yield Fault("order", f"{message} after {run}.{newest[run]}, which was written later", log.where(place))
         newest[run] = max(number, newest.get(run, 0))
 
@@ -167,7 +169,8 @@ def _answers(log: Log) -> Iterator[Fault]:
         if line["event"] == "sent" or message in gaps or line.get("gap"):
             continue
         for named in (line.get("reply_to"), *(line.get("after") or ())):
-            if named and log.places.get(named, -1) > place:
+            at = log.places.get(named, -1) if named else -1
+            if at > place and not log.lines[at].get("gap"):  # its text may have come late
                 text = f"{message} before {named}, which it answers or follows, without a gap event"
                 yield Fault("answer", text, log.where(place))
 
@@ -224,7 +227,7 @@ def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tup
     elif writer is not None and message not in writer.sent and writer.had_to_log(message):
         yield "invented", f"{message} was never sent here, and is reported {line['event']}"
     sent = log.sent.get(message, line)
-    of_two = _dm(log.user_id, line["user_id"])
+    of_two = _dm(log.room, log.user_id, line["user_id"])
     to = sent.get("to_id")
     if (to and to != line["user_id"]) or (of_two and sent.get("kind") == "dm" and sent["conversation_id"] != of_two):
         yield "dm", f"{message} is a direct message, and its receipt names a third user"
@@ -338,34 +341,38 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
     for log in logs:
         for number, line in enumerate(log.lines):
             if line["event"] == "message" and line.get("kind") == "dm":
-                of_two = _dm(log.user_id, line["sender_id"])
+                of_two = _dm(log.room, log.user_id, line["sender_id"])
                 if of_two and of_two != line["conversation_id"]:
                     yield Fault("dm", f"{line['id']} is a direct message for another user", log.where(number))
     for conversation, holding in holders.items():
         for third in holding[2:]:
-            if len({log.user_id for log in holding}) > 2 and not _dm(third.user_id, third.user_id):
+            if len({log.user_id for log in holding}) > 2 and not _dm(third.room, third.user_id, third.user_id):
                 yield Fault("dm", f"holds the direct conversation {conversation[:8]} of two others", third.name)
 
 
 @cache
-def _dm(one: str, other: str) -> str:
-    """Return the id of the direct conversation of two users; "" if these are not user ids."""
+def _dm(room: str, one: str, other: str) -> str:
+    """Return the id of the direct conversation of two users; "" if these are not ids of a room and of users."""
     try:
-        users = [b32decode(f"{user}====") for user in (one, other)]
+        ids = [b32decode(f"{id}====") for id in (room, one, other)]
     except ValueError:
         return ""
-    return base32(dm_id(users[0].hex(), users[1].hex())) if all(len(user) == 32 for user in users) else ""
+    return base32(dm_id(*(id.hex() for id in ids))) if all(len(id) == 32 for id in ids) else ""
 
 
 # ---- two logs: a writer's and a reader's
 
 
-def _between(wrote: _Writer, writer: Log, reader: Log, complete: bool, timely: bool) -> Iterator[Fault]:
+def _between(
+    wrote: _Writer, writer: Log, reader: Log, complete: bool, timely: bool, deletions: bool
+) -> Iterator[Fault]:
     """Check the messages that one peer sent and the other received."""
     if not writer.restored:
         for_reader = _for_reader(writer, reader)
-        if wrote.is_one:  # with several peers, their messages interleave as they arrive
-            yield from _order(writer, for_reader, reader, complete)
+        if wrote.is_one and not (
+            deletions and reader.restored
+        ):  # with several peers, their messages interleave as they arrive
+            yield from _order(writer, for_reader, reader, complete, deletions)
         yield from _lost(writer, reader, for_reader, complete, timely)
     yield from _delivered(writer, reader, complete, timely)
     if complete:
@@ -376,7 +383,7 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
     """Return the ids that the reader must get, in the order sent, by conversation."""
     dms = {line["conversation_id"] for line in reader.received.values() if line.get("kind") == "dm"}
     dms |= {line["conversation_id"] for line in reader.sent.values() if line.get("kind") == "dm"}
-    dms.add(_dm(writer.user_id, reader.user_id))
+    dms.add(_dm(writer.room or reader.room, writer.user_id, reader.user_id))
     found: dict[str, list[str]] = {}
     for message, line in writer.sent.items():
         conversation = line["conversation_id"]
@@ -385,12 +392,11 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
     return found
 
 
-def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bool) -> Iterator[Fault]:
-    """Check that messages arrive in order and none is skipped. A gap is no excuse: it mostly concerns other writers."""
+def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bool, deletions: bool) -> Iterator[Fault]:
+    """Check that messages arrive in order and none is skipped. One that comes out of order has a gap mark."""
     if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
         return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
-    beginnings = [*_behind_deletions(writer, reader)]
     for messages in sent.values():
         latest, latest_id, left_out = -1, "", list[str]()
         for message in messages:
@@ -399,74 +405,17 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
                     left_out.append(message)
                 continue
-            missing = {run_of(each)[0] for each in left_out or [latest_id]}
-            before = [each for each in beginnings if each.place <= reader.places[message]]
-            if any(each.explains(message, missing) for each in before):
-                latest, latest_id, left_out = at, message, []
+            if reader.lines[reader.places[message]].get("gap"):
                 continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
                 text = f"{message} came before {latest_id}, which was sent before it ({writer.place_of(latest_id)})"
                 yield Fault("order", text, reader.place_of(message))
-            if left_out:
+            if left_out and not deletions:
                 text = f"{message} came, and {left_out[0]}, sent before it ({writer.place_of(left_out[0])}), did not"
                 yield Fault("order", text, reader.place_of(message))
                 left_out = []
             if at > latest:
                 latest, latest_id = at, message
-
-
-class _Beginning(NamedTuple):
-    """An entry that was shown with a gap mark: so a log begins that its writer wrote after a deletion.
-
-    It follows an entry of an earlier log of the writer by `after`, and none by being behind it in a log. It may be a
-    reaction: then only the gap event tells of it.
-    """
-
-    run: str
-    number: int
-    place: int  # its line
-    named: Set[str]  # the runs of entries that it follows
-    was_logged: bool  # the writer's log has messages of this run
-    follows_unlogged: bool  # it follows an entry of the writer in a run of which the writer's log has no message
-
-    def explains(self, message: str, missing: Set[str]) -> bool:
-        """Return whether a message was shown without earlier ones of its writer because of this.
-
-        It may be of an earlier run, on which the message builds, if its writer was killed before it logged any of that.
-
-        Args:
-            missing: The runs of the earlier ones.
-        """
-        run, number = run_of(message)
-        if run in missing or self.run in missing:
-            return False
-        if (self.run != run or self.number > number) and self.was_logged:
-            return False
-        return self.follows_unlogged or not self.named.isdisjoint(missing)
-
-
-def _behind_deletions(writer: Log, reader: Log) -> Iterator[_Beginning]:
-    logged = {run_of(message)[0] for message in writer.sent}
-    for place, line in enumerate(reader.lines):
-        if line["event"] == "message" and line.get("gap") and line["sender_id"] == writer.user_id:
-            first, named = line["id"], line.get("after") or ()
-        elif line["event"] == "gap" and _is_by(writer.user_id, line.get("about") or ""):
-            first, named = line["about"], line.get("missing") or ()
-        else:
-            continue
-        run, number = run_of(first)
-        own = {run_of(each)[0] for each in named if _is_by(writer.user_id, each)} - {run}
-        runs = {run_of(each)[0] for each in named}
-        yield _Beginning(run, number, place, runs, run in logged, not own <= logged)
-
-
-@cache
-def _is_by(user: str, message: str) -> bool:
-    """Return whether the id of an entry names a user as its writer; False for what is no such id."""
-    try:
-        return b32decode(run_of(message)[0])[16:32] == b32decode(f"{user}====")[:16]
-    except ValueError:
-        return False
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:

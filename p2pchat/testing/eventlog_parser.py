@@ -162,6 +162,12 @@ class Log:
         return ""
 
     @cached_property
+    def room(self) -> str:
+        """The id of the room; "" if nothing was logged of it."""
+        there = (line for line in self.lines if line.get("kind") == "room")
+        return next((line["conversation_id"] for line in there if "conversation_id" in line), "")
+
+    @cached_property
     def began(self) -> float:
         """The time of the first line; 0 if the log is empty. Messages before it may have been shown without a log."""
         return seconds(self.lines[0]) if self.lines else 0.0

@@ -110,15 +110,15 @@ class CatchUp:
         While the session is not live, `post` has to be the user's own view of the message.
         """
         if self._live:
-            return not self._was_sent(post)
+            return not self._is_left_out(post)
         self._news = True
         self._first_live = self._first_live or post
         if self._awaited and post.id == self._awaited:
             self._came.set()
         return False
 
-    def _was_sent(self, post: Post) -> bool:
-        return post.place <= self._sent_all
+    def _is_left_out(self, post: Post) -> bool:
+        return post.place <= self._sent_all or post.by.blocked
 
     # ---- where it begins
 
@@ -186,7 +186,7 @@ class CatchUp:
             self._news = False
             page = await self._user.released(last, limit=PAGE)
             for last in page:
-                if not self._was_sent(last):
+                if not self._is_left_out(last):
                     self._send(last)
                     count += 1
             if isinstance(last, Post):
@@ -223,7 +223,7 @@ class CatchUp:
             else:
                 break
             last = post
-            if self._was_sent(post):
+            if self._is_left_out(post):
                 continue
             self._send(post)
             unsent, size = unsent + 1, size + len(post.text)
@@ -245,7 +245,7 @@ class CatchUp:
         while page := await self._waiting_page(last, opened):
             unread = {post.place for post in await self._user.without_read(page)}
             for last in page:
-                if last.place in unread:  # what was read by another interface was taken there
+                if last.place in unread and not last.by.blocked:  # what was read by another interface was taken there
                     self._send(last)
                     count += 1
             if not count:
@@ -455,4 +455,4 @@ class PeerSeparations:
 
 def name_of(peer_id: str) -> str:
     """Return the name of a gateway in `since`: the beginning of the id of its peer."""
-    return peer_id[:8]
+    return peer_id[:32]

@@ -102,7 +102,7 @@ IdempotencyKey = Annotated[
 ]
 MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
 _TIME = re.compile(r"\d{4}-\d")
-_NAMED = Query(max_length=64, description="One of two users whose messages with each other are wanted.")
+_NAMED = Query(max_length=96, description="One of two users whose messages with each other are wanted.")
 _PAGED: dict[int | str, dict[str, Any]] = {
     200: {
         "headers": {
@@ -166,10 +166,10 @@ async def messages(
     user1: Annotated[str | None, _NAMED] = None,
     user2: Annotated[str | None, _NAMED] = None,
     conversation: Annotated[
-        str | None, Query(max_length=64, description="Instead of two users: `room`, a user, `#ops`, an id.")
+        str | None, Query(max_length=96, description="Instead of two users: `room`, a user, `#ops`, an id.")
     ] = None,
-    before: Annotated[str | None, Query(max_length=64, description=_POSITION)] = None,
-    after: Annotated[str | None, Query(max_length=64, description=_POSITION)] = None,
+    before: Annotated[str | None, Query(max_length=96, description=_POSITION)] = None,
+    after: Annotated[str | None, Query(max_length=96, description=_POSITION)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
     head: Annotated[
         str, Query(pattern="|".join(HEADS), description="Those at the head of a conversation, the newest first.")
@@ -271,8 +271,8 @@ async def search(
             examples=["backup failed"],
         ),
     ],
-    conversation: Annotated[str | None, Query(max_length=64, description="Search only this conversation.")] = None,
-    before: Annotated[str | None, Query(max_length=64, description=_POSITION)] = None,
+    conversation: Annotated[str | None, Query(max_length=96, description="Search only this conversation.")] = None,
+    before: Annotated[str | None, Query(max_length=96, description=_POSITION)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 50,
 ) -> list[MessageOut]:
     """Return the newest messages that contain all of these words, oldest first."""
@@ -328,7 +328,7 @@ async def accepted(gateway: Gateway, account: Account, id: str, **more: Any) -> 
 
 # ---- groups
 
-Named = Annotated[str, Path(max_length=64, description="The name of a group, or its name with its id (`#` as `%23`).")]
+Named = Annotated[str, Path(max_length=96, description="The name of a group, or its name with its id (`#` as `%23`).")]
 
 
 @groups_router.get("/groups", responses={**_PAGED, **problems(404)}, response_model=list[GroupOut], dependencies=LONG)
@@ -337,7 +337,7 @@ async def groups(
     response: Response,
     account: CurrentAccount,
     gateway: CurrentGateway,
-    after: Annotated[str | None, Query(max_length=64, description="Only groups after this one, by its id.")] = None,
+    after: Annotated[str | None, Query(max_length=96, description="Only groups after this one, by its id.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
 ) -> list[Group]:
     """Return the groups of which the caller is a member, sorted by name.
@@ -398,7 +398,7 @@ async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway:
 @groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
 async def remove(
     name: Named,
-    member: Annotated[str, Path(max_length=64, description="The member; the caller itself leaves the group.")],
+    member: Annotated[str, Path(max_length=96, description="The member; the caller itself leaves the group.")],
     account: CurrentAccount,
     gateway: CurrentGateway,
 ) -> Done:
@@ -451,7 +451,7 @@ async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[User]:
 @people_router.get(
     "/users/{name}", responses=problems(404, 409), response_model=UserOut, response_model_exclude_none=True
 )
-async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccount) -> User:
+async def user(name: Annotated[str, Path(max_length=96)], account: CurrentAccount) -> User:
     """Return one user, by shown name or id."""
     return account.user.user(name)
 
@@ -538,6 +538,7 @@ async def metrics(request: Request, gateway: CurrentGateway) -> Response:
     if not is_on_loopback(request):
         account = await current_account(request)
         gateway.limits.charge(account.key, len(gateway.peer.directory.known) / USERS_A_CALL)
+    await gateway.health.check()
     text, kind = gateway.metrics.text()
     return Response(text, headers={"Content-Type": kind})
 

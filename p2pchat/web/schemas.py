@@ -29,7 +29,7 @@ Address = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=64,
+        max_length=96,
         description="A name as shown (`bob`, `bob#K7QF2M3P`) or an id.",
         examples=["bob"],
     ),
@@ -38,7 +38,7 @@ Choice = Annotated[str, Field(min_length=1, max_length=MAX_REACTION_CHARACTERS)]
 UploadId = Annotated[str, Field(min_length=1, max_length=64)]
 GroupName = Annotated[
     str,
-    Field(min_length=1, max_length=64, description="The name of a group, or its name with its id: `ops#K7QF2M3P`."),
+    Field(min_length=1, max_length=96, description="The name of a group, or its name with its id: `ops#K7QF2M3P`."),
 ]
 Status = Literal["online", "idle", "unreachable", "offline", "unknown"]
 _OR_NONE = BeforeValidator(lambda value: value or None)
@@ -123,7 +123,7 @@ class MessageOut(RootModel[dict[str, Any]], json_schema_extra=_MESSAGE_SCHEMA):
 
 
 class RequestBody(BaseModel, extra="forbid"):
-    """The body of a request. A field that is null is absent."""
+    """The body of a request. A field that is null is absent, a receiver that is null an error."""
 
     @model_validator(mode="before")
     @classmethod

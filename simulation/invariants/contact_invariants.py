@@ -123,7 +123,7 @@ class BlockInvariants:
         """
         blocked = [user for user in peer.blocks.get(peer.user, ()) if other.ever_spoke_for(user)] if self.any else []
         users = (*self._sim.by_user, *self._sim.guests) if blocked else ()
-        return any(log.conversation == dm_id(user, each) for user in blocked for each in users)
+        return any(log.conversation == dm_id(self._invariants.room, user, each) for user in blocked for each in users)
 
     def _blocked_by(self, peer: SimPeer) -> set[UserId]:
         """Return the users who are blocked for all users of a peer."""
@@ -134,7 +134,9 @@ class BlockInvariants:
         if log.user in self._blocked_by(peer):
             return not peer.node.replicator.conversations[log.conversation].is_operations
         blockers = [by for by, users in peer.blocks.items() if by != peer.user and log.user in users]
-        return log.user not in peer.speaks_for and any(log.conversation == dm_id(by, log.user) for by in blockers)
+        return log.user not in peer.speaks_for and any(
+            log.conversation == dm_id(self._invariants.room, by, log.user) for by in blockers
+        )
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield what peers lack that do not block each other: links, and what others wrote to the room."""

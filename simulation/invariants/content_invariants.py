@@ -251,11 +251,13 @@ class ContentInvariants:
             return
         shown = peer.disk.storage.places(0, 1 << 30)
         # An edit that restores a deleted message does not bring its files back (docs/files.md).
-        deleted = {(one.log.conversation, decode_entry(one.raw).re) for one in shown if '"k":"delete"' in one.raw[1]}
+        deleted = {
+            (one.log.conversation, decode_entry(one.raw).re) for one in shown if '"k":"delete"' in str(one.raw[1])
+        }
         for one in shown:
             if (one.log.conversation, Ref(ref_key(one.log.user, one.log.run), one.seq)) in deleted:
                 continue
-            if '"files"' in one.raw[1] and one.log.user not in peer.speaks_for and not self._is_byzantine(one.log):
+            if '"files"' in str(one.raw[1]) and one.log.user not in peer.speaks_for and not self._is_byzantine(one.log):
                 for file in files_of(peer.disk.storage.entry(one.log, one.seq)):
                     is_left = (peer.name, file.root) in self._let_go
                     if file.size <= most and not is_left and self._invariants.concerns(peer, one.log):

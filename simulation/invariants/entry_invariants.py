@@ -15,10 +15,11 @@ from itertools import combinations
 from math import inf
 from typing import TYPE_CHECKING
 
-from p2pchat.core.durable_changes import Stored, StoredStart
+from p2pchat.core.durable_changes import Stored, WantStart
 from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import (
     CLOCK_AHEAD,
+    GONE,
     Batch,
     LogId,
     RawEntry,
@@ -39,6 +40,7 @@ from p2pchat.settings import Settings
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log
+from simulation.disk import is_same
 from simulation.invariants.contact_invariants import BlockInvariants, InboxInvariants
 from simulation.invariants.content_invariants import OF_FILES, ContentInvariants
 from simulation.invariants.deletion_invariants import DeletionInvariants
@@ -130,7 +132,7 @@ class Invariants:
             self._written_at.setdefault(batch.log, []).extend([self._sim.now] * len(batch.raws))
             self.written_in.setdefault(batch.log, (peer.name, peer.lives))
         elif not is_authentic:
-            if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
+            if not is_same(self._authored.get(batch.log, [])[batch.first - 1 : batch.last], batch.raws):
                 rule = "reused" if is_own else "invented"
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.protocol.stored(peer, batch, own=own)
@@ -270,6 +272,7 @@ class Invariants:
                     held = len(peer.disk.logs.get(log, []))
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
+            yield from self.deletions.withheld(peer, honest)
             if peer.linked and self.display.joined(peer) is None:
                 yield Fault("old", "does not know when it joined", peer.name)
         yield from self._unreceipted(honest, newest)
@@ -307,8 +310,6 @@ class Invariants:
             for other in honest[n + 1 :]:
                 if self.odd:
                     continue  # who refuses a log holds another part of it
-                if self.deletions.lacks_deleted(one) or self.deletions.lacks_deleted(other):
-                    continue
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
                     if self._of_many_forks(one) | self._of_many_forks(other):
                         continue  # logs that build on forks without evidence are not stored
@@ -363,23 +364,21 @@ class Invariants:
         holders = [
             one for one in self._sim.honest_up if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held
         ]
-        if self.deletions.any:
-            holders = [one for one in holders if self.deletions.can_serve(one, peer, log)]
-            return any(self._sim.can_link(peer, one) for one in holders)  # others on the way are judged themselves
         if log.conversation == self.room:
             return True
         return any(self._sim.can_link(peer, one) for one in holders)
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
-        own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
+        own = {dm_id(self.room, peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
         for guest in peer.guests:
             if guest.since[peer] <= by:
-                own |= {dm_id(guest.user, other) for other in self._sim.by_user}
+                own |= {dm_id(self.room, guest.user, other) for other in self._sim.by_user}
         return own
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
         stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer) - sum(peer.disk.pruned.values())
+        stored -= sum(seq > peer.disk.pruned.get(log, 0) for log, seqs in peer.disk.stubs.items() for seq in seqs)
         if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are not shown", peer.name)
 
@@ -396,9 +395,7 @@ class Invariants:
             for member in honest if to is None else [to]:
                 if self.deletions.any and not member.disk.has(log, written.seq):
                     continue  # judged as `lost` if it could have it
-                if self.deletions.hides_fork(log, at, member) or self.deletions.hides_end(log, at, member):
-                    continue
-                if self.deletions.leaves_out(log, at, member.user, member):
+                if at.disk.lacks_text(log, 1, written.seq) or member.disk.lacks_text(log, 1, written.seq):
                     continue
                 if member is not at and member in honest and self._sim.can_link(at, member):
                     yield from self.receipts.lacking(written, member)
@@ -408,9 +405,8 @@ class Invariants:
         return any(self._lacks_evidence(*pair) for pair in combinations(self._sim.honest_up, 2))
 
     def _has_traffic(self) -> bool:
-        """Return whether there may be traffic at rest: of a byzantine peer, or since sums differ."""
-        lacking = [peer for peer in self._sim.honest_up if self.deletions.lacks_deleted(peer)]
-        return bool(any(peer.byzantine for peer in self._sim.up) or lacking)
+        """Return whether there may be traffic at rest: of a byzantine peer."""
+        return any(peer.byzantine for peer in self._sim.up)
 
     def loud(self, frames: Counter[str], *, forks_differ: bool) -> dict[str, int]:
         """Return the frames that are not of a quiet minute, unless there may be such."""
@@ -453,7 +449,11 @@ class Invariants:
             found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
             found += history_faults(self)
-        found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.byzantine], timely=False)
+        found += check(
+            [self._log_of(peer) for peer in self._sim.all_peers if not peer.byzantine],
+            timely=False,
+            deletions=self.deletions.any,
+        )
         return found
 
     def _log_of(self, peer: SimPeer) -> Log:
@@ -480,13 +480,13 @@ class Invariants:
             if not self.may_fork(log) and not self._sim.person(log.user).byzantine:
                 yield Fault("forked", f"{self._name(log)} never forked, and is recorded as forked", peer.name)
         for log, raws in peer.disk.logs.items():
-            if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_byzantine(log):
+            begins = decode_entry(raws[0]).k in ("profile", GONE)
+            if log.conversation == self.room and not begins and not self._is_byzantine(log):
                 yield Fault("profile", f"{self._name(log)} does not begin with a profile", peer.name)
             if log in forked or (self._sim.person(log.user).byzantine and log.user in {fork.user for fork in forked}):
                 continue
-            deleted = peer.disk.pruned.get(log, 0)
-            served = raws[:deleted]
-            chain = extend_chain(first_chain(peer.disk.headers[log]), served)
+            served: list[RawEntry] = []
+            chain = first_chain(peer.disk.headers[log])
             for batch in self._served(peer, log):
                 served += batch.raws
                 chain = extend_chain(chain, batch.raws)
@@ -494,7 +494,7 @@ class Invariants:
                     yield Fault(
                         "proof", f"what is stored of {self._name(log)} to {batch.last} is not proven", peer.name
                     )
-            if served != raws:
+            if not is_same(served, raws):
                 yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
 
     def _miscounted(self, peer: SimPeer) -> Iterator[Fault]:
@@ -506,6 +506,8 @@ class Invariants:
                 for one in (getattr(quota, what) for quota in quotas)
             )
             for user in sorted(here.keys() | again.keys()):
+                if self._sim.person(user).byzantine and user in {log.user for log in peer.disk.stubs}:
+                    continue  # texts that it signed may not fit the stubs
                 counts = here.get(user), again.get(user)
                 if counts[0] != counts[1]:
                     text = f"counts {counts} {what} of {self._sim.person(user).name} before and after a restart"
@@ -518,7 +520,7 @@ class Invariants:
         return peer.disk.stored.forked
 
     def _served(self, peer: SimPeer, log: LogId) -> Iterator[Batch]:
-        start, storage = StoredStart(), peer.disk.storage
+        start, storage = WantStart(()), peer.disk.storage
         batches, more = storage.fetch(log.conversation, log.user, start, batches=1 << 20)
         assert more is None, "one fetch is enough for all"
         return (batch for batch in batches if batch.log == log)
@@ -532,6 +534,7 @@ class Invariants:
             unseen = [ref for ref in refs if ref and (conversation, *ref) not in seen]
             honest = [ref for ref in unseen if not ref.log.startswith(suspects)]
             kept = [ref for ref in honest if not self.groups.is_cut(peer, conversation, ref)]
+            kept = [ref for ref in kept if (conversation, *ref) not in peer.disk.ever_stubs]
             return [ref for ref in kept if not self.deletions.is_gone(peer, conversation, ref)]
 
         for one in peer.disk.storage.places(0, 1 << 30):
@@ -542,7 +545,8 @@ class Invariants:
             seen.add(key)
             for ref in missing(log.conversation, self._strictly_before(peer, one)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {ref.seq}", peer.name)
-            if not one.gap and missing(log.conversation, (*entry.after, entry.re)):
+            was_stub = (log.conversation, key[1], one.seq) in peer.disk.ever_stubs  # it follows nothing
+            if not (one.gap or was_stub) and missing(log.conversation, (*entry.after, entry.re)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before an entry it follows", peer.name)
 
     def _suspects(self) -> tuple[str, ...]:

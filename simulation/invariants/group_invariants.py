@@ -55,7 +55,9 @@ class ExpectedGroup:
         return self.gen, self.name, self.owner, sorted(self.members.items()), sorted(self.left)
 
 
-def expected_group(id: ConversationId, logs: Logs, forked: Collection[LogId] = ()) -> ExpectedGroup:
+def expected_group(
+    room: ConversationId, id: ConversationId, logs: Logs, forked: Collection[LogId] = ()
+) -> ExpectedGroup:
     """Return the group that these entries define, given its logs known to have forked."""
     group = ExpectedGroup()
     void = {log for log in forked if _is_redone(log, logs, forked)}
@@ -66,7 +68,7 @@ def expected_group(id: ConversationId, logs: Logs, forked: Collection[LogId] = (
             if entry.k == "leave" and entry.g is not None and log not in forked:
                 group.leaves.append((log.user, entry.g[0], entry.b["cuts"]))
             elif entry.k == "group":
-                digest = _operation(raw)
+                digest = _operation(room, raw)
                 if digest == id or (entry.b["gen"] > 1 and log not in void):
                     made[entry.b["gen"]].append((digest, log.user, entry.b))
                     group.lasting |= entry.b["members"].keys()
@@ -84,12 +86,12 @@ def expected_group(id: ConversationId, logs: Logs, forked: Collection[LogId] = (
     return group
 
 
-def _operation(raw: RawEntry) -> str:
-    return _hashed(raw[0].to_bytes(8, "big") + raw[1].encode())
+def _operation(room: ConversationId, raw: RawEntry) -> str:
+    return _hashed(bytes.fromhex(room) + raw[0].to_bytes(8, "big") + str(raw[1]).encode())
 
 
 def _hashed(data: bytes) -> str:
-    return blake2b(b"p2pchat/group/1\0" + data, digest_size=32).hexdigest()
+    return blake2b(b"p2pchat/group/2\0" + data, digest_size=32).hexdigest()
 
 
 def _is_redone(forked: LogId, logs: Logs, but: Collection[LogId]) -> bool:
@@ -203,7 +205,7 @@ class GroupInvariants:
         return {log for log in peer.disk.stored.forked if log.conversation == id}
 
     def _expected(self, peer: SimPeer, id: ConversationId) -> ExpectedGroup:
-        return expected_group(id, self._logs(peer, id), self._forked(peer, id))
+        return expected_group(self._invariants.room, id, self._logs(peer, id), self._forked(peer, id))
 
     def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, ExpectedGroup]]:
         stored = peer.disk.stored
@@ -211,7 +213,7 @@ class GroupInvariants:
         self.namings |= names
         for id in dict.fromkeys(naming.talk or id for id, naming in names.items()):
             forked = {log for log in stored.forked if log.conversation == id}
-            yield id, _talk(id), expected_group(id, self._logs(peer, id), forked)
+            yield id, _talk(id), expected_group(self._invariants.room, id, self._logs(peer, id), forked)
 
     def _is_sound(self, id: ConversationId) -> bool:
         """Return whether no log of a group can have forked, so that all peers know the same operations."""

@@ -138,7 +138,7 @@ class PresenceInvariants:
         self._sent[key] = self._sim.now, frame.on, [*earlier, *ends] if in_parts else ends
         for end in ends:
             other = end.other.owner.user
-            if frame.c not in (self._invariants.room, dm_id(frame.u, other)):
+            if frame.c not in (self._invariants.room, dm_id(self._invariants.room, frame.u, other)):
                 self._invariants.fail("leak", peer, f"sends {end.other.owner.name} who types where it may not read")
 
     def on_typing(self, peer: SimPeer, news: TypingChanged) -> None:

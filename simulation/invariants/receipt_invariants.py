@@ -26,6 +26,7 @@ from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, TakenFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
+from simulation.disk import is_same
 from simulation.invariants.protocol_invariants import log_name
 
 if TYPE_CHECKING:
@@ -120,15 +121,28 @@ class ReceiptInvariants:
         if not member.byzantine and not self._invariants.may_fork(log):
             if member.had(log) < news.last:
                 self._invariants.fail("delivered", peer, f"{member.name} never had {log_name(log)} {news.last}")
+            self._check_texts(peer, news)
         elif news.member in self._sim.by_user and not (member.byzantine or member.restored):
             here, there = (each.disk.logs.get(log, []) for each in (peer, self._sim.by_user[news.member]))
             is_known = not self._invariants.deletions.is_deleted(peer, log, news.last + 1)  # its chain there
-            if is_known and min(len(here), len(there)) >= news.last and here[: news.last] != there[: news.last]:
+            if (
+                is_known
+                and min(len(here), len(there)) >= news.last
+                and not is_same(here[: news.last], there[: news.last])
+            ):
                 self._invariants.fail("delivered", peer, f"{member.name} has another {log_name(log)} {news.last}")
         self._reported(peer, "delivered", news, "receipt")
         reported = self._reported_to.setdefault((peer.name, peer.lives), {})
         reported[log, news.member] = max(news.last, reported.get((log, news.member), 0))
         self._delivered |= {(log, seq, news.member) for seq in range(news.first, news.last + 1)}
+
+    def _check_texts(self, peer: SimPeer, news: DeliveryReceipt) -> None:
+        """Check that the member has each text that is here, and not only its stub."""
+        there = self._sim.by_user.get(news.member)
+        for seq in range(news.first, news.last + 1):
+            is_here = seq > peer.disk.pruned.get(news.log, 0) and seq not in peer.disk.stubs.get(news.log, ())
+            if there is not None and is_here and there.disk.lacks_text(news.log, seq, seq):
+                self._invariants.fail("delivered", peer, f"{there.name} has a stub of {log_name(news.log)} {seq}")
 
     def _reported(self, peer: SimPeer, event: str, news: DeliveryReceipt | ReadReceipt, rule: str) -> None:
         """Check that a receipt is neither known before the session nor reported in it before."""
@@ -166,6 +180,9 @@ class ReceiptInvariants:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         is_marked = self._said.get((news.member, news.log), 0) >= news.last
+        said, ref = self._said.get((news.member, news.log), 0), ref_key(news.log.user, news.log.run)
+        behind = range(said + 1, news.last + 1)  # nothing is shown of stubs
+        is_marked |= all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
         is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
         if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
@@ -192,7 +209,7 @@ class ReceiptInvariants:
                 is_known = writer is None or writer not in honest or self._knows(writer, mark)
                 if writer is not None and self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
                     continue  # lost with its disk, and deleted by those who held it
-                if writer is not None and self._invariants.deletions.hides_fork(mark.log, writer, reader):
+                if writer is not None and reader.disk.lacks_text(mark.log, 1, mark.seq):
                     continue
                 if writer is not None and mark.reader == reader.user and not is_known:
                     text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
@@ -257,7 +274,7 @@ class TakenInvariants:
 
     def _is_between(self, guest: SimHostedUser, one: ReleasedEntry) -> bool:
         """Return whether an entry is in a direct conversation of this user."""
-        return one.log.conversation == dm_id(*sorted((guest.user, one.log.user)))
+        return one.log.conversation == dm_id(self._invariants.room, *sorted((guest.user, one.log.user)))
 
     def _take(self, peer: SimPeer, life: int, guest: SimHostedUser, one: ReleasedEntry) -> None:
         if not peer.up or peer.lives != life or peer not in guest.hosts or self._invariants.at_rest:

@@ -20,7 +20,7 @@ HERE = room_id(NETWORK)
 def of_founder(storage: TemporaryStorage | None = None, /, **limits: int) -> Peer:
     """Return ada's peer, a guest of the founder's, in a network of which cyd and dan are members."""
     network = NetworkCredentials(NETWORK, K, FOUNDER.peer_id, member=FOUNDER.peer_id, sign=FOUNDER.sign)
-    settings = Settings(**{"log_bytes": 0, "auto_fetch_bytes": 0, **limits})
+    settings = Settings(**{"log_bytes": 0, "entry_bytes": 0, "auto_fetch_bytes": 0, **limits})
     ada = Peer(World(), "ada", storage or TemporaryStorage(), settings, network=network)
     ada.world.peers.append(ada)
     ada.put(StatementsMade([said(FOUNDER, "add", IDS["cyd"], IDS["dan"])]))

@@ -104,7 +104,7 @@ EVENTS = (out.LinkChanged, out.UserJoined, out.UserLeft, out.PresenceChanged, ou
 
 
 def dm(one: str, other: str) -> str:
-    return dm_id(IDS[one], IDS[other])
+    return dm_id(ROOM, IDS[one], IDS[other])
 
 
 class Author:
@@ -294,7 +294,8 @@ class World:
         return Now(1000.0 + self.seconds, START + round((self.seconds + self.ahead) * 1_000_000))
 
     def peer(self, name: str, storage: TemporaryStorage | None = None, **settings: float) -> Peer:
-        limits = {"log_bytes": 0, "auto_fetch_bytes": 0, **settings}  # so that tests count messages alone
+        # So that tests count messages alone.
+        limits = {"log_bytes": 0, "entry_bytes": 0, "auto_fetch_bytes": 0, **settings}
         peer = Peer(self, name, storage or TemporaryStorage(), Settings(**limits))  # type: ignore[arg-type]
         self.peers.append(peer)
         return peer
@@ -432,8 +433,10 @@ class Peer:
     def texts(self) -> list[str]:
         """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
         shown = self.storage.places(0, 10_000)
-        said = [("*" * one.old + "?" * one.gap, one.raw[1]) for one in shown if '"profile"' not in one.raw[1][:16]]
-        return [flags + raw.split('"b":"')[1][:-2] for flags, raw in said]
+        said = [
+            ("*" * one.old + "?" * one.gap, str(one.raw[1])) for one in shown if '"profile"' not in str(one.raw[1])[:16]
+        ]
+        return [flags + str(raw).split('"b":"')[1][:-2] for flags, raw in said]
 
     def crash(self) -> None:
         """End the process. Uncommitted changes are lost."""

@@ -21,7 +21,7 @@ from p2pchat.core.mesh.links import NO_ROOM
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.protocol import Bye, Have, Hosted, ReadFrame
 from p2pchat.protocol import Here as HereFrame
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, World, dm, have, page
 
 SOON = 5.0
 
@@ -67,7 +67,7 @@ def said(peer: Peer, conversation: str) -> list[str]:
 def gateway(ada: Peer, *users: str, name: str = "eve") -> Far:
     """Link ada with a peer that hosts these users too."""
     far = ada.far(name)
-    certs = [make_cert(IDS[user], IDENTITIES[user].sign, IDS[name], START // 1000) for user in users]
+    certs = [make_cert(N, IDS[user], IDENTITIES[user].sign, IDS[name], START // 1000) for user in users]
     hosted = [Hosted(IDS[user], user, "online", cert=cert) for user, cert in zip(users, certs, strict=True)]
     far.say(HereFrame(hosted))
     return far
@@ -230,7 +230,7 @@ def test_a_user_of_a_gateway_is_blocked_alone(ada: Peer) -> None:
     to_ada = Author("bob", "b2", dm("ada", "bob"))
     far.say(to_ada.say("psst"))
     assert ada.texts() == ["from cyd"] and written(ada, "bob") == 0
-    far.say(HereFrame([Hosted(IDS["bob"], "bob", "idle", cert=make_cert(
+    far.say(HereFrame([Hosted(IDS["bob"], "bob", "idle", cert=make_cert(N,
         IDS["bob"], IDENTITIES["bob"].sign, IDS["eve"], START // 1000))]))  # fmt: skip
     assert presence(ada, "bob") == "unknown"
     assert "close eve: error" in block(ada, "bob", on=False)  # who is there is told once a link
@@ -243,7 +243,7 @@ def test_a_user_of_two_gateways_leaves_both_at_once(ada: Peer) -> None:
     gateway(ada, "bob")
     ada.world.pass_time(1.0)
     far = gateway(ada, "bob", name="dan")
-    cert = make_cert(IDS["bob"], IDENTITIES["bob"].sign, IDS["dan"], START // 1000)
+    cert = make_cert(N, IDS["bob"], IDENTITIES["bob"].sign, IDS["dan"], START // 1000)
     far.say(HereFrame([Hosted(IDS["bob"], "bob", "idle", cert=cert)]))
     effects = ada.node.handle(UserBlocked(ada.id, IDS["bob"], True), ada.world.now)
     told = [effect for effect in effects if isinstance(effect, (out.UserJoined, out.UserLeft, out.PresenceChanged))]

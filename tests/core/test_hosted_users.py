@@ -25,7 +25,7 @@ from p2pchat.protocol import Here as HereFrame
 from simulation.hosted_users import SimHostedUser
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, N, Peer, World, dm, have, page
 
 
 def host(peer: Peer, name: str) -> list[str]:
@@ -218,7 +218,7 @@ def test_conversations_are_named_again_when_a_user_is_hosted_again() -> None:
     """A peer that hosts no member of a conversation ignores its name, or forgets it."""
     _, gate = gateway()
     bob = gate.far("bob")
-    cert = make_cert(IDS["dan"], IDENTITIES["dan"].sign, IDS["bob"], START // 1000)
+    cert = make_cert(N, IDS["dan"], IDENTITIES["dan"].sign, IDS["bob"], START // 1000)
     dan = Hosted(IDS["dan"], "dan", "online", cert=cert)
     bob.say(HereFrame([dan]))
     there = opened(gate, "ada", "dan")
@@ -248,7 +248,7 @@ def test_a_message_to_the_room_shares_one_list_of_members() -> None:
 def test_all_users_of_a_gateway_get_a_message_at_one_moment() -> None:
     _, ada = gateway()
     bob = ada.far("bob")
-    certs = {name: make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000) for name in ("cyd", "dan")}
+    certs = {name: make_cert(N, IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000) for name in ("cyd", "dan")}
     bob.say(HereFrame([Hosted(IDS[name], name, "online", cert=cert) for name, cert in certs.items()]))
     ada.take()
     ada.say("hello")
@@ -287,14 +287,14 @@ def hosted(sim: Simulation, peer: SimPeer) -> SimHostedUser:
 
 def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
     """Return the number of texts that a peer holds of a direct conversation."""
-    conversation = dm_id(guest.user, other.user)
+    conversation = dm_id(peer.sim.invariants.room, guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
 
 
 def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
     """Let a hosted user of this peer type to another peer's user."""
     peer.put(ConversationOpened(dm_naming(guest.user, to.user)))
-    peer.put(TypingSet(guest.user, dm_id(guest.user, to.user), True))
+    peer.put(TypingSet(guest.user, dm_id(peer.sim.invariants.room, guest.user, to.user), True))
 
 
 def said_and_left(peer: SimPeer, name: str) -> list[str]:

@@ -31,7 +31,9 @@ ENTRIES: list[RawEntry] = [(c, text) for log in vectors("logs").values() for c, 
 
 
 def own_words(entry: RawEntry) -> bool:
-    return entry[1].startswith('{"k"')  # others are handwritten (blanks, another order, an unknown key), or no entries
+    return str(entry[1]).startswith(
+        '{"k"'
+    )  # others are handwritten (blanks, another order, an unknown key), or no entries
 
 
 @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if own_words(entry)])

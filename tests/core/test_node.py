@@ -87,8 +87,8 @@ def test_an_absent_peer_gets_everything_in_order_with_original_times() -> None:
     bob.start()
     world.link(bob, ada)
     assert bob.texts() == ["one", "two", "three"]
-    stamps = [shown.raw[1].split('"at":')[1][:16] for shown in bob.storage.places(0, 9)]
-    assert stamps == [shown.raw[1].split('"at":')[1][:16] for shown in ada.storage.places(0, 9)]
+    stamps = [str(shown.raw[1]).split('"at":')[1][:16] for shown in bob.storage.places(0, 9)]
+    assert stamps == [str(shown.raw[1]).split('"at":')[1][:16] for shown in ada.storage.places(0, 9)]
     assert [line for line in ada.take() if line.startswith("delivered")] == ["delivered a1:1..4 to bob"]
 
 

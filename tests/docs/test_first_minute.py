@@ -29,7 +29,8 @@ from tests.vectors.members import ADDED
 IDENTITIES = {name: Identity.from_seed(SEEDS[name]) for name in ("ada", "bob")}
 ADA, BOB = (IDENTITIES[name].peer_id for name in ("ada", "bob"))
 MEMBERS = {"bob": Identity.from_seed(SEEDS["founder"]), "ada": Identity.from_seed(SEEDS["member"])}
-ROOM, DM = room_id(N.hex()), dm_id(ADA, BOB)
+ROOM = room_id(N.hex())
+DM = dm_id(ROOM, ADA, BOB)
 SHORT = {ADA: "ADA", BOB: "BOB", FOUNDER: "F", MEMBER: "M", ROOM: "ROOM", DM: "DM", "0" * 64: "00…", "f" * 64: "ff…"}
 
 

@@ -58,13 +58,13 @@ WORDS = [
 
 def one_entry(data: bytes) -> None:
     """Read lines as entries of one log: one that can be read has the values that any JSON reader finds."""
-    raws = list(enumerate(data.decode("utf-8", "replace").split("\n"), START))
+    raws: list[RawEntry] = list(enumerate(data.decode("utf-8", "replace").split("\n"), START))
     for raw in raws:
         entry = decode_entry(raw)
         hold(entry.c == raw[0], "another clock than stands beside it")
         if entry.k == UNREADABLE:
             hold(
-                entry == Entry(UNREADABLE, entry.c, entry.c, b="", g=entry.g) or '"unreadable"' in raw[1],
+                entry == Entry(UNREADABLE, entry.c, entry.c, b="", g=entry.g) or '"unreadable"' in str(raw[1]),
                 "something that nobody said",
             )
         else:
@@ -76,11 +76,11 @@ def one_entry(data: bytes) -> None:
 def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
     """Apply an entry to a group and to a message: no exception is raised."""
     log = LogId("00" * 32, "11" * 32, "22" * 8)
-    operation, leave = read_operation(log, seq, raw, entry), read_leave(log, seq, entry)
+    operation, leave = read_operation(ROOM, log, seq, raw, entry), read_leave(log, seq, entry)
     hold(operation is None or leave is None, "an operation that is a leave")
     if operation is not None:
         hold(operation.owner in operation.members and operation.name.isprintable(), "an operation that may not be")
-        group = GroupReplica(operation.hash)
+        group = GroupReplica(operation.hash, ROOM)
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
     change = relation_of(log, seq, entry)
@@ -92,12 +92,12 @@ def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
 
 def says_the_same(raw: RawEntry, entry: Entry) -> None:
     hold(len(repr(entry)) < 60 + len(entry.k), "a repr that shows what somebody wrote")
-    said = json.loads(raw[1])
+    said = json.loads(str(raw[1]))
     hold(isinstance(said, dict), "an entry that is no object")
     hold((said["k"], said["at"]) == (entry.k, entry.at), "another entry than stands there")
     hold(said.get("b") == entry.b, "another body than stands there")
     hold(decode_entry(encode_entry(entry)) == entry, "an entry that is another one when written and read")
-    raw[1].encode()  # it is hashed and stored
+    str(raw[1]).encode()  # it is hashed and stored
     hold(len(entry.after) <= MAX_AFTER, "too many in `after`")
     if entry.k in TEXT_KINDS:
         hold(isinstance(entry.b, str) and "\0" not in entry.b, "a text that is none")
@@ -110,7 +110,7 @@ def in_order(raws: list[RawEntry]) -> None:
     except LogError as error:
         hold(error.code == "malformed", f"a fault with the code {error.code}")
         controls = {chr(code) for code in range(32)} - set("\t\n\r")
-        hold(any(controls & set(text) for _, text in raws), "a batch that nobody made up is not taken")
+        hold(any(controls & set(str(text)) for _, text in raws), "a batch that nobody made up is not taken")
         return
     clocks = [0, *(entry.c for entry in entries)]
     hold(all(one < other for one, other in pairwise(clocks)), "a clock that does not rise")
@@ -130,8 +130,8 @@ def entry_seeds() -> list[bytes]:
     ]  # fmt: skip
     return [
         *(raw.encode() for raw in logs),
-        *(line.encode() for _, line in lines),
-        "\n".join(line for _, line in lines).encode(),
+        *(str(line).encode() for _, line in lines),
+        "\n".join(str(line) for _, line in lines).encode(),
         "\n".join(logs[:3]).encode(),
     ]
 

@@ -27,7 +27,7 @@ PAIRS = (("ada", "bob"), ("ada", "cyd"), ("bob", "cyd"))
 # a group of bob with ada, cyd and eve
 MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt="00" * 16)
 FIRST = encode_entry(Entry("group", START, START, b=MADE))
-GROUP = operation_hash(FIRST)
+GROUP = operation_hash(ROOM, FIRST)
 TALK = talk_id(GROUP)
 OF_GROUP = (wire.Naming(group=(GROUP, IDS["bob"], "b1" * 8)), wire.Naming(talk=GROUP))
 NAMED[GROUP], NAMED[TALK] = OF_GROUP
@@ -72,7 +72,7 @@ class MemberFrames:
             marks = dict(list(marks.items())[:1]) or {ROOM: {}}
         full = {supply.pick(TALKS): [supply.pick(USERS)]} if supply.yes(5) else {}
         end = supply.pick(NUMBERS) if supply.yes(3) else None
-        return wire.Have(marks, span, supply.yes(2), end, full, self.names())
+        return wire.Have(marks, span, supply.yes(2), end, full, names=self.names())
 
     def want(self) -> wire.Want:
         supply = self.supply
@@ -230,7 +230,7 @@ class MemberFrames:
         name = supply.text(40) if supply.yes(4) else "ops"
         redo = supply.pick(self.operations)[1] if supply.yes(4) else ""
         raw = encode_entry(Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo)))
-        self.operations = [*self.operations[-8:], (gen, operation_hash(raw))]
+        self.operations = [*self.operations[-8:], (gen, operation_hash(ROOM, raw))]
         return raw
 
     def cite(self) -> tuple[int, str]:
@@ -298,7 +298,7 @@ class MemberFrames:
             case 3:
                 e = e[:-1] or [(1, "{}")]
             case 4:
-                e[0] = e[0][0], e[0][1] + " "
+                e[0] = e[0][0], str(e[0][1]) + " "
             case 8:
                 e[0] = e[0][0] + 1, e[0][1]
             case 9:

@@ -252,7 +252,12 @@ def appearing(eve: Attacker, users: Sequence[Identity]) -> Iterator[wire.Here]:
     for start in range(0, len(users), 100):
         yield wire.Here(
             [
-                wire.Hosted(user.peer_id, f"u{n}", "online", cert=make_cert(user.peer_id, user.sign, eve.id, now))
+                wire.Hosted(
+                    user.peer_id,
+                    f"u{n}",
+                    "online",
+                    cert=make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now),
+                )
                 for n, user in enumerate(users[start : start + 100], start)
             ]
         )
@@ -260,7 +265,7 @@ def appearing(eve: Attacker, users: Sequence[Identity]) -> Iterator[wire.Here]:
 
 def letter_of(eve: Attacker, user: Identity) -> wire.Entries:
     """Return what a user writes to the attacked peer's user."""
-    frame = eve.pen(user, dm_id(user.peer_id, eve.server)).say("buy")
+    frame = eve.pen(user, dm_id(eve.room, user.peer_id, eve.server)).say("buy")
     frame.names = [dm_naming(user.peer_id, eve.server)]
     return frame
 
@@ -269,7 +274,7 @@ def group_of(eve: Attacker, owner: Identity, name: str) -> wire.Entries:
     """Return the first operation of a group that names the attacked peer's user."""
     members = {owner.peer_id: 1, eve.server: 1}
     raw = encode_entry(Entry("group", NOW, NOW, b=group_body(1, name, owner.peer_id, members, {}, salt="00" * 16)))
-    pen = eve.pen(owner, operation_hash(raw))
+    pen = eve.pen(owner, operation_hash(eve.room, raw))
     frame = pen.write(raw)
     frame.names = [wire.Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
     return frame

@@ -81,7 +81,7 @@ class Sybil(Attacker):
         made, now = [self.invent() for _ in range(MANY)], time.time_ns() // 1_000_000
         page = [
             Hosted(user.peer_id, f"u{next(_numbers)}", "online", "\u65e5" * 300, None,
-                   make_cert(user.peer_id, user.sign, self.id, now))
+                   make_cert(self.network.id, user.peer_id, user.sign, self.id, now))
             for user in made
         ]  # fmt: skip
         yield Here(page, [user.peer_id for user in self.users])
@@ -91,7 +91,7 @@ class Sybil(Attacker):
     def direct_messages(self) -> Iterator[Frame]:
         """Have some of them write to the attacked user."""
         for user in self.users[: MANY // 5]:
-            frame = self.pen(user, dm_id(user.peer_id, self.server)).say("buy", c=_now())
+            frame = self.pen(user, dm_id(self.room, user.peer_id, self.server)).say("buy", c=_now())
             frame.names = [dm_naming(user.peer_id, self.server)]
             yield frame
             sent["direct"] += 1
@@ -113,7 +113,7 @@ class Sybil(Attacker):
             members = {owner.peer_id: 1, self.server: 1}
             body = group_body(1, "ops", owner.peer_id, members, {}, salt=f"{next(_numbers):032x}")
             raw = encode_entry(Entry("group", now, now, b=body))
-            pen = self.pen(owner, operation_hash(raw))
+            pen = self.pen(owner, operation_hash(self.room, raw))
             frame = pen.write(raw)
             frame.names = [Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
             yield frame

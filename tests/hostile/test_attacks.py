@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -44,7 +45,7 @@ def changed(eve: Attacker, honest: Honest) -> None:
     """Another user's entry, with one word changed."""
     frame = eve.pen(invented_identity("dan"), eve.room).say("I owe eve 10")
     ((c, text),) = frame.e
-    eve.say(msgspec.structs.replace(frame, e=[(c, text.replace("10", "99"))]))
+    eve.say(msgspec.structs.replace(frame, e=[(c, str(text).replace("10", "99"))]))
 
 
 def wrong_chain(eve: Attacker, honest: Honest) -> None:
@@ -121,14 +122,6 @@ def many_read_marks(eve: Attacker, honest: Honest) -> None:
     eve.say(wire.ReadFrame({eve.room: {eve.id: marks}}))
 
 
-def addresses(eve: Attacker, honest: Honest) -> None:
-    eve.say(wire.Peers([eve.record(eve.identity, *(f"10.0.0.{n + 1}:80" for n in range(9)))]))
-
-
-def long_address(eve: Attacker, honest: Honest) -> None:
-    eve.say(wire.Peers([eve.record(eve.identity, "x" * 99 + ":1")]))
-
-
 def many_users(eve: Attacker, honest: Honest) -> None:
     eve.say(wire.Here([wire.Hosted(eve.id, "x", "online")] * 257))
 
@@ -165,11 +158,11 @@ def second_welcome(eve: Attacker, honest: Honest) -> None:
 
 
 ENDS: list[tuple[str, Lie]] = [
-    ("head", forged), ("head", changed), ("head", wrong_chain), ("head", evidence_of_nothing), ("head", clock_back),
-    ("head", false_certificate), ("malformed", control_character), ("limit", long_entry),
+    ("head", wrong_chain), ("head", clock_back), ("head", false_certificate), ("malformed", control_character),
+    ("limit", long_entry),
     ("limit", many_entries), ("limit", many_bytes), ("malformed", deep), ("limit", huge_frame),
     ("malformed", empty_frame), ("malformed", no_json), ("host", hosts_bob), ("host", reads_for_bob),
-    ("limit", many_read_marks), ("limit", addresses), ("limit", long_address),
+    ("limit", many_read_marks),
     ("limit", many_users), ("limit", many_marks), ("limit", many_tips), ("limit", wants_without_end),
     ("order", second_hello), ("order", second_go), ("order", second_welcome),
 ]  # fmt: skip
@@ -190,6 +183,64 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
 
 
 # Attacks that are counted; the link stays
+
+
+def of_dan(eve: Attacker) -> LogWriter:
+    return eve.pen(invented_identity(f"dan of {eve.name}"), eve.room, "da" * 8)
+
+
+def false_header(eve: Attacker, honest: Honest) -> None:
+    pen = of_dan(eve)
+    pen.header = pen.header.replace(",", ", ", 1)
+    pen.chain = first_chain(pen.header)
+    eve.say(pen.say("x"))
+
+
+def no_certificate_of_dan(eve: Attacker, honest: Honest) -> None:
+    pen = of_dan(eve)
+    pen.header = encode_header(pen.log, (), wire.GuestCertificate(key(honest.bob), "ab" * 64))
+    pen.chain = first_chain(pen.header)
+    eve.say(pen.say("bob answers for dan"))
+
+
+def is_acknowledged(eve: Attacker, own: LogWriter) -> bool:
+    return eve.marks(eve.id) == [own.mark]
+
+
+OF_OTHERS: list[tuple[str, Lie]] = [
+    ("head", forged),
+    ("head", changed),
+    ("head", evidence_of_nothing),
+    ("head", no_certificate_of_dan),
+    ("head", lambda eve, _: eve.say(of_dan(eve).write((NOW, "{}"), (NOW - 1, "{}")))),
+    ("head", lambda eve, _: eve.say(msgspec.structs.replace(of_dan(eve).say("x"), prev=HEX))),
+    ("malformed", false_header),
+    ("malformed", lambda eve, _: eve.say(of_dan(eve).write((NOW, "a\0b")))),
+    ("limit", lambda eve, _: eve.say(of_dan(eve).write((NOW, "x" * 65_537)))),
+]
+
+
+async def test_a_peer_that_passes_on_what_nobody_takes_keeps_its_link_and_is_told_once(meet: Meet) -> None:
+    """A peer that forgot one check was cut off again and again, and none of its own messages arrived."""
+    honest = await meet()
+    for number, (code, lie) in enumerate(OF_OTHERS):
+        eve = await honest.eve(f"eve {number}")
+        for _ in range(3):
+            lie(eve, honest)
+        own = eve.pen(eve.identity, eve.room)
+        eve.say(own.say("mine"))
+        await honest.while_chatting(eve.until(partial(is_acknowledged, eve, own)))
+        told = [frame.full for frame in eve.frames if isinstance(frame, wire.Have) and frame.full]
+        assert len(told) == 1, lie
+        assert honest.ada.counted[f"refuted_{code}"] > 0
+    honest_peers = (honest.ada, honest.bob)
+    posts = [post.text for peer in honest_peers for post in await peer.history(limit=0)]
+    assert posts.count("mine") == 2 * len(OF_OTHERS)
+    assert {*posts} - {"mine"} == {f"line {n} of {('bob', 'ada')[n % 2]}" for n in range(1, honest.said + 1)}
+    assert not {"user_full"} & {*honest.ada.counted} and honest.warned == []
+    for peer in honest_peers:  # and of nobody else is anything on a disk
+        known = {key(honest.ada), key(honest.bob), *(eve.id for eve in honest.attackers)}
+        assert peer._driver.node.replicator.conversations[eve.room].writers.keys() <= known
 
 
 async def lives_on(eve: Attacker) -> None:
@@ -278,12 +329,15 @@ async def test_records_that_others_did_not_sign_are_dropped_and_of_made_up_peers
     honest, eve = attacked
     made_up = [eve.record(invented_identity(f"peer {n}"), f"127.0.0.1:{1 + n % 20}") for n in range(500)]
     ada, bob = key(honest.ada), key(honest.bob)
-    changes: list[dict[str, object]] = [{"id": ada}, {"id": bob}, {"at": 1}]
-    false = [msgspec.structs.replace(made_up[0], **change) for change in changes]
+    made_up_id = invented_identity("peer 0").peer_id
+    changes = [(made_up_id, ada), (made_up_id, bob), ('"at":', '"at":1')]
+    false = [msgspec.structs.replace(made_up[0], text=made_up[0].text.replace(*change)) for change in changes]
+    too_many = eve.record(eve.identity, *(f"10.0.0.{n + 1}:80" for n in range(9)))
+    too_long = eve.record(eve.identity, "x" * 99 + ":1")
     before = {**honest.ada._driver.node.links.book.records}
     for start in range(0, len(made_up), 50):
-        page = [*made_up[start : start + 50], *false]
-        eve.say(wire.Peers(page, [record.id for record in page]))
+        linked = [invented_identity(f"peer {n}").peer_id for n in range(start, start + 50)]
+        eve.say(wire.Peers([*made_up[start : start + 50], *false, too_many, too_long], linked))
     eve.say(wire.Peers([eve.record(eve.identity, "224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense")]))
     await honest.while_chatting(lives_on(eve))
     book = honest.ada._driver.node.links.book

@@ -20,7 +20,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Entries, Naming
-from tests.core.scripted_nodes import IDENTITIES, NAMES, Far, Peer, World
+from tests.core.scripted_nodes import IDENTITIES, NAMES, ROOM, Far, Peer, World
 from tests.core.steps import count_steps
 from tests.hostile.attacker import invented_identity
 
@@ -67,10 +67,10 @@ class LongGroup:
         self.gen = 0
         self.always = (EVE.peer_id, self.ada.id)
         raw = self.operation(members, salt="00" * 16)
-        self.naming = Naming(group=(operation_hash(raw), EVE.peer_id, "e0" * 8))
-        self.pen = Writer(EVE, operation_hash(raw), "e0" * 8, self.naming)
+        self.naming = Naming(group=(operation_hash(ROOM, raw), EVE.peer_id, "e0" * 8))
+        self.pen = Writer(EVE, operation_hash(ROOM, raw), "e0" * 8, self.naming)
         self.far.say(self.pen.write(raw))
-        self.group = self.ada.node.replicator.conversations.groups[operation_hash(raw)]
+        self.group = self.ada.node.replicator.conversations.groups[operation_hash(ROOM, raw)]
 
     def operation(self, members: Iterable[Identity] = (), *, redo: str = "", salt: str = "", tied: int = 0) -> RawEntry:
         """Return the next operation; with `tied` one more of the same gen."""

@@ -70,7 +70,7 @@ async def test_a_copy_replaces_no_other_network_unless_asked(
         restore_key(tmp_path / "copy")
     assert read_login_network() == other
     assert restore_key(tmp_path / "copy", replace=True).id == mine.id
-    kept = load_network(tmp_path / "other" / f"network.{other.id[:8]}.old")
+    kept = load_network(tmp_path / "other" / f"network.{other.id}.old")
     assert kept is not None and kept.id == other.id
 
 
@@ -83,7 +83,7 @@ async def test_a_new_network_is_founded_beside_what_was_started(home: Path) -> N
     after, stay = found_anew()
     assert after.role == "founder" and after.id != before.id and not after.backed_up
     assert stay == [home / "8080"]
-    assert (home / f"founder.{before.id[:8]}.old").exists()
+    assert (home / f"founder.{before.id}.old").exists()
     kept = read_login_network(home / "8080")
     assert (kept.id, kept.role) == (before.id, "guest")
     assert kept.network is not None and before.network is not None

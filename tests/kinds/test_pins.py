@@ -25,7 +25,7 @@ def pin(author: Author, re: Ref, at: int, body: int) -> Entries:
 
 
 def pinned(peer: Peer) -> list[tuple[str, int]]:
-    [one] = [one for one in peer.storage.history(ROOM, limit=0) if '"hi"' in one.raw[1]]
+    [one] = [one for one in peer.storage.history(ROOM, limit=0) if '"hi"' in str(one.raw[1])]
     return [] if one.edits is None else [(NAMES[each.log.user], each.entry.b) for each in one.edits.of(PIN)]
 
 

@@ -34,7 +34,7 @@ def says(author: Author, kind: str, re: Ref, at: int, body: object = None) -> En
 
 
 def votes(peer: Peer) -> list[tuple[str, int]]:
-    [one] = [one for one in peer.storage.history(ROOM, limit=0) if '"lunch?"' in one.raw[1]]
+    [one] = [one for one in peer.storage.history(ROOM, limit=0) if '"lunch?"' in str(one.raw[1])]
     return [] if one.edits is None else [(NAMES[each.log.user], each.entry.b) for each in one.edits.said(VOTE)]
 
 
@@ -99,7 +99,7 @@ def test_a_poll_ends_when_it_is_closed_although_the_clock_of_its_writer_was_ahea
     far = ada.far("bob")
     ada.put(WriteRequest(1, ada.id, ROOM, "poll", ["lunch?"], marks=Marks(choices=("pizza", "soup"))))
     ada.take()
-    [poll] = [one for one in ada.storage.places(0, 100) if '"lunch?"' in one.raw[1]]
+    [poll] = [one for one in ada.storage.places(0, 100) if '"lunch?"' in str(one.raw[1])]
     re = Ref(ref_key(ada.id, poll.log.run), poll.seq)
     ada.put(WriteRequest(2, ada.id, ROOM, "close", [""], re))
     far.say(says(cyd, "vote", re, 60, 1))

@@ -40,7 +40,7 @@ def say(ada: Peer, by: Author, kind: Kind, re: Ref | None, at: int, body: Any) -
 
 def counting(ada: Peer, kind: Kind) -> list[tuple[str, int]]:
     """Return whose entries of this kind count of the one message, and when they were written."""
-    [message] = [one for one in ada.storage.history(ROOM, limit=0) if '"b":"?"' in one.raw[1]]
+    [message] = [one for one in ada.storage.history(ROOM, limit=0) if '"b":"?"' in str(one.raw[1])]
     counts = [] if message.edits is None else message.edits.of(kind)
     return [(NAMES[one.log.user], one.entry.c - START) for one in counts]
 

@@ -149,7 +149,7 @@ def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> Non
     hour = 3600 * 1_000_000
 
     def came(peer: Peer) -> list[tuple[str, int | None]]:
-        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in one.raw[1][:16]]
+        shown = [one for one in peer.storage.places(0, 99) if '"profile"' not in str(one.raw[1])[:16]]
         posts = [post_of(VIEWER, one, mine=one.log.user == peer.id) for one in shown]
         return [(one.text, None if one.came is None else (micros_of(one.came) - START) // hour) for one in posts]
 

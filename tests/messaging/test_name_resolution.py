@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat import AmbiguousName, TCPPeer, UnknownName
 from p2pchat.core.groups.group_replica import GroupView
-from p2pchat.core.names import suffix
+from p2pchat.core.names import base32, suffix
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.users import MIN_SWEEP, UserDirectory, id_of, is_misspelling
 from p2pchat.testing import Mesh
@@ -105,6 +105,24 @@ def test_former_names_leave_nothing_in_memory() -> None:
     assert (people.label(ADA), people.label(BOB)) == ("ada#UGQ2DINB", "ada#WCYLBMFQ")
     people.learn([(BOB, "bob")])
     assert (people.label(ADA), people.find("bob").key) == ("ada", BOB)
+
+
+def test_users_and_groups_whose_ids_begin_alike_have_other_labels_and_can_be_typed() -> None:
+    """A label of 40 bits is shown, and many places take equal labels for one user: hours of work make such a key."""
+    near = BOB[:10] + "7" * 54
+    people = UserDirectory(ADA, lambda user: ("unknown", "", 0))
+    people.learn([(BOB, "bob"), (near, "bob")])
+    assert [people.label(id) for id in (BOB, near)] == [f"bob#{base32(id)}" for id in (BOB, near)]
+    with pytest.raises(AmbiguousName) as caught:
+        people.find(f"bob#{suffix(BOB)}")
+    assert [people.find(text).key for text in caught.value.candidates] == sorted((BOB, near), key=base32)
+    people.forget(near)
+    assert people.label(BOB) == "bob"
+    like = OPS[:10] + "7" * 54
+    known = directory(**{OPS: "ops", like: "ops"})
+    with pytest.raises(AmbiguousName) as caught:
+        known.find(f"#ops#{suffix(OPS)}")
+    assert [known.find(text) for text in caught.value.candidates] == sorted((OPS, like), key=base32)
 
 
 def view(talk: str, name: str) -> GroupView:

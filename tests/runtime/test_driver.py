@@ -18,7 +18,7 @@ import pytest
 
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
-from p2pchat.core.durable_changes import Change, DiskLevel, Position, Start, Stretch
+from p2pchat.core.durable_changes import Change, DiskLevel, Position, Start, Stretch, TextStart
 from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain, size_bytes
@@ -78,7 +78,7 @@ class GatedStorage(TemporaryStorage):
 
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
-    ) -> tuple[list[Batch], Position | None]:
+    ) -> tuple[list[Batch], Position | TextStart | None]:
         if self.unreadable is not None:
             self.unread += 1
             raise self.unreadable
@@ -303,7 +303,7 @@ async def test_a_place_is_saved_when_storage_works_again(net: Mesh, bob: TCPPeer
 
 def place_of_two(storage: GatedStorage) -> int:
     """Return the place of the second message; a name may come behind it."""
-    [place] = [one.place for one in storage.places(0, 99) if '"two"' in one.raw[1]]
+    [place] = [one.place for one in storage.places(0, 99) if '"two"' in str(one.raw[1])]
     return place
 
 

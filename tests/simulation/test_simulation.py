@@ -18,7 +18,6 @@ from p2pchat.core.sync.forks import AGAIN_AFTER
 from p2pchat.protocol import Entries, Have, Want
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
-from simulation import membership
 from simulation.__main__ import main
 from simulation.invariants import receipt_invariants
 from simulation.network import WireEnd
@@ -291,43 +290,6 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest(monkeypatch: pytest.Monk
     comes_to_rest(sim)
 
 
-def test_a_name_is_missed_unless_everybody_who_could_give_it_deleted_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever holds what follows it gives nothing of that either (seed 1110837 with --members)."""
-    monkeypatch.setattr(membership, "SAME_LOGIN", 1.0)
-    sim = Simulation(seed=3)
-    membership.Membership(sim, 3, on=True)
-    ada, bob = sim.peers(2)
-    sim.calm()
-    cyd = sim.peer()
-    sim.partition([ada, bob], [cyd])
-    cyd.start()
-    sim.calm()
-    assert sim.membership is not None
-    missed = Fault("named", f"knows {bob.name} as None, who is called {bob.name}", cyd.name)
-    sim.never(cyd, bob)
-    assert missed in sim.membership.faults()  # ada can give it
-    ada.program.delete(sim.invariants.room, bob.user, 0)
-    sim.calm()
-    assert missed not in sim.membership.faults()
-    sim.lift_never()
-    assert missed in sim.membership.faults()  # its user can
-    sim.never(cyd, bob)
-    sim.heal()
-    cyd.connect(ada.endpoint)
-    bob.say("later")
-    sim.calm()
-    bob.crash()
-    bob.start(ada.endpoint)
-    bob.say("in the next log")
-    comes_to_rest(sim)
-    assert texts(ada) == ["later", "in the next log"] and texts(cyd) == []
-    sim.lift_never()
-    cyd.connect(bob.endpoint)
-    comes_to_rest(sim)
-    assert texts(cyd) == texts(ada)
-    assert missed not in sim.membership.faults()
-
-
 def test_programs_mark_no_name_as_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are given none, and after a restart a core does not know where the newest one stands (seed 40067)."""
     monkeypatch.setattr(receipt_invariants, "WANT_NONE", 0.0)
@@ -477,28 +439,6 @@ def test_the_proof_of_a_fork_may_come_again_in_a_quiet_minute() -> None:
     assert ada.digest_for(bob) != bob.digest_for(ada)
     comes_to_rest(sim)
     assert ada.digest_for(bob) == bob.digest_for(ada)
-
-
-def test_who_deleted_one_version_of_a_byzantine_log_holds_another_one_at_rest() -> None:
-    """Nobody can prove the fork, so the sums of the two stay different (seed 1322408)."""
-    sim, (ada, bob) = started(24, 2)
-    cyd = sim.peer()
-    cyd.byzantine = True
-    sim.partition([ada], [bob, cyd])
-    cyd.start(bob.endpoint)
-    cyd.say("one")
-    sim.calm()
-    sim.heal()
-    sim.partition([bob], [ada, cyd])
-    cyd.resume(ada.endpoint)
-    sim.invariants.copied.clear()  # it signs two versions on purpose
-    cyd.say("another one")
-    sim.calm()
-    assert not sim.invariants.deletions.lacks_deleted(bob)
-    bob.program.delete(sim.invariants.room, cyd.user, 0)
-    sim.calm()
-    comes_to_rest(sim)
-    assert ada.digest_for(bob) != bob.digest_for(ada)
 
 
 def test_a_conversation_without_a_place_comes_once_its_user_is_a_contact() -> None:

@@ -141,7 +141,7 @@ def test_an_entry_with_odd_json_neither_breaks_a_view_nor_shows_another_text(url
         6: ('"text"', '"poll"'),
     }  # fmt: skip
     for at, (text, other) in others.items():
-        batch.raws[at] = batch.raws[at][0], batch.raws[at][1].replace(text, other)
+        batch.raws[at] = batch.raws[at][0], str(batch.raws[at][1]).replace(text, other)
     batch.raws[7] = batch.raws[7][0], '{"k":"vote","at":1,"b":{"option":0}}'
     batch.entries = None
     with closing(SqlStorage(url, SMALL)) as storage:

@@ -73,6 +73,7 @@ from p2pchat.protocol import (
     Piece,
     RunId,
     Statements,
+    Stub,
     Unknown,
     encode,
     encode_piece,
@@ -103,12 +104,16 @@ def hashes(given: Given) -> Result:
 _HASHES: dict[str, Callable[[Given], str]] = {
     "blake2b": lambda given: blake2b(bytes.fromhex(given["message"]), digest_size=32).hexdigest(),
     "room": lambda given: room_id(given["network"]),
-    "dm": lambda given: dm_id(*given["users"]),
-    "group": lambda given: operation_hash(tuple(given["entry"])),
+    "dm": lambda given: dm_id(given["room"], *given["users"]),
+    "group": lambda given: operation_hash(given["room"], tuple(given["entry"])),
     "talk": lambda given: talk_id(given["group"]),
     "chain_0": lambda given: first_chain(given["header"]).hex(),
-    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [tuple(given["entry"])]).hex(),
+    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [_raw(*given["entry"])]).hex(),
 }
+
+
+def _raw(c: int, text: Any) -> RawEntry:
+    return c, text if isinstance(text, str) else Stub(**text)
 
 
 def _log(given: Given) -> LogId:
@@ -208,7 +213,7 @@ def operations(given: Given) -> Result:
     raw = 2, given["text"]
     entry = decode_entry(raw)
     log = LogId("00" * 32, read("operations")["setting"]["bob"]["id"], "3030303030303003")
-    has_shape = read_operation(log, 1, raw, entry) or read_leave(log, 1, entry)
+    has_shape = read_operation("00" * 32, log, 1, raw, entry) or read_leave(log, 1, entry)
     return {"taken": True} | ({} if has_shape else {"effect": False})
 
 
@@ -324,10 +329,12 @@ def guests(given: Given) -> Result:
 def records(given: Given) -> Result:
     network = given["network"]
     if "seed" in given:
-        peer, guest = Identity.from_seed(bytes.fromhex(given["seed"])), GuestCertificate(*given["guest"])
+        peer, member = (Identity.from_seed(bytes.fromhex(given[of])) for of in ("seed", "member"))
+        guest = make_guest(network, member.peer_id, member.sign, peer.peer_id)
         made = make_record(network, peer.peer_id, peer.sign, given["at"], given["e"], guest)
         return {"record": msgspec.json.decode(msgspec.json.encode(made))}
-    return {"valid": is_signed(network, msgspec.convert(given["record"], PeerRecord))}
+    record = msgspec.convert(given["record"], PeerRecord)
+    return {"valid": record.is_readable and is_signed(network, record)}
 
 
 def joins(given: Given) -> Result:
@@ -342,12 +349,12 @@ def joins(given: Given) -> Result:
 
 def certificates(given: Given) -> Result:
     if "seed" in given:
-        message = host_message(given["user"], given["peer"], given["from"], given["until"])
+        message = host_message(given["network"], given["user"], given["peer"], given["from"], given["until"])
         sig = Identity.from_seed(bytes.fromhex(given["seed"])).sign(message).hex()
         return {"message": message.hex(), "cert": {"from": given["from"], "until": given["until"], "sig": sig}}
     said = given.get("cert")
     cert = Cert(said["from"], said["until"], said["sig"]) if said else None
-    return {"valid": not Certificates().fault(given["user"], given["peer"], cert, given["now_ms"])}
+    return {"valid": not Certificates(given["network"]).fault(given["user"], given["peer"], cert, given["now_ms"])}
 
 
 def invites(given: Given) -> Result:
@@ -469,7 +476,7 @@ def groups(given: Given) -> Result:
 
 
 def _state(given: Given, entries: list[dict[str, Any]]) -> Result:
-    group = GroupReplica(given["group"])
+    group = GroupReplica(given["group"], given["room"])
     for one in entries:
         log = LogId(given["group"], one["user"], one["run"])
         c, text = one["entry"]

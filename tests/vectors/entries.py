@@ -158,7 +158,7 @@ def batches() -> list[Row]:
     nine = [[f"{run:016x}", 1, "00" * 32] for run in range(9)]
     odd = later()["header"]
     answered = later(by=certificate("cyd", "ada"))
-    foreign = log(blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"]))), "ada", RUNS["ada1"], _texts(1))
+    foreign = log(blake(b"p2pchat/dm/2\0", ROOM, *sorted((IDS["ada"], IDS["cyd"]))), "ada", RUNS["ada1"], _texts(1))
     intruder = log(DM, "cyd", RUNS["cyd1"], _texts(1))
     to_bob = log(DM, "ada", RUNS["ada1"], _texts(1))
     other_first = [entry("text", 1, "another")]

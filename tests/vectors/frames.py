@@ -332,8 +332,7 @@ def _refused() -> list[Row]:
             ("a later entry with a header", having("entries_tail", h="{}")),
             ("a mark of four parts", having("have_ack", marks={room: {room: [["00" * 8, 1, "00" * 32, 1]]}})),
             ("a mark of entry 0", having("have_ack", marks={room: {room: [["00" * 8, 0, "00" * 32]]}})),
-            ("a record without a signature", having("peers_first", records=[{"id": CYD, "at": 1, "e": []}])),
-            ("a record of no key", having("peers_first", records=[{**_RECORD, "id": "01" + "0" * 62}])),
+            ("a record without a signature", having("peers_first", records=[_RECORD[:1]])),
             ("a name of 129 characters", having("here_own", users=[long_name])),
             ("a show without show", '{"t":"show"}'),
             ("a certificate of a guest without a signature", showing(guest=[FOUNDER])),
@@ -381,8 +380,7 @@ def _refused() -> list[Row]:
     ]
     mark, many = _BOB_MARK, [CYD] * 257
     limits = {
-        "an endpoint of 101 bytes": having("peers_first", records=[{**_RECORD, "e": ["a" * 96 + ":8080"]}]),
-        "nine endpoints in a record": having("peers_first", records=[{**_RECORD, "e": ["a:1"] * 9}]),
+        "a record of 1,537 bytes": having("peers_first", records=[[" " * 1537, _RECORD[1]]]),
         "65 records": having("peers_first", records=[_RECORD] * 65),
         "257 peers gone": having("peers_change", gone=many),
         "65 tips": having("have_ack", marks={room: {BOB: [mark] * 65}}),

@@ -11,6 +11,7 @@ from tests.vectors.material import (
     CYD,
     GROUP,
     GUEST,
+    ROOM,
     Entry,
     Row,
     blake,
@@ -26,7 +27,7 @@ GroupRows = list[dict[str, Any]]
 
 
 def op_hash(entry: Entry) -> str:
-    return blake(b"p2pchat/group/1\0", u64(entry[0]), entry[1].encode()).hex()
+    return blake(b"p2pchat/group/2\0", ROOM, u64(entry[0]), entry[1].encode()).hex()
 
 
 class _Log:
@@ -90,7 +91,12 @@ def groups() -> list[Row]:
     made: list[Row] = []
 
     def add(name: str, why: str, log: _Log, result: dict[str, Any], forked: list[list[str]] | None = None) -> None:
-        given: dict[str, Any] = {"group": GROUP.hex(), "entries": list(log.entries), "users": sorted(result["rules"])}
+        given: dict[str, Any] = {
+            "group": GROUP.hex(),
+            "room": ROOM.hex(),
+            "entries": list(log.entries),
+            "users": sorted(result["rules"]),
+        }
         given |= {"forked": forked} if forked else {}
         made.append(row(name, why, given, result))
 
@@ -203,7 +209,7 @@ def groups() -> list[Row]:
         _state(2, second, three),
         [[ADA, _A2]],
     )
-    again = log.op(2, {ADA: 1, BOB: 1}, run="a3" * 8, redo=blake(b"p2pchat/group/1\0", b"a2" * 8).hex())
+    again = log.op(2, {ADA: 1, BOB: 1}, run="a3" * 8, redo=blake(b"p2pchat/group/2\0", b"a2" * 8).hex())
     add(
         "a forked log made again",
         "redo is the hash of the forked run: its operations no longer count, and what they changed is lost.",

@@ -433,8 +433,10 @@ def _dialling() -> list[Row]:
 # Certificates of hosted users
 
 
-def certificate(from_ms: int, until_ms: int, user: str = "guest", peer: str = "ada") -> tuple[bytes, dict[str, Any]]:
-    message = b"p2pchat/host/1\0" + IDS[user] + IDS[peer] + u64(from_ms) + u64(until_ms)
+def certificate(
+    from_ms: int, until_ms: int, user: str = "guest", peer: str = "ada", network: bytes = N
+) -> tuple[bytes, dict[str, Any]]:
+    message = b"p2pchat/host/2\0" + network + IDS[user] + IDS[peer] + u64(from_ms) + u64(until_ms)
     return message, {"from": from_ms, "until": until_ms, "sig": KEYS[user].sign(message).hex()}
 
 
@@ -450,13 +452,21 @@ def certificates() -> list[Row]:
         return row(
             name,
             why,
-            {"user": user, "peer": peer, "now_ms": now_ms} | ({"cert": cert} if cert else {}),
+            {"network": N.hex(), "user": user, "peer": peer, "now_ms": now_ms} | ({"cert": cert} if cert else {}),
             {"valid": valid},
         )
 
     message, cert = certificate(FROM_MS, UNTIL_MS)
     long, none = certificate(FROM_MS, UNTIL_MS + 1)[1], certificate(FROM_MS, FROM_MS)[1]
-    made = {"seed": SEEDS["guest"].hex(), "user": GUEST, "peer": ADA, "from": FROM_MS, "until": UNTIL_MS}
+    made = {
+        "network": N.hex(),
+        "seed": SEEDS["guest"].hex(),
+        "user": GUEST,
+        "peer": ADA,
+        "from": FROM_MS,
+        "until": UNTIL_MS,
+    }
+    elsewhere = certificate(FROM_MS, UNTIL_MS, network=bytes(16))[1]
     tolerated = "It is judged with a tolerance of one hour."
     return [
         row("made", "The user signs for the peer.", made, {"message": message.hex(), "cert": cert}),
@@ -469,6 +479,7 @@ def certificates() -> list[Row]:
         judged("no time", "It ends after it begins.", False, FROM_MS, none),
         judged("of another peer", "It names the peer that hosts.", False, FROM_MS, cert, peer=BOB),
         judged("of another user", "The user signs it.", False, FROM_MS, cert, user=CYD),
+        judged("of another network", "It names the network.", False, FROM_MS, elsewhere),
         judged("another time", "The times are signed.", False, FROM_MS, cert | {"from": FROM_MS - 1}),
         judged("none", "A user with another key than the peer's needs one.", False, FROM_MS, None),
         judged("none, the peer's own user", "A user whose id equals the peer id needs none.", True, FROM_MS, None, ADA),

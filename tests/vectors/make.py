@@ -41,7 +41,7 @@ FILES = {
             "what": "which row of the document's table; `group` is the hash of any operation",
             "message": "the bytes to hash, for `blake2b`",
             "hashes": "what is added, for `sum`",
-            "network, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
+            "network, room, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
             "conversation, user, run, seq, chain, previous": "what goes in, by its name in the document",
         },
         {
@@ -217,7 +217,7 @@ FILES = {
     ),
     "records": VectorFile(
         "Records in which peers say where they are.",
-        {"network": "N", "seed, at, e, guest": "to make one", "record": "to judge one"},
+        {"network": "N", "seed, member, at, e": "to make one", "record": "to judge one: its text and signature"},
         {"message, record": "what is signed, and the record", "valid": "whether its signatures count"},
         members.records,
     ),
@@ -234,6 +234,7 @@ FILES = {
     "certificates": VectorFile(
         "Certificates of hosted users.",
         {
+            "network": "N",
             "seed, user, peer, from, until": "to make one",
             "user, peer, cert, now_ms": "to judge one, or none, at this time",
         },
@@ -324,6 +325,7 @@ FILES = {
         "Sets of operations and leaves of one group, and the state that follows from each, in any order.",
         {
             "group": "G",
+            "room": "of its network",
             "entries": "each with its writer, its log, its number there, its clock and its text; entry 1 with what its"
             " log builds on, if that is something",
             "users": "those whose rules are asked for",

@@ -58,7 +58,7 @@ FIRST_ID, LAST_ID = "0" * 64, "f" * 64
 # Conversations
 
 ROOM = blake(b"p2pchat/room/1\0", N)
-DM = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["bob"])))
+DM = blake(b"p2pchat/dm/2\0", ROOM, *sorted((IDS["ada"], IDS["bob"])))
 CREATE_TEXT = compact(
     {
         "k": "group",
@@ -75,7 +75,7 @@ CREATE_TEXT = compact(
 )
 Entry = list[Any]  # a clock and a text
 CREATE: Entry = [T0 + 50, CREATE_TEXT]
-GROUP = blake(b"p2pchat/group/1\0", u64(CREATE[0]), CREATE_TEXT.encode())
+GROUP = blake(b"p2pchat/group/2\0", ROOM, u64(CREATE[0]), CREATE_TEXT.encode())
 TALK = blake(b"p2pchat/talk/1\0", GROUP)
 NAMINGS: dict[str, Any] = {
     "room": {"room": True},

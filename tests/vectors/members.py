@@ -300,45 +300,54 @@ def guests() -> list[Row]:
 # Records of peers
 
 
-def record_text(said: dict[str, Any]) -> str:
-    signed = {key: value for key, value in said.items() if key != "sig"}
-    return json.dumps(signed, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+def record_message(text: str, network: bytes = N) -> bytes:
+    return b"p2pchat/peer/2\0" + network + text.encode()
 
 
-def record_message(said: dict[str, Any], network: bytes = N) -> bytes:
-    return b"p2pchat/peer/1\0" + network + record_text(said).encode()
+def record_of(peer: str, *endpoints: str, at: int = T0, network: bytes = N, by: str = "", **fields: Any) -> list[str]:
+    """Return the record of a peer. `by` signs in its place."""
+    said = {"id": IDS[peer].hex(), "at": at, "e": list(endpoints)} | fields
+    return signed_record(
+        json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True), by or peer, network
+    )
 
 
-def record_of(peer: str, *endpoints: str, at: int = T0, network: bytes = N, **fields: Any) -> dict[str, Any]:
-    """Return the record of a peer."""
-    said = {"id": IDS[peer].hex(), "at": at, "e": list(endpoints)}
-    return {**said, "sig": KEYS[peer].sign(record_message(said | fields, network)).hex(), **fields}
+def signed_record(text: str, by: str, network: bytes = N) -> list[str]:
+    return [text, KEYS[by].sign(record_message(text, network)).hex()]
 
 
 def records() -> list[Row]:
     there = "192.0.2.9:8081"
-    good = record_of("bob", there, "[2001:db8::9]:8081", guest=guest_of("member", "bob"))
-    made = {"network": N.hex(), "seed": SEEDS["bob"].hex(), "at": T0, "e": good["e"], "guest": good["guest"]}
+    guest = guest_of("member", "bob")
+    good = record_of("bob", there, "[2001:db8::9]:8081", guest=guest)
+    made = {"network": N.hex(), "seed": SEEDS["bob"].hex(), "member": SEEDS["member"].hex(), "at": T0}
+    made |= {"e": [there, "[2001:db8::9]:8081"]}
     wrong = guest_of("admin", "bob")[1]
+    more = record_of("bob", there, guest=guest, later={"x": [1.50, None, "\u00fc"]}, e2=["quic://192.0.2.9"])
+    spaced = json.dumps({"id": BOB, "at": T0, "e": [there]}, indent=1)
 
-    def judged(name: str, why: str, valid: bool, record: dict[str, Any]) -> Row:
+    def judged(name: str, why: str, valid: bool, record: list[str]) -> Row:
         return row(name, why, {"network": N.hex(), "record": record}, {"valid": valid})
 
     return [
         row("made", "The peer signs its endpoints, the time and its certificate.", made,
-            {"message": record_message(good).hex(), "record": good}),
+            {"message": record_message(good[0]).hex(), "record": good}),
         judged("of a guest", "Its member signed the certificate.", True, good),
         judged("of a member", "A member has no certificate.", True, record_of("bob", there)),
         judged("nowhere", "A peer that does not listen may say so.", True, record_of("bob")),
-        judged("beyond ASCII", "The text is UTF-8, without escapes.", True, record_of("bob", "b\u00fccher.example:1")),
-        judged("of another peer", "The key of the id signs.", False, {**good, "id": CYD}),
-        judged("other endpoints", "The endpoints are signed.", False, {**good, "e": [there]}),
-        judged("another time", "The time is signed.", False, {**good, "at": T0 + 1}),
+        judged("beyond ASCII", "The text is UTF-8.", True, record_of("bob", "b\u00fccher.example:1")),
+        judged("of a later version", "What else it says is signed too, and kept.", True, more),
+        judged("with blanks", "The text counts as it came.", True, signed_record(spaced, "bob")),
+        judged("of another peer", "The key of the id signs.", False, record_of("cyd", there, by="bob")),
+        judged("other endpoints", "The endpoints are signed.", False, [record_of("bob", there)[0], good[1]]),
         judged("another network", "N is signed.", False, record_of("bob", there, network=OTHER_N)),
-        judged("without its certificate", "The certificate is signed.", False,
-               {key: value for key, value in good.items() if key != "guest"}),
         judged("a certificate by another", "The member in it signs.", False,
                record_of("bob", there, guest=[MEMBER, wrong])),
+        judged("no JSON", "What cannot be read is dropped.", False, signed_record("{", "bob")),
+        judged("of no key", "Anybody could sign for it.", False,
+               signed_record(json.dumps({"id": "01" + "0" * 62, "at": 1, "e": []}), "bob")),
+        judged("nine endpoints", "A record has at most 8.", False, record_of("bob", *["a:1"] * 9)),
+        judged("an endpoint of 101 characters", "One has at most 100.", False, record_of("bob", "a" * 96 + ":8080")),
     ]  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def sync() -> list[Row]:
     entries_a = a["entries"]
     held = [_batch(a, 1, 3)]
     two = [*held, _batch(b, 1, 4), _batch(a2, 1, 3)]
-    foreign = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"])))
+    foreign = blake(b"p2pchat/dm/2\0", ROOM, *sorted((IDS["ada"], IDS["cyd"])))
     naming = {"dm": sorted((ADA, CYD))}
     other = log(
         ROOM, "ada", RUNS["ada1"], [entries_a[0]["entry"], entry("text", 5_000, "x"), entry("text", 6_000, "y")]
@@ -586,6 +586,6 @@ def _sync_of_group() -> list[Row]:
         "The sums of the talk and of the group.",
         [first, *said(good)],
         [_digest(LOGS["room_ada_1"])],
-        [{"t": "digest", "sums": sums, "span": _ALL, "names": both[::-1]}],
+        [{"t": "digest", "sums": sums, "span": _ALL, "names": both}],
     )
     return made

@@ -20,7 +20,7 @@ from p2pchat.web import Pace, WebSettings, chat_socket
 from tests.web.chat_client import WITHIN, Chatter, chatting, connect, opened
 from tests.web.conftest import Served
 
-NULLS = ("to", "group", "type", "from", "key", "reply_to", "action", "files", "choices", "typing", "id")
+NULLS = ("type", "from", "key", "reply_to", "action", "files", "choices", "typing", "id")
 
 
 async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
@@ -79,6 +79,16 @@ async def test_a_private_frame_is_never_published(served: Served) -> None:
         assert [post.text for post in history] == [*texts, '"hi" she said', "[x] done", '"yes, it is"', "[1]"]
 
 
+async def test_null_is_no_receiver(served: Served) -> None:
+    async with chatting(served, "ada") as ada:
+        for name in ("to", "group"):
+            for frame in ({"text": "secret"}, {"text": "a?", "choices": ["1", "2"]}, {"type": "typing"}):
+                await ada.say({**frame, name: None})
+                answer = await ada.answer()
+                assert (answer["code"], answer["text"]) == ("malformed", f"`{name}` must be a string")
+        assert await served.account("ada").user.history("room") == []
+
+
 async def test_answers_come_in_the_order_of_the_frames(served: Served) -> None:
     async with chatting(served, "ada") as ada, chatting(served, "eve") as eve:
         await eve.accepted({"text": "hi", "key": "k"})
@@ -128,6 +138,30 @@ async def test_a_direct_message_goes_to_one_user(served: Served) -> None:
         assert (heard["from"], heard["to"], heard["content"]) == ("ada", "Bob B", "psst")
         await ada.say("//not a command")
         assert (await cyd.message())["content"] == "/not a command"
+
+
+async def test_a_client_hears_nothing_of_whom_its_account_blocks(served: Served) -> None:
+    """At the hub, below all interfaces: live, and what is sent again after a break."""
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        async with chatting(served, "cyd", "?events=presence,typing,changes") as cyd:
+            await ada.accepted("first")
+            last = (await cyd.message())["id"]
+            await served.account("cyd").user.block("bob")
+            written = await bob.accepted("hidden")
+            await bob.accepted("/dm cyd hidden")
+            await bob.say({"type": "typing", "to": "cyd", "typing": True})
+            await (await served.account("bob").user.message(written)).edit("hidden, edited")
+            await ada.accepted("second")
+            assert (await cyd.message())["content"] == "second"
+            assert not cyd.waiting("typing") and not cyd.waiting("edited")
+        async with chatting(served, "cyd", f"?since={last}") as cyd:
+            assert ((await cyd.message())["content"], (await cyd.next("resumed"))["count"]) == ("second", 1)
+        async with chatting(served, "cyd") as cyd:  # what waits
+            await ada.accepted("/dm cyd third")
+            assert (await cyd.message())["content"] == "third"
+            await served.account("cyd").user.unblock("bob")
+            await bob.accepted("seen")
+            assert (await cyd.message())["content"] == "seen"
 
 
 async def test_an_unknown_word_for_events_is_refused(served: Served) -> None:

@@ -177,7 +177,7 @@ async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(people: Se
             path.replace("/0?", "/1?"),
             f"{path}0",
             path.replace("ticket=", "ticket=9"),
-            f"{path[:60]}",
+            f"{path[:90]}",
             path[:-64],
         ):
             assert (await browser.get(f"/{wrong}")).status_code == 401, wrong

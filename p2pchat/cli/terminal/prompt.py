@@ -118,7 +118,7 @@ class Prompt:
         resizes = ResizeGuard(self.app, on_settled=screen.update_soon)
         screen.may_draw = lambda: not self.app._running_in_terminal and resizes.is_settled()
         for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
-            changed += lambda buffer: on_change(buffer.text)
+            changed += self._on_buffer
 
     @property
     def app(self) -> Application[str]:
@@ -141,7 +141,7 @@ class Prompt:
             report_focus(self._output, False)
             self._screen.app = None
             if self._question is not None:
-                self._answer("n")
+                self._answer("no")
             if self._leaving is not None:
                 self._leaving.cancel()
 
@@ -153,23 +153,24 @@ class Prompt:
         if self.app.is_running and not self.app.is_done:
             self.app.exit(result="")
 
-    async def ask(self, text: str) -> bool:
-        """Ask a question; return whether it was answered with y. What was being typed comes back afterwards."""
+    async def ask(self, text: str, lines: Sequence[str] = ()) -> bool:
+        """Ask a question; return whether the answer was yes. What was typed, `lines` too, comes back then."""
         if self._question is not None or not self.app.is_running:
             return False
-        before, answer = self._buffer.document, asyncio.Future[bool]()
+        before = Document("\n".join([*lines, self._buffer.text])) if lines else self._buffer.document
+        answer = asyncio.Future[bool]()
 
-        def on_answer(key: str) -> None:
+        def on_answer(word: str) -> None:
             self._set_line(before)
             if not answer.done():
-                answer.set_result(key == "y")
+                answer.set_result(word == "yes")
 
-        self._ask(Question(f"{text} y/n ", "yn", on_answer))
+        self._ask(Question(text, ("yes", "no"), on_answer))
         return await answer
 
     def _ask(self, question: Question) -> None:
-        self._question = question
         self._set_line()
+        self._question = question
         self._screen.update_soon()
 
     def _render(self) -> StyleAndTextTuples:
@@ -183,7 +184,8 @@ class Prompt:
         if (status := self._status_row()) is not None:
             found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:
-            return [*found, ("bold", self._question.text)]
+            self._question.is_shown = True
+            return [*found, ("bold", f"{self._question.text} {'/'.join(self._question.words)} ")]
         if self._leaving is not None:
             found += [*fold_row([("bold", _HOW_TO_LEAVE)], size.columns)[0], ("", "\n")]
         return [*found, *self._label(size.columns)]
@@ -192,6 +194,7 @@ class Prompt:
         keys = KeyBindings()
         editing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
         asked = Condition(lambda: self._question is not None)
+        early = Condition(lambda: self._question is not None and not self._question.is_shown)
         bind_focus(keys, self._on_focus)
         empty = Condition(lambda: not self._buffer.text)
 
@@ -208,10 +211,11 @@ class Prompt:
         keys.add(Keys.BracketedPaste, filter=editing)(self._on_paste)
         for key, where in (("a", "next"), ("u", "first"), *zip("123456789", "123456789", strict=True)):
             keys.add("escape", key, filter=editing)(partial(self._switch, where))
-        for key in (Keys.Any, "escape"):
-            keys.add(key, filter=asked)(self._on_answer)
-        for other in (Keys.BracketedPaste, "enter", "tab", "c-d"):
+        keys.add("enter", filter=asked & ~early)(self._on_answer)
+        for other in (Keys.BracketedPaste, "tab", "c-d", "up", "down"):
             keys.add(other, filter=asked)(lambda event: None)
+        for other in (Keys.Any, "enter"):  # typed before the question could be seen
+            keys.add(other, filter=early)(lambda event: None)
         return keys
 
     def _switch(self, where: str, event: KeyPressEvent) -> None:
@@ -227,6 +231,10 @@ class Prompt:
             self._on_line(text)
         self._set_line()
 
+    def _on_buffer(self, buffer: Buffer) -> None:
+        if self._question is None:  # else it is an answer
+            self._on_change(buffer.text)
+
     def _set_line(self, line: Document | None = None) -> None:
         """Replace the line, as if this had been typed; None: with an empty one."""
         self._buffer.reset(line)
@@ -236,7 +244,7 @@ class Prompt:
     def _ctrl_c(self, event: KeyPressEvent) -> None:
         """Clear the line, or cancel the question, and say how to leave; a second one soon after leaves."""
         if self._question is not None:
-            self._answer("n")
+            self._answer("no")
             return
         again, self._leaving = self._leaving, None
         if again is not None:
@@ -283,29 +291,31 @@ class Prompt:
         """Ask whether the line is sent; Up brings back what was not, and `before` is the line then."""
         line = self._buffer.document
 
-        def on_answer(key: str) -> None:
+        def on_answer(word: str) -> None:
             self._set_line(line)
-            if key == "e":
+            if word == "edit":
                 return
             self._buffer.append_to_history()
-            self._set_line(None if key == "y" else before)
-            if key == "y":
+            self._set_line(None if word == "yes" else before)
+            if word == "yes":
                 self._on_line(line.text)
             else:
                 self._screen.print_notice(f"-- not sent{'' if is_secret(line.text) else '; Up brings it back'}")
 
-        self._ask(Question(sending_question(line.text), "yne", on_answer))
+        self._ask(Question(sending_question(line.text), ("yes", "no", "edit"), on_answer))
 
     def _on_answer(self, event: KeyPressEvent) -> None:
-        """Handle a key while there is a question; other keys than those that answer it do nothing."""
-        key = "n" if event.key_sequence[0].key == Keys.Escape else event.data.lower()
-        if self._question is not None and key in list(self._question.keys):
-            self._answer(key)
+        """Take the line as the answer to the question, if it is a word that answers it, and nothing else."""
+        word = self._buffer.text.strip().casefold()
+        if self._question is not None and word in self._question.words:
+            self._answer(word)
+        else:
+            self._buffer.reset()
 
-    def _answer(self, key: str) -> None:
+    def _answer(self, word: str) -> None:
         question, self._question = self._question, None
         assert question is not None
-        question.on_answer(key)
+        question.on_answer(word)
         self._screen.update_soon()
 
     @asynccontextmanager
@@ -361,20 +371,24 @@ def pasted_text(pasted: str, before: str) -> str:
     return f"/{text}" if not before and text.startswith("/") else text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
-    """A question in place of the line: its text, the keys that answer it, and what is called with one of them."""
+    """A question in place of the line: its text, the words that answer it, and what is called with one of them.
+
+    Only a whole word with Enter answers it, and nothing that was typed before it is on the screen (`is_shown`).
+    """
 
     text: str = field(repr=False)
-    keys: str
+    words: Sequence[str]
     on_answer: Callable[[str], None]
+    is_shown: bool = False
 
 
 def sending_question(line: str) -> str:
     """Return the question before many lines or an invite are sent."""
     if is_secret(line):
-        return "whoever reads this invite can join: send it? y/n, e: edit "
-    return f"send {_line_count(line)} lines as one message? y/n, e: edit "
+        return "whoever reads this invite can join: send it?"
+    return f"send {_line_count(line)} lines as one message?"
 
 
 def needs_question(text: str) -> bool:

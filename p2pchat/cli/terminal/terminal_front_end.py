@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +56,18 @@ from p2pchat.kinds import CALLS
 from p2pchat.safe_text import quote_name
 
 
+@dataclass(frozen=True, slots=True)
+class TypedLine:
+    """A line that waits for those before it."""
+
+    session: Session
+    text: str = field(repr=False)
+    shown_last: Mapping[str, str] | None
+
+    async def __call__(self) -> bool:
+        return await self.session.execute([self.text.encode("utf-8", "replace")], self.shown_last)
+
+
 class TerminalFrontEnd:
     """The front end of one terminal, from the start of a chat to its end."""
 
@@ -96,7 +109,7 @@ class TerminalFrontEnd:
         self._peer, self._session = peer, session
         self._typing = TypingNotifier(peer, session)
         self._prompt = self._make_prompt(peer)
-        self.display.ask = self._prompt.ask
+        self.display.ask = partial(self._ask, self._prompt)
         running = asyncio.create_task(self._prompt.run())
         try:
             while await (await self._actions.get())():
@@ -147,13 +160,24 @@ class TerminalFrontEnd:
             choices_row=self._choices_row,
         )
 
+    async def _ask(self, prompt: Prompt, question: str) -> bool:
+        """Ask a question. Lines that were typed before it and wait come back in the line: nobody sends an answer."""
+        waiting = [self._actions.get_nowait() for _ in range(self._actions.qsize())]
+        lines = list[str]()
+        for action in waiting:
+            if isinstance(action, TypedLine):
+                lines.append(action.text)
+            else:
+                self._actions.put_nowait(action)
+        return await prompt.ask(question, lines)
+
     # Events of the prompt
 
     def _on_line(self, line: str) -> None:
         shown_last, self._shown_at_begin = self._shown_at_begin, None
         if is_text(line):
             self._typing.on_sent()
-        self._actions.put_nowait(partial(self._session.execute, [line.encode("utf-8", "replace")], shown_last))
+        self._actions.put_nowait(TypedLine(self._session, line, shown_last))
 
     def _on_switch(self, where: str) -> None:
         self._session.activity.on_input()

@@ -24,7 +24,6 @@ from p2pchat.core.groups.group_state import (
     fork_mark,
     is_first,
     lost_operations,
-    operation_hash,
     read_leave,
     read_operation,
     talk_id,
@@ -58,12 +57,13 @@ class GroupReplica:
 
     __slots__ = (
         "__weakref__", "_before", "_cited", "_copies", "_fork_marks", "_forked_logs", "_ids", "_in_groups",
-        "_members", "_named", "_named_cache", "_owners", "_redone_in", "_states", "_void_logs",
+        "_members", "_named", "_named_cache", "_owners", "_redone_in", "_room", "_states", "_void_logs",
         "_written_in", "id", "state", "talk",
     )  # fmt: skip
 
-    def __init__(self, group: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
+    def __init__(self, group: ConversationId, room: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
         self.id: ConversationId = group
+        self._room = room
         self._in_groups = in_groups
         self.talk: ConversationId = talk_id(group)
         self.state: GroupState | None = None
@@ -115,8 +115,8 @@ class GroupReplica:
 
     def begins_with(self, log: LogId, raw: RawEntry, entry: Entry) -> bool:
         """Return whether this entry is the first operation of the group."""
-        operation = read_operation(log, 1, raw, entry) if operation_hash(raw) == self.id else None
-        return operation is not None and is_first(operation, entry)
+        operation = read_operation(self._room, log, 1, raw, entry)
+        return operation is not None and operation.hash == self.id and is_first(operation, entry)
 
     def note_before(self, log: LogId, before: Sequence[Mark]) -> None:
         """Note what a log of the group's conversation builds on."""
@@ -189,7 +189,7 @@ class GroupReplica:
     def _store(self, log: LogId, seq: int, raw: RawEntry, entry: Entry) -> bool:
         """Store an entry. Return False when it is neither an operation nor a leave."""
         leave = read_leave(log, seq, entry)
-        operation = read_operation(log, seq, raw, entry)
+        operation = read_operation(self._room, log, seq, raw, entry)
         if leave is not None:
             if log not in self._forked_logs:
                 self._states.add_leave(leave)

@@ -25,7 +25,7 @@ from p2pchat.core.log import Entry, LogId, RawEntry
 from p2pchat.core.names import name_fault
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, UserId
 
-GROUP_TAG = b"p2pchat/group/1\0"
+GROUP_TAG = b"p2pchat/group/2\0"
 TALK_TAG = b"p2pchat/talk/1\0"
 MAX_MEMBERS = 256
 SALT_BYTES = 16
@@ -343,10 +343,15 @@ class GroupLeave:
     c: int = 0
 
 
-def operation_hash(raw: RawEntry) -> str:
-    """Return the hash of an operation, by which entries cite it. The first one's hash is the group's id."""
+def operation_hash(room: ConversationId, raw: RawEntry) -> str:
+    """Return the hash of an operation in the network with this room, by which entries cite it.
+
+    The first one's hash is the group's id.
+    """
     c, text = raw
-    return blake2b(GROUP_TAG + c.to_bytes(8, "big") + text.encode(), digest_size=32).hexdigest()
+    assert isinstance(text, str)
+    named = GROUP_TAG + bytes.fromhex(room) + c.to_bytes(8, "big")
+    return blake2b(named + text.encode(), digest_size=32).hexdigest()
 
 
 def fork_mark(log: LogId) -> str:
@@ -372,7 +377,7 @@ def leave_body(cuts: Sequence[Mark]) -> dict[str, Any]:
     return {"cuts": [list(mark) for mark in cuts]}
 
 
-def read_operation(log: LogId, seq: int, raw: RawEntry, entry: Entry) -> GroupOperation | None:
+def read_operation(room: ConversationId, log: LogId, seq: int, raw: RawEntry, entry: Entry) -> GroupOperation | None:
     """Read an operation from an entry; None when the entry does not have the shape of one."""
     body = entry.b
     if entry.k != OPERATION or not isinstance(body, dict):
@@ -391,7 +396,7 @@ def read_operation(log: LogId, seq: int, raw: RawEntry, entry: Entry) -> GroupOp
         return None
     if redo != "" and not _is_hex(redo, 64):
         return None
-    return GroupOperation(operation_hash(raw), log.user, log, seq, gen, name, owner, members, cuts, redo)
+    return GroupOperation(operation_hash(room, raw), log.user, log, seq, gen, name, owner, members, cuts, redo)
 
 
 def is_first(operation: GroupOperation, entry: Entry) -> bool:

@@ -203,6 +203,10 @@ class MemberDirectory:
         member = member or self.member_of(user)
         return (user,) if self._is_named or member == self._own else (member, user)
 
+    def is_own(self, member: UserId) -> bool:
+        """Return whether a member is the one that answers for the users here: of the terminals of one login."""
+        return member == self._own and not self._is_named
+
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers."""
         found = {*self._peers.get(member, ()), *self._users.get(member, ())}

@@ -160,22 +160,22 @@ class ClientSide:
 # Certificates of hosted users. Source: docs/protocol.md, "Users, peers, networks".
 
 
-HOST_TAG = b"p2pchat/host/1\0"
+HOST_TAG = b"p2pchat/host/2\0"
 LIFE_MS = 7 * 24 * 3600 * 1000
 TOLERANCE_MS = 3600 * 1000  # clocks differ
 MAX_REMEMBERED = 65_536  # places for good certificates: some times the users that one peer may host
 DIGEST_BYTES = 16
 
 
-def host_message(user: UserId, peer: PeerId, from_ms: int, until_ms: int) -> bytes:
-    """Return the bytes that a user signs to let a peer host it."""
-    return HOST_TAG + bytes.fromhex(user + peer) + from_ms.to_bytes(8, "big") + until_ms.to_bytes(8, "big")
+def host_message(network: str, user: UserId, peer: PeerId, from_ms: int, until_ms: int) -> bytes:
+    """Return the bytes that a user signs to let a peer host it in a network (hex16)."""
+    return HOST_TAG + bytes.fromhex(network + user + peer) + from_ms.to_bytes(8, "big") + until_ms.to_bytes(8, "big")
 
 
-def make_cert(user: UserId, sign: Callable[[bytes], bytes], peer: PeerId, now_ms: int) -> Cert:
+def make_cert(network: str, user: UserId, sign: Callable[[bytes], bytes], peer: PeerId, now_ms: int) -> Cert:
     """Return a certificate that is valid from now on."""
     until_ms = now_ms + LIFE_MS
-    return Cert(now_ms, until_ms, sign(host_message(user, peer, now_ms, until_ms)).hex())
+    return Cert(now_ms, until_ms, sign(host_message(network, user, peer, now_ms, until_ms)).hex())
 
 
 def is_due(cert: Cert | None, now_ms: int) -> bool:
@@ -195,7 +195,8 @@ class Certificates:
     certificate is checked again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, network: str) -> None:
+        self._network = network
         self._good = bytearray()  # digests, each at the place that its beginning names; made with the first one
 
     def fault(self, user: UserId, peer: PeerId, cert: Cert | None, now_ms: int) -> str:
@@ -208,7 +209,7 @@ class Certificates:
             return "a certificate for longer than seven days, or for no time"
         if now_ms < cert.from_ms - TOLERANCE_MS or is_expired(cert, now_ms):
             return "a certificate that is not good now: check the clocks of both machines"
-        message, sig = host_message(user, peer, cert.from_ms, cert.until_ms), bytes.fromhex(cert.sig)
+        message, sig = host_message(self._network, user, peer, cert.from_ms, cert.until_ms), bytes.fromhex(cert.sig)
         digest = blake2b(message + sig, digest_size=DIGEST_BYTES).digest()
         start = int.from_bytes(digest[:8], "big") % MAX_REMEMBERED * DIGEST_BYTES
         if self._good[start : start + DIGEST_BYTES] != digest:

@@ -1,11 +1,12 @@
 """Peer exchange: peers share their records and those of the peers they are linked with, so that one endpoint joins the
 whole mesh. A record says where a peer can be reached, and the peer itself signs it:
 
-    {"id":U,"at":µs,"e":[endpoint],"guest":[M,signature]?,"sig":signature of U over TAG || N || text}
+    [text, signature of U over TAG || N || text]      text = {"id":U,"at":µs,"e":[endpoint],"guest":[M,signature]?}
 
-The text is the record without `sig`, canonical by RFC 8785. Of two records of a peer the newer one counts, however far
-ahead of the local time: a peer stores its own record and signs only newer ones, and a wrong time harms nobody else. The
-certificate says which member answers for the peer, so whoever hears of a peer knows whose it is before it dials it.
+A text is stored and passed on as it came, with what a later version says in it. Of two records of a peer the newer one
+counts, however far ahead of the local time: a peer stores its own record and signs only newer ones, and a wrong time
+harms nobody else. The certificate says which member answers for the peer, so whoever hears of a peer knows whose it is
+before it dials it.
 
 The first `peers` frame on a link has everything, later ones have the changes. Changes within 0.1 s are joined, and a
 link that does not drain gets its changes when it does. In a large mesh, changes that other peers announce as well wait
@@ -62,7 +63,6 @@ FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
 MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
 MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of 4 KiB
-RECORD_BYTES = 512  # of a record besides its endpoints, with a certificate
 MAX_QUIET = 8  # times as long, at most, wait news that other peers spread as well; a guess
 LOOK_AFTER = 2.5  # seconds after a change; a peer is unreachable that two looks find: a dial takes a moment. A guess
 
@@ -70,7 +70,7 @@ LOOK_AFTER = 2.5  # seconds after a change; a peer is unreachable that two looks
 # ---- records
 
 
-RECORD_TAG = b"p2pchat/peer/1\0"
+RECORD_TAG = b"p2pchat/peer/2\0"
 CACHE_SIZE = 1024  # records; the peers of one process, as those of a test, check the same ones
 
 
@@ -90,14 +90,17 @@ def make_record(
         at: UTC microseconds.
         guest: The certificate of the member that answers for it.
     """
-    return PeerRecord(peer, at, tuple(endpoints), sign(_signed(network, peer, at, endpoints, guest)).hex(), guest)
+    said: dict[str, object] = {"at": at, "e": list(endpoints), "id": peer}
+    if guest is not None:
+        said["guest"] = [guest.member, guest.sig]
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return PeerRecord(text, sign(_signed(network, text)).hex())
 
 
 @lru_cache(CACHE_SIZE)
 def is_signed(network: str, record: PeerRecord) -> bool:
     """Return whether the peer signed its record for this network, and the member in it the certificate."""
-    message = _signed(network, record.id, record.at, record.e, record.guest)
-    if not verify(record.id, bytes.fromhex(record.sig), message):
+    if not verify(record.id, bytes.fromhex(record.sig), _signed(network, record.text)):
         return False
     return record.guest is None or is_guest(network, record.id, record.guest)
 
@@ -107,11 +110,7 @@ def member_of(record: PeerRecord) -> UserId:
     return record.id if record.guest is None else record.guest.member
 
 
-def _signed(network: str, peer: PeerId, at: int, endpoints: Sequence[str], guest: GuestCertificate | None) -> bytes:
-    said: dict[str, object] = {"at": at, "e": list(endpoints), "id": peer}
-    if guest is not None:
-        said["guest"] = [guest.member, guest.sig]
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+def _signed(network: str, text: str) -> bytes:
     return RECORD_TAG + bytes.fromhex(network) + text.encode()
 
 
@@ -250,7 +249,7 @@ class PeerExchange:
         records = [self._book.records[peer] for peer in sorted(self._by_peer) if peer in self._book.records]
         sample, size = list[PeerRecord](), 0
         for record in sorted(records, key=lambda _: self._ctx.random()):
-            size += RECORD_BYTES + sum(map(len, record.e))
+            size += record.size + 1
             if record.e and record.id != link.peer and size <= MAX_SAMPLE_BYTES:
                 sample.append(record)
         return sample

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from p2pchat.core.effects import PauseReading
-from p2pchat.core.log import answering_member
+from p2pchat.core.effects import PauseReading, WarningIssued
+from p2pchat.core.log import answering_member, size_bytes
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
 from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
+from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.protocol import (
@@ -41,6 +42,8 @@ from p2pchat.protocol import (
 )
 from p2pchat.settings import Settings
 
+ENTRIES_A_TOKEN = 5  # or KiB of them: 500 a second, 2,500 at once. A guess: a busy program reads 2,000
+PASSED_ON_PART = 10  # as many of other members
 UNCHARGED = {Entries, Have, Piece, Pull}  # frames that take no token
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
@@ -211,12 +214,13 @@ class Keepalive:
     machine.
 
     Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. The peers of a member that are no contacts together begin logs at the same rate: commits of
-    thousands of small ones delay everybody. But what others ask for and pass on because somebody floods is not theirs:
-    a want of what this peer told is free, and so is a log for which another member answers. When a bucket is overdrawn,
-    reading pauses. A frame takes one for each record and user in it, since a signature may have to be checked. Telling
-    users for the first time is free up to the number that a peer may host, and the bucket holds one more token for each
-    user that the peer hosts: all may change at one moment.
+    few are under way. The peers of a member that are no contacts together begin logs at the same rate, and write a few
+    entries for each token: storage takes far more than programs and people read, who would see what others write behind
+    all that. But what others ask for and pass on because somebody floods is not theirs: a want of what this peer told
+    is free, and entries for which another member answers cost little. When a bucket is overdrawn, reading pauses. A
+    frame takes one for each record and user in it, since a signature may have to be checked. Telling users for the
+    first time is free up to the number that a peer may host, and the bucket holds one more token for each user that the
+    peer hosts: all may change at one moment.
 
     Args:
         up: The links that are up.
@@ -230,7 +234,8 @@ class Keepalive:
         self._ctx = ctx
         self._up = up
         self._admission = admission
-        self._begun = TokenBuckets()  # of logs, by member
+        self._written = TokenBuckets()  # of logs and entries, by member
+        self._flooding: set[UserId] = set()  # members of whom that was said
         self.dead: list[PeerLink] = []
         self._timer: Timer | None = None  # for the next check of any link
 
@@ -250,10 +255,10 @@ class Keepalive:
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
         counted = [frame for frame in frames if type(frame) not in UNCHARGED]
-        begun = 0
+        written = 0.0
         if not link.known:
-            begun = sum(type(one) is Entries and one.first == 1 and self._is_begun_by(link, one) for one in frames)
-        if not counted and not begun:
+            written = sum(self._cost_of(link, one) for one in frames if type(one) is Entries)
+        if not counted and not written:
             return
         charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
         charged += sum(len(frame.records) for frame in counted if isinstance(frame, Peers))
@@ -261,18 +266,36 @@ class Keepalive:
         link.offered -= asked
         link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
         wait = link.bucket.charge(charged - asked, self._ctx.now.mono)
-        if begun:
+        if written:
             rate, most = self._ctx.settings.flood_a_second, self._ctx.settings.flood_burst
             member = self._admission.users.share(link.peer)
-            wait = max(wait, self._begun.charge(member, begun, self._ctx.now.mono, rate, most / rate))
+            behind = self._written.charge(member, written, self._ctx.now.mono, rate, most / rate)
+            if behind and member not in self._flooding:
+                self._warn(link, member)
+            wait = max(wait, behind)
         if wait:
             self._ctx.count("flood")
             self._ctx.emit(PauseReading(link.id, wait))
 
-    def _is_begun_by(self, link: PeerLink, frame: Entries) -> bool:
-        """Return whether the log that a frame begins is none for which another member answers."""
-        member = answering_member(frame)
-        return member == link.member or not self._admission.is_heard_of(member)
+    def _warn(self, link: PeerLink, member: UserId) -> None:
+        """Warn once of a member that writes more than is read."""
+        users = self._admission.users
+        who = describe_user(users.names.get(users.speaker(member)))
+        text = f"{who} writes faster than is read of somebody whom you never wrote to: the rest waits there"
+        if self._ctx.warn_at_times(WarningIssued("flood", text, link.peer)):
+            self._flooding.add(member)
+
+    def _cost_of(self, link: PeerLink, frame: Entries) -> float:
+        """Return the tokens of entries: many for what the member of a link answers for, or nobody who is known.
+
+        What terminals of one's own login write costs nothing but its logs.
+        """
+        users, cost = self._admission.users, float(frame.first == 1)
+        if not users.is_own(link.member):
+            cost = max(cost, (len(frame.e) + size_bytes(frame.e) // 1024) / ENTRIES_A_TOKEN)
+        member = answering_member(frame) if frame.first == 1 else users.named_last.get(frame.u, frame.u)
+        is_passed_on = member != link.member and self._admission.is_heard_of(member)
+        return cost / PASSED_ON_PART if is_passed_on else cost
 
     def _charged_users(self, link: PeerLink, frame: Here) -> int:
         """Return for how many users a frame is charged, besides the frame itself."""

@@ -53,6 +53,7 @@ class PresenceTracker:
     """Presence of all users, as far as links tell it.
 
     Args:
+        network: The id N.
         listener: Says which users stay, and forgets others.
         admission: Says who belongs to the network, and at whom a peer counts, and its users with it.
         blocked: A live view of the users of whom nothing is taken in.
@@ -67,6 +68,7 @@ class PresenceTracker:
     def __init__(
         self,
         ctx: NodeContext,
+        network: str,
         users: Iterable[HostedIdentity],
         listener: MeshListener,
         admission: Admission,
@@ -79,7 +81,7 @@ class PresenceTracker:
         self._blocked = blocked
         self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
         self.events: PresenceEvents = PresenceEvents(ctx)
-        self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, users)
+        self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, network, users)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
         self.shared: dict[UserId, set[PeerId]] = {}
@@ -88,7 +90,7 @@ class PresenceTracker:
         self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
-        self._certificates = Certificates()
+        self._certificates = Certificates(network)
         self._checking = False
         self._expected: Recipients | None = None  # cached until a change
 
@@ -471,8 +473,9 @@ class _LinkNews:
 class PresenceAnnouncer:
     """Announces the users hosted here to all links."""
 
-    def __init__(self, ctx: NodeContext, users: Iterable[HostedIdentity]) -> None:
+    def __init__(self, ctx: NodeContext, network: str, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
+        self._network = network
         self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
         self._statuses: dict[UserId, Status] = {}
         self._news: dict[int, _LinkNews] = {}
@@ -528,7 +531,7 @@ class PresenceAnnouncer:
         self.own[user.id] = user
         self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
         if user.id != self._ctx.me:
-            user.cert = make_cert(user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
+            user.cert = make_cert(self._network, user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
         self.has_new_users = True
         self._on_changed([user.id])
 
@@ -550,7 +553,7 @@ class PresenceAnnouncer:
         due = [user for user in self.own.values() if user.id != self._ctx.me and is_due(user.cert, now_ms)]
         renewed = [user.id for user in due if user.cert is not None]
         for user in due:
-            user.cert = make_cert(user.id, user.sign, self._ctx.me, now_ms)
+            user.cert = make_cert(self._network, user.id, user.sign, self._ctx.me, now_ms)
         if renewed:
             self._on_changed(renewed)
 

@@ -109,6 +109,7 @@ class AckTracker:
         seen: set[RunId] = set()
         while todo:
             mark, before = todo.pop()
+            mark = self._with_texts(ack, mark)
             key = id, member = LogId(ack.conversation.id, ack.writer, mark.run), ack.member
             settled = self._settled(key)
             if settled < mark.seq and (settled or not before or mark.run in seen):
@@ -127,6 +128,12 @@ class AckTracker:
                     log = ack.conversation.log(ack.writer, below.run)
                     if log is not None and self._counts_below(ack, log, below):
                         todo.append((below if below.seq <= log.durable_seq else log.mark, log.before))
+
+    def _with_texts(self, ack: Acknowledgement, mark: Mark) -> Mark:
+        """Return up to where a remote has the texts of a log that are here: it may have stubs of what follows."""
+        log = ack.conversation.log(ack.writer, mark.run)
+        first = ack.remote.first_lacking(log.id, log.pruned) if ack.remote is not None and log is not None else 0
+        return Mark(mark.run, first - 1, "") if 0 < first <= mark.seq else mark
 
     def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
         """Return whether a mark from the `before` of a log counts: it was compared when that log came."""
@@ -176,7 +183,7 @@ class DeliveryReceipts(AckTracker):
             return False
         here = conversation.log(log.user, log.run)
         for remote in self._sync.remotes.values():
-            if remote.link.peer not in peers:
+            if remote.link.peer not in peers or 0 < remote.first_lacking(log, here.pruned if here else 0) <= seq:
                 continue
             marks = remote.acked.get(log.key, {})
             mark = marks.get(log.run)
@@ -269,6 +276,14 @@ class DeliveryReceipts(AckTracker):
         here = () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
         return Recipients(members, here)
 
+    def _with_texts(self, ack: Acknowledgement, mark: Mark) -> Mark:
+        held = super()._with_texts(ack, mark)
+        if held is not mark and ack.remote is not None:
+            receivers = ack.remote.receivers(ack.conversation.allowed_writers, ack.writer)
+            log = LogId(ack.conversation.id, ack.writer, mark.run)
+            self.left_out.add(log, {*receivers, ack.member})  # storage has to know
+        return held
+
     def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
         """Leave out a log of the peer's own user of which the remote announced more than is here: that mark counts.
 
@@ -294,8 +309,6 @@ class DeliveryReceipts(AckTracker):
             if mark.seq > log.durable_seq:
                 self._early.add(log.id)
             return not log.forked and mark == log.mark
-        if mark.seq < log.pruned:
-            return True  # nothing is left to compare with
         chain = self._sync.chain_at(log, mark.seq)
         if chain is None:
             self._unsure[log.id] = None

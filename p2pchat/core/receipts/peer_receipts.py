@@ -26,7 +26,7 @@ from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, Reade
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import Mark, MarksFrame, ReadFrame, UserId, split_ref, user_start
+from p2pchat.protocol import Mark, MarksFrame, ReadFrame, RunId, UserId, split_ref, user_start
 
 
 class PeerReceipts:
@@ -126,6 +126,12 @@ class PeerReceipts:
             if marks.early.by_log:
                 for log in step.logs:
                     marks.recount(log.id)
+
+    def on_texts_known(self, conversation: ConversationState, user: UserId, runs: Iterable[RunId]) -> None:
+        """Count marks of logs again of which a remote told which texts it has."""
+        self.delivered.recount_acks(conversation, user)
+        for run in runs:
+            self.read.recount(LogId(conversation.id, user, run))
 
     def on_chains_found(self) -> None:
         """Count the marks for which storage was asked."""
@@ -255,6 +261,8 @@ class ReadTracker(AckTracker):
         counts = self._receipts.counts(log, mark)
         if counts:
             ack = Acknowledgement(remote, conversation, user, reader)
+            if self._with_texts(ack, mark) != mark:
+                return False
             if conversation.allowed_writers is not None or reader == remote.link.peer:
                 self._receipts.advance_to(ack, mark, log.before)
             self.advance_to(ack, mark, log.before)

@@ -371,7 +371,7 @@ class AntiEntropy:
             if conversation.lacks(user, mark, log):
                 ahead[mark.run] = mark
         is_refused = key[0] in remote.groups_refused and not conversation.is_stored
-        if ahead and (is_refused or not self._sync.quota.check(key)):
+        if ahead and (is_refused or key in remote.refuted or not self._sync.quota.check(key)):
             ahead = {}
         if remote.set_ahead(key, ahead) and ahead:
             self._fetcher.request(key, urgent=urgent)

@@ -146,7 +146,7 @@ class Appender:
         log = self._running.get((conversation.id, user))
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
-        if log is None or not log.own or log.id.run in conversation.writers[user].sealed:  # or forked, or of a copy
+        if log is None or not log.own:  # or forked, or of a copy
             began = log is not None or conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
@@ -164,11 +164,9 @@ class Appender:
         writer = conversation.writer(user)
         most = self._ctx.settings.max_before
         if conversation.is_talk:
-            marks = [mark for mark in writer.visible_marks() if mark.run not in writer.sealed]
-            log.before = tuple(marks[-most:])
+            log.before = tuple(writer.visible_marks()[-most:])
         else:
-            tips = [tip for tip in writer.tail_tips() if tip.id.run not in writer.sealed]
-            tips.sort(key=lambda tip: tip.last_c, reverse=True)
+            tips = sorted(writer.tail_tips(), key=lambda tip: tip.last_c, reverse=True)
             log.before = tuple(tip.tail_mark for tip in tips[:most])
         return log
 
@@ -209,11 +207,7 @@ class Appender:
 
     def _references(self, log: LogState) -> tuple[Ref, ...]:
         conversation, user = log.conversation, log.user
-        since, most = self._last_place.get((conversation.id, user), 0), MAX_AFTER
-        profiles = int(conversation.members is None)  # in the room each log begins with one, perhaps with nothing else
-        is_first = log.seq <= profiles and all(mark.seq <= profiles for mark in log.before)
-        own = _sealed_reference(log) if is_first else ()
-        return (*own, *_newest_references(conversation, user, since, most - len(own)))
+        return _newest_references(conversation, user, self._last_place.get((conversation.id, user), 0), MAX_AFTER)
 
     def _sign_all(self, log: LogState, entries: list[Entry]) -> None:
         """Split new entries into batches, and sign each."""
@@ -244,18 +238,6 @@ def _newest_c(conversation: ConversationState, kind: str, user: UserId) -> int:
     users = conversation.writers if KINDS[kind].shared else [user]
     clocks = (log.last_c for user in users for log in conversation.all_logs(user))
     return max((c for c in clocks if c < MAX_INT // 2), default=0)
-
-
-def _sealed_reference(log: LogState) -> tuple[Ref, ...]:
-    """Return what a log follows that begins behind sealed ones (pruner.py): it does not build on them.
-
-    That is the one sealed last, whatever the clocks of both say: that of this machine may have been put back. What was
-    not shown of it waits for other entries, and is no part of it.
-    """
-    writer = log.conversation.writer(log.user)
-    found = (writer.logs.get(run) for run in reversed(writer.sealed))
-    newest = next((each for each in found if each is not None and not each.forked), None)
-    return (Ref(newest.ref, newest.released),) if newest is not None and newest.released else ()
 
 
 def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:

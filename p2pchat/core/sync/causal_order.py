@@ -22,10 +22,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 
-from p2pchat.core.durable_changes import Relation, Stretch, UnreleasedEntry
+from p2pchat.core.durable_changes import LateTexts, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown, WarningIssued
-from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
+from p2pchat.core.log import Batch, Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
@@ -328,6 +328,20 @@ class CausalOrder:
         """Add the changes that entries released in this step make to other entries."""
         self._ctx.change.relations += filter(None, relations)
 
+    def place_late(self, log: LogState, batch: Batch) -> None:
+        """Give texts that come in the place of stubs new places, with gap marks: what follows them was shown before."""
+        entries, at = batch.entries or [], 0
+        until = 0 if log.user in self._sync.hosted else log.conversation.history_until
+        while at < len(entries):
+            old = entries[at].c <= until
+            end = bisect_right(entries, until, at, key=lambda entry: entry.c) if old else len(entries)
+            places = Stretch(self.next_place, log.id, batch.first + at, end - at, self._ctx.now.utc, old, gap=True)
+            of = [(seq, entry) for seq, entry in enumerate(entries[at:end], batch.first + at) if entry.re is not None]
+            relations = [relation for seq, entry in of if (relation := relation_of(log.id, seq, entry)) is not None]
+            self._ctx.change.late.append(LateTexts(places, batch.raws[at:end], relations))
+            self.next_place += end - at
+            at = end
+
     def _release(self, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log: in one stretch those that are all old, or all news."""
         first = start = log.released + 1
@@ -352,7 +366,11 @@ class CausalOrder:
             self.next_place += more
             log.released, first = stop, stop + 1
         self._sync.step.shown.append(log)
-        log.conversation.on_shown(self.next_place - 1, log, start, end, KEPT_RECENT)
+        shown = end
+        for from_, to in reversed(self._sync.missing.get(log.id, ())):
+            shown = from_ - 1 if from_ <= shown <= to else shown
+        if shown >= start:  # nothing is shown of a stub
+            log.conversation.on_shown(self.next_place - 1, log, start, shown, KEPT_RECENT)
         if log.conversation.waiting_logs:
             self._ready.extend(log.conversation.waiting_logs.waiting_for(log.ref, start, end))
 

@@ -37,7 +37,7 @@ from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, split_
 _HEAD = Struct(">32s8sQ32sQQII")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
 _MARK = Struct(">8sQ32s")
 _CITE = Struct(">QQ32s")
-_USER, _RUN = slice(0, 32), slice(32, 40)
+_USER, _RUN, _SEQ = slice(0, 32), slice(32, 40), slice(40, 48)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 
@@ -57,6 +57,11 @@ class WaitingEntry(NamedTuple):
 def user_of(row: bytes) -> UserId:
     """Return who wrote the log of a row."""
     return row[_USER].hex()
+
+
+def seq_of(row: bytes) -> int:
+    """Return the number of the last entry of a row."""
+    return int.from_bytes(row[_SEQ], "big")
 
 
 class LogHead(NamedTuple):
@@ -420,14 +425,12 @@ class TalkLog(LogState):
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("logs", "sealed", "sealed_c", "uncut", "user")
+    __slots__ = ("logs", "uncut", "user")
 
     def __init__(self, user: UserId) -> None:
         self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
-        self.sealed: tuple[RunId, ...] = ()  # logs on which no new one of this user builds (pruner.py)
-        self.sealed_c: int = 0  # the highest clock in them
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:

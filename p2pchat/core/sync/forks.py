@@ -59,17 +59,7 @@ class Forks:
     # ---- detection
 
     def on_contradiction(self, log: LogState, other: Batch, remote: RemoteState | None) -> None:
-        """Take a signed batch that contradicts its stored log; None for `remote` if a file brings it.
-
-        Where all of the log was deleted, or more than the batch reaches, nothing can be proven. The commit of that
-        deletion may still be under way.
-        """
-        deleted = max(log.pruned, self._sync.deletion.get(log.id, 0))
-        if 0 < min(log.seq, other.last + 1) <= deleted:
-            self._ctx.count("fork_unproven")
-            if remote is not None:
-                remote.on_dropped(log.key)
-            return
+        """Take a signed batch that contradicts its stored log; None for `remote` if a file brings it."""
         self._mark_forked(log, Fork(log.id, None, other))
 
     def _mark_forked(self, log: LogState, fork: Fork) -> None:
@@ -79,7 +69,7 @@ class Forks:
         if not quota.is_blocked(log.key) and not (quota.check(log.key) and quota.has_room(log.user, size)):
             self._ctx.count("forks_ignored")
             return
-        quota.bytes.add(log.user, size)
+        quota.bytes.add(log.user, size - log.seq * self._ctx.settings.entry_bytes)
         log.forked, log.own = True, False
         self.conversations[conversation.id] = None
         for remote in self._sync.remotes.values():

@@ -86,7 +86,7 @@ class GroupEditor:
         entry = Entry(OPERATION, now, next_c(now, 0, 0), b=body)
         if fault := self._too_long(entry):
             return fault
-        id = operation_hash(encode_entry(entry))
+        id = operation_hash(self._sync.conversations.room, encode_entry(entry))
         naming = Naming(group=(id, request.user, self._sync.run))
         conversation = self._sync.conversations.open(naming)
         assert conversation is not None and conversation.group is not None

@@ -108,8 +108,9 @@ class GroupSync:
         hosted = self._sync.hosted.keys()
         if not (conversation.members or frozenset()) <= hosted:
             return True
+        room = self._sync.conversations.room
         entries = ((seq, raw, decode_entry(raw)) for seq, raw in enumerate(frame.e, frame.first))
-        operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
+        operations = (read_operation(room, id, seq, raw, entry) for seq, raw, entry in entries)
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
     def accepts(self, extension: LogExtension, batch: Batch) -> bool:
@@ -145,8 +146,9 @@ class GroupSync:
         conversation, id = extension.log.conversation, extension.log.id
         if extension.source.remote is None or conversation.is_stored:
             return True
+        room = self._sync.conversations.room
         items = enumerate(zip(batch.raws, batch.entries or (), strict=True), batch.first)
-        operations = [one for seq, item in items if (one := read_operation(id, seq, *item)) is not None]
+        operations = [one for seq, item in items if (one := read_operation(room, id, seq, *item)) is not None]
         named = {user for operation in operations for user in operation.members}
         if self._sync.inbox.admits(conversation.id, id.user, operations[0].name, named):
             return True

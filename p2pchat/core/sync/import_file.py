@@ -139,7 +139,7 @@ class ExportReader:
     def _take(self, frame: Entries) -> None:
         for naming in frame.names:
             if naming.dm:
-                self._namings[dm_id(*naming.dm)] = naming
+                self._namings[dm_id(self._room, *naming.dm)] = naming
             if naming.group:
                 self._namings[naming.group[0]] = naming
             if naming.talk:

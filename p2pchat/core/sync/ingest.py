@@ -25,10 +25,14 @@ from p2pchat.core.log import (
     batch_of,
     certificate_of,
     check_header,
+    decode_entries,
     extend_chain,
     files_of,
+    is_gone,
     is_plausible,
     member_of,
+    size_bytes,
+    stub_of,
 )
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
@@ -45,8 +49,9 @@ from p2pchat.core.sync.log_validation import (
     decode_checked,
     joined,
 )
+from p2pchat.core.sync.missing_texts import texts_within, with_next, without
 from p2pchat.core.sync.quota import OPERATION_FACTOR
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.remote_state import MAX_REFUTED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
@@ -79,11 +84,13 @@ class Ingest:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
         extensions: dict[LogId, LogExtension] = {}
         fault: LogError | None = None
-        try:
-            for frame in frames:
+        for frame in frames:
+            try:
                 self._take_frame(source, frame, extensions)
-        except LogError as error:
-            fault = error
+            except LogError as error:
+                fault = source.blamed_for((frame.c, frame.u), error)
+            if fault is not None:
+                break
         return self._prove_each(extensions) or fault
 
     def _prove_all(self, extensions: dict[LogId, LogExtension]) -> None:
@@ -95,7 +102,9 @@ class Ingest:
     def _prove_each(self, extensions: dict[LogId, LogExtension]) -> LogError | None:
         fault = None
         for extension in extensions.values():
-            fault = self._prove(extension) or fault
+            false = self._prove(extension)
+            if false is not None:
+                fault = extension.source.blamed_for(extension.log.key, false) or fault
         return fault
 
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
@@ -108,9 +117,14 @@ class Ingest:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
+        if source.has_refuted((conversation.id, frame.u)):
+            return
         log = conversation.log(frame.u, frame.r)
         # The text of the frame is its own copy, and would stay.
         id = LogId(conversation.id, frame.u, frame.r) if log is None else log.id
+        if conversation.is_operations and any(map(is_gone, frame.e)):
+            source.on_dropped("early", id, frame)  # nobody deletes operations
+            return
         member = ""
         if frame.first == 1 or frame.fork:
             check_header(frame)
@@ -167,24 +181,46 @@ class Ingest:
         entries, size = decode_checked(raws, first, extension.last_c, MAX_ENTRY_BYTES)
         if skip:
             extension.source.on_repeated(skip)
+            self._take_texts(extension, frame)
         chain, head = extend_chain(prev, raws), bytes.fromhex(frame.head)
         extension.batches.append(Batch(extension.log.id, first, raws, entries, prev, chain, head, size, header))
         extension.frame = frame
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
         """Take a frame without new entries: compare its chain with the one held at its end."""
+        self._take_texts(extension, frame)
         log, last = extension.log, frame.first + len(frame.e) - 1
         chain = extend_chain(bytes.fromhex(frame.prev), frame.e)
         if last == extension.next_seq - 1:
             self._compare(extension, frame, chain, extension.chain)
-        elif log.pruned <= last <= log.durable_seq:
+        elif last <= log.durable_seq:
             held = self._sync.chain_at(log, last)
             if held is None:
                 extension.source.on_dropped("unsure", log.id, frame)
             else:
-                self._compare(extension, frame, chain, held or chain)
+                self._compare(extension, frame, chain, held)
         else:
             self._compare(extension, frame, chain, chain)
+
+    def _take_texts(self, extension: LogExtension, frame: Entries) -> None:
+        """Take the texts of entries of which stubs are here; storage compares each with its stub."""
+        log, quota, missing = extension.log, self._sync.quota, self._sync.missing
+        spans = missing.get(log.id)
+        found = texts_within(spans, frame.first, frame.e) if spans else []
+        if not found or not batch_of(frame).is_signed:
+            return
+        for first, raws in found:
+            size = size_bytes(raws)
+            if not quota.has_room(log.user, size, begins=False):
+                return
+            quota.bytes.add(log.user, size - size_bytes([(c, stub_of(str(text))) for c, text in raws]))
+            missing[log.id] = without(missing[log.id], first, first + len(raws) - 1)
+            batch = Batch(log.id, first, raws, decode_entries(raws), b"", b"", b"", size)
+            extension.source.on_kept(log.key, len(raws), size)
+            self.order.place_late(log, batch)
+            if any(map(files_of, batch.entries or ())):
+                self._sync.step.with_files.append((log, batch))
+            self._note_profiles(log, batch)
 
     def _compare(self, extension: LogExtension, frame: Entries, chain: bytes, held: bytes) -> None:
         if chain != held:
@@ -238,7 +274,7 @@ class Ingest:
             return False
         begins = batch.first == 1
         member = self._sync.named_member(batch.header) if begins else ""
-        cost = cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
+        cost = self._cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
         if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
@@ -255,6 +291,11 @@ class Ingest:
         refers = any(map(_after_of, entries)) or any(map(_answered_by, entries)) or (begins and log.before)
         self.order.on_entries(log, batch.first, entries if refers else (), extension.source.remote)
         return True
+
+    def _cost_of(self, batch: Batch, conversation: ConversationState) -> int:
+        """Return what the entries of a batch cost."""
+        size = batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
+        return size + len(batch.raws) * self._ctx.settings.entry_bytes
 
     def _cost_of_log(self, log: LogState) -> int:
         """Return what a log that begins costs besides its entries: less if it takes the place of others in memory."""
@@ -277,9 +318,12 @@ class Ingest:
             self._sync.set_covered(log, False)
         if not conversation.is_stored:
             self._sync.store_naming(conversation)
-        self._sync.quota.bytes.add(log.user, cost_of(batch, conversation))
+        self._sync.quota.bytes.add(log.user, self._cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
+        for seq, raw in enumerate(batch.raws, batch.first):
+            if is_gone(raw):
+                self._sync.missing[log.id] = with_next(self._sync.missing.get(log.id, ()), seq)
         if any(map(files_of, batch.entries)):
             step.with_files.append((log, batch))
         c = batch.raws[-1][0]
@@ -288,11 +332,13 @@ class Ingest:
             conversation.newest_c = c
         if conversation.group is not None:
             self.groups.on_kept(log, batch)
-        if conversation.members is None:
-            for seq, entry in enumerate(batch.entries, batch.first):
-                if entry.k == "profile":
-                    log.add_profile(seq)
-                    self._sync.people.on_profile(log.user, entry)
+        self._note_profiles(log, batch)
+
+    def _note_profiles(self, log: LogState, batch: Batch) -> None:
+        for seq, entry in enumerate(batch.entries or () if log.conversation.members is None else (), batch.first):
+            if entry.k == "profile":
+                log.add_profile(seq)
+                self._sync.people.on_profile(log.user, entry)
 
     def _begin(self, log: LogState, header: str) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
@@ -315,11 +361,6 @@ class Ingest:
             remote.dropped.pop(log.key, None)
 
 
-def cost_of(batch: Batch, conversation: ConversationState) -> int:
-    """Return what the entries of a batch cost."""
-    return batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
-
-
 class LinkSource(EntrySource):
     """The remote peer of a link."""
 
@@ -333,6 +374,22 @@ class LinkSource(EntrySource):
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         return self._sync.find_conversation(self.remote, conversation)
+
+    def blamed_for(self, key: WriterKey, error: LogError) -> LogError | None:
+        """Return the fault if the peer made it, which hosts the writer: else it lacks a check, and is told to give no
+        more of that writer.
+        """
+        refuted = self.remote.refuted
+        if key[1] in self.remote.link.users or len(refuted) >= MAX_REFUTED:
+            return error
+        refuted[key] = None
+        self._sync.ctx.count(f"refuted_{error.code}")
+        self.remote.set_ahead(key, {})
+        self._sync.send_full(self.remote, key)
+        return None
+
+    def has_refuted(self, key: WriterKey) -> bool:
+        return key in self.remote.refuted
 
     def gave_all_before(self, frame: Entries) -> bool:
         return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.incomplete

@@ -27,7 +27,7 @@ from p2pchat.core.node_context import HostedIdentities, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
-DM_TAG = b"p2pchat/dm/1\0"
+DM_TAG = b"p2pchat/dm/2\0"
 MAX_UNKNOWN = 1000  # groups named by peers of one member of which nothing arrived; 4 KiB each
 MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
 DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
@@ -40,9 +40,9 @@ def dm_naming(one: UserId, other: UserId) -> Naming:
 
 
 @lru_cache(DMS_CACHED)
-def dm_id(one: UserId, other: UserId) -> ConversationId:
-    """Return the id of the direct conversation of two users."""
-    return blake2b(DM_TAG + bytes.fromhex("".join(sorted((one, other)))), digest_size=32).hexdigest()
+def dm_id(room: ConversationId, one: UserId, other: UserId) -> ConversationId:
+    """Return the id of the direct conversation of two users in the network with this room."""
+    return blake2b(DM_TAG + bytes.fromhex("".join((room, *sorted((one, other))))), digest_size=32).hexdigest()
 
 
 class KnownConversations(dict[ConversationId, ConversationState]):
@@ -176,7 +176,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         group = naming.group[0] if naming.group else naming.talk
         if group is not None:
             if group not in self.groups:
-                self.groups[group] = GroupReplica(group, self._in_groups)
+                self.groups[group] = GroupReplica(group, self.room, self._in_groups)
             conversation.group = self.groups[group]
             conversation.is_talk = naming.talk is not None
             conversation.is_operations = not conversation.is_talk
@@ -212,7 +212,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         if naming.room:
             return self.room, None
         if naming.dm:
-            return dm_id(*naming.dm), frozenset(naming.dm)
+            return dm_id(self.room, *naming.dm), frozenset(naming.dm)
         if naming.group:
             return naming.group[0], frozenset()
         if naming.talk is not None and naming.talk in self.groups:
@@ -324,7 +324,7 @@ class Inbox:
 
         Conversations of contacts need none, nor do those that a file brings.
         """
-        if naming.dm is None or (id := dm_id(*naming.dm)) in self._conversations:
+        if naming.dm is None or (id := dm_id(self._conversations.room, *naming.dm)) in self._conversations:
             return True
         direct = None if is_file else self._direct(naming)
         if direct is not None and not self._take(id, "dm", direct[1], self._settings.max_unanswered):

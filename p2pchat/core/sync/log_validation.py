@@ -24,10 +24,10 @@ from p2pchat.core.log import (
     before_of,
     clock_of,
     decode_entries,
+    is_gone,
     is_one_batch,
     kind_of,
     size_bytes,
-    text_of,
 )
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
@@ -80,9 +80,12 @@ def count_fitting(batches: Sequence[Batch], settings: Settings) -> int:
     for batch in batches:
         entries += len(batch.raws)
         size += batch.size
-        if count and not is_one_batch(entries, size, settings):
+        has_stubs = any(map(is_gone, batch.raws))  # nobody knows how long the texts were
+        if count and (has_stubs or not is_one_batch(entries, size, settings)):
             break
         count += 1
+        if has_stubs:
+            break
     return count
 
 
@@ -100,7 +103,7 @@ def decode_checked(raws: list[RawEntry], first: int, last_c: int, most: int) -> 
         seq = first + falls.index(True)
         raise LogError("an entry whose clock does not rise", expected_seq=seq, got_seq=seq)
     entries = decode_entries(raws)
-    if UNREADABLE in map(kind_of, entries) and any(map(_find_control, map(text_of, raws))):  # none are in JSON
+    if UNREADABLE in map(kind_of, entries) and any(_find_control(text) for _, text in raws if isinstance(text, str)):
         raise LogError("a control character in the text of an entry", code="malformed")
     return entries, size
 
@@ -163,8 +166,6 @@ class NewLogChecks:
         log = conversation.log(id.user, mark.run)
         if log is None or log.forked or mark.seq >= log.seq:
             return log is not None and (log.forked or log.tail_mark == mark)
-        if mark.seq < log.pruned:
-            return True
         chain = self._sync.chain_at(log, mark.seq)
         return None if chain is None else chain.hex() == mark.chain
 
@@ -209,6 +210,14 @@ class EntrySource:
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation of which it may bring entries, else None."""
         raise NotImplementedError
+
+    def blamed_for(self, key: WriterKey, error: LogError) -> LogError | None:
+        """Take that entries of a writer are false. Return the fault if it is that of the source; else None."""
+        return error
+
+    def has_refuted(self, key: WriterKey) -> bool:
+        """Return whether it brought false entries of a writer: nothing more of that writer is taken from it."""
+        return False
 
     def gave_all_before(self, frame: Entries) -> bool:
         """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""

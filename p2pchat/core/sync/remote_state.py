@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from p2pchat.core.durable_changes import Start
+from p2pchat.core.durable_changes import Span, Start, TextStart
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
@@ -20,7 +20,11 @@ from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 MAX_REMEMBERED = 10_000  # marks of a contact's link that are ahead or refused, of each kind; a guess: 5 MiB
 MAX_REMEMBERED_UNKNOWN = 2_000  # the same of another link; comparing brings the rest; a guess: 1 MiB
 MAX_DROPPED = 1_000  # writers of one link of whom logs are dropped; a guess: 700 KiB
+MAX_REFUTED = 1_000  # writers of one link of whom it gave what nobody takes, before it ends; a guess
 MAX_UNOPENED = 256  # direct conversations of one link for which there was no place; a guess: 100 KiB
+
+
+TEXTS = -1  # the number in place of that of a want where texts are served unasked
 
 
 @dataclass(slots=True)
@@ -107,10 +111,11 @@ class ServingState:
 
     wants: dict[int, ServedWant] = field(default_factory=dict)
     cursors: dict[LogId, TailCursor] = field(default_factory=dict)
+    texts: dict[WriterKey, TextStart] = field(default_factory=dict)  # of which it has stubs; they are served in turn
 
     def answers(self, key: WriterKey) -> bool:
         """Return whether a want of this writer is being answered."""
-        return bool(self.wants) and any(want.key == key for want in self.wants.values())
+        return bool(self.wants) and any(want.key == key for want in self.wants.values() if want.n != TEXTS)
 
 
 @dataclass(slots=True, eq=False)
@@ -136,10 +141,15 @@ class RemoteState:
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
     ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
     ahead_refs: dict[tuple[ConversationId, str], int] = field(default_factory=dict)  # as references name them
-    # Writers of whom it serves logs that are dropped here: nobody named their members, or they are another version of
-    # what was deleted, so that nothing is left to prove the forks. What it was ahead with after it had served
-    # everything would be served and dropped again and again.
+    # Writers of whom it serves logs that are dropped here, since nobody named their members. What it was ahead with
+    # after it had served everything would be served and dropped again and again.
     dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
+    told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
+    told_in: tuple[int, int] = (-1, 0)  # in this state of what is missing, and this comparison
+    lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
+    refuted: KeySet[WriterKey] = field(
+        default_factory=dict
+    )  # writers hosted elsewhere of whom it gave what nobody takes
     named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
@@ -168,6 +178,11 @@ class RemoteState:
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
         return self.ahead_refs.get((conversation, ref.log), 0) >= ref.seq
+
+    def first_lacking(self, log: LogId, deleted: int) -> int:
+        """Return from where on it may have stubs for texts of a log of a hosted user that are here; 0 for none."""
+        first, last = self.lacks.get(log, (0, 0))
+        return max(first, deleted + 1) if last > deleted else 0
 
     @property
     def _most_remembered(self) -> int:

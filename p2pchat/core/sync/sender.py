@@ -14,17 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from p2pchat.core.durable_changes import Start, TailStart, WantStart
+from p2pchat.core.durable_changes import Start, TailStart, TextStart, WantStart
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of
 from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.remote_state import RemoteState, ServedWant, TailCursor
+from p2pchat.core.sync.remote_state import TEXTS, RemoteState, ServedWant, TailCursor
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
+MAX_TEXT_PARTS = 10_000  # logs of one writer whose texts one link lacks; a guess: 2 MiB
 FULL = (
     "a peer refuses further messages written here: its limit for one user is reached, which someone there can lift with"
     " /allow, or its disk is nearly full"
@@ -58,16 +59,31 @@ class Sender:
             return None
         key = (frame.c, frame.u)
         remote.refusals.pop(key, None)  # it accepts them again
-        for served in [each for each in remote.serving.wants.values() if each.key == key]:
-            del remote.serving.wants[served.n]
-        if len(remote.serving.wants) >= self._ctx.settings.max_wants:
+        wants = remote.serving.wants
+        for served in [each for each in wants.values() if each.key == key and each.n != TEXTS]:
+            del wants[served.n]
+        if len(wants) - (TEXTS in wants) >= self._ctx.settings.max_wants:
             return f"more than {self._ctx.settings.max_wants} wants open on one link"
         self._forks.send_all(remote, conversation, frame.u)
         self._reset_cursors(remote, conversation, key, frame.tips)
         served = ServedWant(frame.n, key, WantStart(tuple(frame.tips), tuple(frame.older)))
-        remote.serving.wants[frame.n] = served
+        wants[frame.n] = served
         self._read_more(remote, served)
         return None
+
+    def serve_texts(self, remote: RemoteState, key: WriterKey, start: TextStart) -> None:
+        """Send the texts that are here of entries of which a remote has stubs."""
+        former = remote.serving.texts.get(key, TextStart(()))
+        if len(former.parts) + len(start.parts) <= MAX_TEXT_PARTS:
+            remote.serving.texts[key] = TextStart(former.parts + start.parts)
+        self._serve_next_texts(remote)
+
+    def _serve_next_texts(self, remote: RemoteState) -> None:
+        serving = remote.serving
+        if serving.texts and TEXTS not in serving.wants:
+            key = next(iter(serving.texts))
+            served = serving.wants[TEXTS] = ServedWant(TEXTS, key, serving.texts.pop(key))
+            self._read_more(remote, served)
 
     def on_refused(self, remote: RemoteState, full: dict[ConversationId, list[UserId]]) -> None:
         """Stop sending entries of writers that the remote refuses."""
@@ -83,6 +99,9 @@ class Sender:
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
         """End a want early. Entries before the running logs may be missing there, so their cursors are dropped too."""
         del remote.serving.wants[served.n]
+        if served.n == TEXTS:
+            self._serve_next_texts(remote)
+            return
         for log in [log for log in remote.serving.cursors if log.key == served.key]:
             del remote.serving.cursors[log]
         self._ctx.send(Have({}, end=served.n), [remote.id])
@@ -136,8 +155,10 @@ class Sender:
         for batch in answer.batches:
             if conversation.is_talk and not conversation.shows(batch):
                 continue
-            self._sync.send(frame_of(batch, n=served.n), remote, batch.log.conversation)
-            self._advance_cursor(remote, batch.log, batch.last)
+            n = None if served.n == TEXTS else served.n
+            self._sync.send(frame_of(batch, n=n), remote, batch.log.conversation)
+            if n is not None:
+                self._advance_cursor(remote, batch.log, batch.last)
         if answer.more is not None:
             served.start = answer.more
             self._read_more(remote, served)
@@ -147,6 +168,9 @@ class Sender:
     def _finish_want(self, remote: RemoteState, served: ServedWant, conversation: ConversationState) -> None:
         """Close a want after everything was sent. Entries written in between are pushed like new ones."""
         del remote.serving.wants[served.n]
+        if served.n == TEXTS:
+            self._serve_next_texts(remote)
+            return
         writer = conversation.writers[served.key[1]]
         if remote.forks.owed:  # the marks follow the evidence
             self._sync.owe_marks(remote, (served.key,))
@@ -156,11 +180,6 @@ class Sender:
             end = Have({conversation.id: {writer.user: marks}}, end=served.n)
             self._sync.send(end, remote, conversation.id)
         for id, seq in served.durable.items():
-            cursor = remote.serving.cursors.get(id)
-            if cursor is not None and cursor.sent < max(seq, 1) and self._sync.has_deleted:
-                # Perhaps it lacks what was deleted here, which a log whose first entry is in flight may build on: it is
-                # told marks only.
-                del remote.serving.cursors[id]
             self._advance_cursor(remote, id, seq)  # it held what was durable then, or was sent it
         for log in writer.logs.values():
             cursor = remote.serving.cursors.get(log.id)

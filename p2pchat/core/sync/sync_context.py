@@ -18,6 +18,7 @@ from p2pchat.core.durable_changes import (
     Collected,
     KnownConversation,
     PrunePlan,
+    Span,
     Start,
     Stored,
 )
@@ -206,9 +207,8 @@ class SyncContext:
         )
         self.owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.step: Step = Step(ctx.change)
+        self.missing: dict[LogId, tuple[Span, ...]] = {}  # stubs that no deletion here made (missing_texts.py)
         self.pending: dict[int, Step] = {}  # those that are not durable yet, by the ticket of their commit
-        self.has_deleted = False  # something was deleted here, so that not all that is wanted may be served
-        self.deletion: dict[LogId, int] = {}  # entries 1..n of these logs are deleted in a commit under way
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
         # Sums or marks in one frame. With `names`, a frame of 1,000 would not fit.
@@ -426,11 +426,11 @@ class SyncContext:
             if naming.dm and not set(naming.dm) & self.hosted.keys():
                 continue
             if naming.dm and not set(naming.dm) & users:  # its user may be announced later
-                remote.note_unopened(dm_id(*naming.dm), naming)
+                remote.note_unopened(dm_id(self.conversations.room, *naming.dm), naming)
                 continue
             if naming.dm and not self.inbox.open(naming):
                 self.ctx.count("conversation_refused")
-                id = dm_id(*naming.dm)
+                id = dm_id(self.conversations.room, *naming.dm)
                 remote.note_unopened(id, naming)
                 for user in set(naming.dm) - self.hosted.keys():
                     self.send_full(remote, (id, user))

@@ -45,7 +45,7 @@ def test_a_paste_after_typed_text_is_unchanged() -> None:
 def test_more_than_five_lines_need_a_question() -> None:
     assert not needs_question("1\n2\n3\n4\n5")
     assert needs_question("1\n2\n3\n4\n5\n6")
-    assert sending_question("1\n2\n3\n4\n5\n6") == "send 6 lines as one message? y/n, e: edit "
+    assert sending_question("1\n2\n3\n4\n5\n6") == "send 6 lines as one message?"
 
 
 def kept(directory: Path) -> list[str]:

@@ -29,6 +29,7 @@ from p2pchat.protocol import MAX_INT, Mark
 IDS = {name: sha256(name.encode()).hexdigest() for name in ("ada", "bob", "cyd", "dan")}
 NAMES = {id: name for name, id in IDS.items()}
 SALT = "00" * 16
+ROOM = "0c" * 32
 
 Written = tuple[LogId, int, RawEntry, Entry]
 
@@ -39,7 +40,7 @@ class Pen:
     def __init__(self, *members: str) -> None:
         everybody = {IDS[name]: 1 for name in ("ada", *members)}
         first = Entry("group", 1, 1, b=group_body(1, "ops", IDS["ada"], everybody, {}, salt=SALT))
-        self.id = operation_hash(encode_entry(first))
+        self.id = operation_hash(ROOM, encode_entry(first))
         self.written: list[Written] = []
         self.before: dict[LogId, tuple[Mark, ...]] = {}
         self._logs: dict[LogId, int] = {}
@@ -58,13 +59,13 @@ class Pen:
     ) -> str:  # fmt: skip
         ids = {IDS[who]: added for who, added in members.items()}
         body = group_body(gen, name, IDS[owner or by], ids, cuts or {}, redo=redo)
-        return operation_hash(self.put(by, run, Entry("group", gen, gen, b=body), before)[2])
+        return operation_hash(ROOM, self.put(by, run, Entry("group", gen, gen, b=body), before)[2])
 
     def leave(self, by: str, gen: int, *cuts: Mark) -> None:
         self.put(by, by[0] + "9", Entry("leave", 1, 1, g=(gen, "00" * 16), b=leave_body(cuts)))
 
     def group(self, written: list[Written] | None = None) -> GroupReplica:
-        group = GroupReplica(self.id)
+        group = GroupReplica(self.id, ROOM)
         for log, seq, raw, entry in self.written if written is None else written:
             group.note_before(log, self.before[log])
             group.add(log, seq, raw, entry)
@@ -112,7 +113,7 @@ def test_only_the_owner_of_the_gen_below_makes_the_next() -> None:
 
 
 def _hash(pen: Pen, at: int) -> str:
-    return operation_hash(pen.written[at][2])[:32]
+    return operation_hash(ROOM, pen.written[at][2])[:32]
 
 
 def test_a_user_that_left_is_no_member_until_added_again() -> None:
@@ -139,11 +140,11 @@ def test_a_group_is_the_same_after_a_restart() -> None:
     pen = Pen("bob", "cyd")
     pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
     pen.leave("cyd", 2, mark("c1", 7))
-    loaded, former = GroupReplica(pen.id), pen.group()
+    loaded, former = GroupReplica(pen.id, ROOM), pen.group()
     loaded.load(pen.written)
     assert (loaded.state, loaded.named, loaded.cite) == (former.state, former.named, former.cite)
     assert loaded.view == former.view is not None
-    empty = GroupReplica(pen.id)
+    empty = GroupReplica(pen.id, ROOM)
     empty.load([])
     assert empty.state is None
 
@@ -303,7 +304,7 @@ def test_an_endless_tie_that_comes_before_what_it_builds_on_counts_no_more() -> 
     pen = Pen()
     for n in range(MAX_TIED + 9):
         pen.operation(3, {"ada": 1}, name=f"tie {n}")
-    tied = sorted(pen.written[1:], key=lambda written: operation_hash(written[2]))
+    tied = sorted(pen.written[1:], key=lambda written: operation_hash(ROOM, written[2]))
     pen.operation(2, {"ada": 1})
     group = pen.group([pen.first, *tied, pen.written[-1]])
     assert group.state and len(group.state.tied) == MAX_TIED
@@ -427,7 +428,7 @@ def test_operations_in_a_forked_log_count_until_reissued_and_the_first_always() 
             group.add(*each)
         assert group.state is not None and (group.state.gen, group.state.name) == (3, "again")
         assert (members(group), group.logs_to_reissue(IDS["ada"])) == ({"ada": 1}, [])
-    loaded = GroupReplica(pen.id)
+    loaded = GroupReplica(pen.id, ROOM)
     loaded.load(pen.written, [log])
     assert loaded.state == parts[0].state
 

@@ -11,7 +11,7 @@ from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, Peer, World, dm, have
+from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_known_conversations import gateway
 
@@ -24,7 +24,7 @@ class Away:
         members = dict.fromkeys((IDS["ada"], IDS["bob"], *others), 1)
         body = group_body(1, "ops", IDS["bob"], members, {}, salt="00" * 16)
         self.first = encode_entry(Entry("group", 1, 1, b=body))
-        self.id = operation_hash(self.first)
+        self.id = operation_hash(ROOM, self.first)
         NAMINGS[self.id] = Naming(group=(self.id, IDS["bob"], "b0" * 8))
         NAMINGS[talk_id(self.id)] = Naming(talk=self.id)
         self.operations = Author("bob", "b0", self.id)
@@ -107,7 +107,7 @@ def test_what_waited_since_before_a_user_was_added_is_old_although_it_was_remove
     )
     away.bob.say(away.operations.write(away.first, out_of_it, in_again))
     unknown = Author("ada", "a7", talk_id(away.id)).ref(3)
-    cites = [(2, operation_hash(out_of_it)[:32]), (3, operation_hash(in_again)[:32])]
+    cites = [(2, operation_hash(ROOM, out_of_it)[:32]), (3, operation_hash(ROOM, in_again)[:32])]
     entries = [
         Entry("text", n, n, unknown if n == 1 else None, g=cite, b=f"gen {cite[0]}") for n, cite in enumerate(cites, 1)
     ]
@@ -239,7 +239,7 @@ def test_operations_repeated_while_logs_are_loaded_are_known() -> None:
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1, IDS["cyd"]: 2}, {})
     second = encode_entry(Entry("group", 2, 2, b=body))
     away.bob.say(first, Author("bob", "b1", away.id, [away.operations.mark]).write(second))
-    cite = operation_hash(second)[:32]
+    cite = operation_hash(ROOM, second)[:32]
     question, answer = (Author("cyd", run, talk_id(away.id)) for run in ("c1", "c2"))
     asked = question.write(encode_entry(Entry("text", 3, 3, g=(2, cite), b="why?")))
     more = encode_entry(Entry("text", 4, 4, g=(2, cite), b="because"))
@@ -260,7 +260,7 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
     away = Away()
     body = group_body(1, "ops", IDS["bob"], {IDS["cyd"]: 1, IDS["bob"]: 1}, {}, salt="00" * 16)
     first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(first)
+    group = operation_hash(ROOM, first)
     NAMINGS[group] = Naming(group=(group, IDS["bob"], "b0" * 8))
     away.ada.carry(Author("bob", "b0", group).write(first))
     assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
@@ -345,7 +345,7 @@ def made_group(by: str, number: int) -> Entries:
     """Return the first operation of a group that includes ada."""
     body = group_body(1, "ops", IDS[by], {IDS["ada"]: 1, IDS[by]: 1}, {}, salt=f"{number:032x}")
     first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(first)
+    group = operation_hash(ROOM, first)
     NAMINGS[group] = Naming(group=(group, IDS[by], "b0" * 8))
     return Author(by, "b0", group).write(first)
 

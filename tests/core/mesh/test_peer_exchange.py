@@ -97,9 +97,9 @@ def with_wrong_certificate() -> PeerRecord:
 @pytest.mark.parametrize(
     "record",
     [
-        structs.replace(record_of(BOB, "198.51.100.9:7"), id=CYD.id),
-        structs.replace(record_of(CYD, "198.51.100.9:7"), e=(f"{VICTIM}:7",)),
-        structs.replace(record_of(CYD, "198.51.100.9:7"), at=START + 1),
+        structs.replace(record_of(CYD, "198.51.100.9:7"), sig=record_of(BOB, "198.51.100.9:7").sig),
+        structs.replace(record_of(CYD, f"{VICTIM}:7"), sig=record_of(CYD, "198.51.100.9:7").sig),
+        structs.replace(record_of(CYD, "198.51.100.9:7", at=START + 1), sig=record_of(CYD, "198.51.100.9:7").sig),
         record_of(CYD, "198.51.100.9:7", network="0c" * 16),
         with_wrong_certificate(),
     ],

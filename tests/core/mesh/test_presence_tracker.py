@@ -39,7 +39,7 @@ class Here_:
         self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
         admission, _ = admission_of(self.ctx, share=self._share)
-        self.presence = PresenceTracker(self.ctx, own, self, admission, self.blocked)
+        self.presence = PresenceTracker(self.ctx, N, own, self, admission, self.blocked)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -107,7 +107,7 @@ def joins(effects: list[Effect]) -> list[str]:
 def test_a_user_joins_with_the_first_link_and_is_gone_with_the_last() -> None:
     ada = Here_()
     one, two = ada.link(1, BOB), ada.link(2, GATE)
-    cert = make_cert(BOB.id, BOB.sign, GATE.id, NOW_MS)
+    cert = make_cert(N, BOB.id, BOB.sign, GATE.id, NOW_MS)
     assert ada.here(one, word(BOB)) == [UserJoined(BOB.id), PresenceChanged(BOB.id, "online", "", 0)]
     assert ada.here(two, word(BOB, cert=cert)) == []
     assert ada.presence.hosts[BOB.id] == {1, 2}
@@ -162,7 +162,7 @@ def test_a_replaced_link_is_no_departure() -> None:
 def test_a_user_missing_after_a_replacement_has_left() -> None:
     ada = Here_()
     old = ada.link(1, GATE)
-    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
+    cert = make_cert(N, GUEST.id, GUEST.sign, GATE.id, NOW_MS)
     ada.here(old, word(GATE), word(GUEST, cert=cert))
     ada.down(old, "replaced")
     new = ada.link(2, GATE)
@@ -184,7 +184,7 @@ def test_a_replacement_that_breaks_before_its_full_list_loses_the_users_too() ->
 def test_a_user_hosted_here_too_neither_joins_nor_leaves() -> None:
     ada = Here_()
     link = ada.link(1, GATE)
-    cert = make_cert(ADA.id, ADA.sign, GATE.id, NOW_MS)
+    cert = make_cert(N, ADA.id, ADA.sign, GATE.id, NOW_MS)
     assert joins(ada.here(link, word(ADA, cert=cert))) == []
     assert departures(ada.down(link, "left")) == []
 
@@ -192,7 +192,7 @@ def test_a_user_hosted_here_too_neither_joins_nor_leaves() -> None:
 def test_users_no_longer_hosted_have_left() -> None:
     ada = Here_()
     link = ada.link(1, GATE)
-    ada.here(link, word(GUEST, cert=make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)))
+    ada.here(link, word(GUEST, cert=make_cert(N, GUEST.id, GUEST.sign, GATE.id, NOW_MS)))
     assert departures(ada.here(link, gone=[GUEST.id, BOB.id])) == [(GUEST.id, "left")]
     assert link.users == {}
 
@@ -203,7 +203,7 @@ def test_users_no_longer_hosted_have_left() -> None:
 def test_the_best_status_counts_and_changes_are_reported_once() -> None:
     ada = Here_()
     one, two = ada.link(1, BOB), ada.link(2, GATE)
-    cert = make_cert(BOB.id, BOB.sign, GATE.id, NOW_MS)
+    cert = make_cert(N, BOB.id, BOB.sign, GATE.id, NOW_MS)
     ada.here(one, word(BOB, "idle", "lunch", 5))
     assert ada.here(two, word(BOB, "online", None, 7, cert)) == [PresenceChanged(BOB.id, "online", "", 7)]
     assert ada.here(two, word(BOB, "offline", None, 9, cert)) == [PresenceChanged(BOB.id, "idle", "lunch", 5)]
@@ -241,21 +241,21 @@ def test_a_user_offline_at_all_hosts_is_not_online_but_has_not_left() -> None:
 
 def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
     ada = Here_()
-    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
+    cert = make_cert(N, GUEST.id, GUEST.sign, GATE.id, NOW_MS)
     gate, bob = ada.link(1, GATE), ada.link(2, BOB)
     assert ada.here(gate, word(GUEST, "offline", cert=cert)) == [PresenceChanged(GUEST.id, "offline", "", 0)]
     events = ada.here(gate, word(GUEST, "online", None, 5, cert))
     assert events == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "", 5)]
     events = ada.here(gate, word(GUEST, "offline", None, 6, cert))
     assert events == [UserLeft(GUEST.id, "left"), PresenceChanged(GUEST.id, "offline", "", 6)]
-    there = make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS)
+    there = make_cert(N, GUEST.id, GUEST.sign, BOB.id, NOW_MS)
     assert joins(ada.here(bob, word(GUEST, "idle", None, 7, there))) == [GUEST.id]
     assert departures(ada.down(bob, "left")) == [(GUEST.id, "left")]  # the gateway said offline
     assert ada.down(gate, "lost") == []
 
 
 def test_a_message_to_the_room_is_for_guests_by_the_peers_that_host_them() -> None:
-    ada, certs = Here_(), [make_cert(GUEST.id, GUEST.sign, gate.id, NOW_MS) for gate in (BOB, GATE)]
+    ada, certs = Here_(), [make_cert(N, GUEST.id, GUEST.sign, gate.id, NOW_MS) for gate in (BOB, GATE)]
     bob, gate = ada.link(1, BOB), ada.link(2, GATE)
     ada.here(bob, word(BOB), word(GUEST, cert=certs[0]))
 
@@ -387,7 +387,7 @@ def test_a_change_goes_to_all_links_and_to_a_full_one_when_it_drains() -> None:
 
 def signed(tag: bytes, until_ms: int) -> Cert:
     """Return a certificate signed under a tag; b"" is the right one."""
-    message = host_message(GUEST.id, GATE.id, NOW_MS, until_ms)
+    message = host_message(N, GUEST.id, GATE.id, NOW_MS, until_ms)
     return Cert(NOW_MS, until_ms, GUEST.sign(tag + message[len(HOST_TAG) :] if tag else message).hex())
 
 
@@ -395,10 +395,10 @@ def signed(tag: bytes, until_ms: int) -> Cert:
     "cert",
     [
         None,
-        make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS),
-        make_cert(GUEST.id, GATE.sign, GATE.id, NOW_MS),
-        make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS - LIFE_MS - TOLERANCE_MS - 1),
-        make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS + TOLERANCE_MS + 1),
+        make_cert(N, GUEST.id, GUEST.sign, BOB.id, NOW_MS),
+        make_cert(N, GUEST.id, GATE.sign, GATE.id, NOW_MS),
+        make_cert(N, GUEST.id, GUEST.sign, GATE.id, NOW_MS - LIFE_MS - TOLERANCE_MS - 1),
+        make_cert(N, GUEST.id, GUEST.sign, GATE.id, NOW_MS + TOLERANCE_MS + 1),
         signed(b"", NOW_MS + LIFE_MS + 1),
         signed(b"p2pchat/head/1\0", NOW_MS + LIFE_MS),
     ],
@@ -417,7 +417,7 @@ def test_a_user_without_a_good_certificate_is_a_fault(cert: Cert | None) -> None
 @pytest.mark.parametrize("begun_ms", [NOW_MS - LIFE_MS - TOLERANCE_MS, NOW_MS + TOLERANCE_MS])
 def test_clocks_may_differ_by_an_hour(begun_ms: int) -> None:
     ada = Here_()
-    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, begun_ms)
+    cert = make_cert(N, GUEST.id, GUEST.sign, GATE.id, begun_ms)
     assert joins(ada.here(ada.link(1, GATE), word(GUEST, cert=cert))) == [GUEST.id]
 
 
@@ -427,7 +427,7 @@ def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
     ada.link(1, BOB)
     first = guest.cert
     assert first is not None
-    assert Certificates().fault(GUEST.id, ADA.id, first, NOW_MS) == ""
+    assert Certificates(N).fault(GUEST.id, ADA.id, first, NOW_MS) == ""
     half = LIFE_MS / 2000
     assert not [effect for effect in ada.wake(half - HOUR) if isinstance(effect, Send)]
     (send,) = [effect for effect in ada.wake(half + 2 * HOUR) if isinstance(effect, Send)]
@@ -438,7 +438,7 @@ def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
 
 def test_a_user_whose_certificate_is_not_renewed_has_left() -> None:
     ada = Here_()
-    cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
+    cert = make_cert(N, GUEST.id, GUEST.sign, GATE.id, NOW_MS)
     ada.here(ada.link(1, GATE), word(GUEST, cert=cert))
     assert departures(ada.wake(LIFE_MS / 1000)) == []
     assert departures(ada.wake(LIFE_MS / 1000 + 2 * HOUR)) == [(GUEST.id, "left")]
@@ -449,7 +449,7 @@ def test_hosted_users_of_a_peer_are_limited() -> None:
     link = ada.link(1, BOB)
     ada.here(link, word(BOB))
     with pytest.raises(ProtocolError) as caught:
-        ada.here(link, word(GUEST, cert=make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS)))
+        ada.here(link, word(GUEST, cert=make_cert(N, GUEST.id, GUEST.sign, BOB.id, NOW_MS)))
     assert caught.value.code == "limit"
 
 

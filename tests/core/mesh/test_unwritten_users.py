@@ -17,7 +17,7 @@ from p2pchat.protocol import Here, Hosted, Naming, ReadFrame, TypingFrame
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, admission_of
 from tests.core.mesh.test_presence_tracker import BOB, GATE, NOW_MS, Here_, departures, joins, word
-from tests.core.scripted_nodes import IDS, ROOM, START, Author, Peer, World, dm, passed
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, N, Peer, World, dm, passed
 
 CERT_KEYS = {name: Key(name) for name in (f"guest {n}" for n in range(60))}
 EVE = Key("eve")
@@ -25,7 +25,7 @@ EVE = Key("eve")
 
 def guests(host: Key, *numbers: int) -> list[Hosted]:
     keys = [CERT_KEYS[f"guest {n}"] for n in numbers]
-    return [word(key, cert=make_cert(key.id, key.sign, host.id, NOW_MS)) for key in keys]
+    return [word(key, cert=make_cert(N, key.id, key.sign, host.id, NOW_MS)) for key in keys]
 
 
 def place(ada: Here_, id: int, peer: Key, host: str) -> PeerLink:
@@ -130,7 +130,7 @@ def test_replaced_twice_before_a_list_ended_no_silent_user_leaves() -> None:
 
 
 def guest_of(name: str, user: Key, called: str) -> Hosted:
-    cert = make_cert(user.id, user.sign, IDS[name], START // 1000)
+    cert = make_cert(N, user.id, user.sign, IDS[name], START // 1000)
     return Hosted(user.id, called, "online", cert=cert)
 
 
@@ -234,8 +234,8 @@ def test_users_told_again_cost_tokens_and_the_first_telling_is_free() -> None:
 
 
 def test_certificates_are_remembered_as_digests() -> None:
-    certificates, guest = Certificates(), Key("guest")
-    cert = make_cert(guest.id, guest.sign, GATE.id, NOW_MS)
+    certificates, guest = Certificates(N), Key("guest")
+    cert = make_cert(N, guest.id, guest.sign, GATE.id, NOW_MS)
     assert certificates.fault(guest.id, GATE.id, cert, NOW_MS) == ""
     assert len(certificates._good) == MAX_REMEMBERED * DIGEST_BYTES
     assert certificates.fault(guest.id, GATE.id, cert, NOW_MS) == ""

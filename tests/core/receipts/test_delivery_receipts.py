@@ -130,7 +130,7 @@ def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
     mine, copy, second = Author("ada", "a1"), Author("ada", "a1"), Author("ada", "a2")
     raws = [shown.raw for shown in ada.storage.places(0, 4)]
     c, text = raws[1]
-    one, other = mine.write(*raws[:2]), copy.write(raws[0], (c, text.replace("one", "the copy's")))
+    one, other = mine.write(*raws[:2]), copy.write(raws[0], (c, str(text).replace("one", "the copy's")))
     second.before = (mine.mark,)
     second.write(*raws[2:])
     return second, msgspec.structs.replace(one, fork=True), msgspec.structs.replace(other, fork=True)

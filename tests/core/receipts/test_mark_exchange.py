@@ -16,7 +16,7 @@ from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkPositions, ReadPosition, mark_number, sum_text
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
-from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, World, dm
 
 CYD = IDS["cyd"]
 THERE = dm("bob", "cyd")
@@ -68,7 +68,7 @@ def two_hosts() -> tuple[World, Peer, Peer, Peer]:
 def far_host(gate: Peer, name: str = "dan") -> Far:
     """Link a peer that hosts cyd, too."""
     far = gate.far(name)
-    cert = make_cert(CYD, IDENTITIES["cyd"].sign, IDS[name], START // 1000)
+    cert = make_cert(N, CYD, IDENTITIES["cyd"].sign, IDS[name], START // 1000)
     far.say(Here([Hosted(CYD, "cyd", "online", cert=cert)]))
     gate.take()
     return far
@@ -250,7 +250,7 @@ def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     host(gate)
     host(gate, "eve")
     far = far_host(gate)
-    cert = make_cert(IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
+    cert = make_cert(N, IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
     far.say(Here([Hosted(IDS["eve"], "eve", "online", cert=cert)]))
     log = Author("bob", "b1")
     far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN)] for user in (CYD, IDS["eve"])}}))

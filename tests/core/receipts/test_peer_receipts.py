@@ -105,7 +105,7 @@ def test_marking_a_message_marks_everything_shown_before_it() -> None:
     ada.say("three")
     cyd.say("four")
     ada.world.pass_time(1.0)
-    places = {one.raw[1].split('"b":"')[-1][:-2]: one.place for one in ada.storage.places(0, 99)}
+    places = {str(one.raw[1]).split('"b":"')[-1][:-2]: one.place for one in ada.storage.places(0, 99)}
     assert of_reading(ada.read(places["two"])) == ["to cyd: read room by ada c1:2"]
     assert of_reading(cyd.take())[-1:] == ["read c1:1..2 by ada"]
     bob.take()

@@ -27,7 +27,22 @@ from p2pchat.core.sync.remote_state import (
     RemoteState,
 )
 from p2pchat.protocol import Digest, Have, Here, Hosted, Mark, Ping, Pong, Want
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, Peer, World, dm, have, page, sums
+from tests.core.scripted_nodes import (
+    ALL,
+    IDENTITIES,
+    IDS,
+    ROOM,
+    START,
+    Author,
+    Far,
+    N,
+    Peer,
+    World,
+    dm,
+    have,
+    page,
+    sums,
+)
 from tests.core.steps import count_steps
 
 
@@ -89,15 +104,16 @@ def test_an_equal_sum_among_others_acknowledges_its_conversation(ada: Peer) -> N
     assert "delivered a1:1..2 to bob" in ada.far("bob").say(sums(mine))
 
 
-def test_conversations_of_known_users_are_compared_before_the_room(ada: Peer) -> None:
+def test_conversations_of_known_users_are_compared_before_the_room() -> None:
     """The room may have thousands of logs of made-up users; the order of ids is chance."""
-    ada.say("hello")
-    with_bob = ada.open("bob")
-    ada.say("psst", to=with_bob)
+    dan = World().peer("dan")
+    dan.say("hello")
+    with_bob = dan.open("bob")
+    dan.say("psst", to=with_bob)
     assert with_bob > ROOM
-    far = ada.far("bob")
+    far = dan.far("bob")
     empty = Digest(sums={}, span=ALL)
-    assert far.say(empty) == ["to bob: have dm ada a1:1 all ask", "to bob: have room ada a1:2 all ask"]
+    assert far.say(empty) == ["to bob: have dm dan d1:1 all ask", "to bob: have room dan d1:2 all ask"]
 
 
 def room_of(peer: Peer, *names: str) -> Far:
@@ -351,7 +367,7 @@ def test_announcing_users_repeatedly_keeps_one_digest_timer() -> None:
 
 def arrived(name: str) -> Here:
     """A user comes to bob, with a certificate."""
-    cert = make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
+    cert = make_cert(N, IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000)
     return Here([Hosted(IDS[name], name, "online", cert=cert)])
 
 
@@ -531,12 +547,12 @@ def test_an_equal_sum_counts_again_for_a_user_who_is_hosted_at_both_ends() -> No
     world.link(ada, bob)
     naming = dm_naming(ada.id, bob.id)
     bob.put(ConversationOpened(naming))
-    bob.put(WriteRequest(1, bob.id, dm_id(ada.id, bob.id), "text", ["psst"]))
+    bob.put(WriteRequest(1, bob.id, dm_id(ROOM, ada.id, bob.id), "text", ["psst"]))
     world.pass_time(10.0)
     ada.put(UserHosted(HostedIdentity(bob.id, "bob", IDENTITIES["bob"].sign)))
     world.pass_time(10.0)
     ada.take(), bob.take()
-    ada.put(WriteRequest(2, bob.id, dm_id(ada.id, bob.id), "text", ["pssst"]))
+    ada.put(WriteRequest(2, bob.id, dm_id(ROOM, ada.id, bob.id), "text", ["pssst"]))
     world.settle()
     sent = [line for line in ada.take() if line.startswith("to bob: ")]
     assert sent == ["to bob: entries dm a1:1..1"]

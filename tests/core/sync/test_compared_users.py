@@ -13,7 +13,21 @@ from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Digest, Frame, Naming, Pong
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, NAMES, NAMINGS, Author, Far, Peer, World, dm, have, sums
+from tests.core.scripted_nodes import (
+    ALL,
+    IDENTITIES,
+    IDS,
+    NAMES,
+    NAMINGS,
+    ROOM,
+    Author,
+    Far,
+    Peer,
+    World,
+    dm,
+    have,
+    sums,
+)
 
 BOB = IDS["bob"]
 ENDED, LATE = "comparison ended", "comparison not ended in time"
@@ -84,7 +98,7 @@ def test_a_group_that_is_not_here_yet_is_waited_for_and_its_messages_are_compare
     world = World()
     body = group_body(1, "ops", IDS["cyd"], {BOB: 1, IDS["cyd"]: 1}, {}, salt="00" * 16)
     first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(first)
+    group = operation_hash(ROOM, first)
     NAMINGS[group] = Naming(group=(group, IDS["cyd"], "c0" * 8))
     operations = Author("cyd", "c0", group)
     entries = operations.write(first)
@@ -132,7 +146,7 @@ def test_users_who_come_during_a_comparison_share_the_next_one(monkeypatch: pyte
         monkeypatch.setitem(NAMES, user.peer_id, "somebody")
         bob.put(UserHosted(HostedIdentity(user.peer_id, "", user.sign)))
         bob.put(ConversationOpened(dm_naming(bob.id, user.peer_id)))
-        bob.put(WriteRequest(1, bob.id, dm_id(bob.id, user.peer_id), "text", ["psst"]))
+        bob.put(WriteRequest(1, bob.id, dm_id(ROOM, bob.id, user.peer_id), "text", ["psst"]))
     world.link(ada, bob)
     ada.take(), bob.take()
     for ticket, user in enumerate(users, 10):
@@ -141,7 +155,7 @@ def test_users_who_come_during_a_comparison_share_the_next_one(monkeypatch: pyte
     world.pass_time(1.0)
     told = ada.take()
     assert [line for line in told if line.startswith("comparison")] == [ENDED] * len(users)
-    held = {dm_id(bob.id, user.peer_id) for user in users}
+    held = {dm_id(ROOM, bob.id, user.peer_id) for user in users}
     assert all(ada.node.replicator.conversations[id].writers for id in held)
     digests = [line for line in (*told, *bob.take()) if ": digest" in line]
     assert 2 <= len(digests) <= 10, "one began a comparison for each user"

@@ -166,11 +166,11 @@ def test_a_file_that_contradicts_the_middle_of_a_held_log_is_a_fork(ada: Peer) -
     assert warning.text.startswith("a user without a name signed two different entries")
 
 
-def test_a_false_batch_in_the_middle_of_a_held_log_ends_the_link(ada: Peer) -> None:
+def test_a_false_batch_in_the_middle_of_a_held_log_is_refused(ada: Peer) -> None:
     other = longer_twin(ada)
     far = ada.far("eve")
     false = msgspec.structs.replace(other.say("no"), head="0" * 128)
-    assert [far.say(false), far.say(false)] == [["look up b1:1"], ["close eve: head"]]
+    assert [far.say(false), far.say(false)] == [["look up b1:1"], ["to eve: have nothing full"]]
     assert ada.storage.load([]).forked == []
 
 
@@ -383,8 +383,8 @@ def false_evidence() -> list[ParameterSet]:
 
 
 @pytest.mark.parametrize(("one", "other"), false_evidence())
-def test_evidence_that_proves_nothing_ends_the_link(ada: Peer, one: Entries, other: Entries) -> None:
-    assert ada.far("eve").say(*evidence(one, other)) == ["close eve: head"]
+def test_evidence_that_proves_nothing_is_refused(ada: Peer, one: Entries, other: Entries) -> None:
+    assert ada.far("eve").say(*evidence(one, other)) == ["to eve: have nothing full"]
     assert ada.far("bob").say(Author("bob", "b1").say("yes"))[0] == "commit b1:1..1, show b1:1..1"
 
 

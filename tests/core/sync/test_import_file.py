@@ -188,7 +188,7 @@ def entries(frames: list[Entries | Statements]) -> list[Entries]:
 
 
 def texts(frames: list[Entries]) -> list[str]:
-    return [text.rpartition('"b":"')[2][:-2] for frame in frames for _, text in frame.e]
+    return [str(text).rpartition('"b":"')[2][:-2] for frame in frames for _, text in frame.e]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20])

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from p2pchat.core.effects import PauseReading
+from p2pchat.core.effects import Effect, PauseReading, WarningIssued
 from p2pchat.core.inputs import Got
 from p2pchat.core.log import UNREADABLE, Entry, decode_entry, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.members.statement import make_guest
+from p2pchat.core.sync.remote_state import MAX_REFUTED
 from p2pchat.protocol import Entries, Pull, Want
+from tests.core.founded_peers import HERE, answers_for, founders, guest, of_founder
 from tests.core.scripted_nodes import (
     IDENTITIES,
     IDS,
@@ -25,6 +27,7 @@ from tests.core.scripted_nodes import (
     alike,
     covered_log,
     dm,
+    page,
     passed,
 )
 
@@ -58,6 +61,39 @@ def test_an_entry_has_64_kib_counted_in_utf8(ada: Peer, text: str) -> None:
     bob, far = Author("bob", "b1"), ada.far("bob")
     assert far.say(bob.write((START + 1, text))) == ["commit b1:1..1, show b1:1..1", "to bob: have room bob b1:1"]
     assert far.say(bob.write((START + 2, text + "x"))) == ["close bob: limit"]
+
+
+def test_who_passes_on_what_nobody_takes_is_told_once_and_asked_for_no_more_of_that_writer() -> None:
+    """Its link ended again and again, and nothing that its own user wrote arrived."""
+    ada, dan, eve = World().peer("ada"), Author("dan", "d1"), Author("eve", "e1")
+    far, true = ada.far("eve"), Author("dan", "d1").say("true")
+    lie = msgspec.structs.replace(dan.say("lie"), head="00" * 64)
+    assert far.say(lie, eve.say("mine")) == [
+        "to eve: have nothing full",
+        "commit e1:1..1, show e1:1..1",
+        "to eve: have room eve e1:1",
+    ]
+    assert far.say(lie, true, page(dan)) == []
+    ada.world.pass_time(30.0)
+    assert not any(isinstance(frame, Want) for frame in far.heard)
+    assert ada.texts() == ["mine"] and ada.counted["refuted_head"] == 1
+    ada.far("bob").say(true)
+    assert ada.texts() == ["mine", "true"]
+
+
+def test_what_came_before_a_false_entry_of_a_log_is_kept() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far, good = ada.far("eve"), bob.say("one")
+    said = far.say(good, bob.write((START + 5, "a\0b")), bob.say("behind it"))
+    assert said[:2] == ["to eve: have nothing full", "commit b1:1..1, show b1:1..1"]
+    assert ada.texts() == ["one"]
+
+
+def test_a_peer_that_gives_false_entries_of_very_many_writers_loses_its_link() -> None:
+    ada = World().peer("ada")
+    far, remote = ada.far("eve"), next(iter(ada.node.replicator.context.remotes.values()))
+    remote.refuted = {(ROOM, f"{n:064x}"): None for n in range(MAX_REFUTED)}
+    assert far.say(msgspec.structs.replace(Author("dan", "d1").say("lie"), head="00" * 64)) == ["close eve: head"]
 
 
 def test_known_entries_are_not_stored_again() -> None:
@@ -104,7 +140,7 @@ def test_a_false_batch_before_a_true_one_is_no_fork() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     true = [bob.say("one"), bob.say("two")]
     lie = msgspec.structs.replace(Author("bob", "b1").say("a lie"), head="00" * 64)
-    assert ada.far("eve").say(lie, true[1]) == ["close eve: head"]
+    assert ada.far("eve").say(lie, true[1]) == ["to eve: have nothing full"]
     ada.far("bob").say(*true)
     assert ada.texts() == ["one", "two"]
 
@@ -175,12 +211,12 @@ def with_header(author: Author, header: str) -> Entries:
         lambda header: "\0",
     ],
 )
-def test_a_header_in_another_form_or_of_another_log_is_the_fault_of_the_sender(
+def test_a_header_in_another_form_or_of_another_log_is_refused(
     change: Callable[[str], str]
 ) -> None:  # fmt: skip
     bob = Author("bob", "b1")
     ada = World().peer("ada")
-    assert ada.far("eve").say(with_header(bob, change(bob.header))) == ["close eve: malformed"]
+    assert ada.far("eve").say(with_header(bob, change(bob.header))) == ["to eve: have nothing full"]
     assert ada.texts() == []
 
 
@@ -190,7 +226,7 @@ EARLIER = '["00aa00aa00aa00aa",1,"00bb00bb00bb00bb"]'
 def test_a_chain_begins_with_the_header(ada: Peer) -> None:
     frame = Author("bob", "b1").say("word")
     frame.prev = "00" * 32
-    assert ada.far("eve").say(frame) == ["close eve: head"]
+    assert ada.far("eve").say(frame) == ["to eve: have nothing full"]
 
 
 def test_two_headers_of_one_log_are_a_fork(ada: Peer) -> None:
@@ -218,11 +254,11 @@ def test_who_answers_for_a_writer_is_known_from_the_header_and_after_a_restart(a
 
 
 @pytest.mark.parametrize(("network", "user"), [("00" * 16, "bob"), (N, "cyd")])
-def test_a_certificate_of_another_network_or_user_is_the_fault_of_the_sender(
+def test_a_certificate_of_another_network_or_user_is_refused(
     ada: Peer, network: str, user: str
 ) -> None:  # fmt: skip
     log = certified(network, "eve", user)
-    assert ada.far("dan").say(log.say("hi")) == ["close dan: head"]
+    assert ada.far("dan").say(log.say("hi")) == ["to dan: have nothing full"]
     assert ada.texts() == [] and ada.node.member_directory.members_of(IDS["bob"]) == ()
 
 
@@ -423,6 +459,36 @@ def test_a_link_to_nobody_known_pauses_when_many_logs_begin() -> None:
     ada.world.seconds += 10.0
     assert (pauses(ada, bob, 8), pauses(ada, bob, 2)) == ([], [0.5])
     assert pauses(ada, cyd, 20) == []
+
+
+def test_a_link_to_nobody_known_pauses_when_much_is_written() -> None:
+    """Programs saw a text of another member 13 s after it was stored, behind 4.5 million of 16 bytes."""
+    ada = of_founder(flood_a_second=4, flood_burst=8)
+    ada.node.contacts.add([IDS["dan"]])
+    links = {name: ada.far(name, by=answers_for(name, "cyd")) for name in ("bob", "dan")}
+    links["eve"] = ada.far("eve")  # of the founder's login, as ada is
+    ada.world.seconds += 10.0
+
+    said = list[Effect]()
+
+    def paused(link: str, *frames: Entries) -> float:
+        effects = ada.node.handle(Got(links[link].link, passed(*frames)), ada.world.now)
+        said.extend(effects)
+        ada.world.seconds += 10.0
+        return sum(effect.seconds for effect in effects if isinstance(effect, PauseReading))
+
+    pen, other = guest("bob"), guest("dan", "dan")
+    assert paused("bob", pen.say("first")) == 0.0
+    assert paused("bob", pen.say(*["x"] * 35)) == 0.0
+    assert paused("bob", pen.say(*["x"] * 50)) == pytest.approx(0.5, abs=0.15)
+    assert paused("bob", *(pen.say("x") for _ in range(50))) == pytest.approx(0.5, abs=0.15)  # the same one by one
+    assert paused("bob", pen.say("x" * 50 * 1024)) == pytest.approx(0.5, abs=0.15)  # and by their bytes
+    assert paused("bob", other.say(*["x"] * 50)) == 0.0  # of another member: it passes them on
+    assert paused("bob", *(other.say("x" * 50 * 1024) for _ in range(9))) == pytest.approx(0.3, abs=0.02)
+    assert paused("dan", guest("cyd").say(*["x"] * 250)) == 0.0  # a contact
+    assert paused("eve", Author("eve", "e1", HERE, by=founders("eve")).say(*["x"] * 250)) == 0.0
+    warned = [one for one in said if isinstance(one, WarningIssued) and one.code == "flood"]
+    assert [one.about for one in warned] == [IDS["bob"]]  # once of a member
 
 
 def test_a_link_that_pulls_the_second_piece_of_much_is_not_paused() -> None:

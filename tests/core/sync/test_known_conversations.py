@@ -32,7 +32,21 @@ from p2pchat.core.sync.known_conversations import KnownConversations, dm_naming
 from p2pchat.protocol import ConversationId, Digest, Entries, Have, Here, Hosted, Naming, Want
 from tests.core.members.test_member_list import ADA, BEN, key
 from tests.core.members.test_statement_exchange import Net
-from tests.core.scripted_nodes import FAR_RUN, IDENTITIES, IDS, NAMINGS, START, Author, Far, N, Peer, World, dm, have
+from tests.core.scripted_nodes import (
+    FAR_RUN,
+    IDENTITIES,
+    IDS,
+    NAMINGS,
+    ROOM,
+    START,
+    Author,
+    Far,
+    N,
+    Peer,
+    World,
+    dm,
+    have,
+)
 
 
 def gateway(ada: Peer, name: str, *users: str) -> Far:
@@ -43,13 +57,13 @@ def gateway(ada: Peer, name: str, *users: str) -> Far:
 
 
 def announce(far: Far, name: str, *users: str) -> None:
-    certs = [make_cert(IDS[user], IDENTITIES[user].sign, IDS[name], START // 1000) for user in users]
+    certs = [make_cert(N, IDS[user], IDENTITIES[user].sign, IDS[name], START // 1000) for user in users]
     hosted = [Hosted(IDS[user], user, "online", cert=cert) for user, cert in zip(users, certs, strict=True)]
     far.say(Here(hosted))
 
 
 def hosted_too(ada: Peer, name: str) -> None:
-    cert = make_cert(IDS[name], IDENTITIES[name].sign, ada.id, START // 1000)
+    cert = make_cert(N, IDS[name], IDENTITIES[name].sign, ada.id, START // 1000)
     ada.put(UserHosted(HostedIdentity(IDS[name], name, IDENTITIES[name].sign, cert)))
 
 
@@ -269,7 +283,7 @@ def made(by: str, number: int, *members: str, name: str = "ops", ada: bool = Tru
     named = dict.fromkeys((*(["ada"] if ada else []), by, *members))
     body = group_body(1, name, IDS[by], {IDS[each]: 1 for each in named}, {}, salt=f"{number:032x}")
     first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(first)
+    group = operation_hash(ROOM, first)
     NAMINGS[group] = Naming(group=(group, IDS[by], f"{by[0]}0" * 8))
     NAMINGS[talk_id(group)] = Naming(talk=group)
     return Author(by, f"{by[0]}0", group).write(first)
@@ -446,9 +460,9 @@ def group_of_ada(conversations: KnownConversations, *others: str) -> Naming:
     members = {IDS[name]: 1 for name in ("ada", *others)}
     entry = Entry("group", START, START, b=group_body(1, "ops", IDS["ada"], members, {}, salt="5a" * 16))
     raw = encode_entry(entry)
-    naming = Naming(group=(operation_hash(raw), IDS["ada"], FAR_RUN))
+    naming = Naming(group=(operation_hash(ROOM, raw), IDS["ada"], FAR_RUN))
     conversations.open(naming)
-    id = operation_hash(raw)
+    id = operation_hash(ROOM, raw)
     conversations.groups[id].add(LogId(id, IDS["ada"], FAR_RUN), 1, raw, entry)
     conversations.open(Naming(talk=id))
     return naming

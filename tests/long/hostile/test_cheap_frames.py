@@ -33,7 +33,7 @@ async def announce_users(eve: Attacker) -> None:
     for start in range(0, USERS, 100):
         page = [
             Hosted(user.peer_id, f"u{start + n}", "online", None, None,
-                   make_cert(user.peer_id, user.sign, eve.id, now))
+                   make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users[start : start + 100])
         ]  # fmt: skip
         await eve.flood([Here(page)])

@@ -37,7 +37,7 @@ async def test_what_waits_for_a_contact_that_gives_nothing_takes_16_mib(cluster:
     await ada.event("sent", ref="eve")
     nobody = invented_identity("who gives nothing")
     run = "ab" * 8
-    eve.say(Have({eve.room: {nobody.peer_id: [Mark(run, 2**53 - 1, "ab" * 8)]}}))
+    eve.say(Have({eve.room: {nobody.peer_id: [Mark(run, 2**53 - 1, "ab" * 32)]}}))
     # First the same without anything that waits: what storing and showing them takes.
     for refs in ((), tuple(Ref(ref_key(nobody.peer_id, run), seq) for seq in (1, 2))):
         before = memory(ada, "VmHWM")

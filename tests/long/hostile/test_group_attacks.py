@@ -17,7 +17,7 @@ def own_group(eve: Attacker, honest: Honest) -> tuple[str, ConversationWriter]:
     """Create a group of the attacker with ada and bob; return its id, and the writer of its operations."""
     members = {eve.id: 1, key(honest.ada): 1, key(honest.bob): 1}
     made = Entry("group", NOW + 1, NOW + 1, b=group_body(1, "ops", eve.id, members, {}, salt="00" * 16))
-    group = operation_hash(encode_entry(made))
+    group = operation_hash(eve.room, encode_entry(made))
     writes = ConversationWriter(eve, group)
     writes.names = [Naming(group=(group, eve.id, writes.pen.log.run))]
     writes.put(made)

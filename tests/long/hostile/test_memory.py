@@ -76,7 +76,7 @@ async def hosted_users(eve: Attacker) -> None:
     for start in range(0, len(users), 100):
         page = [
             Hosted(user.peer_id, f"{n} " + "x" * 28, "online", "\u65e5" * 512, None,
-                   make_cert(user.peer_id, user.sign, eve.id, now))
+                   make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users[start : start + 100], start)
         ]  # fmt: skip
         await eve.flood([Here(page)])
@@ -131,7 +131,7 @@ async def groups_without_end(eve: Attacker) -> None:
 def hand(eve: Attacker, body: dict[str, Any]) -> tuple[LogWriter, Entries]:
     """Return the writer of a group and the frame with its first operation."""
     raw = encode_entry(Entry("group", NOW, NOW, b=body))
-    pen = eve.pen(eve.identity, operation_hash(raw))
+    pen = eve.pen(eve.identity, operation_hash(eve.room, raw))
     return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, eve.id, pen.log.run))])
 
 
@@ -231,7 +231,7 @@ async def made_up_users(eve: Attacker, until: float, least: int = 0) -> int:
         users = [invented_identity(f"{eve.name} {count + n}") for n in range(TOLD_AT_ONCE)]
         page = [
             Hosted(user.peer_id, f"{eve.name} {count + n}", "online", "\u65e5" * 300, None,
-                   make_cert(user.peer_id, user.sign, eve.id, now))
+                   make_cert(eve.network.id, user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users)
         ]  # fmt: skip
         count += len(page)

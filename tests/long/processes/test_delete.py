@@ -67,3 +67,47 @@ async def test_what_was_deleted_at_rest_is_brought_back_by_neither_a_file_nor_a_
         assert (await history.check()).faults == ()
         assert [post.text for post in await history.history("bob")] == ["plugh from ada", "hello again"]
         assert [(each.user.name, each.messages) for each in await history.deleted_messages("bob")] == [("bob", 1)]
+
+
+# ---- newcomers
+
+
+async def room_of(net: Cluster, name: str) -> list[str]:
+    return [line["text"] for line in await net.history(name) if line.get("kind") == "room"]
+
+
+async def delete_room(peer: Child) -> None:
+    await peer.do(do="delete_history", ref="delete", to="room")
+    await peer.event("answer", ref="delete")
+
+
+async def test_a_newcomer_gets_logs_whole_after_everybody_deleted_them(quick: Cluster) -> None:
+    ada, bob = await quick.add("ada"), await quick.add("bob")
+    await tell(ada, "room", "one")
+    await tell(bob, "room", "two")
+    for peer in (ada, bob):
+        await delete_room(peer)
+    cyd = await quick.add("cyd")
+    for peer in (ada, bob, cyd):
+        sent = await peer.send(f"{peer.name} again", to="room")
+        for other in {"ada", "bob", "cyd"} - {peer.name}:
+            await peer.event("delivered", id=sent["id"], user=other)
+    for peer in (ada, bob, cyd):
+        assert await room_of(quick, peer.name) == ["ada again", "bob again", "cyd again"]
+        await peer.leave()
+        code, out, err = await quick.talk("doctor", "--data", str(quick.home / peer.name))
+        assert "signed" not in out.decode() + err.decode(), (code, out, err)
+
+
+async def test_a_newcomer_gets_what_others_deleted_from_who_was_away(quick: Cluster) -> None:
+    ada, bob = await quick.add("ada"), await quick.add("bob")
+    await tell(ada, "room", "one")
+    await bob.leave()
+    await delete_room(ada)
+    cyd = await quick.add("cyd")
+    await tell(ada, "room", "two")
+    assert await room_of(quick, "cyd") == ["two"]
+    bob = await quick.restart(bob)
+    late = await cyd.event("message", text="one")
+    assert late["gap"] and await room_of(quick, "cyd") == ["one", "two"] == await room_of(quick, "bob")
+    assert await room_of(quick, "ada") == ["two"]

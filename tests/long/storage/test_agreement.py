@@ -19,7 +19,6 @@ from p2pchat.core.durable_changes import (
     Relation,
     ShownKey,
     Start,
-    StoredStart,
     Stretch,
     TailStart,
     WantStart,
@@ -119,7 +118,7 @@ def everything_read(storage: SqlStorage, story: Story, seqs: list[int]) -> list[
     shown = storage.history(None, limit=0)
     middle = [(MORNING + 1000, log.user, log.run, 1) for log in logs]
     want = WantStart(tuple(story.marks(seqs)[:2]), tuple(story.marks(seqs)[2:]))
-    starts: list[Start] = [StoredStart(), WantStart(()), want]
+    starts: list[Start] = [WantStart(()), want]
     return [
         stored,
         storage.lookup([author.lookup for author in story.authors]),

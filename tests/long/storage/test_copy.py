@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -46,7 +47,7 @@ def of_everything(story: Story) -> list[Change | PruneKey]:
     )
     more.former_names = [FormerName(user("ada"), "Äda ", 3)]
     more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0)]
-    more.records = {"ab" * 32: PeerRecord("ab" * 32, 1, ("[::1]:8080",), "0f" * 64)}
+    more.records = {"ab" * 32: PeerRecord(json.dumps({"id": "ab" * 32, "at": 1, "e": ["[::1]:8080"]}), "0f" * 64)}
     more.consumers, more.meta = {"bot": 3}, {"network": "k"}
     return [*changes, more, PruneKey(ROOM, before=MORNING + 2)]
 

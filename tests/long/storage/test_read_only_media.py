@@ -44,4 +44,4 @@ def test_a_database_is_read_with_its_log(medium: Path, index: str) -> None:
     with pytest.raises(OSError):
         (medium / "x").touch()
     with closing(SqlStorage(sqlite_url(medium / "history.db"), SMALL, read_only=True)) as storage:
-        assert [text.rpartition('"b":')[2] for _, text in all_entries(storage, "ada")] == ['"1"}', '"2"}']
+        assert [str(text).rpartition('"b":')[2] for _, text in all_entries(storage, "ada")] == ['"1"}', '"2"}']

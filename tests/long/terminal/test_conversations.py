@@ -449,12 +449,12 @@ async def test_leaving_a_group_is_asked_about_if_nobody_has_the_last_message(
     await bob.aclose()
     await ada.shows("bob left")
     await ada.answers("goodbye", "goodbye  · saved")
-    question = 'nobody in #ops has "goodbye", and nobody gets it once you left: leave? y/n'
-    for key in ("n", "y"):
+    question = 'nobody in #ops has "goodbye", and nobody gets it once you left: leave? yes/no'
+    for answer in ("no", "yes"):
         await ada.line("/leave")
         await ada.until(lambda: ada.prompt.startswith(question), "the question")
-        await ada.key(key)
-        await ada.prompts("#ops>" if key == "n" else "room>")
+        await ada.line(answer)
+        await ada.prompts("#ops>" if answer == "no" else "room>")
     await ada.shows("-- you are still in #ops")
     await ada.shows("-- you left #ops")
 

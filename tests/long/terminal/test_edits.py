@@ -9,6 +9,7 @@ import pytest
 
 from p2pchat import Deleted, Message, Reaction
 from tests.deadlines import WAIT
+from tests.long.terminal.test_prompt import texts_of
 from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -52,15 +53,15 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
     deletions = bob.events(Deleted, consumer=None)
     for text in ("first", "nice one"):
         await ada.answers(text, f"ada: {text}  ✓")
-    for key in ("n", "escape", "c-c"):
+    for answer in ("no\r", "y\rNO\r", "\rn\ryes sir\rno\r", "\x03"):
         await ada.line("/delete")
-        await ada.until(lambda: re.match(r'delete "nice one" \(\d\d:\d\d\)\? y/n', ada.prompt), "the question")
-        await ada.key(key)
+        await ada.until(lambda: re.match(r'delete "nice one" \(\d\d:\d\d\)\? yes/no', ada.prompt), "the question")
+        await ada.type(answer)
         await ada.prompts("room>")
-    await ada.until(lambda: ada.text.count("-- nothing was deleted") == 3)
+    await ada.until(lambda: ada.text.count("-- nothing was deleted") == 4)
     await ada.line("/delete")
     await ada.until(lambda: ada.prompt.startswith("delete"))
-    await ada.key("y")
+    await ada.line("yes")
     await ada.shows_line(r'^\d\d:\d\d -- ada deleted "nice one", sent \d\d:\d\d$')
     async with asyncio.timeout(WAIT):
         deleted = await anext(deletions)
@@ -96,14 +97,29 @@ async def test_edits_made_meanwhile_are_shown_on_return(terminal: OpenTerminal, 
     await ada.shows_line(r"^\d\d:\d\d bob \(edited; first sent \d\d:\d\d\): lunch at two\?$")
 
 
+async def test_what_was_typed_before_a_question_answers_nothing_and_goes_to_nobody(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("first", "ada: first  ✓")
+    await ada.type("/delete\ryes\rsecret\ryes")
+    await ada.until(lambda: ada.prompt.startswith('delete "first"'), "the question")
+    await ada.line("no")
+    await ada.shows("-- nothing was deleted")
+    await ada.until(lambda: ada.lines[-3:] == ["ada to room> yes", "secret", "yes"], "the lines again")
+    await ada.key("c-c")
+    await ada.answers("second", "ada: second  ✓")
+    assert await texts_of(bob, 2) == ["first", "second"]
+
+
 async def test_a_whole_conversation_is_deleted_after_a_question(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada, bob = await ada_and("bob", terminal, peer)
     await (await bob.send("ada", "psst")).delivered(timeout=60)
     await ada.shows("psst")
-    for key, told in (("n", "-- nothing was deleted"), ("y", "-- deleted 1 message of bob here")):
+    for answer, told in (("no", "-- nothing was deleted"), ("yes", "-- deleted 1 message of bob here")):
         await ada.line("/delete-conversation bob")
         await ada.until(lambda: ada.prompt.startswith("delete everything stored here of bob"), "the question")
-        await ada.key(key)
+        await ada.line(answer)
         await ada.shows(told)
     await ada.prompts_after("/go bob", "bob>")
     await ada.answers("/history", "-- 1 message of bob was deleted here")

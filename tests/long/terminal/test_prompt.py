@@ -135,8 +135,8 @@ async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -
 
     many = "\n".join(f"row {number}" for number in range(12))
     await ada.paste(many)
-    await ada.prompts("send 12 lines as one message? y/n, e: edit")
-    await ada.key("n")
+    await ada.prompts("send 12 lines as one message? yes/no/edit")
+    await ada.line("no")
     await ada.shows("-- not sent; Up brings it back")
     await ada.until(lambda: ada.prompt == "room>")
     await ada.key("up")
@@ -146,13 +146,13 @@ async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -
     await ada.type("see: ")
     await ada.paste(many)
     await ada.prompts("send 12 lines")
-    await ada.key("enter")  # no answer
-    await ada.key("y")
+    for answer in ("", "y", "yes please", "yes"):  # only the last is one
+        await ada.line(answer)
     assert await texts_of(bob, 2) == ["one\ntwo\nthree", f"see: {many}"]
 
     await ada.paste(many)
     await ada.prompts("send 12 lines")
-    await ada.key("e")
+    await ada.line("edit")
     await ada.until(lambda: ada.lines[-1] == "row 11")
     await ada.line("!")
     assert (await texts_of(bob, 3))[2] == f"{many}!"
@@ -163,19 +163,19 @@ async def test_an_invite_is_sent_only_after_a_question(terminal: OpenTerminal, p
     invite = f"p2pchat:{'AFOB65VC' * 9}@localhost:1"
     await ada.paste(f"join: {invite}")
     await ada.key("enter")
-    await ada.prompts("whoever reads this invite can join: send it? y/n, e: edit")
-    await ada.key("n")
+    await ada.prompts("whoever reads this invite can join: send it? yes/no/edit")
+    await ada.line("no")
     await ada.until(lambda: "".join(ada.lines).endswith(f"> join: {invite}"), "the line again")
     await ada.shows("-- not sent")
     await ada.key("c-c")
     await ada.line("without it")
     await ada.prompts_after(invite, "whoever reads")
-    await ada.key("y")
+    await ada.line("yes")
     assert await texts_of(bob, 2) == ["without it", invite]
     await ada.until(lambda: f" ada: {invite}" in "".join(ada.all_lines), "the invite in one piece")
     for command in ("/me has", "/reply 0", "/edit 0"):
         await ada.prompts_after(f"{command} {invite}", "whoever reads")
-        await ada.key("n")
+        await ada.line("no")
         await ada.until(lambda: "".join(ada.lines).endswith(f"{command} {invite}"), "the line again")  # noqa: B023
         await ada.key("c-c")
 

@@ -180,7 +180,7 @@ async def test_the_documented_example_and_what_waits_survive_a_killed_gateway(tm
             killed.kill()
     storage = SqlStorage(database, read_only=True)
     try:
-        assert any("kept in MariaDB" in shown.raw[1] for shown in storage.places(0, 10_000))
+        assert any("kept in MariaDB" in str(shown.raw[1]) for shown in storage.places(0, 10_000))
         assert {"ada", "bob", "cyd"} <= {user.name for user in storage.hosted()}
     finally:
         storage.close()

@@ -1,0 +1,130 @@
+"""Stubs: a log is whole for newcomers after a deletion, and a text that somebody still has comes."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from p2pchat.core.log import RawEntry, stub_of
+from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.core.sync.missing_texts import texts_within, with_next, without
+from p2pchat.protocol import Entries, Frame
+from simulation.simulated_peer import SimPeer
+from simulation.simulation import Simulation
+from tests.core.scripted_nodes import ROOM, Author, World
+from tests.core.sync.test_pruner import delete, linked, say, sums, texts
+
+
+def room(sim: Simulation) -> str:
+    return sim.invariants.room
+
+
+def lies(peer: SimPeer) -> None:
+    """Have a peer send stubs for all texts."""
+    assert peer.node is not None
+    ctx = peer.node.replicator.context.ctx
+    send = ctx.send
+
+    def send_stubs(frame: Frame, links: list[int]) -> None:
+        if isinstance(frame, Entries):
+            raws = [(c, stub_of(text) if isinstance(text, str) else text) for c, text in frame.e]
+            frame = structs.replace(frame, e=raws)
+        send(frame, links)
+
+    ctx.send = send_stubs  # type: ignore[method-assign]
+
+
+def test_a_newcomer_gets_logs_whole_after_everybody_deleted_them() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    say(sim, ada, "one")
+    say(sim, bob, "two")
+    for peer in (ada, bob):
+        delete(sim, peer, room(sim))
+    [cyd] = sim.peers(1)
+    sim.calm()
+    say(sim, ada, "three")
+    say(sim, cyd, "four")
+    assert texts(cyd, room(sim)) == texts(ada, room(sim)) == texts(bob, room(sim)) == ["three", "four"]
+    assert sums(cyd, ada) == sums(ada, cyd) == sums(bob, cyd)
+    assert sim.settle() and sim.check() == []
+
+
+def test_who_was_away_keeps_what_two_others_deleted_and_a_newcomer_gets_it_from_there() -> None:
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd")
+    say(sim, ada, "one")
+    cyd.crash()
+    for peer in (ada, bob):
+        delete(sim, peer, room(sim))
+    [dan] = sim.peers(1)
+    sim.calm()
+    assert texts(dan, room(sim)) == [] and sums(dan, ada) == sums(ada, dan)
+    cyd.start(ada.endpoint)
+    sim.calm()
+    assert texts(dan, room(sim)) == texts(cyd, room(sim)) == ["one"] and texts(ada, room(sim)) == []
+    assert sim.settle() and sim.check() == []
+
+
+def test_a_text_that_a_liar_withholds_comes_from_others() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    say(sim, ada, "one")
+    ada.crash()
+    lies(bob)
+    [cyd] = sim.peers(1)
+    sim.calm()
+    assert texts(cyd, room(sim)) == [] and cyd.disk.stubs
+    ada.start(cyd.endpoint)
+    sim.calm()
+    assert texts(cyd, room(sim)) == ["one"] and not any(cyd.disk.stubs.values())
+
+
+def test_a_stub_is_not_delivered_and_the_text_comes() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    say(sim, ada, "one")
+    ada.crash()
+    lies(bob)
+    [cyd] = sim.peers(1)
+    sim.calm()
+    bob.crash()
+    assert ada.end_to(cyd) is None
+    heard = len(sim.invariants.faults())
+    ada.start(cyd.endpoint)
+    sim.calm()
+    assert texts(cyd, room(sim)) == ["one"]
+    assert len(sim.invariants.faults()) == heard == 0  # delivered: only once the text is there
+
+
+def test_who_lost_its_disk_gets_what_is_written_after_the_deletion() -> None:
+    sim, (ada, bob) = linked("ada", "bob")
+    say(sim, ada, "old", bob)
+    there = dm_id(ada.sim.invariants.room, ada.user, bob.user)
+    delete(sim, ada, there)
+    bob.crash()
+    bob.restore(0)
+    bob.start(ada.endpoint)
+    sim.calm()
+    say(sim, ada, "new", bob)
+    assert texts(bob, there) == ["new"] and sums(ada, bob) == sums(bob, ada)
+    assert sim.settle() and sim.check() == []
+
+
+def test_a_text_takes_the_place_of_a_stub() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frame = bob.say("one", "two")
+    far = ada.far("bob")
+    far.say(structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]))
+    assert ada.storage.history(ROOM) == []
+    assert ada.storage.load([]).missing == {bob.log: ((1, 2),)}
+    far.say(structs.replace(frame, names=[]))
+    assert [one.seq for one in ada.storage.history(ROOM)] == [1, 2]
+
+
+def test_parts_of_a_log() -> None:
+    spans = with_next(with_next(with_next((), 2), 3), 7)
+    assert spans == ((2, 3), (7, 7))
+    assert (
+        without(spans, 3, 7) == ((2, 2),)
+        and without(spans, 1, 9) == ()
+        and without(((1, 9),), 4, 5) == ((1, 3), (6, 9))
+    )
+    stub = stub_of("x")
+    raws: list[RawEntry] = [(1, "a"), (2, "b"), (3, stub), (4, "d")]
+    assert texts_within(((2, 3), (5, 9)), 2, raws) == [(2, [(1, "a"), (2, "b")]), (5, [(4, "d")])]
