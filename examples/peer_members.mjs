@@ -39,14 +39,14 @@ function canonical(value, depth = 0) {
 }
 
 const listed = (good, least, most) => (value) => list(good)(value) && value.length >= least && value.length <= most;
-const ids = listed(hex(4), 0, 64); // of invites
+const ids = listed(hex(4), 0, 16); // of invites
 const isBoolean = (value) => typeof value === "boolean";
 const KINDS = {
   add: { who: listed(key, 1, 8), "invite?": hex(4), "of?": key },
   admin: { who: listed(key, 1, 8) },
-  remove: { who: listed(key, 1, 64), "keep?": listed(key, 0, 512), "hide?": isBoolean, "invites?": ids },
-  pardon: { ids: listed(hex(16), 1, 32) },
-  close: { invites: listed(hex(4), 1, 64) },
+  remove: { who: listed(key, 1, 16), "keep?": listed(key, 0, 512), "hide?": isBoolean, "invites?": ids },
+  pardon: { ids: listed(hex(16), 1, 8) },
+  close: { invites: listed(hex(4), 1, 16) },
 };
 
 /** What a statement says: `k` is undefined for what has no effect here. Codes of bye are thrown. */
@@ -97,7 +97,7 @@ export class Members {
     const said = pairs.map((pair) => readStatement(this.network, pair)).filter(({ id }) => !this.kept.has(id));
     const isSigned = ({ by, pair: [string, sig] }) => verify(by, statementMessage(this.network, string), sig);
     if (!said.every(isSigned)) throw "malformed";
-    for (const counts of [({ by }) => by === this.founder, ({ by }) => this.made.has(by)]) {
+    for (const counts of [({ by }) => by === this.founder, ({ by }) => this.admins.has(by)]) {
       for (const one of said.filter(counts)) this.kept.set(one.id, one);
       this.evaluate();
     }
@@ -111,8 +111,8 @@ export class Members {
     const out = new Set(of(this.founder, "remove").flatMap(({ who }) => who)).add(this.founder);
     this.made = new Set(of(this.founder, "admin").flatMap(({ who }) => who)).add(this.founder);
     this.admins = new Set([...this.made].filter((user) => !out.has(user)));
-    this.kept = new Map([...this.made].flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
     const signers = [this.founder, ...this.admins];
+    this.kept = new Map(signers.flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
     const pardons = (by) => of(by, "pardon").flatMap(({ ids }) => ids);
     const removalsOf = (by) => {
       const pardoned = [...pardons(this.founder), ...pardons(by)];

@@ -175,7 +175,9 @@ class MemberDirectory:
         return (*named, self._own) if user in self._hosted else named
 
     def member_of(self, user: UserId) -> UserId:
-        """Return the one member to show for a user, one that is out before others; "" where none is known."""
+        """Return the one member to show for a user: one that is out before others, and last those that nobody named.
+        "" where none is known.
+        """
         if user in self._hosted:
             return self._own
         for link in self._up.values():
@@ -184,7 +186,8 @@ class MemberDirectory:
         members, named = self._statements.members, self.members_of(user)
         if not named:
             return user if members is not None and members.is_named(user) else ""
-        return min(reversed(named), key=lambda one: members is None or one not in members.removed)
+        is_named = self._statements.is_named
+        return min(reversed(named), key=lambda one: (members is None or one not in members.removed, not is_named(one)))
 
     def share(self, peer: PeerId) -> UserId:
         """Return at whom a user or peer counts in places that members share: its member, or itself."""

@@ -33,7 +33,6 @@ from p2pchat.core.members.statement import (
     ADD,
     ADMIN,
     CLOSE,
-    EXPELLING,
     MAX_ADDED,
     MAX_CLOSED,
     MAX_KEPT,
@@ -80,22 +79,17 @@ class _Said(dict[StatementId, Statement]):
         agree. Return what is dropped, of the new ones too.
         """
         for one in new:
-            expels = one.kind in EXPELLING
+            expels = one.kind in (REMOVE, PARDON, CLOSE)
             self[one.id] = one
             insort(self._ids[expels], one.id)
             self._bytes[expels] += one.size
         dropped = list[Statement]()
         for expels, ids in self._ids.items():
-            most = most_bytes(expels=expels)
+            most = MAX_BYTES_OF_ADMIN // 4 if expels else MAX_BYTES_OF_ADMIN * 3 // 4
             while ids and self._bytes[expels] - self[ids[-1]].size >= most:
                 dropped.append(self.pop(ids.pop()))
                 self._bytes[expels] -= dropped[-1].size
         return dropped
-
-
-def most_bytes(*, expels: bool) -> int:
-    """Return how many bytes are kept of what one admin says, of what expels or of all other kinds."""
-    return MAX_BYTES_OF_ADMIN // 4 if expels else MAX_BYTES_OF_ADMIN * 3 // 4
 
 
 class MemberList:

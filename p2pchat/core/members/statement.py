@@ -37,8 +37,6 @@ from p2pchat.protocol import (
 StatementId = str  # hex16
 
 ADD, ADMIN, REMOVE, PARDON, CLOSE = "add", "admin", "remove", "pardon", "close"
-EXPELLING = REMOVE, PARDON, CLOSE
-"""The kinds that have a number of bytes of their own (member_list.py)."""
 MAX_STATEMENT_BYTES = 48 * 1024
 """Most bytes of a text; the longest removal has 40 KiB."""
 MAX_ADDED = 8
@@ -87,7 +85,6 @@ _FIELDS: dict[str, type[Struct]] = {ADD: _Addition, ADMIN: _Users, REMOVE: _Remo
 
 class _Begin(Struct):
     by: str = ""
-    k: str = ""
 
 
 class StatementError(ProtocolError):
@@ -197,19 +194,11 @@ def parse_statement(network: str, text: str, signature: bytes) -> Statement:
 
 
 def author_of(text: str) -> UserId:
-    """Return who signed a statement; "" if that cannot be read."""
-    return begin_of(text)[0]
-
-
-def begin_of(text: str) -> tuple[UserId, bool]:
-    """Return who signed a statement, "" if that cannot be read, and whether it is of a kind that expels. Nothing else
-    of it is read.
-    """
+    """Return who signed a statement, "" if that cannot be read. Nothing else of it is read."""
     try:
-        begin = msgspec.json.decode(text, type=_Begin)
+        return msgspec.json.decode(text, type=_Begin).by
     except msgspec.MsgspecError:
-        return "", False
-    return begin.by, begin.k in EXPELLING
+        return ""
 
 
 def _signed(network: str, text: str) -> bytes:

@@ -17,15 +17,14 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.log import CLOCK_AHEAD
-from p2pchat.core.members.member_list import ListChange, MemberList, most_bytes
+from p2pchat.core.members import member_list
+from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
     ADMIN,
-    EXPELLING,
     Statement,
     StatementError,
     StatementId,
     author_of,
-    begin_of,
     network_id,
     parse_statement,
     room_id,
@@ -81,7 +80,7 @@ class StatementExchange:
         self._durable: dict[StatementId, Statement] = {}
         self.undurable: set[StatementId] = set()
         self._sum = 0  # of the ids of the durable ones
-        self._rates = TokenBuckets()  # by admins, and whether it expels
+        self._rates = TokenBuckets()  # by admins
         self._asks_later = False
         self.members: MemberList | None = None
 
@@ -207,7 +206,7 @@ class StatementExchange:
 
     def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
         """Keep what counts of these statements: those of the founder first, which say whose others do."""
-        pairs = [pair for pair in pairs if self._may_take(members, *begin_of(pair[0]))]
+        pairs = [pair for pair in pairs if self._may_take(members, author_of(pair[0]))]
         try:
             said = [parse_statement(self._network.id, text, bytes.fromhex(signature)) for text, signature in pairs]
         except StatementError as error:
@@ -218,14 +217,14 @@ class StatementExchange:
             if not all(one.is_signed(self._network.id) for one in turn):
                 return LogError("a statement that its author did not sign", code="malformed")
             for one in turn:
-                self._charge(members, one.by, one.kind in EXPELLING, one.size)
+                self._charge(members, one.by, one.size)
             if turn:
                 self._keep(members.add(turn))
         return None
 
-    def _may_take(self, members: MemberList, by: UserId, expels: bool) -> bool:
+    def _may_take(self, members: MemberList, by: UserId) -> bool:
         """Return whether more of an admin's statements are taken now. Else all links are asked for them later."""
-        if self._charge(members, by, expels, 0) == 0:
+        if self._charge(members, by, 0) == 0:
             return True
         if not self._asks_later:
             self._asks_later = True
@@ -236,12 +235,12 @@ class StatementExchange:
         self._asks_later = False
         self.compare_all()
 
-    def _charge(self, members: MemberList, by: UserId, expels: bool, size: int) -> float:
+    def _charge(self, members: MemberList, by: UserId, size: int) -> float:
         """Count so many bytes of what somebody signed. Return the seconds until more is taken of that; 0: now."""
         if by not in members.admins:
             return 0.0
-        a_second = most_bytes(expels=expels) / REFILL_SECONDS
-        return self._rates.charge(f"{by} {expels}", size, self._ctx.now.mono, a_second, REFILL_SECONDS)
+        a_second = member_list.MAX_BYTES_OF_ADMIN / REFILL_SECONDS
+        return self._rates.charge(by, size, self._ctx.now.mono, a_second, REFILL_SECONDS)
 
     def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept

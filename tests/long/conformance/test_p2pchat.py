@@ -23,7 +23,7 @@ OF_THE_FOUNDER = {
         "statements-of-another-form-end-the-link",
         "who-named-a-removed-member-is-refused", "a-plain-member-admits-nobody", "an-admin-admits",
         "a-pardon-lets-in-again", "an-admin-pardons-whom-it-removed-alone", "a-removed-guest-is-refused",
-        "who-is-kept-stays-when-an-admin-is-removed", "a-log-of-whom-a-former-admin-named-is-taken",
+        "who-is-kept-stays-when-an-admin-is-removed", "a-log-of-whom-a-former-admin-named-is-not-taken",
         "an-admin-removes-no-admin",
         "who-was-removed-stays-out-after-a-restart", "statements-of-a-new-admin-are-asked-for",
         "a-pardon-takes-back-the-removal-alone", "an-admin-removes-no-guest-of-another",
