@@ -281,8 +281,10 @@ class Post(DurableEvent):
 
     @property
     def unsupported(self) -> str | None:
-        """The kind of a message that this version does not know: show "unsupported" beside its text; else None."""
-        return None if self._entry.k in MESSAGE_KINDS else self._entry.k
+        """The kind of a message that this version does not know, "unknown" for an empty one: show "unsupported" beside
+        its text; else None.
+        """
+        return None if self._entry.k in MESSAGE_KINDS else self._entry.k or "unknown"
 
     @property
     def claimed_at(self) -> datetime | None:

@@ -196,7 +196,7 @@ FAULTS = (
               "names.length ? { ...frame, names } : frame", "frame"),
     # ---- users
     PeerFault("uncertified-users", "anybody speaks for anybody", "nobody-speaks-for-others-users",
-              'this.peer.now() / 1000)) throw "host";', "this.peer.now() / 1000)) continue;"),
+              'cert, now() / 1000)) throw "host";', "cert, now() / 1000)) continue;"),
     PeerFault("typing-of-others", "anybody types for anybody", "nobody-speaks-for-others-users",
               'if (!this.users.has(u)) throw "host";'),
     PeerFault("read-of-others", "anybody reads for anybody", "nobody-speaks-for-others-users",
@@ -406,7 +406,7 @@ FAULTS = (
               "a-control-character-ends-the-link",
               'if (e.some(([, text]) => CONTROL.test(text))) throw "malformed";'),
     PeerFault("entries-of-any-size", "what it serves ends the links of others", "an-entry-has-at-most-64-kib",
-              "Buffer.byteLength(text) > 65536", "Buffer.byteLength(text) > 2 ** 20"),
+              "Buffer.byteLength(said) > 65536", "Buffer.byteLength(said) > 2 ** 20"),
     PeerFault("answers-to-automatic-texts", "two programs answer one another for ever",
               "what-a-program-says-by-itself-is-not-answered", "auto === true || "),
     PeerFault("hops-uncounted", "two programs answer one another for ever", "an-answer-says-one-hop-more",

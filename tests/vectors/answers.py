@@ -234,7 +234,7 @@ def forks(given: Given) -> Result:
     node = _node("forks", [])
     node.link_with(read("forks")["setting"]["ada"]["seed"])
     node.take_frames(*map(decoded, given["frames"]))
-    return {"refused": node.closed} if node.closed else {"forked": node.forked}
+    return {"refused": "head"} if node.has_refuted else {"forked": node.forked}
 
 
 def sync(given: Given) -> Result:

@@ -451,7 +451,14 @@ def sync() -> list[Row]:
         [_digest()],
         evidence,
     )
-    add("evidence that proves nothing", "Both batches agree.", [], [evidence[0], evidence[0]], [], closed="head")
+    full = {"t": "have", "marks": {}, "full": {_R: [evidence[0]["u"]]}}
+    add(
+        "evidence that proves nothing",
+        "Both batches agree; its sender may only lack a check.",
+        [],
+        [evidence[0], evidence[0]],
+        [full],
+    )
     read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1, "ab" * 32]]}}}
     add("read marks of another peer's user", "A peer speaks for users it hosts.", held, [read], [], closed="host")
     return made + _sync_of_writing() + _sync_of_group()

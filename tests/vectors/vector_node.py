@@ -102,6 +102,11 @@ class VectorNode(Peer):
         return next((one.bye.code for one in self.effects if isinstance(one, out.Close) and one.bye), "")
 
     @property
+    def has_refuted(self) -> bool:
+        """True if what the other end passed on was false."""
+        return self.counted["refuted_head"] > 0
+
+    @property
     def forked(self) -> bool:
         """True if a log has forked since the last import."""
         return any(bool(one.change.forks) for one in self.effects if isinstance(one, out.Commit))
