@@ -40,7 +40,7 @@ from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
 from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
-from p2pchat.peer_resources import PeerArguments, PeerResources, login_name, open_resources
+from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
@@ -279,6 +279,9 @@ class Lifecycle:
         try:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
             stored, hosted = await asyncio.to_thread(_load, resources)
+            if not (stored.addresses or stored.statements or self.is_offline):
+                if await asyncio.to_thread(learn_of_login, resources):
+                    stored, hosted = await asyncio.to_thread(_load, resources)
             lost = await asyncio.to_thread(resources.storage.lost)
             self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self.is_offline:

@@ -48,7 +48,6 @@ class HealthCheck:
         within: The age in seconds up to which the last successful round trip means healthy.
     Attributes:
         seconds: Duration of the last round trip; 0.0 before the first.
-        ok: Whether it succeeded.
     """
 
     def __init__(
@@ -63,7 +62,12 @@ class HealthCheck:
         self._probed_at = float("-inf")
         self._reason = "core and storage have not answered yet"
         self.seconds: float = 0.0
-        self.ok: bool = False
+        self._succeeded: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the last round trip succeeded, and not too long ago."""
+        return self._succeeded and self._clock() - self._succeeded_at <= self._within
 
     async def check(self) -> str:
         """Return why it is unhealthy; "" if it is healthy."""
@@ -73,18 +77,16 @@ class HealthCheck:
             self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat health")
         if self._probe is not None:
             await asyncio.wait([self._probe], timeout=self._every)
-        if self._clock() - self._succeeded_at <= self._within and self.ok:
-            return ""
-        return self._reason
+        return "" if self.ok else self._reason
 
     async def _round_trip(self, since: float) -> None:
         self._reason = "storage does not answer"
         try:
             await self._peer.round_trip()
         except P2PChatError as error:
-            self.ok, self._reason = False, str(error)
+            self._succeeded, self._reason = False, str(error)
         else:
-            self.ok, self._succeeded_at = True, self._clock()
+            self._succeeded, self._succeeded_at = True, self._clock()
             self.seconds = self._succeeded_at - since
             self._reason = "core and storage have not answered for too long"
         finally:

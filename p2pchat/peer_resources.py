@@ -10,19 +10,20 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.members.statement import parse_statement
+from p2pchat.core.members.statement_exchange import FOUNDER
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import Invite, parse_invite
 from p2pchat.identity.network import Network, validate_network_name
-from p2pchat.identity.profile import Profile
+from p2pchat.identity.profile import DATABASE_NAME, Profile, profiles_beside
 from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.nats_client import EngineOptions, parse_servers
 from p2pchat.nats_client import require as require_engine
@@ -159,6 +160,28 @@ def open_resources(options: PeerArguments, *, founds: bool = True) -> PeerResour
         pins=[] if invite is None else [(endpoint, invite.peer_id) for endpoint in invite.endpoints],
         close=profile.close,
     )
+
+
+def learn_of_login(resources: PeerResources) -> bool:
+    """Have a new profile of a login that joined a network know what another one knows: members, and where peers are.
+
+    Return whether there is any. A founder needs nobody to be admitted.
+    """
+    from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+    from p2pchat.storage.sql_storage import SqlStorage
+
+    network, directory, found = resources.network, resources.directory, False
+    if directory is None or network.invitation is None:
+        return False
+    for path in profiles_beside(directory, network):
+        with suppress(P2PChatError), closing(SqlStorage(sqlite_url(path / DATABASE_NAME), read_only=True)) as other:
+            known = other.load([])
+            founder = {FOUNDER: known.meta[FOUNDER]} if FOUNDER in known.meta else {}
+            said = [] if network.name else [parse_statement(network.id, *pair) for pair in known.statements]
+            addresses = [one for one in known.addresses if one.peer != resources.identity.peer_id]
+            resources.storage.commit([Change(addresses=addresses, statements=said, meta={**founder})])
+            found |= bool(addresses or said)
+    return found
 
 
 def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -5,7 +5,7 @@
 command_table.py has the commands and their fields; docs/cli.md an example of each. `to` is an address as typed.
 Without `to` a text goes to the room, and a query covers all conversations. `ref` is any string and comes back in
 `sent`, `answer` and `error`. Unknown fields are refused: a misspelt `to` would send a text to the wrong place. A field
-that is null is absent.
+that is null is absent; a receiver that is null is an error.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class JsonCommand:
     ref: str | None = None
 
 
+RECEIVERS = ("to", "group")
+
+
 class BadCommand(UsageError):
     """An invalid JSON command; `ref` is set if it could be read."""
 
@@ -66,8 +69,11 @@ def read_object(text: str) -> dict[str, Any] | None:
 
 
 def without_nulls(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object that a program sent without its fields that are null: everywhere they are absent."""
-    return {name: value for name, value in found.items() if value is not None}
+    """Return an object that a program sent without its fields that are null: everywhere they are absent.
+
+    RECEIVERS stay, so that every reader refuses them: without them a private message would go to everybody.
+    """
+    return {name: value for name, value in found.items() if value is not None or name in RECEIVERS}
 
 
 def _refuse_constant(constant: str) -> float:

@@ -128,6 +128,18 @@ def home_of(directory: Path) -> Path:
     return directory.parent if is_inside and (directory.parent / FILE_NAME).exists() else home_directory()
 
 
+def profiles_beside(directory: Path, network: Network) -> list[Path]:
+    """Return the other profiles of a login that are in the same network, with a history."""
+    places = {directory.parent} if network.name else {directory.parent, home_of(directory)}
+    found = list[Path]()
+    for path in sorted(path for place in places if place.is_dir() for path in place.iterdir()):
+        if path != directory and (path / KEY_NAME).exists() and _has_history(path):
+            with suppress(P2PChatError):
+                own = load_network(path / FILE_NAME) or load_network(home_of(path) / FILE_NAME)
+                found += [path] if own is not None and own.id == network.id else []
+    return found
+
+
 def data_directory(data: str | os.PathLike[str] | int) -> Path:
     """Return the data directory that a path or a port names."""
     return profile_directory(data) if isinstance(data, int) else Path(os.path.expanduser(data)).absolute()

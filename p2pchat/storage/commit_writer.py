@@ -331,6 +331,8 @@ class RowBuffer:
             else:
                 added += (id, *head[1:])
         self._db.insert(heads, added)
+        for late in self._late:  # what waits gets its place below
+            self._add_late(late)
         for log in self._touched.values():
             for start, stretch, left in log.stretches:
                 if left:  # of entries that were stored before
@@ -339,8 +341,6 @@ class RowBuffer:
             wanted = log.released if log.released < log.newest.seq else None
             if wanted != log.waiting:
                 self._write_waiting(log, wanted)
-        for late in self._late:
-            self._add_late(late)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -499,7 +499,7 @@ class RowBuffer:
         self._db.insert(places, (stretch.first_place, first, stretch.count))
         for id, raw, stub in found:
             place: tuple[int | None, ...] = None, *NO_FLAGS
-            if id - start <= log.released:
+            if log.waiting is None or id - start <= log.waiting:
                 place = stretch.first_place + id - first, *_flags(stretch)
             self._db.run("delete from gone where id = ?", id)
             self._db.insert(entries, (id, log.conversation, raw[0], *place, raw[1]))

@@ -538,6 +538,7 @@ async def metrics(request: Request, gateway: CurrentGateway) -> Response:
     if not is_on_loopback(request):
         account = await current_account(request)
         gateway.limits.charge(account.key, len(gateway.peer.directory.known) / USERS_A_CALL)
+    await gateway.health.check()
     text, kind = gateway.metrics.text()
     return Response(text, headers={"Content-Type": kind})
 

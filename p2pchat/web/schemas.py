@@ -123,7 +123,7 @@ class MessageOut(RootModel[dict[str, Any]], json_schema_extra=_MESSAGE_SCHEMA):
 
 
 class RequestBody(BaseModel, extra="forbid"):
-    """The body of a request. A field that is null is absent."""
+    """The body of a request. A field that is null is absent, a receiver that is null an error."""
 
     @model_validator(mode="before")
     @classmethod

@@ -67,11 +67,9 @@ class DeletionInvariants:
         is_same = all(_in_order(getattr(found, name)) == _in_order(getattr(expected, name)) for name in SAME)
         if tips != expected.tips or not forked or not is_same:
             yield Fault("marks_stay", "a deletion has changed marks or receipts", peer.name)
-        here = {(one.log, one.seq, one.place, one.raw) for one in storage.places(0, 1 << 30)}
+        here = {(one.log, one.seq, one.raw) for one in storage.places(0, 1 << 30)}
         entries = whole.places(0, 1 << 30)
-        left = {
-            (one.log, one.seq, one.place, one.raw) for one in entries if not self.is_deleted(peer, one.log, one.seq)
-        }
+        left = {(one.log, one.seq, one.raw) for one in entries if not self.is_deleted(peer, one.log, one.seq)}
         if here != left:
             yield Fault("deleted", f"shows {len(here)} entries and not the {len(left)} it did not delete", peer.name)
 

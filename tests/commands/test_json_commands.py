@@ -26,7 +26,7 @@ from p2pchat.commands.json_commands import (
         ('{"do":"send","text":"waves","action":true}', JsonCommand("send", {"text": "waves", "action": True})),
         ('{"do":"history","to":"bob","limit":5}', JsonCommand("history", {"to": "bob", "limit": 5})),
         ('{"do":"away"}', JsonCommand("away")),
-        ('{"do":"history","to":null,"limit":5,"before":null,"ref":null}', JsonCommand("history", {"limit": 5})),
+        ('{"do":"history","limit":5,"before":null,"ref":null}', JsonCommand("history", {"limit": 5})),
     ],
 )
 def test_valid_json_commands(line: str, order: JsonCommand) -> None:
@@ -51,6 +51,8 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
             "hops, ref",
             None,
         ),
+        ('{"do":"send","to":null,"text":"secret","ref":"7"}', "`to` must be a string", "7"),
+        ('{"do":"history","to":null}', "`to` must be a string", None),
         ('{"do":"history","limit":true}', "`limit` must be an integer", None),
         ('{"do":"who","ref":7}', "`ref` must be a string", None),
     ],

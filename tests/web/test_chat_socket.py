@@ -79,6 +79,16 @@ async def test_a_private_frame_is_never_published(served: Served) -> None:
         assert [post.text for post in history] == [*texts, '"hi" she said', "[x] done", '"yes, it is"', "[1]"]
 
 
+async def test_null_is_no_receiver(served: Served) -> None:
+    async with chatting(served, "ada") as ada:
+        for name in ("to", "group"):
+            for frame in ({"text": "secret"}, {"text": "a?", "choices": ["1", "2"]}, {"type": "typing"}):
+                await ada.say({**frame, name: None})
+                answer = await ada.answer()
+                assert (answer["code"], answer["text"]) == ("malformed", f"`{name}` must be a string")
+        assert await served.account("ada").user.history("room") == []
+
+
 async def test_answers_come_in_the_order_of_the_frames(served: Served) -> None:
     async with chatting(served, "ada") as ada, chatting(served, "eve") as eve:
         await eve.accepted({"text": "hi", "key": "k"})

@@ -125,6 +125,29 @@ async def test_metrics_are_prometheus_text_without_names() -> None:
             assert (await http.get("/metrics", headers={"X-Real-IP": "203.0.113.9"})).status_code == 401
 
 
+async def test_metrics_alone_say_whether_storage_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else asks for the health of this gateway: neither 0 after its start nor 1 while it refuses messages."""
+    works = True
+    commit = SqlStorage.commit
+
+    def commit_or_not(self: SqlStorage, changes: Any) -> None:
+        if not works:
+            raise StorageError("the disk is gone")
+        commit(self, changes)
+
+    monkeypatch.setattr(SqlStorage, "commit", commit_or_not)  # simulates a failing disk
+    async with serving(WebSettings(health_every=0.01)) as served, served.client() as http:
+        assert numbers((await http.get("/metrics")).text)["p2pchat_storage_works"] == 1
+        works = False
+        async with asyncio.timeout(30):
+            while numbers((await http.get("/metrics")).text)["p2pchat_storage_works"]:
+                await asyncio.sleep(0.02)
+        works = True
+        async with asyncio.timeout(30):
+            while not numbers((await http.get("/metrics")).text)["p2pchat_storage_works"]:
+                await asyncio.sleep(0.02)
+
+
 async def test_two_gateways_in_one_process_count_apart() -> None:
     async with serving() as one, serving() as other:
         await one.register("zoe")

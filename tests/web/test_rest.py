@@ -59,7 +59,7 @@ async def test_messages_of_two_users_come_in_order(people: Served) -> None:
 
 async def test_null_is_absent(people: Served) -> None:
     async with people.client("ada") as ada:
-        nothing = dict.fromkeys(("group", "files", "choices", "ref", "reply_to"))
+        nothing = dict.fromkeys(("files", "choices", "ref", "reply_to"))
         id = await write(ada, to="bob", content="Hello, Bob!", **nothing)
         asked = await ada.post(
             "/v1/do", json={"do": "history", "to": "bob", "limit": None, "before": None, "ref": None}
@@ -69,6 +69,22 @@ async def test_null_is_absent(people: Served) -> None:
         assert made.status_code == 201, made.text
         wrong = await ada.post("/messages", json={"to": "bob", "content": None})
         assert refused(wrong) == (422, "malformed") and "content: it is missing" in wrong.json()["text"]
+
+
+async def test_null_is_no_receiver(people: Served) -> None:
+    """A program that has not found its receiver writes to nobody, rather than to everybody."""
+    bodies: list[tuple[str, dict[str, object]]] = [
+        ("/v1/messages", {"content": "secret"}),
+        ("/v1/polls", {"question": "secret?", "options": ["yes", "no"]}),
+        ("/v1/do", {"do": "send", "text": "secret"}),
+        ("/v1/do", {"do": "poll", "question": "secret?", "options": ["yes", "no"]}),
+    ]
+    async with people.client("ada") as ada:
+        for path, body in bodies:
+            for receiver in ({"to": None}, {"group": None}, {"to": "bob", "group": None}):
+                wrong = await ada.post(path, json={**body, **receiver})
+                assert refused(wrong) == (422, "malformed"), (path, receiver, wrong.text)
+        assert (await ada.get("/messages", params={"to": "room"})).json() == []
 
 
 async def test_messages_of_two_other_users_are_forbidden(people: Served) -> None:

@@ -50,6 +50,17 @@ async def test_an_invite_admits_one_login_and_a_second_reads_why(logins: list[Lo
     assert (row["uses"], len(row["used_by"])) == (1, 1)
 
 
+async def test_a_new_profile_of_a_member_finds_the_others_by_itself(logins: list[Login]) -> None:
+    first, second, _ = logins
+    ada = await first.peer("ada")
+    cyd = await second.peer("cyd", invite=await first.invite(ada))
+    await met(ada, cyd)
+    assert await cyd.leave() == 0
+    other = await second.peer("other")  # without an endpoint or an invite: cyd knew both
+    await met(ada, other)
+    assert (await second.members("other"))["cyd other"] == "member"
+
+
 async def test_a_peer_of_version_2_is_refused_before_its_invite_is_spent(logins: list[Login]) -> None:
     """Its wire has another form: it would lose statements in silence."""
     first, second, third = logins
