@@ -687,7 +687,8 @@ class LocalUser(Viewer):
         Args:
             automatic: A program reacts, and no person: it decides nothing among the choices of a message.
         Raises:
-            ValueError: The reaction is longer, there is none to remove, or the message was deleted.
+            ValueError: The reaction is longer, it is there already or there is none to remove, or the message was
+                deleted.
             UnknownName: No message here has this id. Also raises as send.
         """
         return await self._change_message(REACTION, message, reaction, ref, automatic=automatic)
@@ -722,7 +723,7 @@ class LocalUser(Viewer):
         """Vote for an option of an open poll by its number, from 1. A later vote replaces it, and 0 takes it back.
 
         Raises:
-            ValueError: It is no poll, is closed, or has no such option. Also raises as edit.
+            ValueError: It is no poll, is closed, has no such option, or has this vote. Also raises as edit.
         """
         return await self._change_message(VOTE, poll, str(option), ref)
 
@@ -736,9 +737,12 @@ class LocalUser(Viewer):
         requests, me = self._require_running().requests, self.directory.me
         post = await self.message(message.id if isinstance(message, Post) else message)  # one in hand may be old
         text = check_change(kind, post, text, me)
-        if kind.list and not kind.body_of(text):
-            if not any(kind.shared or one.log.user == me for one in post._said(kind)):
+        if kind.list:
+            body, said = kind.body_of(text), [one for one in post._said(kind) if kind.shared or one.log.user == me]
+            if not said and not body:
                 raise ValueError(f"there is no {kind.name} to remove")
+            if any((one.entry.b, one.entry.auto) == (body, automatic) for one in said):
+                raise ValueError(f"this {kind.name} is there already")
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None
         return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks))

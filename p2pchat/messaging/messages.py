@@ -238,7 +238,7 @@ class Post(DurableEvent):
     def reactions(self) -> dict[str, list[User]]:
         """The users who reacted, by reaction, the first reaction first; {} for a deleted message.
 
-        What came when its user was expelled already counts for nothing.
+        What the expelled said counts for nothing until they are pardoned, whenever it came.
         """
         found: dict[str, list[User]] = {}
         for one in self._said(REACTION):
@@ -246,11 +246,14 @@ class Post(DurableEvent):
         return found
 
     def _said(self, kind: Kind) -> list[RelatedEntry]:
-        """Return what people say, without what they took back, and what they said when they were no members."""
+        """Return what people say, without what they took back, and what is said by those who are expelled."""
         if self._edits is None or self.deleted:
             return []
-        said = self._edits.said(kind, lambda one: self._came_expelled(one.log.user, one.received_at))
+        said = self._edits.said(kind, self._is_by_expelled)
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
+
+    def _is_by_expelled(self, one: RelatedEntry) -> bool:
+        return self._viewer.directory.expelled.since(one.log.user) is not None
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -513,10 +516,12 @@ class MessageChange(DurableEvent):
 
     @property
     def counts(self) -> bool:
-        """True if nothing newer takes its place, and it did not come expelled as what somebody says about another's."""
+        """True if nothing newer takes its place, and nobody expelled says it about any message."""
         edits, kind = self.message._edits, KINDS[self._entry.k]
-        is_shown = edits is not None and any((one.log, one.seq) == (self.log, self.seq) for one in edits.of(kind))
-        return is_shown and (kind.about == "own" or not self.expelled)
+        if edits is None:
+            return False
+        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._is_by_expelled)
+        return any((one.log, one.seq) == (self.log, self.seq) for one in counting)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
         """Return this change as another user of the same peer sees it."""

@@ -169,6 +169,30 @@ async def test_what_the_expelled_pin_or_unpin_counts_for_nothing() -> None:
             assert await texts(peer, "room") == ["rules"]
 
 
+async def test_what_somebody_said_counts_for_nothing_while_it_is_expelled() -> None:
+    """Also what came before, with a clock that nobody can outdo; after a pardon it counts again."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        said, asked = await ada.broadcast("rules"), await ada.poll("room", "lunch?", ["pizza", "soup"])
+        await net.settle()
+        await eve.pin(said.id)
+        await eve.react(said.id, "+1")
+        await eve.vote(asked.id, 1)
+        await net.settle()
+
+        async def shown(peer: TCPPeer) -> list[int]:
+            message, poll = await peer.message(said.id), await peer.message(asked.id)
+            return [len(message.pins), len(message.reactions), len(poll.votes["pizza"]), len(await peer.head("room"))]
+
+        assert [await shown(peer) for peer in (ada, bob)] == [[1] * 4] * 2
+        await ada.people.expel("eve")
+        await until(lambda: bob.user("eve").expelled, "bob knows it")
+        assert [await shown(peer) for peer in (ada, bob)] == [[0] * 4] * 2
+        await ada.people.pardon("eve")
+        await until(lambda: not bob.user("eve").expelled, "bob knows it")
+        assert [await shown(peer) for peer in (ada, bob)] == [[1] * 4] * 2
+
+
 async def test_the_thirty_pinned_last_are_shown_and_none_of_an_ignored_writer_to_people(
     net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,6 +136,39 @@ async def test_a_new_act_on_a_deleted_message_is_refused_and_one_from_elsewhere_
     assert (await ada.message(id)).deleted is not kind.is_edit
 
 
+@pytest.mark.parametrize("call, said, other", [("pin", (), ""), ("react", ("+1",), "-1"), ("vote", (2,), 1)])
+async def test_an_act_that_changes_nothing_is_refused_and_writes_nothing(
+    net: Mesh, call: str, said: tuple[Any, ...], other: Any
+) -> None:
+    ada, bob, _ = net.peers
+    asked = await bob.poll("room", "lunch?", ["pizza", "soup"])
+    await net.settle()
+    await getattr(ada, call)(asked.id, *said)
+    first = await ada.broadcast("one")
+    with pytest.raises(ValueError, match="already"):
+        await getattr(ada, call)(asked.id, *said)
+    second = await ada.broadcast("two")
+    assert int(second.id.partition(".")[2]) == int(first.id.partition(".")[2]) + 1, "nothing was written"
+    if other:
+        await getattr(ada, call)(asked.id, other)
+        await getattr(ada, call)(asked.id, *said)
+    await net.settle()
+    if call == "pin":  # whoever pinned it
+        with pytest.raises(ValueError, match="already"):
+            await bob.pin(asked.id)
+    else:  # another's is not one's own
+        await getattr(bob, call)(asked.id, *said)
+
+
+async def test_a_poll_is_closed_once(net: Mesh) -> None:
+    ada, _, _ = net.peers
+    asked = await ada.poll("room", "lunch?", ["pizza", "soup"])
+    await ada.close_poll(asked.id)
+    for call, more in (("close_poll", ()), ("vote", (1,))):
+        with pytest.raises(ValueError, match="no open poll"):
+            await getattr(ada, call)(asked.id, *more)
+
+
 def test_each_record_that_is_about_a_message_has_an_event_of_its_own() -> None:
     assert len(CHANGE_EVENTS) == len(RELATION_KINDS)
 

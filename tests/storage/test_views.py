@@ -98,8 +98,10 @@ async def test_pins_show_who_pinned_a_message_last_until_anybody_unpins_it(url: 
         pins = ada.events(Pinned)
         first, second = await ada.broadcast("rules"), await ada.broadcast("noise")
         await second.delivered(timeout=WAIT)
-        for change in (ada.pin(first.id), bob.pin(first.id), ada.pin(second.id), bob.unpin(second.id)):
-            await (await change).delivered(timeout=WAIT)
+        one, two = first.id, second.id
+        changes = (ada.pin, one), (ada.unpin, one), (bob.pin, one), (ada.pin, two), (bob.unpin, two)
+        for change, id in changes:
+            await (await change(id)).delivered(timeout=WAIT)
             async with within(WAIT, "the pin"):
                 await anext(pins)
         assert pinned(url) == [("rules", "bob")]
