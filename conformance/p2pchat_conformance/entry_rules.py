@@ -310,7 +310,12 @@ async def a_member_answers_for_a_user_with_its_signature(kit: Kit) -> None:
     await link.acked(log)
     log = link.member.log(user=user, profile=False, by=make_guest("00" * 16, zoe.peer_id, zoe.sign, user.peer_id))
     link.send(log.text("zoe answers for me"))
-    await link.ended("head", after="a log with a certificate that its member did not sign")
+    await link.echoed("zoe did not say that she answers for somebody of mine")
+    marks = (await link.marks_in(kit.room))[user.peer_id]
+    check(
+        log.id.run not in {mark.run for mark in marks},
+        "a log with a certificate that its member did not sign was taken",
+    )
 
 
 @rule

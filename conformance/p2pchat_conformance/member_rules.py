@@ -457,7 +457,8 @@ async def of_an_admin_the_smallest_ids_are_kept(kit: Kit) -> None:
 async def a_log_of_whom_a_former_admin_named_is_not_taken(kit: Kit) -> None:
     admin, yan, user = kit.identity("admin"), kit.identity("yan"), kit.identity("of yan")
     first = kit.say(ADMIN, who=[admin.peer_id]), of(kit, admin, ADD, who=[yan.peer_id])
-    await told(kit, *first, kit.say(REMOVE, who=[admin.peer_id]))
+    await told(kit, *first)
+    await told(kit, kit.say(REMOVE, who=[admin.peer_id]))
     link = await kit.join("ada")
     by = make_guest(kit.network.id, yan.peer_id, yan.sign, user.peer_id)
     log = link.member.log(user=user, profile=False, by=by)
