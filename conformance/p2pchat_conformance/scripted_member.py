@@ -50,8 +50,9 @@ class ScriptedLog:
         self.clock: int = 0
 
     def entry(self, k: str, b: object = None, *, c: int | None = None, **keys: object) -> RawEntry:
-        """Return a next entry, its clock and its text. Keys with the value None are left out."""
+        """Return a next entry, its clock and its text. Keys with the value None are left out; `g` is the last one."""
         members = {"k": k, "at": now_us(), **keys, "b": b}
+        members["g"] = members.pop("g", None)
         return self.of_text(compact({key: value for key, value in members.items() if value is not None}), c)
 
     def of_text(self, text: str, c: int | None = None) -> RawEntry:
