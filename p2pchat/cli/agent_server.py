@@ -144,7 +144,9 @@ class AgentServer:
                 with suppress(ValueError):
                     number = float(value)
                     given[field_name] = int(number) if number.is_integer() else number
-        return read_command({**given, "do": name}, self._rows)
+        # Models give each argument they know, null for none; a tool that writes needs its receiver all the same.
+        said = {field: value for field, value in given.items() if value is not None}
+        return read_command({**said, "do": name}, self._rows)
 
     # ---- the inbox as a resource
 
