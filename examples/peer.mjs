@@ -296,7 +296,12 @@ export class Link {
     const { c, u, fork } = frame;
     const { dm } = this.shared.get(c) ?? {};
     if (fork || !this.shared.has(c) || (dm && !dm.includes(u))) return;
-    const fresh = this.peer.logs.take(frame);
+    let fresh = [];
+    try {
+      fresh = this.peer.logs.take(frame);
+    } catch (fault) {
+      if (this.users.has(u) || typeof fault !== "string") throw fault; // of others it may only lack a check
+    }
     if (fresh?.length) return this.peer.stored(fresh, this);
     if (fresh) return;
     this.theirs.set(c + u, [[frame.r, frame.first, ""]]); // the gap is fetched
