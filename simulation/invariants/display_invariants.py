@@ -74,7 +74,7 @@ class DisplayInvariants:
         elif entry.k == "profile":
             pass  # a profile is not read, follows nothing and is not followed
         elif (log.conversation, ref_key(log.user, log.run), one.seq) in peer.disk.ever_stubs:
-            pass  # it came late, and is no news
+            self._newest.pop(key, None)  # it came late, and is news only if it waited still
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
         elif self._invariants.written_in.get(log) == (peer.name, peer.lives):
