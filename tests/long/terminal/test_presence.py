@@ -33,7 +33,7 @@ async def test_focus_reports_are_requested_and_disabled_at_the_end(terminal: Ope
     await ada.prompts("room>")
     await ada.paste("line\n" * 12)
     await ada.shows("send 12 lines as one message?")
-    await ada.type(f"{WENT}{CAME}n")  # no answer to a question
+    await ada.line(f"{WENT}{CAME}no")  # the reports are no answer to a question
     await ada.prompts("room>")
     await ada.line("/quit")
     assert await ada.ended() == 0
