@@ -308,9 +308,9 @@ async def a_member_answers_for_a_user_with_its_signature(kit: Kit) -> None:
     log = link.member.log(user=user, profile=False)
     link.send(log.text("the kit's member answers for me"))
     await link.acked(log)
-    log = link.member.log(user=user, profile=False, by=make_guest("00" * 16, zoe.peer_id, zoe.sign, user.peer_id))
-    link.send(log.text("zoe answers for me"))
-    await link.echoed("zoe did not say that she answers for somebody of mine")
+    log = link.member.log(user=user, profile=False, by=kit.network.guest(zoe.peer_id))
+    link.send(log.text("it answers for me with what it signed for zoe"))
+    await link.echoed("the kit's member signed nothing of that kind")
     marks = (await link.marks_in(kit.room))[user.peer_id]
     check(
         log.id.run not in {mark.run for mark in marks},

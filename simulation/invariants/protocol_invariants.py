@@ -111,6 +111,8 @@ class ProtocolInvariants:
         for end in ends:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
+            elif last <= end.other.owner.disk.ever.get(log, 0):
+                pass  # texts for stubs that it has: they extend nothing
             elif not end.other.owner.byzantine and not self._invariants.may_fork(log):
                 self._can_append(peer, log, frame, end)
             self._given[end, log] = max(last, self._given.get((end, log), 0))
