@@ -66,7 +66,7 @@ class HealthCheck:
 
     @property
     def ok(self) -> bool:
-        """Whether the last round trip succeeded, and not too long ago."""
+        """True if the last round trip succeeded, and not too long ago."""
         return self._succeeded and self._clock() - self._succeeded_at <= self._within
 
     async def check(self) -> str:

@@ -142,7 +142,7 @@ class GuestCertificate(Struct, frozen=True, array_like=True, gc=False):
 
 
 class RecordFacts(Struct, frozen=True, gc=False):
-    """What a record says, as far as this version knows. See PeerRecord."""
+    """The content of a record, as far as this version knows it. See PeerRecord."""
 
     id: Key32
     at: Count
@@ -367,7 +367,7 @@ class Want(Frame, tag="want"):
 
 
 class Stub(Struct, gc=False, frozen=True, omit_defaults=True):
-    """What stands for a text that is gone: the hash of all but its cite, and its cite."""
+    """A stand-in for a text that is gone: the hash of all but its cite, and its cite."""
 
     hash: Hex32
     cite: Annotated[str, Meta(pattern=r'\A(,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\})?\Z')] = ""

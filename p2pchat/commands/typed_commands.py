@@ -30,7 +30,7 @@ _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
 CLOSING_QUOTES = {
     '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'",
 }  # fmt: skip
-"""What ends a quote, by what begins it: in each language, and as keyboards write it. The page has the same table."""
+"""Closing quotes, by the opening one: of each language, and as keyboards write them. The page has the same table."""
 _PLAIN = re.compile(r"(\S*)\s*")
 _DOUBLED = re.compile(r'"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)')
 

@@ -139,9 +139,13 @@ class MemberDirectory:
 
     def on_members_changed(self, users: Iterable[UserId]) -> None:
         """Take that other statements about these users, or about their members, are durable now."""
-        for user in () if self._concealed is None else users:
-            is_hidden = any(one.hide for one in self.removals(user))
-            self._concealed.add(user) if is_hidden else self._concealed.discard(user)  # type: ignore[union-attr]
+        if self._concealed is None:
+            return
+        for user in users:
+            if any(one.hide for one in self.removals(user)):
+                self._concealed.add(user)
+            else:
+                self._concealed.discard(user)
 
     # ---- who answers for whom
 
