@@ -25,11 +25,9 @@ import asyncio
 import inspect
 import logging
 import sys
-import threading
 import types
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -53,6 +51,7 @@ from p2pchat import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
+from p2pchat.threads import in_thread
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
 
@@ -236,8 +235,7 @@ def _first_word(text: str) -> tuple[list[str], str]:
 async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any:
     """Call a handler, and await what is awaitable of its result.
 
-    One that is not `async` runs in a thread, so that it may wait without stopping the peer. It is a thread of its own
-    that no end of the process waits for, as it would for those of asyncio.to_thread.
+    One that is not `async` runs in a thread, so that it may wait without stopping the peer.
 
     Raises:
         HandlerError: What the handler raised, as its cause, whatever it was: CancelledError and SystemExit would end
@@ -247,7 +245,7 @@ async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any
     if inspect.iscoroutinefunction(function):
         outcome = await asyncio.create_task(_outcome_of(call))
     else:
-        outcome = await _in_thread(call)
+        outcome = await in_thread(_attempt, call)
         if inspect.isawaitable(outcome.result):
             result = outcome.result
             outcome = await asyncio.create_task(_outcome_of(lambda: result))
@@ -282,24 +280,11 @@ async def _outcome_of(call: Callable[[], Awaitable[Any]]) -> _Outcome:
         return _Outcome(error=error)
 
 
-async def _in_thread(call: Callable[[], Any]) -> _Outcome:
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[_Outcome] = loop.create_future()
-
-    def resolve(outcome: _Outcome) -> None:
-        if not ended.done():  # the bot has stopped
-            ended.set_result(outcome)
-
-    def run() -> None:
-        try:
-            outcome = _Outcome(call())
-        except BaseException as error:  # as in _outcome_of
-            outcome = _Outcome(error=error)
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(resolve, outcome)
-
-    threading.Thread(target=copy_context().run, args=(run,), name="p2pchat handler", daemon=True).start()
-    return await ended
+def _attempt(call: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(call())
+    except BaseException as error:  # as in _outcome_of
+        return _Outcome(error=error)
 
 
 # ---- what a handler gets

@@ -31,7 +31,7 @@ STRUCTURE = (*BETWEEN_STATEMENTS, tokenize.COMMENT, tokenize.NL, tokenize.ENDMAR
 
 # A row may import from itself and from the rows above it.
 DIRECTION = (
-    {"errors", "extras", "settings", "protocol", "kinds"},
+    {"errors", "extras", "settings", "threads", "protocol", "kinds"},
     {"core"},
     {"identity", "client", "server", "nats_client", "storage", "trace"},
     {"discovery", "runtime"},
@@ -76,6 +76,7 @@ NOT_IN_CORE = {
 }
 # Files that are not called after their main class: few, with a reason each.
 OTHER_SUBJECT = {
+    "bots.py": "programs write `from p2pchat.bots import Bot`",
     "commit_writer.py": "CommitWriter decides what is written; RowBuffer only collects its rows",
     "election.py": "the election is a function; what two processes with one key do follows from it",
     "gateway_state.py": "gateway.py is cli/gateway.py, which servers name on their command line",
@@ -338,9 +339,9 @@ def test_apps_use_public_names_only() -> None:
     """An app imports like any program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files.
 
     What it shares with the library beside that is named here: the connection to an engine, the sentence about an extra,
-    the kinds of entries.
+    threads, the kinds of entries.
     """
-    allowed = (None, "", "testing", "sync", "nats_client", "extras", "kinds", *APPS)
+    allowed = (None, "", "testing", "sync", "nats_client", "extras", "threads", "kinds", *APPS)
     private = [
         f"{source.path}:{found.line} imports {found.module}.{found.name}"
         for source in SOURCES
@@ -350,6 +351,12 @@ def test_apps_use_public_names_only() -> None:
         if found.name != "__version__"
     ]
     assert private == []
+
+
+def test_the_default_executor_is_left_to_the_program() -> None:
+    """A program may fill it with calls that do not return, and its end waits for what runs there."""
+    used = re.compile(r"\bto_thread\(|run_in_executor\(None|loop\(?\)?\.getaddrinfo|ThreadPoolExecutor")
+    assert {source.path for source in SOURCES if used.search(source.code)} == {"once.py", "web/page_files.py"}
 
 
 def test_optional_libraries_are_imported_where_they_are_used() -> None:

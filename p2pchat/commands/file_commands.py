@@ -27,6 +27,7 @@ from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
 from p2pchat.safe_text import quote_name, quote_place, safe_line
+from p2pchat.threads import in_thread
 
 FILES = 10  # of /files
 STOP = "stop"  # behind /get and /send
@@ -54,10 +55,10 @@ class FetchStopped(CommandError):
 async def typed_send(ctx: CommandContext, rest: str) -> OutgoingMessage:
     """Send one or several files to the current conversation, with a text behind them."""
     require_sender(ctx)
-    files, text = await asyncio.to_thread(split_files, rest)
-    if text and not await asyncio.to_thread(is_there, files[0]):
+    files, text = await in_thread(split_files, rest)
+    if text and not await in_thread(is_there, files[0]):
         raise UsageError(f"{_no_file(str(files[0]))}. A path with blanks needs quotes: /send 'my file.png'")
-    if await asyncio.to_thread(is_file, to_path(text.strip())):
+    if await in_thread(is_file, to_path(text.strip())):
         print_notice(f"-- {file_label(text)} goes as text: each file after the first needs its full path")
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
 
@@ -75,7 +76,7 @@ def label_of(files: Sequence[str]) -> str:
 async def are_large(files: tuple[str, ...]) -> bool:
     """Return whether copying these files takes long; False if one of them cannot be sent."""
     try:
-        return await asyncio.to_thread(_check_files, files) >= LARGE
+        return await in_thread(_check_files, files) >= LARGE
     except UsageError:
         return False
 
@@ -91,7 +92,7 @@ async def send_with_files(
         SendStopped: Its user stopped it. Nothing was sent.
     """
     require_local_files(ctx)
-    size = await asyncio.to_thread(_check_files, message.files)
+    size = await in_thread(_check_files, message.files)
     try:
         async with AsyncExitStack() as stack:
             files: Sequence[str | KeptFile] = message.files
@@ -115,8 +116,8 @@ async def _copies(
 
             async def chunks(path: Path) -> AsyncIterator[bytes]:
                 nonlocal copied, told
-                with await asyncio.to_thread(path.open, "rb") as file:
-                    while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                with await in_thread(path.open, "rb") as file:
+                    while chunk := await in_thread(file.read, READ_BYTES):
                         yield chunk
                         copied += len(chunk)
                         message.go_on()
@@ -127,9 +128,9 @@ async def _copies(
                                 await tell(copied, size)
 
             for path in map(Path, message.files):
-                before = await asyncio.to_thread(path.stat)
+                before = await in_thread(path.stat)
                 copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=before.st_size))
-                after = await asyncio.to_thread(path.stat)
+                after = await in_thread(path.stat)
                 if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                     raise OSError("it was written while it was read: send it when nothing writes it, or send a copy")
         yield copies
@@ -244,7 +245,7 @@ async def typed_get(ctx: CommandContext, rest: str = "") -> CommandResult:
         count = await ctx.fetches.stop()
         return CommandResult(lines=[] if count else ["-- no file is being fetched"])
     file, number, target = await _meant(ctx, rest)
-    directory = await asyncio.to_thread(_usual_directory)
+    directory = await in_thread(_usual_directory)
     path = to_path(target).absolute() if target else directory
     await _check_target(ctx, path)
     is_here = await file.is_here()

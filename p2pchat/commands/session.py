@@ -77,6 +77,7 @@ from p2pchat.commands.typed_commands import (
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.kinds import CALLS, HEADS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
+from p2pchat.threads import in_thread
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -262,7 +263,7 @@ class Session(CommandContext):
 
     async def _offer_dropped_files(self, line: str) -> None:
         """Raise UsageError if a line has nothing but files of this machine. The same line again sends them."""
-        files = await asyncio.to_thread(dropped_files, line)
+        files = await in_thread(dropped_files, line)
         if not files:
             return
         there = self.current

@@ -28,6 +28,7 @@ from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content_store import ContentStore
 from p2pchat.storage.contract import ReleasedEntry
+from p2pchat.threads import in_thread
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
@@ -191,15 +192,15 @@ class Attachment:
         """
         content = self._content
         await self.fetch(progress)
-        to = await asyncio.to_thread(self._free_path, Path(path))
-        copy = await asyncio.to_thread(saved_file, to)
+        to = await in_thread(self._free_path, Path(path))
+        copy = await in_thread(saved_file, to)
         try:
             with content.held(self.root):
                 async for piece in self._pieces(content):
-                    await asyncio.to_thread(copy.write, piece)
-            await asyncio.to_thread(copy.keep)
+                    await in_thread(copy.write, piece)
+            await in_thread(copy.keep)
         finally:
-            await asyncio.to_thread(copy.discard)
+            await in_thread(copy.discard)
         return to
 
     async def read(self, start: int = 0, stop: int | None = None) -> bytes:
@@ -310,7 +311,7 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
     else:
         path = Path(file)
         name = path.name
-        size, small = await asyncio.to_thread(_read_small, path)
+        size, small = await in_thread(_read_small, path)
         source = small or _chunks_of_file(path)
     name, type = _checked(name, type)
     if isinstance(source, bytes) and len(source) <= PIECE_BYTES:
@@ -341,7 +342,7 @@ def _checked(name: str, type: str) -> tuple[str, str]:
 async def _keep_small(content: ContentWorker, files: Sequence[FileToSend]) -> dict[int, FileRef]:
     """Keep those files of one piece together; return what a message says about them, by their place."""
     paths = [Path(file) for file in files if isinstance(file, (str, Path))]
-    read = deque(await asyncio.to_thread(lambda: [_read_small(path)[1] for path in paths]) if paths else ())
+    read = deque(await in_thread(lambda: [_read_small(path)[1] for path in paths]) if paths else ())
     found: dict[int, tuple[str, str, bytes]] = {}
     for at, file in enumerate(files):
         if isinstance(file, KeptFile):
@@ -375,13 +376,13 @@ async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _chunks_of_file(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
+    file = await in_thread(path.open, "rb")
     try:
         with _unchanged(file):
-            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+            while chunk := await in_thread(file.read, READ_BYTES):
                 yield chunk
     finally:
-        await asyncio.to_thread(file.close)
+        await in_thread(file.close)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from starlette.types import Scope
 from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.peer_metrics import HealthCheck
+from p2pchat.threads import in_thread
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
@@ -102,7 +103,7 @@ class Gateway:
     async def start(self) -> None:
         """Load the accounts and start delivering events, at the first request. Raises StorageError, PeerClosed."""
         await self.accounts.load()
-        await asyncio.to_thread(lambda: ChatSettings.load(self.peer.data).remember_gateway())
+        await in_thread(lambda: ChatSettings.load(self.peer.data).remember_gateway())
         if self.cluster is not None and self.accounts.shared is None:
             self.cluster.on_state = self._on_cluster_state
             await self.cluster.start(self.peer, self.accounts)
