@@ -7,6 +7,7 @@ the program waits for what runs there. What blocks here (a disk that hangs, a si
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+DISK_TIMEOUT = 10.0  # seconds for one call, above what a disk takes that wakes up; a guess
 
 
 async def in_thread(run: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -31,6 +33,15 @@ async def in_thread(run: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
 
     Thread(target=copy_context().run, args=(work,), name="p2pchat work", daemon=True).start()
     return await asyncio.wrap_future(outcome)
+
+
+async def on_disk(run: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Do the same with a file that a person or program names; raise OSError if its disk does not answer."""
+    try:
+        async with asyncio.timeout(DISK_TIMEOUT):
+            return await in_thread(run, *args, **named)
+    except TimeoutError:
+        raise OSError(errno.ETIMEDOUT, "the disk does not answer") from None
 
 
 async def look_up(host: str | None, port: int = 0, *, flags: int = 0) -> dict[str, int]:
