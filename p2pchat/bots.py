@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import sys
 import types
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -51,6 +50,7 @@ from p2pchat import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
+from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
@@ -64,7 +64,7 @@ FAILED_EVERY = 60.0  # seconds between two of these in one conversation: the fir
 MAX_LISTED = 100  # commands in the answer to `help`
 
 F = TypeVar("F", bound=Callable[..., Any])
-log: logging.Logger = logging.getLogger("p2pchat.bots")
+log: ProgramLog = ProgramLog("p2pchat.bots")
 
 
 class CommandUsageError(ValueError):

@@ -9,7 +9,6 @@ cancelled ends the same way.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -41,6 +40,7 @@ from p2pchat.messaging.subscription import EventFeed
 from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
+from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
@@ -49,7 +49,7 @@ from p2pchat.runtime.relay import RelayTransport
 from p2pchat.settings import Settings
 from p2pchat.threads import in_thread
 
-_log = logging.getLogger("p2pchat.peer")
+_log = ProgramLog("p2pchat.peer")
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
