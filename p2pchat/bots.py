@@ -140,11 +140,11 @@ class BotCommand:
         self.help: str = inspect.cleandoc(_unbound(function).__doc__ or "")
         self._function = function
         bound = function.keywords if isinstance(function, partial) else {}
-        signature = inspect.signature(function, eval_str=True)
-        parameters = [each for each in signature.parameters.values() if each.name not in bound]
+        parameters = [each for each in _signature(function).parameters.values() if each.name not in bound]
         self.takes_context: bool = bool(parameters) and parameters[0].name == "ctx"
         rest = parameters[1:] if self.takes_context else parameters
-        self.parameters: tuple[CommandParameter, ...] = tuple(_parameter_of(each, name) for each in rest)
+        named = getattr(inspect.unwrap(_unbound(function)), "__globals__", {})
+        self.parameters: tuple[CommandParameter, ...] = tuple(_parameter_of(each, name, named) for each in rest)
         texts = [each for each in self.parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
         if len(texts) > 1 or (texts and any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in rest)):
             raise TypeError(f"the command {name} takes the rest of the line twice: {texts[-1].name} gets none of it")
@@ -211,8 +211,21 @@ def _name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "") or type(function).__name__.lower()
 
 
-def _parameter_of(parameter: inspect.Parameter, command: str) -> CommandParameter:
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature. What annotations name may be there for type checkers only, so they are not evaluated."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def _parameter_of(parameter: inspect.Parameter, command: str, named: dict[str, Any]) -> CommandParameter:
     annotation = str if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+    annotation = getattr(annotation, "__forward_arg__", annotation)
+    if isinstance(annotation, str):
+        with suppress(NameError):  # refused below
+            annotation = eval(annotation, {each.__name__: each for each in _TYPES} | named)
     if get_origin(annotation) in (Union, types.UnionType):  # `int | None`: the default says what None stands for
         annotation = next((each for each in get_args(annotation) if each is not type(None)), annotation)
     if annotation not in _TYPES:
