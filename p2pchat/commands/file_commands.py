@@ -259,7 +259,7 @@ async def _save_for_person(ctx: CommandContext, file: Attachment, path: Path) ->
         raise
     except OSError as error:
         print_error(f"{file_label(file.name)} cannot be saved: {error.strerror or error}: {error.filename or path}")
-    except P2PChatError as error:
+    except (P2PChatError, ValueError) as error:  # ValueError: the path is none
         print_error(f"{file_label(file.name)} did not come: {error}")
     else:
         print_notice(f"-- saved {_shown(saved)} ({format_size(file.size)})")
@@ -356,7 +356,7 @@ async def _save_for_program(
     except OSError as error:
         why = CommandError(f"the file cannot be saved: {error.strerror or error}: {error.filename or path}")
         await ctx.report_error(why, ref)
-    except P2PChatError as error:
+    except (P2PChatError, ValueError) as error:
         await ctx.report_error(error, ref)
     else:
         row = {**_row(file, number), "path": saved} if saved else _row(file, number)
