@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from p2pchat import P2PChatError, PeerClosed, TCPPeer
+from p2pchat.threads import in_thread
 
 ANSWERED_WITHIN = 5.0  # seconds for the event loop to answer; Prometheus waits for 10
 
@@ -135,6 +136,6 @@ class MetricsServer(Collector):
 
     async def aclose(self) -> None:
         """Stop serving."""
-        await asyncio.to_thread(self._server.shutdown)
+        await in_thread(self._server.shutdown)
         self._server.server_close()
         await self._health.aclose()

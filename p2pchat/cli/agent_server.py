@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
@@ -28,6 +27,7 @@ from p2pchat.commands.command_table import TOOL_PARTS, CommandRow, commands_at, 
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JsonCommand, read_command
 from p2pchat.kinds import CALLS, HEADS
+from p2pchat.program_log import ProgramLog
 
 INBOX = "p2pchat://inbox"
 ANNOUNCED_EVERY = 1.0  # seconds between two announcements of messages
@@ -40,7 +40,7 @@ Read `inbox` when you begin, and whenever an answer says that messages wait. Giv
 your next `inbox`, else that shows the same messages again. To get something decided use `ask`."""
 Context = ServerRequestContext[Any]
 Paged = types.PaginatedRequestParams | None
-_log = logging.getLogger(__name__)
+_log = ProgramLog(__name__)
 
 
 class AgentServer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
@@ -23,6 +22,7 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from p2pchat import Delivered, HostedUser, PeerClosed, Read, StorageError
+from p2pchat.program_log import ProgramLog
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
@@ -41,7 +41,7 @@ RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
 Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
 Hold = Callable[[bool], None]  # begins and ends to hold frames, which are then written together
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 class SessionEnded(Exception):

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -58,6 +57,7 @@ from p2pchat import (
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import is_unicode, looks_like_json, read_object
 from p2pchat.commands.typed_commands import refuse_almost_a_command, split_name
+from p2pchat.program_log import ProgramLog
 from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
@@ -85,7 +85,7 @@ EVENTS = {
     "members": (MemberChange,),
 }
 router: APIRouter = APIRouter()
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 @router.websocket("/chat")
