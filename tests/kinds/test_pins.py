@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from p2pchat.commands.event_text import format_message
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry
 from p2pchat.kinds.pins import PIN
+from p2pchat.messaging.viewer import LAST_CHANGED
 from p2pchat.protocol import Entries
 from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, open_session
@@ -191,6 +193,19 @@ async def test_what_somebody_said_counts_for_nothing_while_it_is_expelled() -> N
         await ada.people.pardon("eve")
         await until(lambda: not bob.user("eve").expelled, "bob knows it")
         assert [await shown(peer) for peer in (ada, bob)] == [[1] * 4] * 2
+
+
+async def test_who_pinned_more_than_are_looked_at_hides_no_pin_once_it_is_expelled() -> None:
+    async with mesh("ada", "eve", logins=True) as net:
+        ada, eve = net.peers
+        rules, *noise = await asyncio.gather(*(ada.broadcast(f"{number}") for number in range(LAST_CHANGED + 1)))
+        await ada.pin(rules.id)
+        await net.settle()
+        await asyncio.gather(*(eve.pin(one.id) for one in noise))
+        await net.settle()
+        assert "0" not in await texts(ada, "room")
+        await ada.people.expel("eve")
+        assert await texts(ada, "room") == ["0"]
 
 
 async def test_the_thirty_pinned_last_are_shown_and_none_of_an_ignored_writer_to_people(
