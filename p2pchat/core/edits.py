@@ -19,6 +19,7 @@ from p2pchat.core.log import Entry, LogId, RawEntry, choices_of, decode_entry
 from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
+from p2pchat.protocol import UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ class EntryEdits:
         """The newest edit or deletion by its writer; None for neither."""
         return next((one for one in self.changes if one.aspect == EDIT.aspect), None)
 
+    def clock_before(self, kind: Kind, user: UserId) -> int:
+        """Return the newest clock of what a change by a user takes the place of, or ends: that is all it exceeds."""
+        return max((one.entry.c for one in self.changes if _is_outdone(one, kind, user)), default=0)
+
     def of(self, kind: Kind, but: Callable[[RelatedEntry], bool] = lambda one: False) -> list[RelatedEntry]:
         """Return those of a kind that count: of each person, or of all of them; `but` says who counts for nothing."""
         found = [one for one in self.changes if one.entry.k == kind.name and not but(one)]
@@ -55,6 +60,11 @@ class EntryEdits:
     def said(self, kind: Kind, but: Callable[[RelatedEntry], bool] = lambda one: False) -> list[RelatedEntry]:
         """Return what people say, without what they took back; `but` as in `of`."""
         return [one for one in self.of(kind, but) if one.entry.b]
+
+
+def _is_outdone(one: RelatedEntry, kind: Kind, user: UserId) -> bool:
+    is_same = one.aspect == kind.aspect and (kind.shared or one.log.user == user)
+    return is_same or KINDS[one.entry.k].until == kind.aspect
 
 
 def edits_of(message: RawEntry, candidates: Iterable[RelatedEntry]) -> EntryEdits | None:

@@ -745,7 +745,8 @@ class LocalUser(Viewer):
                 raise ValueError(f"this {kind.name} is there already")
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None
-        return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks))
+        above = 0 if post._edits is None else post._edits.clock_before(kind, me)
+        return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks, above))
 
     def typing(self, to: To, on: bool = True) -> None:
         """Show the readers of a conversation that the own user is typing there, or has stopped.

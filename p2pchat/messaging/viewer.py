@@ -356,7 +356,9 @@ class Viewer:
             PeerClosed: The peer is not running.
         """
         disk, key, kind = self._disk, self.find(conversation).key, HEADS[of]
-        shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED))
+        by = await disk.read(lambda: disk.storage.changers(key, kind.aspect))
+        out = [user for user in by if self.directory.expelled.since(user) is not None]
+        shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED, out))
         return [post for post in self._posts(filter(self._is_shown, shown)) if post._said(kind)][:MOST_AT_HEAD]
 
     async def written_before(self, message_id: str) -> datetime | None:

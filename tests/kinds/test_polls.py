@@ -106,6 +106,33 @@ def test_a_poll_ends_when_it_is_closed_although_the_clock_of_its_writer_was_ahea
     assert votes(ada) == []
 
 
+def test_a_vote_that_was_sent_two_hours_ahead_is_changed_at_once() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(asks(bob, 1))
+    ada.world.ahead = 7200.0
+    ada.change("vote", "1", bob.ref(1))
+    ada.world.ahead = 0.0
+    for body in ("2", "0", "1"):
+        ada.change("vote", body, bob.ref(1))
+        assert votes(ada) == ([("ada", int(body))] if body != "0" else [])
+
+
+def test_a_close_by_a_clock_that_is_ten_minutes_behind_counts_the_votes_that_its_writer_had() -> None:
+    ada, cyd, dan = World().peer("ada"), Author("cyd", "c1"), Author("dan", "d1")
+    ada.world.ahead = -600.0
+    far = ada.far("bob")
+    ada.put(WriteRequest(1, ada.id, ROOM, "poll", ["lunch?"], marks=Marks(choices=("pizza", "soup"))))
+    ada.take()
+    [poll] = [one for one in ada.storage.places(0, 100) if '"lunch?"' in str(one.raw[1])]
+    re = Ref(ref_key(ada.id, poll.log.run), poll.seq)
+    far.say(says(cyd, "vote", re, 10, 1), says(dan, "vote", re, 11, 2))
+    ada.change("close", "", re)
+    assert votes(ada) == [("cyd", 1), ("dan", 2)]
+    far.say(says(dan, "vote", re, 60, 1))
+    assert votes(ada) == [("cyd", 1), ("dan", 2)]
+
+
 def test_others_close_no_poll_and_what_is_no_poll_has_no_votes() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
