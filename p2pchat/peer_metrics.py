@@ -77,7 +77,8 @@ class HealthCheck:
             self._probed_at = now
             self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat health")
         if self._probe is not None:
-            await asyncio.wait([self._probe], timeout=self._every)
+            patience = self._every if self.seconds else self._within  # a slow start is no alarm
+            await asyncio.wait([self._probe], timeout=patience)
         return "" if self.ok else self._reason
 
     async def _round_trip(self, since: float) -> None:
