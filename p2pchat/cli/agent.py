@@ -30,6 +30,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.kinds import HEADS, LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import quote_names, safe_line
+from p2pchat.threads import on_disk
 
 PAGE, MAX_PAGE = 20, 100  # messages in an answer
 MAX_PAGE_BYTES = 24_000  # of texts in an answer; some 6,000 tokens
@@ -260,7 +261,11 @@ class Agent:
         self, progress: Progress, id: str, number: int = 1, path: str = "", wait: float = ANSWER_WAIT
     ) -> Answer:
         to = self._path(path)
-        if to.is_file() or not to.parent.is_dir():
+        try:
+            is_wrong = await on_disk(lambda: to.is_file() or not to.parent.is_dir())
+        except OSError as error:
+            raise UsageError(f"{safe_line(path)[:200]} cannot be used: {error.strerror or error}") from None
+        if is_wrong:
             raise UsageError(f"{safe_line(path)} is there already, or its directory is not: choose another path")
         saving = asyncio.create_task(self._peer.ask("get", id=id, number=number, path=str(to)))
 

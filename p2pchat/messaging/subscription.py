@@ -588,7 +588,8 @@ class EventFeed:
         """
         log, seq, driver = event.log, event.seq, self._driver
         if driver is None or self._tracker.wrote(log):
-            return event
+            is_known = driver is None or self._tracker.is_message(log, seq)
+            return event if is_known else None
         try:
             shown, marks, read = await driver.disk.read(partial(look_up_receipt, driver.disk.storage, log, seq))
         except PeerClosed:
