@@ -67,7 +67,8 @@ BECAME = (
     FieldRow("closed_id", "text", "", "the id of that close"),
     *(FieldRow(name, "said", "csa", kind.words) for name, kind in LISTS.items()),
 )
-MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME)
+COMES = (FieldRow("changed_id", "text", "ca", "in answers with `changes`: the id of the change for which it comes"),)
+MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME, *COMES)
 
 
 def fields_at(door: str) -> dict[str, FieldRow]:

@@ -79,8 +79,10 @@ class EventBuilder:
 
     async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
-        if not shown:
-            return None
+        return await self.of(shown) if shown else None
+
+    async def of(self, shown: Sequence[ReleasedEntry]) -> BuiltEvents:
+        """Build the events of stored entries, one or more in the order of their places."""
         steps = [PlacedEntry(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
         pairs = zip(shown, steps, strict=True)
         found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.is_message}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from p2pchat.core.log import (
     ID_CONVERSATION_BYTES,
@@ -134,6 +134,11 @@ class DurableEvent:
     def ref(self) -> str | None:
         """The `ref` given in this run, if it was written here; None without one."""
         return self._viewer._ref_of(self.log, self.seq)
+
+    @property
+    def sort_key(self) -> tuple[int, str, str, int]:
+        """Its position in the history of its conversation, the same on every peer."""
+        return self._entry.c, self.log.user, self.log.run, self.seq
 
     def seen_by(self, viewer: Viewer) -> Any:
         """Return it as another user of the same peer sees it."""
@@ -325,9 +330,9 @@ class Post(DurableEvent):
         return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
-    def sort_key(self) -> tuple[int, str, str, int]:
-        """Its position in the history of its conversation, the same on every peer."""
-        return self._entry.c, self.log.user, self.log.run, self.seq
+    def message(self) -> Self:
+        """The message itself: what a change names is its `message` too."""
+        return self
 
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
@@ -439,9 +444,15 @@ def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> M
     return kind(viewer, log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 
 
-def sort_key(where: Post | datetime) -> SortKey:
-    """Return the position in history of a message, or of a moment."""
-    return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
+def position_of(viewer: Viewer, shown: ReleasedEntry) -> DurableEvent:
+    """Return a stored entry as a position, in the order of arrival and in history."""
+    entry = decode_entry(shown.raw)
+    return DurableEvent(viewer, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap)
+
+
+def sort_key(where: DurableEvent | datetime) -> SortKey:
+    """Return the position in history of an entry, or of a moment."""
+    return where.sort_key if isinstance(where, DurableEvent) else (micros_of(where), "", "", 0)
 
 
 def key_of(shown: ReleasedEntry) -> SortKey:

@@ -158,7 +158,7 @@ async def test_what_was_deleted_while_a_session_takes_the_shared_room_is_not_sen
                 await asyncio.sleep(0)  # poll: the hub hears of it in a moment
 
     missed = CatchUp(
-        zoe.user, lambda post: sent.append(post.text), drained, gateway.shared_room, gateway.mark, True,
+        zoe.user, lambda post: sent.append(post.message.text), drained, gateway.shared_room, gateway.mark, True,
         gateway.separations,
     )  # fmt: skip
     await missed.after(datetime.now(UTC) - catch_up.REPEATED)
@@ -173,7 +173,7 @@ async def test_a_message_that_waited_is_not_sent_again_with_the_shared_room(both
         pass
 
     missed = CatchUp(
-        zoe.user, lambda post: sent.append(post.text), drained, gateway.shared_room, gateway.mark, True,
+        zoe.user, lambda post: sent.append(post.message.text), drained, gateway.shared_room, gateway.mark, True,
         gateway.separations,
     )  # fmt: skip
     await bob.user.broadcast("first live")

@@ -57,6 +57,7 @@ export class Events {
   /** @param {any} line */
   handle(line) {
     this._handlers[line.event]?.(line);
+    if (line.entry_id && line.id) this._model.continueAfter(line.entry_id);
   }
 
   // ---- rows of answers
@@ -174,7 +175,7 @@ export class Events {
     const model = this._model;
     const talk = this._talk(line);
     const message = this._merge(talk.byId.get(line.id), line);
-    model.since = line.id + (model.gateway && `@${model.gateway}`);
+    model.continueAfter(line.id);
     if (!model.people.has(line.sender_id)) this._asks.who(); // registered meanwhile, and nowhere online
     if (message.mine) {
       message.ticks.known = true; // saved, if nothing else
