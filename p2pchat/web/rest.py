@@ -7,7 +7,7 @@ sign_in.py authenticates callers, security.py admits requests.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from datetime import datetime
 from itertools import accumulate
 from typing import Annotated, Any
@@ -193,7 +193,7 @@ async def messages(
     if head:
         page, more = list[Shown](await account.user.head(talk or "room", head)), False
     else:
-        low, high = await _position(account, after, account.user.entry), await _position(account, before)
+        low, high = await _position(account, after), await _position(account, before)
         most = gateway.settings.max_answer_bytes
         page, more = await history_page(account.user, talk, high, low, limit, most, changes=changes)
     if more:
@@ -221,13 +221,11 @@ def _wanted_conversation(
     return gateway.receivers.find(account, user2 if mine[0] else user1)
 
 
-async def _position(
-    account: Account, text: str | None, find: Callable[[str], Awaitable[DurableEvent]] | None = None
-) -> DurableEvent | datetime | None:
+async def _position(account: Account, text: str | None) -> DurableEvent | datetime | None:
     if text is None:
         return None
     if not _TIME.match(text):
-        return await (find or account.user.message)(text)
+        return await account.user.entry(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -27,7 +27,8 @@ async def test_what_is_changed_during_a_break_is_changed_for_all_who_come_back(s
         token = (await http.post("/v1/accounts", json={"name": "cli"})).json()["token"]
     (gateway.home / "token").write_text(token)
     bearer = {"Authorization": f"Bearer {token}"}
-    words = p2pchat("client", f"{gateway.url.replace('http', 'ws')}chat", "--token", str(gateway.home / "token"), "--json")
+    chat = f"{gateway.url.replace('http', 'ws')}chat"
+    words = p2pchat("client", chat, "--token", str(gateway.home / "token"), "--json")
     async with running(*words, home=gateway.home) as client:
         await client.until("connected as cli")
         secret, tpyo = await terry.send("the password is hunter2"), await terry.send("a tpyo")
@@ -47,9 +48,7 @@ async def test_what_is_changed_during_a_break_is_changed_for_all_who_come_back(s
         await expect(zoe.message("a typo")).to_have_count(1)
         printed = [json.loads(await client.until(f'"type":"{word}"')) for word in ("deleted", "edited", "pinned")]
         assert [frame["id"] for frame in printed] == [secret["id"], tpyo["id"], tpyo["id"]]
-    async with connect(
-        f"{gateway.url.replace('http', 'ws')}chat?since={last}&events=changes", additional_headers=bearer
-    ) as socket:
+    async with connect(f"{chat}?since={last}&events=changes", additional_headers=bearer) as socket:
         frames = [json.loads(await socket.recv()) for _ in range(4)]
     assert [frame["type"] for frame in frames] == ["deleted", "edited", "pinned", "resumed"]
     assert [frame["entry_id"] for frame in frames[:3]] == [frame["entry_id"] for frame in printed]
