@@ -388,9 +388,8 @@ TOOLS = (
         "their writers may see. All others are shown again."),
     CommandRow("history", "to:conversation? limit:int? before:message? after:entry?", doors="m",
         result="messages:posts more:bool next?",
-        help="The newest messages of one conversation, or of all, the oldest of them first; `before` the id of a "
-        "message: those before it; `after` one: what came or was changed here after it, in that order. It marks "
-        "nothing as read. `limit`: default 20, at most 100."),
+        help="The newest messages of a conversation or all, oldest first; `before` an id: those before; `after` one: "
+        "what came or changed since. It marks nothing as read. `limit`: default 20, at most 100."),
     CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),

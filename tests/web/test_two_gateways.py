@@ -165,6 +165,22 @@ async def test_what_was_deleted_while_a_session_takes_the_shared_room_is_not_sen
     assert sent == ["0", "1", "2", "3", "4", ""] and missed.is_live
 
 
+async def test_a_client_that_moves_to_another_gateway_gets_what_became_of_messages(both: Gateways) -> None:
+    """By a position that the other gateway gave it, of a message or of a change."""
+    secret, typo, last = await both.write("a secret", "a typo", "the last")
+    async with chatting(both.west, "zoe", f"?since={last}&events=changes") as zoe:
+        await zoe.next("resumed")
+        await both.west.account("bob").user.edit(typo, "a text")
+        edited = await zoe.next("edited")
+        mark = f"@{both.west.gateway.mark}"
+    await both.west.account("bob").user.delete(secret)
+    for since in (last, edited["entry_id"]):
+        async with chatting(both.east, "zoe", f"?since={since}{mark}&events=changes") as zoe:
+            assert (await zoe.next("deleted"))["id"] == secret
+        async with chatting(both.west, "zoe", f"?since={since}{mark}&events=changes") as zoe:
+            assert (await zoe.next("resumed"))["count"] == (2 if since == last else 1)
+
+
 async def test_a_message_that_waited_is_not_sent_again_with_the_shared_room(both: Gateways) -> None:
     gateway, zoe, bob = both.west.gateway, *(both.west.account(name) for name in ("zoe", "bob"))
     sent = list[str]()

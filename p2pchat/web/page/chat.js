@@ -363,8 +363,7 @@ export class Chat {
     const [first] = await this.connection.request({ do: "history", to: talk.id, before: (behind[0] ?? oldest).id, limit: 1 });
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;
-    talk.loaded = true;
-    this.events.addHistory(talk, rows, "whole");
+    this.events.addHistory(talk, rows, "older");
     talk.complete = before.length < 10;
     await this._receipts(talk);
     return true;

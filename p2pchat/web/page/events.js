@@ -119,7 +119,7 @@ export class Events {
   /**
    * Add a page of history.
    * @param {Talk} talk @param {any[]} rows oldest first
-   * @param {"newest"|"older"|"whole"} where they go: at the end, before all others, or instead of all but newer ones
+   * @param {"newest"|"older"} where they go: at the end, or before all others
    */
   addHistory(talk, rows, where) {
     const known = talk.byId;
@@ -128,7 +128,6 @@ export class Events {
     const others = talk.messages.filter((message) => !ids.has(message.id));
     if (where === "older") talk.messages = [...page, ...others];
     else talk.messages = joinPages(talk, page, ids);
-    if (where === "whole") talk.messages.splice(0, talk.messages.indexOf(page[0]));
     talk.byId = new Map(talk.messages.map((message) => [message.id, message]));
     this._model.changed(talk);
     this._model.bus.changed("talks");
