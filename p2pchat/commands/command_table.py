@@ -389,7 +389,7 @@ TOOLS = (
     CommandRow("history", "to:conversation? limit:int? before:message? after:entry?", doors="m",
         result="messages:posts more:bool next?",
         help="The newest messages of a conversation or all, oldest first; `before` an id: those before; `after` one: "
-        "what came or changed since. It marks nothing as read. `limit`: default 20, at most 100."),
+        "what came or changed since. Marks nothing as read. `limit`: default 20, at most 100."),
     CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),
