@@ -40,6 +40,7 @@ PLACE = (  # of whom it is, and where
     FieldRow("to", "text", "c", "the receiver of a direct message"),
     FieldRow("group", "text", "cs", "the name of its group"),
     FieldRow("expelled", "bool", "csa", "true: it came when its writer was no member any more"),
+    FieldRow("changed_id", "text", "ca", "in answers with `changes`: the id of the change for which it comes"),
 )
 SAID = (
     FieldRow("text", "text", "lcs", 'the latest text; "" once deleted', "content"),
@@ -67,8 +68,7 @@ BECAME = (
     FieldRow("closed_id", "text", "", "the id of that close"),
     *(FieldRow(name, "said", "csa", kind.words) for name, kind in LISTS.items()),
 )
-COMES = (FieldRow("changed_id", "text", "ca", "in answers with `changes`: the id of the change for which it comes"),)
-MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME, *COMES)
+MESSAGE_FIELDS: tuple[FieldRow, ...] = (*PLACE, *SAID, *BECAME)
 
 
 def fields_at(door: str) -> dict[str, FieldRow]:

@@ -113,7 +113,9 @@ class EventBuilder:
                 if (cls := Sent if log.user in mine else Message) in wanted:
                     edits = None if message is None else message.edits
                     made.append(cls(viewer, log, seq, entry, place, received_at, old, gap, edits))
-            elif message is not None and decode_entry(message.raw).is_message:  # else the core reports it, or nobody
+            elif message is not None and (about := decode_entry(message.raw)).is_message:  # else the core reports it
+                if not is_all and not sees(message.log, about):
+                    continue
                 change = CHANGES[entry.k](viewer, *step, message=post_of(viewer, message, message.log.user in mine))
                 made += [change] if change.counts else []  # another one is newer
         return made, steps[-1].place

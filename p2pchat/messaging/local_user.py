@@ -987,7 +987,7 @@ class LocalUser(Viewer):
         only = None if within is None else self.find(within).key
 
         def asked() -> list[ConversationId]:
-            keys = self._keys() if only is None else [key for key in self._keys() if key == only]
+            keys = (key for key in self._keys() if only in (None, key))
             return [key for key in keys if kinds is None or self.conversation(key).kind in kinds]
 
         disk = self._disk
@@ -1008,7 +1008,11 @@ class LocalUser(Viewer):
                 continue  # one began meanwhile: its first message may be before the last one of this page
             if page:
                 built, place = await builder.of(page)
-                found += [event for event in reversed(built) if ignored or event.log.user not in hidden]
+                found += [
+                    event
+                    for event in reversed(built)
+                    if ignored or hidden.isdisjoint((event.log.user, event.message.log.user))
+                ]
             if 2 * len(found) >= limit or len(page) < size:
                 return found[:limit]
             size = max(limit, HIDDEN_AT_ONCE)

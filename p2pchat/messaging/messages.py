@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from p2pchat.core.log import (
     ID_CONVERSATION_BYTES,
@@ -139,6 +139,11 @@ class DurableEvent:
     def sort_key(self) -> tuple[int, str, str, int]:
         """Its position in the history of its conversation, the same on every peer."""
         return self._entry.c, self.log.user, self.log.run, self.seq
+
+    @property
+    def message(self) -> Message | Sent:
+        """The message: itself, or the one that is changed."""
+        raise NotImplementedError
 
     def seen_by(self, viewer: Viewer) -> Any:
         """Return it as another user of the same peer sees it."""
@@ -330,8 +335,9 @@ class Post(DurableEvent):
         return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
-    def message(self) -> Self:
-        """The message itself: what a change names is its `message` too."""
+    def message(self) -> Message | Sent:
+        """The message itself."""
+        assert isinstance(self, Message | Sent)
         return self
 
     async def reply(self, text: str) -> Receipt:
