@@ -165,8 +165,12 @@ class Agent:
         self, progress: Progress, to: str | None = None, limit: int = PAGE, before: str | None = None,
         after: str | None = None,
     ) -> Answer:  # fmt: skip
-        rows = await self._peer.ask("history", to=to, before=before, after=after, limit=limit + 1, ignored=False)
-        return _page(rows, limit, "before" if after is None else "after")
+        asked = {"to": to, "before": before, "after": after, "limit": limit + 1}
+        rows = await self._peer.ask("history", **asked, ignored=False, changes=True)
+        answer = _page(rows, limit, "before" if after is None else "after")
+        if after is not None and (shown := answer["messages"]):
+            answer["next"] = f"Later ones: the same with `after`: {shown[-1].get('changed_id', shown[-1]['id'])}"
+        return answer
 
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)

@@ -135,6 +135,16 @@ class DurableEvent:
         """The `ref` given in this run, if it was written here; None without one."""
         return self._viewer._ref_of(self.log, self.seq)
 
+    @property
+    def sort_key(self) -> tuple[int, str, str, int]:
+        """Its position in the history of its conversation, the same on every peer."""
+        return self._entry.c, self.log.user, self.log.run, self.seq
+
+    @property
+    def message(self) -> Message | Sent:
+        """The message: itself, or the one that is changed."""
+        raise NotImplementedError
+
     def seen_by(self, viewer: Viewer) -> Any:
         """Return it as another user of the same peer sees it."""
         raise NotImplementedError
@@ -325,9 +335,10 @@ class Post(DurableEvent):
         return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
-    def sort_key(self) -> tuple[int, str, str, int]:
-        """Its position in the history of its conversation, the same on every peer."""
-        return self._entry.c, self.log.user, self.log.run, self.seq
+    def message(self) -> Message | Sent:
+        """The message itself."""
+        assert isinstance(self, Message | Sent)
+        return self
 
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
@@ -439,9 +450,15 @@ def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> M
     return kind(viewer, log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 
 
-def sort_key(where: Post | datetime) -> SortKey:
-    """Return the position in history of a message, or of a moment."""
-    return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
+def position_of(viewer: Viewer, shown: ReleasedEntry) -> DurableEvent:
+    """Return a stored entry as a position, in the order of arrival and in history."""
+    entry = decode_entry(shown.raw)
+    return DurableEvent(viewer, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap)
+
+
+def sort_key(where: DurableEvent | datetime) -> SortKey:
+    """Return the position in history of an entry, or of a moment."""
+    return where.sort_key if isinstance(where, DurableEvent) else (micros_of(where), "", "", 0)
 
 
 def key_of(shown: ReleasedEntry) -> SortKey:
