@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.durable_changes import META_IGNORED, Change
+from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
@@ -400,6 +401,9 @@ class LocalUser(Viewer):
 
         input = UserBlocked(self.directory.me, user.key, on)
         await self._choose(change, input, take=lambda: _hide(self.directory.blocked, user, on))
+        if self._consumer_prefix:  # of whom the peer's own user blocks the core says that they are away
+            for me, other in ((self.directory.me, user.key), (user.key, self.directory.me)):
+                self._lifecycle.dispatcher.on_presence(PresenceChanged(other, *self._lifecycle.status(me, other)), me)
         return user
 
     @property
@@ -471,7 +475,8 @@ class LocalUser(Viewer):
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
-        return list(map(self.conversation, self._driver.node.newest_conversations(self.directory.me)))
+        found = self._driver.node.newest_conversations(self.directory.me)
+        return list(map(self.conversation, filter(self._access.knows, found)))
 
     def _open_direct(self, naming: Naming) -> None:
         driver = self._driver

@@ -237,8 +237,8 @@ class ChatSocket(WebSocketSession):
         peer = self.gateway.peer
         users = peer.acquainted(self.user.me) if self.gateway.hub.is_crowd else self.user.here()
         for user in users:
-            if user.status in ("online", "idle"):
-                self.queue.put(as_frame(_presence(user, user.status)), bounded=False)
+            if (status := self.user.directory.status(user.key)[0]) in ("online", "idle"):
+                self.queue.put(as_frame(_presence(user, status)), bounded=False)
         await self.queue.drained()
 
     def send_missed(self, post: Post) -> None:
