@@ -110,15 +110,12 @@ class CatchUp:
         While the session is not live, `post` has to be the user's own view of the message.
         """
         if self._live:
-            return not self._is_left_out(post)
+            return post.place > self._sent_all
         self._news = True
         self._first_live = self._first_live or post
         if self._awaited and post.id == self._awaited:
             self._came.set()
         return False
-
-    def _is_left_out(self, post: Post) -> bool:
-        return post.place <= self._sent_all
 
     # ---- where it begins
 
@@ -186,7 +183,7 @@ class CatchUp:
             self._news = False
             page = await self._user.released(last, limit=PAGE)
             for last in page:
-                if not self._is_left_out(last):
+                if last.place > self._sent_all:
                     self._send(last)
                     count += 1
             if isinstance(last, Post):
@@ -223,7 +220,7 @@ class CatchUp:
             else:
                 break
             last = post
-            if self._is_left_out(post):
+            if post.place <= self._sent_all:
                 continue
             self._send(post)
             unsent, size = unsent + 1, size + len(post.text)

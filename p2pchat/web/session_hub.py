@@ -358,13 +358,13 @@ class SessionHub:
         event = envelope.event
         sessions = [one for one in self._sessions_for(envelope) if one.account.user.is_shown(event)]
         for kind, observer in self.observers.items():
-            if isinstance(envelope.event, kind):
+            if isinstance(event, kind):
                 observer(envelope)
         failed: list[tuple[HubSession, Ending]] = []
         for session in sessions:
             try:
-                blocks = session.account.user.directory.blocked  # who counts in a message differs then
-                session.deliver(Envelope(event, envelope.users) if blocks else envelope)
+                # Where the account blocks somebody, fewer people count in a message.
+                session.deliver(Envelope(event, envelope.users) if session.account.user.directory.blocked else envelope)
             except QueueFull:
                 failed.append((session, "slow"))
             except Exception:  # a defect in one interface ends that session only
@@ -372,7 +372,7 @@ class SessionHub:
                 failed.append((session, "failed"))
         self.deliveries += len(sessions)
         if sessions:
-            self.on_delivered(_cause_of(envelope.event), len(sessions))
+            self.on_delivered(_cause_of(event), len(sessions))
         for session, why in failed:
             self.end(session, why)
 
