@@ -372,8 +372,8 @@ class LocalUser(Viewer):
         here: neither its messages in the room, in groups and in direct conversations nor groups that it makes. It is
         not told; its messages stay undelivered. What is stored of it stays, hidden as if it was ignored.
 
-        A hosted user blocks for itself alone: the user is hidden, and what it writes in their direct conversation is
-        not stored, unless this peer hosts both.
+        A hosted user blocks for itself alone: nothing of the user is shown to it, and it is offline to that user. What
+        that one writes in their direct conversation is not stored, unless this peer hosts both.
 
         Args:
             who: A user, a name as typed (see find), or the full id of any user.
