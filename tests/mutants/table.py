@@ -128,7 +128,7 @@ MUTANTS = (
         ("if user in self._hosted or not self._blocks.refuses(user, members or ()):",
          "if user in self._hosted or not members or not self._blocks.refuses(user, members):")),
     Mutant("blocked-sees-who-is-here", "the own user of a peer sees when an account of a gateway is here that blocks it",
-        "core/test_blocks.py::test_the_own_user_of_a_peer_is_told_that_who_blocks_it_is_offline",
+        Rule("blocked", within=60, seed=5, having="blocks"),
         ('status, text, since = ("offline", "", 0) if is_away else self.status(user)',
          "status, text, since = self.status(user)")),
     Mutant("blocked-shown-at-a-gateway", "an account reads at REST and after a break what somebody writes whom it blocks",
