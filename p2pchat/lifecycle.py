@@ -29,7 +29,7 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.messaging.access_policy import AccessPolicy, has_others
+from p2pchat.messaging.access_policy import AWAY, AccessPolicy, are_apart, has_others
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.event_dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
@@ -97,7 +97,7 @@ class Lifecycle:
         self.is_offline: bool = False
         self.names_deadline: float = 0.0
         self.directory: UserDirectory = UserDirectory(
-            "", self._status, lambda: {} if self.driver is None else self.driver.node.replicator.people.former
+            "", self.status, lambda: {} if self.driver is None else self.driver.node.replicator.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: EventFeed = EventFeed(self.tracker)
@@ -176,9 +176,21 @@ class Lifecycle:
             return []
         return [relay_endpoint(self.resources.identity.peer_id)]
 
-    def _status(self, user: UserId) -> Status:
+    @property
+    def has_blocks(self) -> bool:
+        """True if a user of this peer blocks somebody."""
+        return self.driver is not None and bool(self.driver.node.blocks.starts)
+
+    def blocks(self, by: UserId, user: UserId) -> bool:
+        """Return whether a user of this peer blocks another one."""
+        return self.driver is not None and user in self.driver.node.blocks.of(by)
+
+    def status(self, me: UserId, user: UserId) -> Status:
+        """Return the presence of a user as one of this peer sees it."""
         if self.driver is None:
             return "unknown", "", 0
+        if are_apart(self.blocks, me, user):
+            return AWAY
         status, text, since = self.driver.node.presence.status(user)
         return status, text or "", since or 0
 

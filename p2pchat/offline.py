@@ -121,7 +121,7 @@ class History(Viewer):
         self._hosts_others = False
         access = AccessPolicy(lambda: self._stored, lambda: self.directory.me, lambda: not self._hosts_others)
         super().__init__(
-            UserDirectory("", lambda user: ("unknown", "", 0), lambda: self._former),
+            UserDirectory("", lambda me, user: ("unknown", "", 0), lambda: self._former),
             GroupDirectory(lambda: self._views),
             access,
         )

@@ -79,7 +79,7 @@ class EventDispatcher:
             fx.UserJoined: self._on_joined,
             fx.UserLeft: self._on_left,
             fx.MemberChanged: self._on_member,
-            fx.PresenceChanged: self._on_presence,
+            fx.PresenceChanged: self.on_presence,
             fx.UserForgotten: self._on_forgotten,
             fx.TypingChanged: self._on_typing,
             fx.UserNamed: self._on_named,
@@ -252,14 +252,15 @@ class EventDispatcher:
 
         self._emit(None, changed)
 
-    def _on_presence(self, effect: fx.PresenceChanged) -> None:
+    def on_presence(self, effect: fx.PresenceChanged, me: UserId = "") -> None:
+        """Report the presence of a user to all, or to one user, who sees it otherwise than before."""
         since = aware(effect.since) if effect.since else None
 
         def presence(viewer: Viewer) -> ev.Event:
             user = viewer.directory.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
-        self._emit(("presence", effect.user), presence)
+        self._emit(("presence", effect.user, me), presence, (me,) if me else None)
 
     def _on_forgotten(self, effect: fx.UserForgotten) -> None:
         self._people.forget(effect.user)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.durable_changes import META_IGNORED, Change
+from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
@@ -374,8 +375,8 @@ class LocalUser(Viewer):
         here: neither its messages in the room, in groups and in direct conversations nor groups that it makes. It is
         not told; its messages stay undelivered. What is stored of it stays, hidden as if it was ignored.
 
-        A hosted user blocks for itself alone: the user is hidden, and what it writes in their direct conversation is
-        not stored, unless this peer hosts both.
+        A hosted user blocks for itself alone: nothing of the user is shown to it, and it is offline to that user. What
+        that one writes in their direct conversation is not stored, unless this peer hosts both.
 
         Args:
             who: A user, a name as typed (see find), or the full id of any user.
@@ -403,6 +404,9 @@ class LocalUser(Viewer):
 
         input = UserBlocked(self.directory.me, user.key, on)
         await self._choose(change, input, take=lambda: _hide(self.directory.blocked, user, on))
+        if self._consumer_prefix:  # of whom the peer's own user blocks the core says that they are away
+            for me, other in ((self.directory.me, user.key), (user.key, self.directory.me)):
+                self._lifecycle.dispatcher.on_presence(PresenceChanged(other, *self._lifecycle.status(me, other)), me)
         return user
 
     @property
@@ -474,7 +478,8 @@ class LocalUser(Viewer):
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
-        return list(map(self.conversation, self._driver.node.newest_conversations(self.directory.me)))
+        found = self._driver.node.newest_conversations(self.directory.me)
+        return list(map(self.conversation, filter(self._access.knows, found)))
 
     def _open_direct(self, naming: Naming) -> None:
         driver = self._driver

@@ -248,7 +248,8 @@ class Post(DurableEvent):
     def reactions(self) -> dict[str, list[User]]:
         """The users who reacted, by reaction, the first reaction first; {} for a deleted message.
 
-        What the expelled said counts for nothing until they are pardoned, whenever it came.
+        What the expelled said counts for nothing until they are pardoned, whenever it came; nor does, at a hosted user,
+        what those said whom it blocks.
         """
         found: dict[str, list[User]] = {}
         for one in self._said(REACTION):
@@ -256,14 +257,15 @@ class Post(DurableEvent):
         return found
 
     def _said(self, kind: Kind) -> list[RelatedEntry]:
-        """Return what people say, without what they took back, and what is said by those who are expelled."""
+        """Return what people say and did not take back, and who counts for the reader."""
         if self._edits is None or self.deleted:
             return []
-        said = self._edits.said(kind, self._is_by_expelled)
+        said = self._edits.said(kind, self._is_uncounted)
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
-    def _is_by_expelled(self, one: RelatedEntry) -> bool:
-        return self._viewer.directory.expelled.since(one.log.user) is not None
+    def _is_uncounted(self, one: RelatedEntry) -> bool:
+        user, viewer = one.log.user, self._viewer
+        return viewer.directory.expelled.since(user) is not None or viewer._access.refuses(user)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -537,7 +539,7 @@ class MessageChange(DurableEvent):
         edits, kind = self.message._edits, KINDS[self._entry.k]
         if edits is None:
             return False
-        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._is_by_expelled)
+        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._is_uncounted)
         return any((one.log, one.seq) == (self.log, self.seq) for one in counting)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:

@@ -599,9 +599,10 @@ class ReceiptTracker:
         """Return whether entries of a log are delivered to a member when they are taken here."""
         return member in self.taken and member != log.user and log.conversation != self._room
 
-    def holders_at(self, place: int, members: Iterable[UserId]) -> set[UserId]:
-        """Return those of these members who have taken the message at a place."""
-        return {member for member in members if self.taken.get(member, -1) >= place}
+    def holders_at(self, place: int, writer: UserId, members: Iterable[UserId]) -> set[UserId]:
+        """Return those of these members who have taken the message of a writer at a place; nobody who blocks them."""
+        blocking = () if self._driver is None else self._driver.node.blocks.by_any(writer, members)
+        return {one for one in members if self.taken.get(one, -1) >= place and one not in blocking}
 
     def hosted(self, user: UserId, taken: int | None) -> None:
         """Count messages already written here as delivered to a user who is hosted from now on.
@@ -673,7 +674,7 @@ class ReceiptTracker:
         if not decode_entry(shown.raw).is_message:
             receipts.changes.add(seq)
         else:
-            here = [(member, seq) for member in self.holders_at(shown.place, of) if self.takes(log, member)]
+            here = [(member, seq) for member in self.holders_at(shown.place, log.user, of) if self.takes(log, member)]
             takes = [(member, mark) for member, mark in read if self._is_in_room(log) or self.takes(log, member)]
             marks = [*marks, *here, *takes]  # who has read a message has it
         for positions, stored in ((receipts.delivered, marks), (receipts.read, read)):

@@ -136,9 +136,8 @@ class Subscription:
 
     def push(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
         """Take a live event for the users in `audience`; it replaces an unread one of the same subject."""
-        if self.closed or not self._wants(type(event)):
-            return
-        self._push(subject, event)
+        if not self.closed and self._wants(type(event)) and self.access.shows(event):
+            self._push(subject, event)
 
     def wants_receipts(self, log: LogId, kind: Kind) -> bool:
         """Return whether receipts of this kind for this log may be taken."""
@@ -603,5 +602,5 @@ class EventFeed:
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
         of = set(expected_recipients(driver.node, log, decode_entry(shown.raw), holders)) or holders | readers
-        holders |= self._tracker.holders_at(shown.place, of)
+        holders |= self._tracker.holders_at(shown.place, log.user, of)
         return replace(event, count=len(counted & of), of=len(of))

@@ -217,7 +217,7 @@ class UserDirectory:
 
     Args:
         me: The id (hex) of the own user.
-        status: Returns the presence of a user.
+        status: Returns the presence of the second user as the first one sees it.
         former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
@@ -229,6 +229,7 @@ class UserDirectory:
     __slots__ = (
         "_former",
         "_index",
+        "_status",
         "_sweep_at",
         "_users",
         "abouts",
@@ -237,15 +238,14 @@ class UserDirectory:
         "ignored",
         "knows",
         "me",
-        "status",
     )
 
     def __init__(
-        self, me: UserId, status: Callable[[UserId], Status],
+        self, me: UserId, status: Callable[[UserId, UserId], Status],
         former: Callable[[], Mapping[UserId, Mapping[str, int]]] = dict,
     ) -> None:  # fmt: skip
         self.me: UserId = me
-        self.status: Callable[[UserId], Status] = status
+        self._status = status
         self._former = former
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
@@ -258,7 +258,7 @@ class UserDirectory:
 
     def seen_by(self, me: UserId) -> UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
-        other = UserDirectory(me, self.status, self._former)
+        other = UserDirectory(me, self._status, self._former)
         other.abouts, other._index = self.abouts, self._index
         other.expelled = self.expelled
         other.knows = lambda me, user: self.knows(me, user)
@@ -281,6 +281,10 @@ class UserDirectory:
         """The ids of the users whom programs do not show to people."""
         concealed = self.expelled.concealed() - {self.me}
         return self.ignored | self.blocked | concealed if self.blocked or concealed else self.ignored
+
+    def status(self, id: UserId) -> Status:
+        """Return the presence of a user."""
+        return self._status(self.me, id)
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""

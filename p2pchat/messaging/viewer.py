@@ -140,7 +140,7 @@ class Viewer:
 
     def conversations(self) -> list[Conversation]:
         """Return all known conversations, the room first, then sorted by name."""
-        known = map(self.conversation, self._keys())
+        known = map(self.conversation, filter(self._access.knows, self._keys()))
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def conversation(self, key: ConversationId) -> Conversation:

@@ -122,7 +122,7 @@ class CatchUp:
 
     def _is_left_out(self, post: Post) -> bool:
         is_unheard = isinstance(post, MessageChange) and not self.changes
-        return post.place <= self._sent_all or post.by.blocked or is_unheard
+        return post.place <= self._sent_all or is_unheard
 
     # ---- where it begins
 
@@ -249,7 +249,7 @@ class CatchUp:
         while page := await self._waiting_page(last, opened):
             unread = {post.place for post in await self._user.without_read(page)}
             for last in page:
-                if last.place in unread and not last.by.blocked:  # what was read by another interface was taken there
+                if last.place in unread:  # what was read by another interface was taken there
                     self._send(last)
                     count += 1
             if not count:
@@ -294,7 +294,7 @@ class SharedFrames:
             return make(post)
         if not self._sessions or len(post.text) > MAX_SHARED_TEXT:
             return make(post)
-        if post.edited or post.deleted or post.attachments:  # who has a file differs from user to user
+        if post.edited or post.deleted or post.attachments or post.viewer.directory.blocked:  # it differs for users
             return make(post)
         key = make, post.place, post.log, post.seq, post.sender.label
         found: T | None = self._frames.get(key)
@@ -336,6 +336,8 @@ class SharedRoom:
 
         Only a moment causes a read: who continues behind a message lacks little. Raises StorageError, PeerClosed.
         """
+        if user.directory.blocked:  # it is shown less than others
+            return start, ()
         if isinstance(start, datetime) and start >= datetime.now(UTC) - REPEATED - SHARED_SLACK:
             async with self._reading:
                 if monotonic() - self._read_at >= SHARED_FOR:

@@ -234,11 +234,11 @@ class ChatSocket(WebSocketSession):
             await self.send_kept_receipts()
 
     async def _send_presence(self) -> None:
-        peer = self.gateway.peer
-        users = peer.acquainted(self.user.me) if self.gateway.hub.is_crowd else self.user.here()
+        gateway = self.gateway
+        users = gateway.peer.acquainted(self.user.me) if gateway.hub.is_crowd else self.user.here()
         for user in users:
-            if user.status in ("online", "idle"):
-                self.queue.put(as_frame(_presence(user, user.status)), bounded=False)
+            if (status := self.user.directory.status(user.key)[0]) in ("online", "idle"):
+                self.queue.put(as_frame(_presence(user, status)), bounded=False)
         await self.queue.drained()
 
     def send_missed(self, post: Post) -> None:

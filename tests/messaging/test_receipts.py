@@ -19,7 +19,7 @@ ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
 
 
 SHOWN = ReleasedEntry(ROOM, 2, encode_entry(Entry("text", 0, 1, b="hi")), 2, 0, False, False)
-PEOPLE = UserDirectory(ADA, lambda user: ("unknown", "", 0))
+PEOPLE = UserDirectory(ADA, lambda me, user: ("unknown", "", 0))
 PEOPLE.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
 
 

@@ -186,7 +186,14 @@ export class Chat {
   async hide(how, id) {
     await this.connection.request({ do: how, user: id });
     await Promise.all([this._list(true), this._who()]);
+    if (how === "unblock") await this._reload(); // what they wrote meanwhile stands between the rest
     await this._findLast();
+  }
+
+  /** Load the conversation in front anew, and any other once it is opened. */
+  async _reload() {
+    for (const talk of this.model.talks.values()) talk.loaded = false;
+    if (this.model.front) await this.open(this.model.front);
   }
 
   /** Load what the list shows of shared conversations, where ignored people wrote all that is known. */

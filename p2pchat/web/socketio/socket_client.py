@@ -108,7 +108,7 @@ class SocketClient(ClientSession):
 
     def _on_change(self, envelope: Envelope) -> None:
         if self.is_due(envelope):
-            self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.event)))
+            self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.for_user(self.user))))
 
     def _change_packet(self, event: MessageChange) -> EnginePacket:
         line = event.to_json()
@@ -273,14 +273,16 @@ class PresenceBroadcaster:
 
         The hub calls it too, so that a change is noted even if no client receives it.
         """
-        return envelope.encoded("socketio presence", lambda: self._change(envelope.event))
+        return envelope.encoded("socketio presence", lambda: self._change(envelope))
 
-    def _change(self, event: Presence | Left) -> EnginePacket | None:
+    def _change(self, envelope: Envelope) -> EnginePacket | None:
+        event: Presence | Left = envelope.event
         key = event.user.key
         status = STATUSES.get(event.status, "offline") if isinstance(event, Presence) else "offline"
-        if self._known.get(key) == status:
-            return None  # Left and Presence report the same change
-        self._known[key] = status
+        if envelope.users is None:  # else it is for one who blocks the user, or whom it blocks
+            if self._known.get(key) == status:
+                return None  # Left and Presence report the same change
+            self._known[key] = status
         return self._packet(event.user, status)
 
     def _packet(self, user: User, status: str) -> EnginePacket:
@@ -295,7 +297,7 @@ class PresenceBroadcaster:
         return [
             self._packet(user, status)
             for user in users
-            if (status := STATUSES.get(user.status)) and user.key != account.key
+            if (status := STATUSES.get(account.user.directory.status(user.key)[0])) and user.key != account.key
         ]
 
 
