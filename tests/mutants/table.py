@@ -284,6 +284,10 @@ MUTANTS = (
     def _add_piece(self, root: str, partial: PartialContent, index: int, piece: bytes) -> bool:
         partial.part.seek(max(index, 0) * PIECE_BYTES)
         _write_all(partial.part, piece)""")),
+    Mutant("copy-claimed-again", "a member has everybody warned of a stolen key once a minute",
+        "core/mesh/test_links.py::test_copy_notices_of_a_peer_whom_nobody_chose_are_one_warning",
+        ("or member not in self._heard:",
+         "or True:")),
     Mutant("counts-alone-without-founder", "what a peer stores before it knows the founder takes more room than one member has",
         "core/members/test_member_directory.py::test_users_count_with_their_member_before_anybody_told_who_founded_the_network",
         ("return (user,) if self._is_named or member == self._own else (member, user)",
