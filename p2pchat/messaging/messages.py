@@ -619,11 +619,14 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
-    cannot be edited. Of a deleted one only an edit shows anything, which brings it back.
+    cannot be edited. Of a deleted one only an edit shows anything, which brings it back, and the text that it has is no
+    edit.
     """
     text = plain(text)
-    if post.deleted and kind.aspect != "text":
+    if post.deleted and not kind.is_edit:
         raise ValueError("the message was deleted")
+    if kind.is_edit and not post.deleted and text == post.text:
+        raise ValueError("this is its text already")
     if kind.on:
         if post._entry.k != kind.on or post.closed_at:
             raise ValueError(f"this is no open {kind.on}")
