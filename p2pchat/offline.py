@@ -187,7 +187,7 @@ class History(Viewer):
         known.load(stored.members, names)
         known.on_shown(me, own)
         known.refresh(names, lambda user: True)
-        self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed
+        self.directory.expelled.follow(known)
 
     @property
     def _disk(self) -> _OpenStorage:

@@ -124,7 +124,7 @@ class Agent:
         return {
             "me": next(row["user"] for row in rows if row["me"]),
             "members": [
-                {"name": row["user"], "here": row["status"] in ("online", "idle"), "about": _visible(row["about"])}
+                {"name": row["user"], "here": row["status"] in ("online", "idle"), "about": row["about"]}
                 for row in others[:MAX_LISTED]
             ],
             "more": max(0, len(others) - MAX_LISTED),
@@ -404,9 +404,13 @@ def _page(rows: list[EventLine], limit: int, edge: str = "") -> Answer:
     return answer
 
 
-def _visible(text: str) -> str:
-    """Return a text of somebody else with invisible characters escaped; line ends and tabs stay."""
-    lines = text.replace("\r\n", "\n").split("\n")
+def visible(said: Any) -> Any:
+    """Return an answer with invisible characters of all its texts escaped; line ends and tabs stay."""
+    if isinstance(said, dict):
+        return {name: visible(one) for name, one in said.items()}
+    if not isinstance(said, str):
+        return [*map(visible, said)] if isinstance(said, list | tuple) else said
+    lines = said.replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(safe_line, line.split("\t"))) for line in lines)
 
 
@@ -421,11 +425,14 @@ def _message(row: EventLine) -> Answer:
         **{name: row.get(name) for name in fields_at("a")},
         "files": files,
         **{
-            name: [one["by"] if kind.shared else f"{one['by']}: {one[kind.field]}" for one in row.get(name, ())]
+            name: [
+                one["by"] if kind.shared else f"{one['by']}: {safe_line(str(one[kind.field]))}"
+                for one in row.get(name, ())
+            ]
             for name, kind in LISTS.items()
         },
     }
-    text = "" if row.get("deleted") else _visible(row["text"])
+    text = "" if row.get("deleted") else row["text"]
     place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]
     post = {"id": row["id"], "from": row["sender"], "in": place, "at": row["sent_at"], "text": text}
     return post | {name: value for name, value in more.items() if value}

@@ -234,7 +234,7 @@ class EventDispatcher:
     def follow_members(self, users: MemberDirectory) -> None:
         """Take who is a member from the node that runs now."""
         self._users = users
-        self._people.expelled.since, self._people.expelled.concealed = users.since, users.concealed
+        self._people.expelled.follow(users)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
         if effect.change in ("expelled", "dropped"):

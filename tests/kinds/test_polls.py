@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, P2PChatError, PollClosed, Sent, Vote
+from p2pchat import Message, P2PChatError, PollClosed, Sent, TCPPeer, Vote
 from p2pchat.commands.display import ShownEdits
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import USAGE
@@ -14,7 +14,7 @@ from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Marks, Ref, encode_entry, ref_key
 from p2pchat.kinds.polls import VOTE
 from p2pchat.protocol import Entries
-from p2pchat.testing import Mesh
+from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, open_session
 from tests.core.scripted_nodes import NAMES, ROOM, START, Author, Peer, World
 from tests.deadlines import WAIT, within
@@ -184,6 +184,39 @@ async def test_everybody_in_a_conversation_sees_who_voted_for_what(net: Mesh, wh
         assert cyd.conversations() == [cyd.room]
     with pytest.raises(ValueError, match="this is no open poll"):
         await bob.vote(asked.id, 1)
+
+
+async def test_all_keys_of_a_member_have_one_vote_and_eight_reactions_at_others() -> None:
+    """The newest count, and at the member itself each: so a gateway shows its accounts what they voted."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        keys = [eve, *[await eve.host(f"eve {number}") for number in range(9)]]
+        asked = await ada.poll("room", "Lunch?", OPTIONS)
+        told = bob.events(Vote)
+        await net.settle()
+        for number, key in enumerate(keys):
+            await key.vote(asked.id, 1 + number % 2)
+            await key.react(asked.id, str(number))
+        await bob.vote(asked.id, 1)
+        await net.settle()
+
+        async def shown(peer: TCPPeer) -> tuple[dict[str, list[str]], str]:
+            post = await peer.message(asked.id)
+            return counted(post), "".join(post.reactions)
+
+        assert [await shown(peer) for peer in (ada, bob)] == [({"pizza": ["bob"], "soup": ["eve 8"]}, "23456789")] * 2
+        votes, reactions = await shown(eve)
+        assert [len(voters) for voters in votes.values()] == [6, 5] and reactions == "0123456789"
+        assert [one.name for one in (await eve.message(asked.id)).seen_by(keys[1]).votes["soup"]][-1] == "eve 8"
+        async with within(WAIT, "the last vote of eve's keys"):
+            while (vote := await anext(told)).by.name != "eve 8":
+                pass
+        assert [(one["by"], one["option"]) for one in vote.to_json()["votes"]] == [("eve 8", 2), ("bob", 1)]
+        await keys[-1].vote(asked.id, 0)
+        await net.settle()
+        assert (await shown(bob))[0] == {"pizza": ["eve 7", "bob"], "soup": []}
+        await ada.people.expel("eve")
+        assert (await shown(ada)) == ({"pizza": ["bob"], "soup": []}, "")
 
 
 async def test_an_export_carries_a_poll_with_its_votes_and_its_end(net: Mesh, tmp_path: Path) -> None:
