@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, Entry, LogId, RawEntry, Ref
 from p2pchat.core.members.statement import Statement, StatementId
-from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, Seq, UserId
+from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, UserId
 
 
 @dataclass_transform(frozen_default=True)
@@ -416,9 +416,10 @@ class Position(Record):
 
 
 class TextStart(Record):
-    """Serve the batches with texts that these parts of logs have here, of which the asker has stubs."""
+    """Serve the batches with texts that these parts of a log have here, of which the asker has stubs."""
 
-    parts: tuple[tuple[RunId, Seq, Seq], ...]
+    run: RunId
+    parts: tuple[Span, ...]
 
 
 Start = WantStart | TailStart | ForkStart | TextStart | Position

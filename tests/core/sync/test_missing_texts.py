@@ -7,10 +7,10 @@ from msgspec import structs
 from p2pchat.core.log import RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
-from p2pchat.protocol import Entries, Frame
+from p2pchat.protocol import Entries, Frame, Have, MissingParts
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
-from tests.core.scripted_nodes import ROOM, Author, World
+from tests.core.scripted_nodes import ROOM, Author, Far, World, describe
 from tests.core.sync.test_pruner import delete, linked, say, sums, texts
 
 
@@ -128,3 +128,65 @@ def test_parts_of_a_log() -> None:
     stub = stub_of("x")
     raws: list[RawEntry] = [(1, "a"), (2, "b"), (3, stub), (4, "d")]
     assert texts_within(((2, 3), (5, 9)), 2, raws) == [(2, [(1, "a"), (2, "b")]), (5, [(4, "d")])]
+
+
+def given(far: Far) -> list[str]:
+    """Return which entries a far end was sent, batch by batch, and forget them."""
+    sent = [describe(frame) for frame in far.heard if isinstance(frame, Entries)]
+    far.heard.clear()
+    return sent
+
+
+def lacking(*parts: tuple[Author, int, int]) -> Have:
+    """Return a frame that says that these parts of logs in the room are missing."""
+    told: MissingParts = {ROOM: {}}
+    for author, first, last in parts:
+        told[ROOM].setdefault(author.log.user, []).append((author.log.run, first, last))
+    return Have({}, lacks=told)
+
+
+def test_a_link_is_given_each_text_once_however_often_it_says_that_it_is_missing() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    for text in ("one", "two", "three"):
+        far.say(bob.say(text))
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking(*[(bob, 1, 1000)] * 50), lacking((bob, 1, 1000)))
+    assert given(cyd) == ["entries room b1:1..3"]
+    cyd.say(lacking((bob, 1, 0)), lacking((bob, 1, 1000)))
+    assert given(cyd) == []
+    far.say(bob.say("four"))
+    far.say(bob.say("five"))
+    assert given(cyd) == ["entries room b1:4..4", "entries room b1:5..5"]
+    ada.drop(cyd)
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking((bob, 2, 3)))
+    assert given(cyd) == ["entries room b1:2..5"]
+
+
+def test_of_texts_that_come_late_a_link_is_given_what_came() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frames = [bob.say(text) for text in ("one", "two", "three")]
+    far = ada.far("bob")
+    far.say(*[structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]) for frame in frames])
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking((bob, 1, 3)))
+    assert given(cyd) == []
+    for frame, batch in ((frames[1], "2..2"), (frames[0], "1..1")):
+        far.say(structs.replace(frame, names=[]))
+        assert given(cyd) == [f"entries room b1:{batch}"]
+    cyd.say(lacking((bob, 3, 3)))
+    far.say(structs.replace(frames[2], names=[]))
+    assert given(cyd) == ["entries room b1:3..3"]
+
+
+def test_what_is_missing_of_a_conversation_that_is_not_known_yet_comes_when_it_is() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("bob", "b2")
+    far, other = ada.far("bob"), ada.far("cyd")
+    other.say(lacking((bob, 1, 2), (cyd, 1, 1)))
+    far.say(bob.say("one"))
+    far.say(bob.say("two"))
+    assert given(other) == ["entries room b1:1..1", "entries room b1:2..2"]
