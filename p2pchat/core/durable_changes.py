@@ -62,12 +62,11 @@ class Stretch(Record):
 class LateTexts(Record):
     """Consecutive entries of a log whose texts come in the place of stubs, with new places.
 
-    Storage takes those that fit their stubs. `relations` are the changes that they make to others.
+    The first place of those that wait is 0: a later stretch has them.
     """
 
     places: Stretch
     raws: list[RawEntry]
-    relations: list[Relation] = []
 
 
 class NewLog(Record):

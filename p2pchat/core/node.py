@@ -429,8 +429,7 @@ class Node:
                 if step.change.statements or step.change.unstated:
                     self._on_members_changed(step.change)
                 self.replicator.publish(step)
-        if self.replicator.file_import.unsure:
-            self.replicator.file_import.retry()
+        self.replicator.ingest.retry()
         self.storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
