@@ -779,7 +779,7 @@ class LazyCommit:
         must = any(_all_but_gossip_of(change))
         if not must and disk is DiskLevel.NOTHING:
             return True
-        if must or now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK:
+        if must or (not self._scheduled and now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK):
             self._saved_at = now
             return False
         if not self._scheduled:

@@ -162,6 +162,11 @@ class RemoteState:
     def __post_init__(self) -> None:
         self.id = self.link.id
 
+    def forget_told(self) -> None:
+        """Tell again what things are called and what is missing here: what came of it may have had no place."""
+        self.named.clear()
+        self.told_missing.clear()
+
     def gives_nothing(self, since: float) -> bool:
         """Return whether it has given nothing of what was wanted before this moment (monotonic)."""
         return self.wants.given_at < self.wants.asked_at <= since

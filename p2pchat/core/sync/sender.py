@@ -92,6 +92,8 @@ class Sender:
         keys = {(conversation, user) for conversation, users in full.items() for user in users} & remote.refusals.keys()
         for served in [each for each in remote.serving.wants.values() if each.key in keys]:
             self._close_want(remote, served)
+        for log in [each for each in remote.texts_given if each.key in keys]:  # it may say again that they are missing
+            del remote.texts_given[log]
         for key in sorted(keys):
             conversation = self._sync.conversations.get(key[0])
             others = [user for user in (conversation.naming.dm if conversation else None) or () if user != key[1]]
