@@ -73,7 +73,7 @@ class MissingTexts:
     def tell(self, remote: RemoteState) -> None:
         """Tell a remote what is missing here, unless it was told since what it shares changed."""
         state = self._changes, remote.comparison.number
-        if remote.told_in != state:
+        if remote.told_in != state or not remote.comparison.begun:  # before that, marks go to hosts of their writers
             remote.told_in = state
             self._tell_of(remote, self._sync.missing)
             for log in remote.lacks:
@@ -117,8 +117,8 @@ class MissingTexts:
             late[each.places.log] = *late.get(each.places.log, ()), part_of(each)
         changed += [*late, *(prune.log for prune in change.pruned)]
         for remote in self._sync.remotes.values():
-            if changed and remote.comparison.begun:
-                self._tell_of(remote, dict.fromkeys(changed))
+            self.tell(remote)
+            self._tell_of(remote, dict.fromkeys(changed))
             for log in dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks):
                 self._serve(remote, log)
             for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
