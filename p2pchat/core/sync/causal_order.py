@@ -339,18 +339,29 @@ class CausalOrder:
         self._ctx.change.relations += filter(None, relations)
 
     def place_late(self, log: LogState, batch: Batch) -> None:
-        """Give texts that come in the place of stubs new places, with gap marks: what follows them was shown before."""
-        entries, at = batch.entries or [], 0
+        """Give texts that come in the place of stubs new places, with gap marks: what follows them was shown before.
+
+        Those that wait go on waiting, now for what they follow too.
+        """
+        entries, at, shown = batch.entries or [], 0, max(0, log.released + 1 - batch.first)
         until = 0 if log.user in self._sync.hosted else log.conversation.history_until
+        self._add_relations(
+            self._relation_of(log, seq, entry) for seq, entry in enumerate(entries[:shown], batch.first)
+        )
+        for seq, entry in enumerate(entries[shown:], batch.first + shown):
+            if refs := references_of(log, seq, entry):
+                log.fill_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, self._relation_of(log, seq, entry)))
         while at < len(entries):
             old = entries[at].c <= until
             end = bisect_right(entries, until, at, key=lambda entry: entry.c) if old else len(entries)
-            places = Stretch(self.next_place, log.id, batch.first + at, end - at, self._ctx.now.utc, old, gap=True)
-            of = [(seq, entry) for seq, entry in enumerate(entries[at:end], batch.first + at) if entry.re is not None]
-            relations = [relation for seq, entry in of if (relation := self._relation_of(log, seq, entry)) is not None]
-            self._ctx.change.late.append(LateTexts(places, batch.raws[at:end], relations))
-            self.next_place += end - at
+            end, place = (min(end, shown), self.next_place) if at < shown else (end, 0)
+            places = Stretch(place, log.id, batch.first + at, end - at, self._ctx.now.utc, old, gap=True)
+            self._ctx.change.late.append(LateTexts(places, batch.raws[at:end]))
+            self.next_place += places.count if place else 0
             at = end
+        self._count(log)
+        self._ready.append(log)
+        self._run()
 
     def _release(self, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log: in one stretch those that are all old, or all news."""
