@@ -76,7 +76,7 @@ class Scene:
         direct = await user.send("cyd", f"{SECRET} direct")
         written = [
             await user.send("room", f"{SECRET} room"),
-            await user.send("room", f"{SECRET} file", files=[(f"{SECRET}.bin", b"bytes")]),
+            await user.send("room", f"{SECRET} file", files=[(f"{SECRET}.bin", name.encode())]),
             await user.send("#ops", f"{SECRET} ops"),
             await user.send(group, f"{SECRET} group"),
             await user.poll("room", f"{SECRET}?", [f"{SECRET}1", f"{SECRET}2"]),
@@ -94,7 +94,7 @@ class Scene:
         file = await ask(
             self, "ada", get(f"/v1/files/{written[1].id}/0?wait=30")
         )  # which all hear of who are in the room
-        assert file == b"bytes"
+        assert file == name.encode()
         self.direct[name] = direct.id
         self.hidden += [direct.id, *(one.id for one in written[:5]), shown.id]
         self.edited[name] = mine
