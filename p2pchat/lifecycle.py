@@ -9,7 +9,6 @@ cancelled ends the same way.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -41,14 +40,16 @@ from p2pchat.messaging.subscription import EventFeed
 from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
+from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
 from p2pchat.runtime.relay import RelayTransport
 from p2pchat.settings import Settings
+from p2pchat.threads import in_thread
 
-_log = logging.getLogger("p2pchat.peer")
+_log = ProgramLog("p2pchat.peer")
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
@@ -243,7 +244,7 @@ class Lifecycle:
         if self._starting or self.closed:
             raise PeerClosed("a peer can be started only once: make a new TCPPeer")
         self._starting = True
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open_resources))
+        opening = asyncio.ensure_future(in_thread(self._open_resources))
         try:
             self.resources = resources = await asyncio.shield(opening)
             await self._begin(resources)
@@ -268,7 +269,7 @@ class Lifecycle:
             if self.driver is not None:
                 closed = await self.driver.kill()
             elif resources is not None:
-                await asyncio.to_thread(resources.storage.close)
+                await in_thread(resources.storage.close)
         finally:
             await self._release(resources, closed, None)
 
@@ -290,11 +291,11 @@ class Lifecycle:
         self.listening_at = aware(now_micros())
         try:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
-            stored, hosted = await asyncio.to_thread(_load, resources)
+            stored, hosted = await in_thread(_load, resources)
             if not (stored.addresses or stored.statements or self.is_offline):
-                if await asyncio.to_thread(learn_of_login, resources):
-                    stored, hosted = await asyncio.to_thread(_load, resources)
-            lost = await asyncio.to_thread(resources.storage.lost)
+                if await in_thread(learn_of_login, resources):
+                    stored, hosted = await in_thread(_load, resources)
+            lost = await in_thread(resources.storage.lost)
             self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self.is_offline:
                 stored.addresses.clear()
@@ -344,7 +345,7 @@ class Lifecycle:
         """Return every endpoint at which this peer can be reached now."""
         direct = self.told_endpoints
         if self.options.listen and not direct:
-            own = await asyncio.to_thread(own_endpoints, self.host, self.port)
+            own = await in_thread(own_endpoints, self.host, self.port)
             direct = [*own[: MAX_ENDPOINTS - 2], join_endpoint(LOOPBACK, self.port)]
         return (*direct, *self.relay_endpoints)
 
@@ -544,7 +545,7 @@ class Lifecycle:
         if self.indexer is not None:
             await self.indexer.aclose()
         if resources is not None and storage_closed:
-            await asyncio.to_thread(resources.close)
+            await in_thread(resources.close)
         elif resources is not None and self.driver is not None:
             self.driver.disk.when_closed(resources.close)
 

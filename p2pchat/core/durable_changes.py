@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from p2pchat.core.log import Batch, Entry, LogId, RawEntry, Ref
 from p2pchat.core.members.statement import Statement, StatementId
-from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, Seq, UserId
+from p2pchat.protocol import ConversationId, GuestCertificate, Mark, Naming, PeerId, PeerRecord, RunId, UserId
 
 
 @dataclass_transform(frozen_default=True)
@@ -62,12 +62,11 @@ class Stretch(Record):
 class LateTexts(Record):
     """Consecutive entries of a log whose texts come in the place of stubs, with new places.
 
-    Storage takes those that fit their stubs. `relations` are the changes that they make to others.
+    The first place of those that wait is 0: a later stretch has them.
     """
 
     places: Stretch
     raws: list[RawEntry]
-    relations: list[Relation] = []
 
 
 class NewLog(Record):
@@ -416,9 +415,10 @@ class Position(Record):
 
 
 class TextStart(Record):
-    """Serve the batches with texts that these parts of logs have here, of which the asker has stubs."""
+    """Serve the batches with texts that these parts of a log have here, of which the asker has stubs."""
 
-    parts: tuple[tuple[RunId, Seq, Seq], ...]
+    run: RunId
+    parts: tuple[Span, ...]
 
 
 Start = WantStart | TailStart | ForkStart | TextStart | Position

@@ -429,8 +429,7 @@ class Node:
                 if step.change.statements or step.change.unstated:
                     self._on_members_changed(step.change)
                 self.replicator.publish(step)
-        if self.replicator.file_import.unsure:
-            self.replicator.file_import.retry()
+        self.replicator.ingest.retry()
         self.storage.on_committed(input.tickets)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
@@ -782,7 +781,7 @@ class LazyCommit:
         must = any(_all_but_gossip_of(change))
         if not must and disk is DiskLevel.NOTHING:
             return True
-        if must or now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK:
+        if must or (not self._scheduled and now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK):
             self._saved_at = now
             return False
         if not self._scheduled:

@@ -374,8 +374,8 @@ class Replicator:
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
             self._ctx.emit(Released(change.stretches, change.batches))
-        if change.late:
-            self._ctx.emit(Released([late.places for late in change.late], []))
+        if late := [late.places for late in change.late if late.places.first_place]:
+            self._ctx.emit(Released(late, []))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements
@@ -437,7 +437,7 @@ class Replicator:
 
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.context.lookups.on_result(answer)
-        self.file_import.retry()
+        self.ingest.retry()
         self.receipts.on_chains_found()
 
     def fail_all(self, reason: str) -> None:

@@ -29,9 +29,10 @@ from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import EventFeed, Subscription
 from p2pchat.messaging.users import UserDirectory, by_label
 from p2pchat.messaging.viewer import Viewer
+from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import PeerId, UserId
 
-_log = logging.getLogger("p2pchat.peer")
+_log = ProgramLog("p2pchat.peer")
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
@@ -233,7 +234,7 @@ class EventDispatcher:
     def follow_members(self, users: MemberDirectory) -> None:
         """Take who is a member from the node that runs now."""
         self._users = users
-        self._people.expelled.since, self._people.expelled.concealed = users.since, users.concealed
+        self._people.expelled.follow(users)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
         if effect.change in ("expelled", "dropped"):
@@ -408,7 +409,7 @@ class EventDispatcher:
 
 
 def _log_soon(level: int, text: str, *values: object) -> None:
-    """Log in a turn of its own: a filter or a handler of the program that raises ends nothing else."""
+    """Log in a turn of its own: a handler of the program may call this peer."""
     asyncio.get_running_loop().call_soon(partial(_log.log, level, text, *values))
 
 

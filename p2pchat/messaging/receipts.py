@@ -409,9 +409,11 @@ class _LogReceipts:
         return not of or _is_among(member, of)
 
     def is_message(self, seq: int) -> bool:
-        """Return whether an entry is a message, and not an edit or the like."""
+        """Return whether an entry is a message, and not an edit, a profile or the like."""
         stretch = self._find(seq)
-        return seq not in self.changes if stretch is None else stretch.is_message
+        if stretch is None:
+            return not (self.stretches or seq in self.changes)
+        return stretch.is_message and seq <= stretch.last
 
     def _members(self, seq: int) -> tuple[UserId, ...]:
         stretch = self._find(seq)
@@ -765,6 +767,10 @@ class ReceiptTracker:
     def wrote(self, log: LogId) -> bool:
         """Return whether a log is of this run, so that the receipts of its messages are known."""
         return log in self._logs and bool(self._logs[log].stretches)
+
+    def is_message(self, log: LogId, seq: int) -> bool:
+        """Return whether an entry of a log of this run is a message."""
+        return self._logs[log].is_message(seq)
 
     def members(self, log: LogId, seq: int) -> tuple[UserId, ...]:
         """Return the members that a message waits for; () if none is known."""

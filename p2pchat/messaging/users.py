@@ -17,6 +17,7 @@ from datetime import datetime
 from heapq import nsmallest
 
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.names import (
     MAX_TYPED_CHARACTERS,
     ROOM_SKELETON,
@@ -201,15 +202,25 @@ MAX_LISTED = 8  # names in an error; the same
 
 
 class ExpelledUsers:
-    """Users who are out of the network, as far as the peer knows.
+    """Users who are out of the network, as far as the peer knows, and where the others count.
 
     Attributes:
         since: Returns since when a user is out, in UTC microseconds; None for one who is not.
         concealed: Returns those of them of whom nothing is shown any more.
+        share: Returns the member at whom a user counts with all its keys, or the user that counts by itself.
     """
 
     since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
     concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
+    share: Callable[[UserId], UserId] = staticmethod(lambda user: user)
+
+    def follow(self, members: MemberDirectory) -> None:
+        """Take who is a member from this directory."""
+        self.since, self.concealed, self.share = members.since, members.concealed, members.share
+
+    def place(self, user: UserId) -> UserId | None:
+        """Return where a user counts in what others are shown; None for one who is out."""
+        return None if self.since(user) is not None else self.share(user) or user
 
 
 class UserDirectory:

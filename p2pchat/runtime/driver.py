@@ -419,8 +419,6 @@ class Driver:
         """Note what is no longer shown as it was written, before the core releases what changed it."""
         for ticket in input.tickets:
             change = self._in_flight.remove(ticket)
-            for late in change.late:
-                self.recent.note_edited(late.relations)
             if change.relations or change.pruned or self.removal.unknown:
                 self.recent.note_edited(change.relations)
                 if change.pruned:

@@ -70,19 +70,19 @@ class BatchQueries:
     def _texts(self, start: TextStart, batches: int) -> tuple[list[Batch], TextStart | None]:
         """Return the batches with texts in the first parts, and the parts that are left."""
         found: list[Batch] = []
-        for at, (run, first, last) in enumerate(start.parts):
-            log = self._find(run)
-            if log is None or log.forked:
-                continue
-            below = self._reader.head_below(log.number, first - 1)
-            for batch in self._plan_between(log.number, below, log.number + 1, batches):
+        log, end = self._find(start.run), 0
+        if log is None or log.forked:
+            return found, None
+        for at, (first, last) in enumerate(start.parts):
+            for batch in self._plan_between(log.number, max(first - 1, end), log.number + 1, batches):
                 if batch.at.seq >= last:
                     break
                 ids = log.number * SEQS
-                if self._reader.db.first(HAS_TEXT, ids + max(first - 1, batch.at.seq), ids + min(last, batch.end.seq)):
+                if self._reader.db.first(HAS_TEXT, ids + batch.at.seq, ids + min(last, batch.end.seq)):
                     if len(found) == batches:
-                        return found, TextStart(((run, batch.at.seq + 1, last), *start.parts[at + 1 :]))
+                        return found, TextStart(start.run, ((batch.at.seq + 1, last), *start.parts[at + 1 :]))
                     found += self._read([batch])
+                    end = batch.end.seq
         return found, None
 
     def _position(self, start: Position | TailStart | WantStart) -> Position | None:

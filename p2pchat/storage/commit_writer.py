@@ -332,7 +332,8 @@ class RowBuffer:
                 added += (id, *head[1:])
         self._db.insert(heads, added)
         for late in self._late:  # what waits gets its place below
-            self._add_late(late)
+            if not late.places.first_place:
+                self._add_late(late)
         for log in self._touched.values():
             for start, stretch, left in log.stretches:
                 if left:  # of entries that were stored before
@@ -341,6 +342,9 @@ class RowBuffer:
             wanted = log.released if log.released < log.newest.seq else None
             if wanted != log.waiting:
                 self._write_waiting(log, wanted)
+        for late in self._late:
+            if late.places.first_place:
+                self._add_late(late)
         for fork in self._forks:
             self._add_fork(fork)
         for prune in self._pruned:
@@ -496,10 +500,11 @@ class RowBuffer:
             for id, raw in enumerate(late.raws, first)
             if id > start + deleted and id in stubs and text_proof(raw[1]) == text_proof(stubs[id][1])
         ]
-        self._db.insert(places, (stretch.first_place, first, stretch.count))
+        if stretch.first_place:
+            self._db.insert(places, (stretch.first_place, first, stretch.count))
         for id, raw, stub in found:
             place: tuple[int | None, ...] = None, *NO_FLAGS
-            if log.waiting is None or id - start <= log.waiting:
+            if stretch.first_place:
                 place = stretch.first_place + id - first, *_flags(stretch)
             self._db.run("delete from gone where id = ?", id)
             self._db.insert(entries, (id, log.conversation, raw[0], *place, raw[1]))
@@ -507,10 +512,6 @@ class RowBuffer:
             self._db.insert(attachments, attachment_rows(id, entry))
             self._db.insert(unreadable, [id] if entry.k == UNREADABLE else [])
             self._db.run(GROW, size_bytes([raw]) - size_bytes([stub]), id, start + SEQS)
-        for relation in late.relations:
-            if start + relation.seq in [id for id, *_ in found]:
-                row = relation_row(relation, start + relation.seq, log.conversation, log.writer)
-                self._db.insert(changes, row)
         self._writer.logs.pop(stretch.log, None)
 
     # ---- states

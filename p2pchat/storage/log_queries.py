@@ -283,13 +283,9 @@ class LogQueries:
                 asked += below
         return found
 
-    def head_below(self, number: int, seq: int) -> int:
-        """Return the last entry with a head up to this one, 0 for none."""
-        return (self.db.value(HEAD_BELOW, number * SEQS, number * SEQS + seq) or 0) % SEQS
-
     def last(self, number: int) -> int:
         """Return the last stored seq of a log; 0 if nothing of it is stored."""
-        return self.head_below(number, SEQS - 1)
+        return (self.db.value(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1) or 0) % SEQS
 
     def evidence(self, log: LogId) -> list[Batch]:
         """Return the two batches that prove a fork; [] if the log did not fork."""

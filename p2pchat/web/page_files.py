@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from p2pchat.threads import in_thread
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.sign_in import CurrentAccount, CurrentGateway, may_sign_up
 
@@ -70,7 +71,7 @@ async def index(request: Request) -> Response:
 @router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
 async def api_page(request: Request) -> Response:
     """Return the page that lists every call of REST."""
-    content = await asyncio.get_running_loop().run_in_executor(None, lambda: api_html(request.app.openapi()))
+    content = await in_thread(lambda: api_html(request.app.openapi()))
     return await _file_handler(content.encode())(request)
 
 

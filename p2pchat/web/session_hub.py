@@ -12,7 +12,6 @@ for its next one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
@@ -36,6 +35,7 @@ from p2pchat import (
     TCPPeer,
     User,
 )
+from p2pchat.program_log import ProgramLog
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
@@ -50,7 +50,7 @@ CLOSE_CODES: dict[Ending, int] = {  # RFC 6455, IANA
     "failed": 1011,
 }  # fmt: skip
 CROWD = 100  # sessions up to which everyone hears everyone's presence
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 class QueueFull(Exception):

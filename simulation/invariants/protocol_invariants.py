@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import ImportRequest, LookupResult
-from p2pchat.core.log import Batch, LogId, before_of
+from p2pchat.core.log import Batch, LogId, before_of, is_gone
 from p2pchat.core.sync.fetcher import PROGRESS
 from p2pchat.protocol import Bye, ConversationId, Digest, Entries, Frame, Have, Show, Statements, UserId, Want, Welcome
 from p2pchat.testing.eventlog_parser import Fault
@@ -66,6 +66,7 @@ class ProtocolInvariants:
         self._met: set[frozenset[UserId]] = set()  # pairs that were ever linked
         self._compared: set[WireEnd] = set()  # ends on which a digest was sent
         self._given: dict[tuple[WireEnd, LogId], int] = {}  # the highest entry sent there
+        self._texts: dict[tuple[WireEnd, LogId], Counter[int]] = {}  # how often texts were sent there unasked
         self._marked_at: dict[tuple[WireEnd, ConversationId, UserId], float] = {}  # when marks were last sent there
         self._served_at: dict[tuple[WireEnd, ConversationId, UserId], float] = {}
         self._full: set[tuple[WireEnd, ConversationId, UserId]] = set()  # the far end said it takes no more of these
@@ -84,6 +85,9 @@ class ProtocolInvariants:
                 self._durable(peer, log, seq)
             for conversation, full in frame.full.items():
                 self._full.update((end.other, conversation, user) for end in ends for user in full)
+                for end, log in [*self._texts]:  # what it did not take may come again
+                    if end.other in ends and log.conversation == conversation and log.user in full:
+                        del self._texts[end, log]
             for conversation, users in frame.marks.items():
                 self._marked_at.update({(end, conversation, user): self._sim.now for end in ends for user in users})
         elif isinstance(frame, Want):
@@ -112,10 +116,22 @@ class ProtocolInvariants:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
             elif last <= end.other.owner.disk.ever.get(log, 0):
-                pass  # texts for stubs that it has: they extend nothing
+                self._texts_sent(peer, log, frame, end)  # for stubs that it has: they extend nothing
             elif not end.other.owner.byzantine and not self._invariants.may_fork(log):
                 self._can_append(peer, log, frame, end)
             self._given[end, log] = max(last, self._given.get((end, log), 0))
+
+    def _texts_sent(self, peer: SimPeer, log: LogId, frame: Entries, end: WireEnd) -> None:
+        """Check that what is sent unasked has a text that this link was not sent so before.
+
+        One that became durable while storage was read goes twice.
+        """
+        sent = self._texts.setdefault((end, log), Counter())
+        texts = {seq for seq, raw in enumerate(frame.e, frame.first) if not is_gone(raw)}
+        if texts and all(sent[seq] > 1 for seq in texts):
+            text = f"sent {log_name(log)} {frame.first} to {end.other.owner.name} again, which did not ask"
+            self._invariants.fail("again", peer, text)
+        sent.update(texts)
 
     def _can_append(self, peer: SimPeer, log: LogId, frame: Entries, end: WireEnd) -> None:
         """Check that entries pushed without a want extend what the receiver has."""
@@ -166,7 +182,8 @@ class ProtocolInvariants:
         self._invariants.crowd.said_bye(peer, end, bye)
         if "block" in f"{bye.code} {bye.text}":
             self._invariants.fail("told", peer, f"tells {other.name} that it is blocked: {bye.code}")
-        if bye.code in BLAMES and not (peer.byzantine or other.byzantine):
+        is_lenient = other.tampering is not None and other.tampering.is_lenient
+        if bye.code in BLAMES and not (peer.byzantine or (other.byzantine and not is_lenient)):
             self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
 
     def ordered(self, peer: SimPeer, order: Commit) -> None:

@@ -181,7 +181,7 @@ def test_a_late_text_takes_the_place_of_the_stub_that_it_fits(storage: SqlStorag
     storage.commit([late(ada, [(c1, one), (c2, "another")], 4)])
     assert [(each.place, each.seq, each.gap) for each in storage.places(0, 9)] == [(3, 1, False), (4, 1, True)]
     assert storage.load([]).missing == {ada.log: ((2, 2),)} and storage.faults(9) == []
-    parts = TextStart(((ada.log.run, 1, 2),))
+    parts = TextStart(ada.log.run, ((1, 2),))
     [served], more = storage.fetch(ROOM, user("ada"), parts, batches=9)
     assert [is_gone(raw) for raw in served.raws] == [False, True] and is_sound(served) and more is None
 
@@ -192,4 +192,4 @@ def test_what_was_deleted_here_does_not_come_back(storage: SqlStorage) -> None:
     delete(storage)
     storage.commit([late(ada, ada.raws, 4)])
     assert storage.history(ROOM) == [] and storage.faults(9) == []
-    assert storage.fetch(ROOM, user("ada"), TextStart(((ada.log.run, 1, 3),)), batches=9) == ([], None)
+    assert storage.fetch(ROOM, user("ada"), TextStart(ada.log.run, ((1, 3),)), batches=9) == ([], None)

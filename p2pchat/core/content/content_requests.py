@@ -209,7 +209,7 @@ class ContentRequests:
 
     def on_durable(self, change: Change) -> None:
         """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
-        for stretch in change.stretches:
+        for stretch in [*change.stretches, *(late.places for late in change.late)]:
             for seq, root in self.unshown.pop(stretch.log, ()):
                 self._wait_if_shown(stretch.log, seq, root, stretch.first + stretch.count - 1)
         if self.open:

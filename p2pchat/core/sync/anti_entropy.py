@@ -109,7 +109,7 @@ class AntiEntropy:
 
     def begin(self, remote: RemoteState) -> None:
         """Start a comparison now, of what was compared before, too. It is also the one for which users wait."""
-        remote.named.clear()  # it ignored or forgot names for which it had no place
+        remote.forget_told()  # it ignored or forgot names for which it had no place
         self._begin(remote)
 
     def _begin(self, remote: RemoteState, *, ask: bool = False) -> None:
@@ -162,7 +162,7 @@ class AntiEntropy:
         for remote in remotes:
             remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
             if remote.comparison.begun:
-                remote.named.clear()
+                remote.forget_told()
                 self.begin_next(remote)
 
     def on_groups_changed(self, groups: set[ConversationId]) -> None:

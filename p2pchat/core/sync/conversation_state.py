@@ -266,6 +266,11 @@ class LogState:
             self.queue = deque()
         self.queue.append(entry)
 
+    def fill_waiting(self, entry: WaitingEntry) -> None:
+        """Let an entry wait whose text came, in its place among those that wait."""
+        others = [each for each in self.queue if each.seq != entry.seq]
+        self.queue = deque(sorted([*others, entry]))
+
     def pop_waiting(self) -> WaitingEntry:
         """Return the first waiting entry, which waits no more."""
         assert isinstance(self.queue, deque)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from p2pchat.core.effects import ImportResult
 from p2pchat.core.groups.group_state import talk_id
@@ -202,7 +203,6 @@ class FileImport:
         self._statements = statements
         self._evidence = ForkEvidence()
         self._imports: dict[int, PendingImport] = {}  # not answered yet
-        self.unsure: list[tuple[PendingImport, Entries]] = []  # frames about which storage is asked
 
     def import_frames(self, input: ImportRequest) -> None:
         """Take frames of a file. Answered by ImportResult."""
@@ -221,18 +221,15 @@ class FileImport:
         if fault is not None:
             source.reason = fault.code
         if source.is_unsure:
-            self.unsure.append((pending, frame))
+            self._ingest.unsure.append(partial(self._retry, pending, frame))
             pending.undecided += 1
         else:
             source.count()
 
-    def retry(self) -> None:
-        """Take the frames again about which storage was asked."""
-        unsure, self.unsure = self.unsure, []
-        for pending, frame in unsure:
-            pending.undecided -= 1
-            self._import_frame(pending, frame)
-            self.finish_if_done(pending)
+    def _retry(self, pending: PendingImport, frame: Entries) -> None:
+        pending.undecided -= 1
+        self._import_frame(pending, frame)
+        self.finish_if_done(pending)
 
     def on_durable(self, imports: Iterable[PendingImport]) -> None:
         """Note that a commit with entries of these is durable."""
@@ -269,7 +266,6 @@ class FileImport:
     def fail_all(self, reason: str) -> None:
         """Answer all imports as failed, since storage failed."""
         imports, self._imports = self._imports, {}
-        self.unsure.clear()
         for pending in imports.values():
             self._ctx.emit(ImportResult(pending.ticket, failed=reason))
 

@@ -12,7 +12,8 @@ Source: docs/protocol.md, "Entries" and "Heads".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from operator import attrgetter
 
 from p2pchat.core.durable_changes import NewLog
@@ -21,6 +22,7 @@ from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
     Batch,
     LogId,
+    RawEntry,
     WriterKey,
     batch_of,
     certificate_of,
@@ -56,6 +58,7 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
 
+MAX_UNSURE = 256  # frames with late texts that wait for a chain, of all links; a guess: 25 MiB
 _after_of, _answered_by = attrgetter("after"), attrgetter("re")
 
 
@@ -77,8 +80,15 @@ class Ingest:
         self.groups: GroupSync = GroupSync(sync, self.order, self.fetcher)
         self.forks: Forks = Forks(sync, self.order, self.groups)
         self._new_logs = NewLogChecks(sync)
+        self.unsure: list[Callable[[], None]] = []  # each takes a frame again about which storage is asked
 
     # ---- frames
+
+    def retry(self) -> None:
+        """Take the frames again about which storage was asked, or that it had to write something for."""
+        unsure, self.unsure = self.unsure, []
+        for take in unsure:
+            take()
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
@@ -181,37 +191,37 @@ class Ingest:
         entries, size = decode_checked(raws, first, extension.last_c, MAX_ENTRY_BYTES)
         if skip:
             extension.source.on_repeated(skip)
-            self._take_texts(extension, frame)
+            self._take_texts(extension, frame, self._late_texts(extension.log, frame))
         chain, head = extend_chain(prev, raws), bytes.fromhex(frame.head)
         extension.batches.append(Batch(extension.log.id, first, raws, entries, prev, chain, head, size, header))
         extension.frame = frame
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
         """Take a frame without new entries: compare its chain with the one held at its end."""
-        self._take_texts(extension, frame)
         log, last = extension.log, frame.first + len(frame.e) - 1
-        chain = extend_chain(bytes.fromhex(frame.prev), frame.e)
-        if last == extension.next_seq - 1:
-            self._compare(extension, frame, chain, extension.chain)
-        elif last <= log.durable_seq:
-            held = self._sync.chain_at(log, last)
-            if held is None:
-                extension.source.on_dropped("unsure", log.id, frame)
-            else:
-                self._compare(extension, frame, chain, held)
+        held = extension.chain if last == extension.next_seq - 1 else self._sync.chain_at(log, last)
+        texts = self._late_texts(log, frame)
+        if held is None and (texts or last <= log.durable_seq):
+            extension.source.on_dropped("unsure", log.id, frame)
+        elif held not in (None, extend_chain(bytes.fromhex(frame.prev), frame.e)):
+            self._conflict(extension, frame)
         else:
-            self._compare(extension, frame, chain, chain)
+            extension.source.on_repeated(len(frame.e))
+            self._ctx.count("repeated_batch")
+            self._take_texts(extension, frame, texts)
 
-    def _take_texts(self, extension: LogExtension, frame: Entries) -> None:
-        """Take the texts of entries of which stubs are here; storage compares each with its stub."""
+    def _late_texts(self, log: LogState, frame: Entries) -> list[tuple[int, list[RawEntry]]]:
+        """Return the texts in a frame of entries of which stubs are here."""
+        spans = self._sync.missing.get(log.id)
+        return texts_within(spans, frame.first, frame.e) if spans else []
+
+    def _take_texts(self, extension: LogExtension, frame: Entries, texts: list[tuple[int, list[RawEntry]]]) -> None:
+        """Take late texts of a frame, which fit their stubs: its chain is the one held."""
         log, quota, missing = extension.log, self._sync.quota, self._sync.missing
-        spans = missing.get(log.id)
-        found = texts_within(spans, frame.first, frame.e) if spans else []
-        if not found or not batch_of(frame).is_signed:
-            return
-        for first, raws in found:
+        for first, raws in texts:
             size = size_bytes(raws)
             if not quota.has_room(log.user, size, begins=False):
+                extension.source.on_dropped("full", log.id, frame)
                 return
             quota.bytes.add(log.user, size - size_bytes([(c, stub_of(str(text))) for c, text in raws]))
             missing[log.id] = without(missing[log.id], first, first + len(raws) - 1)
@@ -221,13 +231,6 @@ class Ingest:
             if any(map(files_of, batch.entries or ())):
                 self._sync.step.with_files.append((log, batch))
             self._note_profiles(log, batch)
-
-    def _compare(self, extension: LogExtension, frame: Entries, chain: bytes, held: bytes) -> None:
-        if chain != held:
-            self._conflict(extension, frame)
-            return
-        extension.source.on_repeated(len(frame.e))
-        self._ctx.count("repeated_batch")
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -400,6 +403,9 @@ class LinkSource(EntrySource):
     def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
         if why == "early":
             self._ingest.fetcher.on_early(self.remote, log, frame)
+        elif why == "unsure":  # other frames come again
+            if log in self._sync.missing and len(self._ingest.unsure) < MAX_UNSURE:
+                self._ingest.unsure.append(partial(self._retry, frame))
         elif why == "unnamed":
             self.remote.on_dropped(log.key)
         elif why == "forked":
@@ -410,6 +416,10 @@ class LinkSource(EntrySource):
             self.remote.groups_refused[log.conversation] = None
         if why in ("full", "group"):
             self._sync.send_full(self.remote, log.key)
+
+    def _retry(self, frame: Entries) -> None:
+        if self._sync.is_up(self.remote) and (fault := self._ingest.take_from(self, [frame])):
+            self._sync.fail(self.remote, fault)
 
     def on_kept(self, key: WriterKey, count: int, size: int) -> None:
         if self.remote.refusals:

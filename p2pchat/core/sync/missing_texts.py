@@ -10,16 +10,16 @@ Source: docs/protocol.md, "Stubs".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from p2pchat.core.durable_changes import Span, TextStart
+from p2pchat.core.durable_changes import LateTexts, Span
 from p2pchat.core.log import LogId, RawEntry, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import Have, MissingParts, RunId, UserId
+from p2pchat.protocol import MAX_INT, Have, MissingParts, RunId, UserId
 
 NONE_MORE: Span = (1, 0)  # on the wire: all texts are here now
 MAX_SPANS = 256  # of one log; further ones are joined, with what is between them. A guess: 20 KiB
@@ -52,6 +52,11 @@ def texts_within(spans: tuple[Span, ...], first: int, raws: Sequence[RawEntry]) 
     return found
 
 
+def part_of(late: LateTexts) -> Span:
+    """Return the part of its log that these texts are."""
+    return late.places.first, late.places.first + late.places.count - 1
+
+
 class MissingTexts:
     """Tells links which texts are missing here, and serves those that are missing there."""
 
@@ -60,30 +65,35 @@ class MissingTexts:
     ) -> None:
         self._sync = sync
         self._sender = sender
-        self._changes = 0  # commits with stubs, late texts or deletions
+        self._changes = 0  # of groups: other conversations may be shared since
         self._recount = recount  # counts the marks for what a user wrote again
 
+    # ---- what is missing here
+
     def tell(self, remote: RemoteState) -> None:
-        """Tell a remote what is missing here, as far as it was not told. What is on its way to the disk is missing."""
-        missing, told = self._sync.missing, remote.told_missing
+        """Tell a remote what is missing here, unless it was told since what it shares changed."""
         state = self._changes, remote.comparison.number
-        if not missing or remote.told_in == state:
-            return
-        remote.told_in = state
+        if remote.told_in != state or not remote.comparison.begun:  # before that, marks go to hosts of their writers
+            remote.told_in = state
+            self._tell_of(remote, self._sync.missing)
+            for log in remote.lacks:
+                self._serve(remote, log)
+
+    def _tell_of(self, remote: RemoteState, logs: Iterable[LogId]) -> None:
+        """Tell a remote what is missing of these logs, as far as it was not told. What is on its way to the disk is."""
         page: MissingParts = {}
         count = 0
-        coming: dict[LogId, list[Span]] = {}
-        for places in (late.places for step in self._sync.pending.values() for late in step.change.late):
-            coming.setdefault(places.log, []).append((places.first, places.first + places.count - 1))
-        for log, left in missing.items():
-            spans = sorted([*left, *coming.get(log, ())])
+        for log in logs:
             conversation = self._sync.conversations.get(log.conversation)
             found = conversation.log(log.user, log.run) if conversation is not None else None
-            last = min(spans[-1][1], found.durable_seq) if spans and found is not None else 0
-            span = (spans[0][0], last) if spans and spans[0][0] <= last else NONE_MORE
-            if conversation is None or told.get(log, NONE_MORE) == span or not self._sync.shares(remote, conversation):
+            if conversation is None or found is None or not self._sync.shares(remote, conversation):
                 continue
-            told[log] = span
+            spans = sorted([*self._sync.missing.get(log, ()), *self._coming(log)])
+            last = min(spans[-1][1], found.durable_seq) if spans else 0
+            span = (spans[0][0], last) if spans and spans[0][0] <= last else NONE_MORE
+            if remote.told_missing.get(log, NONE_MORE) == span:
+                continue
+            remote.told_missing[log] = span
             page.setdefault(log.conversation, {}).setdefault(log.user, []).append((log.run, *span))
             count += 1
             if count % self._sync.page_size == 0:
@@ -92,34 +102,60 @@ class MissingTexts:
         if page:
             self._sync.send(Have({}, lacks=page), remote, *page)
 
+    def _coming(self, log: LogId) -> list[Span]:
+        """Return the parts of a log whose texts are on their way to the disk."""
+        steps = self._sync.pending.values()
+        return [part_of(late) for step in steps for late in step.change.late if late.places.log == log]
+
     def on_durable(self, step: Step) -> None:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
         change = step.change
-        if change.late or change.pruned or any(any(map(is_gone, batch.raws)) for batch in change.batches):
-            self._changes += 1
-            for remote in self._sync.remotes.values():
-                if remote.comparison.begun:
-                    self.tell(remote)
-        gained = {*(late.places.log for late in change.late), *(batch.log for _, batch in step.grown)}
+        self._changes += bool(step.groups)
+        changed = [batch.log for batch in change.batches if any(map(is_gone, batch.raws))]
+        late: dict[LogId, tuple[Span, ...]] = {}
+        for each in change.late:
+            late[each.places.log] = *late.get(each.places.log, ()), part_of(each)
+        changed += [*late, *(prune.log for prune in change.pruned)]
         for remote in self._sync.remotes.values():
-            for log in gained & remote.lacks.keys() if remote.lacks else ():
-                self._sender.serve_texts(remote, log.key, TextStart(((log.run, *remote.lacks[log]),)))
+            self.tell(remote)
+            self._tell_of(remote, dict.fromkeys(changed))
+            for log in dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks):
+                self._serve(remote, log)
+            for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
+                first, last = remote.lacks[log]
+                given = min(last, remote.texts_given.get(log, 0))
+                if parts := without(without(late[log], 1, first - 1), given + 1, MAX_INT):
+                    self._sender.serve_texts(remote, log, parts)
+
+    # ---- what is missing there
 
     def on_lacks(self, remote: RemoteState, lacks: MissingParts) -> None:
         """Send texts that are missing at a remote, and count none of these as delivered."""
         for id, users in lacks.items():
             conversation = self._sync.find_conversation(remote, id)
-            if conversation is None:
-                continue
             for user, parts in users.items():
-                found = [(conversation.log(user, run), (first, last)) for run, first, last in parts]
-                held = [(log, span) for log, span in found if log is not None and log.durable_seq and not log.forked]
                 for run, first, last in parts:
-                    remote.lacks.pop(LogId(id, user, run), None)
-                    if first <= last and len(remote.lacks) < MAX_REMEMBERED:
-                        remote.lacks[LogId(id, user, run)] = first, last
-                if user in self._sync.hosted:
+                    log = LogId(id, user, run)
+                    if log in remote.lacks or len(remote.lacks) < MAX_REMEMBERED:
+                        remote.lacks[log] = first, last
+                        self._serve(remote, log)
+                if conversation is not None and user in self._sync.hosted:
                     self._recount(conversation, user, [run for run, *_ in parts])
-                start = TextStart(tuple((log.id.run, *span) for log, span in held if log.pruned < span[1]))
-                if start.parts and self._sync.shares(remote, conversation):
-                    self._sender.serve_texts(remote, (id, user), start)
+
+    def _serve(self, remote: RemoteState, log: LogId) -> None:
+        """Send the texts that are here of what a remote lacks of a log. What was sent once is not sent again.
+
+        What was missing lies before what came later: a part that is told later, and new, lies behind what was given.
+        """
+        conversation = self._sync.conversations.get(log.conversation)
+        found = conversation.log(log.user, log.run) if conversation is not None else None
+        if conversation is None or found is None or found.forked:
+            return
+        if not (conversation.announces(log.user) and self._sync.shares(remote, conversation)):
+            return
+        first, last = remote.lacks[log]
+        given = remote.texts_given.get(log, 0)
+        part = max(first, given + 1, found.pruned + 1), min(last, found.durable_seq)
+        if part[0] <= part[1]:
+            remote.texts_given[log] = part[1]
+            self._sender.serve_texts(remote, log, [part])

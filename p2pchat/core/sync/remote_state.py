@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from p2pchat.core.durable_changes import Span, Start, TextStart
+from p2pchat.core.durable_changes import Span, Start
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
@@ -111,7 +111,7 @@ class ServingState:
 
     wants: dict[int, ServedWant] = field(default_factory=dict)
     cursors: dict[LogId, TailCursor] = field(default_factory=dict)
-    texts: dict[WriterKey, TextStart] = field(default_factory=dict)  # of which it has stubs; they are served in turn
+    texts: dict[LogId, tuple[Span, ...]] = field(default_factory=dict)  # of which it has stubs; they wait in turn
 
     def answers(self, key: WriterKey) -> bool:
         """Return whether a want of this writer is being answered."""
@@ -147,6 +147,7 @@ class RemoteState:
     told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
     told_in: tuple[int, int] = (-1, 0)  # in this state of what is missing, and this comparison
     lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
+    texts_given: dict[LogId, int] = field(default_factory=dict)  # up to where it was given what texts were here of it
     refuted: KeySet[WriterKey] = field(
         default_factory=dict
     )  # writers hosted elsewhere of whom it gave what nobody takes
@@ -160,6 +161,11 @@ class RemoteState:
 
     def __post_init__(self) -> None:
         self.id = self.link.id
+
+    def forget_told(self) -> None:
+        """Tell again what things are called and what is missing here: what came of it may have had no place."""
+        self.named.clear()
+        self.told_missing.clear()
 
     def gives_nothing(self, since: float) -> bool:
         """Return whether it has given nothing of what was wanted before this moment (monotonic)."""

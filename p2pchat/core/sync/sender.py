@@ -11,10 +11,10 @@ Source: docs/protocol.md, "Pull" and "Tail".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
-from p2pchat.core.durable_changes import Start, TailStart, TextStart, WantStart
+from p2pchat.core.durable_changes import Span, Start, TailStart, TextStart, WantStart
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of
@@ -25,7 +25,7 @@ from p2pchat.core.sync.remote_state import TEXTS, RemoteState, ServedWant, TailC
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
-MAX_TEXT_PARTS = 10_000  # logs of one writer whose texts one link lacks; a guess: 2 MiB
+MAX_TEXT_PARTS = 256  # of one log that wait for one link; further ones are joined, with what is between them. A guess
 FULL = (
     "a peer refuses further messages written here: its limit for one user is reached, which someone there can lift with"
     " /allow, or its disk is nearly full"
@@ -71,18 +71,20 @@ class Sender:
         self._read_more(remote, served)
         return None
 
-    def serve_texts(self, remote: RemoteState, key: WriterKey, start: TextStart) -> None:
-        """Send the texts that are here of entries of which a remote has stubs."""
-        former = remote.serving.texts.get(key, TextStart(()))
-        if len(former.parts) + len(start.parts) <= MAX_TEXT_PARTS:
-            remote.serving.texts[key] = TextStart(former.parts + start.parts)
+    def serve_texts(self, remote: RemoteState, log: LogId, parts: Iterable[Span]) -> None:
+        """Send the texts that are here of parts of a log of which a remote has stubs."""
+        parts = (*remote.serving.texts.get(log, ()), *parts)
+        if len(parts) > MAX_TEXT_PARTS:
+            parts = ((min(parts)[0], max(last for _, last in parts)),)
+        remote.serving.texts[log] = parts
         self._serve_next_texts(remote)
 
     def _serve_next_texts(self, remote: RemoteState) -> None:
         serving = remote.serving
         if serving.texts and TEXTS not in serving.wants:
-            key = next(iter(serving.texts))
-            served = serving.wants[TEXTS] = ServedWant(TEXTS, key, serving.texts.pop(key))
+            log = next(iter(serving.texts))
+            start = TextStart(log.run, serving.texts.pop(log))
+            served = serving.wants[TEXTS] = ServedWant(TEXTS, log.key, start)
             self._read_more(remote, served)
 
     def on_refused(self, remote: RemoteState, full: dict[ConversationId, list[UserId]]) -> None:
@@ -90,6 +92,8 @@ class Sender:
         keys = {(conversation, user) for conversation, users in full.items() for user in users} & remote.refusals.keys()
         for served in [each for each in remote.serving.wants.values() if each.key in keys]:
             self._close_want(remote, served)
+        for log in [each for each in remote.texts_given if each.key in keys]:  # it may say again that they are missing
+            del remote.texts_given[log]
         for key in sorted(keys):
             conversation = self._sync.conversations.get(key[0])
             others = [user for user in (conversation.naming.dm if conversation else None) or () if user != key[1]]
@@ -157,7 +161,9 @@ class Sender:
                 continue
             n = None if served.n == TEXTS else served.n
             self._sync.send(frame_of(batch, n=n), remote, batch.log.conversation)
-            if n is not None:
+            if n is None:
+                remote.texts_given[batch.log] = max(batch.last, remote.texts_given.get(batch.log, 0))
+            else:
                 self._advance_cursor(remote, batch.log, batch.last)
         if answer.more is not None:
             served.start = answer.more

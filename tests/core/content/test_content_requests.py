@@ -6,6 +6,7 @@ from collections import Counter
 from functools import partial
 
 import pytest
+from msgspec import structs
 
 from p2pchat.core import effects as out
 from p2pchat.core.content import content_requests, transfers
@@ -23,7 +24,7 @@ from p2pchat.core.inputs import (
     QuotaLifted,
     StatementsMade,
 )
-from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key
+from p2pchat.core.log import Entry, FileRef, Ref, encode_entry, ref_key, stub_of
 from p2pchat.protocol import PIECE_BYTES, Lacks, Peers
 from tests.core.content.test_transfers import done, give, pulls
 from tests.core.founded_peers import guest, of_founder
@@ -79,6 +80,16 @@ def test_small_files_of_shown_messages_come_and_larger_ones_do_not() -> None:
     arrive(ada, far, file(2))
     assert done(ada, out.ContentArrived) and opened(ada) == []
     assert not [name for name in ada.storage.load([ada.id]).meta if name.startswith(content_requests.PREFIX)]
+
+
+def test_files_of_a_message_come_whose_text_came_late() -> None:
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    frame = bob.write(encode_entry(Entry("text", START, START + 1, b="", files=(file(1),))))
+    far.say(structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]))
+    assert opened(ada) == []
+    far.say(structs.replace(frame, names=[]))
+    assert opened(ada) == [file(1).root]
 
 
 def test_nothing_comes_by_itself_where_that_is_switched_off() -> None:

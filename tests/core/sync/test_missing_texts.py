@@ -7,10 +7,10 @@ from msgspec import structs
 from p2pchat.core.log import RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
-from p2pchat.protocol import Entries, Frame
+from p2pchat.protocol import Entries, Frame, Have, MissingParts
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
-from tests.core.scripted_nodes import ROOM, Author, World
+from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, describe
 from tests.core.sync.test_pruner import delete, linked, say, sums, texts
 
 
@@ -110,7 +110,7 @@ def test_a_text_takes_the_place_of_a_stub() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     frame = bob.say("one", "two")
     far = ada.far("bob")
-    far.say(structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]))
+    far.say(stubs(frame))
     assert ada.storage.history(ROOM) == []
     assert ada.storage.load([]).missing == {bob.log: ((1, 2),)}
     far.say(structs.replace(frame, names=[]))
@@ -128,3 +128,130 @@ def test_parts_of_a_log() -> None:
     stub = stub_of("x")
     raws: list[RawEntry] = [(1, "a"), (2, "b"), (3, stub), (4, "d")]
     assert texts_within(((2, 3), (5, 9)), 2, raws) == [(2, [(1, "a"), (2, "b")]), (5, [(4, "d")])]
+
+
+def given(far: Far) -> list[str]:
+    """Return which entries a far end was sent, batch by batch, and forget them."""
+    sent = [describe(frame) for frame in far.heard if isinstance(frame, Entries)]
+    far.heard.clear()
+    return sent
+
+
+def lacking(*parts: tuple[Author, int, int]) -> Have:
+    """Return a frame that says that these parts of logs in the room are missing."""
+    told: MissingParts = {ROOM: {}}
+    for author, first, last in parts:
+        told[ROOM].setdefault(author.log.user, []).append((author.log.run, first, last))
+    return Have({}, lacks=told)
+
+
+def test_a_link_is_given_each_text_once_however_often_it_says_that_it_is_missing() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    for text in ("one", "two", "three"):
+        far.say(bob.say(text))
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking(*[(bob, 1, 1000)] * 50), lacking((bob, 1, 1000)))
+    assert given(cyd) == ["entries room b1:1..3"]
+    cyd.say(lacking((bob, 1, 0)), lacking((bob, 1, 1000)))
+    assert given(cyd) == []
+    far.say(bob.say("four"))
+    far.say(bob.say("five"))
+    assert given(cyd) == ["entries room b1:4..4", "entries room b1:5..5"]
+    ada.drop(cyd)
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking((bob, 2, 3)))
+    assert given(cyd) == ["entries room b1:2..5"]
+
+
+def test_of_texts_that_come_late_a_link_is_given_what_came() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frames = [bob.say(text) for text in ("one", "two", "three")]
+    far = ada.far("bob")
+    far.say(*map(stubs, frames))
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking((bob, 1, 3)))
+    assert given(cyd) == []
+    for frame, batch in ((frames[1], "2..2"), (frames[0], "1..1")):
+        far.say(structs.replace(frame, names=[]))
+        assert given(cyd) == [f"entries room b1:{batch}"]
+    cyd.say(lacking((bob, 3, 3)))
+    far.say(structs.replace(frames[2], names=[]))
+    assert given(cyd) == ["entries room b1:3..3"]
+
+
+def test_what_is_missing_of_a_conversation_that_is_not_known_yet_comes_when_it_is() -> None:
+    ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("bob", "b2")
+    far, other = ada.far("bob"), ada.far("cyd")
+    other.say(lacking((bob, 1, 2), (cyd, 1, 1)))
+    far.say(bob.say("one"))
+    far.say(bob.say("two"))
+    assert given(other) == ["entries room b1:1..1", "entries room b1:2..2"]
+
+
+def stubs(frame: Entries) -> Entries:
+    """Return a frame with stubs for its texts."""
+    return structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e])
+
+
+def used_by(peer: Peer, author: Author) -> int:
+    return peer.node.replicator.quota.bytes.of_user[author.log.user]
+
+
+def test_a_text_that_does_not_fit_its_stub_costs_nothing() -> None:
+    """Its author signed two logs under one number."""
+    ada, bob, other = World().peer("ada"), Author("bob", "b1"), Author("bob", "b1")
+    frame, false = bob.say("one", "two"), other.say("x" * 1000)
+    far = ada.far("bob")
+    far.say(stubs(frame))
+    far.say(structs.replace(false, names=[]))
+    used = used_by(ada, bob)
+    assert ada.storage.load([]).forked == [bob.log]
+    ada.restart()
+    assert used_by(ada, bob) == used
+
+
+def test_what_comes_late_is_counted_like_after_a_restart() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    first, second = bob.say("x" * 1000), bob.say("y" * 2000)
+    far = ada.far("bob")
+    far.say(stubs(first), stubs(second))
+    ada.hold_lookups = True
+    far.say(structs.replace(first, names=[]))
+    assert ada.texts() == []  # the chain in the middle of a log is asked for
+    ada.answer_lookups()
+    assert ada.texts() == ["?" + "x" * 1000]
+    far.say(structs.replace(second, names=[]), structs.replace(second, names=[]))
+    used = used_by(ada, bob)
+    ada.restart()
+    assert used_by(ada, bob) == used > 3000
+
+
+def test_a_text_that_comes_for_what_is_not_on_the_disk_yet_is_taken_when_it_is() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    first, second = bob.say("one"), bob.say("two")
+    far = ada.far("bob")
+    ada.holding = True
+    far.say(stubs(first))
+    far.say(stubs(second))
+    far.say(structs.replace(first, names=[]))
+    ada.holding = False
+    ada.commit()
+    assert ada.texts() == ["?one"]
+
+
+def test_a_text_for_an_entry_that_waits_is_shown_after_what_it_follows() -> None:
+    ada, bob, cyd, dan = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1"), Author("dan", "d1")
+    lost, late = cyd.say("lost"), dan.say("late")
+    first, second = bob.say("first", after=[cyd.ref(1)]), bob.say("second", after=[dan.ref(1)])
+    far = ada.far("bob")
+    far.say(first, stubs(second))
+    far.say(structs.replace(second, names=[]))
+    assert ada.texts() == []
+    ada.far("cyd").say(lost)
+    assert ada.texts() == ["lost", "first"]
+    ada.far("dan").say(late)
+    assert ada.texts() == ["lost", "first", "late", "second"]

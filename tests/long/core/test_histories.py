@@ -138,14 +138,6 @@ def chunks(seeds: range, size: int) -> list[range]:
     return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
 
-# Seed 13: content of a message does not come, since an entry counts 64 bytes besides its text. Open, and to be mended.
-KNOWN_FAULT = pytest.mark.xfail(reason="seed 13 --files: content that a linked peer has does not come")
-HISTORIES_WITH_KNOWN_FAULTS = [
-    pytest.param(seeds, marks=[KNOWN_FAULT] if 13 in seeds else [])
-    for seeds in chunks(HISTORIES_WITH_FILES, FILES_CHUNK)
-]
-
-
 @pytest.fixture(scope="module")
 def all_played() -> PlayResult:
     """Return the counts of this run so far."""
@@ -171,7 +163,7 @@ def test_every_promise_holds_with_an_engine_in_the_histories_from(seeds: range) 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seeds", HISTORIES_WITH_KNOWN_FAULTS, ids=attrgetter("start"))
+@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_FILES, FILES_CHUNK), ids=attrgetter("start"))
 def test_every_promise_holds_with_files_in_the_histories_from(seeds: range) -> None:
     here = played(seeds, FILES, JOBS)
     failed = failures(here, FILES)
