@@ -39,6 +39,7 @@ class Scene:
         before: The ids of what was written before the block.
         hidden: The ids of what nobody is shown who blocks its writers.
         direct: Those of these that went to cyd alone, by their writers.
+        edited: Those of `before` that are hidden too, by their writers.
     """
 
     served: Served
@@ -46,6 +47,7 @@ class Scene:
     before: dict[str, str] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)
     direct: dict[str, str] = field(default_factory=dict)
+    edited: dict[str, str] = field(default_factory=dict)
 
     def user(self, name: str) -> LocalUser:
         return self.rem if name == "rem" else self.served.account(name).user
@@ -74,7 +76,7 @@ class Scene:
         direct = await user.send("cyd", f"{SECRET} direct")
         written = [
             await user.send("room", f"{SECRET} room"),
-            await user.send("room", f"{SECRET} file", files=[(f"{SECRET}.bin", b"bytes")]),
+            await user.send("room", f"{SECRET} file", files=[(f"{SECRET}.bin", name.encode())]),
             await user.send("#ops", f"{SECRET} ops"),
             await user.send(group, f"{SECRET} group"),
             await user.poll("room", f"{SECRET}?", [f"{SECRET}1", f"{SECRET}2"]),
@@ -89,8 +91,13 @@ class Scene:
             shown = await self.seen_by(ada, receipt.id)
         await ada.react(shown, "ok")  # an act of somebody else, on what is hidden
         await ada.send(await self.group(ada, group.key), f"{SECRET} by ada")
+        file = await ask(
+            self, "ada", get(f"/v1/files/{written[1].id}/0?wait=30")
+        )  # which all hear of who are in the room
+        assert file == name.encode()
         self.direct[name] = direct.id
-        self.hidden += [mine, direct.id, *(one.id for one in written[:5])]
+        self.hidden += [direct.id, *(one.id for one in written[:5]), shown.id]
+        self.edited[name] = mine
 
     async def group(self, user: LocalUser, key: str) -> Any:
         """Return a group once it has come to a user."""
@@ -126,9 +133,10 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 async def chat_until(chatter: Chatter) -> str:
-    while (await chatter.message())["content"] != FENCE:
-        pass
-    return json.dumps(chatter._kept)
+    shown = [await chatter.message()]
+    while shown[-1]["content"] != FENCE:
+        shown.append(await chatter.message())
+    return json.dumps([shown, chatter._kept])
 
 
 async def stream_until(events: Events) -> str:
@@ -182,7 +190,7 @@ async def ask(there: Scene, name: str, request: dict[str, Any]) -> Any:
         url = request["url"].replace("TEXT", there.before["text"]).replace("POLL", there.before["poll"])
         answer = await http.request(**{**request, "url": url})
     assert answer.status_code == 200, (request, answer.text)
-    return answer.json()
+    return answer.json() if answer.headers["content-type"] == "application/json" else answer.content
 
 
 async def statuses(there: Scene, name: str, of: str) -> set[str]:
@@ -223,17 +231,22 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         assert await statuses(there, "ada", "cyd") == {"online"}
 
         cyd.typing("room")
+        for name in ("cyd", "bob"):
+            await ask(there, name, do("away", text=SECRET if name == "bob" else "tea"))
+            await ask(there, name, do("back"))
+        rem.set_presence("idle", SECRET)
         for name in ("bob", "rem"):
             await there.act(name)
+        taken = await ada.send("cyd", "behind what is hidden")
         last = await ada.send("room", FENCE)
         for name, shown in open_doors.items():
             said = await shown()
-            assert SECRET not in said, name
+            assert SECRET not in said and not [id for id in there.hidden if id in said], name
         for request in ASKED:
             said = json.dumps(await ask(there, "cyd", request))
             assert SECRET not in said.replace(f"/search?q={SECRET}", ""), request
         async with served.client("cyd") as http:
-            for id in there.hidden:
+            for id in (*there.hidden, *there.edited.values()):
                 for path in (f"/v1/messages/{id}", f"/v1/files/{id}/0"):
                     assert (await http.get(path)).status_code == 404
         poll = await ask(there, "cyd", get("/v1/messages/POLL"))
@@ -242,17 +255,27 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         assert not text.get("pinned") and not text.get("reactions")
         assert not bob.waiting("typing")
 
-        # after a break
-        async with chatting(served, "cyd", f"{ALL}&since={there.before['poll']}") as again:
-            assert SECRET not in await chat_until(again)
-        async with streaming(served, "cyd", f"{ALL}&since={there.before['poll']}") as again_stream:
-            assert SECRET not in await stream_until(again_stream)
-        async with calling(served, "cyd", there.before["poll"]) as again_lines:
-            assert SECRET not in await lines_until(again_lines)
+        talks = await ask(there, "cyd", get("/v1/conversations"))
+        assert {talk["name"] for talk in talks} == {"room", "ada", "ops"}
+
+        # after a break, also where the room is read for several at once
+        for name in ("ada", "cyd", "ada"):
+            async with chatting(served, name, f"?since={there.before['poll']}@{'A' * 32}") as moved:
+                assert (SECRET in await chat_until(moved)) == (name == "ada")
+        since = there.before["poll"]
+        async with (
+            chatting(served, "cyd", f"{ALL}&since={since}") as again,
+            streaming(served, "cyd", f"{ALL}&since={since}") as again_stream,
+            calling(served, "cyd", since) as again_lines,
+        ):
+            for said in (await chat_until(again), await stream_until(again_stream), await lines_until(again_lines)):
+                assert SECRET not in said and not [id for id in there.hidden if id in said]
 
         # no receipt; to a writer elsewhere what is not direct is delivered once the gateway has it
         cyd.mark_read(await there.seen_by(cyd, last.id))
         await last.read(by="cyd")
+        await taken.delivered(by="cyd")
+        assert "cyd" not in {frame["user"] for frame in bob.waiting("presence")}
         for name in ("bob", "rem"):
             user = there.user(name)
             for post in [post for post in await user.history() if SECRET in post.text and isinstance(post, Sent)]:
@@ -272,7 +295,7 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
             pass
         await direct.delivered(by="cyd")
         known = {post["id"] for post in await ask(there, "cyd", get("/v1/messages?limit=1000"))}
-        assert known.issuperset(there.hidden)
+        assert known.issuperset((*there.hidden, *there.edited.values()))
         for name in ("bob", "rem"):
             assert f"{SECRET}{name}" in json.dumps(await ask(there, "cyd", get("/v1/groups")))
             await there.user(name).send("cyd", f"again by {name}")
