@@ -74,7 +74,8 @@ with recursive person (author, n) as (
     select (select min(m.author) from changes m where m.{OF_MESSAGE.replace("and ", "and m.")} and m.author > p.author),
         p.n + 1 from person p where p.author is not null and p.n < {MOST_AUTHORS}
 )
-select p.author, (select min(g.member) from guests g where g.guest = p.author) from person p where p.author is not null
+select p.author, (select g.member from guests g where g.guest = p.author order by g.member limit 1)
+from person p where p.author is not null
 """
 NEXT_ASPECT = """
 select min(aspect) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author = ?
