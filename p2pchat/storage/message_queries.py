@@ -66,7 +66,10 @@ ANY_RELATION = "select 1 from changes where conversation = ? limit 1"
 NEXT_RELATED = "select min(seq) from changes where conversation = ? and run = ? and seq > ? and seq <= ?"
 OF_MESSAGE = "conversation = ? and run = ? and seq = ? and writer = ?"
 MOST_AUTHORS = 500  # people in one statement: MySQL repeats a step at most 1,000 times
-OF_A_MEMBER = 256  # keys of a member, first known first, that one look at a message reads; a guess: a gateway has fewer
+OF_A_MEMBER = 256  # keys of a member, first known first, that one look at a message reads, but of this gateway; a guess
+OWN_MEMBER = """
+select g.member from hosted h join users u on u.id = h.id join guests g on g.guest = u.number limit 1
+"""
 AUTHORS = f"""
 with recursive person (author, n) as (
     select (select min(author) from changes where {OF_MESSAGE} and author > ?), 1
@@ -335,12 +338,16 @@ class MessageQueries(LogQueries):
                         yield seq, author, aspect
 
     def _people(self, of: tuple[object, ...], own: int) -> Iterator[int]:
-        """Yield the numbers of those who change a message: its writer, and of each member a number of keys."""
-        last, taken = 0, Counter[bytes]()
+        """Yield the numbers of those who change a message: its writer, all users of a gateway here, and of each other
+        member a number of keys.
+        """
+        last, taken, ours = 0, Counter[bytes](), None
         while rows := self.db.all(AUTHORS, *of, last, *of):
             for last, member in rows:
                 taken[member] += member is not None
-                if taken[member] <= OF_A_MEMBER or last == own:
+                if taken[member] == OF_A_MEMBER + 1:
+                    ours = self.db.value(OWN_MEMBER)
+                if taken[member] <= OF_A_MEMBER or last == own or member == ours:
                     yield last
 
     def _least(self, statement: str, *parameters: object) -> int:
