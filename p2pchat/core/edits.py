@@ -71,13 +71,15 @@ class EntryEdits:
 
 def _newest_of_each(found: list[RelatedEntry], kind: Kind, place: Place) -> list[RelatedEntry]:
     """Return those that count where a place has a number of them; what takes something back takes none."""
+    if not kind.each:
+        return found
     said, left = Counter[UserId | None](), list[RelatedEntry]()
-    for one in reversed(found) if kind.each else ():
+    for one in reversed(found):
         at = place(one.log.user)
         said[at] += bool(one.entry.b)
         if not one.entry.b or said[at] <= kind.each:
             left.append(one)
-    return left[::-1] if kind.each else found
+    return left[::-1]
 
 
 def _is_outdone(one: RelatedEntry, kind: Kind, user: UserId) -> bool:

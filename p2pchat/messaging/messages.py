@@ -647,8 +647,6 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     text = plain(text)
     if post.deleted and not kind.is_edit:
         raise ValueError("the message was deleted")
-    if kind.is_edit and not post.deleted and text == post.text:
-        raise ValueError("this is its text already")
     if kind.on:
         if post._entry.k != kind.on or post.closed_at:
             raise ValueError(f"this is no open {kind.on}")
@@ -660,6 +658,8 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
         raise ValueError("this version does not know this kind of message")
     if kind.is_edit and (offers := KINDS[post._entry.k].choices) and choices_of(post._entry):
         raise ValueError(offers.fixed)
+    if kind.is_edit and not post.deleted and text == post.text:
+        raise ValueError("this is its text already")
     return check_text(text) if kind.body == "text" and (text or not kind.longest) else text
 
 

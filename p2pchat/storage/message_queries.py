@@ -10,6 +10,7 @@ If the page is too short, the bounds grow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -63,8 +64,21 @@ select distinct u.id from changes m join users u on u.number = m.author where m.
 ANY_RELATION = "select 1 from changes where conversation = ? limit 1"
 # One message and one person after the other, instead of a row for each of a thousand edits.
 NEXT_RELATED = "select min(seq) from changes where conversation = ? and run = ? and seq > ? and seq <= ?"
-NEXT_AUTHOR = """
-select min(author) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
+OF_MESSAGE = "conversation = ? and run = ? and seq = ? and writer = ?"
+MOST_AUTHORS = 500  # people in one statement: MySQL repeats a step at most 1,000 times
+OF_A_MEMBER = 256  # keys of a member, first known first, that one look at a message reads, but of this gateway; a guess
+OWN_MEMBER = """
+select g.member from hosted h join users u on u.id = h.id join guests g on g.guest = u.number limit 1
+"""
+AUTHORS = f"""
+with recursive person (author, n) as (
+    select (select min(author) from changes where {OF_MESSAGE} and author > ?), 1
+    union all
+    select (select min(m.author) from changes m where m.{OF_MESSAGE.replace("and ", "and m.")} and m.author > p.author),
+        p.n + 1 from person p where p.author is not null and p.n < {MOST_AUTHORS}
+)
+select p.author, (select g.member from guests g where g.guest = p.author order by g.member limit 1)
+from person p where p.author is not null
 """
 NEXT_ASPECT = """
 select min(aspect) from changes where conversation = ? and run = ? and seq = ? and writer = ? and author = ?
@@ -317,12 +331,24 @@ class MessageQueries(LogQueries):
         own = self.db.number("users", log.user)
         seq = first - 1
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
-            author = 0
-            while author := self._least(NEXT_AUTHOR, conversation, run, seq, writer, author):
+            for author in self._people((conversation, run, seq, writer), own):
                 aspect = ""
                 while aspect := self.db.value(NEXT_ASPECT, conversation, run, seq, writer, author, aspect) or "":
                     if ASPECTS[aspect].about != "own" or author == own:  # not just one whose id begins alike
                         yield seq, author, aspect
+
+    def _people(self, of: tuple[object, ...], own: int) -> Iterator[int]:
+        """Yield the numbers of those who change a message: its writer, all users of a gateway here, and of each other
+        member a number of keys.
+        """
+        last, taken, ours = 0, Counter[bytes](), None
+        while rows := self.db.all(AUTHORS, *of, last, *of):
+            for last, member in rows:
+                taken[member] += member is not None
+                if taken[member] == OF_A_MEMBER + 1:
+                    ours = self.db.value(OWN_MEMBER)
+                if taken[member] <= OF_A_MEMBER or last == own or member == ours:
+                    yield last
 
     def _least(self, statement: str, *parameters: object) -> int:
         """Return the number a statement asks for; 0 for none."""
