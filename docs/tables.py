@@ -15,6 +15,7 @@ from pathlib import Path
 from p2pchat.commands.chat_settings import SETTINGS
 from p2pchat.commands.command_table import BY_NAME, TABLE, TYPED, commands_at
 from p2pchat.kinds import CALLS, CHANGE_EVENTS, HEADS, KINDS
+from p2pchat.kinds.kind import POINTS
 from p2pchat.kinds.message_fields import MESSAGE_FIELDS
 from p2pchat.messaging.messages import CHANGES
 from p2pchat.web.message_form import CHAT
@@ -26,7 +27,7 @@ VERDICTS = {"taken": "Fine:", UNSUPPORTED: "Unsupported:", NO_EFFECT: "Without e
 SAMPLES = {"message": "ID", "entry": "ID", "text": "a text", "int": 1, "bool": True, "place": "room",
     "conversation": "room", "list": ["pizza", "soup"]}  # fmt: skip
 BODIES = {"text": "a string", "number": "an integer from 0", "null": "none", "object": "an object"}
-OF = {"text": ", of at most {} characters", "number": " to {}"}
+OF = {"text": ", of at most {} code points", "number": " to {}"}
 ABOUT = {"": "", "own": ", about an own {}", "any": ", about a {}", "user": "", "group": ""}
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -72,7 +73,8 @@ def _bodies() -> Iterator[str]:
     for kind in KINDS.values():
         counts = "; the newest of all people counts" if kind.shared else "; the oldest counts" if kind.oldest else ""
         counts += f"; those before the `{kind.until}` count" if kind.until else ""
-        body = BODIES[kind.body] + (OF[kind.body].format(kind.longest) if kind.longest else "")
+        most = kind.longest * (POINTS if kind.body == "text" else 1)
+        body = BODIES[kind.body] + (OF[kind.body].format(most) if most else "")
         lines.setdefault(body + ABOUT[kind.about].format(kind.on or "message") + counts, []).append(f"`{kind.name}`")
     yield from (f"{', '.join(names)}: {text}" for text, names in lines.items())
 

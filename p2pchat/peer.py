@@ -498,15 +498,19 @@ class TCPPeer(LocalUser):
             self._lifecycle.hosted.host(validate_name(name), key, tokens, when_taken=when_taken)
         )
 
-    async def unhost(self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None) -> None:
+    async def unhost(
+        self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None, is_deleted: bool = True
+    ) -> None:
         """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted.
 
         Args:
             tokens: As set_tokens, stored in the same step: a program may keep what it has to know of a former user.
+            is_deleted: Delete what it chose, too: whom it ignores and blocks, and its read receipts. False for a user
+                who may come back.
         Raises:
             StorageError: It could not be removed from the disk, and is still hosted.
         """
-        await run_to_completion(self._lifecycle.hosted.unhost(user, tokens))
+        await run_to_completion(self._lifecycle.hosted.unhost(user, tokens, is_deleted=is_deleted))
 
     async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
         """Store the tokens by which programs may act for a hosted user, in place of the former ones.

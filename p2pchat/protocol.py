@@ -33,7 +33,7 @@ MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame
 # (settings.py): max_frame_bytes, which is the same, and before `go` max_early_frame_bytes.
 MAX_FRAME_BYTES = 256 * 1024
 MAX_STATUS_CHARACTERS = 512  # of the text beside a status
-MAX_REACTION_CHARACTERS = 8  # code points: the longest usual emoji, a family, has 7
+MAX_REACTION_CHARACTERS = 8  # as people count
 LENGTH = Packed(">I")
 PIECE_BYTES = 256 * 1024  # of content; docs/protocol-attachments.md
 # The highest bit of a length says that bytes follow and no JSON: in JSON, as base64, a piece takes a third more bytes

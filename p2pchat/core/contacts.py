@@ -97,6 +97,14 @@ class Contacts:
         self._chosen.add(id)
         return True
 
+    def lines_of(self, by: UserId) -> Iterable[str]:
+        """Return the keys of the lines of meta that may make others contacts of a user."""
+        return [self.line(id, by) for id in self._ids.get(by, ())]
+
+    def forget(self, by: UserId) -> None:
+        """Forget whom a user chose, when it is deleted."""
+        self._ids.pop(by, None)
+
     def line(self, id: UserId | PeerId, by: UserId) -> str:
         """Return the key of the line of meta that makes a user a contact of somebody here."""
         return CONTACT + (id if by == self._ctx.me else f"{by}:{id}")
@@ -132,14 +140,22 @@ class Blocks:
             self._add(by, user)
         else:
             del self._by[by][user]
-            self.starts[user_start(user)] -= 1
-            if not self.starts[user_start(user)]:
-                del self.starts[user_start(user)]
+            self._unstart(user)
         self._ctx.choose(blocked_key("" if by == self._ctx.me else by), json.dumps(sorted(self._by[by])))
+
+    def _unstart(self, user: UserId) -> None:
+        self.starts[user_start(user)] -= 1
+        if not self.starts[user_start(user)]:
+            del self.starts[user_start(user)]
 
     def _add(self, by: UserId, user: UserId) -> None:
         self._by.setdefault(by, {})[user] = None
         self.starts[user_start(user)] += 1
+
+    def forget(self, by: UserId) -> None:
+        """Forget whom a user blocked, when it is deleted."""
+        for user in self._by.pop(by, ()):
+            self._unstart(user)
 
     def of(self, by: UserId) -> Iterable[UserId]:
         """Return whom a user blocks."""

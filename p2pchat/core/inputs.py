@@ -454,9 +454,10 @@ class NameKept(Input):
 
 
 class UserUnhosted(Input):
-    """This peer no longer hosts that user. The user's entries stay."""
+    """This peer no longer hosts that user. The user's entries stay; `is_deleted`: nothing else does."""
 
     user: UserId
+    is_deleted: bool = False
 
 
 class PresenceSet(Input):

@@ -27,6 +27,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from p2pchat.errors import FrameError, LogError
 from p2pchat.kinds import HIDDEN_KINDS, KINDS, MESSAGE_KINDS, TEXT_KINDS
+from p2pchat.kinds.kind import POINTS
 from p2pchat.protocol import (
     MAX_DEPTH,
     MAX_INT,
@@ -117,7 +118,7 @@ class FileRef(Struct, gc=False, frozen=True):
 
 FileRefs = Annotated[tuple[FileRef, ...], Meta(max_length=MAX_FILES)]
 OFFERS = [kind.choices for kind in KINDS.values() if kind.choices]
-Choice = Annotated[str, Meta(min_length=1, max_length=max(one.longest for one in OFFERS))]
+Choice = Annotated[str, Meta(min_length=1, max_length=POINTS * max(one.longest for one in OFFERS))]
 Choices = Annotated[tuple[Choice, ...], Meta(max_length=max(one.most for one in OFFERS))]
 Hops = Annotated[int, Meta(ge=0, le=MAX_HOPS)]
 

@@ -15,8 +15,8 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import Change, DiskLevel, Stored
+from p2pchat.core.contacts import Blocks, Contacts, blocked_key
+from p2pchat.core.durable_changes import META_IGNORED, Change, DiskLevel, Stored
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,
@@ -584,6 +584,17 @@ class Node:
             self.hosted.remove(input.user)
             self.replicator.on_user_unhosted(input.user)
             self.presence.release(input.user)
+            if input.is_deleted:
+                self.blocks.forget(input.user)
+                self.contacts.forget(input.user)
+                self.replicator.receipts.read.privacy.forget(input.user)
+                for name in [name for name in self._ctx.choices if input.user in name]:
+                    del self._ctx.choices[name]
+
+    def choices_of(self, user: UserId) -> dict[str, str | None]:
+        """Return the change of meta that deletes what a hosted user chose."""
+        keys = (f"{META_IGNORED}:{user}", blocked_key(user), *self.contacts.lines_of(user))
+        return {**dict.fromkeys(keys), **self.replicator.receipts.read.privacy.line_without(user)}
 
     def _on_blocked(self, input: UserBlocked) -> None:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""

@@ -13,6 +13,7 @@ from typing import Any
 from p2pchat.kinds.call import Call
 from p2pchat.protocol import user_start
 
+POINTS = 10  # code points of one character as people count: a kiss of two people, each with a colour of skin
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
@@ -32,7 +33,7 @@ class Choices:
             return f"{self.of} has 2 to {self.most} {self.word}, not {len(choices)}"
         if len({*choices}) < len(choices):
             return f"two {self.word} of {self.of} are alike"
-        if any(not 1 <= len(one) <= self.longest for one in choices):
+        if any(not 1 <= len(one) <= POINTS * self.longest for one in choices):
             return f"{self.word} have 1 to {self.longest} characters"
         return f"{self.word} hold NUL, or are no valid Unicode" if _NO_TEXT.search("".join(choices)) else ""
 
@@ -50,8 +51,8 @@ class Kind:
         aspect: What of a message it changes: of all that change one aspect the newest counts, of "own" messages the
             newest of their writer, else of each person; one with an empty body takes that person's back. A new aspect
             needs no table of its own.
-        longest: The most characters of its text, which may be empty then, or its greatest number, from 0; 0: a text
-            like that of messages.
+        longest: The most characters of its text as people count them, which may be empty then, or its greatest
+            number, from 0; 0: a text like that of messages. Peers count code points, up to POINTS for each.
         choices: The answers that it may offer; None: none.
         oldest: True if the oldest counts of all that change its aspect, and not the newest.
         shared: True if the newest of all people counts, and not of each. What is not, and is about "any" message, a
@@ -120,6 +121,6 @@ class Kind:
             return "shape", f"a {self.name} with a body"
         if self.body == "number" and not (type(body) is int and 0 <= body <= self.longest):
             return "shape", f"a {self.name} is a number from 0 to {self.longest}"
-        if self.longest and isinstance(body, str) and len(body) > self.longest:
-            return "shape", f"a {self.name} has at most {self.longest} characters, this has {len(body)}: reply instead"
+        if self.longest and isinstance(body, str) and len(body) > POINTS * self.longest:
+            return "shape", f"a {self.name} has at most {POINTS * self.longest} code points: reply instead"
         return None

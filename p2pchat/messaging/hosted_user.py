@@ -323,18 +323,20 @@ class HostedUserRegistry:
             lifecycle.tracker.hosted(new.id, newest if when_taken else None)
         return user
 
-    async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None) -> None:
+    async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None, *, is_deleted: bool) -> None:
         """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
         lifecycle = self._lifecycle
         async with self.lock:
             if self.by_id.get(user.key) is not user:
                 return
             driver = lifecycle.require_running()
-            await driver.disk.write(Change(unhosted=[user.key], tokens=_tokens_of(user.key, tokens or {})))
+            chosen = driver.node.choices_of(user.key) if is_deleted else {}
+            change = Change(unhosted=[user.key], tokens=_tokens_of(user.key, tokens or {}), meta=chosen)
+            await driver.disk.write(change)
             lifecycle.tracker.unhosted(user.key)
             self.deliveries.remove(user.key)
             del self.by_id[user.key], self._by_look[skeleton(user.name)]
-            driver.put(UserUnhosted(user.key))
+            driver.put(UserUnhosted(user.key, is_deleted))
             for reader in lifecycle.feed.readers:
                 if reader.viewer is user:
                     reader.end()

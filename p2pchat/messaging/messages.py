@@ -652,6 +652,8 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
             raise ValueError(f"this is no open {kind.on}")
         if text and text not in map(str, range(len(post.choices) + 1)):
             raise ValueError(f"a {kind.name} is a number from 0 to {len(post.choices)}")
+    if kind.body == "text" and kind.longest and (count := _count_characters(text)) > kind.longest:
+        raise ValueError(f"a {kind.name} has at most {kind.longest} characters, this has {count}: reply instead")
     if fault := kind.fault(me, kind.body_of(text), ref_of(post).log):
         raise ValueError(fault[1])
     if post.unsupported is not None:
@@ -672,4 +674,16 @@ def check_marks(kind: str, automatic: bool, choices: Iterable[str], hops: int) -
     marks = Marks((), bool(automatic), tuple(map(plain, choices)), hops)
     if fault := marks.fault(kind):
         raise ValueError(fault)
+    offers = KINDS[kind].choices
+    if offers and any(_count_characters(one) > offers.longest for one in marks.choices):
+        raise ValueError(f"{offers.word} have 1 to {offers.longest} characters")
     return marks
+
+
+def _count_characters(text: str) -> int:
+    """Return the number of characters as people count them (grapheme clusters, UAX 29)."""
+    if text.isascii():
+        return len(text)
+    from wcwidth import iter_graphemes  # its tables take a while
+
+    return sum(1 for _ in iter_graphemes(text))

@@ -488,7 +488,7 @@ class Accounts:
             if self.of(account.key) is account and not account.sessions:
                 account.is_leaving = True  # no session opens meanwhile
                 try:
-                    await self._peer.unhost(account.user, tokens={})
+                    await self._peer.unhost(account.user, tokens={}, is_deleted=False)
                 except (StorageError, PeerClosed):
                     account.is_leaving = False
                     raise

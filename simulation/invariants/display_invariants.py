@@ -14,6 +14,7 @@ from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.core.replicator import JOINED
 from p2pchat.core.sync.causal_order import SHARED_AHEAD
 from p2pchat.kinds import KINDS
+from p2pchat.kinds.kind import POINTS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
@@ -192,7 +193,7 @@ def _relation(log: LogId, seq: int, entry: Entry) -> _Relation | None:
     number = entry.b if type(entry.b) is int else -1
     text = entry.b if isinstance(entry.b, str) else None
     fits = {"null": entry.b is None, "number": 0 <= number <= kind.longest, "object": False,
-            "text": text is not None and (not kind.longest or len(text) <= kind.longest)}  # fmt: skip
+            "text": text is not None and (not kind.longest or len(text) <= POINTS * kind.longest)}  # fmt: skip
     says = bool(entry.b) or kind.about == "own"
     return _Relation(entry.c, log.user, log.run, seq, entry.k, says) if fits[kind.body] else None
 

@@ -96,9 +96,9 @@ def test_each_user_has_one_reaction_and_an_empty_one_removes_it() -> None:
         Entry("edit", START + 9, START + 9, b="of nothing"),
         Entry("delete", START + 9, START + 9),
         Entry("delete", START + 9, START + 9, Ref(Author("bob", "b1").ref(1).log, 1), b="with words"),
-        Entry("reaction", START + 9, START + 9, Ref(Author("bob", "b1").ref(1).log, 1), b="nine char"),
+        Entry("reaction", START + 9, START + 9, Ref(Author("bob", "b1").ref(1).log, 1), b="81 code points" + "x" * 67),
     ],
-    ids=["edit of nothing", "delete of nothing", "delete that says something", "reaction of nine characters"],
+    ids=["edit of nothing", "delete of nothing", "delete that says something", "reaction of 81 code points"],
 )
 def test_a_malformed_edit_is_stored_without_effect(entry: Entry) -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
@@ -163,7 +163,7 @@ def test_an_impossible_edit_is_refused_with_a_reason() -> None:
     assert refused(ada, "edit", "no lunch", bob.ref(1)) == "refused foreign"
     assert refused(ada, "delete", "", bob.ref(1)) == "refused foreign"
     assert refused(ada, "edit", "what", None) == "refused shape"
-    assert refused(ada, "reaction", "9 letters", bob.ref(1)) == "refused shape"
+    assert refused(ada, "reaction", "x" * 81, bob.ref(1)) == "refused shape"
     assert refused(ada, "reaction", "\0", bob.ref(1)) == "refused text"
 
 

@@ -199,7 +199,7 @@ KINDS = [
         tuple(about(kind, b=body, re=REF) for kind, most in NUMBERS.items()
               for body in ("", "null", "-1", str(most + 1), '"1"', "true", "[1]"))),
     Row("long reaction",
-        "`reaction` of more than 8 code points", NO_EFFECT, (entry(k='"reaction"', re=REF, b='"123456789"'),)),
+        "`reaction` of more than 80 code points", NO_EFFECT, (entry(k='"reaction"', re=REF, b=f'"{81 * "x"}"'),)),
     Row("profile without a name",
         "`profile` without an object in `b`, or with a `name` that is no [name](protocol.md#users-peers-networks)",
         NO_EFFECT,

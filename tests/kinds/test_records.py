@@ -9,7 +9,7 @@ import pytest
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, RELATION_KINDS
-from p2pchat.kinds.kind import Kind
+from p2pchat.kinds.kind import POINTS, Kind
 from p2pchat.testing import Mesh
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, START, Author, Peer, World
 from tests.docs.valid_entries import BODIES
@@ -21,7 +21,7 @@ def samples(kind: Kind) -> tuple[Any, Any, Any]:
     if kind.body == "number":
         return 1, 0, kind.longest + 1
     if kind.body == "text":
-        return "one", "two", "x" * (kind.longest + 1) if kind.longest else 7
+        return "one", "two", "x" * (POINTS * kind.longest + 1) if kind.longest else 7
     return None, None, "with words"
 
 

@@ -364,3 +364,29 @@ async def test_a_message_is_looked_up_once_for_all_who_react_meanwhile(
     assert [(event.by.name, event.reaction) for event in told] == [(guest.name, "👍") for guest in guests]
     assert [len(event.message.reactions["👍"]) for event in told] == [8] * 8
     assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        "\U0001f469\U0001f3fd\u200d\u2764\ufe0f\u200d\U0001f48b\u200d\U0001f468\U0001f3ff",
+        "\u0915\u094d\u0937",
+        "e\u0301",
+    ],
+)
+async def test_reactions_and_options_count_what_people_call_a_character(net: Mesh, one: str) -> None:
+    """A kiss of two people has ten code points, a letter of Hindi three."""
+    ada, bob, _ = net.peers
+    asked = await ada.send("bob", "well?", choices=(one * 8, "no"))
+    await asked.delivered()
+    await bob.react(asked.id, one * 8)
+    poll = await ada.poll("room", "which?", [one * 80, "none"])
+    await poll.delivered()
+    await net.settle()
+    assert list((await ada.message(asked.id)).reactions) == [one * 8]
+    assert (await bob.message(poll.id)).choices == (one * 80, "none")
+    with pytest.raises(ValueError, match="a reaction has at most 8 characters, this has 9: reply instead"):
+        await bob.react(asked.id, one * 9)
+    for too_long in (ada.send("bob", "well?", choices=(one * 9, "no")), ada.poll("room", "?", [one * 81, "no"])):
+        with pytest.raises(ValueError, match="characters"):
+            await too_long

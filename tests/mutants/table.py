@@ -666,7 +666,7 @@ MUTANTS = (
          "if False:")),
     Mutant("kind-longest-unbounded", "a reaction is as long as a message",
         "kinds/test_records.py::test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect",
-        ("if self.longest and isinstance(body, str) and len(body) > self.longest:",
+        ("if self.longest and isinstance(body, str) and len(body) > POINTS * self.longest:",
          "if False:")),
     Mutant("kind-number-unbounded", "a vote is a number that no option has, or no number at all",
         "kinds/test_records.py::test_what_has_another_form_or_is_about_nothing_or_another_kind_has_no_effect",

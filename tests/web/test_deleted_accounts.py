@@ -27,6 +27,31 @@ async def closed(socket: ClientConnection) -> tuple[int | None, str | None]:
     return socket.close_code, socket.close_reason
 
 
+async def test_nothing_that_a_deleted_account_chose_stays_on_the_disk(served: Served) -> None:
+    await served.register("yan", "xia", "zoe")
+    users = {name: served.account(name).user for name in ("yan", "xia", "zoe")}
+    for one in (users["xia"], users["zoe"]):
+        await one.block("yan")
+        await one.ignore("yan")
+        await one.set_receipts(False)
+        await one.set_receipts(True, "yan")
+        await (await one.send("gate", "hello")).delivered()
+    resources = served.peer._lifecycle.resources
+    assert resources is not None
+
+    def kept(name: str) -> list[tuple[str, str]]:
+        key = users[name].key
+        return [line for line in resources.storage.load([]).meta.items() if key in line[0] or key in line[1]]
+
+    before = kept("xia")
+    assert len(before) >= 3
+    async with served.client("zoe") as http:
+        assert (await http.delete("/v1/accounts/me")).status_code == 200
+    assert kept("zoe") == []
+    await users["xia"].set_receipts(False, "yan")  # which stores all choices of the kind again
+    assert kept("zoe") == [] and len(kept("xia")) == len(before)
+
+
 async def test_a_deleted_account_ends_everywhere_and_keeps_its_name(served: Served) -> None:
     async with AsyncExitStack() as stack:
         await served.register("yan")

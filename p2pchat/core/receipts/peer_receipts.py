@@ -331,6 +331,16 @@ class ReceiptPrivacy:
         changed.choose(choice.user, choice.on, choice.other)
         return {RECEIPTS_CHOSEN: changed.text}
 
+    def line_without(self, user: UserId) -> dict[str, str | None]:
+        """Return what stores the choices of all but a user, if it made one."""
+        changed = ReceiptPrivacy({RECEIPTS_CHOSEN: self.text})
+        changed.forget(user)
+        return {} if changed.text == self.text else {RECEIPTS_CHOSEN: changed.text}
+
+    def forget(self, user: UserId) -> None:
+        """Forget the choices of a user, when it is deleted."""
+        self._chosen = {key: on for key, on in self._chosen.items() if key[0] != user}
+
     def wants(self, user: UserId, other: UserId) -> bool:
         """Return whether a hosted user exchanges read receipts with another."""
         found = self._chosen.get((user, other))

@@ -52,7 +52,7 @@ export function pickEmoji(title, picked, { first = [], ownCharacters = 0 } = {})
   const status = h("p", { class: "hint", role: "status" });
   const offered = new Set(first);
   const groups = [["Often used", first.map((emoji) => ({ emoji, codes: codesOf(emoji) }))], ...GROUPS.map(([name, all]) => [name, all.filter(({ emoji }) => !offered.has(emoji))])];
-  const own = () => (ownCharacters && Array.from(search.value.trim()).length <= ownCharacters ? search.value.trim() : "");
+  const own = () => (ownCharacters && [...new Intl.Segmenter().segment(search.value.trim())].length <= ownCharacters ? search.value.trim() : "");
   const draw = () => {
     const words = search.value.trim().toLowerCase().replace(/^:|:$/gu, "");
     const found = groups.map(([name, all]) => [name, all.filter(({ emoji, codes }) => !words || emoji === words || codes.some((code) => code.includes(words)))]);

@@ -283,7 +283,7 @@ def test_choices_and_hops_are_written_with_their_text_and_no_other() -> None:
         ("text", [*"abcdefg"], "a message has 2 to 6 choices, not 7"),
         ("text", ["yes", "no", "yes"], "two choices of a message are alike"),
         ("text", ["yes", ""], "choices have 1 to 8 characters"),
-        ("text", ["yes", "certainly"], "choices have 1 to 8 characters"),
+        ("text", ["yes", "x" * 801], "choices have 1 to 8 characters"),
         ("text", ["yes", "a\0b"], "choices hold NUL, or are no valid Unicode"),
         ("text", ["yes", "\ud800"], "choices hold NUL, or are no valid Unicode"),
         ("action", ["yes", "no"], "only a text or a poll has choices, no action"),
