@@ -121,8 +121,7 @@ class CatchUp:
         return False
 
     def _is_left_out(self, post: Post) -> bool:
-        is_unheard = isinstance(post, MessageChange) and not self.changes
-        return post.place <= self._sent_all or post.by.blocked or is_unheard
+        return post.place <= self._sent_all or post.by.blocked
 
     # ---- where it begins
 
@@ -210,7 +209,7 @@ class CatchUp:
         if not shared:
             return 0, start
         room_changes, last = self._room.changes, start
-        end, rest = shared[-1].place, iter(shared)
+        end, rest = shared[-1].place, (one for one in shared if self.changes or not isinstance(one, MessageChange))
         own, shown = deque[Post](), next(rest, None)
         read_to: DurableEvent | datetime | None = before
         count = unsent = size = 0
