@@ -1034,8 +1034,8 @@ class LocalUser(Viewer):
             place = before = max(0, newest - width)
             width, last = width * LOOKED_FURTHER, None
             while page := await disk.read(partial(disk.storage.places, place, HIDDEN_AT_ONCE, [*self._keys()])):
-                place = page[-1].place
-                last = next(filter(self._may_read, reversed(page)), last)
+                last = page[-1]
+                place = last.place
             if last is not None:
                 return position_of(self, last)
         return None

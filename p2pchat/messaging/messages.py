@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from p2pchat.core.log import (
     ID_CONVERSATION_BYTES,
@@ -141,7 +141,7 @@ class DurableEvent:
         return self._entry.c, self.log.user, self.log.run, self.seq
 
     @property
-    def message(self) -> Message | Sent:
+    def message(self) -> Any:
         """The message: itself, or the one that is changed."""
         raise NotImplementedError
 
@@ -338,9 +338,8 @@ class Post(DurableEvent):
         return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
-    def message(self) -> Message | Sent:
+    def message(self) -> Self:
         """The message itself."""
-        assert isinstance(self, Message | Sent)
         return self
 
     async def reply(self, text: str) -> Receipt:

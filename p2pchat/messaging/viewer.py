@@ -268,10 +268,8 @@ class Viewer:
         return posts
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
-        return decode_entry(shown.raw).is_message and self._may_read(shown)
-
-    def _may_read(self, shown: ReleasedEntry) -> bool:
-        return self._access.is_all or self._access.sees(shown.log, decode_entry(shown.raw))
+        entry = decode_entry(shown.raw)
+        return entry.is_message and (self._access.is_all or self._access.sees(shown.log, entry))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
         return [post_of(self, one) for one in entries]
@@ -343,22 +341,27 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        return post_of(self, await self._named(message_id, self._is_shown))
+        disk, (keys, seq) = self._disk, self._logs_of(message_id)
+        for shown in await disk.read(lambda: disk.storage.named([(key, seq) for key in keys])):
+            if shown is not None and self._is_shown(shown):
+                return post_of(self, shown)
+        raise UnknownName(message_id, text="there is no message with this id here")
 
     async def entry(self, entry_id: str) -> DurableEvent:
         """Return a message, or a change by its `entry_id`, as the position of what was shown after it.
 
-        Raises as message.
+        It stays one when the user may not read it any more. Raises as message.
         """
-        shown = await self._named(entry_id, self._may_read)
-        return post_of(self, shown) if decode_entry(shown.raw).is_message else position_of(self, shown)
+        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(entry_id)
 
-    async def _named(self, id: str, is_wanted: Callable[[ReleasedEntry], bool]) -> ReleasedEntry:
-        disk, (keys, seq) = self._disk, self._logs_of(id)
-        for shown in await disk.read(lambda: disk.storage.named([(key, seq) for key in keys])):
-            if shown is not None and is_wanted(shown):
-                return shown
-        raise UnknownName(id, text="there is no message with this id here")
+        def look_up() -> ReleasedEntry | None:
+            for facts in storage.lookup(keys).values():
+                return storage.entry(facts.log, seq, hidden=True)
+            return None
+
+        if (shown := await disk.read(look_up)) is None:
+            raise UnknownName(entry_id, text="there is no message with this id here")
+        return post_of(self, shown) if self._is_shown(shown) else position_of(self, shown)
 
     async def head(self, conversation: To, of: str = "pins") -> list[Message | Sent]:
         """Return the 30 messages at the head of a conversation, as those that were pinned: the last one first.

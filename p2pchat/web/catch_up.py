@@ -113,16 +113,12 @@ class CatchUp:
         While the session is not live, `post` has to be the user's own view of the message.
         """
         if self._live:
-            return not self._is_left_out(post)
+            return post.place > self._sent_all
         self._news = True
         self._first_live = self._first_live or post
         if self._awaited and post.entry_id == self._awaited:
             self._came.set()
         return False
-
-    def _is_left_out(self, post: Post) -> bool:
-        is_unheard = isinstance(post, MessageChange) and not self.changes
-        return post.place <= self._sent_all or is_unheard
 
     # ---- where it begins
 
@@ -190,7 +186,7 @@ class CatchUp:
             self._news = False
             page = await self._user.released(last, limit=PAGE, changes=self.changes)
             for last in page:
-                if not self._is_left_out(last):
+                if last.place > self._sent_all:
                     self._send(last)
                     count += 1
             if isinstance(last, DurableEvent):
@@ -210,7 +206,7 @@ class CatchUp:
         if not shared:
             return 0, start
         room_changes, last = self._room.changes, start
-        end, rest = shared[-1].place, iter(shared)
+        end, rest = shared[-1].place, (one for one in shared if self.changes or not isinstance(one, MessageChange))
         own, shown = deque[Post](), next(rest, None)
         read_to: DurableEvent | datetime | None = before
         count = unsent = size = 0
@@ -227,7 +223,7 @@ class CatchUp:
             else:
                 break
             last = post
-            if self._is_left_out(post):
+            if post.place <= self._sent_all:
                 continue
             self._send(post)
             unsent, size = unsent + 1, size + len(post.message.text)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from p2pchat import UnknownName
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.kinds.kind import Kind
 from p2pchat.testing import Mesh, mesh
@@ -160,3 +161,26 @@ async def test_a_client_without_a_message_continues_behind_what_was_shown_last(s
         assert (await chat.next("resumed"))["last"] == changed[-1]["changed_id"]
     await scene.served.register("new")
     assert await scene.served.account("new").user.last_released() is not None
+
+
+async def test_a_position_stays_one_when_its_message_is_shown_no_more(scene: Scene) -> None:
+    """Whoever polls behind it would never come further."""
+    gate, cyd = scene.net.peers
+    zoe, bob = (scene.served.account(name).user for name in ("zoe", "bob"))
+    ops = await cyd.create_group("ops", ["zoe", "bob"])
+    await scene.net.settle()
+    scene.net.partition([gate], [cyd])
+    await ops.remove("bob")
+    sent = await bob.send("#ops", "its owner has removed bob")
+    await scene.net.settle()
+    assert (await zoe.message(sent.id)).text == "its owner has removed bob"
+    scene.net.heal()
+    await scene.net.settle()
+    with pytest.raises(UnknownName):
+        await zoe.message(sent.id)
+    await scene.do_more()
+    async with scene.served.client("zoe") as http:
+        page = await http.get("/messages", params={"after": sent.id})
+        assert [one["content"] for one in page.json()] == ["and on"]
+    async with chatting(scene.served, "zoe", f"?since={sent.id}") as chat:
+        assert (await chat.message())["content"] == "and on"
