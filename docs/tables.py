@@ -23,8 +23,8 @@ from tests.docs.valid_entries import TABLES as VALID_ENTRIES
 
 PAGES = Path(__file__).resolve().parent
 VERDICTS = {"taken": "Fine:", UNSUPPORTED: "Unsupported:", NO_EFFECT: "Without effect:", NOT_SHOWN: "Not shown:"}
-SAMPLES = {"message": "ID", "text": "a text", "int": 1, "bool": True, "place": "room", "conversation": "room",
-    "list": ["pizza", "soup"]}  # fmt: skip
+SAMPLES = {"message": "ID", "entry": "ID", "text": "a text", "int": 1, "bool": True, "place": "room",
+    "conversation": "room", "list": ["pizza", "soup"]}  # fmt: skip
 BODIES = {"text": "a string", "number": "an integer from 0", "null": "none", "object": "an object"}
 OF = {"text": ", of at most {} characters", "number": " to {}"}
 ABOUT = {"": "", "own": ", about an own {}", "any": ", about a {}", "user": "", "group": ""}

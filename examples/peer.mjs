@@ -116,11 +116,8 @@ export class Link {
   admit({ founder, guest, s = [], invite } = {}) {
     const { members, network, id } = this.peer;
     members.learn(founder);
-    try {
-      this.peer.hear(s);
-    } catch (code) {
-      throw code === "malformed" ? "member" : code;
-    }
+    if (!s.every((pair) => members.read(pair))) throw "member";
+    this.peer.hear(s);
     if (guest && !isGuest(network, this.far, guest)) throw "member";
     this.member = guest ? guest[0] : this.far;
     if (members.all.has(this.member)) members.note(this.far, this.member);
@@ -338,7 +335,7 @@ export class Peer {
     return { founder: members.founder, guest: guestOf(network, this.member, id), s, invite };
   }
 
-  /** Take statements about members, and tell all links what is new. Codes of bye are thrown. */
+  /** Take statements about members, and tell all links what is new. */
   hear(s = []) {
     const before = this.members.made.size;
     const news = this.members.take(s);

@@ -91,12 +91,18 @@ export class Members {
     this.evaluate();
   }
 
+  /** The statement of a text and a signature; undefined if its author did not make it. */
+  read(pair) {
+    try {
+      const said = readStatement(this.network, pair);
+      return verify(said.by, statementMessage(this.network, pair[0]), pair[1]) ? said : undefined;
+    } catch {}
+  }
+
   /** Keep what counts of these, those of the founder first: they say whose others do. Return what is new. */
   take(pairs) {
     if (!this.founder) return [];
-    const said = pairs.map((pair) => readStatement(this.network, pair)).filter(({ id }) => !this.kept.has(id));
-    const isSigned = ({ by, pair: [string, sig] }) => verify(by, statementMessage(this.network, string), sig);
-    if (!said.every(isSigned)) throw "malformed";
+    const said = pairs.map((pair) => this.read(pair)).filter((one) => one && !this.kept.has(one.id));
     for (const counts of [({ by }) => by === this.founder, ({ by }) => this.admins.has(by)]) {
       for (const one of said.filter(counts)) this.kept.set(one.id, one);
       this.evaluate();

@@ -9,7 +9,6 @@ has it can act as the user, so it is readable by the owner only.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +39,7 @@ from p2pchat.storage.dialects.dialect import Dialect, dialect_of
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
 from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.threads import in_thread
 
 Progress = Callable[[int, int], None]  # called with what is copied, and all: bytes of a file, rows of a database
 
@@ -87,7 +87,7 @@ async def backup_profile(
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
     target = Path(os.path.realpath(os.path.expanduser(to)))
-    return await asyncio.to_thread(_backup, directory, target, db, files, _report_to(progress))
+    return await in_thread(_backup, directory, target, db, files, _report_to(progress))
 
 
 def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> Backup:
@@ -196,7 +196,7 @@ async def copy_database(
         P2PChatError: There is nothing to copy.
         StorageError: One of them cannot be used; nothing was copied.
     """
-    return await asyncio.to_thread(_copy_database, str(source), str(target), _report_to(progress))
+    return await in_thread(_copy_database, str(source), str(target), _report_to(progress))
 
 
 def _report_to(progress: Progress | None) -> Progress:
@@ -204,7 +204,7 @@ def _report_to(progress: Progress | None) -> Progress:
         try:
             if progress is not None:
                 progress(done, total)
-        except StopIteration as error:  # before Python 3.12 to_thread would never return
+        except StopIteration as error:  # before Python 3.12 in_thread would never return
             raise RuntimeError("the function for progress raised StopIteration") from error
 
     return report

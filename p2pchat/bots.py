@@ -23,13 +23,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import sys
-import threading
 import types
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -53,6 +50,8 @@ from p2pchat import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
+from p2pchat.program_log import ProgramLog
+from p2pchat.threads import in_thread
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
 
@@ -65,7 +64,7 @@ FAILED_EVERY = 60.0  # seconds between two of these in one conversation: the fir
 MAX_LISTED = 100  # commands in the answer to `help`
 
 F = TypeVar("F", bound=Callable[..., Any])
-log: logging.Logger = logging.getLogger("p2pchat.bots")
+log: ProgramLog = ProgramLog("p2pchat.bots")
 
 
 class CommandUsageError(ValueError):
@@ -141,11 +140,11 @@ class BotCommand:
         self.help: str = inspect.cleandoc(_unbound(function).__doc__ or "")
         self._function = function
         bound = function.keywords if isinstance(function, partial) else {}
-        signature = inspect.signature(function, eval_str=True)
-        parameters = [each for each in signature.parameters.values() if each.name not in bound]
+        parameters = [each for each in _signature(function).parameters.values() if each.name not in bound]
         self.takes_context: bool = bool(parameters) and parameters[0].name == "ctx"
         rest = parameters[1:] if self.takes_context else parameters
-        self.parameters: tuple[CommandParameter, ...] = tuple(_parameter_of(each, name) for each in rest)
+        named = getattr(inspect.unwrap(_unbound(function)), "__globals__", {})
+        self.parameters: tuple[CommandParameter, ...] = tuple(_parameter_of(each, name, named) for each in rest)
         texts = [each for each in self.parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
         if len(texts) > 1 or (texts and any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in rest)):
             raise TypeError(f"the command {name} takes the rest of the line twice: {texts[-1].name} gets none of it")
@@ -212,8 +211,21 @@ def _name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "") or type(function).__name__.lower()
 
 
-def _parameter_of(parameter: inspect.Parameter, command: str) -> CommandParameter:
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature. What annotations name may be there for type checkers only, so they are not evaluated."""
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def _parameter_of(parameter: inspect.Parameter, command: str, named: dict[str, Any]) -> CommandParameter:
     annotation = str if parameter.annotation is inspect.Parameter.empty else parameter.annotation
+    annotation = getattr(annotation, "__forward_arg__", annotation)
+    if isinstance(annotation, str):
+        with suppress(NameError):  # refused below
+            annotation = eval(annotation, {each.__name__: each for each in _TYPES} | named)
     if get_origin(annotation) in (Union, types.UnionType):  # `int | None`: the default says what None stands for
         annotation = next((each for each in get_args(annotation) if each is not type(None)), annotation)
     if annotation not in _TYPES:
@@ -236,8 +248,7 @@ def _first_word(text: str) -> tuple[list[str], str]:
 async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any:
     """Call a handler, and await what is awaitable of its result.
 
-    One that is not `async` runs in a thread, so that it may wait without stopping the peer. It is a thread of its own
-    that no end of the process waits for, as it would for those of asyncio.to_thread.
+    One that is not `async` runs in a thread, so that it may wait without stopping the peer.
 
     Raises:
         HandlerError: What the handler raised, as its cause, whatever it was: CancelledError and SystemExit would end
@@ -247,7 +258,7 @@ async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any
     if inspect.iscoroutinefunction(function):
         outcome = await asyncio.create_task(_outcome_of(call))
     else:
-        outcome = await _in_thread(call)
+        outcome = await in_thread(_attempt, call)
         if inspect.isawaitable(outcome.result):
             result = outcome.result
             outcome = await asyncio.create_task(_outcome_of(lambda: result))
@@ -282,24 +293,11 @@ async def _outcome_of(call: Callable[[], Awaitable[Any]]) -> _Outcome:
         return _Outcome(error=error)
 
 
-async def _in_thread(call: Callable[[], Any]) -> _Outcome:
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[_Outcome] = loop.create_future()
-
-    def resolve(outcome: _Outcome) -> None:
-        if not ended.done():  # the bot has stopped
-            ended.set_result(outcome)
-
-    def run() -> None:
-        try:
-            outcome = _Outcome(call())
-        except BaseException as error:  # as in _outcome_of
-            outcome = _Outcome(error=error)
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(resolve, outcome)
-
-    threading.Thread(target=copy_context().run, args=(run,), name="p2pchat handler", daemon=True).start()
-    return await ended
+def _attempt(call: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(call())
+    except BaseException as error:  # as in _outcome_of
+        return _Outcome(error=error)
 
 
 # ---- what a handler gets

@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from p2pchat.errors import P2PChatError
 from p2pchat.extras import missing_extra
 from p2pchat.identity.own_addresses import is_reachable, routed_addresses
 from p2pchat.protocol import PeerId
+from p2pchat.threads import look_up
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
@@ -403,10 +403,10 @@ async def addresses_of(host: str) -> tuple[str, ...]:
     except ValueError:
         pass
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await look_up(host)
     except OSError:
         return ()
-    return tuple(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    return tuple(dict.fromkeys(address.partition("%")[0] for address in found))
 
 
 def interfaces() -> NetworkInterfaces:

@@ -52,6 +52,7 @@ from p2pchat.runtime.storage_worker import resolve
 from p2pchat.settings import KIB, MIB, Settings
 from p2pchat.storage.content_store import ContentStore, LocalContent
 from p2pchat.storage.contract import StoredConversation
+from p2pchat.threads import in_thread
 
 if TYPE_CHECKING:
     from p2pchat.storage.sql_storage import SqlStorage
@@ -174,7 +175,7 @@ async def write_file(
         try:
             return await _write_pages(file_pages(storage, room, only), read, target, progress, storage, content)
         finally:
-            await asyncio.to_thread(target.close)
+            await in_thread(target.close)
     except OSError as error:
         raise P2PChatError(f"cannot write {target.name}: {error.strerror or error}") from error
 
@@ -390,7 +391,7 @@ async def read_file(
         raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error
     finally:
         if file is not None and file is not source:
-            await asyncio.to_thread(file.close)
+            await in_thread(file.close)
     return done
 
 
@@ -434,7 +435,7 @@ class StoredContent:
                 return file.read(PIECE_BYTES)
             return None
 
-        return await asyncio.to_thread(read)
+        return await in_thread(read)
 
 
 def _named_content(frame: Entries) -> dict[str, int]:

@@ -9,7 +9,6 @@ cancelled ends the same way.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -30,7 +29,7 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.messaging.access_policy import AccessPolicy, has_others
+from p2pchat.messaging.access_policy import AWAY, AccessPolicy, are_apart, has_others
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.event_dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
@@ -41,14 +40,16 @@ from p2pchat.messaging.subscription import EventFeed
 from p2pchat.messaging.users import Status, UserDirectory
 from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
+from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
 from p2pchat.runtime.relay import RelayTransport
 from p2pchat.settings import Settings
+from p2pchat.threads import in_thread
 
-_log = logging.getLogger("p2pchat.peer")
+_log = ProgramLog("p2pchat.peer")
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
@@ -96,7 +97,7 @@ class Lifecycle:
         self.is_offline: bool = False
         self.names_deadline: float = 0.0
         self.directory: UserDirectory = UserDirectory(
-            "", self._status, lambda: {} if self.driver is None else self.driver.node.replicator.people.former
+            "", self.status, lambda: {} if self.driver is None else self.driver.node.replicator.people.former
         )
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: EventFeed = EventFeed(self.tracker)
@@ -175,9 +176,21 @@ class Lifecycle:
             return []
         return [relay_endpoint(self.resources.identity.peer_id)]
 
-    def _status(self, user: UserId) -> Status:
+    @property
+    def has_blocks(self) -> bool:
+        """True if a user of this peer blocks somebody."""
+        return self.driver is not None and bool(self.driver.node.blocks.starts)
+
+    def blocks(self, by: UserId, user: UserId) -> bool:
+        """Return whether a user of this peer blocks another one."""
+        return self.driver is not None and user in self.driver.node.blocks.of(by)
+
+    def status(self, me: UserId, user: UserId) -> Status:
+        """Return the presence of a user as one of this peer sees it."""
         if self.driver is None:
             return "unknown", "", 0
+        if are_apart(self.blocks, me, user):
+            return AWAY
         status, text, since = self.driver.node.presence.status(user)
         return status, text or "", since or 0
 
@@ -231,7 +244,7 @@ class Lifecycle:
         if self._starting or self.closed:
             raise PeerClosed("a peer can be started only once: make a new TCPPeer")
         self._starting = True
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open_resources))
+        opening = asyncio.ensure_future(in_thread(self._open_resources))
         try:
             self.resources = resources = await asyncio.shield(opening)
             await self._begin(resources)
@@ -256,7 +269,7 @@ class Lifecycle:
             if self.driver is not None:
                 closed = await self.driver.kill()
             elif resources is not None:
-                await asyncio.to_thread(resources.storage.close)
+                await in_thread(resources.storage.close)
         finally:
             await self._release(resources, closed, None)
 
@@ -278,11 +291,11 @@ class Lifecycle:
         self.listening_at = aware(now_micros())
         try:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
-            stored, hosted = await asyncio.to_thread(_load, resources)
+            stored, hosted = await in_thread(_load, resources)
             if not (stored.addresses or stored.statements or self.is_offline):
-                if await asyncio.to_thread(learn_of_login, resources):
-                    stored, hosted = await asyncio.to_thread(_load, resources)
-            lost = await asyncio.to_thread(resources.storage.lost)
+                if await in_thread(learn_of_login, resources):
+                    stored, hosted = await in_thread(_load, resources)
+            lost = await in_thread(resources.storage.lost)
             self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
             if self.is_offline:
                 stored.addresses.clear()
@@ -332,7 +345,7 @@ class Lifecycle:
         """Return every endpoint at which this peer can be reached now."""
         direct = self.told_endpoints
         if self.options.listen and not direct:
-            own = await asyncio.to_thread(own_endpoints, self.host, self.port)
+            own = await in_thread(own_endpoints, self.host, self.port)
             direct = [*own[: MAX_ENDPOINTS - 2], join_endpoint(LOOPBACK, self.port)]
         return (*direct, *self.relay_endpoints)
 
@@ -532,7 +545,7 @@ class Lifecycle:
         if self.indexer is not None:
             await self.indexer.aclose()
         if resources is not None and storage_closed:
-            await asyncio.to_thread(resources.close)
+            await in_thread(resources.close)
         elif resources is not None and self.driver is not None:
             self.driver.disk.when_closed(resources.close)
 

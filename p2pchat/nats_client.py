@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
-import logging
 import random
 import re
 from collections import deque
@@ -30,6 +29,7 @@ from urllib.parse import urlsplit
 
 from p2pchat.errors import P2PChatError
 from p2pchat.extras import missing_extra
+from p2pchat.program_log import ProgramLog
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -58,7 +58,7 @@ MAX_HEADER_BYTES = 16 << 10  # of a message: those of JetStream have some hundre
 _SPACES = {rb"[^\s]": rb"[^ \t\r\n]", rb"[^\S\r\n]": b"[ \t]", rb"\s": b"[ \t]"}
 _SCHEMES = ("nats", "tls", "ws", "wss")
 
-_log = logging.getLogger("p2pchat.engine")
+_log = ProgramLog("p2pchat.engine")
 
 
 def require() -> None:

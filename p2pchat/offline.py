@@ -36,6 +36,7 @@ from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.threads import in_thread
 
 if TYPE_CHECKING:
     from p2pchat.core.durable_changes import Address
@@ -95,7 +96,7 @@ class _OpenStorage(NamedTuple):
     indexer: SearchIndexer
 
     async def read(self, run: Callable[[], T]) -> T:
-        return await asyncio.to_thread(run)
+        return await in_thread(run)
 
 
 class History(Viewer):
@@ -120,20 +121,20 @@ class History(Viewer):
         self._hosts_others = False
         access = AccessPolicy(lambda: self._stored, lambda: self.directory.me, lambda: not self._hosts_others)
         super().__init__(
-            UserDirectory("", lambda user: ("unknown", "", 0), lambda: self._former),
+            UserDirectory("", lambda me, user: ("unknown", "", 0), lambda: self._former),
             GroupDirectory(lambda: self._views),
             access,
         )
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._open)
+        await in_thread(self._open)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.indexer.aclose()
-            await asyncio.to_thread(opened.storage.close)
+            await in_thread(opened.storage.close)
 
     def _open(self) -> None:
         from p2pchat.identity.identity import load_identity
@@ -186,7 +187,7 @@ class History(Viewer):
         known.load(stored.members, names)
         known.on_shown(me, own)
         known.refresh(names, lambda user: True)
-        self.directory.expelled.since, self.directory.expelled.concealed = known.since, known.concealed
+        self.directory.expelled.follow(known)
 
     @property
     def _disk(self) -> _OpenStorage:
@@ -242,7 +243,7 @@ class History(Viewer):
             PeerClosed: Outside of `async with`.
         """
         storage = self._disk.storage
-        checking = asyncio.ensure_future(asyncio.to_thread(storage.faults))
+        checking = asyncio.ensure_future(in_thread(storage.faults))
         try:
             faults = await asyncio.shield(checking)
         except asyncio.CancelledError:
@@ -251,7 +252,7 @@ class History(Viewer):
                 await asyncio.wait([checking], timeout=INTERRUPT_INTERVAL)
             checking.exception()  # retrieve it, so that asyncio does not log the interrupt
             raise
-        size_bytes, lost = await asyncio.to_thread(lambda: (storage.size_on_disk(), storage.lost()))
+        size_bytes, lost = await in_thread(lambda: (storage.size_on_disk(), storage.lost()))
         return Checked(size_bytes, tuple(faults), lost)
 
     async def export(

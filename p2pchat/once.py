@@ -94,10 +94,11 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
     from p2pchat.cli.options import ProfileChoice
     from p2pchat.cli.profiles import find_profile
     from p2pchat.commands.exit_codes import CommandError, UsageError
+    from p2pchat.threads import in_thread
 
     choice = ProfileChoice("" if data is None else str(data), -1 if port is None else port)
     try:
-        directory = await asyncio.to_thread(find_profile, choice, notify=lambda text: None)
+        directory = await in_thread(find_profile, choice, notify=lambda text: None)
         async with connect_or_run(directory, port=choice.port, meets=True) as control:
             [there] = await control.ask("find", to=to)
             await control.ask("tail", to=there["conversation_id"], last=0)  # it tells the id

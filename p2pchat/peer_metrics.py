@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from p2pchat import P2PChatError, PeerClosed, TCPPeer
+from p2pchat.threads import in_thread
 
 ANSWERED_WITHIN = 5.0  # seconds for the event loop to answer; Prometheus waits for 10
 
@@ -62,12 +63,12 @@ class HealthCheck:
         self._probed_at = float("-inf")
         self._reason = "core and storage have not answered yet"
         self.seconds: float = 0.0
-        self._succeeded: bool = False
+        self._succeeded: bool | None = None  # the last round trip; None before it has ended
 
     @property
     def ok(self) -> bool:
         """True if the last round trip succeeded, and not too long ago."""
-        return self._succeeded and self._clock() - self._succeeded_at <= self._within
+        return self._succeeded is True and self._clock() - self._succeeded_at <= self._within
 
     async def check(self) -> str:
         """Return why it is unhealthy; "" if it is healthy."""
@@ -76,7 +77,8 @@ class HealthCheck:
             self._probed_at = now
             self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat health")
         if self._probe is not None:
-            await asyncio.wait([self._probe], timeout=self._every)
+            patience = self._every if self._succeeded is not None else self._within  # a slow start is no alarm
+            await asyncio.wait([self._probe], timeout=patience)
         return "" if self.ok else self._reason
 
     async def _round_trip(self, since: float) -> None:
@@ -135,6 +137,6 @@ class MetricsServer(Collector):
 
     async def aclose(self) -> None:
         """Stop serving."""
-        await asyncio.to_thread(self._server.shutdown)
+        await in_thread(self._server.shutdown)
         self._server.server_close()
         await self._health.aclose()

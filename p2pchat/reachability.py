@@ -12,7 +12,6 @@ import asyncio
 import errno
 import os
 import secrets
-import socket
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
@@ -32,6 +31,7 @@ from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode
 from p2pchat.runtime.connection_manager import dial
 from p2pchat.settings import Settings
+from p2pchat.threads import in_thread, look_up
 
 Verdict = Literal[
     "reached",  # a peer of the same network
@@ -101,7 +101,7 @@ async def probe(
         P2PChatError: The key or network file cannot be used.
     """
     there = parse_endpoint(endpoint)
-    me, network = await asyncio.to_thread(_identity_and_network, data)
+    me, network = await in_thread(_identity_and_network, data)
     return await _Probe(there, me, network, timeout).run()
 
 
@@ -154,10 +154,9 @@ class _Probe:
 
     async def _connect(self) -> Client:
         """Resolve the name, connect, and do the TLS handshake."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                await look_up(self._host, self._port)
         except TimeoutError:
             raise _ProbeEnded("no_such_host", f"no name server answers in time for {self._host}") from None
         except (OSError, UnicodeError):

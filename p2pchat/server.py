@@ -10,6 +10,7 @@ from typing import Any
 
 from p2pchat.client import STREAM_LIMIT_BYTES
 from p2pchat.errors import P2PChatError, PortInUse
+from p2pchat.threads import look_up
 
 # Connections that wait in the kernel to be accepted: a mesh that forms at once, with room to spare. With a full queue
 # Linux answers with SYN cookies and keeps nothing: of 600 dialled at once with 128 it accepted 276, and 600 believed
@@ -57,10 +58,11 @@ class Server:
 
     async def _bind(self, host: str, port: int, sock: socket.socket | None, *, start_serving: bool) -> asyncio.Server:
         """Bind all addresses of a host to one port. For port 0 asyncio picks a port for each address, so retry."""
-        places = "" if host == "::" else host  # a socket of asyncio for :: takes IPv6 alone; "" means both
+        name = None if host in ("", "::") else host  # a socket of asyncio for :: takes IPv6 alone; None means both
         for attempt in range(MAX_PORT_ATTEMPTS):
-            place: dict[str, Any] = {"host": places, "port": port} if sock is None else {"sock": sock}
             try:
+                places = () if sock else await look_up(name, flags=socket.AI_PASSIVE)
+                place: dict[str, Any] = {"sock": sock} if sock else {"host": [*places], "port": port}
                 server = await asyncio.start_server(
                     self.on_connection,
                     **place,

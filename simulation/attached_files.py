@@ -192,7 +192,8 @@ class SimContent(ContentOrders):
     def _write(self, link: int, data: bytes) -> None:
         is_piece = data[0] >= 0x80
         self._sim.frames["Piece" if is_piece else "Lacks"] += 1
-        if self._peer.tampering is not None and is_piece and self._chance.random() < LIES:
+        tampering = self._peer.tampering
+        if tampering is not None and not tampering.is_lenient and is_piece and self._chance.random() < LIES:
             self._sim.counts["wrong_piece"] += 1
             data = self._chance.choice((_flipped, _doubled, _shortened))(data)
         self._peer.write(link, data)

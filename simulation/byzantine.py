@@ -53,6 +53,7 @@ from p2pchat.protocol import (
     PeerRecord,
     Peers,
     Ping,
+    Statements,
     TypingFrame,
     Want,
     Welcome,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from simulation.simulated_peer import SimPeer
     from simulation.simulation import Simulation
 
+LENIENT = 0.15  # the part of byzantine peers that only forgot checks: they pass on what somebody else made up
 MOODS = ("forges", "withholds", "babbles", "poses")
 INVENTION_RATE = 0.02  # how often any of them writes as somebody that nobody added
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
@@ -91,12 +93,15 @@ class ByzantinePeer:
 
     Attributes:
         moods: The ways in which it breaks the protocol.
+        is_lenient: It only passes on what somebody else made up, so nobody blames it.
     """
 
     def __init__(self, peer: SimPeer, chance: Random) -> None:
         self._peer = peer
         self._chance = chance
         self.moods: tuple[str, ...] = tuple(chance.sample(MOODS, chance.choice((1, 1, 2, 4))))
+        self._lenience = Random(f"{peer.sim.seed} lenience of {peer.name}")
+        self.is_lenient: bool = self._lenience.random() < LENIENT
         self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
         self._hiding = Random(f"{peer.sim.seed} what {peer.name} hides")
         self._invention = Random(f"{peer.sim.seed} inventions of {peer.name}")
@@ -108,6 +113,9 @@ class ByzantinePeer:
 
     def change(self, frame: Frame, end: WireEnd) -> Iterator[bytes]:
         """Yield the bytes to send instead of a frame."""
+        if self.is_lenient:
+            yield encode(self._passed_on(frame))
+            return
         if isinstance(frame, Entries):
             if "withholds" in self.moods and self._chance.random() < 0.3:
                 return
@@ -122,6 +130,15 @@ class ByzantinePeer:
             yield from self._write_as_nobody(end.other.owner)
         if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
+
+    def _passed_on(self, frame: Frame) -> Frame:
+        """Return a frame with what somebody else made up among what is true."""
+        if isinstance(frame, Entries) and frame.u != self._peer.user and self._lenience.random() < 0.3:
+            false = encode_entry(Entry("text", 1, frame.e[-1][0], b="a lie that somebody told"))
+            return structs.replace(frame, e=[*frame.e[:-1], false])
+        if isinstance(frame, Statements) and frame.s:
+            return structs.replace(frame, s=[("{}", "00" * 64), (frame.s[0][0], "00" * 64), *frame.s])
+        return frame
 
     def _write_as_nobody(self, to: SimPeer) -> Iterator[bytes]:
         """Write to the room as a new user of a member that nobody added, and show that its log forked.

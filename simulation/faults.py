@@ -33,6 +33,7 @@ EXPORTS_KEPT = 4  # files that may be used again
 EDIT_RATE = 0.4  # the part of steps with a message to the room
 POLL_RATE = 0.3  # of histories
 SHARE_RATE = 0.15
+DAYS_AHEAD = 3 * 86_400.0  # seconds: of a clock by which a pin counts nowhere else
 RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 
@@ -127,8 +128,12 @@ class FaultInjector:
             peer = chance.choice(honest)
             recent = peer.disk.storage.history(None, limit=RECENT) if peer.up else []
             said = [one for one in recent if decode_entry(one.raw).k in MESSAGE_KINDS][-4:]
+            far = DAYS_AHEAD if said and chance.random() < 0.1 else 0.0
+            self.sim.counts["far_ahead"] += bool(far)
+            peer.clock.ahead += far
             if said:
                 peer.mend(kind.name, str(chance.choice((0, 1, kind.longest))), *named(chance.choice(said)))
+            peer.clock.ahead -= far
 
     def say_odd(self) -> None:
         """Have a member sign any texts as entries, among others and perhaps in a group."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.content.file_receipts import MAX_NAMING
-from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel, Stored
+from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel, LogKey, Stored
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.members.member_list import MemberList
@@ -26,6 +26,7 @@ from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.sync.conversation_state import sum_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.identity.identity import Identity
+from p2pchat.kinds import KINDS
 from p2pchat.protocol import ConversationId, Entries, Frame, GuestCertificate, Naming, RunId, Unknown, UserId, encode
 from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, FrameQueue, LinkInput, split_frames
 from p2pchat.settings import Settings
@@ -270,7 +271,9 @@ class SimPeer:
     def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
         """Edit, delete or react to the entry `re` names."""
         self.sim.counts[kind] += 1
-        self.program.write(conversation, kind, [body], re)
+        [shown] = self.disk.storage.named([(LogKey(conversation, re.log), re.seq)])
+        above = 0 if shown is None or shown.edits is None else shown.edits.clock_before(KINDS[kind], self.user)
+        self.program.write(conversation, kind, [body], re, above=above)
 
     def rename(self, name: str) -> None:
         self.name_told = name

@@ -112,6 +112,7 @@ class SimProgram:
     def write(
         self, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None, *,
         user: UserId | None = None, written: Sequence[WrittenMessage] = (), files: tuple[FileRef, ...] = (),
+        above: int = 0,
     ) -> None:  # fmt: skip
         """Write entries at once, as its own user or as one that it hosts. `written` are those expected to arrive."""
         ticket = self._ticket()
@@ -120,7 +121,7 @@ class SimProgram:
         self._sim.counts["asked"] += asks
         request = inputs.WriteRequest(
             ticket, user or self._peer.user, conversation, kind, bodies, re,
-            marks=Marks(files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks)),
+            marks=Marks(files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks)), above=above,
         )  # fmt: skip
         self._peer.put(request)
 

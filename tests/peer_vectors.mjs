@@ -58,10 +58,18 @@ function entriesOf(setting, { held, frame }) {
   receive(link, [{ t: "here", users }, ...held]);
   const take = peer.logs.take.bind(peer.logs);
   let fresh = null;
-  peer.logs.take = (batch) => (fresh = take(batch));
+  let refused;
+  peer.logs.take = (batch) => {
+    try {
+      return (fresh = take(batch));
+    } catch (fault) {
+      refused = fault;
+      throw fault;
+    }
+  };
   receive(link, [frame]);
   const entries = frame.e.length;
-  if (link.code) return { refused: link.code, entries };
+  if (refused) return { refused, entries };
   if (fresh === null) return { ignored: true, entries };
   if (fresh === undefined) return { dropped: "early", entries };
   const counts = { known: entries - fresh.length, new: fresh.length };

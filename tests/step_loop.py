@@ -33,10 +33,20 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.dialled: list[tuple[socket.socket, str]] = []
         self._steps_left = 0
         self._interrupt: Callable[[], object] = lambda: None
+        self._named = socket.getaddrinfo
+        socket.getaddrinfo = self._look_up
         super().__init__()
+
+    def close(self) -> None:
+        socket.getaddrinfo = self._named
+        super().close()
 
     def interrupt(self, after_steps: int, do: Callable[[], object]) -> None:
         self._steps_left, self._interrupt = after_steps, do
+
+    def _look_up(self, host: Any, port: Any, *rest: Any, **options: Any) -> list[Any]:
+        addresses = self.names.get(host, [host])
+        return [info for address in addresses for info in self._named(address, port, *rest, **options)]
 
     @property
     def still_open(self) -> list[socket.socket]:
@@ -52,10 +62,6 @@ class SteppedLoop(asyncio.SelectorEventLoop):
                 self._interrupt()
 
         return super().call_soon(step, context=context)
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> list[Any]:
-        """Resolve at once and without a thread, so that the steps are always the same."""
-        return [info for address in self.names[host] for info in socket.getaddrinfo(address, port, **options)]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         self.dialled.append((sock, address[0]))

@@ -31,7 +31,7 @@ STRUCTURE = (*BETWEEN_STATEMENTS, tokenize.COMMENT, tokenize.NL, tokenize.ENDMAR
 
 # A row may import from itself and from the rows above it.
 DIRECTION = (
-    {"errors", "extras", "settings", "protocol", "kinds"},
+    {"errors", "extras", "settings", "program_log", "threads", "protocol", "kinds"},
     {"core"},
     {"identity", "client", "server", "nats_client", "storage", "trace"},
     {"discovery", "runtime"},
@@ -338,9 +338,9 @@ def test_apps_use_public_names_only() -> None:
     """An app imports like any program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files.
 
     What it shares with the library beside that is named here: the connection to an engine, the sentence about an extra,
-    the kinds of entries.
+    the program's log, threads, the kinds of entries.
     """
-    allowed = (None, "", "testing", "sync", "nats_client", "extras", "kinds", *APPS)
+    allowed = (None, "", "testing", "sync", "nats_client", "extras", "program_log", "threads", "kinds", *APPS)
     private = [
         f"{source.path}:{found.line} imports {found.module}.{found.name}"
         for source in SOURCES
@@ -350,6 +350,18 @@ def test_apps_use_public_names_only() -> None:
         if found.name != "__version__"
     ]
     assert private == []
+
+
+def test_the_default_executor_is_left_to_the_program() -> None:
+    """A program may fill it with calls that do not return, and its end waits for what runs there."""
+    used = re.compile(r"\bto_thread\(|run_in_executor\(None|loop\(?\)?\.getaddrinfo|ThreadPoolExecutor")
+    assert {source.path for source in SOURCES if used.search(source.code)} == {"once.py", "web/page_files.py"}
+
+
+def test_the_log_of_the_program_is_written_in_one_way() -> None:
+    """Its handlers may raise: see ProgramLog."""
+    written = re.compile(r"= logging\.getLogger\((?!\"p2pchat\"\))")
+    assert {source.path for source in SOURCES if written.search(source.code)} == {"web/socketio/socketio_server.py"}
 
 
 def test_optional_libraries_are_imported_where_they_are_used() -> None:

@@ -47,6 +47,30 @@ async def answers(peer: TCPPeer, count: int) -> list[str]:
         return texts
 
 
+def test_an_annotation_may_name_what_only_type_checkers_import() -> None:
+    """Linters move imports under TYPE_CHECKING, where they are not there at all when the program runs."""
+
+    names: dict[str, Any] = {}
+    exec(FOR_CHECKERS, names)
+    command = BotCommand(names["poke"], "poke")
+    assert [(each.name, each.type) for each in command.parameters] == [("who", User), ("times", int)]
+    with pytest.raises(TypeError, match="parameter what of the command odd must be one of str, int"):
+        BotCommand(names["odd"], "odd")
+
+
+FOR_CHECKERS = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p2pchat import User
+    from p2pchat.bots import BotContext
+
+def poke(ctx: BotContext, who: User, times: int | None = None) -> BotContext: ...
+def odd(what: BotContext) -> None: ...
+"""
+
+
 async def test_a_bot_tells_its_commands_as_far_as_there_is_room(net: Mesh) -> None:
     peer, zoe, _ = net.peers
     bot = Bot("wbot", about="I tell the weather")

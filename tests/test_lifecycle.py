@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import socket
 from collections.abc import Callable
@@ -49,6 +50,25 @@ async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_while_it
         assert [conversation.name for conversation in history.conversations()] == ["room"]
         with pytest.raises(PeerClosed):
             await history.room.send("no")
+
+
+async def test_a_handler_of_the_programs_log_that_raises_ends_nothing(
+    home: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError(record.name)
+
+    caplog.set_level(logging.DEBUG)
+    logger, broken = logging.getLogger("p2pchat"), Broken()
+    logger.addHandler(broken)
+    try:
+        async with TCPPeer(data=home / "ada", name="ada") as ada:
+            async with TCPPeer(0, ada.port, data=home / "bob", name="bob") as bob:
+                await (await bob.send("ada", "hello")).delivered()
+    finally:
+        logger.removeHandler(broken)
+    assert "OSError: p2pchat.peer" in capsys.readouterr().err
 
 
 async def test_a_start_that_renames_the_user_of_a_profile_warns(home: Path) -> None:

@@ -237,7 +237,8 @@ async def test_a_file_brings_what_no_network_does(net: Cluster, tmp_path: Path) 
     await came(cyd, "three")
     await ada.leave()
     assert (await carry("stick", "export", to="cyd"))[0] == 0
-    bob = net.child("bob")  # without an endpoint: linked with nobody
+    await cyd.leave()
+    bob = net.child("bob")  # linked with nobody
     await bob.start()
     (tmp_path / "forged").write_bytes((tmp_path / "stick").read_bytes().replace(b"three", b"forty"))
     code, said = await carry("forged", "import", to="bob")

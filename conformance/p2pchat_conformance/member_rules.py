@@ -322,12 +322,15 @@ async def who_named_a_removed_member_is_refused(kit: Kit) -> None:
 
 
 @rule
-async def a_forged_statement_ends_the_link(kit: Kit) -> None:
-    link, zoe = await kit.join("ada"), kit.identity("zoe")
+async def a_forged_statement_is_not_taken_and_those_beside_it_are(kit: Kit) -> None:
+    link, other, zoe, yan = await kit.join("ada"), await kit.join("other"), kit.identity("zoe"), kit.identity("yan")
     founder = kit.network.founder
     forged = make_statement(kit.network.id, founder, zoe.sign, ADD, now_us(), {"who": [zoe.peer_id]})
-    link.send(wire.Statements(s=[pair(forged)]))
-    await link.ended("malformed", after="a statement that the founder did not sign")
+    good = pair(kit.say(ADD, who=[yan.peer_id]))
+    link.send(wire.Statements(s=[pair(forged), good]))
+    await other.next(wire.Statements, "`statements` with what stood beside a forged one", where=partial(told_in, good))
+    refused = await guest_of(kit, "of zoe", zoe)
+    await refused.ended("member", after="a statement that the founder did not sign")
 
 
 @rule
@@ -516,8 +519,13 @@ async def canonical_statements_are_kept(kit: Kit) -> None:
 
 
 @rule
-async def statements_of_another_form_end_the_link(kit: Kit) -> None:
-    for place, value in enumerate(OF_OTHER_FORM):
-        link = await kit.join(f"ada-{place}")
-        link.send(wire.Statements(s=[unknown(kit, value)]))
-        await link.ended("malformed", after=f"a statement with {value[:20]}")
+async def statements_of_another_form_are_not_taken(kit: Kit) -> None:
+    link, other = await kit.join("ada"), await kit.join("other")
+    for value in OF_OTHER_FORM:
+        false, good = unknown(kit, value), pair(kit.say(CLOSE, invites=[kit.draw("invite", 4).hex()]))
+        link.send(wire.Statements(s=[false, good]))
+        await other.next(
+            wire.Statements, "`statements` with what stood beside a false one", where=partial(told_in, good)
+        )
+        is_told = any(told_in(false, frame) for frame in other.frames if isinstance(frame, wire.Statements))
+        check(not is_told, f"a statement with {value[:20]} was taken")

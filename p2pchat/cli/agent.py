@@ -30,6 +30,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.kinds import HEADS, LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import quote_names, safe_line
+from p2pchat.threads import on_disk
 
 PAGE, MAX_PAGE = 20, 100  # messages in an answer
 MAX_PAGE_BYTES = 24_000  # of texts in an answer; some 6,000 tokens
@@ -123,7 +124,7 @@ class Agent:
         return {
             "me": next(row["user"] for row in rows if row["me"]),
             "members": [
-                {"name": row["user"], "here": row["status"] in ("online", "idle"), "about": _visible(row["about"])}
+                {"name": row["user"], "here": row["status"] in ("online", "idle"), "about": row["about"]}
                 for row in others[:MAX_LISTED]
             ],
             "more": max(0, len(others) - MAX_LISTED),
@@ -164,8 +165,12 @@ class Agent:
         self, progress: Progress, to: str | None = None, limit: int = PAGE, before: str | None = None,
         after: str | None = None,
     ) -> Answer:  # fmt: skip
-        rows = await self._peer.ask("history", to=to, before=before, after=after, limit=limit + 1, ignored=False)
-        return _page(rows, limit, "before" if after is None else "after")
+        asked = {"to": to, "before": before, "after": after, "limit": limit + 1}
+        rows = await self._peer.ask("history", **asked, ignored=False, changes=True)
+        answer = _page(rows, limit, "before" if after is None else "after")
+        if after is not None and (shown := answer["messages"]):
+            answer["next"] = f"Later ones: the same with `after`: {shown[-1].get('changed_id', shown[-1]['id'])}"
+        return answer
 
     async def search(self, progress: Progress, words: str, to: str | None = None, limit: int = PAGE) -> Answer:
         return _page(await self._peer.ask("search", words=words, to=to, limit=limit + 1, ignored=False), limit)
@@ -260,7 +265,11 @@ class Agent:
         self, progress: Progress, id: str, number: int = 1, path: str = "", wait: float = ANSWER_WAIT
     ) -> Answer:
         to = self._path(path)
-        if to.is_file() or not to.parent.is_dir():
+        try:
+            is_wrong = await on_disk(lambda: to.is_file() or not to.parent.is_dir())
+        except OSError as error:
+            raise UsageError(f"{safe_line(path)[:200]} cannot be used: {error.strerror or error}") from None
+        if is_wrong:
             raise UsageError(f"{safe_line(path)} is there already, or its directory is not: choose another path")
         saving = asyncio.create_task(self._peer.ask("get", id=id, number=number, path=str(to)))
 
@@ -395,9 +404,13 @@ def _page(rows: list[EventLine], limit: int, edge: str = "") -> Answer:
     return answer
 
 
-def _visible(text: str) -> str:
-    """Return a text of somebody else with invisible characters escaped; line ends and tabs stay."""
-    lines = text.replace("\r\n", "\n").split("\n")
+def visible(said: Any) -> Any:
+    """Return an answer with invisible characters of all its texts escaped; line ends and tabs stay."""
+    if isinstance(said, dict):
+        return {name: visible(one) for name, one in said.items()}
+    if not isinstance(said, str):
+        return [*map(visible, said)] if isinstance(said, list | tuple) else said
+    lines = said.replace("\r\n", "\n").split("\n")
     return "\n".join("\t".join(map(safe_line, line.split("\t"))) for line in lines)
 
 
@@ -412,11 +425,14 @@ def _message(row: EventLine) -> Answer:
         **{name: row.get(name) for name in fields_at("a")},
         "files": files,
         **{
-            name: [one["by"] if kind.shared else f"{one['by']}: {one[kind.field]}" for one in row.get(name, ())]
+            name: [
+                one["by"] if kind.shared else f"{one['by']}: {safe_line(str(one[kind.field]))}"
+                for one in row.get(name, ())
+            ]
             for name, kind in LISTS.items()
         },
     }
-    text = "" if row.get("deleted") else _visible(row["text"])
+    text = "" if row.get("deleted") else row["text"]
     place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]
     post = {"id": row["id"], "from": row["sender"], "in": place, "at": row["sent_at"], "text": text}
     return post | {name: value for name, value in more.items() if value}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
@@ -22,12 +21,13 @@ from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 
 from p2pchat import P2PChatError, __version__
-from p2pchat.cli.agent import Agent, check_fields
+from p2pchat.cli.agent import Agent, check_fields, visible
 from p2pchat.cli.control_client import PeerGone
 from p2pchat.commands.command_table import TOOL_PARTS, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JsonCommand, read_command
 from p2pchat.kinds import CALLS, HEADS
+from p2pchat.program_log import ProgramLog
 
 INBOX = "p2pchat://inbox"
 ANNOUNCED_EVERY = 1.0  # seconds between two announcements of messages
@@ -40,7 +40,7 @@ Read `inbox` when you begin, and whenever an answer says that messages wait. Giv
 your next `inbox`, else that shows the same messages again. To get something decided use `ask`."""
 Context = ServerRequestContext[Any]
 Paged = types.PaginatedRequestParams | None
-_log = logging.getLogger(__name__)
+_log = ProgramLog(__name__)
 
 
 class AgentServer:
@@ -126,6 +126,7 @@ class AgentServer:
             _log.exception("the tool failed with an unexpected error")
             text = "an unexpected error, which is on the standard error of `p2pchat mcp`: please report it"
             return types.CallToolResult(content=[types.TextContent(text=text)], is_error=True)
+        found = visible(found)
         if self._agent.waits and not found.get("next"):
             found["next"] = "Messages wait: call inbox."
         return types.CallToolResult(content=[types.TextContent(text=_text(found))], structured_content=found)
@@ -158,7 +159,7 @@ class AgentServer:
     async def _read_resource(self, ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         _check_uri(str(params.uri))
         try:
-            found = await self._agent.unread(peek=True)
+            found = visible(await self._agent.unread(peek=True))
         except (P2PChatError, CommandError) as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         contents = types.TextResourceContents(uri=INBOX, mime_type="application/json", text=_text(found))

@@ -123,6 +123,7 @@ def _metrics_of(endpoint: str) -> Callable[[TCPPeer], MetricsServer | None]:
     return lambda peer: MetricsServer(peer, host.strip("[]"), int(port))
 
 
+ACCEPTED_WITHIN = 20.0  # seconds until SIGTERM ends a process that reads input and files; a guess
 SHOWN_WITHIN = 5.0  # seconds in which own messages are shown at the end: as long as --drain waits
 
 
@@ -270,9 +271,14 @@ class Chat:
             self._endpoints.stop_waiting()
             session.stop_waiting_for_names()
             self._front.stop_reading()
-            await reader  # what was piped in is accepted
-            if not session.interactive:
-                await session.sender.wait_sent()
+            try:
+                async with asyncio.timeout(ACCEPTED_WITHIN):
+                    await reader  # what was piped in is accepted
+                    if not session.interactive:
+                        await session.sender.wait_sent()
+            except TimeoutError:
+                print_error("ended while files did not answer: they were not sent, nor what came after them")
+                session.exit_code = worst_code(session.exit_code, FAILED)
         elif reader is not None and reason not in ("input", "quit"):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)

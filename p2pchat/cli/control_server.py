@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import socket
 import struct
@@ -52,6 +51,7 @@ from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.session import Session, handlers_in
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.unread_counter import mentions
+from p2pchat.program_log import ProgramLog
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -224,7 +224,7 @@ MAX_QUEUED_BATCHES = 4  # reads not carried out yet: a fast client waits
 FINISH_TIMEOUT = 60.0  # seconds to finish the requests of a client that has ended its output, and may be gone
 CLOSE_TIMEOUT = 1.0  # seconds in which a client may take the last lines of a stopping peer
 
-_log = logging.getLogger("p2pchat.control")
+_log = ProgramLog("p2pchat.control")
 
 
 class ControlOutput(StdoutWriter):

@@ -32,6 +32,7 @@ COMPLETE = "_P2PCHAT_COMPLETE"  # variable of the completion scripts: bash_compl
 CONTEXT = {"help_option_names": ["--help", "-h"]}
 DEFAULT = ""  # the name of a group's default command
 _UNLIMITED = 10_000  # columns
+PORT_VARIABLE = "P2PCHAT_PORT"
 _SWITCHES = ("--help", "-h", "--version")  # options of every command
 
 Function = Callable[..., Any]
@@ -190,6 +191,9 @@ class ParsedType(click.ParamType[Any]):
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        # A cluster sets P2PCHAT_PORT=tcp://10.0.0.1:80 for a service that is called p2pchat.
+        if ctx and param and param.envvar == PORT_VARIABLE and "://" in str(value) and not typed(ctx, param):
+            return None
         try:
             return self._parse(value) if isinstance(value, str) else value
         except ValueError as error:

@@ -20,6 +20,7 @@ from p2pchat.cli.options import (
     CONTEXT,
     ENDPOINT,
     PORT_OR_ANY,
+    PORT_VARIABLE,
     SECONDS,
     Command,
     CommandGroup,
@@ -162,7 +163,7 @@ Exit codes:
 
 
 @click.command("chat", cls=Command, context_settings=CONTEXT, epilog=CHAT_EPILOG)
-@click.argument("port", required=False, type=PORT_OR_ANY, envvar="P2PCHAT_PORT", shell_complete=complete_port)
+@click.argument("port", required=False, type=PORT_OR_ANY, envvar=PORT_VARIABLE, shell_complete=complete_port)
 @click.argument("endpoints", nargs=-1, type=ENDPOINT, metavar="[HOST:PORT]...")
 @peer_options
 @option("--drain", "SECONDS", "how long to wait for deliveries at the end (default 5)", type=SECONDS)

@@ -29,6 +29,7 @@ from p2pchat.commands.event_text import format_size
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.invite_screen import is_cut, looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line
+from p2pchat.threads import in_thread
 
 _READ_BYTES = 64 * 1024
 _MAX_QUEUED_READS = 4  # a fast producer waits
@@ -193,7 +194,7 @@ async def confirm(question: str) -> bool:
     answer: str | None = ""
     while answer not in ("yes", "no", None):
         _drop_typed()
-        answer = await asyncio.to_thread(ask, f"{question} yes/no ")
+        answer = await in_thread(ask, f"{question} yes/no ")
         answer = None if answer is None else answer.casefold()
     return answer == "yes"
 

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.display import CommandResult
@@ -124,9 +125,9 @@ _DEFAULT_START = LastStart()
 _USES = ("terminal", "gateway")  # what ran on a profile
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class ChatSettings:
-    """The settings of one profile's chat.
+    """The settings of one profile's chat: one object for all doors of a process, so that none overwrites another's.
 
     Attributes:
         joins, notify, bell, desktop, typing: As in SETTINGS.
@@ -157,7 +158,9 @@ class ChatSettings:
         if directory is None:
             return cls()
         path = directory / FILE_NAME
-        settings = cls(_path=path)
+        if (settings := _loaded.get(path)) is not None:
+            return settings
+        settings = _loaded[path] = cls(_path=path)
         try:
             settings._apply(_read(path))
         except FileNotFoundError:
@@ -261,6 +264,9 @@ class ChatSettings:
             for name, value in values.items():
                 if name in BY_NAME and not BY_NAME[name].of_peer and 0 < len(conversation_id) <= _MAX_ID_CHARACTERS:
                     self.change(name, value, conversation_id)
+
+
+_loaded: WeakValueDictionary[Path, ChatSettings] = WeakValueDictionary()
 
 
 def value_error(setting: Setting, value: str, *, exception: bool) -> str:

@@ -71,6 +71,8 @@ async def _find(ctx: CommandContext, row: CommandRow, name: str, value: Any) -> 
             return await ctx.resolve_user(value)
         case "message":
             return await ctx.peer.message(value)
+        case "entry":
+            return await ctx.peer.entry(value)
         case "time":
             return _parse_time(value, name)
     return value

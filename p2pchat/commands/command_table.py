@@ -29,7 +29,7 @@ ALL = "-a"  # before all else behind /list, /search and /who: not only what is m
 # handler is called, a `time` is read; a `place` is a conversation, and the room if it is left out.
 FIELD_TYPES: Mapping[str, type] = {
     "text": str, "int": int, "float": float, "bool": bool, "list": list, "conversation": str, "place": str,
-    "group": str, "user": str, "users": list, "message": str, "time": str,
+    "group": str, "user": str, "users": list, "message": str, "entry": str, "time": str,
 }  # fmt: skip
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array"}
 _COMPLETED = {"NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "COMMAND": "command",
@@ -242,7 +242,8 @@ TABLE = (
         )),
     CommandRow("files", "to:conversation? limit:int? id:message?", "[N]", doors="cs", here="to",
         help="the last N files here (10), with their numbers", example="/files"),
-    CommandRow("history", "to:conversation? limit:int? before:message? after:message? ignored:bool?", "[N]", here="to",
+    CommandRow("history", "to:conversation? limit:int? before:message? after:entry? ignored:bool? changes:bool?", "[N]",
+        here="to",
         help="the last N messages here (20), with numbers", example="/history 50"),
     *(CommandRow(name, "to:conversation", "", here="to",
         help=f"the {kind.event} messages of the conversation", example=f"/{name}")
@@ -385,10 +386,10 @@ TOOLS = (
         "one conversation. With `wait`: if there is nothing, wait so many seconds at most for a message; a further "
         "call ends it. Give back the `seen` of each answer that came: only that marks its messages as read, which "
         "their writers may see. All others are shown again."),
-    CommandRow("history", "to:conversation? limit:int? before:message? after:message?", doors="m",
+    CommandRow("history", "to:conversation? limit:int? before:message? after:entry?", doors="m",
         result="messages:posts more:bool next?",
-        help="The newest messages of one conversation, or of all, the oldest of them first; `before` or `after` the "
-        "id of a message: those. It marks nothing as read. `limit`: default 20, at most 100."),
+        help="The newest messages of a conversation or all, oldest first; `before` an id: those before; `after` one: "
+        "what came or changed since. Marks nothing as read. `limit`: default 20, at most 100."),
     CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),

@@ -348,8 +348,8 @@ def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
 
 
 def unreachable(label: str, by: str) -> str:
-    """Return that a user is there, and who reaches it."""
-    return f"{quote_name(label)} cannot be reached from here; {quote_name(by)} can"
+    """Return that a user is there, and who says that it reaches it: that is no proof."""
+    return f"{quote_name(label)} cannot be reached from here; {quote_name(by)} says it can"
 
 
 def shows_presence(event: Line) -> bool:

@@ -27,6 +27,7 @@ from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
 from p2pchat.safe_text import quote_name, quote_place, safe_line
+from p2pchat.threads import on_disk
 
 FILES = 10  # of /files
 STOP = "stop"  # behind /get and /send
@@ -54,10 +55,10 @@ class FetchStopped(CommandError):
 async def typed_send(ctx: CommandContext, rest: str) -> OutgoingMessage:
     """Send one or several files to the current conversation, with a text behind them."""
     require_sender(ctx)
-    files, text = await asyncio.to_thread(split_files, rest)
-    if text and not await asyncio.to_thread(is_there, files[0]):
+    files, text = await on_disk(split_files, rest)
+    if text and not await on_disk(is_there, files[0]):
         raise UsageError(f"{_no_file(str(files[0]))}. A path with blanks needs quotes: /send 'my file.png'")
-    if await asyncio.to_thread(is_file, to_path(text.strip())):
+    if await on_disk(is_file, to_path(text.strip())):
         print_notice(f"-- {file_label(text)} goes as text: each file after the first needs its full path")
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
 
@@ -72,14 +73,6 @@ def label_of(files: Sequence[str]) -> str:
     return file_label(os.path.basename(files[0])) if len(files) == 1 else f"{len(files)} files"
 
 
-async def are_large(files: tuple[str, ...]) -> bool:
-    """Return whether copying these files takes long; False if one of them cannot be sent."""
-    try:
-        return await asyncio.to_thread(_check_files, files) >= LARGE
-    except UsageError:
-        return False
-
-
 async def send_with_files(
     ctx: CommandContext, message: OutgoingMessage, tell: Callable[[int, int], Awaitable[None]] | None = None
 ) -> Receipt:
@@ -91,8 +84,8 @@ async def send_with_files(
         SendStopped: Its user stopped it. Nothing was sent.
     """
     require_local_files(ctx)
-    size = await asyncio.to_thread(_check_files, message.files)
     try:
+        size = await on_disk(_check_files, message.files)
         async with AsyncExitStack() as stack:
             files: Sequence[str | KeptFile] = message.files
             if size >= LARGE:
@@ -115,8 +108,8 @@ async def _copies(
 
             async def chunks(path: Path) -> AsyncIterator[bytes]:
                 nonlocal copied, told
-                with await asyncio.to_thread(path.open, "rb") as file:
-                    while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+                with await on_disk(path.open, "rb") as file:
+                    while chunk := await on_disk(file.read, READ_BYTES):
                         yield chunk
                         copied += len(chunk)
                         message.go_on()
@@ -127,9 +120,9 @@ async def _copies(
                                 await tell(copied, size)
 
             for path in map(Path, message.files):
-                before = await asyncio.to_thread(path.stat)
+                before = await on_disk(path.stat)
                 copies.append(await ctx.peer.keep_file((path.name, chunks(path)), size=before.st_size))
-                after = await asyncio.to_thread(path.stat)
+                after = await on_disk(path.stat)
                 if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                     raise OSError("it was written while it was read: send it when nothing writes it, or send a copy")
         yield copies
@@ -244,7 +237,7 @@ async def typed_get(ctx: CommandContext, rest: str = "") -> CommandResult:
         count = await ctx.fetches.stop()
         return CommandResult(lines=[] if count else ["-- no file is being fetched"])
     file, number, target = await _meant(ctx, rest)
-    directory = await asyncio.to_thread(_usual_directory)
+    directory = await on_disk(_usual_directory)
     path = to_path(target).absolute() if target else directory
     await _check_target(ctx, path)
     is_here = await file.is_here()
@@ -266,7 +259,7 @@ async def _save_for_person(ctx: CommandContext, file: Attachment, path: Path) ->
         raise
     except OSError as error:
         print_error(f"{file_label(file.name)} cannot be saved: {error.strerror or error}: {error.filename or path}")
-    except P2PChatError as error:
+    except (P2PChatError, ValueError) as error:  # ValueError: the path is none
         print_error(f"{file_label(file.name)} did not come: {error}")
     else:
         print_notice(f"-- saved {_shown(saved)} ({format_size(file.size)})")
@@ -300,7 +293,7 @@ async def _meant(ctx: CommandContext, rest: str) -> tuple[Attachment, int, str]:
 async def _check_target(ctx: CommandContext, path: Path) -> None:
     """Raise UsageError unless something can be saved there; ask before a file is replaced."""
     try:
-        is_directory, is_there, has_place = path.is_dir(), path.is_file(), path.parent.is_dir()
+        is_directory, is_there, has_place = await on_disk(lambda: (path.is_dir(), path.is_file(), path.parent.is_dir()))
     except (OSError, ValueError) as error:
         raise UsageError(f"{safe_line(str(path))[:200]!r} cannot be used: {error}") from None
     if is_directory:
@@ -363,7 +356,7 @@ async def _save_for_program(
     except OSError as error:
         why = CommandError(f"the file cannot be saved: {error.strerror or error}: {error.filename or path}")
         await ctx.report_error(why, ref)
-    except P2PChatError as error:
+    except (P2PChatError, ValueError) as error:
         await ctx.report_error(error, ref)
     else:
         row = {**_row(file, number), "path": saved} if saved else _row(file, number)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from p2pchat import Conversation, HostedUser, KeptFile, Message, Receipt, Sent, TCPPeer
+from p2pchat import Conversation, DurableEvent, HostedUser, KeptFile, Message, MessageChange, Receipt, Sent, TCPPeer
 from p2pchat.commands.command_arguments import numbered
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
@@ -40,7 +40,8 @@ from p2pchat.kinds.polls import END, GIVE
 from p2pchat.safe_text import quote_place, safe_line
 
 SLACK = timedelta(minutes=5)  # as far as the clock of a program that repeats a message may be ahead; a guess
-Position = Message | Sent | datetime | None
+Shown = Message | Sent | MessageChange
+Position = DurableEvent | datetime | None
 HISTORY_LINES = 20  # fits into 24 rows with the prompt
 SEARCH_LINES = 50  # a guess: a few screens
 RECEIPTS = 5  # messages; each may name many people
@@ -230,12 +231,13 @@ async def _newest_poll(ctx: CommandContext, *, mine: bool = False) -> Message | 
 
 async def history(
     ctx: CommandContext, to: Conversation | None = None, limit: int = HISTORY_LINES,
-    before: Message | Sent | None = None, after: Message | Sent | None = None, ignored: bool = True,
+    before: Message | Sent | None = None, after: DurableEvent | None = None, ignored: bool = True,
+    changes: bool = False,
 ) -> CommandResult:  # fmt: skip
-    limit, ignored = parse_limit(limit), ignored and not ctx.for_people
-    messages, _ = await history_page(ctx.peer, to, before, after, limit, ctx.max_answer_bytes, ignored=ignored)
-    rows = [await with_gap(ctx.peer, message) for message in messages]
-    lines = await _history_lines(ctx, to, rows, messages, limit) if ctx.for_people else []
+    limit, ignored, most = parse_limit(limit), ignored and not ctx.for_people, ctx.max_answer_bytes
+    page, _ = await history_page(ctx.peer, to, before, after, limit, most, ignored=ignored, changes=changes)
+    rows = [{**await with_gap(ctx.peer, shown.message), **changed(shown)} for shown in page]
+    lines = await _history_lines(ctx, to, rows, [shown.message for shown in page], limit) if ctx.for_people else []
     if ctx.line is not None and to is not None:
         await ctx.on_listed(to, {row["id"] for row in rows})
     return CommandResult(rows, lines)
@@ -265,49 +267,66 @@ async def _history_lines(
 
 async def history_page(
     of: TCPPeer | HostedUser, where: Conversation | None, before: Position, after: Position, limit: int, max_bytes: int,
-    **more: Any,
-) -> tuple[list[Message | Sent], bool]:  # fmt: skip
-    """Return messages as History.history does, and whether there are more; fewer than `limit` where texts are long."""
-    read = partial(of.history, where, **more)
+    *, ignored: bool = True, changes: bool = False,
+) -> tuple[list[Shown], bool]:  # fmt: skip
+    """Return messages, and whether there are more; fewer than `limit` where texts are long.
+
+    With `after` alone they are in the order in which they came, as LocalUser.released returns them: nothing that comes
+    late is missed. Otherwise they are in the order of History.history.
+
+    Args:
+        changes: Return messages that were changed after `after` too, as these changes; each message once.
+    """
+    if after is not None and before is None:
+        read = partial(of.released, within=where, ignored=ignored, changes=changes)
+        page, is_full = await _read_page(read, after, limit, max_bytes, forwards=True)
+        last = {shown.id: shown.entry_id for shown in page}
+        return [shown for shown in page if last[shown.id] == shown.entry_id], is_full
+    history = partial(of.history, where, ignored=ignored)
     if after is None:
-        return await _read_page(read, before, limit, max_bytes)
-    return await _read_page(partial(read, before=before), after, limit, max_bytes, forwards=True)
+        return await _read_page(history, before, limit, max_bytes)
+    return await _read_page(partial(history, before=before), after, limit, max_bytes, forwards=True)
+
+
+def changed(shown: Shown) -> dict[str, str]:
+    """Return the field of a message that is listed because of a change."""
+    return {} if shown is shown.message else {"changed_id": shown.entry_id}
 
 
 async def search_page(
     of: TCPPeer | HostedUser, words: str, where: Conversation | None, before: Position, limit: int, max_bytes: int,
     **more: Any,
-) -> tuple[list[Message | Sent], bool]:  # fmt: skip
+) -> tuple[list[Shown], bool]:  # fmt: skip
     """Return matches as History.search does, and whether there are more; fewer than `limit` where texts are long."""
     return await _read_page(partial(of.search, words, where, **more), before, limit, max_bytes)
 
 
 async def _read_page(
-    read: Callable[..., Awaitable[list[Message | Sent]]],
+    read: Callable[..., Awaitable[Sequence[Shown]]],
     edge: Position,
     limit: int,
     max_bytes: int,
     *,
     forwards: bool = False,
-) -> tuple[list[Message | Sent], bool]:
+) -> tuple[list[Shown], bool]:
     """Return messages, oldest first, and whether there are more.
 
     Args:
-        read: Returns at most `limit` messages `before` an edge, or `after` it, oldest first.
+        read: Returns at most `limit` messages `before` an edge, or `after` it, oldest first; after it none at the end.
         forwards: They are read from the oldest one on.
     """
-    found: list[Message | Sent] = []
+    found: list[Shown] = []
     is_full = False
     while not is_full:
         asked = min(READ_AT_ONCE, limit + 1 - len(found))
         page = await read(**{"after" if forwards else "before": edge}, limit=asked)
         for message in page if forwards else reversed(page):
-            max_bytes -= len(message.text.encode())
+            max_bytes -= len(message.message.text.encode())
             is_full = len(found) == limit or (bool(found) and max_bytes < 0)
             if is_full:
                 break
             found.append(edge := message)
-        if len(page) < asked:
+        if len(page) < (1 if forwards else asked):
             break
     return found if forwards else found[::-1], is_full
 
@@ -318,7 +337,7 @@ async def search(
     limit, ignored = parse_limit(limit), ignored and not ctx.for_people
     more = {"ignored": ignored, "progress": _index_progress(ctx)}
     messages, _ = await search_page(ctx.peer, words, to, None, limit, ctx.max_answer_bytes, **more)
-    rows = [found_line(message, words) for message in messages]  # without gaps: search hits are no sequence
+    rows = [found_line(message.message, words) for message in messages]  # without gaps: search hits are no sequence
     lines = await ctx.to_lines(rows)
     return CommandResult(rows, [*lines, _search_summary(to, len(lines), len(messages) == limit, words)])
 

@@ -77,6 +77,7 @@ from p2pchat.commands.typed_commands import (
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.kinds import CALLS, HEADS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
+from p2pchat.threads import on_disk
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -262,7 +263,7 @@ class Session(CommandContext):
 
     async def _offer_dropped_files(self, line: str) -> None:
         """Raise UsageError if a line has nothing but files of this machine. The same line again sends them."""
-        files = await asyncio.to_thread(dropped_files, line)
+        files = await on_disk(dropped_files, line)
         if not files:
             return
         there = self.current
@@ -388,17 +389,14 @@ class Session(CommandContext):
     async def _add(self, message: OutgoingMessage) -> None:
         """Send a message with those that wait; one with files alone, since its files are copied before.
 
-        Large files are copied in the background. What a person types behind them does not wait for them; the messages
-        of a program keep their order.
+        What takes long there (large files, a disk that does not answer) goes on in the background. What a person types
+        behind it does not wait for it; the messages of a program keep their order.
         """
-        if message.files:
-            await self.sender.flush()
-            if self.local_files and await file_commands.are_large(message.files):
-                self.sender.begin(message)
-                return
-        self.sender.add(message)
-        if message.files:
-            await self.sender.flush()
+        if not message.files:
+            self.sender.add(message)
+            return
+        await self.sender.flush()
+        await self.sender.begin(message)
 
     def _stop_files(self) -> list[str]:
         """Send no files that are copied, or wait for that; return lines that tell of each message."""
@@ -431,6 +429,7 @@ class Session(CommandContext):
 
 
 _MAX_RECEIPTS = 1000  # above, receipts of delivered messages are dropped
+_BEHIND_AFTER = 0.5  # seconds until further lines do not wait for files any more; a guess
 _MAX_BEHIND = 1000  # messages behind files that are copied; above, a program's commands wait; a guess
 
 
@@ -485,12 +484,13 @@ class MessageSender:
             else:
                 self.add_receipt(message.to, result, [message.excerpt])
 
-    def begin(self, message: OutgoingMessage) -> None:
-        """Send a message in the background, after those that were begun before it."""
+    async def begin(self, message: OutgoingMessage) -> None:
+        """Send a message after those begun before it; return when it is sent, or goes on in the background."""
         self._raise_defect()
         self._behind.append(message)
         if not self.is_sending:
             self._begun = asyncio.create_task(self._send_behind())
+            await asyncio.wait([self._begun], timeout=_BEHIND_AFTER)
 
     async def _send_behind(self) -> None:
         while self._behind:

@@ -20,6 +20,7 @@ from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
+from p2pchat.threads import in_thread
 
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
 
@@ -110,7 +111,7 @@ class StdoutWriter:
                     part, data = data[:_NEVER_BLOCKS_BYTES], data[_NEVER_BLOCKS_BYTES:]
                     _write_all(self._raw, part)
                 if data:
-                    await asyncio.get_running_loop().run_in_executor(None, _write_all, self._raw, data)
+                    await in_thread(_write_all, self._raw, data)
             except OSError as error:
                 self.closed.set()
                 if error.errno not in (errno.EPIPE, errno.EINVAL, errno.ESHUTDOWN, errno.EBADF):  # EINVAL: Windows

@@ -10,7 +10,8 @@ peer's own matter.
 
 Whom the peer's own user blocks gets no link here, is not shown here, and nothing that it writes is stored. A user that
 this peer hosts beside its own blocks for itself: what the blocked one writes in their direct conversation is not
-stored. Who is blocked may be a contact at the same time; being blocked counts.
+stored, and the peer of the blocked one is told that the user is offline. Who is blocked may be a contact at the same
+time; being blocked counts.
 
 Contacts and blocks live as long as the profile. They are never told to another peer.
 """
@@ -26,6 +27,7 @@ from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.protocol import PeerId, UserId, user_start
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
+NOBODY: frozenset[UserId] = frozenset()
 MAX_BLOCKED = 4096  # users that one user blocks, and that it ignores: 270 KiB of JSON; a guess
 
 
@@ -142,6 +144,10 @@ class Blocks:
     def of(self, by: UserId) -> Iterable[UserId]:
         """Return whom a user blocks."""
         return self._by.get(by, ())
+
+    def by_any(self, user: UserId, users: Iterable[UserId]) -> frozenset[UserId]:
+        """Return those of some users who block another one."""
+        return frozenset(one for one in users if user in self.of(one)) if user_start(user) in self.starts else NOBODY
 
     def refuses(self, user: UserId, members: Iterable[UserId]) -> bool:
         """Return whether nothing of a user is stored in a direct conversation of `members`, with () in any other."""

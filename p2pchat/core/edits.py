@@ -11,6 +11,7 @@ Source: docs/protocol-entries.md, "Edits, deletions, reactions".
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from p2pchat.core.log import Entry, LogId, RawEntry, choices_of, decode_entry
 from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
+from p2pchat.protocol import UserId
+
+Place = Callable[[UserId], UserId | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,38 @@ class EntryEdits:
         """The newest edit or deletion by its writer; None for neither."""
         return next((one for one in self.changes if one.aspect == EDIT.aspect), None)
 
-    def of(self, kind: Kind, but: Callable[[RelatedEntry], bool] = lambda one: False) -> list[RelatedEntry]:
-        """Return those of a kind that count: of each person, or of all of them; `but` says who counts for nothing."""
-        found = [one for one in self.changes if one.entry.k == kind.name and not but(one)]
-        return found[-1:] if kind.shared else found
+    def clock_before(self, kind: Kind, user: UserId) -> int:
+        """Return the newest clock of what a change by a user takes the place of, or ends: that is all it exceeds."""
+        return max((one.entry.c for one in self.changes if _is_outdone(one, kind, user)), default=0)
 
-    def said(self, kind: Kind, but: Callable[[RelatedEntry], bool] = lambda one: False) -> list[RelatedEntry]:
-        """Return what people say, without what they took back; `but` as in `of`."""
-        return [one for one in self.of(kind, but) if one.entry.b]
+    def of(self, kind: Kind, place: Place = lambda user: user) -> list[RelatedEntry]:
+        """Return those of a kind that count: of each person, or of all of them.
+
+        Args:
+            place: Returns where a user counts: at its member, or by itself; None of one who counts for nothing.
+        """
+        found = [one for one in self.changes if one.entry.k == kind.name and place(one.log.user) is not None]
+        return found[-1:] if kind.shared else _newest_of_each(found, kind, place)
+
+    def said(self, kind: Kind, place: Place = lambda user: user) -> list[RelatedEntry]:
+        """Return what people say, without what they took back; `place` as in `of`."""
+        return [one for one in self.of(kind, place) if one.entry.b]
+
+
+def _newest_of_each(found: list[RelatedEntry], kind: Kind, place: Place) -> list[RelatedEntry]:
+    """Return those that count where a place has a number of them; what takes something back takes none."""
+    said, left = Counter[UserId | None](), list[RelatedEntry]()
+    for one in reversed(found) if kind.each else ():
+        at = place(one.log.user)
+        said[at] += bool(one.entry.b)
+        if not one.entry.b or said[at] <= kind.each:
+            left.append(one)
+    return left[::-1] if kind.each else found
+
+
+def _is_outdone(one: RelatedEntry, kind: Kind, user: UserId) -> bool:
+    is_same = one.aspect == kind.aspect and (kind.shared or one.log.user == user)
+    return is_same or KINDS[one.entry.k].until == kind.aspect
 
 
 def edits_of(message: RawEntry, candidates: Iterable[RelatedEntry]) -> EntryEdits | None:

@@ -309,6 +309,7 @@ class WriteRequest(Input):
         claims: By the index of a body, the UTC microseconds at which the writer's program claims it was written; {} for
             no claims.
         marks: Those of its last entry, the content of whose attachments is here; None for none.
+        above: The clock that theirs exceed: that of what they take the place of; 0 for nothing.
     """
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("bodies",)
@@ -321,6 +322,7 @@ class WriteRequest(Input):
     re: Ref | None = None
     claims: Mapping[int, int] = {}
     marks: Marks | None = None
+    above: int = 0
 
 
 class GroupCreateRequest(Input):

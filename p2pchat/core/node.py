@@ -161,7 +161,7 @@ class Node:
             self._ctx, network, own.guest, self._statements, self.member_directory, stored.meta
         )
         self.presence: PresenceTracker = PresenceTracker(
-            self._ctx, network.id, users, self, self.admission, self.blocks.users
+            self._ctx, network.id, users, self, self.admission, self.blocks
         )
         self.replicator: Replicator = self._replicator(stored, self.run)
         self.admission.load()
@@ -594,6 +594,8 @@ class Node:
             self.links.block(input.user)
         elif input.by == self.peer and not input.on:
             self.links.unblock({input.user})
+        elif input.by in self.hosted:
+            self.presence.announcer.on_changed([input.by])
         self.replicator.on_blocks_changed(input.by, input.user, on=input.on)
 
     def _on_renamed(self, input: UserRenamed) -> None:

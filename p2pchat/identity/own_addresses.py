@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from array import array
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -17,8 +18,9 @@ from pathlib import Path
 from p2pchat.core.mesh.addressbook import join_endpoint
 
 _DISCARD = 9  # a port; nothing is sent
-_SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
-_IFREQ_BYTES = 40
+_SIOCGIFCONF = 0x8912  # Linux: the IPv4 addresses of all interfaces, as netdevice(7) says
+_IFREQ_BYTES = 40 if sys.maxsize >> 32 else 32
+_MAX_ADDRESSES = 1024
 _V6_INTERFACES = Path("/proc/net/if_inet6")  # address, index, prefix, scope, flags, name
 _BRIDGES = ("docker", "br-", "virbr", "veth", "cni", "podman", "lxc", "lxd")
 
@@ -75,18 +77,18 @@ def _of_own_name() -> list[str]:
 
 
 def _on_interfaces() -> Iterator[tuple[str, str]]:
-    """Yield (interface, address) on Linux; the first IPv4 address of each interface, and all IPv6 addresses."""
+    """Yield (interface, address) on Linux."""
     if sys.platform != "linux":
         return
     import fcntl
 
+    rows = array("B", bytes(_MAX_ADDRESSES * _IFREQ_BYTES))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asks:
-        for _, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(asks, _SIOCGIFADDR, struct.pack(f"{_IFREQ_BYTES}s", name.encode()))
-            except OSError:
-                continue  # it has no IPv4 address
-            yield name, socket.inet_ntoa(answer[20:24])
+        wanted = struct.pack("iP", len(rows), rows.buffer_info()[0])
+        filled, _ = struct.unpack("iP", fcntl.ioctl(asks, _SIOCGIFCONF, wanted))
+    for at in range(0, filled, _IFREQ_BYTES):
+        name, address = struct.unpack_from("16s4x4s", rows, at)
+        yield name.rstrip(b"\0").decode().partition(":")[0], socket.inet_ntoa(address)
     try:
         lines = _V6_INTERFACES.read_text("ascii").splitlines()
     except OSError:

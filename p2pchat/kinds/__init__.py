@@ -32,9 +32,6 @@ def _names(*about: str) -> frozenset[str]:
 
 MESSAGE_KINDS: frozenset[str] = _names("")
 RELATION_KINDS: frozenset[str] = _names("own", "any")  # change how another entry is shown
-OUTDOING_KINDS: frozenset[str] = frozenset(  # of these, those of which the newest counts, whenever that was written
-    name for name in RELATION_KINDS if not (KINDS[name].oldest or KINDS[name].until)
-)
 ASPECTS: dict[str, Kind] = {kind.aspect: kind for kind in KINDS.values() if kind.aspect}
 HIDDEN_KINDS: frozenset[str] = frozenset(KINDS) - MESSAGE_KINDS
 TEXT_KINDS: frozenset[str] = frozenset(kind.name for kind in KINDS.values() if kind.body == "text")

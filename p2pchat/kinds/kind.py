@@ -56,6 +56,7 @@ class Kind:
         oldest: True if the oldest counts of all that change its aspect, and not the newest.
         shared: True if the newest of all people counts, and not of each. What is not, and is about "any" message, a
             terminal tells only the writer of that and who says it.
+        each: So many of what all keys of a member say of a message count at others, the newest; 0: all, or one.
         until: The aspect of its message that ends it: at that clock and after it nothing of this kind counts.
         on: The kind of message that it is about; "": of any kind.
         calls: What people and programs say to write one.
@@ -77,6 +78,7 @@ class Kind:
     choices: Choices | None = None
     oldest: bool = False
     shared: bool = False
+    each: int = 0
     until: str = ""
     on: str = ""
     calls: tuple[Call, ...] = ()

@@ -40,6 +40,7 @@ PLACE = (  # of whom it is, and where
     FieldRow("to", "text", "c", "the receiver of a direct message"),
     FieldRow("group", "text", "cs", "the name of its group"),
     FieldRow("expelled", "bool", "csa", "true: it came when its writer was no member any more"),
+    FieldRow("changed_id", "text", "ca", "in answers with `changes`: the id of the change for which it comes"),
 )
 SAID = (
     FieldRow("text", "text", "lcs", 'the latest text; "" once deleted', "content"),

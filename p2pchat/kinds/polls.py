@@ -27,7 +27,7 @@ GIVE = Call("vote", "id:message option:int", "[N] OPTION", own_parser=True,
 END = Call("close", "id:message", method="close_poll", of="the end of", rest="POST close",
     purpose="Close a poll of yours for ever: later votes do not count.")  # fmt: skip
 POLL = Kind("poll", "text", "message", choices=OPTIONS, calls=(ASK,))
-VOTE = Kind("vote", "number", "vote", "any", "vote", OPTIONS.most, until="close", on=POLL.name,
+VOTE = Kind("vote", "number", "vote", "any", "vote", OPTIONS.most, each=1, until="close", on=POLL.name,
     calls=(GIVE,), field="option", done=("voted {what} on {of}", "took a vote back on {of}"), list="votes",
     words="who voted for which choice of the poll, by its number")  # fmt: skip
 CLOSE = Kind("close", "null", "closed", "own", "close", oldest=True, on=POLL.name, calls=(END,),

@@ -19,6 +19,7 @@ REACTION = Kind(
     "any",
     "reaction",
     MAX_REACTION_CHARACTERS,
+    each=8,  # a guess: more are a flood
     calls=(CALL,),
     field="reaction",
     done=("reacted {what} to {of}", "removed a reaction to {of}"),

@@ -1,8 +1,11 @@
-"""Access of local users to conversations, entries and events; and who may delete a history.
+"""Access of local users to conversations, entries and events; whom they block; and who may delete a history.
 
 A peer that never hosted another user stores only what its own user may see, so that everything is visible. Where
 several users are hosted, or were, each sees the conversations it belongs to, and of a group it has left, or was removed
 from, the entries for which `may_read` in core/groups/group_replica.py returns true.
+
+A hosted user blocks for itself, while other users of the peer read on: nothing is shown to it of what the blocked one
+wrote, whenever that was, and each of the two seems to be away to the other. Everything that shows something asks here.
 """
 
 from __future__ import annotations
@@ -13,9 +16,22 @@ from p2pchat.core.groups.group_replica import may_read
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError
+from p2pchat.messaging.events import (
+    Event,
+    FileArrived,
+    FileProgress,
+    GroupChanged,
+    Joined,
+    Left,
+    NewConversation,
+    Presence,
+    Typing,
+)
+from p2pchat.messaging.messages import DurableEvent, MessageChange
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 Audience = Collection[UserId] | None  # the ids of the users concerned; None for everyone
+AWAY = ("offline", "", 0)  # how users see each other where one blocks the other
 Conversations = Callable[[], Mapping[ConversationId, ConversationState]]  # returns all that are stored, by id
 
 
@@ -25,16 +41,23 @@ class AccessPolicy:
     Args:
         me: Returns the id (hex) of the user; that of the peer's own user is known when its key was read.
         is_alone: Returns whether no other user is hosted, or was.
+        blocks: Returns whether the first user blocks the second one. Of whom the peer's own user blocks nothing comes
+            here, and what is stored is for programs to hide (User.ignored).
+        has_read: Returns whether the user marked anything in a conversation as read.
     """
 
-    __slots__ = ("_conversations", "_is_alone", "_me")
+    __slots__ = ("_blocks", "_conversations", "_has_read", "_is_alone", "_me")
 
     def __init__(
-        self, conversations: Conversations, me: Callable[[], UserId], is_alone: Callable[[], bool] = lambda: False
-    ) -> None:
+        self, conversations: Conversations, me: Callable[[], UserId], is_alone: Callable[[], bool] = lambda: False,
+        blocks: Callable[[UserId, UserId], bool] = lambda by, user: False,
+        has_read: Callable[[ConversationId], bool] = lambda key: True,
+    ) -> None:  # fmt: skip
         self._conversations = conversations
         self._me = me
         self._is_alone = is_alone
+        self._blocks = blocks
+        self._has_read = has_read
 
     @property
     def is_all(self) -> bool:
@@ -52,26 +75,44 @@ class AccessPolicy:
         return state.naming if state is not None and self.knows(conversation) else None
 
     def knows(self, conversation: ConversationId) -> bool:
-        """Return whether the user belongs to a conversation, or did: also a group it has left or was removed from."""
+        """Return whether the user belongs to a conversation, or did: also a group it has left or was removed from.
+
+        One that somebody began whom it blocks is not known, unless it has written or read there.
+        """
         state = self._state(conversation)
-        if state is None:
+        if state is None or (self.is_all and state.group is not None):
             return self.is_all
-        if state.group is not None:
-            return self.is_all or self._is_among(state.group.named)
-        return self._is_among(state.members)
+        users = state.members if state.group is None else state.group.named
+        return self._is_among(users) and not self._is_refused(state)
 
     def sees(self, log: LogId, entry: Entry) -> bool:
         """Return whether the user may read an entry."""
         if self.is_all:
             return True
-        state, me = self._state(log.conversation), self._me()
-        if state is not None and state.group is not None and state.is_talk:
-            return may_read(state.group, me, entry)
-        return state is not None and self.knows(log.conversation)
+        state = self._state(log.conversation)
+        if state is None or self.refuses(log.user) or not self.knows(log.conversation):
+            return False
+        return state.group is None or not state.is_talk or may_read(state.group, self._me(), entry)
 
     def hears(self, audience: Audience) -> bool:
         """Return whether an event for these users is for this user."""
         return self._is_among(audience) or self.is_all
+
+    def refuses(self, user: UserId) -> bool:
+        """Return whether the user blocks another one: then nothing is shown of that one."""
+        return self._blocks(self._me(), user)
+
+    def shows(self, event: Event | DurableEvent) -> bool:
+        """Return whether an event that is for the user is shown to it, by whom it blocks and who blocks it."""
+        if isinstance(event, DurableEvent):
+            writer = (event.message if isinstance(event, MessageChange) else event).log.user
+            return not (self.refuses(event.log.user) or self.refuses(writer)) and self.knows(event.log.conversation)
+        if isinstance(event, Presence | Joined | Left | Typing):
+            is_away = isinstance(event, Presence) and (event.status, event.since) == (AWAY[0], None)
+            return is_away or not are_apart(self._blocks, self._me(), event.user.key)
+        if isinstance(event, GroupChanged | NewConversation):
+            return self.knows((event.group if isinstance(event, GroupChanged) else event.conversation).key)
+        return not (isinstance(event, FileProgress | FileArrived) and self.refuses(event.log.user))
 
     def check_deletion(self, operator: UserId) -> None:
         """Raise P2PChatError unless the user is the operator of the peer: all of its users share what it stores."""
@@ -80,6 +121,15 @@ class AccessPolicy:
 
     def _is_among(self, users: Audience) -> bool:
         return users is None or self._me() in users
+
+    def _is_refused(self, state: ConversationState) -> bool:
+        """Return whether the user blocks who began a conversation, and did nothing in it."""
+        group = state.group
+        if not any(map(self.refuses, state.members or () if group is None else (group.creator,))):
+            return False
+        key = state.id if group is None else group.talk
+        talk = self._state(key)
+        return not (talk is not None and self._me() in talk.writers) and not self._has_read(key)
 
     def _state(self, conversation: ConversationId) -> ConversationState | None:
         return self._conversations().get(conversation)
@@ -113,6 +163,11 @@ class AllUsersPolicy(AccessPolicy):
         if audience is None:
             return None
         return tuple(sorted({user for user in audience if user in self.hosted}))
+
+
+def are_apart(blocks: Callable[[UserId, UserId], bool], one: UserId, other: UserId) -> bool:
+    """Return whether one of two users blocks the other: then each seems to be away to the other."""
+    return blocks(one, other) or blocks(other, one)
 
 
 def has_others(conversations: Mapping[ConversationId, ConversationState], me: UserId) -> bool:

@@ -28,6 +28,7 @@ from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content_store import ContentStore
 from p2pchat.storage.contract import ReleasedEntry
+from p2pchat.threads import in_thread, on_disk
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
@@ -191,15 +192,15 @@ class Attachment:
         """
         content = self._content
         await self.fetch(progress)
-        to = await asyncio.to_thread(self._free_path, Path(path))
-        copy = await asyncio.to_thread(saved_file, to)
+        to = await on_disk(self._free_path, Path(path))
+        copy = await on_disk(saved_file, to)
         try:
             with content.held(self.root):
                 async for piece in self._pieces(content):
-                    await asyncio.to_thread(copy.write, piece)
-            await asyncio.to_thread(copy.keep)
+                    await in_thread(copy.write, piece)
+            await in_thread(copy.keep)
         finally:
-            await asyncio.to_thread(copy.discard)
+            await on_disk(copy.discard)
         return to
 
     async def read(self, start: int = 0, stop: int | None = None) -> bytes:
@@ -310,8 +311,8 @@ async def _keep(content: ContentWorker, file: FileToSend, type: str = "", size: 
     else:
         path = Path(file)
         name = path.name
-        size, small = await asyncio.to_thread(_read_small, path)
-        source = small or _chunks_of_file(path)
+        size, small = await on_disk(_read_small, path)
+        source = small or _chunks_of_file(path, size)
     name, type = _checked(name, type)
     if isinstance(source, bytes) and len(source) <= PIECE_BYTES:
         root = await content.run(lambda store: store.keep_piece(source))
@@ -341,7 +342,7 @@ def _checked(name: str, type: str) -> tuple[str, str]:
 async def _keep_small(content: ContentWorker, files: Sequence[FileToSend]) -> dict[int, FileRef]:
     """Keep those files of one piece together; return what a message says about them, by their place."""
     paths = [Path(file) for file in files if isinstance(file, (str, Path))]
-    read = deque(await asyncio.to_thread(lambda: [_read_small(path)[1] for path in paths]) if paths else ())
+    read = deque(await on_disk(lambda: [_read_small(path)[1] for path in paths]) if paths else ())
     found: dict[int, tuple[str, str, bytes]] = {}
     for at, file in enumerate(files):
         if isinstance(file, KeptFile):
@@ -374,14 +375,16 @@ async def _chunks_of(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + READ_BYTES]
 
 
-async def _chunks_of_file(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb")
+async def _chunks_of_file(path: Path, size: int) -> AsyncIterator[bytes]:
+    """Yield the content of a file, or what comes through a pipe, whose size is 0, for as long as that takes."""
+    read = on_disk if size else in_thread
+    file = await read(path.open, "rb")
     try:
         with _unchanged(file):
-            while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+            while chunk := await read(file.read, READ_BYTES):
                 yield chunk
     finally:
-        await asyncio.to_thread(file.close)
+        await on_disk(file.close)
 
 
 @contextmanager

@@ -79,8 +79,10 @@ class EventBuilder:
 
     async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
-        if not shown:
-            return None
+        return await self.of(shown) if shown else None
+
+    async def of(self, shown: Sequence[ReleasedEntry]) -> BuiltEvents:
+        """Build the events of stored entries, one or more in the order of their places."""
         steps = [PlacedEntry(s.log, s.seq, decode_entry(s.raw), s.place, s.received_at, s.old, s.gap) for s in shown]
         pairs = zip(shown, steps, strict=True)
         found: Found = {s.place: s for s, step in pairs if s.edits is not None and step.entry.is_message}
@@ -111,7 +113,9 @@ class EventBuilder:
                 if (cls := Sent if log.user in mine else Message) in wanted:
                     edits = None if message is None else message.edits
                     made.append(cls(viewer, log, seq, entry, place, received_at, old, gap, edits))
-            elif message is not None and decode_entry(message.raw).is_message:  # else the core reports it, or nobody
+            elif message is not None and (about := decode_entry(message.raw)).is_message:  # else the core reports it
+                if not is_all and not sees(message.log, about):
+                    continue
                 change = CHANGES[entry.k](viewer, *step, message=post_of(viewer, message, message.log.user in mine))
                 made += [change] if change.counts else []  # another one is newer
         return made, steps[-1].place

@@ -29,9 +29,10 @@ from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import EventFeed, Subscription
 from p2pchat.messaging.users import UserDirectory, by_label
 from p2pchat.messaging.viewer import Viewer
+from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import PeerId, UserId
 
-_log = logging.getLogger("p2pchat.peer")
+_log = ProgramLog("p2pchat.peer")
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
@@ -78,7 +79,7 @@ class EventDispatcher:
             fx.UserJoined: self._on_joined,
             fx.UserLeft: self._on_left,
             fx.MemberChanged: self._on_member,
-            fx.PresenceChanged: self._on_presence,
+            fx.PresenceChanged: self.on_presence,
             fx.UserForgotten: self._on_forgotten,
             fx.TypingChanged: self._on_typing,
             fx.UserNamed: self._on_named,
@@ -233,7 +234,7 @@ class EventDispatcher:
     def follow_members(self, users: MemberDirectory) -> None:
         """Take who is a member from the node that runs now."""
         self._users = users
-        self._people.expelled.since, self._people.expelled.concealed = users.since, users.concealed
+        self._people.expelled.follow(users)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
         if effect.change in ("expelled", "dropped"):
@@ -251,14 +252,15 @@ class EventDispatcher:
 
         self._emit(None, changed)
 
-    def _on_presence(self, effect: fx.PresenceChanged) -> None:
+    def on_presence(self, effect: fx.PresenceChanged, me: UserId = "") -> None:
+        """Report the presence of a user to all, or to one user, who sees it otherwise than before."""
         since = aware(effect.since) if effect.since else None
 
         def presence(viewer: Viewer) -> ev.Event:
             user = viewer.directory.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
-        self._emit(("presence", effect.user), presence)
+        self._emit(("presence", effect.user, me), presence, (me,) if me else None)
 
     def _on_forgotten(self, effect: fx.UserForgotten) -> None:
         self._people.forget(effect.user)
@@ -407,7 +409,7 @@ class EventDispatcher:
 
 
 def _log_soon(level: int, text: str, *values: object) -> None:
-    """Log in a turn of its own: a filter or a handler of the program that raises ends nothing else."""
+    """Log in a turn of its own: a handler of the program may call this peer."""
     asyncio.get_running_loop().call_soon(partial(_log.log, level, text, *values))
 
 

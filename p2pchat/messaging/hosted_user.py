@@ -58,7 +58,7 @@ class HostedUser(LocalUser):
     def __init__(self, lifecycle: Lifecycle, stored: StoredUser) -> None:
         self._stored = stored
         id = stored.id
-        access = AccessPolicy(lifecycle.conversations, lambda: id)
+        access = AccessPolicy(lifecycle.conversations, lambda: id, blocks=lifecycle.blocks, has_read=self._has_read)
         super().__init__(lifecycle, lifecycle.directory.seen_by(id), access, consumer_name(id, ""))
 
     @property
@@ -189,6 +189,12 @@ class HostedUser(LocalUser):
 
     def _kept(self, kind: str, key: ConversationId) -> str:
         return f"{self._consumer_prefix}kept {kind} {key}"
+
+    def is_shown(self, event: AnyEvent) -> bool:
+        """Return whether an event of TCPPeer.everybody is shown to this user: nothing of whom it blocks is, nor that
+        somebody is here who blocks it.
+        """
+        return not self._lifecycle.has_blocks or self._access.shows(event)
 
     def post(self, event: T) -> T | Message | Sent:
         """Return an event of TCPPeer.everybody as this user sees it.
@@ -507,7 +513,9 @@ class HostedDeliveries:
             known = driver.node.conversations_of(user)  # also groups that the user does not belong to any more
             keys = [key for key in known if user in (audience_of(conversations, key) or ())]
             since = tracker.taken.get(user, place)
-            entries[user] = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
+            taken = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
+            blocked = driver.node.blocks.of(user)  # it was given nothing of theirs
+            entries[user] = {log: span for log, span in taken.items() if log.user not in blocked}
             for log in entries[user]:
                 places.update(self._keep(log.user, "delivered", log.conversation, since))
         shared = [user for user in due if user in self._is_shared and self._is_shared[user]()]

@@ -18,11 +18,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iter
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.durable_changes import META_IGNORED, Change
+from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
@@ -49,15 +49,19 @@ from p2pchat.kinds.polls import CLOSE, OPTIONS, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
+from p2pchat.messaging.event_builder import EventBuilder
 from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.messages import (
+    DURABLE_EVENTS,
     DurableEvent,
     Message,
+    MessageChange,
     Post,
     Sent,
     check_change,
     check_marks,
     parse_message_id,
+    position_of,
     ref_of,
     reply_ref,
 )
@@ -67,7 +71,6 @@ from p2pchat.messaging.unread import place_before, unread_among, untaken_among
 from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
-from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import Lifecycle
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
 HIDDEN_AT_ONCE = 64  # entries read at once behind a page of which most are no messages; the longest take 4 MiB. A guess
+LOOKED_FURTHER = 8  # times as far back for what was shown last; a guess
 UNREAD_AT_ONCE = 50  # unread messages; the longest take 6 MiB
 UNREAD_PAGES = 200  # of them: a fifth of a second
 STATUSES = ("online", "idle", "offline")
@@ -371,8 +375,8 @@ class LocalUser(Viewer):
         here: neither its messages in the room, in groups and in direct conversations nor groups that it makes. It is
         not told; its messages stay undelivered. What is stored of it stays, hidden as if it was ignored.
 
-        A hosted user blocks for itself alone: the user is hidden, and what it writes in their direct conversation is
-        not stored, unless this peer hosts both.
+        A hosted user blocks for itself alone: nothing of the user is shown to it, and it is offline to that user. What
+        that one writes in their direct conversation is not stored, unless this peer hosts both.
 
         Args:
             who: A user, a name as typed (see find), or the full id of any user.
@@ -400,6 +404,9 @@ class LocalUser(Viewer):
 
         input = UserBlocked(self.directory.me, user.key, on)
         await self._choose(change, input, take=lambda: _hide(self.directory.blocked, user, on))
+        if self._consumer_prefix:  # of whom the peer's own user blocks the core says that they are away
+            for me, other in ((self.directory.me, user.key), (user.key, self.directory.me)):
+                self._lifecycle.dispatcher.on_presence(PresenceChanged(other, *self._lifecycle.status(me, other)), me)
         return user
 
     @property
@@ -471,7 +478,8 @@ class LocalUser(Viewer):
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
-        return list(map(self.conversation, self._driver.node.newest_conversations(self.directory.me)))
+        found = self._driver.node.newest_conversations(self.directory.me)
+        return list(map(self.conversation, filter(self._access.knows, found)))
 
     def _open_direct(self, naming: Naming) -> None:
         driver = self._driver
@@ -745,7 +753,8 @@ class LocalUser(Viewer):
                 raise ValueError(f"this {kind.name} is there already")
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None
-        return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks))
+        above = 0 if post._edits is None else post._edits.clock_before(kind, me)
+        return self._receipt(*await requests.write(me, conversation, kind.name, (text,), re, ref, None, marks, above))
 
     def typing(self, to: To, on: bool = True) -> None:
         """Show the readers of a conversation that the own user is typing there, or has stopped.
@@ -943,30 +952,49 @@ class LocalUser(Viewer):
         node = self._driver.node
         return user.key not in node.hosted and user.key not in host_peers(node, user.key)
 
+    @overload
+    async def released(
+        self, after: DurableEvent | datetime | None = None, *, consumer: str = "main",
+        kinds: Collection[str] | None = None, within: To | None = None, limit: int = 500, ignored: bool = True,
+    ) -> list[Message | Sent]: ...  # fmt: skip
+    @overload
+    async def released(
+        self, after: DurableEvent | datetime | None = None, *, consumer: str = "main",
+        kinds: Collection[str] | None = None, within: To | None = None, limit: int = 500, ignored: bool = True,
+        changes: bool,
+    ) -> list[Message | Sent | MessageChange]: ...  # fmt: skip
     async def released(
         self,
-        after: Post | datetime | None = None,
+        after: DurableEvent | datetime | None = None,
         *,
         consumer: str = "main",
         kinds: Collection[str] | None = None,
+        within: To | None = None,
         limit: int = 500,
-    ) -> list[Message | Sent]:
+        ignored: bool = True,
+        changes: bool = False,
+    ) -> list[Any]:
         """Return a page of messages shown after a given one, in the order in which they were shown here; [] at the end.
 
         Use it to catch up now and then without waiting, as a server does for each client that comes back; use `events`
         to read continuously. Conversations that are not asked for cost nothing.
 
         Args:
-            after: The last message taken, or a moment, for what was shown here from then on; None for the place of
-                `consumer`, as set by hand_on or by an iterator of events. The place of a new consumer is where this
-                peer started.
+            after: The last message or change taken (`entry` finds it by its id), or a moment, for what was shown here
+                from then on; None for the place of `consumer`, as set by hand_on or by an iterator of events. The place
+                of a new consumer is where this peer started.
             kinds: Return conversations of these kinds, e.g. ("dm", "group"); None for all.
-            limit: The maximum number of messages, 1 or more.
-        Raises StorageError, PeerClosed.
+            within: Return only this conversation.
+            limit: The maximum number of messages and changes, 1 or more.
+            ignored: Return those of ignored users too.
+            changes: Return changes of messages too (Edited, Deleted, Reaction ...), those that count.
+        Raises UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
+        only = None if within is None else self.find(within).key
 
         def asked() -> list[ConversationId]:
-            return [key for key in self._keys() if kinds is None or self.conversation(key).kind in kinds]
+            keys = (key for key in self._keys() if only in (None, key))
+            return [key for key in keys if kinds is None or self.conversation(key).kind in kinds]
 
         disk = self._disk
         if limit < 1:
@@ -976,16 +1004,41 @@ class LocalUser(Viewer):
             place = await disk.read(partial(place_before, disk.storage, newest, micros_of(after)))
         else:
             place = self._place_of(consumer) if after is None else after.place
-        found, size = list[ReleasedEntry](), limit
+        wanted = DURABLE_EVENTS if changes else (Message, Sent)
+        builder, hidden = EventBuilder(self._lifecycle.feed, self, self._access, wanted), self.directory.hidden
+        found, size = list[DurableEvent](), limit
         while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
             keys = asked()
             page = await disk.read(partial(disk.storage.places, place, size, keys))
             if page and not set(keys).issuperset(asked()):
                 continue  # one began meanwhile: its first message may be before the last one of this page
-            found += islice(filter(self._is_shown, page), limit - len(found))
+            if page:
+                built, place = await builder.of(page)
+                found += [
+                    event
+                    for event in reversed(built)
+                    if ignored or hidden.isdisjoint((event.log.user, event.message.log.user))
+                ]
             if 2 * len(found) >= limit or len(page) < size:
-                return self._posts(found)
-            place, size = page[-1].place, max(limit, HIDDEN_AT_ONCE)
+                return found[:limit]
+            size = max(limit, HIDDEN_AT_ONCE)
+
+    async def last_released(self) -> DurableEvent | None:
+        """Return the last entry of a message or a change that was shown here, as a position; None for none.
+
+        Raises StorageError, PeerClosed.
+        """
+        disk, width = self._disk, 1
+        before = newest = self._lifecycle.feed.recent.newest
+        while before > 0:
+            place = before = max(0, newest - width)
+            width, last = width * LOOKED_FURTHER, None
+            while page := await disk.read(partial(disk.storage.places, place, HIDDEN_AT_ONCE, [*self._keys()])):
+                place = page[-1].place
+                last = next(filter(self._may_read, reversed(page)), last)
+            if last is not None:
+                return position_of(self, last)
+        return None
 
     @property
     def _first_place(self) -> int:

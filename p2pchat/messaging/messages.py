@@ -135,6 +135,16 @@ class DurableEvent:
         """The `ref` given in this run, if it was written here; None without one."""
         return self._viewer._ref_of(self.log, self.seq)
 
+    @property
+    def sort_key(self) -> tuple[int, str, str, int]:
+        """Its position in the history of its conversation, the same on every peer."""
+        return self._entry.c, self.log.user, self.log.run, self.seq
+
+    @property
+    def message(self) -> Message | Sent:
+        """The message: itself, or the one that is changed."""
+        raise NotImplementedError
+
     def seen_by(self, viewer: Viewer) -> Any:
         """Return it as another user of the same peer sees it."""
         raise NotImplementedError
@@ -238,7 +248,8 @@ class Post(DurableEvent):
     def reactions(self) -> dict[str, list[User]]:
         """The users who reacted, by reaction, the first reaction first; {} for a deleted message.
 
-        What the expelled said counts for nothing until they are pardoned, whenever it came.
+        What the expelled said counts for nothing until they are pardoned, whenever it came; nor does, at a hosted user,
+        what those said whom it blocks. Of all keys of another member eight count, the newest.
         """
         found: dict[str, list[User]] = {}
         for one in self._said(REACTION):
@@ -246,14 +257,16 @@ class Post(DurableEvent):
         return found
 
     def _said(self, kind: Kind) -> list[RelatedEntry]:
-        """Return what people say, without what they took back, and what is said by those who are expelled."""
+        """Return what people say and what counts: nothing taken back, of the expelled, or too much of one member."""
         if self._edits is None or self.deleted:
             return []
-        said = self._edits.said(kind, self._is_by_expelled)
+        said = self._edits.said(kind, self._place)
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
 
-    def _is_by_expelled(self, one: RelatedEntry) -> bool:
-        return self._viewer.directory.expelled.since(one.log.user) is not None
+    def _place(self, user: UserId) -> UserId | None:
+        """Return where a user counts for the reader; None for who is out, or whom the reader blocks."""
+        viewer = self._viewer
+        return None if viewer._access.refuses(user) else viewer.directory.expelled.place(user)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -325,9 +338,10 @@ class Post(DurableEvent):
         return entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
 
     @property
-    def sort_key(self) -> tuple[int, str, str, int]:
-        """Its position in the history of its conversation, the same on every peer."""
-        return self._entry.c, self.log.user, self.log.run, self.seq
+    def message(self) -> Message | Sent:
+        """The message itself."""
+        assert isinstance(self, Message | Sent)
+        return self
 
     async def reply(self, text: str) -> Receipt:
         """Answer in the same conversation; raises as Conversation.send."""
@@ -376,7 +390,10 @@ class Post(DurableEvent):
 
     @property
     def votes(self) -> dict[str, list[User]]:
-        """The voters for each choice of a poll, also for those without any; {} for what is no poll."""
+        """The voters for each choice of a poll, also for those without any; {} for what is no poll.
+
+        Of all keys of another member the newest vote counts.
+        """
         user, choices = self._viewer.directory.user, self.choices if self.poll else ()
         found: dict[str, list[User]] = {choice: [] for choice in choices}
         for one in self._said(VOTE):
@@ -439,9 +456,15 @@ def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> M
     return kind(viewer, log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
 
 
-def sort_key(where: Post | datetime) -> SortKey:
-    """Return the position in history of a message, or of a moment."""
-    return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
+def position_of(viewer: Viewer, shown: ReleasedEntry) -> DurableEvent:
+    """Return a stored entry as a position, in the order of arrival and in history."""
+    entry = decode_entry(shown.raw)
+    return DurableEvent(viewer, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap)
+
+
+def sort_key(where: DurableEvent | datetime) -> SortKey:
+    """Return the position in history of an entry, or of a moment."""
+    return where.sort_key if isinstance(where, DurableEvent) else (micros_of(where), "", "", 0)
 
 
 def key_of(shown: ReleasedEntry) -> SortKey:
@@ -520,19 +543,28 @@ class MessageChange(DurableEvent):
         edits, kind = self.message._edits, KINDS[self._entry.k]
         if edits is None:
             return False
-        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._is_by_expelled)
+        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._place)
         return any((one.log, one.seq) == (self.log, self.seq) for one in counting)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
         """Return this change as another user of the same peer sees it."""
         return type(self)(*self._entry_for(viewer), message=self.message.seen_by(viewer))
 
+    def _tells(self, said: Kind) -> bool:
+        """Return whether the line has all that is said: this ends it, or another key of the member says something."""
+        kind, edits, place = KINDS[self._entry.k], self.message._edits, self._viewer.directory.expelled.place
+        if said is not kind or not kind.each or edits is None:
+            return said.until == kind.aspect
+        user = self.log.user
+        others = (one.log.user for one in edits.said(kind) if one.log.user != user)
+        return place(user) in map(place, others)
+
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
         kind = KINDS[self._entry.k]
         return {
             **json_fields(self.by, "by"), "entry_id": self.entry_id, "sent_at": iso(self._entry.at), "old": self.old,
             **{name: getattr(self, name) for name in [kind.field] if name},
-            **{name: self.message._lines_of(one) for name, one in LISTS.items() if one.until == kind.aspect},
+            **{name: self.message._lines_of(one) for name, one in LISTS.items() if self._tells(one)},
             **({"automatic": True} if self.automatic else {}), **({"ref": self.ref} if self.by.is_me else {}),
         }  # fmt: skip
 
@@ -609,11 +641,14 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
-    cannot be edited. Of a deleted one only an edit shows anything, which brings it back.
+    cannot be edited. Of a deleted one only an edit shows anything, which brings it back, and the text that it has is no
+    edit.
     """
     text = plain(text)
-    if post.deleted and kind.aspect != "text":
+    if post.deleted and not kind.is_edit:
         raise ValueError("the message was deleted")
+    if kind.is_edit and not post.deleted and text == post.text:
+        raise ValueError("this is its text already")
     if kind.on:
         if post._entry.k != kind.on or post.closed_at:
             raise ValueError(f"this is no open {kind.on}")

@@ -409,9 +409,11 @@ class _LogReceipts:
         return not of or _is_among(member, of)
 
     def is_message(self, seq: int) -> bool:
-        """Return whether an entry is a message, and not an edit or the like."""
+        """Return whether an entry is a message, and not an edit, a profile or the like."""
         stretch = self._find(seq)
-        return seq not in self.changes if stretch is None else stretch.is_message
+        if stretch is None:
+            return not (self.stretches or seq in self.changes)
+        return stretch.is_message and seq <= stretch.last
 
     def _members(self, seq: int) -> tuple[UserId, ...]:
         stretch = self._find(seq)
@@ -597,9 +599,10 @@ class ReceiptTracker:
         """Return whether entries of a log are delivered to a member when they are taken here."""
         return member in self.taken and member != log.user and log.conversation != self._room
 
-    def holders_at(self, place: int, members: Iterable[UserId]) -> set[UserId]:
-        """Return those of these members who have taken the message at a place."""
-        return {member for member in members if self.taken.get(member, -1) >= place}
+    def holders_at(self, place: int, writer: UserId, members: Iterable[UserId]) -> set[UserId]:
+        """Return those of these members who have taken the message of a writer at a place; nobody who blocks them."""
+        blocking = () if self._driver is None else self._driver.node.blocks.by_any(writer, members)
+        return {one for one in members if self.taken.get(one, -1) >= place and one not in blocking}
 
     def hosted(self, user: UserId, taken: int | None) -> None:
         """Count messages already written here as delivered to a user who is hosted from now on.
@@ -671,7 +674,7 @@ class ReceiptTracker:
         if not decode_entry(shown.raw).is_message:
             receipts.changes.add(seq)
         else:
-            here = [(member, seq) for member in self.holders_at(shown.place, of) if self.takes(log, member)]
+            here = [(member, seq) for member in self.holders_at(shown.place, log.user, of) if self.takes(log, member)]
             takes = [(member, mark) for member, mark in read if self._is_in_room(log) or self.takes(log, member)]
             marks = [*marks, *here, *takes]  # who has read a message has it
         for positions, stored in ((receipts.delivered, marks), (receipts.read, read)):
@@ -764,6 +767,10 @@ class ReceiptTracker:
     def wrote(self, log: LogId) -> bool:
         """Return whether a log is of this run, so that the receipts of its messages are known."""
         return log in self._logs and bool(self._logs[log].stretches)
+
+    def is_message(self, log: LogId, seq: int) -> bool:
+        """Return whether an entry of a log of this run is a message."""
+        return self._logs[log].is_message(seq)
 
     def members(self, log: LogId, seq: int) -> tuple[UserId, ...]:
         """Return the members that a message waits for; () if none is known."""

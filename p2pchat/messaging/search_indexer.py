@@ -11,10 +11,10 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from p2pchat.core.log import decode_entry
@@ -26,6 +26,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 from p2pchat.storage.search_words import Query, searchable_text
+from p2pchat.threads import in_thread
 
 if TYPE_CHECKING:
     from p2pchat.messaging.viewer import StorageReader
@@ -120,10 +121,10 @@ class SearchIndexer:
         self._storage = storage
         self._settings = settings
         self._path = None if storage.in_memory else index_path(storage.path, directory)  # None: in memory
-        self._threads = ThreadPoolExecutor(1, "p2pchat index")  # none is started before there is work
+        self._turn = RLock()  # of its threads: one works at a time
         self._reader: SqlStorage | None = None
         self._index: SearchIndex | None = None
-        self._used = False  # its thread was started
+        self._used = False  # a thread was started
         self._closed = False
 
     # ---- in the event loop
@@ -158,20 +159,17 @@ class SearchIndexer:
             await self._run(self._opened)
 
     async def aclose(self) -> None:
-        """Close the file."""
+        """Close the file; soon after this if the disk does not answer."""
         self._closed = True
         if self._used:
-            self._threads.submit(self._close)
-            await asyncio.to_thread(self._threads.shutdown)
+            await asyncio.wait([asyncio.ensure_future(in_thread(self._close))], timeout=self._settings.bye_timeout)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        """Run `work` in the index's thread and return its result. Raises StorageError, PeerClosed."""
-        if self._closed:
-            raise PeerClosed("the peer was closed")
+        """Run `work` in a thread and return its result. Raises StorageError, PeerClosed."""
         self._used = True
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, work)
+        return await in_thread(self._guarded, work)
 
-    # ---- in the index's thread
+    # ---- in a thread
 
     def _guarded(self, work: Callable[[], T]) -> T:
         """Run `work`; if the file is damaged, delete it and run `work` again."""
@@ -180,7 +178,8 @@ class SearchIndexer:
         was_damaged = False
         while True:
             try:
-                return work()
+                with self._turn:
+                    return self._unless_closed(work)
             except sqlite3.Error as error:
                 self._close()
                 if was_damaged or self._path is None or not search_index.is_damage(error):
@@ -190,6 +189,11 @@ class SearchIndexer:
             except P2PChatError:
                 self._close()
                 raise
+
+    def _unless_closed(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise PeerClosed("the peer was closed")
+        return work()
 
     def _opened(self) -> tuple[SearchIndex, SqlStorage]:
         if self._index is None or self._reader is None:
@@ -215,9 +219,10 @@ class SearchIndexer:
         return index.feed(reader)
 
     def _close(self) -> None:
-        index, self._index = self._index, None
-        reader, self._reader = self._reader, None
-        if index is not None:
-            index.close()
-        if reader is not None and reader is not self._storage:
-            reader.close()
+        with self._turn:
+            index, self._index = self._index, None
+            reader, self._reader = self._reader, None
+            if index is not None:
+                index.close()
+            if reader is not None and reader is not self._storage:
+                reader.close()

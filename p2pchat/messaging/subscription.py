@@ -89,6 +89,7 @@ class Subscription:
         self._task: asyncio.Task[Any] | None = None  # the one that asked last
         self._handled: asyncio.Future[None] | None = None  # the closing peer waits for an acknowledgement
         self._busy = False
+        self._replaced = False  # by another one for its consumer
         self._loop: asyncio.AbstractEventLoop | None = None  # of the program that reads
         self._committing: asyncio.Handle | None = None  # what is acknowledged meanwhile is committed in the next turn
 
@@ -96,6 +97,20 @@ class Subscription:
         return not self._types or issubclass(kind, self._types)
 
     # ---- called by the peer
+
+    @property
+    def is_left(self) -> bool:
+        """True if its task reads no more: it has ended, or it is the one that asks.
+
+        A program that keeps an exception keeps what the traceback names, so a reader that it left may stay.
+        """
+        task = self._task
+        return task is not None and not self._busy and (task.done() or task is asyncio.current_task(self._loop))
+
+    def replace(self) -> None:
+        """Let another one read for its consumer."""
+        self._replaced = True
+        self.close()
 
     @property
     def reads_messages(self) -> bool:
@@ -121,9 +136,8 @@ class Subscription:
 
     def push(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
         """Take a live event for the users in `audience`; it replaces an unread one of the same subject."""
-        if self.closed or not self._wants(type(event)):
-            return
-        self._push(subject, event)
+        if not self.closed and self._wants(type(event)) and self.access.shows(event):
+            self._push(subject, event)
 
     def wants_receipts(self, log: LogId, kind: Kind) -> bool:
         """Return whether receipts of this kind for this log may be taken."""
@@ -241,6 +255,8 @@ class Subscription:
                     continue  # live events may be left: the next messages must not overtake them
             if event is not None:
                 return event
+            if self._replaced:
+                raise ConsumerBusy(self.consumer or "")
             if self.closed:
                 raise StopAsyncIteration
             can_read = self._posts and self._positioned and not self._no_messages
@@ -496,12 +512,17 @@ class EventFeed:
     def add(self, reader: Subscription, first: int | None = None) -> None:
         """Add a subscription, which begins once the peer runs; ConsumerBusy if another one reads for its consumer.
 
+        It replaces one that its task has left.
+
         Args:
             first: The place of a new consumer of this user; None for the place where the peer started.
         """
         consumer = reader.consumer
-        if consumer is not None and any(one.consumer == consumer and not one.closed for one in self.readers):
-            raise ConsumerBusy(consumer)
+        for one in self.readers:
+            if consumer is not None and one.consumer == consumer and not one.closed:
+                if not one.is_left:
+                    raise ConsumerBusy(consumer)
+                one.replace()
         self._readers[ref(reader, self._readers.pop)] = None
         if self._driver is not None:
             self._begin(reader, first)
@@ -566,7 +587,8 @@ class EventFeed:
         """
         log, seq, driver = event.log, event.seq, self._driver
         if driver is None or self._tracker.wrote(log):
-            return event
+            is_known = driver is None or self._tracker.is_message(log, seq)
+            return event if is_known else None
         try:
             shown, marks, read = await driver.disk.read(partial(look_up_receipt, driver.disk.storage, log, seq))
         except PeerClosed:
@@ -580,5 +602,5 @@ class EventFeed:
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
         of = set(expected_recipients(driver.node, log, decode_entry(shown.raw), holders)) or holders | readers
-        holders |= self._tracker.holders_at(shown.place, of)
+        holders |= self._tracker.holders_at(shown.place, log.user, of)
         return replace(event, count=len(counted & of), of=len(of))

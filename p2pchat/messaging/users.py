@@ -17,6 +17,7 @@ from datetime import datetime
 from heapq import nsmallest
 
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
+from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.names import (
     MAX_TYPED_CHARACTERS,
     ROOM_SKELETON,
@@ -201,15 +202,25 @@ MAX_LISTED = 8  # names in an error; the same
 
 
 class ExpelledUsers:
-    """Users who are out of the network, as far as the peer knows.
+    """Users who are out of the network, as far as the peer knows, and where the others count.
 
     Attributes:
         since: Returns since when a user is out, in UTC microseconds; None for one who is not.
         concealed: Returns those of them of whom nothing is shown any more.
+        share: Returns the member at whom a user counts with all its keys, or the user that counts by itself.
     """
 
     since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
     concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
+    share: Callable[[UserId], UserId] = staticmethod(lambda user: user)
+
+    def follow(self, members: MemberDirectory) -> None:
+        """Take who is a member from this directory."""
+        self.since, self.concealed, self.share = members.since, members.concealed, members.share
+
+    def place(self, user: UserId) -> UserId | None:
+        """Return where a user counts in what others are shown; None for one who is out."""
+        return None if self.since(user) is not None else self.share(user) or user
 
 
 class UserDirectory:
@@ -217,7 +228,7 @@ class UserDirectory:
 
     Args:
         me: The id (hex) of the own user.
-        status: Returns the presence of a user.
+        status: Returns the presence of the second user as the first one sees it.
         former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
@@ -229,6 +240,7 @@ class UserDirectory:
     __slots__ = (
         "_former",
         "_index",
+        "_status",
         "_sweep_at",
         "_users",
         "abouts",
@@ -237,15 +249,14 @@ class UserDirectory:
         "ignored",
         "knows",
         "me",
-        "status",
     )
 
     def __init__(
-        self, me: UserId, status: Callable[[UserId], Status],
+        self, me: UserId, status: Callable[[UserId, UserId], Status],
         former: Callable[[], Mapping[UserId, Mapping[str, int]]] = dict,
     ) -> None:  # fmt: skip
         self.me: UserId = me
-        self.status: Callable[[UserId], Status] = status
+        self._status = status
         self._former = former
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
@@ -258,7 +269,7 @@ class UserDirectory:
 
     def seen_by(self, me: UserId) -> UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
-        other = UserDirectory(me, self.status, self._former)
+        other = UserDirectory(me, self._status, self._former)
         other.abouts, other._index = self.abouts, self._index
         other.expelled = self.expelled
         other.knows = lambda me, user: self.knows(me, user)
@@ -281,6 +292,10 @@ class UserDirectory:
         """The ids of the users whom programs do not show to people."""
         concealed = self.expelled.concealed() - {self.me}
         return self.ignored | self.blocked | concealed if self.blocked or concealed else self.ignored
+
+    def status(self, id: UserId) -> Status:
+        """Return the presence of a user."""
+        return self._status(self.me, id)
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""

@@ -21,11 +21,13 @@ from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.conversations import Conversation, DeletedMessages, Group, GroupDirectory
 from p2pchat.messaging.events import Gap, aware, micros_of
 from p2pchat.messaging.messages import (
+    DurableEvent,
     Message,
     Post,
     Sent,
     key_of,
     parse_message_id,
+    position_of,
     post_of,
     sort_key,
     users_with,
@@ -138,7 +140,7 @@ class Viewer:
 
     def conversations(self) -> list[Conversation]:
         """Return all known conversations, the room first, then sorted by name."""
-        known = map(self.conversation, self._keys())
+        known = map(self.conversation, filter(self._access.knows, self._keys()))
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def conversation(self, key: ConversationId) -> Conversation:
@@ -212,13 +214,15 @@ class Viewer:
         self,
         conversation: To | None = None,
         *,
-        before: Post | datetime | None = None,
-        after: Post | datetime | None = None,
+        before: DurableEvent | datetime | None = None,
+        after: DurableEvent | datetime | None = None,
         since: datetime | None = None,
         limit: int = 100,
         ignored: bool = True,
     ) -> list[Message | Sent]:
-        """Return messages, oldest first.
+        """Return messages in the order in which they were written, oldest first.
+
+        What was written early may come late: to ask again and again for what is new, use LocalUser.released.
 
         Without `before` and `after`, messages stamped more than five minutes ahead of the local clock are at most a
         quarter of the newest ones, as long as there are others. So nobody pushes these out with a clock of next year.
@@ -264,8 +268,10 @@ class Viewer:
         return posts
 
     def _is_shown(self, shown: ReleasedEntry) -> bool:
-        entry = decode_entry(shown.raw)
-        return entry.is_message and (self._access.is_all or self._access.sees(shown.log, entry))
+        return decode_entry(shown.raw).is_message and self._may_read(shown)
+
+    def _may_read(self, shown: ReleasedEntry) -> bool:
+        return self._access.is_all or self._access.sees(shown.log, decode_entry(shown.raw))
 
     def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
         return [post_of(self, one) for one in entries]
@@ -275,7 +281,7 @@ class Viewer:
         words: str,
         conversation: To | None = None,
         *,
-        before: Post | datetime | None = None,
+        before: DurableEvent | datetime | None = None,
         since: datetime | None = None,
         limit: int = 50,
         ignored: bool = True,
@@ -337,11 +343,22 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, (keys, seq) = self._disk, self._logs_of(message_id)
+        return post_of(self, await self._named(message_id, self._is_shown))
+
+    async def entry(self, entry_id: str) -> DurableEvent:
+        """Return a message, or a change by its `entry_id`, as the position of what was shown after it.
+
+        Raises as message.
+        """
+        shown = await self._named(entry_id, self._may_read)
+        return post_of(self, shown) if decode_entry(shown.raw).is_message else position_of(self, shown)
+
+    async def _named(self, id: str, is_wanted: Callable[[ReleasedEntry], bool]) -> ReleasedEntry:
+        disk, (keys, seq) = self._disk, self._logs_of(id)
         for shown in await disk.read(lambda: disk.storage.named([(key, seq) for key in keys])):
-            if shown is not None and self._is_shown(shown):
-                return post_of(self, shown)
-        raise UnknownName(message_id, text="there is no message with this id here")
+            if shown is not None and is_wanted(shown):
+                return shown
+        raise UnknownName(id, text="there is no message with this id here")
 
     async def head(self, conversation: To, of: str = "pins") -> list[Message | Sent]:
         """Return the 30 messages at the head of a conversation, as those that were pinned: the last one first.
@@ -356,7 +373,9 @@ class Viewer:
             PeerClosed: The peer is not running.
         """
         disk, key, kind = self._disk, self.find(conversation).key, HEADS[of]
-        shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED))
+        by = await disk.read(lambda: disk.storage.changers(key, kind.aspect))
+        out = [user for user in by if self.directory.expelled.since(user) is not None]
+        shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED, out))
         return [post for post in self._posts(filter(self._is_shown, shown)) if post._said(kind)][:MOST_AT_HEAD]
 
     async def written_before(self, message_id: str) -> datetime | None:

@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,6 +44,7 @@ from p2pchat.runtime.garbage_collection import link_ends
 from p2pchat.runtime.stranger_limiter import Stranger, StrangerLimiter
 from p2pchat.server import Server
 from p2pchat.settings import Settings
+from p2pchat.threads import look_up
 
 if TYPE_CHECKING:
     from p2pchat.trace import FrameTrace
@@ -127,17 +129,25 @@ def _is_address(host: str) -> bool:
 
 async def _resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a name, best first, alternating IPv6 and IPv4: one of the two may lead nowhere."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     families: dict[int, list[str]] = {}
-    for family, _, _, _, sockaddr in found:
-        scope = sockaddr[3] if len(sockaddr) == 4 else 0  # the network card of a link-local address
-        families.setdefault(family, []).append(f"{sockaddr[0]}%{scope}" if scope else str(sockaddr[0]))
+    for address, family in (await look_up(host, port)).items():
+        families.setdefault(family, []).append(address)
     alternating = chain.from_iterable(zip_longest(*families.values()))
-    return list(dict.fromkeys(address for address in alternating if address is not None))
+    return [address for address in alternating if address is not None]
 
 
 async def _connect(address: str, port: int) -> Streams:
-    return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
+    if "%" not in address:
+        return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
+    # asyncio would look up an address with a network card, in the executor of the program.
+    [(*kind, _, place)] = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    with ExitStack() as opened:
+        sock = opened.enter_context(socket.socket(*kind))
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+        streams = await asyncio.open_connection(sock=sock, limit=STREAM_LIMIT_BYTES)
+        opened.pop_all()
+    return streams
 
 
 class _ConnectRace:

@@ -58,6 +58,7 @@ from p2pchat.protocol import Lacks, Piece, encode, encode_piece
 from p2pchat.runtime.storage_worker import LoopWaker, resolve
 from p2pchat.settings import CONTENT_FACTOR, Settings
 from p2pchat.storage.content_store import SWEEP_NAME, ContentStore, DiskFiles, MemoryFiles
+from p2pchat.threads import in_thread
 
 T = TypeVar("T")
 Job = Callable[[ContentStore], T]
@@ -580,5 +581,5 @@ class ContentWorker(ContentOrders):
             self._end(waiting, lambda: PeerClosed("the peer was closed"))
         if self._thread is not None:
             self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join, self._settings.bye_timeout)
+            await in_thread(self._thread.join, self._settings.bye_timeout)
             self._waker.close()

@@ -32,7 +32,6 @@ import asyncio
 import base64
 import errno
 import hmac
-import logging
 import re
 import secrets
 from collections import Counter, deque
@@ -43,6 +42,7 @@ from p2pchat.core.mesh.addressbook import RELAY_HOST, RELAY_PORT, relay_peer
 from p2pchat.core.names import base32
 from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.nats_client import Engine, EngineAway, EngineOptions
+from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import PeerId
 from p2pchat.runtime.connection_manager import Transport
 from p2pchat.runtime.stranger_limiter import RELAYED_A_SECOND
@@ -71,7 +71,7 @@ PAIR_TAG = b"p2pchat/relay/2 pair\0"
 _NUMBERED = (DATA, TAKEN, END)
 _PIPE_SUBJECT = re.compile(r"p2pchat\.pipe\.([a-z2-7]{52})\.[0-9a-f]{16}\.[0-9a-f]{32}")
 
-_log = logging.getLogger("p2pchat.relay")
+_log = ProgramLog("p2pchat.relay")
 
 
 class BufferedTransport(asyncio.Transport):

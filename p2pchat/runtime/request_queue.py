@@ -84,6 +84,7 @@ class RequestQueue:
         ref: str | None = None,
         claimed: int | None = None,
         marks: Marks | None = None,
+        above: int = 0,
     ) -> asyncio.Future[Position]:
         """Write consecutive entries. The future gets the position of the first one when they are durable.
 
@@ -94,15 +95,16 @@ class RequestQueue:
             ref: The program's own word for the first one, given back in Sent.
             claimed: When the first one is said to have been written, UTC microseconds.
             marks: Those of a single entry, which shares its request with no other then.
+            above: As in WriteRequest; not 0: the same.
         """
         future: asyncio.Future[Position] = self._loop.create_future()
         if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
-            if marks is None:
+            if marks is None and not above:
                 write = self.writes.last(user, conversation, kind, re)
             else:
-                write = self.writes.begin(user, conversation, kind, re, marks)
+                write = self.writes.begin(user, conversation, kind, re, marks, above)
             write.add(future, bodies, ref, claimed)
             self._schedule()
         return future
@@ -294,12 +296,13 @@ class WriteBatcher:
         return write
 
     def begin(
-        self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None, marks: Marks | None = None
-    ) -> PendingWrite:
+        self, user: UserId, conversation: ConversationId, kind: str, re: Ref | None, marks: Marks | None = None,
+        above: int = 0,
+    ) -> PendingWrite:  # fmt: skip
         """Begin a write of its own, behind what waits."""
         write = PendingWrite()
         ticket = self._issue_ticket(write)
-        write.request = WriteRequest(ticket, user, conversation, kind, [], re, write.claims, marks)
+        write.request = WriteRequest(ticket, user, conversation, kind, [], re, write.claims, marks, above)
         self._last.pop(conversation, None)
         self.waiting.append(write)
         return write

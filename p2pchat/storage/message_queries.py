@@ -54,8 +54,11 @@ FIRST_RECEIVED = "select received_at from entries where id > ? and id < ? order 
 FIRST_LOG = "select min(number) from logs where writer = ?"
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
 CHANGED = """
-select writer, run, seq from changes where conversation = ? and aspect = ?
+select writer, run, seq from changes where conversation = ? and aspect = ? and author not in {}
 group by writer, run, seq order by max(c) desc limit ?
+"""
+CHANGERS = """
+select distinct u.id from changes m join users u on u.number = m.author where m.conversation = ? and m.aspect = ?
 """
 ANY_RELATION = "select 1 from changes where conversation = ? limit 1"
 # One message and one person after the other, instead of a row for each of a thousand edits.
@@ -103,7 +106,7 @@ class MessageQueries(LogQueries):
     ) -> list[Any]:
         """Return rows of BY_PLACE. Places have no gaps, so a range of places has at most as many entries."""
         seen = f"and {VISIBLE}" if only_visible else ""
-        these = "" if conversations is None else IN_THESE + self._numbers(conversations)
+        these = "" if conversations is None else IN_THESE + self._numbers("conversations", conversations)
         statement = f"{BY_PLACE} and p.first_place <= ? {these} {seen} {IN_PLACE}"
         rows: list[Any] = []
         last, width = self.last_place(), limit
@@ -116,9 +119,9 @@ class MessageQueries(LogQueries):
             width *= WIDER
         return rows
 
-    def _numbers(self, conversations: Collection[ConversationId]) -> str:
-        """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
-        numbers = {self.db.number("conversations", each) for each in conversations}
+    def _numbers(self, table: str, ids: Iterable[str]) -> str:
+        """Return the numbers of conversations or users as a list of SQL; 0, which none has, for those not stored."""
+        numbers = {self.db.number(table, each) for each in ids}
         return f"({', '.join(map(str, sorted(numbers))) or 0})"
 
     def first_received_at(self, user: UserId) -> int:
@@ -142,9 +145,20 @@ class MessageQueries(LogQueries):
         held = self.lookup([key for key, _ in names])
         return [self.entry(held[key].log, seq) if key in held else None for key, seq in names]
 
-    def changed(self, conversation: ConversationId, aspect: str, limit: int) -> list[ReleasedEntry]:
-        """Return the released entries of which this aspect was changed last, the last one first."""
-        rows = self.db.all(CHANGED, self.db.number("conversations", conversation), aspect, limit)
+    def changers(self, conversation: ConversationId, aspect: str) -> list[UserId]:
+        """Return the users who changed this aspect of an entry of a conversation."""
+        rows = self.db.all(CHANGERS, self.db.number("conversations", conversation), aspect)
+        return [id.hex() for (id,) in rows]
+
+    def changed(
+        self, conversation: ConversationId, aspect: str, limit: int, without: Iterable[UserId] = ()
+    ) -> list[ReleasedEntry]:
+        """Return the released entries of which this aspect was changed last, the last one first.
+
+        What the users `without` changed counts for nothing.
+        """
+        statement = CHANGED.format(self._numbers("users", without))
+        rows = self.db.all(statement, self.db.number("conversations", conversation), aspect, limit)
         found = self.named([(LogKey(conversation, (writer + run).hex()), seq) for writer, run, seq in rows])
         return [one for one in found if one is not None]
 
@@ -194,7 +208,8 @@ class MessageQueries(LogQueries):
             number = self.db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
         else:
-            rows = self._merged(bounds, newest_first, limit, "" if within is None else self._numbers(within))
+            these = "" if within is None else self._numbers("conversations", within)
+            rows = self._merged(bounds, newest_first, limit, these)
         return self._with_edits([row[:6] for row in (reversed(rows) if newest_first else rows)])
 
     @property

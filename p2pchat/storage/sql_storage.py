@@ -236,6 +236,7 @@ class SqlStorage:
     history: Final = _query(MessageQueries.history)
     entry: Final = _query(MessageQueries.entry)
     named: Final = _query(MessageQueries.named)
+    changers: Final = _query(MessageQueries.changers)
     changed: Final = _query(MessageQueries.changed)
     referring: Final = _query(MessageQueries.referring)
     last_place: Final = _query(MessageQueries.last_place)

@@ -98,8 +98,8 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         on = f"and p.kind = '{kind.on}'" if kind.on else ""
         end = f"""and n.c < coalesce((select min(c.c) from changes c left join seen t on t.log = c.id >> {SEQ_BITS}
         where {about("c", kind.until)} and c.author = p.person and {counts("c")}), {MAX_INT + 1})"""
-        return f"""select p.message as message, m.author as person, w.name as name, {value} as said
-        from messages p
+        return f"""select p.message as message, m.author as person, w.name as name, {value} as said,
+        e.place as arrival from messages p
         join logs l on l.number = p.message >> {SEQ_BITS}
         join users u on u.number = p.person
         join changes m on {about("m", kind.aspect)}
@@ -128,7 +128,8 @@ def definitions(functions: ViewFunctions) -> dict[str, str]:
         "messages": f"""select e.id as message, l.conversation as chat, l.writer as person, u.name as name,
         {time(member(said, "at"))} as sent_at, {kind} as kind, {text} as text,
         case when {newest} = '{EDIT.name}' then 1 else 0 end as edited,
-        case when {newest} = '{DELETION.name}' then 1 else 0 end as deleted, e.c as clock
+        case when {newest} = '{DELETION.name}' then 1 else 0 end as deleted, e.c as clock,
+        e.place as arrival, r.place as changed
         from {shown}
         join users u on u.number = l.writer
         left join entries r on r.id = (select m.id from changes m join logs v on v.number = m.id >> {SEQ_BITS}

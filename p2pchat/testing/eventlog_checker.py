@@ -100,8 +100,9 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
             messages must arrive while both peers are connected.
         deletions: Somebody deleted a conversation, so messages may never come to newcomers, and later ones do.
     """
-    logs, copied = _excused(logs)
+    logs, copied = _excused(_without_twins(logs))
     events = [log for log in logs if not log.is_history]
+    groups = Memberships(events)
     writers = _writers(events, complete, timely, copied)
     found = [fault for log in logs for fault in _form(log)]
     found += [fault for log in logs for fault in _twice(log)]
@@ -118,13 +119,30 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
-                found += _between(writers[log.user_id], log, other, complete, timely, deletions)
+                sent = _for_reader(log, other, groups)
+                found += _between(writers[log.user_id], log, other, sent, complete, timely, deletions)
                 if writers[log.user_id].is_one:
                     found += _departures(log, other, timely)
     histories = [log for log in logs if log.is_history]
-    groups = Memberships(events)
     found += groups.check(histories, complete=complete)
     found += check_histories(histories, events, groups, complete=complete)
+    return found
+
+
+def _without_twins(logs: Sequence[Log]) -> list[Log]:
+    """Return the logs, each session once: what a peer prints and what it writes with --log are one."""
+    longest: dict[tuple[str, str], LoggedSession] = {}
+    named = [(log, [((log.user_id, begin["at"]), one) for one in log.sessions for _, begin in one.of("listening")])
+             for log in logs]  # fmt: skip
+    for key, session in (pair for _, sessions in named for pair in sessions):
+        if key not in longest or len(session.lines) > len(longest[key].lines):
+            longest[key] = session
+    found = []
+    for log, sessions in named:
+        twins = [session for key, session in sessions if longest[key] is not session]
+        if len(twins) < len(log.sessions):
+            lines = [line for session in log.sessions if session not in twins for line in session.lines]
+            found.append(replace(log, lines=lines) if twins else log)
     return found
 
 
@@ -364,11 +382,11 @@ def _dm(room: str, one: str, other: str) -> str:
 
 
 def _between(
-    wrote: _Writer, writer: Log, reader: Log, complete: bool, timely: bool, deletions: bool
-) -> Iterator[Fault]:
+    wrote: _Writer, writer: Log, reader: Log, for_reader: Mapping[str, list[str]], complete: bool, timely: bool,
+    deletions: bool,
+) -> Iterator[Fault]:  # fmt: skip
     """Check the messages that one peer sent and the other received."""
     if not writer.restored:
-        for_reader = _for_reader(writer, reader)
         if wrote.is_one and not (
             deletions and reader.restored
         ):  # with several peers, their messages interleave as they arrive
@@ -379,7 +397,7 @@ def _between(
         yield from _unreceipted(writer, reader)
 
 
-def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
+def _for_reader(writer: Log, reader: Log, groups: Memberships) -> dict[str, list[str]]:
     """Return the ids that the reader must get, in the order sent, by conversation."""
     dms = {line["conversation_id"] for line in reader.received.values() if line.get("kind") == "dm"}
     dms |= {line["conversation_id"] for line in reader.sent.values() if line.get("kind") == "dm"}
@@ -387,6 +405,8 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for message, line in writer.sent.items():
         conversation = line["conversation_id"]
+        if message not in reader.received and groups.are_apart(line, reader.user_id):
+            continue
         if line.get("kind") == "room" or conversation in dms or line.get("to_id") == reader.user_id:
             found.setdefault(conversation, []).append(message)
     return found
@@ -635,6 +655,7 @@ def _view(line: Line) -> Any:
 
 # ---- memberships
 #
+# Whoever was expelled gets nothing more, and nobody gets what they write, until a pardon.
 # All peers agree who belongs to a group, and nothing written after a cut is shown. A removal, once known, hides what
 # the removed user wrote after it, even if it was shown before. So messages of users who were ever removed or left may
 # be missing, and only members must hold the messages of a group.
@@ -657,6 +678,23 @@ class Memberships:
         """The messages after a cut, as reported to their writers: id -> user id of the writer."""
         warnings = ((log, line) for log in self._events for line in log.lines if line.get("code") == "undelivered")
         return {id: log.user_id for log, line in warnings for id in line.get("undelivered") or ()}
+
+    @cached_property
+    def expelled(self) -> dict[str, float]:
+        """Since when users are expelled, of those who were not pardoned."""
+        since: dict[str, float] = {}
+        for line in sorted((one for _, _, one in _lines(self._events, ("member", "left"))), key=seconds):
+            what = line.get("change") or line.get("reason")
+            if what in ("expelled", "dropped"):
+                since.setdefault(line["user_id"], seconds(line))
+            elif what in ("pardoned", "restored", "admitted"):
+                since.pop(line["user_id"], None)
+        return since
+
+    def are_apart(self, message: Line, reader: str) -> bool:
+        """Return whether a message may never come to a user: that one or its writer had been expelled."""
+        since = min(self.expelled.get(user, float("inf")) for user in (message["sender_id"], reader))
+        return moment(message["sent_at"]) >= since - SLACK
 
     @cached_property
     def gone(self) -> set[tuple[str, str]]:
@@ -779,6 +817,7 @@ def _same(one: Log, other: Log, groups: Memberships) -> Iterator[Fault]:
     for has, lacks in ((one, other), (other, one)):
         missing = [message for message in has.places if message not in lacks.places]
         missing = [message for message in missing if _conversation(has, message) in shared or _is_room(has, message)]
+        missing = [one for one in missing if not groups.are_apart(has.lines[has.places[one]], lacks.user_id)]
         if missing and _may_be_expected(lacks, _conversation(has, missing[0])):
             yield Fault("lost", f"{_named(missing)}, in {has.place_of(missing[0])}, is not here", lacks.name)
 
@@ -792,6 +831,7 @@ def _kept(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
         if message not in history.places
         and _may_be_expected(history, _conversation(log, message))
         and not groups.may_be_gone(log.lines[log.places[message]])
+        and not (not own and groups.are_apart(log.lines[log.places[message]], history.user_id))
     ]  # fmt: skip
     if missing:
         what = "accepted or shown" if own else "sent"

@@ -27,7 +27,7 @@ from typing import Self
 
 from p2pchat.client import Streams
 from p2pchat.core.node import Node
-from p2pchat.core.sync.conversation_state import TalkLog
+from p2pchat.core.sync.conversation_state import ConversationState, TalkLog
 from p2pchat.errors import P2PChatError, PortInUse
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import make_invitation
@@ -224,13 +224,21 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
     for key in here.keys() | there.keys():
         known = [conversations[key] for conversations in (here, there) if key in conversations]
         named = [each for each in known if each.group is None or each.group.state is not None]  # else not known whose
-        if not all(each.shared_with([node.peer]) for each in named for node in (one, other)):
+        if not all(_is_taken(each, node) for each in named for node in (one, other)):
             continue
         sums = {conversation.sum for conversation in known}
         if len(sums) > 1 or (len(known) == 1 and sums != {0}):
             yield "have different messages"
         if any(conversation.waiting_logs for conversation in known):
             yield "have messages that wait for others"
+
+
+def _is_taken(conversation: ConversationState, node: Node) -> bool:
+    """Return whether a peer takes what is written in a conversation: it is of a user there who blocks none of it."""
+    direct = conversation.naming.dm or ()
+    return conversation.shared_with(node.hosted.keys()) and not any(
+        node.blocks.refuses(user, direct) for user in direct
+    )
 
 
 def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:

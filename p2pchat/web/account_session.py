@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
@@ -22,7 +21,8 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat import Delivered, HostedUser, PeerClosed, Read, StorageError
+from p2pchat import Delivered, DurableEvent, HostedUser, MessageChange, PeerClosed, Read, StorageError
+from p2pchat.program_log import ProgramLog
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
@@ -41,7 +41,7 @@ RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
 Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
 Hold = Callable[[bool], None]  # begins and ends to hold frames, which are then written together
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 class SessionEnded(Exception):
@@ -79,6 +79,8 @@ class ClientSession(ABC):
 
     def open(self, kind: Kind, wants: Iterable[type] | None = None, *, active: bool = True) -> None:
         """Open the session at the hub. Raises as Hub.open."""
+        wants = None if wants is None else tuple(wants)
+        self.catch_up.changes = wants is None or any(issubclass(kind, MessageChange) for kind in wants)
         self.hub_session = self.gateway.hub.open(
             self.account, self.deliver, kind, self.on_end, wants=wants, active=active
         )
@@ -89,7 +91,7 @@ class ClientSession(ABC):
 
     @abstractmethod
     def send_missed(self, post: Post) -> None:
-        """Send a message from storage, without regard to the queue."""
+        """Send a message or a change from storage, without regard to the queue."""
 
     @abstractmethod
     def on_end(self, why: Ending) -> None:
@@ -107,7 +109,7 @@ class ClientSession(ABC):
         start, problem = await self.catch_up.find_start(since)
         if problem is not None:
             await self.report(self.gateway.metrics.problem(problem))
-        if isinstance(start, Post):
+        if isinstance(start, DurableEvent):
             self.on_named(start)
         async with self.gateway.answers.hold(self.account.key, bounded=False):  # pages of long texts, as of an answer
             if start is not None:
@@ -124,8 +126,8 @@ class ClientSession(ABC):
         if not self.is_connected():
             raise SessionEnded
 
-    def on_named(self, post: Post) -> None:
-        """Store that the client has this message, and all before it."""
+    def on_named(self, post: DurableEvent) -> None:
+        """Store that the client has this message or change, and all before it."""
         self.user.hand_on(post, DELIVERY_CONSUMER)
 
     async def send_kept_receipts(self) -> None:
@@ -163,7 +165,7 @@ class ClientSession(ABC):
         return len(self._heard) == before
 
     def is_due(self, envelope: Envelope) -> bool:
-        """Return whether a message is to be sent live; otherwise the catch-up sends it."""
+        """Return whether a message or a change is to be sent live; otherwise the catch-up sends it."""
         catch_up = self.catch_up
         return catch_up.accepts(envelope.event if catch_up.is_live else envelope.for_user(self.user))
 

@@ -1,13 +1,13 @@
 """Catch-up of a session: the messages its client missed, until it receives events live; and when gateways were apart.
 
-Missed messages are read from storage in the order they were shown here, while the hub already delivers new ones; none
-is lost and none is sent twice.
+Missed messages, and for who hears of them changes of messages, are read from storage in the order they were shown here,
+while the hub already delivers new ones; none is lost and none is sent twice.
 
-`since` names the last message that a client has. At the gateway that sent it, the client has everything shown there
-before it, so the catch-up is exact. Another gateway of the same user has shown messages in another order, some of them
-before that one, which the client never got. There, the catch-up begins with what was shown five minutes before the
-message was written, or before the two gateways were parted if they were then, or before this one stopped if it did not
-run then: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY` says which gateway sent it.
+`since` names the last message or change that a client has. At the gateway that sent it, the client has everything shown
+there before it, so the catch-up is exact. Another gateway of the same user has shown messages in another order, some of
+them before that one, which the client never got. There, the catch-up begins with what was shown five minutes before it
+was written, or before the two gateways were parted if they were then, or before this one stopped if it did not run
+then: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY` says which gateway sent it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from itertools import accumulate
 from time import monotonic
 from typing import Any, TypeVar
 
-from p2pchat import HostedUser, Link, Message, Sent, TCPPeer, UnknownName
+from p2pchat import DurableEvent, HostedUser, Link, Message, MessageChange, Sent, TCPPeer, UnknownName
 from p2pchat.web.accounts import DELIVERY_CONSUMER
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.schemas import iso
@@ -48,7 +48,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 NEVER_ENDED = datetime.max.replace(tzinfo=UTC)
 Separation = tuple[datetime, datetime]  # from, to
 
-Post = Message | Sent
+Post = Message | Sent | MessageChange
 T = TypeVar("T")
 
 
@@ -62,11 +62,13 @@ class CatchUp:
         mark: The name of this gateway in `since`.
         is_shared: The user has sessions at other gateways, too.
         separations: When other gateways were not linked.
+    Attributes:
+        changes: The session hears of changes of messages.
     """
 
     __slots__ = (
         "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_room", "_send", "_sent_all",
-        "_separations", "_shared", "_shown_from", "_user",
+        "_separations", "_shared", "_shown_from", "_user", "changes",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +82,7 @@ class CatchUp:
         self._mark = mark
         self._shared = is_shared
         self._separations = separations
+        self.changes: bool = False
         self._live = False
         self._first_live: Post | None = None  # the first message delivered before the session was live
         self._news = False  # a message was delivered since storage was read last
@@ -113,22 +116,23 @@ class CatchUp:
             return not self._is_left_out(post)
         self._news = True
         self._first_live = self._first_live or post
-        if self._awaited and post.id == self._awaited:
+        if self._awaited and post.entry_id == self._awaited:
             self._came.set()
         return False
 
     def _is_left_out(self, post: Post) -> bool:
-        return post.place <= self._sent_all or post.by.blocked
+        is_unheard = isinstance(post, MessageChange) and not self.changes
+        return post.place <= self._sent_all or is_unheard
 
     # ---- where it begins
 
-    async def find_start(self, since: object) -> tuple[Post | datetime | None, WebError | None]:
+    async def find_start(self, since: object) -> tuple[DurableEvent | datetime | None, WebError | None]:
         """Return where the catch-up begins, and an error to be told to the client, with which it goes on.
 
         Args:
-            since: The last message that the client has, as it names it; None or "" for none.
+            since: The last message or change that the client has, as it names it; None or "" for none.
         Returns:
-            The message that it has, or the moment from which on it gets what was shown here, or None: it gets what
+            What it has, or the moment from which on it gets what was shown here, or None: it gets what
             waits for the account.
         Raises StorageError, PeerClosed.
         """
@@ -140,19 +144,19 @@ class CatchUp:
         try:
             if elsewhere:
                 return await self._find_elsewhere(id, gateway)
-            return await self._user.message(id), None
+            return await self._user.entry(id), None
         except (UnknownName, ValueError):
             return None, WebError(404, "since", "`since` names no message here: you get what waits, as without it")
 
     async def _find_elsewhere(self, id: str, gateway: str) -> tuple[datetime, WebError | None]:
         """Return the moment for a client that another gateway sent this message, which may be on its way here."""
         try:
-            last = await self._user.message(id)
+            last = await self._user.entry(id)
         except UnknownName:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._came.wait(), ON_ITS_WAY)
             try:
-                last = await self._user.message(id)
+                last = await self._user.entry(id)
             except UnknownName:
                 return await self._find_before(id, gateway)
         self._shown_from = await self._before(min(last.sent_at, last.received_at), gateway)
@@ -179,24 +183,24 @@ class CatchUp:
 
     # ---- replay
 
-    async def after(self, start: Post | datetime) -> int:
+    async def after(self, start: DurableEvent | datetime) -> int:
         """Send everything shown after a message or from a moment on, then become live; return how many that were."""
         count, last = await self._with_shared_room(start)
         while not self._live:
             self._news = False
-            page = await self._user.released(last, limit=PAGE)
+            page = await self._user.released(last, limit=PAGE, changes=self.changes)
             for last in page:
                 if not self._is_left_out(last):
                     self._send(last)
                     count += 1
-            if isinstance(last, Post):
+            if isinstance(last, DurableEvent):
                 self._sent_all = max(self._sent_all, last.place)
             self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
             if page:
                 await self._drained(len(page))
         return count
 
-    async def _with_shared_room(self, start: Post | datetime) -> tuple[int, Post | datetime]:
+    async def _with_shared_room(self, start: DurableEvent | datetime) -> tuple[int, DurableEvent | datetime]:
         """Send the messages that sessions read of the room together, and those of the user's own conversations up to
         the last of them, in one order. Return how many were sent, and where to go on.
 
@@ -205,16 +209,16 @@ class CatchUp:
         before, shared = await self._room.shown_after(self._user, start)
         if not shared:
             return 0, start
-        changes, last = self._room.changes, start
+        room_changes, last = self._room.changes, start
         end, rest = shared[-1].place, iter(shared)
         own, shown = deque[Post](), next(rest, None)
-        read_to: Post | datetime | None = before
+        read_to: DurableEvent | datetime | None = before
         count = unsent = size = 0
         while True:
             if not own and read_to is not None:
-                own.extend(await self._user.released(read_to, kinds=QUEUED_KINDS, limit=PAGE))
+                own += await self._user.released(read_to, kinds=QUEUED_KINDS, limit=PAGE, changes=self.changes)
                 read_to = own[-1] if own and own[-1].place < end else None  # None: all before the end is read
-            if self._room.changes != changes:
+            if self._room.changes != room_changes:
                 break
             if own and own[0].place <= (end if shown is None else shown.place):
                 post = own.popleft()
@@ -226,12 +230,12 @@ class CatchUp:
             if self._is_left_out(post):
                 continue
             self._send(post)
-            unsent, size = unsent + 1, size + len(post.text)
+            unsent, size = unsent + 1, size + len(post.message.text)
             if unsent == SENT_AT_ONCE or size >= MAX_SENT_CHARACTERS:
                 await self._drained(unsent)
                 count, unsent, size = count + unsent, 0, 0
         await self._drained(unsent)
-        if isinstance(last, Post):
+        if isinstance(last, DurableEvent):
             self._sent_all = max(self._sent_all, last.place)
         return count + unsent, last
 
@@ -245,7 +249,7 @@ class CatchUp:
         while page := await self._waiting_page(last, opened):
             unread = {post.place for post in await self._user.without_read(page)}
             for last in page:
-                if last.place in unread and not last.by.blocked:  # what was read by another interface was taken there
+                if last.place in unread:  # what was read by another interface was taken there
                     self._send(last)
                     count += 1
             if not count:
@@ -258,7 +262,7 @@ class CatchUp:
             await self.after(self._first_live)
         return count
 
-    async def _waiting_page(self, last: Post | None, opened: int) -> list[Post]:
+    async def _waiting_page(self, last: Message | Sent | None, opened: int) -> list[Message | Sent]:
         page = await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE)
         return [post for post in page if post.place <= opened]
 
@@ -286,10 +290,11 @@ class SharedFrames:
 
     def of(self, post: Post, make: Callable[[Post], T]) -> T:
         """Return `make(post)`, perhaps as made for another user; `make` is one function for each form."""
-        is_same_for_all = isinstance(post, Message) and post.conversation.kind == "room"
-        if not is_same_for_all or not self._sessions or len(post.text) > MAX_SHARED_TEXT:
+        if not isinstance(post, Message) or post.conversation.kind != "room":  # the same for all
             return make(post)
-        if post.edited or post.deleted or post.attachments:  # who has a file differs from user to user
+        if not self._sessions or len(post.text) > MAX_SHARED_TEXT:
+            return make(post)
+        if post.edited or post.deleted or post.attachments or post.viewer.directory.blocked:  # it differs for users
             return make(post)
         key = make, post.place, post.log, post.seq, post.sender.label
         found: T | None = self._frames.get(key)
@@ -301,7 +306,7 @@ class SharedFrames:
 
 
 class SharedRoom:
-    """The room's messages of the last minutes, read from storage once for sessions that catch up at the same time.
+    """The room's messages of the last minutes and changes, read from storage once for sessions that come at one time.
 
     Each is as one of their users sees it (Post.seen_by). They are forgotten a moment later, and when one of them is
     edited, deleted or reacted to. Then they are not read again before that moment is over.
@@ -323,12 +328,16 @@ class SharedRoom:
         self.changes += 1
         self._posts, self._shown_by = [], []
 
-    async def shown_after(self, user: HostedUser, start: Post | datetime) -> tuple[Post | datetime, Sequence[Post]]:
+    async def shown_after(
+        self, user: HostedUser, start: DurableEvent | datetime
+    ) -> tuple[DurableEvent | datetime, Sequence[Post]]:
         """Return where to read the user's other conversations from, and the room's messages shown after `start`,
         without a gap: none if `start` is older than what was read.
 
         Only a moment causes a read: who continues behind a message lacks little. Raises StorageError, PeerClosed.
         """
+        if user.directory.blocked:  # it is shown less than others
+            return start, ()
         if isinstance(start, datetime) and start >= datetime.now(UTC) - REPEATED - SHARED_SLACK:
             async with self._reading:
                 if monotonic() - self._read_at >= SHARED_FOR:
@@ -348,9 +357,9 @@ class SharedRoom:
         since, changes = datetime.now(UTC) - REPEATED - SHARED_SLACK, self.changes
         posts, size = list[Post](), 0
         last: Post | datetime = since
-        while page := await user.released(last, kinds=("room",), limit=SHARED_PAGE):
+        while page := await user.released(last, kinds=("room",), limit=SHARED_PAGE, changes=True):
             posts += page
-            last, size = page[-1], size + sum(len(post.text) for post in page)
+            last, size = page[-1], size + sum(len(post.message.text) for post in page)
             if len(posts) >= MAX_SHARED_ROOM or size >= MAX_SHARED_CHARACTERS:
                 break
         self._read_at = monotonic()

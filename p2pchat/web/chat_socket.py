@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -58,6 +57,7 @@ from p2pchat import (
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import is_unicode, looks_like_json, read_object
 from p2pchat.commands.typed_commands import refuse_almost_a_command, split_name
+from p2pchat.program_log import ProgramLog
 from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
@@ -85,12 +85,12 @@ EVENTS = {
     "members": (MemberChange,),
 }
 router: APIRouter = APIRouter()
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 @router.websocket("/chat")
 async def chat(websocket: WebSocket) -> None:
-    """Serve one client. `?since=ID` replays what followed a message, `?events=presence,receipts` adds events."""
+    """Serve one client. `?since=ID` replays what followed it, `?events=presence,receipts` adds events."""
     signed_in = await sign_in(websocket)
     if signed_in is None:
         return
@@ -113,7 +113,7 @@ async def chat(websocket: WebSocket) -> None:
 )
 async def events(
     account: CurrentAccount,
-    since: Annotated[str, Query(description="The id of the last message the caller has.")] = "",
+    since: Annotated[str, Query(description="The id of the last message or change the caller has.")] = "",
     events: Annotated[str, Query(max_length=64, description="More events: any words of `/chat`, or `all`.")] = "",
     last_id: Annotated[str, Header(alias="Last-Event-ID", description="`since`, as clients of events send it.")] = "",
 ) -> Response:
@@ -193,7 +193,7 @@ def _chunk(text: str) -> ASGIMessage:
 def _server_sent(frame: str, mark: str) -> str:
     """Return a frame as an event, with the `since` by which a client continues."""
     found = json.loads(frame)
-    last = found["id"] if found.get("type") == "message" else found.get("last")
+    last = found["id"] if found.get("type") == "message" else found.get("entry_id", found.get("last"))
     return (f"id: {last}{mark}\n" if last else "") + f"data: {frame}\n\n"
 
 
@@ -202,8 +202,8 @@ class ChatSocket(WebSocketSession):
 
     Args:
         events: Events it wants besides messages, keys of EVENTS.
-        since: The id of the last message it has; None: it wants what waits for the account; "": that too, and the
-            newest id, so that it can continue there later.
+        since: The id of the last message or change it has; None: it wants what waits for the account; "": that too,
+            and the id of what was shown last, so that it can continue there later.
     """
 
     __slots__ = ("_has_room", "_since", "_unaccepted", "events")
@@ -225,24 +225,26 @@ class ChatSocket(WebSocketSession):
         """Send the presence of others, then what the client missed."""
         if Presence in self.events:
             await self._send_presence()
-        newest = await self.user.history(limit=1) if self._since == "" else []
+        newest = await self.user.last_released() if self._since == "" else None
         count = await self.send_all_missed("chat", self._since)
         if self._since is not None:
-            here = {"last": newest[0].id} if newest else {}
+            here = {"last": newest.entry_id} if newest else {}
             self._put({"type": "resumed", "user": self.user.me.label, "count": count, **here, **self.catch_up.about()})
         if Delivered in self.events:
             await self.send_kept_receipts()
 
     async def _send_presence(self) -> None:
-        peer = self.gateway.peer
-        users = peer.acquainted(self.user.me) if self.gateway.hub.is_crowd else self.user.here()
+        gateway = self.gateway
+        users = gateway.peer.acquainted(self.user.me) if gateway.hub.is_crowd else self.user.here()
         for user in users:
-            if user.status in ("online", "idle"):
-                self.queue.put(as_frame(_presence(user, user.status)), bounded=False)
+            if (status := self.user.directory.status(user.key)[0]) in ("online", "idle"):
+                self.queue.put(as_frame(_presence(user, status)), bounded=False)
         await self.queue.drained()
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(self.gateway.shared_frames.of(post, _message_frame), post, bounded=False)
+        frame = self.gateway.shared_frames.of(post, _frame_of)
+        if frame is not None:
+            self.queue.put(frame, post, bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event = envelope.event
@@ -251,6 +253,8 @@ class ChatSocket(WebSocketSession):
                 frame = envelope.encoded("chat", lambda: _message_frame(envelope.for_user(self.user)))
                 self.queue.put(frame, event if envelope.users is not None else None)  # room messages need no cursor
         elif isinstance(event, self.events) and not self.was_told(event):
+            if isinstance(event, MessageChange) and not self.is_due(envelope):
+                return
             event_frame = envelope.encoded(("chat", type(event)), lambda: _event_frame(envelope.for_user(self.user)))
             if event_frame is not None:
                 self.queue.put(event_frame, bounded=not isinstance(event, RECEIPTS))
@@ -354,6 +358,10 @@ def _presence(user: User, status: str) -> dict[str, Any]:
 
 def _message_frame(post: Post) -> Frame:
     return as_frame({"type": "message", **chat_json(post)})
+
+
+def _frame_of(post: Post) -> Frame | None:
+    return _event_frame(post) if isinstance(post, MessageChange) else _message_frame(post)
 
 
 def _event_frame(event: Any) -> Frame | None:

@@ -1,7 +1,7 @@
 """`ws /lines`: event lines out and command objects in, the language of `p2pchat --json`. The page speaks it.
 
 The first line is `listening`. Commands (hosted_commands.py) are carried out one after the other. `?since=ID` first
-replays what followed that message, with nothing lost or repeated.
+replays what followed that message or change, with nothing lost or repeated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EventSocket(WebSocketSession):
     """One client of `/lines`, with a command session of its own.
 
     Args:
-        since: The id of the last message it has; None or "": nothing is replayed.
+        since: The id of the last message or change it has; None or "": nothing is replayed.
     """
 
     __slots__ = ("_commands", "_display", "_is_safe", "_since", "_waiting")
@@ -72,13 +72,15 @@ class EventSocket(WebSocketSession):
 
     async def start(self) -> None:
         """Send the line `listening`, then what followed `since`, or without it what waits for the account."""
-        me = self.user.me
+        me, first = self.user.me, self.queue.reserve()
         listening = self.gateway.peer.listening.to_json()
         about = {"user": me.label, "user_id": me.id, "data": "", "invites": may_invite(self._websocket)}
         about["max_file_bytes"] = self.gateway.settings.max_file_bytes
         about.update(self.catch_up.about())
         del listening["newest_own"]  # it is the operator's
-        await self._display.show_event({**listening, **about, "now": iso(datetime.now(UTC))})
+        newest = await self.user.last_released()
+        about["last"] = "" if newest is None else newest.entry_id
+        self.queue.fill(first, as_frame({**listening, **about, "now": iso(datetime.now(UTC))}))
         await self.send_all_missed("lines", self._since)
         await self.send_kept_receipts()
 
@@ -93,9 +95,9 @@ class EventSocket(WebSocketSession):
         post = None
         if isinstance(event, PEER_EVENTS):
             return
+        if isinstance(event, DurableEvent) and not self.is_due(envelope):
+            return
         if isinstance(event, Message | Sent):
-            if not self.is_due(envelope):
-                return
             post = None if envelope.users is None else event  # room messages need no cursor
         elif self.was_told(event):
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ from starlette.types import Scope
 from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.peer_metrics import HealthCheck
+from p2pchat.program_log import ProgramLog
+from p2pchat.threads import in_thread
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
@@ -27,7 +28,7 @@ from p2pchat.web.rate_limits import KeyedSlots, RateLimits, network_of
 from p2pchat.web.receivers import Receivers
 from p2pchat.web.session_hub import Envelope, KeptReceipts, SessionHub
 
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 class Gateway:
@@ -102,7 +103,7 @@ class Gateway:
     async def start(self) -> None:
         """Load the accounts and start delivering events, at the first request. Raises StorageError, PeerClosed."""
         await self.accounts.load()
-        await asyncio.to_thread(lambda: ChatSettings.load(self.peer.data).remember_gateway())
+        await in_thread(lambda: ChatSettings.load(self.peer.data).remember_gateway())
         if self.cluster is not None and self.accounts.shared is None:
             self.cluster.on_state = self._on_cluster_state
             await self.cluster.start(self.peer, self.accounts)

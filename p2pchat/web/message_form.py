@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from p2pchat import Message, Sent
+from p2pchat import Message, MessageChange, Sent
+from p2pchat.commands.message_commands import changed
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.kinds.message_fields import fields_at
 
@@ -20,7 +21,7 @@ SOCKETIO: Form = {name: row.other or name for name, row in fields_at("s").items(
 
 _RECEIPT = {"id": "id", "user": "by", "count": "count", "of": "of"}
 _CHANGE = {
-    "id": "id", "by": "by", "at": "timestamp", "automatic": "automatic",
+    "id": "id", "entry_id": "entry_id", "by": "by", "at": "timestamp", "automatic": "automatic",
     **{kind.field: CHAT.get(kind.field, kind.field) for kind in CHANGE_EVENTS.values()},
 }  # fmt: skip
 _FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
@@ -39,8 +40,12 @@ def message_json(post: Message | Sent, form: Form, **own: object) -> dict[str, A
     return {name: line[field] for field, name in form.items() if line.get(field) or field == "text"}
 
 
-def chat_json(post: Message | Sent) -> dict[str, Any]:
-    """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`."""
+def chat_json(shown: Message | Sent | MessageChange) -> dict[str, Any]:
+    """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`.
+
+    Of a change it is the message, which is listed again because of it.
+    """
+    post = shown.message
     people = post.viewer.directory
     receiver = post.to if isinstance(post, Sent) else people.label(people.me)
-    return message_json(post, CHAT, to=receiver if post.conversation.kind == "dm" else None)
+    return message_json(post, CHAT, to=receiver if post.conversation.kind == "dm" else None, **changed(shown))

@@ -22,8 +22,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from p2pchat.threads import in_thread
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.sign_in import CurrentAccount, CurrentGateway
+from p2pchat.web.sign_in import CurrentAccount, CurrentGateway, may_sign_up
 
 router: APIRouter = APIRouter()
 
@@ -39,7 +40,7 @@ CHARACTERS_A_CALL = 10  # of a QR code; the largest takes a quarter of a second 
 _drawing = ThreadPoolExecutor(1, "p2pchat qr")  # one at a time, outside the event loop
 
 
-def _file_handler(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
+def _file_handler(content: bytes, kind: str = KINDS[".html"]) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler of one file."""
     tag = f'"{sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
@@ -53,17 +54,25 @@ def _file_handler(content: bytes, kind: str) -> Callable[[Request], Awaitable[Re
 
 
 for _path in sorted(FOLDER.iterdir()):
-    if _path.suffix in KINDS:
-        _name = "" if _path.name == "index.html" else _path.name
+    if _path.suffix in KINDS and _path.name != "index.html":
         _handler = _file_handler(_path.read_bytes(), KINDS[_path.suffix])
-        router.add_api_route(f"/{_name}", _handler, methods=["GET", "HEAD"], include_in_schema=False)
+        router.add_api_route(f"/{_path.name}", _handler, methods=["GET", "HEAD"], include_in_schema=False)
+_INDEX = (FOLDER / "index.html").read_bytes()
+_OPEN = _file_handler(_INDEX)
+_CLOSED = _file_handler(_INDEX.replace(b"<html ", b'<html data-sign-up="closed" ', 1))
+
+
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+async def index(request: Request) -> Response:
+    """Return the page, which asks for a name only where the caller may register one."""
+    return await (_OPEN if may_sign_up(request) else _CLOSED)(request)
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
 async def api_page(request: Request) -> Response:
     """Return the page that lists every call of REST."""
-    content = await asyncio.get_running_loop().run_in_executor(None, lambda: api_html(request.app.openapi()))
-    return await _file_handler(content.encode(), KINDS[".html"])(request)
+    content = await in_thread(lambda: api_html(request.app.openapi()))
+    return await _file_handler(content.encode())(request)
 
 
 class QRContent(BaseModel):

@@ -16,8 +16,8 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from p2pchat import Conversation, Group, Message, P2PChatError, Sent, UnknownName, User
-from p2pchat.commands.message_commands import history_page, receipt_row, search_page
+from p2pchat import Conversation, DurableEvent, Group, P2PChatError, UnknownName, User
+from p2pchat.commands.message_commands import Shown, history_page, receipt_row, search_page
 from p2pchat.kinds import HEADS
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
@@ -90,7 +90,6 @@ people_router: APIRouter = APIRouter(tags=["people"], dependencies=AUTHENTICATED
 groups_router: APIRouter = APIRouter(tags=["groups"], dependencies=AUTHENTICATED)
 signup_router: APIRouter = APIRouter(tags=["accounts"])
 operations_router: APIRouter = APIRouter(tags=["operations"])
-Post = Message | Sent
 
 IdempotencyKey = Annotated[
     str,
@@ -169,16 +168,19 @@ async def messages(
         str | None, Query(max_length=96, description="Instead of two users: `room`, a user, `#ops`, an id.")
     ] = None,
     before: Annotated[str | None, Query(max_length=96, description=_POSITION)] = None,
-    after: Annotated[str | None, Query(max_length=96, description=_POSITION)] = None,
+    after: Annotated[str | None, Query(max_length=96, description=f"{_POSITION} Also a `changed_id`.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
+    changes: Annotated[bool, Query(description="With `after`: also messages that were changed after it.")] = False,
     head: Annotated[
         str, Query(pattern="|".join(HEADS), description="Those at the head of a conversation, the newest first.")
     ] = "",
 ) -> list[MessageOut]:
     """Return messages, oldest first: of two users with each other, of one conversation, or all visible to the caller.
 
-    With `after`, the oldest ones after it; otherwise the newest ones, before `before` if given. Where texts are long, a
-    page has fewer than `limit`; the header Link says whether there are more. One of the two users has to be the caller.
+    With `after`, what came to the gateway after it, in that order, however early it was written; with `changes` too a
+    message that was changed comes again, with a `changed_id` to continue after. Otherwise the newest ones, before
+    `before` if given. With both, those between them. Where texts are long, a page has fewer than `limit`; the header
+    Link says whether there are more. One of the two users has to be the caller.
     """
     if account is None:
         return []
@@ -189,12 +191,13 @@ async def messages(
             raise
         return []  # the other of the two users is unknown
     if head:
-        page, more = await account.user.head(talk or "room", head), False
+        page, more = list[Shown](await account.user.head(talk or "room", head)), False
     else:
         low, high = await _position(account, after), await _position(account, before)
-        page, more = await history_page(account.user, talk, high, low, limit, gateway.settings.max_answer_bytes)
+        most = gateway.settings.max_answer_bytes
+        page, more = await history_page(account.user, talk, high, low, limit, most, changes=changes)
     if more:
-        _link_next(request, response, **({"before": page[0].id} if after is None else {"after": page[-1].id}))
+        _link_next(request, response, **({"before": page[0].id} if after is None else {"after": page[-1].entry_id}))
     gateway.limits.answered(account.key, len(page))
     return [MessageOut(chat_json(post)) for post in page]
 
@@ -218,11 +221,11 @@ def _wanted_conversation(
     return gateway.receivers.find(account, user2 if mine[0] else user1)
 
 
-async def _position(account: Account, text: str | None) -> Post | datetime | None:
+async def _position(account: Account, text: str | None) -> DurableEvent | datetime | None:
     if text is None:
         return None
     if not _TIME.match(text):
-        return await account.user.message(text)
+        return await account.user.entry(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -12,7 +12,6 @@ is answered only under a configured name, or under the address its connection ca
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Iterable, MutableMapping
 from ipaddress import IPv6Address, ip_address
@@ -26,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
+from p2pchat.program_log import ProgramLog
 from p2pchat.web.error_responses import PROBLEM_TYPE, WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limits import site_of
@@ -46,7 +46,7 @@ SECURITY_HEADERS = {
 }
 DENIAL = "websocket.http.response"  # ASGI's extension of servers that let an application answer before the upgrade
 CALLER = "p2pchat.account"  # key in the scope of a request: its account, once known
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 _SINGLE_HEADERS = (
     b"host",
     b"origin",

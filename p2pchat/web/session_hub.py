@@ -12,7 +12,6 @@ for its next one.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
@@ -28,18 +27,15 @@ from p2pchat import (
     HostedUser,
     Joined,
     Left,
-    Message,
-    MessageChange,
     PeerClosed,
     Presence,
     Read,
     Renamed,
-    Sent,
     StorageError,
     TCPPeer,
-    Typing,
     User,
 )
+from p2pchat.program_log import ProgramLog
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
@@ -53,9 +49,8 @@ CLOSE_CODES: dict[Ending, int] = {  # RFC 6455, IANA
     "slow": 1013, "full": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "expelled": 1008,
     "failed": 1011,
 }  # fmt: skip
-HIDDEN = (Message, Sent, MessageChange, Presence, Typing)  # what an account is not told of a user whom it blocks
 CROWD = 100  # sessions up to which everyone hears everyone's presence
-_log = logging.getLogger("p2pchat.web")
+_log = ProgramLog("p2pchat.web")
 
 
 class QueueFull(Exception):
@@ -360,17 +355,16 @@ class SessionHub:
 
     def deliver(self, envelope: Envelope) -> None:
         """Deliver an event to every session it concerns."""
-        sessions = self._sessions_for(envelope)
-        if isinstance(envelope.event, HIDDEN):  # of a user whom the account blocks, at whatever interface
-            cause = _cause_of(envelope.event)
-            sessions = [one for one in sessions if cause not in one.account.user.directory.blocked]
+        event = envelope.event
+        sessions = [one for one in self._sessions_for(envelope) if one.account.user.is_shown(event)]
         for kind, observer in self.observers.items():
-            if isinstance(envelope.event, kind):
+            if isinstance(event, kind):
                 observer(envelope)
         failed: list[tuple[HubSession, Ending]] = []
         for session in sessions:
             try:
-                session.deliver(envelope)
+                # Where the account blocks somebody, fewer people count in a message.
+                session.deliver(Envelope(event, envelope.users) if session.account.user.directory.blocked else envelope)
             except QueueFull:
                 failed.append((session, "slow"))
             except Exception:  # a defect in one interface ends that session only
@@ -378,7 +372,7 @@ class SessionHub:
                 failed.append((session, "failed"))
         self.deliveries += len(sessions)
         if sessions:
-            self.on_delivered(_cause_of(envelope.event), len(sessions))
+            self.on_delivered(_cause_of(event), len(sessions))
         for session, why in failed:
             self.end(session, why)
 

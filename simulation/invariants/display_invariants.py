@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2pchat.core.edits import RelatedEntry
 from p2pchat.core.log import Entry, LogId, RawEntry, Ref, decode_entry, ref_key
 from p2pchat.core.replicator import JOINED
+from p2pchat.core.sync.causal_order import SHARED_AHEAD
 from p2pchat.kinds import KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId
 from p2pchat.storage.contract import ReleasedEntry
@@ -173,7 +174,8 @@ def view_faults(peer: SimPeer) -> Iterator[Fault]:
     released = [(one, decode_entry(one.raw)) for one in peer.disk.storage.places(0, 1 << 30)]
     done: dict[tuple[ConversationId, Ref], list[_Relation]] = {}
     for one, entry in released:
-        if entry.re is not None and (did := _relation(one.log, one.seq, entry)) is not None:
+        is_ahead = entry.k in KINDS and KINDS[entry.k].shared and entry.c > one.received_at + SHARED_AHEAD
+        if entry.re is not None and not is_ahead and (did := _relation(one.log, one.seq, entry)) is not None:
             done.setdefault((one.log.conversation, entry.re), []).append(did)
     for one, entry in released:
         asks = entry.k in ("text", "poll") and len(set(entry.choices)) == len(entry.choices) > 0

@@ -25,7 +25,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Input
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.typing_tracker import TYPING_EVERY
-from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
+from p2pchat.protocol import ConversationId, Frame, Here, TypingFrame, UserId
 from p2pchat.testing.eventlog_parser import Fault, Log
 
 if TYPE_CHECKING:
@@ -126,7 +126,16 @@ class PresenceInvariants:
         return (self._sim.now - at) * peer.clock.rate
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
-        """Check a typing frame that is sent."""
+        """Check a typing frame that is sent; and that no peer is told that a guest is here who blocks its own user."""
+        if isinstance(frame, Here) and not peer.byzantine:
+            for hosted in frame.users:
+                blocked = (
+                    peer.blocks.get(hosted.id, ()) if hosted.status != "offline" and hosted.id != peer.user else ()
+                )
+                for name in (end.other.owner.name for end in ends if end.other.owner.user in blocked):
+                    self._invariants.fail(
+                        "blocked", peer, f"tells {name} that {hosted.name} is {hosted.status}, who blocks it"
+                    )
         if not isinstance(frame, TypingFrame) or peer.byzantine:
             return
         key = peer.name, peer.loads, (frame.c, frame.u)

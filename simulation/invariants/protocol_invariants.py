@@ -183,7 +183,8 @@ class ProtocolInvariants:
         self._invariants.crowd.said_bye(peer, end, bye)
         if "block" in f"{bye.code} {bye.text}":
             self._invariants.fail("told", peer, f"tells {other.name} that it is blocked: {bye.code}")
-        if bye.code in BLAMES and not (peer.byzantine or other.byzantine):
+        is_lenient = other.tampering is not None and other.tampering.is_lenient
+        if bye.code in BLAMES and not (peer.byzantine or (other.byzantine and not is_lenient)):
             self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
 
     def ordered(self, peer: SimPeer, order: Commit) -> None:

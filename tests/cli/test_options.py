@@ -49,6 +49,17 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
     assert parse_chat(["8082", "8080"]) == ChatOptions(port=8082, endpoints=("127.0.0.1:8080",))
 
 
+def test_a_variable_that_a_cluster_sets_for_a_service_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets it in every container for a service with our name."""
+    monkeypatch.setenv("P2PCHAT_PORT", "tcp://10.0.0.1:80")
+    assert parse_chat([], may_ask=True).bare
+    assert parse_chat(["8082", "8080"]) == ChatOptions(port=8082, endpoints=("127.0.0.1:8080",))
+    assert parse("history")["profile"] == ProfileChoice()
+    monkeypatch.delenv("P2PCHAT_PORT")
+    with pytest.raises(UsageError, match="is not a valid port"):
+        parse_chat(["tcp://10.0.0.1:80"])
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -54,6 +54,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
+from p2pchat.kinds import KINDS
 from p2pchat.protocol import (
     MAX_FRAME_BYTES,
     Decoder,
@@ -407,6 +408,12 @@ class Peer:
     def say(self, *texts: str, to: str = ROOM, ticket: int = 1) -> list[str]:
         self.put(WriteRequest(ticket, self.id, to, "text", list(texts)))
         return self.take()
+
+    def change(self, kind: str, body: str, re: Ref, *, ticket: int = 1) -> None:
+        """Edit, delete, react to, pin … an entry of the room, as LocalUser does."""
+        [shown] = self.storage.named([(LogKey(ROOM, re.log), re.seq)])
+        above = 0 if shown is None or shown.edits is None else shown.edits.clock_before(KINDS[kind], self.id)
+        self.put(WriteRequest(ticket, self.id, ROOM, kind, [body], re, above=above))
 
     def read(self, place: int = 0) -> list[str]:
         """Let the own user read everything shown up to a place, 0 for the newest, in the conversation of that entry."""

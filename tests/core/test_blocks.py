@@ -11,6 +11,7 @@ from p2pchat.core.inputs import (
     ListeningAt,
     Loaded,
     PresenceSet,
+    TypingSet,
     UserBlocked,
     UserHosted,
     WriteRequest,
@@ -284,3 +285,27 @@ def test_a_hosted_user_blocks_for_itself_alone() -> None:
     block(gate, "bob", by="dan", on=False)
     far.say(refused)
     assert gate.texts() == ["to all", "to ada", "to dan"]
+
+
+def test_the_own_user_of_a_peer_is_told_that_who_blocks_it_is_offline() -> None:
+    """A gateway has a link with that peer for its other users; nothing else there says that the blocker is here."""
+    world = World()
+    gate, bob, cyd = world.peer("ada"), world.peer("bob"), world.peer("cyd")
+    gate.put(UserHosted(HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign)))
+    gate.put(PresenceSet(IDS["dan"], "online"))
+    world.link(gate, bob)
+    world.link(gate, cyd)
+    world.pass_time(SOON)
+    assert (presence(bob, "dan"), presence(cyd, "dan")) == ("online", "online")
+    block(gate, "bob", by="dan")
+    world.pass_time(SOON)
+    assert (presence(bob, "dan"), presence(cyd, "dan")) == ("offline", "online")
+    gate.put(PresenceSet(IDS["dan"], "idle", "tea"))
+    gate.put(TypingSet(IDS["dan"], ROOM, True))
+    world.pass_time(1.0)
+    assert (bob.node.presence.status(IDS["dan"]), presence(cyd, "dan")) == (("offline", "", 0), "idle")
+    assert not bob.node.replicator.typing.active
+    assert cyd.node.replicator.typing.active
+    block(gate, "bob", by="dan", on=False)
+    world.pass_time(SOON)
+    assert presence(bob, "dan") == "idle"

@@ -16,7 +16,10 @@ import pytest
 from p2pchat import protocol as wire
 from p2pchat.commands.standard_output import json_line
 from p2pchat.core.log import Entry, encode_entry, encode_header, first_chain
+from p2pchat.core.members.member_list import MemberList
+from p2pchat.core.members.statement import ADD, make_statement
 from p2pchat.safe_text import safe_line, safe_text
+from tests.deadlines import until
 from tests.hostile.attacker import NOW, Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import Attacked, Honest, Meet
 
@@ -241,6 +244,28 @@ async def test_a_peer_that_passes_on_what_nobody_takes_keeps_its_link_and_is_tol
     for peer in honest_peers:  # and of nobody else is anything on a disk
         known = {key(honest.ada), key(honest.bob), *(eve.id for eve in honest.attackers)}
         assert peer._driver.node.replicator.conversations[eve.room].writers.keys() <= known
+
+
+def is_member(members: MemberList, user: str) -> bool:
+    return user in members.members
+
+
+async def test_a_peer_that_passes_on_false_statements_keeps_its_link(meet: Meet) -> None:
+    honest = await meet()
+    eve, founder = await honest.eve(), honest.network.member
+    assert founder is not None
+    pair = (eve.network.id, founder.peer_id)
+    false, good = (make_statement(*pair, one.sign, ADD, NOW, {"who": [HEX]}) for one in (eve.identity, founder))
+    for text in ("{}", false.text, false.text + " "):
+        eve.say(wire.Statements(s=[(text, false.signature.hex())]))
+    own = eve.pen(eve.identity, eve.room)
+    eve.say(wire.Statements(s=[(good.text, good.signature.hex())]), own.say("mine"))
+    await honest.while_chatting(eve.until(partial(is_acknowledged, eve, own)))
+    for peer in (honest.ada, honest.bob):
+        members = peer._driver.node.replicator.statements.members
+        assert members is not None
+        await until(partial(is_member, members, HEX), "the good statement at both")
+    assert honest.warned == []
 
 
 async def lives_on(eve: Attacker) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from p2pchat import P2PChatError, Pinned, TCPPeer
 from p2pchat.commands.event_text import format_message
-from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry
+from p2pchat.core.sync.causal_order import SHARED_AHEAD
 from p2pchat.kinds.pins import PIN
+from p2pchat.messaging.viewer import LAST_CHANGED
 from p2pchat.protocol import Entries
 from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, open_session
@@ -40,17 +42,19 @@ def test_the_newest_pin_or_unpin_of_all_people_counts_in_whatever_order_they_com
     assert pinned(ada) == [("bob", 0)]
 
 
-@pytest.mark.parametrize("clock", [2 * START, 2**53 - 1])
-def test_what_was_pinned_by_a_clock_far_ahead_is_unpinned_at_once(clock: int) -> None:
-    """Unless it says a time for which no clock is set wrong: then nobody could go on above it."""
+@pytest.mark.parametrize("ahead", [SHARED_AHEAD, SHARED_AHEAD + 1, START, 2**52 - START - 1, 2**53 - START - 1])
+def test_what_was_pinned_by_a_clock_far_ahead_is_unpinned_at_once(ahead: int) -> None:
+    """What is more than a day ahead does not count at all."""
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
-    far.say(bob.say("hi"), pin(Author("cyd", "c1"), bob.ref(1), clock - START, 1))
+    far.say(bob.say("hi"), pin(Author("cyd", "c1"), bob.ref(1), ahead, 1))
+    assert pinned(ada) == ([("cyd", 1)] if ahead == SHARED_AHEAD else [])
+    ada.world.seconds += 1
     for body in ("0", "1", "0"):
-        ada.put(WriteRequest(1, ada.id, ROOM, "pin", [body], bob.ref(1)))
-        assert pinned(ada) == ([("ada", int(body))] if clock == 2 * START else [("cyd", 1)])
+        ada.change("pin", body, bob.ref(1))
+        assert pinned(ada) == [("ada", int(body))]
         ada.say("and a text")
-        assert decode_entry(ada.storage.places(0, 100)[-1].raw).c < START + 100
+        assert decode_entry(ada.storage.places(0, 100)[-1].raw).c < START + 1_000_100
 
 
 # ---- the library
@@ -191,6 +195,19 @@ async def test_what_somebody_said_counts_for_nothing_while_it_is_expelled() -> N
         await ada.people.pardon("eve")
         await until(lambda: not bob.user("eve").expelled, "bob knows it")
         assert [await shown(peer) for peer in (ada, bob)] == [[1] * 4] * 2
+
+
+async def test_who_pinned_more_than_are_looked_at_hides_no_pin_once_it_is_expelled() -> None:
+    async with mesh("ada", "eve", logins=True) as net:
+        ada, eve = net.peers
+        rules, *noise = await asyncio.gather(*(ada.broadcast(f"{number}") for number in range(LAST_CHANGED + 1)))
+        await ada.pin(rules.id)
+        await net.settle()
+        await asyncio.gather(*(eve.pin(one.id) for one in noise))
+        await net.settle()
+        assert "0" not in await texts(ada, "room")
+        await ada.people.expel("eve")
+        assert await texts(ada, "room") == ["0"]
 
 
 async def test_the_thirty_pinned_last_are_shown_and_none_of_an_ignored_writer_to_people(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, P2PChatError, PollClosed, Sent, Vote
+from p2pchat import Message, P2PChatError, PollClosed, Sent, TCPPeer, Vote
 from p2pchat.commands.display import ShownEdits
 from p2pchat.commands.event_text import format_message
 from p2pchat.commands.exit_codes import USAGE
@@ -14,7 +14,7 @@ from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Marks, Ref, encode_entry, ref_key
 from p2pchat.kinds.polls import VOTE
 from p2pchat.protocol import Entries
-from p2pchat.testing import Mesh
+from p2pchat.testing import Mesh, mesh
 from tests.commands.session_output import Shown, open_session
 from tests.core.scripted_nodes import NAMES, ROOM, START, Author, Peer, World
 from tests.deadlines import WAIT, within
@@ -106,6 +106,33 @@ def test_a_poll_ends_when_it_is_closed_although_the_clock_of_its_writer_was_ahea
     assert votes(ada) == []
 
 
+def test_a_vote_that_was_sent_two_hours_ahead_is_changed_at_once() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(asks(bob, 1))
+    ada.world.ahead = 7200.0
+    ada.change("vote", "1", bob.ref(1))
+    ada.world.ahead = 0.0
+    for body in ("2", "0", "1"):
+        ada.change("vote", body, bob.ref(1))
+        assert votes(ada) == ([("ada", int(body))] if body != "0" else [])
+
+
+def test_a_close_by_a_clock_that_is_ten_minutes_behind_counts_the_votes_that_its_writer_had() -> None:
+    ada, cyd, dan = World().peer("ada"), Author("cyd", "c1"), Author("dan", "d1")
+    ada.world.ahead = -600.0
+    far = ada.far("bob")
+    ada.put(WriteRequest(1, ada.id, ROOM, "poll", ["lunch?"], marks=Marks(choices=("pizza", "soup"))))
+    ada.take()
+    [poll] = [one for one in ada.storage.places(0, 100) if '"lunch?"' in str(one.raw[1])]
+    re = Ref(ref_key(ada.id, poll.log.run), poll.seq)
+    far.say(says(cyd, "vote", re, 10, 1), says(dan, "vote", re, 11, 2))
+    ada.change("close", "", re)
+    assert votes(ada) == [("cyd", 1), ("dan", 2)]
+    far.say(says(dan, "vote", re, 60, 1))
+    assert votes(ada) == [("cyd", 1), ("dan", 2)]
+
+
 def test_others_close_no_poll_and_what_is_no_poll_has_no_votes() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
@@ -157,6 +184,39 @@ async def test_everybody_in_a_conversation_sees_who_voted_for_what(net: Mesh, wh
         assert cyd.conversations() == [cyd.room]
     with pytest.raises(ValueError, match="this is no open poll"):
         await bob.vote(asked.id, 1)
+
+
+async def test_all_keys_of_a_member_have_one_vote_and_eight_reactions_at_others() -> None:
+    """The newest count, and at the member itself each: so a gateway shows its accounts what they voted."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        keys = [eve, *[await eve.host(f"eve {number}") for number in range(9)]]
+        asked = await ada.poll("room", "Lunch?", OPTIONS)
+        told = bob.events(Vote)
+        await net.settle()
+        for number, key in enumerate(keys):
+            await key.vote(asked.id, 1 + number % 2)
+            await key.react(asked.id, str(number))
+        await bob.vote(asked.id, 1)
+        await net.settle()
+
+        async def shown(peer: TCPPeer) -> tuple[dict[str, list[str]], str]:
+            post = await peer.message(asked.id)
+            return counted(post), "".join(post.reactions)
+
+        assert [await shown(peer) for peer in (ada, bob)] == [({"pizza": ["bob"], "soup": ["eve 8"]}, "23456789")] * 2
+        votes, reactions = await shown(eve)
+        assert [len(voters) for voters in votes.values()] == [6, 5] and reactions == "0123456789"
+        assert [one.name for one in (await eve.message(asked.id)).seen_by(keys[1]).votes["soup"]][-1] == "eve 8"
+        async with within(WAIT, "the last vote of eve's keys"):
+            while (vote := await anext(told)).by.name != "eve 8":
+                pass
+        assert [(one["by"], one["option"]) for one in vote.to_json()["votes"]] == [("eve 8", 2), ("bob", 1)]
+        await keys[-1].vote(asked.id, 0)
+        await net.settle()
+        assert (await shown(bob))[0] == {"pizza": ["eve 7", "bob"], "soup": []}
+        await ada.people.expel("eve")
+        assert (await shown(ada)) == ({"pizza": ["bob"], "soup": []}, "")
 
 
 async def test_an_export_carries_a_poll_with_its_votes_and_its_end(net: Mesh, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
 
 
 SHOWN = ReleasedEntry(ROOM, 2, encode_entry(Entry("text", 0, 1, b="hi")), 2, 0, False, False)
-PEOPLE = UserDirectory(ADA, lambda user: ("unknown", "", 0))
+PEOPLE = UserDirectory(ADA, lambda me, user: ("unknown", "", 0))
 PEOPLE.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
 
 
@@ -523,3 +523,24 @@ async def test_a_message_in_a_group_of_oneself_alone_is_delivered_to_nobody(net:
     await ops.add(bob.me)
     await receipt.delivered(timeout=60)
     assert receipt.delivered_to == [bob.me]
+
+
+async def test_no_receipt_is_of_a_profile_that_was_written_before_the_first_text(net: Mesh) -> None:
+    """The id of one means nothing to the program: it never saw it."""
+    ada, bob, cyd = net.peers
+    events = ada.events(Delivered, Read)
+    for about in map(str, range(8)):
+        await ada.rename("ada", about)
+    await net.settle()
+    await cyd.broadcast("from somebody else")
+    await net.settle()
+    [message] = await bob.history()
+    message.mark_read()
+    await net.settle()
+    first = await ada.broadcast("my first one")
+    await first.delivered()
+    (await bob.history())[-1].mark_read()
+    await first.read(by="bob")
+    await net.settle()
+    await ada.aclose()
+    assert {event.id async for event in events} == {first.id}

@@ -199,6 +199,47 @@ async def test_a_consumer_has_one_reader(ada: TCPPeer) -> None:
     ada.events()
 
 
+async def test_an_exception_that_a_program_keeps_keeps_no_consumer(ada: TCPPeer) -> None:
+    """Its traceback names the iterator, in a frame of the program or in one of ours."""
+    await ada.broadcast("hello")
+    kept: list[BaseException] = []
+
+    async def failing() -> None:
+        events = ada.events(start="beginning")
+        async for _ in events:
+            raise OSError
+
+    async def timing_out() -> None:
+        async with asyncio.timeout(0):
+            await anext(ada.events(Left, Message))
+
+    for reads in (asyncio.create_task(failing()), failing(), timing_out(), failing()):
+        try:
+            await reads
+        except OSError as error:  # TimeoutError is one
+            kept.append(error)
+    assert len(kept) == 4
+    assert len(await ada.history()) == 1
+    ada.events()
+
+
+async def test_a_reader_that_was_replaced_says_so(ada: TCPPeer) -> None:
+    await ada.send_many("room", ["one", "two"])
+    outer = ada.events(Sent, start="beginning")
+    assert (await anext(outer)).text == "one"
+    inner = ada.events(Sent)
+    assert (await anext(inner)).text == "one"  # it was not acknowledged
+    with pytest.raises(ConsumerBusy):
+        await anext(outer)
+    assert (await anext(inner)).text == "two"
+
+    async def beside() -> Events[Any]:
+        return ada.events()
+
+    with pytest.raises(ConsumerBusy):
+        await asyncio.create_task(beside())
+
+
 async def test_a_dropped_reader_releases_its_consumer(ada: TCPPeer) -> None:
     await ada.broadcast("hello")
 

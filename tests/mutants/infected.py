@@ -9,15 +9,18 @@ that nothing was caught, and every other exit code that the process failed.
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import sys
 
 import pytest
 
+from tests import deadlines
 from tests.mutants.mutant import Mutant, Rule, infect
 
 CAUGHT = 10  # neither Python nor pytest ends with it
 TIMEOUT = 40  # seconds of a test, which then fails; each of the table takes a second or two
+deadlines.WAIT = TIMEOUT / 2  # the alarm of the timeout may come in any task: a test names what it waits for before
 
 
 def seed_of_broken(rule: Rule) -> int | None:
@@ -32,22 +35,19 @@ def seed_of_broken(rule: Rule) -> int | None:
 
 
 class Failure:
-    """A plugin of pytest that notes whether a test itself failed, and not only its setup or its end."""
-
-    def __init__(self) -> None:
-        self.is_there = False
+    """A plugin of pytest that ends the process when a test itself failed, before its end, which a fault may hang."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.is_there |= report.when == "call" and report.failed
+        if report.when == "call" and report.failed:
+            print(report.longreprtext, flush=True)
+            os._exit(CAUGHT)
 
 
-def fails(test: str) -> bool:
-    """Run one test, by its file below tests/ and its name; return whether it fails. A test that hangs does."""
-    failure = Failure()
+def survive(test: str) -> None:
+    """Run one test, by its file below tests/ and its name; end the process if it fails. A test that hangs does."""
     # Without the rewriting of assertions, which has a cache of its own and would come before the mutant.
     options = ["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"timeout={TIMEOUT}"]
-    pytest.main([*options, f"tests/{test}"], plugins=[failure])
-    return failure.is_there
+    pytest.main([*options, f"tests/{test}"], plugins=[Failure()])
 
 
 def main() -> int:
@@ -55,12 +55,11 @@ def main() -> int:
     infect(mutant)
     gc.set_threshold(50_000, 50, 50)  # as in other runs of histories: collection takes a tenth of their time
     if isinstance(mutant.caught_by, str):
-        caught = fails(mutant.caught_by)
-    else:
-        seed = seed_of_broken(mutant.caught_by)
-        caught = seed is not None
-        print(f"seed {seed}")
-    return CAUGHT if caught else 0
+        survive(mutant.caught_by)
+        return 0
+    seed = seed_of_broken(mutant.caught_by)
+    print(f"seed {seed}")
+    return 0 if seed is None else CAUGHT
 
 
 if __name__ == "__main__":

@@ -71,6 +71,28 @@ async def test_views_show_people_chats_messages_and_receipts_as_the_history_does
     assert found == [("room", "ada", "deploy now?", 1), ("direct", "ada", "deploy: a text", 0)]
 
 
+async def test_who_polls_with_sql_gets_what_came_late_and_what_was_changed(url: str, home: Path) -> None:
+    news = "select text from messages where arrival > {0} or changed > {0} order by arrival"
+    newest = "select max(arrival), max(changed) from messages"
+    async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
+        early = await bob.broadcast("written early")
+        secret = await ada.broadcast("a secret")
+        await ada.broadcast("written later")
+        [(seen, nothing)] = rows(url, newest)
+        assert nothing is None and rows(url, news.format(seen)) == []
+        await bob.connect(ada.port)
+        await early.delivered(timeout=WAIT)
+        assert rows(url, news.format(seen)) == [("written early",)]
+        assert rows(url, "select text from messages order by clock")[0] == ("written early",)
+        [(seen, _)] = rows(url, newest)
+        await ada.delete(secret.id)
+        assert rows(url, news.format(seen)) == [(None,)]
+        [(_, seen)] = rows(url, newest)
+        await ada.react(early.id, "+1")
+        assert rows(url, news.format(seen)) == []
+        assert [said for (said,) in rows(url, f"select said from reactions where arrival > {seen}")] == ["+1"]
+
+
 async def test_votes_show_the_choice_that_counts_of_each_person_until_the_close(url: str, home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada", db=url) as ada, TCPPeer(data=home / "bob", name="bob") as bob:
         await bob.connect(ada.port)

@@ -58,8 +58,13 @@ def test_frames_do_not_change_without_the_number_of_the_version() -> None:
     Until the edition that brings version 3 is released, the hash may change under 3. Later each change of it is a new
     number.
     """
-    text = (FOLDER / "frames.schema.json").read_bytes()
-    assert (PROTOCOL_VERSION, blake2b(text, digest_size=8).hexdigest()) == (3, "c3cf1bd359f53b5d")
+    schema = json.loads((FOLDER / "frames.schema.json").read_text("utf-8"), object_hook=without_description)
+    text = json.dumps(schema, sort_keys=True).encode()
+    assert (PROTOCOL_VERSION, blake2b(text, digest_size=8).hexdigest()) == (3, "ee5b68c5cabc11cd")
+
+
+def without_description(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "description" or not isinstance(value, str)}
 
 
 @pytest.mark.parametrize("file", ANSWERS)

@@ -69,7 +69,7 @@ async def talking(served: Served, name: str, **words: Any) -> AsyncIterator[Sock
 
 @asynccontextmanager
 async def socket(url: str, name: str = "", token: str = "", *, transports: list[str] | None = None,
-                 path: str = "socket.io", **words: Any) -> AsyncIterator[SocketUser]:  # fmt: skip
+                 path: str = "socket.io", since: str = "", **words: Any) -> AsyncIterator[SocketUser]:  # fmt: skip
     """Connect a socket, and register it if a name is given."""
     async with aiohttp.ClientSession() as http:
         user = SocketUser(http)
@@ -77,7 +77,7 @@ async def socket(url: str, name: str = "", token: str = "", *, transports: list[
         await user.io.connect(url, transports=transports or ["websocket"], socketio_path=path, **words)
         try:
             if name:
-                answer = await user.say("register", {"userId": name, "authToken": token})
+                answer = await user.say("register", {"userId": name, "authToken": token, "since": since})
                 assert answer == {"status": "ok", "userId": name}
             yield user
         finally:

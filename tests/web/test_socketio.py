@@ -570,5 +570,5 @@ async def test_what_is_said_of_messages_comes_live(kind: Kind, served: Served) -
         await do(kind.calls[0], id=id)
         told = await bob.hear("messageChange")
         said = {CHAT.get(kind.field, kind.field)} if kind.field else set()
-        assert told.keys() == {"id", "change", "by", "timestamp", *said}
+        assert told.keys() == {"id", "entryId", "change", "by", "timestamp", *said}
         assert (told["id"], told["change"], told["by"]) == (id, kind.event, "ada") and all(told[name] for name in said)

@@ -158,11 +158,27 @@ async def test_what_was_deleted_while_a_session_takes_the_shared_room_is_not_sen
                 await asyncio.sleep(0)  # poll: the hub hears of it in a moment
 
     missed = CatchUp(
-        zoe.user, lambda post: sent.append(post.text), drained, gateway.shared_room, gateway.mark, True,
+        zoe.user, lambda post: sent.append(post.message.text), drained, gateway.shared_room, gateway.mark, True,
         gateway.separations,
     )  # fmt: skip
     await missed.after(datetime.now(UTC) - catch_up.REPEATED)
     assert sent == ["0", "1", "2", "3", "4", ""] and missed.is_live
+
+
+async def test_a_client_that_moves_to_another_gateway_gets_what_became_of_messages(both: Gateways) -> None:
+    """By a position that the other gateway gave it, of a message or of a change."""
+    secret, typo, last = await both.write("a secret", "a typo", "the last")
+    async with chatting(both.west, "zoe", f"?since={last}&events=changes") as zoe:
+        await zoe.next("resumed")
+        await both.west.account("bob").user.edit(typo, "a text")
+        edited = await zoe.next("edited")
+        mark = f"@{both.west.gateway.mark}"
+    await both.west.account("bob").user.delete(secret)
+    for since in (last, edited["entry_id"]):
+        async with chatting(both.east, "zoe", f"?since={since}{mark}&events=changes") as zoe:
+            assert (await zoe.next("deleted"))["id"] == secret
+        async with chatting(both.west, "zoe", f"?since={since}{mark}&events=changes") as zoe:
+            assert (await zoe.next("resumed"))["count"] == (2 if since == last else 1)
 
 
 async def test_a_message_that_waited_is_not_sent_again_with_the_shared_room(both: Gateways) -> None:
@@ -173,7 +189,7 @@ async def test_a_message_that_waited_is_not_sent_again_with_the_shared_room(both
         pass
 
     missed = CatchUp(
-        zoe.user, lambda post: sent.append(post.text), drained, gateway.shared_room, gateway.mark, True,
+        zoe.user, lambda post: sent.append(post.message.text), drained, gateway.shared_room, gateway.mark, True,
         gateway.separations,
     )  # fmt: skip
     await bob.user.broadcast("first live")

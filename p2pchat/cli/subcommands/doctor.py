@@ -48,6 +48,7 @@ from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import quote_name, quote_names, safe_line
+from p2pchat.threads import in_thread
 
 USUAL_PORT = 8080  # as in the examples
 NEWEST = 1000  # messages that the clock is compared with
@@ -145,7 +146,7 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine
         yield warning("profile", "there is none yet", f"start a peer, which creates one: {command(USUAL_PORT)}")
         yield checks.check_clock(datetime.now(UTC), [])
         return
-    state = await asyncio.to_thread(inspect_profile, directory)
+    state = await in_thread(inspect_profile, directory)
     for finding in checks.check_profile(state):
         yield finding
     running, linked, trouble = await _running_peer(directory)
@@ -159,7 +160,7 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine
     async for finding in _check_stored(diagnosis):
         yield finding
     if state.exists:
-        yield await asyncio.to_thread(checks.check_disk, directory)
+        yield await in_thread(checks.check_disk, directory)
 
 
 async def _running_peer(directory: Path) -> tuple[int, Sequence[str], str]:
@@ -190,7 +191,7 @@ async def _check_ways_in(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
     if not number:
         yield ok("port", "the port of this peer is not known while it is not running", "add --port PORT")
         return
-    own, found = await asyncio.to_thread(own_addresses), {}
+    own, found = await in_thread(own_addresses), {}
     if diagnosis.is_readable:
         found = await network.probe_own_addresses(number, [*network.LOOPBACKS, *own], str(diagnosis.state.directory))
     yield network.check_port(number, found, diagnosis.state.holder)

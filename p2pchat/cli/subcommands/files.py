@@ -28,6 +28,7 @@ from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageE
 from p2pchat.commands.file_fetches import how_far
 from p2pchat.commands.standard_output import json_line, open_output, raw_stdout
 from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.threads import in_thread
 
 MAX_DAYS = 36_500
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4,
@@ -339,7 +340,7 @@ class GetRun:
             with self._progress:
                 [row] = await control.ask("get", id=options.message_id, number=number, path=str(path))
             if is_written_here:
-                await asyncio.to_thread(_copy, path, options.output)
+                await in_thread(_copy, path, options.output)
         if options.as_json:
             copied = ("id", "conversation_id", "name", "size", "root", "number", "path")
             print(json_line({"event": "file_saved", **{name: row[name] for name in copied}}), flush=True)

@@ -1,8 +1,8 @@
 """The command `p2pchat client`: a chat through a gateway, one line a message, for people and for pipes.
 
 Its connection reconnects and loses nothing. After a break, messages that were not acknowledged are sent again with the
-same key, so that they are written once. Messages that came meanwhile are requested with the id of the last one received
-(`since`); duplicates are dropped.
+same key, so that they are written once. Messages and changes that came meanwhile are requested with the id of the last
+one received (`since`); duplicates are dropped.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_s
 from p2pchat.commands.typed_commands import split_name
 from p2pchat.commands.wrap import plain_text
 from p2pchat.extras import missing_extra
+from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
 from p2pchat.web.message_form import CHAT
 
@@ -288,6 +289,9 @@ class FramePrinter:
                 print_notice(f"-- {safe_line(str(frame.get('text', '')))}")
         elif frame["type"] == "message":
             await self._message(frame, me)
+        elif frame["type"] in CHANGE_EVENTS:
+            line = {**frame, "event": frame["type"], "sent_at": frame["timestamp"], "text": _text_of(frame), "kind": ""}
+            await self._output.write(format_message(line, me, datetime.now().astimezone()))
 
     async def _acknowledged(self, frame: Frame, sent: Frame | None, me: str) -> None:
         if self._style == "words":
@@ -398,9 +402,9 @@ class GatewayAddress:
         return is_loopback(urlsplit(self.url).hostname or "")
 
     def address(self, since: str) -> str:
-        """Return the URL to connect to; `since` is the id of the last message received, "" for none."""
+        """Return the URL to connect to; `since` is the id of the last message or change received, "" for none."""
         parts = urlsplit(self.url)
-        query = "&".join(part for part in (parts.query, urlencode({"since": since})) if part)
+        query = "&".join(part for part in ("events=changes", parts.query, urlencode({"since": since})) if part)
         return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/chat", query, ""))
 
 
@@ -553,11 +557,12 @@ class GatewayConnection:
         kind = frame.get("type")
         if kind == "resumed":
             await self._resumed(socket, frame)
-        elif kind == "message":
+        elif kind == "message" or "entry_id" in frame:
             if self.me:  # what waits comes before `resumed`, which tells the name
                 self._tell_connected()
-            self._since = frame["id"] + self._mark
-            if self._is_news(frame["id"]):
+            id: str = frame.get("entry_id") or frame["id"]
+            self._since = id + self._mark
+            if self._is_news(id):
                 await self._on_frame(frame, None)
         elif kind == "error" or ("status" in frame and kind is None):
             frame = frame if kind is None else {"status": "error", "code": frame.get("code"), "text": frame.get("text")}

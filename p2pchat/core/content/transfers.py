@@ -275,12 +275,16 @@ class Transfers:
         self.receipts.on_whole(download.file.root)
 
     def _blame(self, download: ContentDownload, link: int) -> None:
-        """End the link that gave something wrong, and ask its peer for no more of this content."""
+        """Ask a peer that gave something wrong for no more of this content.
+
+        End the link if it hosts the writer. Another peer may only lack a check, or have a disk that errs.
+        """
         remote = self._sync.remotes.get(link)
         if remote is not None:
             download.faulty.add(remote.link.peer)
             self._count_stall(download, remote)
-            self._sync.fail(remote, LogError("content that its writer did not sign", code="content"))
+            if download.source[0].user in remote.link.users:
+                self._sync.fail(remote, LogError("content that its writer did not sign", code="content"))
 
     # ---- links
 

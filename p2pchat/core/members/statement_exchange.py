@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.log import CLOCK_AHEAD
@@ -43,6 +44,7 @@ ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
 # seconds. More is not even read, and asked for later: it may have smaller ids.
 REFILL_SECONDS = 1200.0
 ASKED_AFTER = 60.0  # seconds; a guess
+MAX_REFUTED = 256  # false statements that one link may pass on; a guess
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class _Remote:
     Attributes:
         answers: How many answers it may get now that have all statements, or the ids of all.
         have: The ids of its statements as far as they came.
+        refuted: The hashes of those that it brought and that their authors did not make.
         owed: It is asked again for its sum when it may get one.
     """
 
@@ -59,6 +62,7 @@ class _Remote:
     answers: TokenBucket
     owed: bool = False
     have: set[StatementId] = field(default_factory=set)
+    refuted: set[bytes] = field(default_factory=set)
 
 
 class StatementExchange:
@@ -112,8 +116,9 @@ class StatementExchange:
             self._learn_founder(frame.founder)
         if self.members is None:
             return None
-        if frame.s and (fault := self._take(self.members, frame.s)) is not None:
-            return fault
+        self._take(self.members, frame.s, remote.refuted)
+        if len(remote.refuted) > MAX_REFUTED:
+            return LogError("too many statements that their authors did not make", code="malformed")
         if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
             self._send_ids(link)
             if frame.ask:
@@ -145,7 +150,10 @@ class StatementExchange:
         """Take what a peer shows before there is a link, or what a file has. Return whether it is in order."""
         if shown.founder is not None:
             self._learn_founder(shown.founder)
-        return self.members is None or self._take(self.members, shown.s) is None
+        refuted = set[bytes]()
+        if self.members is not None:
+            self._take(self.members, shown.s, refuted)
+        return not refuted
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         """Return those of these statements that are durable."""
@@ -204,23 +212,32 @@ class StatementExchange:
             self._durable[statement.id] = statement
             self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
-    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]]) -> LogError | None:
-        """Keep what counts of these statements: those of the founder first, which say whose others do."""
-        pairs = [pair for pair in pairs if self._may_take(members, author_of(pair[0]))]
-        try:
-            said = [parse_statement(self._network.id, text, bytes.fromhex(signature)) for text, signature in pairs]
-        except StatementError as error:
-            return LogError(str(error), code=error.code)
-        new = [one for one in said if not members.has(one)]
+    def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]], refuted: set[bytes]) -> None:
+        """Keep what counts of these statements: those of the founder first, which say whose others do.
+
+        One that its author did not make is skipped, and refuted: who passes it on may only lack a check.
+        """
+        new = dict[bytes, Statement]()
+        for text, signature in pairs:
+            key = blake2b((text + signature).encode(), digest_size=16).digest()
+            if key in refuted or not self._may_take(members, author_of(text)):
+                continue
+            try:
+                said = parse_statement(self._network.id, text, bytes.fromhex(signature))
+            except StatementError:
+                refuted.add(key)
+                continue
+            if not members.has(said):
+                new[key] = said
         for signers in ((lambda: {members.founder}), (lambda: members.admins)):
-            turn = [one for one in new if one.by in signers()]
-            if not all(one.is_signed(self._network.id) for one in turn):
-                return LogError("a statement that its author did not sign", code="malformed")
-            for one in turn:
+            turn = {key: one for key, one in new.items() if one.by in signers()}
+            false = {key for key, one in turn.items() if not one.is_signed(self._network.id)}
+            refuted |= false
+            made = [one for key, one in turn.items() if key not in false]
+            for one in made:
                 self._charge(members, one.by, one.size)
-            if turn:
-                self._keep(members.add(turn))
-        return None
+            if made:
+                self._keep(members.add(made))
 
     def _may_take(self, members: MemberList, by: UserId) -> bool:
         """Return whether more of an admin's statements are taken now. Else all links are asked for them later."""

@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.members.member_directory import MemberDirectory
+from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import NodeContext
-from p2pchat.protocol import PeerId, RunId
+from p2pchat.protocol import PeerId, RunId, UserId
 
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
@@ -98,6 +99,7 @@ class DuplicateKeyDetector:
         self._replaced_at: dict[PeerId, deque[float]] = {}
         self._patient_until: dict[PeerId, float] = {}
         self._reported_at = float("-inf")
+        self._heard: set[UserId] = set()  # members who said that this peer runs twice, and whom nobody here chose
 
     def lasted(self, up_at: float) -> bool:
         """Return whether a link has been up for long enough that its replacement means something."""
@@ -111,15 +113,25 @@ class DuplicateKeyDetector:
         """Return until when it stays; 0 if it does not."""
         return self._patient_until.get(peer, 0.0)
 
-    def on_reported(self) -> None:
-        """Warn that another process has our key: a peer has met it, or is patient with it.
+    def on_claimed(self, by: PeerId) -> None:
+        """Take that a peer says that it is linked with another process that has our key.
+
+        Nothing proves it. So of peers that nobody here chose each member is heard once.
+        """
+        member = self._members.share(by)
+        if by in self._contacts or self._members.is_own(self._members.member_of(by)) or member not in self._heard:
+            self._heard.add(member)
+            self.on_reported(by)
+
+    def on_reported(self, by: PeerId = "") -> None:
+        """Warn that another process has our key: a peer is patient with it, or says so.
 
         People are warned once in clone_window, however many peers report it.
         """
         now = self._ctx.now.mono
         if now - self._reported_at >= self._ctx.settings.clone_window:
             self._reported_at = now
-            self._warn(self._ctx.me)
+            self._warn(self._ctx.me, by)
 
     def on_replaced(self, peer: PeerId, whose: PeerId) -> bool:
         """Note that a link to this peer was replaced as if two processes had the key of `whose`.
@@ -147,9 +159,10 @@ class DuplicateKeyDetector:
             self._warn(whose)
         return True
 
-    def _warn(self, whose: PeerId) -> None:
+    def _warn(self, whose: PeerId, by: PeerId = "") -> None:
         name = self._members.names.get(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
         is_chosen = whose == self._ctx.me or whose in self._contacts  # anybody may pretend of the others
         warn = self._ctx.emit if is_chosen else self._ctx.warn_at_times
-        warn(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))
+        says = f", says {describe_user(self._members.names.get(by))}" if by else ""
+        warn(WarningIssued("two_processes", f"two processes seem to use {key}{says}: stop one of them", whose))

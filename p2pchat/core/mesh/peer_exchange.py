@@ -329,7 +329,7 @@ class PeerExchange:
             link.takes_files = FILES in frame.can
         for peer in frame.linked:  # in a large mesh each link tells of nearly all peers
             if peer == self._ctx.me:
-                self._duplicates.on_reported()
+                self._duplicates.on_claimed(link.peer)
             elif len(link.linked) < MAX_LINKED:
                 current = self._by_peer.get(peer)
                 link.linked.setdefault(peer if current is None else current.peer)  # the id is shared by all tables

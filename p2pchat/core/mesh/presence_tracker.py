@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from p2pchat.core.contacts import Blocks
 from p2pchat.core.effects import Guests, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberShares
@@ -56,7 +57,7 @@ class PresenceTracker:
         network: The id N.
         listener: Says which users stay, and forgets others.
         admission: Says who belongs to the network, and at whom a peer counts, and its users with it.
-        blocked: A live view of the users of whom nothing is taken in.
+        blocks: Of whom the own user blocks nothing is taken in.
 
     Attributes:
         announcer: Announces the users hosted here to other peers.
@@ -72,16 +73,16 @@ class PresenceTracker:
         users: Iterable[HostedIdentity],
         listener: MeshListener,
         admission: Admission,
-        blocked: Container[UserId],
+        blocks: Blocks,
     ) -> None:
         self._ctx = ctx
         self._listener = listener
         self._admission = admission
         self._members = admission.users
-        self._blocked = blocked
+        self._blocks = blocks
         self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
         self.events: PresenceEvents = PresenceEvents(ctx)
-        self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, network, users)
+        self.announcer: PresenceAnnouncer = PresenceAnnouncer(ctx, network, users, blocks)
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
         self.shared: dict[UserId, set[PeerId]] = {}
@@ -104,7 +105,7 @@ class PresenceTracker:
         """Return the users that a message to the room is expected to reach.
 
         Where several users are hosted, all writers share one list, which includes the writer: with thousands of users
-        there is one until someone comes or goes.
+        there is one until someone comes or goes. Nobody is expected who blocks the writer.
         """
         if self._expected is None:
             here = [] if len(self._own) == 1 else [user for user in self._own if self.status(user)[0] != "offline"]
@@ -117,7 +118,12 @@ class PresenceTracker:
                 tuple(sorted(here)),
                 tuple((peers, tuple(users)) for peers, users in guests.items()),
             )
-        return Recipients(()) if self._expected.members == (writer,) else self._expected
+        if self._expected.members == (writer,):
+            return Recipients(())
+        if blocking := self._blocks.by_any(writer, self._expected.here):
+            members, here = ([one for one in these if one not in blocking] for these in self._expected[:2])
+            return Recipients(tuple(members), tuple(here), self._expected.guests)
+        return self._expected
 
     def peers_of(self, user: UserId) -> set[PeerId]:
         """Return the other peers that host a user. Within its grace period that is the last one; else, if nobody
@@ -208,7 +214,7 @@ class PresenceTracker:
         self._check(link, frame)
         left = self._left_for(link, frame)
         for hosted in frame.users:
-            if hosted.id in self._blocked or self._admission.expels(hosted.id, link.member):
+            if hosted.id in self._blocks.users or self._admission.expels(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
                 continue
             if hosted.id not in link.users and hosted.id != link.peer:
@@ -473,9 +479,10 @@ class _LinkNews:
 class PresenceAnnouncer:
     """Announces the users hosted here to all links."""
 
-    def __init__(self, ctx: NodeContext, network: str, users: Iterable[HostedIdentity]) -> None:
+    def __init__(self, ctx: NodeContext, network: str, users: Iterable[HostedIdentity], blocks: Blocks) -> None:
         self._ctx = ctx
         self._network = network
+        self._blocks = blocks
         self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
         self._statuses: dict[UserId, Status] = {}
         self._news: dict[int, _LinkNews] = {}
@@ -498,7 +505,7 @@ class PresenceAnnouncer:
         """Tell a new link about all users hosted here."""
         self.renew()  # first: a link would take those for all users
         self._news[link.id] = _LinkNews(link)
-        for frame in self._pages(list(self.own), []):
+        for frame in self._pages(list(self.own), [], self._blocks.by_any(link.peer, self.own)):
             self._ctx.send(frame, [link.id])
 
     def link_down(self, link_id: int) -> None:
@@ -519,13 +526,13 @@ class PresenceAnnouncer:
         if user not in self.own or (former[:2] == (status, text) and former[2]):
             return False
         self._statuses[user] = (status, text, self._ctx.now.utc)
-        self._on_changed([user])
+        self.on_changed([user])
         return True
 
     def renamed(self, user: UserId, name: str) -> None:
         """Announce a user's new name, if it is hosted here."""
         self.own[user].name = name
-        self._on_changed([user])
+        self.on_changed([user])
 
     def host(self, user: HostedIdentity) -> None:
         self.own[user.id] = user
@@ -533,7 +540,7 @@ class PresenceAnnouncer:
         if user.id != self._ctx.me:
             user.cert = make_cert(self._network, user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
         self.has_new_users = True
-        self._on_changed([user.id])
+        self.on_changed([user.id])
 
     def introduce(self) -> None:
         """Announce new users now: something else is about to be said about them, which would be a fault before that."""
@@ -545,7 +552,7 @@ class PresenceAnnouncer:
             self._statuses.pop(user, None)
             for end in self._news.values():
                 end.gone[user] = None
-            self._on_changed([user], at_once=True)
+            self.on_changed([user], at_once=True)
 
     def renew(self) -> None:
         """Make the certificates that are due, and send them to links that had the former ones."""
@@ -555,11 +562,12 @@ class PresenceAnnouncer:
         for user in due:
             user.cert = make_cert(self._network, user.id, user.sign, self._ctx.me, now_ms)
         if renewed:
-            self._on_changed(renewed)
+            self.on_changed(renewed)
 
     # Sending
 
-    def _on_changed(self, users: Iterable[UserId], *, at_once: bool = False) -> None:
+    def on_changed(self, users: Iterable[UserId], *, at_once: bool = False) -> None:
+        """Tell all links about these users, soon or at once."""
         stale = dict.fromkeys(users)
         for end in self._news.values():
             end.stale.update(stale)
@@ -578,19 +586,23 @@ class PresenceAnnouncer:
         self._send_to(self._news.values())
 
     def _send_to(self, ends: Iterable[_LinkNews]) -> None:
-        """Send links that drain what they have not got. Links that lack the same get the same frames."""
-        lacking: dict[tuple[frozenset[UserId], frozenset[UserId]], list[int]] = {}
+        """Send links that drain what they have not got. Links that lack the same get the same frames.
+
+        Who blocks the own user of a peer is offline for that peer. A gateway's other users have no peer for themselves.
+        """
+        lacking: dict[tuple[frozenset[UserId], frozenset[UserId], frozenset[UserId]], list[int]] = {}
         for end in ends:
             if end.stale and not end.link.full:
-                lacking.setdefault((frozenset(end.stale), frozenset(end.gone)), []).append(end.link.id)
+                away = self._blocks.by_any(end.link.peer, end.stale)
+                lacking.setdefault((frozenset(end.stale), frozenset(end.gone), away), []).append(end.link.id)
                 end.stale.clear()
                 end.gone.clear()
-        for (stale, gone), links in lacking.items():
-            for frame in self._pages(sorted(stale & self.own.keys()), sorted(gone)):
+        for (stale, gone, away), links in lacking.items():
+            for frame in self._pages(sorted(stale & self.own.keys()), sorted(gone), away):
                 self._ctx.send(frame, links)
 
-    def _pages(self, users: list[UserId], gone: list[UserId]) -> Iterator[Here]:
-        """Yield one frame or more; all but the last have `more`."""
+    def _pages(self, users: list[UserId], gone: list[UserId], away: Container[UserId]) -> Iterator[Here]:
+        """Yield one frame or more; all but the last have `more`. Those in `away` are offline."""
         settings = self._ctx.settings
         for start in range(0, len(gone), settings.page_items):
             end = start + settings.page_items
@@ -598,7 +610,7 @@ class PresenceAnnouncer:
         page: list[Hosted] = []
         size = 0
         for user in users:
-            hosted = self._hosted(user)
+            hosted = self._hosted(user, is_away=user in away)
             cost = 400 + 6 * (len(hosted.name) + len(hosted.text or ""))  # bytes of JSON, with escapes
             if page and (len(page) >= settings.page_items or size + cost > settings.max_frame_bytes // 2):
                 yield Here(users=page, more=True)
@@ -608,8 +620,8 @@ class PresenceAnnouncer:
         if page or not gone:
             yield Here(users=page)
 
-    def _hosted(self, user: UserId) -> Hosted:
+    def _hosted(self, user: UserId, *, is_away: bool) -> Hosted:
         own = self.own[user]
-        status, text, since = self.status(user)
+        status, text, since = ("offline", "", 0) if is_away else self.status(user)
         cert = None if user == self._ctx.me else own.cert
         return Hosted(id=user, name=own.name, status=status, text=text or None, since=since or None, cert=cert)

@@ -41,10 +41,11 @@ from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
-from p2pchat.kinds import KINDS, MESSAGE_KINDS, OUTDOING_KINDS, RELATION_KINDS
+from p2pchat.kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
 from p2pchat.protocol import MAX_INT, RunId, UserId
 
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
+NO_CLOCK = MAX_INT // 2  # the year 2112: what is stamped later was stamped by no clock that is set wrong
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
 
 
@@ -76,16 +77,16 @@ class Appender:
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        kind, user, bodies, above = request.kind, request.user, _bodies(request), 0
+        kind, user, bodies = request.kind, request.user, _bodies(request)
         self._forget_times_ahead(conversation)
         log = self._running_log(conversation, user)
-        if kind in OUTDOING_KINDS:
-            above = _newest_c(conversation, kind, user)
-        elif not is_plausible(log.last_c, self._ctx.now.utc):  # a text begins a log of its own
+        now = self._ctx.now.utc
+        if not is_plausible(log.last_c, now) and is_plausible(request.above, now):  # the clock was ahead
             log = self._begin(conversation, user, self._ctx.draw(8).hex())
         self._append_bodies(
-            log, kind, bodies, request.re, request.claims, begins_with_profile=True, above=above, marks=request.marks
-        )
+            log, kind, bodies, request.re, request.claims, begins_with_profile=True,
+            above=min(request.above, NO_CLOCK), marks=request.marks,
+        )  # fmt: skip
         self._sync.step.writes.append((request.ticket, log, log.seq - len(bodies) + 1, len(bodies), kind))
 
     def write_to_group(
@@ -134,7 +135,7 @@ class Appender:
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
         room = self._sync.conversations[self._sync.conversations.room]
-        above = _newest_c(room, "profile", user)
+        above = _newest_c(room, user)
         self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
 
     def _profile_of(self, user: UserId) -> dict[str, str]:
@@ -233,11 +234,9 @@ class Appender:
         self._ingest.append(log, Batch(log.id, first, raws, entries, prev, chain, head, size, header))
 
 
-def _newest_c(conversation: ConversationState, kind: str, user: UserId) -> int:
-    """Return the highest clock of those of whom the newest counts, but for times that no wrong clock shows."""
-    users = conversation.writers if KINDS[kind].shared else [user]
-    clocks = (log.last_c for user in users for log in conversation.all_logs(user))
-    return max((c for c in clocks if c < MAX_INT // 2), default=0)
+def _newest_c(conversation: ConversationState, user: UserId) -> int:
+    """Return the highest clock of a user, but for times that no wrong clock shows."""
+    return max((log.last_c for log in conversation.all_logs(user) if log.last_c < NO_CLOCK), default=0)
 
 
 def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:

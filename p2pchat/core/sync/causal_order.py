@@ -31,13 +31,14 @@ from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.kinds import RELATION_KINDS
+from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.protocol import MAX_INT, ConversationId, UserId, user_start
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
 OF_ALL = 4  # times as many of all contacts, and of all others; a guess
 SHOWN_EARLY = "it is shown with gap marks, and what is missing later"
 OF_CONTACT = "contact"  # ends the line of a contact: not among all the others
+SHARED_AHEAD = 86_400_000_000  # microseconds: a day, more than a clock of another time zone is wrong
 MAX_HOLDERS = 8  # users of one peer that are remembered for a missing entry; a guess
 MAX_KNOWN = 10_000  # missing entries of which holders are remembered; a guess: 2 MiB
 
@@ -64,7 +65,7 @@ class CausalOrder:
             if log is not None and item.entry.k == "profile":
                 log.add_profile(item.seq)
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
-                relation = relation_of(log.id, item.seq, item.entry)
+                relation = self._relation_of(log, item.seq, item.entry)
                 log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     # ---- new entries
@@ -86,7 +87,7 @@ class CausalOrder:
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or (seq == 1 and log.before):
                 refs = references_of(log, seq, entry)
-                relation = None if entry.re is None else relation_of(log.id, seq, entry)
+                relation = None if entry.re is None else self._relation_of(log, seq, entry)
                 waits = log.queue or seq > log.show_limit
                 if waits or self._missing(log, seq, refs):
                     log.add_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
@@ -122,7 +123,7 @@ class CausalOrder:
         self._release(log, len(entries))
         if entries[-1].k in RELATION_KINDS:  # entries written at once are of one kind
             first = log.seq - len(entries) + 1
-            self._add_relations(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
+            self._add_relations(self._relation_of(log, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
         self._run()
         return place
@@ -324,6 +325,15 @@ class CausalOrder:
 
     # ---- places
 
+    def _relation_of(self, log: LogState, seq: int, entry: Entry) -> Relation | None:
+        """Return what an entry that has come does to another.
+
+        Where the newest of all people counts, what is stamped far ahead does not: nobody could go on above it.
+        """
+        relation = relation_of(log.id, seq, entry)
+        is_shared = relation is not None and KINDS[entry.k].shared
+        return None if is_shared and entry.c > self._ctx.now.utc + SHARED_AHEAD else relation
+
     def _add_relations(self, relations: Iterable[Relation | None]) -> None:
         """Add the changes that entries released in this step make to other entries."""
         self._ctx.change.relations += filter(None, relations)
@@ -335,10 +345,12 @@ class CausalOrder:
         """
         entries, at, shown = batch.entries or [], 0, max(0, log.released + 1 - batch.first)
         until = 0 if log.user in self._sync.hosted else log.conversation.history_until
-        self._add_relations(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries[:shown], batch.first))
+        self._add_relations(
+            self._relation_of(log, seq, entry) for seq, entry in enumerate(entries[:shown], batch.first)
+        )
         for seq, entry in enumerate(entries[shown:], batch.first + shown):
             if refs := references_of(log, seq, entry):
-                log.fill_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, relation_of(log.id, seq, entry)))
+                log.fill_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, self._relation_of(log, seq, entry)))
         while at < len(entries):
             old = entries[at].c <= until
             end = bisect_right(entries, until, at, key=lambda entry: entry.c) if old else len(entries)

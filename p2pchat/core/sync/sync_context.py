@@ -193,6 +193,7 @@ class SyncContext:
         self.presence = presence
         self.hosted = hosted
         self.contacts = contacts
+        self.blocks = blocks
         self.members = members
         self._statements = statements
         self.people: KnownPeople = KnownPeople(ctx, hosted, stored.users, stored.former_names, members, contacts)

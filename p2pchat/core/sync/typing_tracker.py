@@ -76,6 +76,8 @@ class TypingTracker:
         for remote in self._sync.remotes_sharing(there):
             if remote.link.full or not any(there.is_member(user) for user in remote.link.users):
                 continue  # typing is not worth waiting for a link to drain
+            if remote.link.peer in self._sync.blocks.of(key[1]):
+                continue  # to whom one blocks one is away
             if there.id in remote.named:
                 knowing.append(remote.id)
             else:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from time import monotonic, time_ns
 
 from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
 from p2pchat.nats_client import cancel
+from p2pchat.program_log import ProgramLog
 from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.account_directory import AccountDirectory
@@ -45,7 +45,7 @@ CONTACTS_AT_ONCE = 64  # users; those who come together are stored together; a g
 LOOKS = 10  # for users to let go, in the time after which they are
 TRY_AGAIN_AFTER = 10.0  # seconds until a user is hosted, or a change taken over, that could not be
 
-_log = logging.getLogger("p2pchat.web.cluster")
+_log = ProgramLog("p2pchat.web.cluster")
 
 
 class Cluster:

@@ -12,7 +12,6 @@ A consumer of the server is used for the list only. Nothing here decides what a 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from p2pchat.nats_client import (
     serve_always,
     sign_in_with,
 )
+from p2pchat.program_log import ProgramLog
 from p2pchat.web.error_responses import WebError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _NOT_THAT_NUMBER = (10071, 10164)  # error codes of the server: the key has anot
 _NAME_IN_USE = 10058  # a bucket made with other settings
 
 T = TypeVar("T")
-_log = logging.getLogger("p2pchat.web.cluster")
+_log = ProgramLog("p2pchat.web.cluster")
 
 
 class ClusterAway(WebError):

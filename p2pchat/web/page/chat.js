@@ -154,6 +154,8 @@ export class Chat {
     const { me } = this.model;
     this.model.gatewayId = line.peer_id;
     this.model.gateway = line.gateway ?? "";
+    this.model.last = line.last;
+    if (!this.model.since) this.model.continueAfter(line.last);
     this.model.mayInvite = line.invites;
     this.model.maxFileBytes = line.max_file_bytes ?? 0;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
@@ -184,7 +186,14 @@ export class Chat {
   async hide(how, id) {
     await this.connection.request({ do: how, user: id });
     await Promise.all([this._list(true), this._who()]);
+    if (how === "unblock") await this._reload(); // what they wrote meanwhile stands between the rest
     await this._findLast();
+  }
+
+  /** Load the conversation in front anew, and any other once it is opened. */
+  async _reload() {
+    for (const talk of this.model.talks.values()) talk.loaded = false;
+    if (this.model.front) await this.open(this.model.front);
   }
 
   /** Load what the list shows of shared conversations, where ignored people wrote all that is known. */
@@ -239,7 +248,7 @@ export class Chat {
   /** @param {string} ref @param {string} code @param {string} text */
   _onFailed(ref, code, text) {
     if (code === "since") {
-      this.model.since = ""; // the gateway does not know our last message: load everything again
+      this.model.continueAfter(this.model.last); // the gateway does not know our last message; everything is loaded again
       return;
     }
     if (!this.outbox.failed(ref, code, text) && code !== "too_many") this.model.bus.emit("notice", text);
@@ -345,22 +354,23 @@ export class Chat {
   }
 
   /**
-   * Load a message and everything after it.
+   * Load a message and everything between it and what is loaded.
    * @param {import("./model.js").Talk} talk @param {string} id
    * @returns {Promise<boolean>} false when it is too old
    */
   async loadUntil(talk, id) {
-    if (talk.byId.has(id)) return true;
+    if (!talk.loaded) await this.load(talk);
+    const [oldest] = talk.messages;
+    if (talk.byId.has(id) || !oldest) return talk.byId.has(id);
     const [before, behind] = await Promise.all([
       this.connection.request({ do: "history", to: talk.id, before: id, limit: 10 }),
-      this.connection.request({ do: "history", to: talk.id, after: id, limit: MAX_BEHIND }),
+      this.connection.request({ do: "history", to: talk.id, after: id, before: oldest.id, limit: MAX_BEHIND }),
     ]);
     if (!isWhole(behind, MAX_BEHIND)) return false;
-    const [first] = behind.length ? await this.connection.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
+    const [first] = await this.connection.request({ do: "history", to: talk.id, before: (behind[0] ?? oldest).id, limit: 1 });
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;
-    talk.loaded = true;
-    this.events.addHistory(talk, rows, "whole");
+    this.events.addHistory(talk, rows, "older");
     talk.complete = before.length < 10;
     await this._receipts(talk);
     return true;

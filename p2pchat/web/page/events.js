@@ -57,6 +57,7 @@ export class Events {
   /** @param {any} line */
   handle(line) {
     this._handlers[line.event]?.(line);
+    if (line.entry_id && line.id) this._model.continueAfter(line.entry_id);
   }
 
   // ---- rows of answers
@@ -118,7 +119,7 @@ export class Events {
   /**
    * Add a page of history.
    * @param {Talk} talk @param {any[]} rows oldest first
-   * @param {"newest"|"older"|"whole"} where they go: at the end, before all others, or instead of all but newer ones
+   * @param {"newest"|"older"} where they go: at the end, or before all others
    */
   addHistory(talk, rows, where) {
     const known = talk.byId;
@@ -127,7 +128,6 @@ export class Events {
     const others = talk.messages.filter((message) => !ids.has(message.id));
     if (where === "older") talk.messages = [...page, ...others];
     else talk.messages = joinPages(talk, page, ids);
-    if (where === "whole") talk.messages.splice(0, talk.messages.indexOf(page[0]));
     talk.byId = new Map(talk.messages.map((message) => [message.id, message]));
     this._model.changed(talk);
     this._model.bus.changed("talks");
@@ -174,7 +174,7 @@ export class Events {
     const model = this._model;
     const talk = this._talk(line);
     const message = this._merge(talk.byId.get(line.id), line);
-    model.since = line.id + (model.gateway && `@${model.gateway}`);
+    model.continueAfter(line.id);
     if (!model.people.has(line.sender_id)) this._asks.who(); // registered meanwhile, and nowhere online
     if (message.mine) {
       message.ticks.known = true; // saved, if nothing else

@@ -19,7 +19,7 @@ const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This 
 /** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
 function askWho(why = "", tried = "") {
   fill(app, signIn({ why, tried, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
-  document.getElementById(why ? "token" : "name")?.focus();
+  (document.getElementById(why ? "token" : "name") ?? document.getElementById("token"))?.focus();
 }
 
 /** @param {string} token @param {string} newName the name if the user has yet to save the token, else "" */

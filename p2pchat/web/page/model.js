@@ -120,7 +120,8 @@ export class Model {
     this.bus = new Bus();
     this.me = { id: "", label: "", name: "" };
     this.state = "connecting";
-    this.since = ""; // the newest message received; a new connection continues after it
+    this.since = ""; // the last message or change received; a new connection continues after it
+    this.last = ""; // what was shown last when the connection was opened
     this.gateway = ""; // the gateway it came from, where an account has several
     /** @type {Map<string, Person>} */
     this.people = new Map();
@@ -133,6 +134,11 @@ export class Model {
     this.maxFileBytes = 0; // 0 for unknown
     this.gatewayId = ""; // the user of the gateway's own peer
     this.isFrontShown = () => true; // replaced by the view: a small screen may show the list instead
+  }
+
+  /** Continue after a message or change when the connection is opened again. @param {string} id "" for none */
+  continueAfter(id) {
+    this.since = id && id + (this.gateway && `@${this.gateway}`);
   }
 
   /**

@@ -34,7 +34,7 @@ export function statusText(person) {
   if (!person) return "";
   const why = ["expelled", "blocked", "ignored"].find((one) => person[/** @type {"ignored"} */ (one)]);
   if (why) return why;
-  if (person.status === "unreachable") return `cannot be reached from here; ${safeLine(person.text)} can`;
+  if (person.status === "unreachable") return `cannot be reached from here; ${safeLine(person.text)} says it can`;
   const word = { online: "online", idle: "away", offline: "offline", unknown: "not seen yet" }[person.status] ?? "";
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
 }

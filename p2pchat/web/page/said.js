@@ -30,6 +30,10 @@ export function saidOf(line) {
 /** Take what an event line says into a message. @param {any} message @param {any} line */
 export function say(message, line) {
   const { list, field, shared } = SAID[line.event];
+  if (line[list]) {
+    message[list] = line[list]; // something else counts no more
+    return;
+  }
   const others = shared ? [] : message[list].filter((/** @type {any} */ one) => one.by_id !== line.by_id);
   message[list] = line[field] ? [...others, { [field]: line[field], by: line.by, by_id: line.by_id }] : others;
 }

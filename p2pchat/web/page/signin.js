@@ -5,6 +5,7 @@ import { copyButton, h } from "./dom.js";
 import { signUp } from "./http.js";
 import { safeLine } from "./safe_text.js";
 
+const IS_CLOSED = document.documentElement.dataset.signUp === "closed"; // the gateway gives nobody who asks a name
 const NOTICED_AFTER = 1500; // milliseconds after which a sentence that has changed was seen; a guess
 
 /**
@@ -45,22 +46,22 @@ export function signIn({ why, tried, entered }) {
     event.preventDefault();
     entered(token.value.replace(/\s/gu, ""), forLong.checked, "");
   };
+  const withToken = h("form", { onsubmit: entering },
+    h("label", { for: "token" }, "Your token"),
+    h("div", { class: "row" }, token, h("button", { class: IS_CLOSED && "primary" }, "Sign in")),
+    tokenTrouble,
+  );
   return h("main", { class: "door" }, h("div", { class: "card" },
     h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat"),
     h("p", { class: "lead" }, "Chat with everyone on this network, from your browser or a terminal."),
-    h("form", { onsubmit: joining },
-      h("label", { for: "name" }, "Choose a name"),
-      h("div", { class: "row" }, name, join),
-      trouble,
-    ),
-    h("details", { open: Boolean(why) },
-      h("summary", {}, "I already have a token"),
-      h("form", { onsubmit: entering },
-        h("label", { for: "token" }, "Your token"),
-        h("div", { class: "row" }, token, h("button", {}, "Sign in")),
-        tokenTrouble,
+    IS_CLOSED ? [withToken, h("p", { class: "hint" }, "Nobody can sign up here. If you have no token, ask whoever runs this gateway for one.")] : [
+      h("form", { onsubmit: joining },
+        h("label", { for: "name" }, "Choose a name"),
+        h("div", { class: "row" }, name, join),
+        trouble,
       ),
-    ),
+      h("details", { open: Boolean(why) }, h("summary", {}, "I already have a token"), withToken),
+    ],
     h("label", { class: "check" }, forLong, " Stay signed in on this device"),
   ));
 }

@@ -23,6 +23,7 @@ from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, CONNECT_ERROR, DISCONNECT, EVENT
 
+from p2pchat import DurableEvent
 from p2pchat.web import WebSettings
 from p2pchat.web.account_session import PING_EVERY, LightEvent
 from p2pchat.web.catch_up import Post
@@ -57,7 +58,7 @@ MESSAGE_STARTS = f'42["{NEW_MESSAGE}"'  # on the wire: Engine.IO's "message", So
 CLOSE, PING, PONG, PROBE = "1", "2", "3", "2probe"
 SEPARATOR = "\x1e"  # between the packets of one poll or post
 
-Newest = dict[tuple[str, str], Post]  # messages by conversation and writer: the newest stands for those before it
+Newest = dict[tuple[str, str], DurableEvent]  # by conversation and writer: the newest stands for those before it
 
 
 class _PacketQueue(asyncio.Queue[EnginePacket | None]):

@@ -16,6 +16,7 @@ from engineio.packet import Packet as EnginePacket
 
 from p2pchat import (
     Delivered,
+    DurableEvent,
     FileArrived,
     FileProgress,
     FileReceipt,
@@ -106,14 +107,14 @@ class SocketClient(ClientSession):
         self._put(envelope.encoded("socketio file receipt", lambda: event_packet("fileReceipt", content)))
 
     def _on_change(self, envelope: Envelope) -> None:
-        if not self.was_told(envelope.event):
-            self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.event)))
+        if self.is_due(envelope):
+            self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.for_user(self.user))))
 
     def _change_packet(self, event: MessageChange) -> EnginePacket:
         line = event.to_json()
         said = {name: line[field] for field, name in CHAT_EVENTS[event.event].items() if field in line}
-        who = name_of(self.gateway.accounts, event.by)
-        return event_packet("messageChange", {**said, "by": who, "change": event.event})
+        said |= {"entryId": said.pop("entry_id"), "by": name_of(self.gateway.accounts, event.by)}
+        return event_packet("messageChange", {**said, "change": event.event})
 
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
@@ -121,7 +122,7 @@ class SocketClient(ClientSession):
         FileReceipt: _on_file_receipt, **dict.fromkeys(MessageChange.__subclasses__(), _on_change),
     }  # fmt: skip
 
-    def _packet(self, post: Post) -> EnginePacket | None:
+    def _packet(self, post: Message | Sent) -> EnginePacket | None:
         """Return a message as a packet; None if it was deleted."""
         if post.deleted:
             return None
@@ -185,11 +186,15 @@ class SocketClient(ClientSession):
     async def report(self, problem: WebError) -> None:
         self._put(event_packet("error", {"code": problem.code, "text": problem.text}))
 
-    def on_named(self, post: Post) -> None:
+    def on_named(self, post: DurableEvent) -> None:
         self.on_arrival({(post.log.conversation, post.log.user): post})
 
     def send_missed(self, post: Post) -> None:
-        if not self.wrote(post) and self.connection.client is self:
+        if self.connection.client is not self:
+            return
+        if isinstance(post, MessageChange):
+            self.connection.put(self._change_packet(post), bounded=False)
+        elif not self.wrote(post):
             self._send(post, self._packet(post), bounded=False)
 
     # ---- arrival and end
@@ -200,7 +205,7 @@ class SocketClient(ClientSession):
             for post in sorted(posts.values(), key=attrgetter("place")):
                 if post.conversation.kind in QUEUED_KINDS:
                     self.user.hand_on(post, DELIVERY_CONSUMER)
-                if post.log.user != self.account.key:
+                if isinstance(post, Message | Sent) and post.log.user != self.account.key:
                     self._unread[post.log.conversation] = post
             self._mark_read()
 
@@ -268,14 +273,16 @@ class PresenceBroadcaster:
 
         The hub calls it too, so that a change is noted even if no client receives it.
         """
-        return envelope.encoded("socketio presence", lambda: self._change(envelope.event))
+        return envelope.encoded("socketio presence", lambda: self._change(envelope))
 
-    def _change(self, event: Presence | Left) -> EnginePacket | None:
+    def _change(self, envelope: Envelope) -> EnginePacket | None:
+        event: Presence | Left = envelope.event
         key = event.user.key
         status = STATUSES.get(event.status, "offline") if isinstance(event, Presence) else "offline"
-        if self._known.get(key) == status:
-            return None  # Left and Presence report the same change
-        self._known[key] = status
+        if envelope.users is None:  # else it is for one who blocks the user, or whom it blocks
+            if self._known.get(key) == status:
+                return None  # Left and Presence report the same change
+            self._known[key] = status
         return self._packet(event.user, status)
 
     def _packet(self, user: User, status: str) -> EnginePacket:
@@ -290,7 +297,7 @@ class PresenceBroadcaster:
         return [
             self._packet(user, status)
             for user in users
-            if (status := STATUSES.get(user.status)) and user.key != account.key
+            if (status := STATUSES.get(account.user.directory.status(user.key)[0])) and user.key != account.key
         ]
 
 

@@ -269,6 +269,18 @@ async def test_each_connection_has_a_current_conversation_of_its_own(serve: Serv
 # ---- mistakes
 
 
+async def test_settings_of_two_doors_do_not_overwrite_each_other(serve: Serve, home: Path) -> None:
+    ada, _ = await serve("ada")
+    async with talking(home / "ada") as one, talking(home / "ada") as two:
+        await one.ask("set", name="bell", value="off")
+        await two.ask("set", name="desktop", value="on")
+        await one.ask("set", name="typing", value="off", to="room")
+        values = {row["setting"]: row["value"] for row in await two.ask("set")}
+        assert (values["bell"], values["desktop"]) == ("off", "on")
+    kept = json.loads((home / "ada" / "chat.json").read_text())
+    assert (kept["bell"], kept["desktop"], kept["by_conversation"]) == (False, True, {ada.room.id: {"typing": "off"}})
+
+
 async def test_an_away_of_another_command_makes_the_chat_inactive(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
     server.activity = activity = ActivityTracker(ada.set_presence, idle_after=None)

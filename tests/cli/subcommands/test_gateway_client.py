@@ -91,8 +91,11 @@ def test_an_address_and_a_port_are_a_gateway() -> None:
 
 
 def test_the_url_names_the_last_message_and_never_the_user() -> None:
-    assert GatewayAddress("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?since="
-    assert GatewayAddress(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
+    assert GatewayAddress("ws://localhost:8000", user="A b").address("") == (
+        "ws://localhost:8000/chat?events=changes&since="
+    )
+    more = GatewayAddress(f"{URL}?events=all", "A", TOKEN).address("X.1")
+    assert more == f"{URL}?events=changes&events=all&since=X.1"  # the last one counts
 
 
 def test_an_unreachable_gateway_is_one_error_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +121,13 @@ MESSAGE = {"type": "message", "id": "X.1", "from": "bob", "content": "hi", "time
         ("words", {"action": True, "from": "bob hi"}, '📢 * "bob hi" hi'),
         ("plain", {"to": "A"}, "bob -> A: hi"),
         ("plain", {"action": True}, "* bob hi"),
+        ("words", {"type": "edited", "entry_id": "X.2", "by": "bob"}, " bob (edited): hi"),
+        ("plain", {"type": "deleted", "entry_id": "X.2", "by": "bob"}, " -- bob deleted a message"),
+        (
+            "words",
+            {"type": "reaction", "entry_id": "X.2", "by": "A\n", "reaction": "+1"},
+            "A\\u{a} reacted +1 to a message",
+        ),
         ("json", {}, json.dumps(MESSAGE, separators=(",", ":"))),
     ],
 )

@@ -309,7 +309,20 @@ def test_the_writer_gives_more_once_members_had_nothing_for_long() -> None:
     assert sum(count for _, _, count in pulls(bob)) > transfers.NEAR_PIECES
 
 
-def test_a_link_that_gives_a_wrong_piece_ends_and_another_is_asked() -> None:
+@pytest.mark.parametrize("piece", [5, None], ids=["a piece", "the list"])
+def test_a_peer_that_passes_on_something_wrong_keeps_its_link_and_is_asked_no_more(piece: int | None) -> None:
+    """It may lack a check, or its disk errs: before, each link of it ended while anybody wanted the file."""
+    ada, bob_log = asker()
+    cyd, dan = linked(ada, "cyd", bob_log), linked(ada, "dan", bob_log)
+    want(ada, bob_log)
+    ada.put(ContentOpened(ROOT, None if piece is None else [piece]))
+    [pull] = pulls(cyd)
+    give(cyd, 1, (piece or 0, b"wrong"))
+    ada.put(LeavesStored(cyd.link, ROOT, False) if piece is None else PiecesStored(cyd.link, ROOT, [], [piece]))
+    assert pulls(dan) == [pull] and pulls(cyd) == [] and closed(ada) == []
+
+
+def test_a_link_that_gives_a_wrong_piece_of_its_own_ends_and_another_is_asked() -> None:
     ada, bob_log = asker()
     bob, cyd = linked(ada, "bob", bob_log), linked(ada, "cyd", bob_log)
     want(ada, bob_log)

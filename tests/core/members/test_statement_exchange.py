@@ -13,7 +13,7 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade
 from p2pchat.core.members import member_list
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
-from p2pchat.core.members.statement_exchange import file_frames
+from p2pchat.core.members.statement_exchange import MAX_REFUTED, file_frames
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Statements, UserId, encode
@@ -350,14 +350,29 @@ def test_what_is_pushed_out_in_the_step_that_brought_it_counts_in_no_sum(monkeyp
     ],
     ids=["no statement", "not signed", "not canonical"],
 )
-def test_a_link_ends_for_a_statement_that_its_author_did_not_make(pair: tuple[str, str]) -> None:
+def test_a_statement_that_its_author_did_not_make_is_skipped_and_those_beside_it_count(pair: tuple[str, str]) -> None:
+    """Who passes it on may only lack a check: its links ended as often as they came up."""
     net = Net("ada")
     ada = net.peers["ada"]
     far = ada.far("eve", compared=False)
     ada.take()
-    ada.put_frames(far, Statements(s=[pair]))
-    assert any("malformed" in line for line in ada.take())
-    assert net.kept("ada") == set()
+    good = said(FOUNDER, "add", USERS[1])
+    for _ in range(2 * MAX_REFUTED):
+        ada.put_frames(far, Statements(s=[pair, (good.text, good.signature.hex()), pair]))
+    assert not any("malformed" in line for line in ada.take())
+    assert net.kept("ada") == {good.id}
+
+
+def test_a_link_ends_for_statements_without_end_that_their_author_did_not_make() -> None:
+    net = Net("ada")
+    ada = net.peers["ada"]
+    far = ada.far("eve", compared=False)
+    ada.take()
+    pairs = [(said(FOUNDER, "add", USERS[0]).text, f"{n:0128x}") for n in range(MAX_REFUTED + 1)]
+    ada.put_frames(far, Statements(s=pairs[1:]), Statements(s=pairs[1:]))
+    assert not any("malformed" in line for line in ada.take())
+    ada.put_frames(far, Statements(s=pairs[:1]))
+    assert any("malformed" in line for line in ada.take()) and net.kept("ada") == set()
 
 
 def test_statements_of_strangers_cost_no_signature_and_no_place() -> None:

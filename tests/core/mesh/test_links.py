@@ -432,9 +432,9 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked(host:
     assert list(d.links.up) == [41]  # D keeps the fifth, which came at 10 s
     assert warned_links == [31, 41]  # the replaced one, and the one that stays
     turned_away = [effect for effect in last if isinstance(effect, WarningIssued)]
-    for heard in (turned_away, staying):
+    for heard, says in ((turned_away, ""), (staying, ", says the user 'fay'")):
         assert [(warning.code, warning.about) for warning in heard] == [("two_processes", F.id)]
-        assert heard[0].text == "two processes seem to use this peer's key: stop one of them"
+        assert heard[0].text == f"two processes seem to use this peer's key{says}: stop one of them"
 
 
 class Hasty(Post):
@@ -495,7 +495,7 @@ def test_both_processes_with_one_key_are_warned() -> None:
     of_copy = [effect for effect in said if isinstance(effect, Send) and effect.links == [101]][-1]
     assert of_copy.frame == Peers(linked=[D.id])
     (heard,) = [effect for effect in second.got(101, of_copy.frame) if isinstance(effect, WarningIssued)]
-    assert heard.text == warned[0]
+    assert heard.text == "two processes seem to use this peer's key, says the user 'fay': stop one of them"
 
 
 def test_two_processes_with_one_key_cause_one_warning_in_half_a_minute() -> None:
@@ -517,8 +517,21 @@ def test_many_unknown_peers_that_seem_to_run_twice_cause_few_warnings() -> None:
     assert [type(effect) for effect in post._collect()].count(WarningIssued) == 16
 
 
-def test_copy_notices_of_many_peers_are_one_warning_a_minute() -> None:
+def test_copy_notices_of_a_peer_whom_nobody_chose_are_one_warning() -> None:
+    """Nothing proves them: a member could have everybody warned once a minute."""
     met, link = linked()
+    warned = []
+    for minute in range(30):
+        met.a.at(60.0 * minute)
+        warned += [effect for effect in met.a.got(link, Peers(linked=[D.id])) if isinstance(effect, WarningIssued)]
+    assert [one.text for one in warned] == [
+        "two processes seem to use this peer's key, says the user 'fay': stop one of them"
+    ]
+
+
+def test_copy_notices_of_a_contact_are_one_warning_a_minute() -> None:
+    met, link = linked()
+    met.a.contacts.load([F.id])
     of_copy = Peers(linked=[D.id])
     warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, WarningIssued)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", D.id)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core.contacts import Blocks
 from p2pchat.core.effects import Effect, Guests, PresenceChanged, Send, UserJoined, UserLeft, WakeAt
 from p2pchat.core.mesh.handshake import (
     HOST_TAG,
@@ -36,10 +37,9 @@ class Here_:
         self.staying: set[str] | None = None  # None: everybody
         self.members: dict[str, str] = {}  # of users who do not count by themselves
         self.gone: list[str] = []
-        self.blocked: set[str] = set()
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
         admission, _ = admission_of(self.ctx, share=self._share)
-        self.presence = PresenceTracker(self.ctx, N, own, self, admission, self.blocked)
+        self.presence = PresenceTracker(self.ctx, N, own, self, admission, Blocks(self.ctx, {}))
         self.at(0.0)
 
     def at(self, mono: float) -> None:

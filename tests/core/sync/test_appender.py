@@ -18,7 +18,7 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.sync.appender import text_fault
-from p2pchat.kinds import KINDS, OUTDOING_KINDS, TEXT_KINDS
+from p2pchat.kinds import KINDS, RELATION_KINDS, TEXT_KINDS
 from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
@@ -181,22 +181,23 @@ def test_a_clock_that_is_put_right_gives_the_next_text_a_log_with_the_right_hour
     assert (profile.b, again.b) == ({"name": "ada"}, {"name": "ada"})
 
 
-# What is numbered needs no clock (groups), and what depends on when it was written none that is wrong (votes).
+# What is numbered needs no clock (groups), and of what ends something the oldest counts (close).
 @pytest.mark.parametrize("restarts", [False, True])
-@pytest.mark.parametrize("kind", sorted({*OUTDOING_KINDS, "profile"}))
+@pytest.mark.parametrize("kind", sorted({*(name for name in RELATION_KINDS if not KINDS[name].oldest), "profile"}))
 def test_what_replaces_something_goes_on_above_a_clock_that_was_ahead(ada: Peer, kind: str, restarts: bool) -> None:
     def stamp_of(body: str) -> int:
         if kind == "profile":
             ada.put(UserRenamed(ada.id, body))
         else:
             said = "1" if KINDS[kind].body == "number" else body
-            ada.put(WriteRequest(2, ada.id, ROOM, kind, [said], Ref(ref_key(ada.id, "a1" * 8), 2)))
+            ada.change(kind, said, Ref(ref_key(ada.id, "a1" * 8), 2), ticket=2)
         entry = stored(ada)[-1]
         assert entry.k == kind
         return entry.c
 
     ada.world.ahead = 7200.0
-    ada.say("early")
+    of = KINDS[kind].on or "text"
+    ada.put(WriteRequest(1, ada.id, ROOM, of, ["early"], marks=Marks(choices=("a", "b") if of == "poll" else ())))
     first = stamp_of("first")
     ada.world.ahead = 0.0
     if restarts:

@@ -20,7 +20,7 @@ OF_THE_FOUNDER = {
     "peer": {
         "statements-are-told-on", "who-lacks-statements-gets-them", "who-is-removed-is-sent-away",
         "an-admins-removal-counts-with-what-has-no-effect", "canonical-statements-are-kept",
-        "statements-of-another-form-end-the-link",
+        "statements-of-another-form-are-not-taken", "a-forged-statement-is-not-taken-and-those-beside-it-are",
         "who-named-a-removed-member-is-refused", "a-plain-member-admits-nobody", "an-admin-admits",
         "a-pardon-lets-in-again", "an-admin-pardons-whom-it-removed-alone", "a-removed-guest-is-refused",
         "who-is-kept-stays-when-an-admin-is-removed", "a-log-of-whom-a-former-admin-named-is-not-taken",

@@ -5,7 +5,6 @@ All peers are processes, each login with a home of its own. A third one is asked
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -15,6 +14,7 @@ from time import time_ns
 import pytest
 import pytest_asyncio
 
+from benchmarks.against.usage import cpu_of
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.members.statement import ADD, Statement, make_guest, make_statement
 from p2pchat.identity.identity import load_identity
@@ -101,13 +101,6 @@ def stored(login: Login, name: str) -> tuple[int, int]:
     return said, entries
 
 
-def cpu_time(child: Child) -> float:
-    """Return the CPU seconds that a process has used."""
-    assert child.process is not None
-    fields = Path(f"/proc/{child.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @pytest.mark.parametrize("words", [("expel", "carol", "--yes"), ("expel", "carol", "--with-admitted", "--yes"),
                                    ("unadmin", "carol", "--yes")])  # fmt: skip
 async def test_a_key_that_a_former_admin_names_writes_to_nobody(
@@ -132,12 +125,12 @@ async def test_a_key_that_a_former_admin_names_writes_to_nobody(
     assert {name: stored(logins[name], name) for name in before} == before
     many = [told(*(signed(carol, invented_identity(f"{n} {k}").peer_id) for k in range(IN_ONE_FRAME)))
             for n in range(MANY // IN_ONE_FRAME)]  # fmt: skip
-    began = cpu_time(bob)
+    began = cpu_of(bob.process.pid)
     for one in programs:
         for frame in many:
             one.say(frame)
         await answered(one)
-    tell(f"{MANY} statements of a former admin: {cpu_time(bob) - began:.2f} s of CPU at a third peer")
+    tell(f"{MANY} statements of a former admin: {cpu_of(bob.process.pid) - began:.2f} s of CPU at a third peer")
     assert {name: stored(logins[name], name) for name in before} == before
     await children["ada"].send("hello")
     await bob.event("message", text="hello")

@@ -33,6 +33,11 @@ def test_two_machines_on_one_cable_know_their_addresses(lan: Lan) -> None:
     assert ask(lan.machine("10.77.0.1/24", "fd77::1/64"), "own_addresses()") == "['10.77.0.1', 'fd77::1']"
 
 
+def test_all_addresses_of_one_network_card_are_told(lan: Lan) -> None:
+    machine = lan.machine("10.77.0.1/24", "10.77.0.9/24", "10.78.0.1/24")
+    assert ask(machine, "own_endpoints('0.0.0.0', 80)") == "['10.77.0.1:80', '10.78.0.1:80', '10.77.0.9:80']"
+
+
 def test_a_machine_without_a_network_has_none(lan: Lan) -> None:
     assert ask(lan.machine(), "own_addresses()") == "[]"
 

@@ -89,3 +89,25 @@ async def test_two_accounts_in_one_browser_keep_their_tokens_and_choices() -> No
         fresh = await context.new_page()
         await fresh.goto(url)
         await is_signed_in(fresh, "eve")
+
+
+async def test_where_nobody_can_sign_up_the_page_asks_for_a_token_and_for_no_name() -> None:
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        chat = create_app(peer, WebSettings(sign_up="token"))
+        _, token = await chat.state.gateway.accounts.new_token("ada")
+        async with listening(chat) as port, chromium() as browser:
+            context = await browser.new_context(locale="en-GB")
+            context.set_default_timeout(PATIENCE * 1000)
+            page = await context.new_page()
+            await page.goto(f"http://127.0.0.1:{port}/")
+            await page.get_by_text("Nobody can sign up here.").wait_for()
+            await expect(page.get_by_label("Choose a name")).to_have_count(0)
+            await expect(page.get_by_label("Your token")).to_be_focused()
+            await page.keyboard.type("nothing")
+            await page.keyboard.press("Enter")
+            await page.get_by_role("alert").get_by_text("Unknown token").wait_for()
+            await page.get_by_label("Your token").fill(token)
+            await page.get_by_role("button", name="Sign in").click()
+            await is_signed_in(page, "ada")
+            await context.close()
+            await chat.state.gateway.aclose()

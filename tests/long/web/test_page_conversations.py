@@ -535,3 +535,29 @@ async def test_who_is_blocked_is_hidden_until_unblocked(scene: Scene) -> None:
     await asyncio.gather(zoe.sees("before the block"), zoe.sees("meanwhile"))
     await zoe.row("terry").get_by_text("online").wait_for()
     await page.get_by_text("not shown").wait_for(state="detached")
+
+
+async def test_an_account_that_is_blocked_shows_in_nothing_until_it_is_unblocked(scene: Scene) -> None:
+    """Of the same gateway, which stores what it writes: the page is given none of it, and then all of it in place."""
+    zoe, yan, page = scene.zoe, scene.yan, scene.zoe.page
+    await zoe.go("yan")
+    await page.locator(".talk-head").get_by_role("button", name="About yan").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Block", exact=True).click()
+    await page.keyboard.press("Escape")
+    await zoe.row("yan").get_by_text("blocked").wait_for()
+    await yan.go("Room")
+    await yan.write("yan wrote meanwhile")
+    await yan.sees("yan wrote meanwhile")
+    await page.reload()
+    await zoe.go("Room")
+    await zoe.write("zoe wrote behind that")
+    await zoe.sees("zoe wrote behind that")
+    await expect(zoe.message("yan wrote meanwhile")).to_have_count(0)
+    await zoe.row("yan").click()
+    await page.locator(".talk-head").get_by_role("button", name="About yan").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Unblock").click()
+    await page.keyboard.press("Escape")
+    await zoe.go("Room")
+    await zoe.sees("yan wrote meanwhile")
+    shown = await page.locator("li.message .text").all_inner_texts()
+    assert shown.index("yan wrote meanwhile") < shown.index("zoe wrote behind that")
