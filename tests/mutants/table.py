@@ -1692,7 +1692,7 @@ own = self._by_signer[self.founder].values()
         return known""",
          "        return True")),
     Mutant("texts-given-again", "one frame has a peer send a whole log again and again, at each new entry too",
-        Rule("again", within=20, having="deletions"),
+        Rule("again", within=20, seed=8, having="deletions"),
         ("part = max(first, given + 1, found.pruned + 1)",
          "part = max(first, found.pruned + 1)")),
     Mutant("texts-refused-for-ever", "a text never comes that a full disk or account refused once",
