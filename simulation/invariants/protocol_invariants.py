@@ -75,6 +75,10 @@ class ProtocolInvariants:
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """Check a frame that is sent."""
+        refused = frame.full if isinstance(frame, Have) else {}
+        for end, log in [*self._texts] if refused else ():  # what it did not take may come again
+            if end.other in ends and log.user in refused.get(log.conversation, ()):
+                del self._texts[end, log]
         if peer.byzantine:
             return
         if isinstance(frame, Entries):
@@ -85,9 +89,6 @@ class ProtocolInvariants:
                 self._durable(peer, log, seq)
             for conversation, full in frame.full.items():
                 self._full.update((end.other, conversation, user) for end in ends for user in full)
-                for end, log in [*self._texts]:  # what it did not take may come again
-                    if end.other in ends and log.conversation == conversation and log.user in full:
-                        del self._texts[end, log]
             for conversation, users in frame.marks.items():
                 self._marked_at.update({(end, conversation, user): self._sim.now for end in ends for user in users})
         elif isinstance(frame, Want):

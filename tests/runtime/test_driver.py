@@ -20,7 +20,7 @@ from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Wa
 from p2pchat.client import Streams
 from p2pchat.core.durable_changes import Change, DiskLevel, Position, Start, Stretch, TextStart
 from p2pchat.core.effects import Commit, Send
-from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
+from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input, QuotaLifted
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, encode_header, extend_chain, first_chain, size_bytes
 from p2pchat.identity.identity import Identity
 from p2pchat.peer_resources import PeerResources, contexts
@@ -397,6 +397,18 @@ async def test_what_a_failed_commit_lost_is_not_reported_as_stored(
     assert not (await bob.whois("ada")).allowed
     await bob.allow("ada")
     assert (await bob.whois("ada")).allowed
+
+
+async def test_what_the_core_lost_with_a_failed_commit_is_not_settled(bob: TCPPeer, storage: GatedStorage) -> None:
+    """Also if the next commit works: content that was removed would be charged to its writer for ever."""
+    driver = bob._lifecycle.require_running()
+    await driver.settle()
+    storage.failing_once = StorageError("the disk is full: make room")
+    driver.put(QuotaLifted("ab" * 32))
+    with pytest.raises(StorageError):
+        await driver.settle()
+    await until(lambda: driver.node.storage.accepts_writes, "the storage to work again")
+    await driver.settle()
 
 
 async def test_a_storage_that_takes_nothing_is_reported_once(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:

@@ -22,7 +22,6 @@ from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
     Batch,
     LogId,
-    RawEntry,
     WriterKey,
     batch_of,
     certificate_of,
@@ -191,7 +190,7 @@ class Ingest:
         entries, size = decode_checked(raws, first, extension.last_c, MAX_ENTRY_BYTES)
         if skip:
             extension.source.on_repeated(skip)
-            self._take_texts(extension, frame, self._late_texts(extension.log, frame))
+            self._take_texts(extension, frame)
         chain, head = extend_chain(prev, raws), bytes.fromhex(frame.head)
         extension.batches.append(Batch(extension.log.id, first, raws, entries, prev, chain, head, size, header))
         extension.frame = frame
@@ -200,25 +199,19 @@ class Ingest:
         """Take a frame without new entries: compare its chain with the one held at its end."""
         log, last = extension.log, frame.first + len(frame.e) - 1
         held = extension.chain if last == extension.next_seq - 1 else self._sync.chain_at(log, last)
-        texts = self._late_texts(log, frame)
-        if held is None and (texts or last <= log.durable_seq):
+        if held is None and (self._sync.missing.get(log.id) or last <= log.durable_seq):
             extension.source.on_dropped("unsure", log.id, frame)
         elif held not in (None, extend_chain(bytes.fromhex(frame.prev), frame.e)):
             self._conflict(extension, frame)
         else:
             extension.source.on_repeated(len(frame.e))
             self._ctx.count("repeated_batch")
-            self._take_texts(extension, frame, texts)
+            self._take_texts(extension, frame)
 
-    def _late_texts(self, log: LogState, frame: Entries) -> list[tuple[int, list[RawEntry]]]:
-        """Return the texts in a frame of entries of which stubs are here."""
-        spans = self._sync.missing.get(log.id)
-        return texts_within(spans, frame.first, frame.e) if spans else []
-
-    def _take_texts(self, extension: LogExtension, frame: Entries, texts: list[tuple[int, list[RawEntry]]]) -> None:
-        """Take late texts of a frame, which fit their stubs: its chain is the one held."""
+    def _take_texts(self, extension: LogExtension, frame: Entries) -> None:
+        """Take texts of entries of which stubs are here. They fit: the chain of the frame is the one held."""
         log, quota, missing = extension.log, self._sync.quota, self._sync.missing
-        for first, raws in texts:
+        for first, raws in texts_within(missing.get(log.id, ()), frame.first, frame.e):
             size = size_bytes(raws)
             if not quota.has_room(log.user, size, begins=False):
                 extension.source.on_dropped("full", log.id, frame)
@@ -404,7 +397,7 @@ class LinkSource(EntrySource):
         if why == "early":
             self._ingest.fetcher.on_early(self.remote, log, frame)
         elif why == "unsure":  # other frames come again
-            if log in self._sync.missing and len(self._ingest.unsure) < MAX_UNSURE:
+            if self._sync.missing.get(log) and len(self._ingest.unsure) < MAX_UNSURE:
                 self._ingest.unsure.append(partial(self._retry, frame))
         elif why == "unnamed":
             self.remote.on_dropped(log.key)

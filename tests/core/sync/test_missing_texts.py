@@ -7,10 +7,10 @@ from msgspec import structs
 from p2pchat.core.log import RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
-from p2pchat.protocol import Entries, Frame, Have, MissingParts
+from p2pchat.protocol import Entries, Frame, Have, Here, Hosted, MissingParts
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
-from tests.core.scripted_nodes import ROOM, Author, Far, Peer, World, describe
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, describe
 from tests.core.sync.test_pruner import delete, linked, say, sums, texts
 
 
@@ -181,6 +181,30 @@ def test_of_texts_that_come_late_a_link_is_given_what_came() -> None:
     cyd.say(lacking((bob, 3, 3)))
     far.say(structs.replace(frames[2], names=[]))
     assert given(cyd) == ["entries room b1:3..3"]
+
+
+def test_a_host_that_has_not_listed_all_its_users_hears_of_a_stub_before_a_mark_on_it() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob", listed=False, compared=False)
+    far.say(Here([Hosted(IDS["bob"], "bob", "online")], more=True))
+    far.heard.clear()
+    far.say(stubs(bob.say("one")))
+    told = [frame for frame in far.heard if isinstance(frame, Have)]
+    assert [bool(frame.lacks) for frame in told] == [True, False]
+    assert describe(told[1]) == "have room bob b1:1"
+
+
+def test_texts_that_had_no_room_come_when_there_is_some() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("one"))
+    cyd = ada.far("cyd", bob)
+    given(cyd)
+    cyd.say(lacking((bob, 1, 1)), lacking((bob, 1, 1)))
+    assert given(cyd) == ["entries room b1:1..1"]
+    cyd.say(Have({}, full={ROOM: [bob.log.user]}))
+    cyd.say(lacking((bob, 1, 1)))
+    assert given(cyd) == ["entries room b1:1..1"]
 
 
 def test_what_is_missing_of_a_conversation_that_is_not_known_yet_comes_when_it_is() -> None:
