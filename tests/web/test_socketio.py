@@ -561,13 +561,13 @@ async def test_what_is_said_of_messages_comes_live(kind: Kind, served: Served) -
     await served.register("ada")
     async with talking(served, "bob") as bob, served.client("ada") as ada:
 
-        async def do(call: Call, **fields: object) -> str:
-            answer = (await ada.post("/v1/do", json={"do": call.name, **given(call, "+1"), **fields})).json()
+        async def do(call: Call, said: str, **fields: object) -> str:
+            answer = (await ada.post("/v1/do", json={"do": call.name, **given(call, said), **fields})).json()
             return str(answer["rows"][0]["id"])
 
-        id = await do(KINDS[kind.on].calls[0] if kind.on else Call("send", "to:place text"))
+        id = await do(KINDS[kind.on].calls[0] if kind.on else Call("send", "to:place text"), "hi")
         assert (await bob.hear("newMessage"))["id"] == id
-        await do(kind.calls[0], id=id)
+        await do(kind.calls[0], "+1", id=id)
         told = await bob.hear("messageChange")
         said = {CHAT.get(kind.field, kind.field)} if kind.field else set()
         assert told.keys() == {"id", "change", "by", "timestamp", *said}
