@@ -26,7 +26,6 @@ from p2pchat.core.log import (
     batch_of,
     certificate_of,
     check_header,
-    decode_entries,
     extend_chain,
     files_of,
     is_gone,
@@ -212,16 +211,16 @@ class Ingest:
         """Take texts of entries of which stubs are here. They fit: the chain of the frame is the one held."""
         log, quota, missing = extension.log, self._sync.quota, self._sync.missing
         for first, raws in texts_within(missing.get(log.id, ()), frame.first, frame.e):
-            size = size_bytes(raws)
+            entries, size = decode_checked(raws, first, -1, MAX_ENTRY_BYTES)
             if not quota.has_room(log.user, size, begins=False):
                 extension.source.on_dropped("full", log.id, frame)
                 return
             quota.bytes.add(log.user, size - size_bytes([(c, stub_of(str(text))) for c, text in raws]))
             missing[log.id] = without(missing[log.id], first, first + len(raws) - 1)
-            batch = Batch(log.id, first, raws, decode_entries(raws), b"", b"", b"", size)
+            batch = Batch(log.id, first, raws, entries, b"", b"", b"", size)
             extension.source.on_kept(log.key, len(raws), size)
             self.order.place_late(log, batch)
-            if any(map(files_of, batch.entries or ())):
+            if any(map(files_of, entries)):
                 self._sync.step.with_files.append((log, batch))
             self._note_profiles(log, batch)
 

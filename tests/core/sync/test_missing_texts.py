@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
-from p2pchat.core.log import RawEntry, stub_of
+from p2pchat.core.log import MAX_ENTRY_BYTES, RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
 from p2pchat.protocol import Entries, Frame, Have, Here, Hosted, MissingParts
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
-from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, describe
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, describe
 from tests.core.sync.test_pruner import delete, linked, say, sums, texts
 
 
@@ -236,6 +237,18 @@ def test_a_text_that_does_not_fit_its_stub_costs_nothing() -> None:
     assert ada.storage.load([]).forked == [bob.log]
     ada.restart()
     assert used_by(ada, bob) == used
+
+
+@pytest.mark.parametrize(("text", "code"), [("a\1b", "malformed"), ("x" * (MAX_ENTRY_BYTES + 1), "limit")])
+def test_a_late_text_that_is_none_stays_a_stub_and_refutes_who_brings_it(text: str, code: str) -> None:
+    """Who had taken it passed on what all others refuse as a new entry, and lost its links."""
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frame = bob.write((START + 1, text))
+    far = ada.far("eve")
+    far.say(stubs(frame))
+    far.say(structs.replace(frame, names=[]))
+    assert ada.storage.load([]).missing == {bob.log: ((1, 1),)}
+    assert ada.counted[f"refuted_{code}"] == 1 and ada.links.get(far.link) is far
 
 
 def test_what_comes_late_is_counted_like_after_a_restart() -> None:
