@@ -43,6 +43,7 @@ from p2pchat.core.log import (
     is_gone,
     is_one_batch,
     kind_of,
+    parted,
     size_bytes,
     text_proof,
 )
@@ -530,7 +531,7 @@ class RowBuffer:
         self._uncover_below(fork.log, log)
 
     def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
-        """Return the part between two heads of a log with this entry, or the newest."""
+        """Return the part between two heads of a log with this entry, or the newest; with the texts that fit."""
         at, end = log.anchor, log.newest
         seq = min(seq, end.seq)
         if seq <= at.seq:  # or both are the same: behind a batch with stubs
@@ -540,7 +541,8 @@ class RowBuffer:
         raws = stored_raws(self._db, [(log.number * SEQS + at.seq, log.number * SEQS + end.seq)])
         header = header_of(id, *self._db.first(HEADER, log.number))
         prev, size = at.chain or first_chain(header), end.size - at.size
-        return Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, size, header)
+        batch = Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, size, header)
+        return next(parted(batch))
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
         """Make the logs that only a forked log covered tips again. Those on it are taken without what it builds on.
