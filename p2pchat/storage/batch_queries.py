@@ -38,6 +38,7 @@ class PlannedBatch(NamedTuple):
     log: LogId
     at: Head
     end: Head
+    size: int  # bytes of its entries, or more
     header: str  # of a log that is served from its beginning, else ""
 
 
@@ -61,7 +62,7 @@ class BatchQueries:
         if position is None:
             return [], None
         planned = list(islice(self._plan(position, batches), batches + 1))
-        sizes = accumulate(each.end.size - each.at.size for each in planned[:batches])
+        sizes = accumulate(each.size for each in planned[:batches])
         count = max(1, sum(size <= batches * MAX_BATCH_BYTES for size in sizes))
         found = list(islice(self._read(planned[:count]), batches + 1))
         served = [batch for _, batch in found[:batches]]
@@ -182,13 +183,14 @@ class BatchQueries:
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
         header = "" if at.seq else self._reader.header(number, log)
-        ends: Iterable[Head] = [Head(row[2] % SEQS, *row[3:]) for row in rows]
+        heads = [Head(row[2] % SEQS, *row[3:]) for row in rows]
+        ends: Iterable[tuple[Head, int]] = [(head, head.size) for head in heads]
         if not self._reader.db.first(
             HAS_STUB, number * SEQS + at.seq, rows[-1][2]
         ):  # how long their texts are nobody knows
-            ends = batch_ends(at.seq, at.size, list(ends), self._reader.settings)
-        for end in ends:
-            yield PlannedBatch(number, log, at, end, header)
+            ends = batch_ends(at.seq, at.size, heads, self._reader.settings)
+        for end, size in ends:
+            yield PlannedBatch(number, log, at, end, size, header)
             at, header = end, ""
 
     def _read(self, planned: Sequence[PlannedBatch]) -> Iterator[tuple[int, Batch]]:
@@ -198,9 +200,9 @@ class BatchQueries:
             of_log = list(group)
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
         stored = iter(stored_raws(self._reader.db, ranges))
-        for number, log, at, end, header in planned:
+        for number, log, at, end, size, header in planned:
             raws = list(islice(stored, end.seq - at.seq))
-            batch = Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, end.size - at.size, header)
+            batch = Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, size, header)
             for part in parted(batch):
                 yield number, _chained(part)
 
@@ -224,17 +226,18 @@ def _signed(batch: Batch) -> Batch:
     return batch
 
 
-def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
-    """Yield the heads on which batches from after (seq, size) end: each time the farthest head within the limits.
+def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[tuple[Head, int]]:
+    """Yield the heads on which batches from after seq end: each time the farthest within the limits; with their bytes.
 
     If even the next head is beyond the limits it is yielded all the same, since a batch cannot end elsewhere.
+
+    Args:
+        size: The bytes of the entries from the head before up to seq.
     """
-    at = 0
-    while at < len(heads):
-        end = heads[at]
-        at += 1
-        while at < len(heads) and is_one_batch(heads[at].seq - seq, heads[at].size - size, settings):
-            end = heads[at]
-            at += 1
-        yield end
-        seq, size = end.seq, end.size
+    end, size = heads[0], heads[0].size - size
+    for head in heads[1:]:
+        if not is_one_batch(head.seq - seq, size + head.size, settings):
+            yield end, size
+            seq, size = end.seq, 0
+        end, size = head, size + head.size
+    yield end, size

@@ -23,7 +23,7 @@ from p2pchat.core.durable_changes import (
     TextStart,
     WantStart,
 )
-from p2pchat.core.log import Batch, RawEntry, frame_of, is_gone, stub_of
+from p2pchat.core.log import Batch, RawEntry, frame_of, is_gone, size_bytes, stub_of
 from p2pchat.core.sync import pruner
 from p2pchat.protocol import encode
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
@@ -202,12 +202,17 @@ def test_what_was_deleted_here_does_not_come_back(storage: SqlStorage) -> None:
 # ---- late texts between two heads that fit in no batch
 
 
+def with_stubs(batch: Batch) -> Batch:
+    """Return a batch as it comes from who deleted its texts."""
+    raws: list[RawEntry] = [(c, stub_of(str(text))) for c, text in batch.raws]
+    return structs.replace(batch, raws=raws, entries=None, size=size_bytes(raws))
+
+
 def overfull(storage: SqlStorage) -> Author:
     """Store six entries with one head as stubs, then a text of 60,000 bytes for each but the second."""
     ada = Author("ada", 1)
     change = released(ada.begins(*many(6, 60_000)), 1)
-    change.batches = [structs.replace(batch, raws=[(c, stub_of(str(text))) for c, text in batch.raws], entries=None)
-                      for batch in change.batches]  # fmt: skip
+    change.batches = [with_stubs(batch) for batch in change.batches]
     storage.commit([change])
     for seq in (1, 3, 4, 5, 6):
         stretch = Stretch(6 + seq, ada.log, seq, 1, 5, True, gap=True)
@@ -245,3 +250,28 @@ def test_the_evidence_of_a_fork_fits_in_a_batch_whatever_came_late(storage: SqlS
     ada, twin = overfull(storage), Author("ada", 1)
     storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])
     assert given(storage, ForkStart(ada.log.run), 9) == [(1, 6, [1]), (1, 1, [1])]
+
+
+def changed_by_late_text(storage: SqlStorage, heads: int) -> int:
+    """Return how many rows a late text changes for the first of so many stubs, each with a head."""
+    ada = Author("ada", heads)
+    for at in range(heads):
+        change = released(ada.appends("x") if at else ada.begins("x"), heads * 100 + at)
+        change.batches = [with_stubs(batch) for batch in change.batches]
+        storage.commit([change])
+    driver = storage._write.driver
+    before = driver.total_changes
+    storage.commit([late(ada, ada.raws[:1], heads * 100 + 50)])
+    return int(driver.total_changes - before)
+
+
+def test_a_late_text_costs_the_same_however_long_its_log_is(storage: SqlStorage) -> None:
+    assert changed_by_late_text(storage, 3) == changed_by_late_text(storage, 30)
+
+
+def test_late_texts_are_part_of_the_sizes_of_users(storage: SqlStorage) -> None:
+    ada = overfull(storage)
+    stored = [ada.raws[0], (0, stub_of(str(ada.raws[1][1]))), *ada.raws[2:]]
+    assert storage.load([]).sizes == {user("ada"): size_bytes(stored)}
+    storage.commit([ada.appends("7")])
+    assert storage.load([]).sizes == {user("ada"): size_bytes([*stored, ada.raws[-1]])}
