@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.inputs import DiskLow, QuotaLifted
 from p2pchat.core.log import RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
@@ -337,3 +339,27 @@ def test_texts_that_fit_in_no_batch_are_exported_and_imported() -> None:
     pages = file_pages(ada.storage, ROOM, None)
     said = cyd.carry(*(one for page in pages for one in page if isinstance(one, Entries)))
     assert known(cyd) == LONG and said[-1] == "imported 7 new 3 known"
+
+
+def told(far: Far) -> list[MissingParts]:
+    return [one.lacks for one in far.heard if isinstance(one, Have) and one.lacks]
+
+
+@pytest.mark.parametrize("is_low", [True, False])
+def test_late_texts_that_were_refused_come_on_the_same_link_when_there_is_room(is_low: bool) -> None:
+    ada, bob = World().peer("ada", contact_bytes=1000, member_bytes=1000), Author("bob", "b1")
+    frame = bob.say("x" * (100 if is_low else 2000))
+    far = ada.far("bob")
+    far.say(stubs(frame))
+    if is_low:
+        ada.put(DiskLow(DiskLevel.OWN_ONLY))
+    far.say(structs.replace(frame, names=[]))
+    assert ada.texts() == []
+    far.heard.clear()
+    ada.put(DiskLow(DiskLevel.ENOUGH) if is_low else QuotaLifted(bob.log.user))
+    ada.take()
+    ada.world.pass_time(1.0)
+    assert told(far)[-1] == lacking((bob, 1, 1)).lacks
+    far.say(structs.replace(frame, names=[]))
+    assert len(ada.texts()) == 1
+    assert told(far)[-1] == lacking((bob, 1, 0)).lacks
