@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -72,6 +73,8 @@ MAX_AFTER = 2
 """Most entries that one follows by name."""
 MAX_TEXT_BYTES = Settings.max_text_bytes
 """Most bytes of a text that is written here, in UTF-8."""
+MAX_BATCH_BYTES = Settings().max_batch_bytes
+"""Most bytes of the texts of one batch."""
 MAX_ENTRY_BYTES = 64 * 1024
 """Most bytes of an entry, a text in JSON."""
 MAX_BEFORE = 8
@@ -274,6 +277,24 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
     """Return the frame that carries a batch. `n` is the want it answers; `fork` marks evidence."""
     prev, head = batch.prev.hex(), batch.head.hex()
     return Entries(*batch.log, batch.first, prev, batch.raws, head, batch.header, n, fork)
+
+
+def parted(batch: Batch) -> Iterator[Batch]:
+    """Yield a batch; if its texts do not fit in one, once from each entry on whose text did not, up to its head.
+
+    Stubs stand for what does not fit. Between two heads is that much only if texts came late.
+    """
+    raws, at, prev = batch.raws, 0, batch.prev
+    sizes = [0 if is_gone(raw) else size_bytes([raw]) for raw in raws] if batch.size > MAX_BATCH_BYTES else []
+    if sum(sizes) <= MAX_BATCH_BYTES:
+        yield batch
+        return
+    stubs = [(c, stub_of(text) if isinstance(text, str) else text) for c, text in raws]
+    while at < len(raws):
+        end = at + max(1, sum(size <= MAX_BATCH_BYTES for size in accumulate(sizes[at:])))
+        part, header = raws[at:end] + stubs[end:], "" if at else batch.header
+        yield Batch(batch.log, batch.first + at, part, None, prev, batch.chain, batch.head, size_bytes(part), header)
+        prev, at = extend_chain(prev, stubs[at:end]), end
 
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer

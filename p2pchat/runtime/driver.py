@@ -43,7 +43,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import Now
-from p2pchat.errors import P2PChatError, PeerClosed, StorageError
+from p2pchat.errors import FrameError, P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
 from p2pchat.runtime.connection_manager import ConnectionManager
 from p2pchat.runtime.content_remover import ContentRemover
@@ -158,7 +158,7 @@ class Driver:
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             **tell,
-            fx.Send: self._outgoing.send,
+            fx.Send: self._send,
             fx.Close: self._close_link,
             fx.Dial: lambda effect: connections.dial(effect.dial, effect.endpoint),
             fx.Resolve: lambda effect: connections.resolve(effect.dial, effect.endpoint),
@@ -358,6 +358,16 @@ class Driver:
         self._tell[type(effect)](effect)
 
     # Links
+
+    def _send(self, effect: Send) -> None:
+        """Add a frame for its links. One that cannot be sent, as of odd rows in storage, costs only itself."""
+        try:
+            self._outgoing.send(effect)
+        except (FrameError, UnicodeError) as error:
+            self.counted["unsendable"] += 1
+            if self.counted["unsendable"] == 1:
+                text = f"something cannot be sent, and is left out: report it ({error})"
+                self._tell[fx.WarningIssued](fx.WarningIssued("internal", text))
 
     def _flush_links(self) -> None:
         if self._outgoing.size_bytes:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import chain, groupby, islice
+from itertools import accumulate, chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.core.durable_changes import ForkStart, Position, Start, TailStart, TextStart, WantStart
-from p2pchat.core.log import Batch, LogId, extend_chain, head_message, is_one_batch, verify
+from p2pchat.core.log import MAX_BATCH_BYTES, Batch, LogId, extend_chain, head_message, is_one_batch, parted, verify
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
 from p2pchat.settings import Settings
@@ -38,6 +38,7 @@ class PlannedBatch(NamedTuple):
     log: LogId
     at: Head
     end: Head
+    size: int  # bytes of its entries, or more
     header: str  # of a log that is served from its beginning, else ""
 
 
@@ -61,11 +62,15 @@ class BatchQueries:
         if position is None:
             return [], None
         planned = list(islice(self._plan(position, batches), batches + 1))
-        more = planned[batches] if len(planned) > batches else None
-        served = self._read(planned[:batches])
+        sizes = accumulate(each.size for each in planned[:batches])
+        count = max(1, sum(size <= batches * MAX_BATCH_BYTES for size in sizes))
+        found = list(islice(self._read(planned[:count]), batches + 1))
+        served = [batch for _, batch in found[:batches]]
         if served:
             _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
-        return served, position.replace(next_number=more.number, next_seq=more.at.seq + 1) if more else None
+        rest = [(number, batch.first) for number, batch in found[batches:]]
+        rest += [(each.number, each.at.seq + 1) for each in planned[count:]]
+        return served, position.replace(next_number=rest[0][0], next_seq=rest[0][1]) if rest else None
 
     def _texts(self, start: TextStart, batches: int) -> tuple[list[Batch], TextStart | None]:
         """Return the batches with texts in the first parts, and the parts that are left."""
@@ -74,15 +79,20 @@ class BatchQueries:
         if log is None or log.forked:
             return found, None
         for at, (first, last) in enumerate(start.parts):
-            for batch in self._plan_between(log.number, max(first - 1, end), log.number + 1, batches):
-                if batch.at.seq >= last:
+            for planned in self._plan_between(log.number, max(first - 1, end), log.number + 1, batches):
+                if planned.at.seq >= last:
                     break
                 ids = log.number * SEQS
-                if self._reader.db.first(HAS_TEXT, ids + batch.at.seq, ids + min(last, batch.end.seq)):
-                    if len(found) == batches:
-                        return found, TextStart(start.run, ((batch.at.seq + 1, last), *start.parts[at + 1 :]))
-                    found += self._read([batch])
-                    end = batch.end.seq
+                if self._reader.db.first(HAS_TEXT, ids + planned.at.seq, ids + min(last, planned.end.seq)):
+                    for _, batch in self._read([planned]):
+                        end = batch.first - 1
+                        if end >= last:
+                            break
+                        if len(found) == batches:
+                            return found, TextStart(start.run, ((batch.first, last), *start.parts[at + 1 :]))
+                        found.append(batch)
+                    else:
+                        end = planned.end.seq
         return found, None
 
     def _position(self, start: Position | TailStart | WantStart) -> Position | None:
@@ -173,28 +183,28 @@ class BatchQueries:
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
         header = "" if at.seq else self._reader.header(number, log)
-        ends: Iterable[Head] = [Head(row[2] % SEQS, *row[3:]) for row in rows]
+        heads = [Head(row[2] % SEQS, *row[3:]) for row in rows]
+        ends: Iterable[tuple[Head, int]] = [(head, head.size) for head in heads]
         if not self._reader.db.first(
             HAS_STUB, number * SEQS + at.seq, rows[-1][2]
         ):  # how long their texts are nobody knows
-            ends = batch_ends(at.seq, at.size, list(ends), self._reader.settings)
-        for end in ends:
-            yield PlannedBatch(number, log, at, end, header)
+            ends = batch_ends(at.seq, at.size, heads, self._reader.settings)
+        for end, size in ends:
+            yield PlannedBatch(number, log, at, end, size, header)
             at, header = end, ""
 
-    def _read(self, planned: Sequence[PlannedBatch]) -> list[Batch]:
-        """Return these batches with their entries."""
+    def _read(self, planned: Sequence[PlannedBatch]) -> Iterator[tuple[int, Batch]]:
+        """Yield these batches with their entries, each with the number of its log."""
         ranges: list[tuple[int, int]] = []
         for number, group in groupby(planned, key=attrgetter("number")):
             of_log = list(group)
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
         stored = iter(stored_raws(self._reader.db, ranges))
-        batches: list[Batch] = []
-        for _, log, at, end, header in planned:
+        for number, log, at, end, size, header in planned:
             raws = list(islice(stored, end.seq - at.seq))
-            batch = Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, end.size - at.size, header)
-            batches.append(_chained(batch))
-        return batches
+            batch = Batch(log, at.seq + 1, raws, None, at.chain, end.chain, end.sig, size, header)
+            for part in parted(batch):
+                yield number, _chained(part)
 
 
 def _chained(batch: Batch) -> Batch:
@@ -216,17 +226,18 @@ def _signed(batch: Batch) -> Batch:
     return batch
 
 
-def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
-    """Yield the heads on which batches from after (seq, size) end: each time the farthest head within the limits.
+def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[tuple[Head, int]]:
+    """Yield the heads on which batches from after seq end: each time the farthest within the limits; with their bytes.
 
     If even the next head is beyond the limits it is yielded all the same, since a batch cannot end elsewhere.
+
+    Args:
+        size: The bytes of the entries from the head before up to seq.
     """
-    at = 0
-    while at < len(heads):
-        end = heads[at]
-        at += 1
-        while at < len(heads) and is_one_batch(heads[at].seq - seq, heads[at].size - size, settings):
-            end = heads[at]
-            at += 1
-        yield end
-        seq, size = end.seq, end.size
+    end, size = heads[0], heads[0].size - size
+    for head in heads[1:]:
+        if not is_one_batch(head.seq - seq, size + head.size, settings):
+            yield end, size
+            seq, size = end.seq, 0
+        end, size = head, size + head.size
+    yield end, size

@@ -43,6 +43,7 @@ from p2pchat.core.log import (
     is_gone,
     is_one_batch,
     kind_of,
+    parted,
     size_bytes,
     text_proof,
 )
@@ -120,7 +121,8 @@ PLACES = "select place from entries where id > ? and id <= ? and place is not nu
 LAST_STRETCH = """
 select first_place, start, entries from places where first_place <= ? order by first_place desc limit 1
 """
-GROW = "update heads set size = size + ? where id >= ? and id < ?"
+GROW = "update heads set size = size + ? where id = ?"
+HEAD_FROM = "select min(id) from heads where id >= ? and id < ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
@@ -420,11 +422,11 @@ class RowBuffer:
             self._entries += rows
         # Its head replaces the newest one if one batch can hold everything since the head before that. A batch
         # with stubs keeps its head: nobody knows how long the texts were.
-        head = Head(batch.last, newest.size + batch.size, raws[-1][0], batch.chain, batch.head)
+        head = Head(batch.last, batch.size, raws[-1][0], batch.chain, batch.head)
         since, replaced = log.anchor, 0
-        is_short = is_one_batch(head.seq - since.seq, head.size - since.size, self._settings)
+        is_short = is_one_batch(head.seq - since.seq, newest.size + batch.size, self._settings)
         if newest.seq > since.seq and is_short and not stubs:
-            superseded = id - 1
+            superseded, head = id - 1, head._replace(size=newest.size + batch.size)
             _, replaced = self._heads.pop(superseded, (newest, superseded))
         else:
             log.anchor = head if stubs else newest
@@ -511,7 +513,8 @@ class RowBuffer:
             [entry] = decode_entries([raw])
             self._db.insert(attachments, attachment_rows(id, entry))
             self._db.insert(unreadable, [id] if entry.k == UNREADABLE else [])
-            self._db.run(GROW, size_bytes([raw]) - size_bytes([stub]), id, start + SEQS)
+            head = self._db.value(HEAD_FROM, id, start + SEQS)
+            self._db.run(GROW, size_bytes([raw]) - size_bytes([stub]), head)
         self._writer.logs.pop(stretch.log, None)
 
     # ---- states
@@ -530,17 +533,18 @@ class RowBuffer:
         self._uncover_below(fork.log, log)
 
     def _batch_with(self, seq: int, id: LogId, log: OpenLog) -> Batch:
-        """Return the part between two heads of a log with this entry, or the newest."""
+        """Return the part between two heads of a log with this entry, or the newest; with the texts that fit."""
         at, end = log.anchor, log.newest
         seq = min(seq, end.seq)
         if seq <= at.seq:  # or both are the same: behind a batch with stubs
             start = log.number * SEQS
-            there = self._db.value("select min(id) from heads where id >= ? and id < ?", start + seq, start + SEQS)
+            there = self._db.value(HEAD_FROM, start + seq, start + SEQS)
             end, at = self._writer.last_heads(log.number, there % SEQS)
         raws = stored_raws(self._db, [(log.number * SEQS + at.seq, log.number * SEQS + end.seq)])
         header = header_of(id, *self._db.first(HEADER, log.number))
-        prev, size = at.chain or first_chain(header), end.size - at.size
-        return Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, size, header)
+        prev = at.chain or first_chain(header)
+        batch = Batch(id, at.seq + 1, raws, None, prev, end.chain, end.sig, end.size, header)
+        return next(parted(batch))
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
         """Make the logs that only a forked log covered tips again. Those on it are taken without what it builds on.

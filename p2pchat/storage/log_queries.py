@@ -84,7 +84,7 @@ CITES = "select log, first, gen, chain from cites "
 
 
 class Head(NamedTuple):
-    """A stored head: `size` is the bytes of entries 1..seq, `c` the clock of entry seq."""
+    """A stored head: `size` is the bytes of the entries after the head before up to seq, `c` the clock of entry seq."""
 
     seq: int
     size: int
@@ -211,13 +211,13 @@ class LogQueries:
         return header_of(log, *self.db.first(HEADER, number))
 
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
-        """Return size and chain at seq, computed from the nearest head below."""
+        """Return the chain at seq, and the bytes of the entries from the nearest head below up to there."""
         row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + seq) if seq else None
         below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(self.header(number, log)), b"")
         if below.seq == seq:
-            return below
+            return below._replace(size=0)
         raws = stored_raws(self.db, [(number * SEQS + below.seq, number * SEQS + seq)])
-        return Head(seq, below.size + size_bytes(raws), 0, extend_chain(below.chain, raws), b"")
+        return Head(seq, size_bytes(raws), 0, extend_chain(below.chain, raws), b"")
 
     # ---- receipts, evidence, quota
 

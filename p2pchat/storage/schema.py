@@ -193,7 +193,7 @@ heads: Table = Table(
     "heads",
     (
         _key("id"),
-        Column("size"),  # bytes of all entries of the log up to here
+        Column("size"),  # bytes of the entries of the log from after the head before up to here
         Column("c"),
         Column("chain", BYTES, 32),
         Column("sig", BYTES, 64),
@@ -305,14 +305,19 @@ TABLES = (addresses, attachments, changes, cites, consumers, conversations, entr
 THEN_ENTRIES = "cross join entries e"
 THEN_ENTRIES_STRAIGHT = "straight_join entries e"
 
-# The newest head of log `l` is row `h`, if there is one.
+# The newest head of log `l` is row `h`, if there is one; LOG_SIZE its bytes of the log.
 NEWEST_HEAD = f"""
 left join heads h on h.id = (select max(id) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS})
 """
+LOG_SIZE = f"(select sum(size) from heads where id > l.number * {SEQS} and id < (l.number + 1) * {SEQS})"
+# For MySQL, which would look through all heads for each log:
 NEWEST_HEAD_GROUPED = f"""
-left join (select id >> {SEQ_BITS} as log, max(id) as id from heads group by id >> {SEQ_BITS}) n on n.log = l.number
+left join (
+    select id >> {SEQ_BITS} as log, max(id) as id, sum(size) as size from heads group by id >> {SEQ_BITS}
+) n on n.log = l.number
 left join heads h on h.id = n.id
-"""  # for MySQL, which would look through all heads for each log
+"""
+LOG_SIZE_GROUPED = "n.size"
 
 
 # ---- columns

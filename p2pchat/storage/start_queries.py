@@ -39,6 +39,7 @@ from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
+    LOG_SIZE,
     NEWEST_HEAD,
     OWN_KEYS,
     SEQ_BITS,
@@ -111,7 +112,8 @@ join conversations c on c.number = l.conversation join users u on u.number = l.w
 where l.state in {FORKED_STATES} order by l.number
 """
 LOGS = f"""
-select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number, l.state, h.size - coalesce(p.size, 0)
+select c.id, u.id, l.run, h.id, h.chain, h.c, p.upto, l.builds_on, l.number, l.state,
+{LOG_SIZE} - coalesce(p.size, 0)
 from logs l
 join conversations c on c.number = l.conversation
 join users u on u.number = l.writer

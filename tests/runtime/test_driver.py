@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
@@ -53,6 +54,7 @@ class GatedStorage(TemporaryStorage):
         self.unwarmable: Exception | None = None
         self.unreadable: Exception | None = None  # what fetches end with, and how many did
         self.unread = 0
+        self.unsendable = False  # whether what is fetched fits in no frame
         self.tried_out = 0
         self.failed_at: list[float] = []  # monotonic seconds
         self.commits: list[list[Change]] = []
@@ -82,7 +84,10 @@ class GatedStorage(TemporaryStorage):
         if self.unreadable is not None:
             self.unread += 1
             raise self.unreadable
-        return super().fetch(conversation, user, start, batches=batches)
+        found, more = super().fetch(conversation, user, start, batches=batches)
+        if self.unsendable:
+            found = [structs.replace(batch, raws=[(c, "\1" * 60_000) for c, _ in batch.raws]) for batch in found]
+        return found, more
 
     def check_writable(self) -> None:
         self.tried_out += 1
@@ -443,6 +448,23 @@ async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works
     assert missed.status == "accepted"
     storage.unreadable = None
     assert (await anext(warnings)).code == "storage_works"
+    await missed.delivered(timeout=60)
+
+
+async def test_what_fits_in_no_frame_costs_only_itself(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+    ada = net.peers[0]
+    await net.settle()
+    warnings = bob.events(Warned)
+    await net.crash(ada)
+    missed = await bob.send("ada", "you missed this")
+    storage.unsendable = True
+    ada = await net.restart(ada)
+    assert (await anext(warnings)).code == "internal"
+    await (await bob.broadcast("all else goes on")).delivered(timeout=60)
+    assert missed.status == "accepted" and bob._driver.broken is None
+    storage.unsendable = False
+    await net.crash(ada)
+    await net.restart(ada)
     await missed.delivered(timeout=60)
 
 

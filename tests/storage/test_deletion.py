@@ -12,16 +12,20 @@ from msgspec import structs
 from p2pchat.core.durable_changes import (
     Change,
     DeliveredMark,
+    Fork,
+    ForkStart,
     LateTexts,
     LogFacts,
     PruneKey,
     ShownKey,
+    Start,
     Stretch,
     TextStart,
     WantStart,
 )
-from p2pchat.core.log import RawEntry, is_gone, stub_of
+from p2pchat.core.log import Batch, RawEntry, frame_of, is_gone, size_bytes, stub_of
 from p2pchat.core.sync import pruner
+from p2pchat.protocol import encode
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.sql_storage import SqlStorage
 from tests.storage.conftest import SMALL
@@ -193,3 +197,81 @@ def test_what_was_deleted_here_does_not_come_back(storage: SqlStorage) -> None:
     storage.commit([late(ada, ada.raws, 4)])
     assert storage.history(ROOM) == [] and storage.faults(9) == []
     assert storage.fetch(ROOM, user("ada"), TextStart(ada.log.run, ((1, 3),)), batches=9) == ([], None)
+
+
+# ---- late texts between two heads that fit in no batch
+
+
+def with_stubs(batch: Batch) -> Batch:
+    """Return a batch as it comes from who deleted its texts."""
+    raws: list[RawEntry] = [(c, stub_of(str(text))) for c, text in batch.raws]
+    return structs.replace(batch, raws=raws, entries=None, size=size_bytes(raws))
+
+
+def overfull(storage: SqlStorage) -> Author:
+    """Store six entries with one head as stubs, then a text of 60,000 bytes for each but the second."""
+    ada = Author("ada", 1)
+    change = released(ada.begins(*many(6, 60_000)), 1)
+    change.batches = [with_stubs(batch) for batch in change.batches]
+    storage.commit([change])
+    for seq in (1, 3, 4, 5, 6):
+        stretch = Stretch(6 + seq, ada.log, seq, 1, 5, True, gap=True)
+        storage.commit([Change(late=[LateTexts(stretch, [ada.raws[seq - 1]])])])
+    return ada
+
+
+def given(storage: SqlStorage, start: Start, most: int) -> list[tuple[int, int, list[int]]]:
+    """Return first, last and the numbers of the texts of all batches, after checking that each is sound and fits."""
+    found: list[Batch] = []
+    more: Start | None = start
+    while more is not None:
+        batches, more = storage.fetch(ROOM, user("ada"), more, batches=most)
+        assert len(batches) <= most
+        found += batches
+    assert all(is_sound(batch) and encode(frame_of(batch)) for batch in found)
+    return [
+        (batch.first, batch.last, [seq for seq, raw in enumerate(batch.raws, batch.first) if not is_gone(raw)])
+        for batch in found
+    ]
+
+
+@pytest.mark.parametrize("most", [1, 2, 9])
+def test_late_texts_that_fit_in_no_batch_are_served_in_several(storage: SqlStorage, most: int) -> None:
+    ada = overfull(storage)
+    storage.commit([ada.appends("7")])
+    parts = [(1, 6, [1]), (3, 6, [3]), (4, 6, [4]), (5, 6, [5]), (6, 6, [6])]
+    assert given(storage, WantStart(()), most) == [*parts, (7, 7, [7])]
+    assert given(storage, WantStart((ada.mark_at(3),)), most) == [*parts[2:], (7, 7, [7])]
+    assert given(storage, TextStart(ada.log.run, ((1, 6),)), most) == parts
+    assert given(storage, TextStart(ada.log.run, ((2, 3), (5, 5))), most) == [(2, 6, [3]), (5, 6, [5])]
+
+
+def test_the_evidence_of_a_fork_fits_in_a_batch_whatever_came_late(storage: SqlStorage) -> None:
+    ada, twin = overfull(storage), Author("ada", 1)
+    storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])
+    assert given(storage, ForkStart(ada.log.run), 9) == [(1, 6, [1]), (1, 1, [1])]
+
+
+def changed_by_late_text(storage: SqlStorage, heads: int) -> int:
+    """Return how many rows a late text changes for the first of so many stubs, each with a head."""
+    ada = Author("ada", heads)
+    for at in range(heads):
+        change = released(ada.appends("x") if at else ada.begins("x"), heads * 100 + at)
+        change.batches = [with_stubs(batch) for batch in change.batches]
+        storage.commit([change])
+    driver = storage._write.driver
+    before = driver.total_changes
+    storage.commit([late(ada, ada.raws[:1], heads * 100 + 50)])
+    return int(driver.total_changes - before)
+
+
+def test_a_late_text_costs_the_same_however_long_its_log_is(storage: SqlStorage) -> None:
+    assert changed_by_late_text(storage, 3) == changed_by_late_text(storage, 30)
+
+
+def test_late_texts_are_part_of_the_sizes_of_users(storage: SqlStorage) -> None:
+    ada = overfull(storage)
+    stored = [ada.raws[0], (0, stub_of(str(ada.raws[1][1]))), *ada.raws[2:]]
+    assert storage.load([]).sizes == {user("ada"): size_bytes(stored)}
+    storage.commit([ada.appends("7")])
+    assert storage.load([]).sizes == {user("ada"): size_bytes([*stored, ada.raws[-1]])}

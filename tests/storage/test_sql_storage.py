@@ -433,7 +433,7 @@ def test_a_commit_to_a_full_database_is_undone_and_works_once_there_is_space(pat
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
         limit_pages(storage, 60)
-        large = [ada.appends("2"), bob.begins(*many(100, 5000))]
+        large = [ada.appends("2"), bob.begins("1"), *(bob.appends(*many(19, 5000)) for _ in range(5))]
         for _ in range(2):
             with pytest.raises(StorageError, match="is full: free some space") as raised:
                 storage.commit(large)

@@ -324,9 +324,10 @@ class FileSource(EntrySource):
     def count(self) -> None:
         """Add the counts of this frame to its import."""
         pending = self.pending
-        rest = 0 if self.frame.fork else len(self.frame.e) - self.kept_count - self.known_count
+        known = min(self.known_count, len(self.frame.e) - self.kept_count)  # a text for a stub is new
+        rest = 0 if self.frame.fork else len(self.frame.e) - self.kept_count - known
         pending.new += self.kept_count
-        pending.known += self.known_count
+        pending.known += known
         if self.reason == "foreign":
             pending.foreign += rest
         elif rest:

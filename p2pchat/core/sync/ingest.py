@@ -167,6 +167,12 @@ class Ingest:
 
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log, next_seq = extension.log, extension.next_seq
+        if extension.batches and frame.first < next_seq:  # it may have texts for stubs that came just before
+            fault = self._prove(extension)
+            if fault is not None:
+                raise fault
+            if extension.next_seq != next_seq:
+                return  # there was no room for those
         if log.forked:
             extension.source.on_dropped("forked", log.id, frame)
         elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:

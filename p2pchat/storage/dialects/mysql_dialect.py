@@ -30,6 +30,8 @@ from p2pchat.storage.dialects.server_dialect import (
 )
 from p2pchat.storage.schema import (
     BYTES,
+    LOG_SIZE,
+    LOG_SIZE_GROUPED,
     LONG_TEXT,
     NEWEST_HEAD,
     NEWEST_HEAD_GROUPED,
@@ -73,6 +75,7 @@ class MySQLDialect(ServerDialect):
     driver = "pymysql"
     types: dict[str, str] = COMMON_TYPES | {LONG_TEXT: "TEXT(16777215)", BYTES: "VARBINARY({})"}
     words: dict[str, str] = {
+        LOG_SIZE: LOG_SIZE_GROUPED,
         NEWEST_HEAD: NEWEST_HEAD_GROUPED,
         THEN_ENTRIES: THEN_ENTRIES_STRAIGHT,
     } | ServerDialect.words

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.inputs import DiskLow, QuotaLifted
 from p2pchat.core.log import MAX_ENTRY_BYTES, RawEntry, stub_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
+from p2pchat.export_file import file_pages
 from p2pchat.protocol import Entries, Frame, Have, Here, Hosted, MissingParts
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
@@ -292,3 +295,83 @@ def test_a_text_for_an_entry_that_waits_is_shown_after_what_it_follows() -> None
     assert ada.texts() == ["lost", "first"]
     ada.far("dan").say(late)
     assert ada.texts() == ["lost", "first", "late", "second"]
+
+
+# ---- late texts between two heads that fit in no batch
+
+
+LONG = [f"{at}{'x' * 60_000}" for at in range(4)]
+
+
+def known(peer: Peer) -> list[str]:
+    return sorted(text.strip("?") for text in peer.texts())
+
+
+def with_text(frame: Entries, seq: int) -> Entries:
+    """Return a frame with stubs for all its texts but one."""
+    kept = [raw if at == seq else (raw[0], stub_of(str(raw[1]))) for at, raw in enumerate(frame.e, frame.first)]
+    return structs.replace(frame, e=kept, names=[])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_of_texts_that_fit_in_no_batch_newcomers_get_each(together: bool) -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    frame = bob.say(*LONG)
+    frames = [stubs(frame), *(with_text(frame, seq) for seq in (1, 2, 3, 4))]
+    for said in [frames] if together else [[one] for one in frames]:
+        ada.far("bob").say(*said)
+    assert known(ada) == LONG
+    for _ in range(2):  # and after a restart
+        world.link(cyd, ada)
+        assert known(cyd) == LONG and cyd.storage.load([]).missing == {}
+        ada.restart()
+
+
+def test_texts_in_one_read_with_their_stubs_are_taken() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frame = bob.say("one", "two")
+    ada.far("bob").say(with_text(frame, 1), with_text(frame, 2), structs.replace(bob.say("three"), names=[]))
+    assert ada.texts() == ["one", "three", "?two"]
+    assert ada.storage.load([]).missing == {}
+
+
+def test_texts_in_one_read_with_stubs_for_which_there_is_no_room_are_dropped() -> None:
+    ada, bob = World().peer("ada", member_bytes=100, contact_bytes=100), Author("bob", "b1")
+    frame = bob.say("one" * 100, "two" * 100)
+    assert ada.far("bob").say(with_text(frame, 1), with_text(frame, 2)) == ["warn full", "to bob: have nothing full"]
+    assert ada.texts() == []
+
+
+def test_texts_that_fit_in_no_batch_are_exported_and_imported() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    frame = bob.say(*LONG)
+    ada.far("bob").say(stubs(frame), *(with_text(frame, seq) for seq in (1, 2, 3, 4)))
+    pages = file_pages(ada.storage, ROOM, None)
+    said = cyd.carry(*(one for page in pages for one in page if isinstance(one, Entries)))
+    assert known(cyd) == LONG and said[-1] == "imported 7 new 3 known"
+
+
+def told(far: Far) -> list[MissingParts]:
+    return [one.lacks for one in far.heard if isinstance(one, Have) and one.lacks]
+
+
+@pytest.mark.parametrize("is_low", [True, False])
+def test_late_texts_that_were_refused_come_on_the_same_link_when_there_is_room(is_low: bool) -> None:
+    ada, bob = World().peer("ada", contact_bytes=1000, member_bytes=1000), Author("bob", "b1")
+    frame = bob.say("x" * (100 if is_low else 2000))
+    far = ada.far("bob")
+    far.say(stubs(frame))
+    if is_low:
+        ada.put(DiskLow(DiskLevel.OWN_ONLY))
+    far.say(structs.replace(frame, names=[]))
+    assert ada.texts() == []
+    far.heard.clear()
+    ada.put(DiskLow(DiskLevel.ENOUGH) if is_low else QuotaLifted(bob.log.user))
+    ada.take()
+    ada.world.pass_time(1.0)
+    assert told(far)[-1] == lacking((bob, 1, 1)).lacks
+    far.say(structs.replace(frame, names=[]))
+    assert len(ada.texts()) == 1
+    assert told(far)[-1] == lacking((bob, 1, 0)).lacks
