@@ -167,6 +167,11 @@ class MemberDirectory:
         named = self._written.get(user, ()) + self._early.get(user, ())
         return any(map(self._statements.is_named, (user, *named)))
 
+    def is_added(self, member: UserId) -> bool:
+        """Return whether somebody belongs to the network as a member, or did by an addition that is kept."""
+        members = self._statements.members
+        return members is not None and (member in members.members or bool(members.admitting(member)))
+
     def on_early(self, user: UserId, member: UserId) -> None:
         """Take the member that the header of a log names which builds on one that is not here: that may come now."""
         self._early[user] = (member,)

@@ -356,7 +356,9 @@ def carried_out(members: MemberList, signer: UserId, plans: Sequence[Plan]) -> N
 
 
 def removal(members: MemberList, signer: UserId, *who: UserId, **options: Any) -> list[Plan]:
-    return members.plan_removal(signer, who, lambda user: bool(members.against(user, ())), **options)
+    return members.plan_removal(
+        signer, who, lambda user: bool(members.against(user, ())), lambda user: False, **options
+    )
 
 
 def pardon(members: MemberList, signer: UserId, who: UserId) -> list[Plan]:
@@ -433,9 +435,22 @@ def test_a_former_admin_s_word_has_not_more_effect_after_it_goes_than_before(mem
     carried_out(members, FOUNDER, [("admin", {"who": [ZOE]})])
     carried_out(members, ADA, [("remove", {"who": [ZOE, key("profile")]})])
     is_out = {ZOE: (ZOE,), key("profile"): (FOUNDER,)}
-    plans = members.plan_removal(FOUNDER, [ADA], lambda user: bool(members.against(user, is_out.get(user, ()))))
+    plans = members.plan_removal(FOUNDER, [ADA], lambda user: bool(members.against(user, is_out.get(user, ()))), bool)
     carried_out(members, FOUNDER, plans)
     assert ZOE in members.admins and members.admits(key("profile"), FOUNDER) and members.removed == {ADA, CAT}
+
+
+@pytest.mark.parametrize("is_expelled", [False, True])
+def test_keys_that_an_admin_makes_up_are_named_no_more_when_it_goes(members: MemberList, is_expelled: bool) -> None:
+    """It removes keys that nobody added, and some of its own: of those the founder repeats what wrote here."""
+    made_up, own, wrote = map(key, ("made up", "own", "wrote"))
+    carried_out(members, ADA, [("add", {"who": [own]}), ("remove", {"who": [made_up, own, wrote], "keep": [made_up]})])
+    if is_expelled:
+        plans = members.plan_removal(FOUNDER, [ADA], members.removed.__contains__, wrote.__eq__)
+    else:
+        plans = members.plan_admin(FOUNDER, ADA, members.removed.__contains__, wrote.__eq__, on=False)
+    carried_out(members, FOUNDER, plans)
+    assert members.removed - {ADA} == {CAT, wrote} and not any(map(members.is_named, (made_up, own)))
 
 
 def test_whom_an_admin_admitted_goes_with_it(members: MemberList) -> None:
