@@ -347,19 +347,20 @@ class MemberList:
         """Return what says anew what an admin had said, and whom its removal keeps of those whom it had added.
 
         Of whom it had removed only those are out whom it could remove. The founder's word would put all of them out,
-        and name for ever whatever keys an admin makes up: so it is about those who wrote, or whom others had added.
+        and name for ever whatever keys an admin makes up: so it is about those who wrote, or whom others had added. Of
+        each user one removal is repeated, one that hides before others.
         """
-
-        def stays_out(user: UserId) -> bool:
-            return wrote(user) or any(one.by != admin for one in self.admitting(user))
-
         said = self.said_by(admin)
-        removals = [(one, [user for user in one.who if is_out(user)]) for one in said if self.is_in_force(one)]
-        repeated = [(one, [*filter(stays_out, out)]) for one, out in removals]
-        again = [(REMOVE, _removal_fields(out, hide=one.hide, invites=one.invites)) for one, out in repeated if out]
-        closed = [invite for one in said if one.kind == CLOSE for invite in one.invites]
+        removals = sorted(filter(self.is_in_force, said), key=lambda one: (not one.hide, self._order(one)))
+        out = set(filter(is_out, {user for one in removals for user in one.who}))
+        left = {user for user in out if wrote(user) or any(one.by != admin for one in self.admitting(user))}
+        again, closed = list[Plan](), [invite for one in said if one.kind == CLOSE for invite in one.invites]
+        for one in removals:
+            if who := [user for user in one.who if user in left]:
+                again.append((REMOVE, _removal_fields(who, hide=one.hide, invites=one.invites)))
+                left.difference_update(who)
         again += [(CLOSE, {"invites": list(part)}) for part in _parts(closed, MAX_CLOSED)]
-        gone = without.union(*(out for _, out in removals))
+        gone = without | out
         added = [*dict.fromkeys(user for one in said if one.kind == ADD for user in one.who if user not in gone)]
         again += [(ADD, {"who": list(part), "of": admin}) for part in _parts(added[MAX_KEPT:], MAX_ADDED)]
         return again, added[:MAX_KEPT]

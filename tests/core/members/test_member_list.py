@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -438,6 +439,22 @@ def test_a_former_admin_s_word_has_not_more_effect_after_it_goes_than_before(mem
     plans = members.plan_removal(FOUNDER, [ADA], lambda user: bool(members.against(user, is_out.get(user, ()))), bool)
     carried_out(members, FOUNDER, plans)
     assert ZOE in members.admins and members.admits(key("profile"), FOUNDER) and members.removed == {ADA, CAT}
+
+
+def test_of_each_user_one_removal_is_repeated_and_looked_at_once(members: MemberList) -> None:
+    """Before: 540 removals of the same four keys stopped the founder's peer for 4 s, and were statements for ever."""
+    looked_at = Counter[UserId]()
+
+    def is_out(user: UserId) -> bool:
+        looked_at[user] += 1
+        return user in members.removed
+
+    many = [("remove", {"who": [CAT, ZOE], "invites": [f"{number:08x}"]}) for number in range(50)]
+    carried_out(members, ADA, [*many, ("remove", {"who": [ZOE], "hide": True})])
+    plans = members.plan_removal(FOUNDER, [ADA], is_out, lambda user: False)
+    again = [fields for kind, fields in plans if kind == "remove" and "keep" not in fields]
+    assert [(fields["who"], "hide" in fields) for fields in again] == [([ZOE], True), ([CAT], False), ([ADA], False)]
+    assert looked_at == {CAT: 1, ZOE: 1}
 
 
 @pytest.mark.parametrize("is_expelled", [False, True])
