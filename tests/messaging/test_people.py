@@ -6,7 +6,8 @@ from asyncio import create_task, timeout
 
 import pytest
 
-from p2pchat import Deleted, Edited, GroupChanged, MemberChange, P2PChatError, Reaction, TCPPeer
+from p2pchat import Deleted, Edited, GroupChanged, MemberChange, NewConversation, P2PChatError, Reaction, TCPPeer
+from p2pchat.commands.event_text import format_event
 from p2pchat.core.members import member_list
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.testing import mesh
@@ -148,6 +149,31 @@ async def test_what_the_expelled_wrote_stays_readable_whatever_they_do_to_it() -
         await ada.people.pardon("eve")
         await until(lambda: not ada.user("eve").expelled, "she is in again")
         assert {post.text for post in await ada.history()} == {"the price is 99", "", "edited before"}
+
+
+async def test_what_the_expelled_do_in_groups_is_marked_and_begins_nothing() -> None:
+    """Eve founds a group and names it at bob's peer, which has heard of nothing yet."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        net.partition([ada], [bob, eve])
+        await ada.people.expel("eve")
+        events = ada.events(GroupChanged, NewConversation, consumer=None)
+        group = await eve.create_group("board of directors", ["ada", "bob"])
+        await group.rename("send your keys to eve")
+        await until(lambda: [one.name for one in bob.groups()] == [group.name], "bob has it")
+        net.heal()
+        await until(lambda: [one.name for one in ada.groups()] == [group.name], "ada has it")
+        await bob.create_group("ops", ["ada"])
+        found = list[GroupChanged | NewConversation]()
+        async with timeout(WAIT):
+            while not any(one.user.name == "bob" for one in found if isinstance(one, NewConversation)):
+                found.append(await anext(aiter(events)))
+        assert [type(one).__name__ for one in found].count("NewConversation") == 1
+        hers = [one for one in found if isinstance(one, GroupChanged) and one.by.name == "eve"]
+        assert hers and all(one.expelled and one.to_json()["expelled"] for one in hers)
+        shown = [format_event(one.to_json(), "ada", one.at) or "" for one in hers]
+        assert all(text.endswith("(from somebody who is no member)") for text in shown)
+        assert not any(one.expelled for one in found if isinstance(one, GroupChanged) and one not in hers)
 
 
 async def test_hide_shows_nothing_of_the_expelled() -> None:
