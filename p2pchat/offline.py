@@ -16,8 +16,8 @@ from p2pchat.core.groups.group_replica import GroupReplica, GroupView
 from p2pchat.core.log import decode_entry
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import Statement, parse_statement, room_id
-from p2pchat.core.members.statement_exchange import FOUNDER
+from p2pchat.core.members.statement import Statement, StatementId, parse_statement, room_id
+from p2pchat.core.members.statement_exchange import FOUNDER, heard_in
 from p2pchat.core.node_context import HostedIdentities
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
@@ -66,6 +66,7 @@ class _StoredStatements:
     """The statements of a stored history: all are durable."""
 
     members: MemberList
+    heard: Mapping[StatementId, int]
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]:
         return [*statements]
@@ -178,7 +179,7 @@ class History(Viewer):
         founder = "" if network is None else network.founder or stored.meta.get(FOUNDER, "")
         if network is None or network.name or not founder:
             return
-        statements = _StoredStatements(MemberList(founder))
+        statements = _StoredStatements(MemberList(founder), heard_in(stored.meta))
         statements.members.add(parse_statement(network.id, *pair) for pair in stored.statements)
         guest, hosted = network.guest(me), HostedIdentities([])
         own = me if guest is None else guest.member

@@ -136,7 +136,7 @@ class Membership:
 
     def _plan(self, peer: SimPeer, members: MemberList, by: UserId, action: str) -> list[Plan]:
         assert peer.node is not None
-        is_out = peer.node.member_directory.is_out
+        is_out, stored = peer.node.member_directory.is_out, peer.node.replicator.quota.bytes.of_user
         logins = [login.peer_id for login in self._logins.values()]
         someone = self._chance.choice([*self._sim.by_user, *self._sim.guests, *logins, *logins])
         has_say = by == members.founder or by in members.admins
@@ -146,11 +146,11 @@ class Membership:
         if action == "add" or not has_say:  # whoever has no say does not ask the program either
             return [(ADD if action == "add" else ADMIN if action == "admin" else REMOVE, {"who": [someone]})]
         if action == "remove":
-            return members.plan_removal(by, [someone], is_out)
+            return members.plan_removal(by, [someone], is_out, lambda user: stored[user] > 0)
         if action == "pardon":
             who = [self._chance.choice(sorted(members.removed))] if members.removed else []
             return members.plan_pardon(by, who, [one for user in who for one in members.removals(user)])
-        return members.plan_admin(by, someone, is_out, on=action == "admin")
+        return members.plan_admin(by, someone, is_out, lambda user: stored[user] > 0, on=action == "admin")
 
     # ---- the end
 

@@ -255,7 +255,7 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
     time = format_time(event["at"], now)
     if kind == "group":
         change = format_group_change(event, me)
-        return f"{time} -- {change}" if change else None
+        return f"{time} -- {change}{edit_marks(event, event['by'] == me)}" if change else None
     if kind == "presence" and event.get("status") == UNREACHABLE:
         return f"{time} -- {unreachable(event['user'], event['text'])}"
     if kind == "joined":

@@ -314,6 +314,7 @@ class EventDispatcher:
                 members=by_label(people.user(one) for one in effect.members if people.expelled.since(one) is None),
                 name=effect.name,
                 former=former if effect.change == "renamed" else "",
+                expelled=people.expelled.since(effect.by) is not None,
                 log=effect.log,
                 seq=effect.seq,
             )
@@ -321,6 +322,8 @@ class EventDispatcher:
         self._emit(None, changed, audience)
 
     def _on_begun(self, effect: fx.ConversationBegun) -> None:
+        if self._users.is_out(effect.user):
+            return
         by = self._users.admitter(effect.user)
 
         def begun(viewer: Viewer) -> ev.Event:

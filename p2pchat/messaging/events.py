@@ -456,6 +456,7 @@ class GroupChanged(Event):
         members: Those of the group after the change.
         name: That of the group after the change.
         former: The name before renamed; "" for other changes.
+        expelled: True if it was known that `by` is expelled.
         log: The log of the entry that did it, in the conversation of the group's operations.
         seq: The number of that entry in the log.
     """
@@ -468,6 +469,7 @@ class GroupChanged(Event):
     members: tuple[User, ...]
     name: str = field(repr=False)
     former: str = field(default="", repr=False)
+    expelled: bool = False
     log: LogId
     seq: int
 
@@ -477,13 +479,14 @@ class GroupChanged(Event):
         return message_id(self.log, self.seq)
 
     def _fields(self) -> dict[str, Any]:
-        renamed = {"former": self.former} if self.former else {}
+        more: dict[str, Any] = {"former": self.former} if self.former else {}
+        more |= {"expelled": True} if self.expelled else {}
         return {
             "conversation_id": self.group.id, "group": self.name, "change": self.change,
             **json_fields(self.by, "by"), "members": [user.label for user in self.members],
             "member_ids": [user.id for user in self.members],
             "target": None if self.target is None else self.target.label,
-            "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id, **renamed,
+            "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id, **more,
         }  # fmt: skip
 
 

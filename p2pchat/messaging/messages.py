@@ -217,8 +217,9 @@ class Post(DurableEvent):
 
     @property
     def _newest(self) -> RelatedEntry | None:
-        """The newest edit or deletion."""
-        return None if self._edits is None else self._edits.newest
+        """The newest edit or deletion, unless it came when the writer was expelled: the first version counts then."""
+        newest = None if self._edits is None else self._edits.newest
+        return None if newest is None or self._came_expelled(newest.log.user, newest.received_at) else newest
 
     @property
     def edited(self) -> bool:
@@ -309,8 +310,9 @@ class Post(DurableEvent):
 
     @property
     def expelled(self) -> bool:
-        """True if it came when its writer was expelled from the network already, or may have been edited then."""
-        return self._came_expelled(self.log.user, MAX_INT if self.edited else self._received_at)
+        """True if it came when its writer was expelled from the network already, or may have been changed then."""
+        is_changed = self._edits is not None and self._edits.newest is not None
+        return self._came_expelled(self.log.user, MAX_INT if is_changed else self._received_at)
 
     @property
     def came(self) -> datetime | None:
@@ -538,9 +540,9 @@ class MessageChange(DurableEvent):
 
     @property
     def counts(self) -> bool:
-        """True if nothing newer takes its place, and nobody expelled says it about any message."""
+        """True if nothing newer takes its place, and nobody expelled says it."""
         edits, kind = self.message._edits, KINDS[self._entry.k]
-        if edits is None:
+        if edits is None or (self.expelled and (kind.is_edit or kind.is_deletion)):
             return False
         counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._place)
         return any((one.log, one.seq) == (self.log, self.seq) for one in counting)

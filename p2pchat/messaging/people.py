@@ -210,7 +210,7 @@ class People:
             plan = self._plan_member(found, hide=hide, without=[one.key for one in admitted])
             others = (plan for one in admitted for plan in self._plan_member(one, hide=hide))
             return chain(others, plan)
-        plan = self._members().plan_removal(signer, [user.key], self._is_out, hide=hide)
+        plan = self._members().plan_removal(signer, [user.key], self._is_out, self._wrote, hide=hide)
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
         return plan
@@ -242,7 +242,7 @@ class People:
     def _plan_member(self, found: Member, *, hide: bool = False, without: Sequence[UserId] = ()) -> list[Plan]:
         keys = dict.fromkeys([found.key, *(one.key for one in found.users)])
         few = [*keys][:MAX_USERS]
-        return self._members().plan_removal(self._signer(), few, self._is_out, hide=hide, without=without)
+        return self._members().plan_removal(self._signer(), few, self._is_out, self._wrote, hide=hide, without=without)
 
     async def pardon(self, who: User | str) -> Member:
         """Take back that somebody was expelled; return that member when that is stored. Raises as expel.
@@ -267,7 +267,7 @@ class People:
         Who was an admin once cannot be one again. Users of it who were expelled alone stay out.
         """
         found, members = self.find(who), self._members()
-        plans = members.plan_admin(self._signer(), found.key, self._is_out, on=on)
+        plans = members.plan_admin(self._signer(), found.key, self._is_out, self._wrote, on=on)
         out = [user for user in self._answers.users_of(found.key) if on and plans and members.removals(user)]
         await self._say([*((REMOVE, {"who": [user]}) for user in out), *plans])
         return found
@@ -310,6 +310,9 @@ class People:
     def _own_removals(self) -> list[Statement]:
         """Return the removals by which the own user is out, also those that are not durable yet."""
         return self._removals(self._node.peer)
+
+    def _wrote(self, user: UserId) -> bool:
+        return self._node.replicator.quota.bytes.of_user[user] > 0
 
     def _is_out(self, user: UserId) -> bool:
         return bool(self._removals(user))

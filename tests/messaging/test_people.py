@@ -6,7 +6,8 @@ from asyncio import create_task, timeout
 
 import pytest
 
-from p2pchat import Deleted, Edited, GroupChanged, MemberChange, P2PChatError, Reaction, TCPPeer
+from p2pchat import Deleted, Edited, GroupChanged, MemberChange, NewConversation, P2PChatError, Reaction, TCPPeer
+from p2pchat.commands.event_text import format_event
 from p2pchat.core.members import member_list
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.testing import mesh
@@ -98,6 +99,7 @@ async def test_what_the_expelled_do_to_messages_counts_for_nothing_or_is_marked(
         await ada.send("room", "deploy?", choices=["yes", "no"])
         mine = await eve.broadcast("I say no")
         await bob.send("room", "lunch?", choices=["yes", "no"])
+        noon = await bob.broadcast("noon")
         await net.settle()
         first, second = [post for post in await eve.history() if post.choices]
         await (await first.react("no")).delivered(by="ada", timeout=WAIT)
@@ -114,10 +116,64 @@ async def test_what_the_expelled_do_to_messages_counts_for_nothing_or_is_marked(
             assert {text: [*post.reactions] for text, post in found.items() if post.choices} == {
                 "deploy?": [], "lunch?": [],
             }  # fmt: skip
-            assert found["I say yes"].expelled and "reactions" not in found["lunch?"].to_json()
+            assert found["I say no"].expelled and "reactions" not in found["lunch?"].to_json()
+        await bob.edit(await bob.message(noon.id), "noon, or one")
         async with timeout(WAIT):
             [event] = [await anext(aiter(events))]
-        assert isinstance(event, Edited) and event.expelled and event.to_json()["expelled"]
+        assert isinstance(event, Edited) and event.text == "noon, or one"
+
+
+async def test_what_the_expelled_wrote_stays_readable_whatever_they_do_to_it() -> None:
+    """Eve edits and deletes at bob's peer, which has heard of nothing yet. A pardon takes that up again."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        written = [await eve.broadcast(text) for text in ("the price is 10", "my word", "before")]
+        await (await eve.edit(await eve.message(written[2].id), "edited before")).delivered(by="ada", timeout=WAIT)
+        await net.settle()
+        net.partition([ada], [bob, eve])
+        await ada.people.expel("eve")
+        events = ada.events(Edited, Deleted, consumer=None)
+        await eve.edit(await eve.message(written[0].id), "the price is 99")
+        deleted = await eve.delete(await eve.message(written[1].id))
+        await until(lambda: deleted.delivered_to, "bob has it, who heard of nothing yet")
+        net.heal()
+        await net.settle()
+        for peer in (ada, bob):
+            assert {post.text for post in await peer.history()} == {"the price is 10", "my word", "edited before"}
+            assert all(post.expelled and not post.deleted for post in await peer.history())
+        mine = await bob.broadcast("here")
+        await net.settle()
+        await bob.delete(await bob.message(mine.id))
+        async with timeout(WAIT):
+            assert (await anext(aiter(events))).message.by.name == "bob"
+        await ada.people.pardon("eve")
+        await until(lambda: not ada.user("eve").expelled, "she is in again")
+        assert {post.text for post in await ada.history()} == {"the price is 99", "", "edited before"}
+
+
+async def test_what_the_expelled_do_in_groups_is_marked_and_begins_nothing() -> None:
+    """Eve founds a group and names it at bob's peer, which has heard of nothing yet."""
+    async with mesh("ada", "bob", "eve", logins=True) as net:
+        ada, bob, eve = net.peers
+        net.partition([ada], [bob, eve])
+        await ada.people.expel("eve")
+        events = ada.events(GroupChanged, NewConversation, consumer=None)
+        group = await eve.create_group("board of directors", ["ada", "bob"])
+        await group.rename("send your keys to eve")
+        await until(lambda: [one.name for one in bob.groups()] == [group.name], "bob has it")
+        net.heal()
+        await until(lambda: [one.name for one in ada.groups()] == [group.name], "ada has it")
+        await bob.create_group("ops", ["ada"])
+        found = list[GroupChanged | NewConversation]()
+        async with timeout(WAIT):
+            while not any(one.user.name == "bob" for one in found if isinstance(one, NewConversation)):
+                found.append(await anext(aiter(events)))
+        assert [type(one).__name__ for one in found].count("NewConversation") == 1
+        hers = [one for one in found if isinstance(one, GroupChanged) and one.by.name == "eve"]
+        assert hers and all(one.expelled and one.to_json()["expelled"] for one in hers)
+        shown = [format_event(one.to_json(), "ada", one.at) or "" for one in hers]
+        assert all(text.endswith("(from somebody who is no member)") for text in shown)
+        assert not any(one.expelled for one in found if isinstance(one, GroupChanged) and one not in hers)
 
 
 async def test_hide_shows_nothing_of_the_expelled() -> None:

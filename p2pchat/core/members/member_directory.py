@@ -18,9 +18,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from typing import Generic, Protocol, TypeVar
 
 from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import Statement, is_guest
+from p2pchat.core.members.statement import Statement, StatementId, is_guest
 from p2pchat.core.node_context import HostedIdentities
-from p2pchat.protocol import GuestCertificate, Hosted, PeerId, UserId
+from p2pchat.protocol import MAX_INT, GuestCertificate, Hosted, PeerId, UserId
 
 MAX_REMEMBERED = 4096  # peers of whom is known which member they showed: as many as have addresses
 MAX_EARLY = 64  # users whose first log is asked for again, by the member that a later one names; a guess
@@ -34,6 +34,9 @@ class KnownStatements(Protocol):
 
     @property
     def members(self) -> MemberList | None: ...
+
+    @property
+    def heard(self) -> Mapping[StatementId, int]: ...
 
     def durable(self, statements: Iterable[Statement]) -> list[Statement]: ...
 
@@ -167,6 +170,11 @@ class MemberDirectory:
         named = self._written.get(user, ()) + self._early.get(user, ())
         return any(map(self._statements.is_named, (user, *named)))
 
+    def is_added(self, member: UserId) -> bool:
+        """Return whether somebody belongs to the network as a member, or did by an addition that is kept."""
+        members = self._statements.members
+        return members is not None and (member in members.members or bool(members.admitting(member)))
+
     def on_early(self, user: UserId, member: UserId) -> None:
         """Take the member that the header of a log names which builds on one that is not here: that may come now."""
         self._early[user] = (member,)
@@ -270,10 +278,13 @@ class MemberDirectory:
         return user in self.unnamed or bool(self.removals(user, *named))
 
     def since(self, user: UserId) -> int | None:
-        """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in."""
-        removals, members = self.removals(user), self._statements.members
+        """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in.
+
+        Where the clock here is behind that of who said so, it is since that came.
+        """
+        removals, members, heard = self.removals(user), self._statements.members, self._statements.heard
         if removals and members is not None:
-            return members.time_of(removals[0])
+            return min(members.time_of(one, heard.get(one.id, MAX_INT)) for one in removals)
         return 0 if user in self.unnamed else None
 
     def concealed(self) -> Set[UserId]:

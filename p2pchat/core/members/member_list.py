@@ -224,7 +224,8 @@ class MemberList:
 
     def admitting(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody; without one what kept it."""
-        return self.additions(member) or [one for one in self._naming_as(REMOVE, member) if member in one.keep]
+        kept = (one for one in self._naming_as(REMOVE, member) if member in self._kept_by(one))
+        return self.additions(member) or [*kept]
 
     def additions(self, member: UserId) -> list[Statement]:
         """Return the statements that add somebody."""
@@ -267,13 +268,14 @@ class MemberList:
     # removed.
 
     def plan_removal(
-        self, signer: UserId, who: Sequence[UserId], is_out: Callable[[UserId], bool], *,
-        hide: bool = False, without: Sequence[UserId] = (),
+        self, signer: UserId, who: Sequence[UserId], is_out: Callable[[UserId], bool],
+        wrote: Callable[[UserId], bool], *, hide: bool = False, without: Sequence[UserId] = (),
     ) -> list[Plan]:  # fmt: skip
         """Return what the signer says to remove a member and users of it, or users alone.
 
         Args:
             is_out: Returns whether a user is out, by all that is known of it.
+            wrote: Returns whether something that a user wrote is here.
             without: Whom an admin had added and who does not stay.
         Raises:
             ValueError: It may not remove one of them; the text says why.
@@ -290,7 +292,7 @@ class MemberList:
         fields = _removal_fields(who, hide=hide, invites=invites)
         plans = list[Plan]()
         for admin in sorted(admins):
-            again, keep = self._succession(admin, is_out, without={*who, *without})
+            again, keep = self._succession(admin, is_out, wrote, without={*who, *without})
             plans += again
             plans += [(REMOVE, {"who": [admin], "keep": keep})] if keep else []
         return [*plans, (REMOVE, fields)]  # it is shown at handshakes, where those that keep many have no room
@@ -310,7 +312,10 @@ class MemberList:
         again = [(REMOVE, _removal_fields(others, hide=one.hide)) for one, others in left if others]
         return [*again, *((PARDON, {"ids": list(ids)}) for ids in _parts((one.id for one in removals), MAX_PARDONED))]
 
-    def plan_admin(self, signer: UserId, who: UserId, is_out: Callable[[UserId], bool], *, on: bool) -> list[Plan]:
+    def plan_admin(
+        self, signer: UserId, who: UserId, is_out: Callable[[UserId], bool],
+        wrote: Callable[[UserId], bool], *, on: bool,
+    ) -> list[Plan]:  # fmt: skip
         """Return what the founder says to make a member an admin, or a plain member again.
 
         What the former admin had added and removed stays as it is. Who was an admin once is never one again.
@@ -327,7 +332,7 @@ class MemberList:
             return [] if who in self.admins or who == self.founder else [(ADMIN, {"who": [who]})]
         if who not in self.admins:
             raise ValueError("this person is no admin")
-        again, keep = self._succession(who, is_out, without={who})
+        again, keep = self._succession(who, is_out, wrote, without={who})
         kept = {"keep": keep} if keep else {}
         return [(ADD, {"who": [who]}), *again, (REMOVE, {"who": [who], **kept}), (PARDON, {"ids": []})]
 
@@ -337,18 +342,25 @@ class MemberList:
         return [(CLOSE, {"invites": list(part)}) for part in _parts(left, MAX_CLOSED)]
 
     def _succession(
-        self, admin: UserId, is_out: Callable[[UserId], bool], *, without: set[UserId]
+        self, admin: UserId, is_out: Callable[[UserId], bool], wrote: Callable[[UserId], bool], *, without: set[UserId]
     ) -> tuple[list[Plan], list[UserId]]:
         """Return what says anew what an admin had said, and whom its removal keeps of those whom it had added.
 
-        Of whom it had removed only those are out whom it could remove. The founder's word would put all of them out.
+        Of whom it had removed only those are out whom it could remove. The founder's word would put all of them out,
+        and name for ever whatever keys an admin makes up: so it is about those who wrote, or whom others had added. Of
+        each user one removal is repeated, one that hides before others.
         """
         said = self.said_by(admin)
-        removals = [(one, [user for user in one.who if is_out(user)]) for one in said if self.is_in_force(one)]
-        again = [(REMOVE, _removal_fields(out, hide=one.hide, invites=one.invites)) for one, out in removals if out]
-        closed = [invite for one in said if one.kind == CLOSE for invite in one.invites]
+        removals = sorted(filter(self.is_in_force, said), key=lambda one: (not one.hide, self._order(one)))
+        out = set(filter(is_out, {user for one in removals for user in one.who}))
+        left = {user for user in out if wrote(user) or any(one.by != admin for one in self.admitting(user))}
+        again, closed = list[Plan](), [invite for one in said if one.kind == CLOSE for invite in one.invites]
+        for one in removals:
+            if who := [user for user in one.who if user in left]:
+                again.append((REMOVE, _removal_fields(who, hide=one.hide, invites=one.invites)))
+                left.difference_update(who)
         again += [(CLOSE, {"invites": list(part)}) for part in _parts(closed, MAX_CLOSED)]
-        gone = without.union(*(out for _, out in removals))
+        gone = without | out
         added = [*dict.fromkeys(user for one in said if one.kind == ADD for user in one.who if user not in gone)]
         again += [(ADD, {"who": list(part), "of": admin}) for part in _parts(added[MAX_KEPT:], MAX_ADDED)]
         return again, added[:MAX_KEPT]

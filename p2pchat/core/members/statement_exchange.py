@@ -22,6 +22,7 @@ from p2pchat.core.members import member_list
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
     ADMIN,
+    REMOVE,
     Statement,
     StatementError,
     StatementId,
@@ -36,6 +37,7 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Membership, Statements, UserId
 
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
+HEARD = "heard:"  # in meta, before the id of a removal that came before its time: when it came, UTC microseconds
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
 SUM_MODULUS = 1 << 128
 # Answers to one peer that may have all statements. A link that comes up takes two, and so does each new admin.
@@ -72,6 +74,7 @@ class StatementExchange:
         members: What follows from all that were taken; None while nobody told who founded the network, and where there
             are no statements.
         undurable: The ids of those on their way to the disk.
+        heard: When removals came, by their ids, of which the author's clock says a later time than the one here.
     """
 
     def __init__(self, ctx: NodeContext, network: NetworkCredentials) -> None:
@@ -84,6 +87,7 @@ class StatementExchange:
         self._durable: dict[StatementId, Statement] = {}
         self.undurable: set[StatementId] = set()
         self._sum = 0  # of the ids of the durable ones
+        self.heard: dict[StatementId, int] = {}
         self._rates = TokenBuckets()  # by admins
         self._asks_later = False
         self.members: MemberList | None = None
@@ -96,6 +100,7 @@ class StatementExchange:
             for statement in (parse_statement(self._network.id, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
+            self.heard = heard_in(meta)
 
     def on_link_up(self, link: int) -> None:
         self._remotes[link] = _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
@@ -263,6 +268,12 @@ class StatementExchange:
         self._ctx.change.statements += change.kept
         self.undurable.update(one.id for one in change.kept)
         self._ctx.change.unstated += [one.id for one in change.dropped]
+        now = self._ctx.now.utc
+        early = {one.id: now for one in change.kept if one.kind == REMOVE and self.time_of(one) > now}
+        self.heard |= early
+        self._ctx.change.meta |= {HEARD + id: str(now) for id in early}
+        gone = [one.id for one in change.dropped if self.heard.pop(one.id, None) is not None]
+        self._ctx.change.meta |= {HEARD + id: None for id in gone}
 
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
@@ -284,6 +295,11 @@ class StatementExchange:
         ordered = sorted(statements, key=lambda one: (one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
             self._ctx.send(frame, links)
+
+
+def heard_in(meta: Mapping[str, str]) -> dict[StatementId, int]:
+    """Return what storage holds of removals that came before their time: when each came."""
+    return {name.removeprefix(HEARD): int(at) for name, at in meta.items() if name.startswith(HEARD)}
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Statements]:

@@ -40,6 +40,7 @@ ALLOWED = "allowed"
 OPERATION_FACTOR = 5
 COVERED_PART = 16  # of Settings.log_bytes for a log on which another builds: a job each minute is no flood
 EXPELLED = "expelled"  # ends the line of who is out
+UNNAMED = "unnamed"  # begins that of all together whom nobody had added: their keys cost nothing
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 
 
@@ -53,7 +54,7 @@ class MemberBytes:
 
     Attributes:
         of_user: What each user takes, contacts and free ones included.
-        lines: Where users count who share the room of their member, or who did: the member, the user, and EXPELLED.
+        lines: Where users count who share the room of a member, or who did: that or UNNAMED, the user, and EXPELLED.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class MemberBytes:
             return ()
         named = named_now or self._members.named_last.get(user, user)
         if self._members.is_out(user, named):
-            return named, user, EXPELLED
+            return named if self._members.is_added(named) else UNNAMED, user, EXPELLED
         return () if user in self._contacts else self._members.line(user, named)
 
     def places(self, user: UserId, line: Line) -> tuple[Line, ...]:

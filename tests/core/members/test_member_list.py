@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -356,7 +357,9 @@ def carried_out(members: MemberList, signer: UserId, plans: Sequence[Plan]) -> N
 
 
 def removal(members: MemberList, signer: UserId, *who: UserId, **options: Any) -> list[Plan]:
-    return members.plan_removal(signer, who, lambda user: bool(members.against(user, ())), **options)
+    return members.plan_removal(
+        signer, who, lambda user: bool(members.against(user, ())), lambda user: False, **options
+    )
 
 
 def pardon(members: MemberList, signer: UserId, who: UserId) -> list[Plan]:
@@ -433,9 +436,38 @@ def test_a_former_admin_s_word_has_not_more_effect_after_it_goes_than_before(mem
     carried_out(members, FOUNDER, [("admin", {"who": [ZOE]})])
     carried_out(members, ADA, [("remove", {"who": [ZOE, key("profile")]})])
     is_out = {ZOE: (ZOE,), key("profile"): (FOUNDER,)}
-    plans = members.plan_removal(FOUNDER, [ADA], lambda user: bool(members.against(user, is_out.get(user, ()))))
+    plans = members.plan_removal(FOUNDER, [ADA], lambda user: bool(members.against(user, is_out.get(user, ()))), bool)
     carried_out(members, FOUNDER, plans)
     assert ZOE in members.admins and members.admits(key("profile"), FOUNDER) and members.removed == {ADA, CAT}
+
+
+def test_of_each_user_one_removal_is_repeated_and_looked_at_once(members: MemberList) -> None:
+    """Before: 540 removals of the same four keys stopped the founder's peer for 4 s, and were statements for ever."""
+    looked_at = Counter[UserId]()
+
+    def is_out(user: UserId) -> bool:
+        looked_at[user] += 1
+        return user in members.removed
+
+    many = [("remove", {"who": [CAT, ZOE], "invites": [f"{number:08x}"]}) for number in range(50)]
+    carried_out(members, ADA, [*many, ("remove", {"who": [ZOE], "hide": True})])
+    plans = members.plan_removal(FOUNDER, [ADA], is_out, lambda user: False)
+    again = [fields for kind, fields in plans if kind == "remove" and "keep" not in fields]
+    assert [(fields["who"], "hide" in fields) for fields in again] == [([ZOE], True), ([CAT], False), ([ADA], False)]
+    assert looked_at == {CAT: 1, ZOE: 1}
+
+
+@pytest.mark.parametrize("is_expelled", [False, True])
+def test_keys_that_an_admin_makes_up_are_named_no_more_when_it_goes(members: MemberList, is_expelled: bool) -> None:
+    """It removes keys that nobody added, and some of its own: of those the founder repeats what wrote here."""
+    made_up, own, wrote = map(key, ("made up", "own", "wrote"))
+    carried_out(members, ADA, [("add", {"who": [own]}), ("remove", {"who": [made_up, own, wrote], "keep": [made_up]})])
+    if is_expelled:
+        plans = members.plan_removal(FOUNDER, [ADA], members.removed.__contains__, wrote.__eq__)
+    else:
+        plans = members.plan_admin(FOUNDER, ADA, members.removed.__contains__, wrote.__eq__, on=False)
+    carried_out(members, FOUNDER, plans)
+    assert members.removed - {ADA} == {CAT, wrote} and not any(map(members.is_named, (made_up, own)))
 
 
 def test_whom_an_admin_admitted_goes_with_it(members: MemberList) -> None:

@@ -220,6 +220,25 @@ def test_whom_only_a_former_admin_had_named_leaves_what_is_compared_and_is_back_
     assert not any(peer.node.member_directory.is_out(IDS["eve"]) for peer in net.peers.values())
 
 
+def test_who_is_removed_is_out_since_that_came_to_a_peer_whose_clock_is_behind() -> None:
+    """Before: what came in the minutes by which a clock is behind was not marked, for ever."""
+    net = Net("ada")
+    ada = net.peers["ada"]
+    net.say("ada", said(FOUNDER, "add", IDS["eve"]))
+    net.world.pass_time(60.0)
+    before = ada.node._ctx.now.utc
+    ahead = make_statement(
+        NETWORK, FOUNDER.peer_id, FOUNDER.sign, "remove", before + 1_200_000_000, {"who": [IDS["eve"]]}
+    )
+    net.say("ada", ahead, said(FOUNDER, "remove", IDS["bob"]))
+    net.world.pass_time(60.0)
+    for _ in range(2):
+        since = ada.node.member_directory.since
+        assert since(IDS["eve"]) == before and since(IDS["bob"]) == 1
+        assert [name for name in ada.load().meta if name.startswith("heard:")] == ["heard:" + ahead.id]
+        ada.restart()
+
+
 def test_a_member_that_a_known_user_makes_up_has_no_room_of_its_own() -> None:
     net = Net("ada", "bob")
     net.link("ada", "bob")

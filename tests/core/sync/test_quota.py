@@ -20,7 +20,7 @@ from simulation.simulation import Simulation
 from simulation.virtual_time import SMALL
 from tests.core.founded_peers import HERE, answers_for, founders, guest, of_founder
 from tests.core.members.test_statement_exchange import FOUNDER, said
-from tests.core.scripted_nodes import IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
 from tests.core.sync.test_sender import takes_no_more, want
 
 FULL = "to bob: have nothing full"
@@ -351,6 +351,20 @@ def test_who_is_out_has_what_its_member_had_left_with_all_its_keys(is_restarted:
     taken = sum(fill(link, guest(name, run=f"{name[0]}2")) for name in ("bob", "dan"))
     assert 900 < taken <= 1_300
     assert not kept(link.say(guest("cyd", run="c3").say("x" * 700)))
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_all_who_are_out_and_were_never_added_share_the_room_of_one_member(is_restarted: bool) -> None:
+    """An admin removes keys that it makes up, and says that it keeps them: each is named then, and costs nothing."""
+    limits = {"member_bytes": 2_000, "user_least_bytes": 2_000}
+    ada = of_founder(**limits)
+    ada.put(StatementsMade([said(FOUNDER, "admin", IDS["cyd"])]))
+    made_up = [IDS[name] for name in ("bob", "eve")]
+    ada.put(StatementsMade([said(IDENTITIES["cyd"], "remove", *made_up, keep=made_up)]))
+    ada.take()
+    taken = fill(far(ada), guest("bob", "bob"))
+    ada = of_founder(ada.storage, **limits) if is_restarted else ada
+    assert taken and taken + fill(far(ada, "dan"), guest("eve", "eve")) <= 2_000
 
 
 def test_one_who_is_out_alone_stays_with_its_member() -> None:
