@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
@@ -14,7 +13,11 @@ import pytest
 
 from p2pchat.testing import processes
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leases of files are Linux's")
+if sys.platform != "linux":
+    pytest.skip("leases of files are Linux's", allow_module_level=True)
+
+import fcntl
+
 DEAD = 4  # each takes as long as a disk may take: together more than the end of a process may
 PATIENCE = 120.0  # seconds
 
