@@ -29,6 +29,7 @@ _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and characters that look like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
 CLOSING_QUOTES = {
     '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'",
+    "‹": "›", "›": "‹", "「": "」", "『": "』",
 }  # fmt: skip
 """Closing quotes, by the opening one: of each language, and as keyboards write them. The page has the same table."""
 _PLAIN = re.compile(r"(\S*)\s*")

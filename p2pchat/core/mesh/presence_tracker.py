@@ -118,12 +118,11 @@ class PresenceTracker:
                 tuple(sorted(here)),
                 tuple((peers, tuple(users)) for peers, users in guests.items()),
             )
-        if self._expected.members == (writer,):
-            return Recipients(())
-        if blocking := self._blocks.by_any(writer, self._expected.here):
-            members, here = ([one for one in these if one not in blocking] for these in self._expected[:2])
-            return Recipients(tuple(members), tuple(here), self._expected.guests)
-        return self._expected
+        found = self._expected
+        if blocking := self._blocks.by_any(writer, found.here):
+            members, here = ([one for one in these if one not in blocking] for these in found[:2])
+            found = Recipients(tuple(members), tuple(here), found.guests)
+        return Recipients(()) if found.members == (writer,) else found
 
     def peers_of(self, user: UserId) -> set[PeerId]:
         """Return the other peers that host a user. Within its grace period that is the last one; else, if nobody

@@ -341,7 +341,7 @@ export function parseText(text, isEdit = false) {
 }
 
 /** @type {Record<string, string>} what ends a quote, by what begins it, as in commands/typed_commands.py */
-const CLOSING_QUOTES = { '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'" };
+const CLOSING_QUOTES = { '"': '"', "'": "'’", "“": '”“"', "”": '”"', "„": '“”"', "«": "»", "»": "«", "‘": "’'", "’": "’'", "‚": "‘’'", "‹": "›", "›": "‹", "「": "」", "『": "』" };
 
 /**
  * Split a text into words, those in quotes without them. What would close a quote does not within a word, as in 'don't'.

@@ -39,7 +39,8 @@ class Here_:
         self.gone: list[str] = []
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
         admission, _ = admission_of(self.ctx, share=self._share)
-        self.presence = PresenceTracker(self.ctx, N, own, self, admission, Blocks(self.ctx, {}))
+        self.blocks = Blocks(self.ctx, {})
+        self.presence = PresenceTracker(self.ctx, N, own, self, admission, self.blocks)
         self.at(0.0)
 
     def at(self, mono: float) -> None:
@@ -296,6 +297,8 @@ def test_users_of_one_peer_see_each_other() -> None:
     for_guest, for_ada = map(ada.presence.expected_recipients, (GUEST.id, ADA.id))
     assert for_guest == for_ada == (everybody, everybody, ())
     assert for_guest is for_ada  # one list for all writers
+    ada.blocks.set(ADA.id, GUEST.id, True)
+    assert ada.presence.expected_recipients(GUEST.id) == ((), (), ())  # as where nobody else is, who blocks or not
     ada.presence.release(GUEST.id)
     assert departures(ada.take()) == [(GUEST.id, "left")]
     assert ada.presence.expected_recipients(ADA.id) == ((), (), ())
