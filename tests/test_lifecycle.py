@@ -59,7 +59,7 @@ async def test_a_handler_of_the_programs_log_that_raises_ends_nothing(
         def emit(self, record: logging.LogRecord) -> None:
             raise OSError(record.name)
 
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "p2pchat.peer")
     logger, broken = logging.getLogger("p2pchat"), Broken()
     logger.addHandler(broken)
     try:
