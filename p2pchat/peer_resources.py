@@ -163,15 +163,17 @@ def open_resources(options: PeerArguments, *, founds: bool = True) -> PeerResour
 
 
 def learn_of_login(resources: PeerResources) -> bool:
-    """Have a new profile of a login know what another one in that network knows: members, and where peers are.
+    """Have a new profile of a login that joined a network know what another one knows: members, and where peers are.
 
-    Return whether there is any.
+    Return whether there is any. A founder needs nobody to be admitted.
     """
     from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
     from p2pchat.storage.sql_storage import SqlStorage
 
     network, directory, found = resources.network, resources.directory, False
-    for path in [] if directory is None else profiles_beside(directory, network):
+    if directory is None or network.invitation is None:
+        return False
+    for path in profiles_beside(directory, network):
         with suppress(P2PChatError), closing(SqlStorage(sqlite_url(path / DATABASE_NAME), read_only=True)) as other:
             known = other.load([])
             founder = {FOUNDER: known.meta[FOUNDER]} if FOUNDER in known.meta else {}

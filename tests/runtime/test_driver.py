@@ -384,7 +384,10 @@ async def test_a_hosted_user_hears_that_storage_fails_or_is_slow_and_that_it_wor
     codes = [(await anext(warnings)).code]
     while codes[-1] != "storage_works":
         codes.append((await anext(warnings)).code)
-    assert [code for code in codes if code != "storage_slow"] == ["storage", "storage_works"]  # a loaded machine is slow
+    assert [code for code in codes if code != "storage_slow"] == [
+        "storage",
+        "storage_works",
+    ]  # a loaded one is slow
     storage.gate.clear()
     kept = asyncio.create_task(mia.send("room", "kept"))
     assert (await anext(warnings)).code == "storage_slow"

@@ -25,6 +25,7 @@ async def test_what_was_written_after_an_expulsion_is_not_lost_and_two_logs_of_o
     for one in (ada, bob, eve):
         await one.send(f"I am {one.name}")
     sent = await ada.send("to bob alone", to="bob")
+    await bob.event("message", id=sent["id"])
     await bob.do(do="read", id=sent["id"])
     await ada.do(do="react", id=sent["id"], reaction="+1")
     await ada.event("read", id=sent["id"])

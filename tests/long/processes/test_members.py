@@ -61,16 +61,6 @@ async def test_a_new_profile_of_a_member_finds_the_others_by_itself(logins: list
     assert (await second.members("other"))["cyd other"] == "member"
 
 
-async def test_a_new_profile_of_a_founder_finds_the_others_by_itself(logins: list[Login]) -> None:
-    first, second, _ = logins
-    ada = await first.peer("ada")
-    cyd = await second.peer("cyd", invite=await first.invite(ada))
-    await met(ada, cyd)
-    assert await ada.leave() == 0
-    other = await first.peer("other")  # ada knew where cyd is
-    await met(other, cyd)
-
-
 async def test_a_peer_of_version_2_is_refused_before_its_invite_is_spent(logins: list[Login]) -> None:
     """Its wire has another form: it would lose statements in silence."""
     first, second, third = logins

@@ -545,6 +545,7 @@ async def test_an_account_that_is_blocked_shows_in_nothing_until_it_is_unblocked
     await page.get_by_role("dialog").get_by_role("button", name="Block", exact=True).click()
     await page.keyboard.press("Escape")
     await zoe.row("yan").get_by_text("blocked").wait_for()
+    await yan.page.goto(yan.url)
     await yan.go("Room")
     await yan.write("yan wrote meanwhile")
     await yan.sees("yan wrote meanwhile")
