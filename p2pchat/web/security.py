@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import Any, NamedTuple
@@ -139,7 +140,8 @@ class SecurityMiddleware:
         if announced is not None and (not announced.isdigit() or int(announced) > most):
             raise _too_large(most)
         if is_file:
-            return _FileBody(receive, self._settings.body_timeout)
+            is_small = announced is not None and int(announced) <= self._settings.max_body_bytes
+            return _FileBody(receive, self._settings.body_timeout, is_small)
         body = bytearray()
         try:
             async with asyncio.timeout(self._settings.body_timeout):
@@ -243,9 +245,10 @@ class _FileBody:
         is_complete: All of it was read.
     """
 
-    def __init__(self, receive: Receive, timeout: float) -> None:
+    def __init__(self, receive: Receive, timeout: float, is_small: bool) -> None:
         self._receive = receive
         self._timeout = timeout
+        self._is_small = is_small
         self.is_complete = False
 
     async def __call__(self) -> Message:
@@ -256,6 +259,12 @@ class _FileBody:
             raise _too_slow() from None
         self.is_complete |= not message.get("more_body", False)
         return message
+
+    async def discard(self) -> None:
+        """Read the rest of a small body that was refused: who is still sending it may not get the answer."""
+        with suppress(WebError):
+            while self._is_small and not self.is_complete:
+                await self()
 
 
 class _RecordedSend:
@@ -273,8 +282,10 @@ class _RecordedSend:
         if message["type"] == "http.response.start":
             self.started = True
             _add_security_headers(message)
-            if isinstance(self.body, _FileBody) and not self.body.is_complete:  # nobody would wait for the rest
-                MutableHeaders(scope=message)["Connection"] = "close"
+            if isinstance(self.body, _FileBody):
+                await self.body.discard()
+                if not self.body.is_complete:  # nobody would wait for the rest
+                    MutableHeaders(scope=message)["Connection"] = "close"
             self._record(message["status"])
         body = message.get("body", b"")
         for start in range(0, len(body) - _BODY_AT_ONCE, _BODY_AT_ONCE):  # a server waits for its client between two

@@ -19,7 +19,7 @@ from p2pchat.web.rest_files import disposition, range_of
 from tests.deadlines import within
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served, listening, serving
-from tests.web.raw_http import ask, request
+from tests.web.raw_http import ask, read_answer, request
 from tests.web.socketio_client import talking
 from tests.web.test_event_socket import calling
 from tests.web.test_rest import refused
@@ -221,6 +221,19 @@ async def test_uploads_have_limits(serve: Callable[..., Any], home: Path) -> Non
         assert (await bob.post("/files", content=b"x")).status_code == 422
         form = await bob.post("/files", params=params, files={"file": b"x"})
         assert form.status_code == 415 and "curl -T" in form.json()["text"]
+
+
+async def test_who_sends_a_small_file_that_is_refused_reads_the_answer(people: Served) -> None:
+    """The connection ended with the body unread, so on a loaded machine its client read a reset."""
+    bearer, host = f"Authorization: Bearer {people.tokens['ada']}", f"127.0.0.1:{people.port}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", people.port)
+    for body in (b"x" * 9, b"x" * 9):
+        writer.write(request("/files", bearer, "Content-Length: 9", method="POST", host=host) + body[:4])
+        await writer.drain()
+        writer.write(body[4:])
+        answer = await read_answer(reader)
+        assert (answer.status, answer.headers.get("connection")) == (422, None)
+    writer.close()
 
 
 @pytest.mark.parametrize("of", ["account", "link", "address"])
