@@ -10,8 +10,8 @@ import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
-const BLOCK = "Block hides this person, and what they write to you is not stored. They are not told.";
-const UNBLOCK = "You see nothing of this person, and what they write to you is not stored. Unblock brings what they wrote meanwhile.";
+const BLOCK = "Block hides this person and all that they write. They are not told.";
+const UNBLOCK = "You see nothing of this person. Unblock shows what they wrote meanwhile.";
 const RANK = { online: 0, idle: 1, unreachable: 2, offline: 3, unknown: 4 };
 const labels = new Intl.Collator(); // many times as fast as localeCompare
 
