@@ -260,6 +260,8 @@ def changed_by_late_text(storage: SqlStorage, heads: int) -> int:
         change.batches = [with_stubs(batch) for batch in change.batches]
         storage.commit([change])
     driver = storage._write.driver
+    if not isinstance(driver, sqlite3.Connection):
+        pytest.skip("only SQLite counts changed rows")
     before = driver.total_changes
     storage.commit([late(ada, ada.raws[:1], heads * 100 + 50)])
     return int(driver.total_changes - before)

@@ -459,6 +459,9 @@ async def test_an_admin_invites_and_expels_until_it_is_none_any_more(logins: lis
     cyd = await third.peer("cyd", ada.endpoint, invite=await second.invite(bob))
     await met(bob, cyd)
     await met(ada, cyd)
+    await cyd.send("I am cyd")
+    for one in (ada, bob):
+        await one.event("message", text="I am cyd")
     assert await first.members("ada") == {"ada": "founder", "bob": "admin", "cyd": "member"}
     code, _, err = await second.talk("expel", "ada", "--yes", "--data", str(second.home / "bob"))
     assert code == 1 and b"the founder of a network cannot be expelled from it" in err
