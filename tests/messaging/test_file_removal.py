@@ -142,7 +142,9 @@ async def test_content_stays_whose_messages_a_restored_database_lacks(home: Path
             await swept(ada)
             assert await ada.connect(bob.port)
             message = await newest(ada)
-            assert await message.attachments[0].is_here()
+            async with within(60, "what is stored to be found"):
+                while not await message.attachments[0].is_here():
+                    await asyncio.sleep(0.01)
             await ada.delete_history("room")  # now its message is known, and goes
             assert roots_in(home / "ada") == set()
 
