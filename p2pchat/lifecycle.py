@@ -21,6 +21,7 @@ from p2pchat.core.effects import LinkChanged, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
+from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
@@ -29,7 +30,7 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.messaging.access_policy import AWAY, AccessPolicy, are_apart, has_others
+from p2pchat.messaging.access_policy import AccessPolicy, are_apart, has_others
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.event_dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros

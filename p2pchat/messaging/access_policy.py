@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from p2pchat.core.groups.group_replica import may_read
 from p2pchat.core.log import Entry, LogId
+from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError
 from p2pchat.messaging.events import (
@@ -31,7 +32,6 @@ from p2pchat.messaging.messages import DurableEvent, MessageChange
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 Audience = Collection[UserId] | None  # the ids of the users concerned; None for everyone
-AWAY = ("offline", "", 0)  # how users see each other where one blocks the other
 Conversations = Callable[[], Mapping[ConversationId, ConversationState]]  # returns all that are stored, by id
 
 

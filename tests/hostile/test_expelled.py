@@ -281,8 +281,10 @@ async def test_an_admin_with_a_fast_clock_puts_its_removal_off_for_no_minute(log
     eve.say(Statements(s=[(ahead.text, ahead.signature.hex())]))
     await until(lambda: ahead in said_of(ada), "the statement")
     await ada.people.expel("eve")
-    since = ada._driver.node.member_directory.since(logins.identity("eve").peer_id)
+    directory, key = ada._driver.node.member_directory, logins.identity("eve").peer_id
+    since = directory.since(key)
     assert since is not None and since <= now()
+    assert all(one.at <= now() for one in directory.removals(key))  # who comes later knows no other time
 
 
 @pytest.mark.parametrize("at", [2**53 - 1, 7_000_000_000_000_000])

@@ -34,6 +34,7 @@ from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several statuses of a user the best counts
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 UNKNOWN = ("unknown", "", 0)
+AWAY = ("offline", "", 0)  # how users see each other where one blocks the other
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
@@ -621,6 +622,6 @@ class PresenceAnnouncer:
 
     def _hosted(self, user: UserId, *, is_away: bool) -> Hosted:
         own = self.own[user]
-        status, text, since = ("offline", "", 0) if is_away else self.status(user)
+        status, text, since = AWAY if is_away else self.status(user)
         cert = None if user == self._ctx.me else own.cert
         return Hosted(id=user, name=own.name, status=status, text=text or None, since=since or None, cert=cert)
