@@ -261,13 +261,8 @@ class Post(DurableEvent):
         """Return what people say and what counts: nothing taken back, of the expelled, or too much of one member."""
         if self._edits is None or self.deleted:
             return []
-        said = self._edits.said(kind, self._place)
+        said = self._edits.said(kind, self._viewer._place)
         return [one for one in said if one.entry.b <= len(self.choices)] if kind.on else said
-
-    def _place(self, user: UserId) -> UserId | None:
-        """Return where a user counts for the reader; None for who is out, or whom the reader blocks."""
-        viewer = self._viewer
-        return None if viewer._access.refuses(user) else viewer.directory.expelled.place(user)
 
     @property
     def attachments(self) -> tuple[Attachment, ...]:
@@ -544,7 +539,7 @@ class MessageChange(DurableEvent):
         edits, kind = self.message._edits, KINDS[self._entry.k]
         if edits is None or (self.expelled and (kind.is_edit or kind.is_deletion)):
             return False
-        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self.message._place)
+        counting = edits.of(kind) if kind.about == "own" else edits.of(kind, self._viewer._place)
         return any((one.log, one.seq) == (self.log, self.seq) for one in counting)
 
     def seen_by(self, viewer: Viewer) -> MessageChange:
@@ -553,7 +548,7 @@ class MessageChange(DurableEvent):
 
     def _tells(self, said: Kind) -> bool:
         """Return whether the line has all that is said: this ends it, or another key of the member says something."""
-        kind, edits, place = KINDS[self._entry.k], self.message._edits, self._viewer.directory.expelled.place
+        kind, edits, place = KINDS[self._entry.k], self.message._edits, self._viewer._place
         if said is not kind or not kind.each or edits is None:
             return said.until == kind.aspect
         user = self.log.user

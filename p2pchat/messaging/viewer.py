@@ -363,6 +363,10 @@ class Viewer:
             raise UnknownName(entry_id, text="there is no message with this id here")
         return post_of(self, shown) if self._is_shown(shown) else position_of(self, shown)
 
+    def _place(self, user: UserId) -> UserId | None:
+        """Return where a user counts for the reader; None for who is out, or whom the reader blocks."""
+        return None if self._access.refuses(user) else self.directory.expelled.place(user)
+
     async def head(self, conversation: To, of: str = "pins") -> list[Message | Sent]:
         """Return the 30 messages at the head of a conversation, as those that were pinned: the last one first.
 
@@ -377,7 +381,7 @@ class Viewer:
         """
         disk, key, kind = self._disk, self.find(conversation).key, HEADS[of]
         by = await disk.read(lambda: disk.storage.changers(key, kind.aspect))
-        out = [user for user in by if self.directory.expelled.since(user) is not None]
+        out = [user for user in by if self._place(user) is None]
         shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED, out))
         return [post for post in self._posts(filter(self._is_shown, shown)) if post._said(kind)][:MOST_AT_HEAD]
 

@@ -210,6 +210,20 @@ async def test_who_pinned_more_than_are_looked_at_hides_no_pin_once_it_is_expell
         assert await texts(ada, "room") == ["0"]
 
 
+async def test_whom_an_account_blocks_hides_no_pins_of_others_from_it() -> None:
+    async with mesh("ada", "eve") as net:
+        ada, eve = net.peers
+        zoe = await ada.host("zoe")
+        rules, *noise = await asyncio.gather(*(ada.broadcast(f"{number}") for number in range(LAST_CHANGED + 1)))
+        await ada.pin(rules.id)
+        await net.settle()
+        await asyncio.gather(*(eve.pin(one.id) for one in noise))
+        await net.settle()
+        assert "0" not in [post.text for post in await zoe.head("room")]
+        await zoe.block("eve")
+        assert [post.text for post in await zoe.head("room")] == ["0"]
+
+
 async def test_the_thirty_pinned_last_are_shown_and_none_of_an_ignored_writer_to_people(
     net: Mesh, shown: Shown, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1147,7 +1147,7 @@ own = self._by_signer[self.founder].values()
          "return one.at")),
     Mutant("member-vote-of-the-expelled", "what somebody pinned, voted or reacted counts after its expulsion",
         "kinds/test_pins.py::test_what_somebody_said_counts_for_nothing_while_it_is_expelled",
-        ("said = self._edits.said(kind, self._place)",
+        ("said = self._edits.said(kind, self._viewer._place)",
          "said = self._edits.said(kind)")),
     Mutant("middle-of-log-not-compared", "a file with another version of the middle of a log proves no fork",
         "core/sync/test_forks.py::test_a_file_that_contradicts_the_middle_of_a_held_log_is_a_fork",
