@@ -301,6 +301,7 @@ _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that s
 _TEXT_HASH = blake2b(TEXT_TAG, digest_size=32)
 _CITE = re.compile(r',"g":\[(0|[1-9][0-9]{0,15}),"([0-9a-f]{32})"\]\}\Z')
 _CITE_BYTES = 59  # of the longest
+_CITE_END = '"]}'
 _KEYS = ("k", "at", "re", "after", "g", "t")  # with one form each; another body than a text is of one by its kind
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -455,7 +456,10 @@ def _check_depth(raw: str) -> None:
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
     """Return the size of the texts of these entries in bytes of UTF-8; of one that is gone, that of its stub."""
-    joined = "".join([text if isinstance(text, str) else text.hash + text.cite for _, text in raws])
+    texts: Iterable[str] = map(text_of, raws)
+    if has_stubs(raws):
+        texts = [text if isinstance(text, str) else text.hash + text.cite for _, text in raws]
+    joined = "".join(texts)
     return len(joined) if joined.isascii() else len(joined.encode())
 
 
@@ -476,12 +480,23 @@ def first_chain(header: str) -> bytes:
 
 def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     """Return the chain after these entries."""
-    new = _HASH.copy
+    new, new_text = _HASH.copy, _TEXT_HASH.copy
     for c, text in raws:
+        if type(text) is str and not text.endswith(_CITE_END):  # as text_proof, a third sooner
+            text_hash = new_text()
+            text_hash.update(text.encode())
+            proof = text_hash.digest()
+        else:
+            proof = text_proof(text)
         hash = new()
-        hash.update(chain + c.to_bytes(8, "big") + text_proof(text))
+        hash.update(chain + c.to_bytes(8, "big") + proof)
         chain = hash.digest()
     return chain
+
+
+def has_stubs(raws: Iterable[RawEntry]) -> bool:
+    """Return whether only a stub is left of the text of one of these entries."""
+    return Stub in set(map(type, map(text_of, raws)))
 
 
 def is_gone(raw: RawEntry) -> bool:
@@ -506,7 +521,7 @@ def text_proof(text: str | Stub) -> bytes:
 
 def cite_in(text: str) -> str:
     """Return the end of a text that cites an operation of a group, which stays when the text goes; "" for none."""
-    found = _CITE.search(text, len(text) - _CITE_BYTES) if text.endswith('"]}') else None
+    found = _CITE.search(text, len(text) - _CITE_BYTES) if text.endswith(_CITE_END) else None
     return "" if found is None else found[0]
 
 

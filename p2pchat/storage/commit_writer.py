@@ -40,7 +40,7 @@ from p2pchat.core.log import (
     decode_entries,
     files_of,
     first_chain,
-    is_gone,
+    has_stubs,
     is_one_batch,
     kind_of,
     parted,
@@ -405,7 +405,7 @@ class RowBuffer:
             if start <= id and id + count <= start + stretch.count:
                 place, placed, released[2] = stretch.first_place + id - start, _flags(stretch), left - count
                 break
-        stubs = any(map(is_gone, raws))
+        stubs = has_stubs(raws)
         if stubs:
             for at, (c, text) in enumerate(raws):
                 if isinstance(text, str):

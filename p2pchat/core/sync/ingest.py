@@ -28,6 +28,7 @@ from p2pchat.core.log import (
     check_header,
     extend_chain,
     files_of,
+    has_stubs,
     is_gone,
     is_plausible,
     member_of,
@@ -130,7 +131,7 @@ class Ingest:
         log = conversation.log(frame.u, frame.r)
         # The text of the frame is its own copy, and would stay.
         id = LogId(conversation.id, frame.u, frame.r) if log is None else log.id
-        if conversation.is_operations and any(map(is_gone, frame.e)):
+        if conversation.is_operations and has_stubs(frame.e):
             source.on_dropped("early", id, frame)  # nobody deletes operations
             return
         member = ""
@@ -322,7 +323,7 @@ class Ingest:
         self._sync.quota.bytes.add(log.user, self._cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
-        for seq, raw in enumerate(batch.raws, batch.first):
+        for seq, raw in enumerate(batch.raws if has_stubs(batch.raws) else (), batch.first):
             if is_gone(raw):
                 self._sync.missing[log.id] = with_next(self._sync.missing.get(log.id, ()), seq)
         if any(map(files_of, batch.entries)):

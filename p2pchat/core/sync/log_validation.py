@@ -24,7 +24,7 @@ from p2pchat.core.log import (
     before_of,
     clock_of,
     decode_entries,
-    is_gone,
+    has_stubs,
     is_one_batch,
     kind_of,
     size_bytes,
@@ -80,11 +80,11 @@ def count_fitting(batches: Sequence[Batch], settings: Settings) -> int:
     for batch in batches:
         entries += len(batch.raws)
         size += batch.size
-        has_stubs = any(map(is_gone, batch.raws))  # nobody knows how long the texts were
-        if count and (has_stubs or not is_one_batch(entries, size, settings)):
+        ends = has_stubs(batch.raws)  # nobody knows how long the texts were
+        if count and (ends or not is_one_batch(entries, size, settings)):
             break
         count += 1
-        if has_stubs:
+        if ends:
             break
     return count
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from p2pchat.core.durable_changes import LateTexts, Span
-from p2pchat.core.log import LogId, RawEntry, is_gone
+from p2pchat.core.log import LogId, RawEntry, has_stubs, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sender import Sender
@@ -111,7 +111,7 @@ class MissingTexts:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
         change = step.change
         self._changes += bool(step.groups)
-        changed = [batch.log for batch in change.batches if any(map(is_gone, batch.raws))]
+        changed = [batch.log for batch in change.batches if has_stubs(batch.raws)]
         late: dict[LogId, tuple[Span, ...]] = {}
         for each in change.late:
             late[each.places.log] = *late.get(each.places.log, ()), part_of(each)
