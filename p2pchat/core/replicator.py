@@ -168,7 +168,10 @@ class Replicator:
         fresh: they are unknown here. So hosting thousands of new users costs no comparison for each.
         """
         remote = self.context.remotes.get(link.id)
-        if remote is None or not link.has_listed_users:
+        if remote is None:
+            return
+        self.missing.on_users_announced(remote, users)
+        if not link.has_listed_users:
             return
         for user in gone:
             remote.comparison.known_users.pop(user, None)

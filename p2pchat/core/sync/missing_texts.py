@@ -10,16 +10,17 @@ Source: docs/protocol.md, "Stubs".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import groupby
 
 from p2pchat.core.durable_changes import LateTexts, Span
+from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, RawEntry, has_stubs, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import MAX_INT, Have, MissingParts, RunId, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, Have, MissingParts, RunId, UserId
 
 NONE_MORE: Span = (1, 0)  # on the wire: all texts are here now
 MAX_SPANS = 256  # of one log; further ones are joined, with what is between them. A guess: 20 KiB
@@ -65,19 +66,28 @@ class MissingTexts:
     ) -> None:
         self._sync = sync
         self._sender = sender
-        self._changes = 0  # of groups: other conversations may be shared since
         self._recount = recount  # counts the marks for what a user wrote again
 
     # ---- what is missing here
 
     def tell(self, remote: RemoteState) -> None:
-        """Tell a remote what is missing here, unless it was told since what it shares changed."""
-        state = self._changes, remote.comparison.number
-        if remote.told_in != state or not remote.comparison.begun:  # before that, marks go to hosts of their writers
-            remote.told_in = state
+        """Tell a remote what is missing here, in each comparison and once before, since marks go to hosts then."""
+        if remote.told_in != remote.comparison.number:
+            remote.told_in = remote.comparison.number
             self._tell_of(remote, self._sync.missing)
             for log in remote.lacks:
                 self._serve(remote, log)
+
+    def on_users_announced(self, remote: RemoteState, users: Iterable[UserId]) -> None:
+        """Tell a remote what is missing of conversations with users that it hosts, before the next comparison."""
+        if self._sync.missing:
+            conversations = self._sync.conversations
+            shared = {id for user in users for id in conversations.of_user(user)} - {conversations.room}
+            self._tell_of(remote, self._within(shared))
+
+    def _within(self, conversations: Container[ConversationId]) -> list[LogId]:
+        """Return the logs of these conversations of which texts are missing."""
+        return [log for log in self._sync.missing if log.conversation in conversations]
 
     def _tell_of(self, remote: RemoteState, logs: Iterable[LogId]) -> None:
         """Tell a remote what is missing of these logs, as far as it was not told. What is on its way to the disk is."""
@@ -110,16 +120,17 @@ class MissingTexts:
     def on_durable(self, step: Step) -> None:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
         change = step.change
-        self._changes += bool(step.groups)
+        talks = set(map(talk_id, step.groups))  # perhaps shared only now
         changed = [batch.log for batch in change.batches if has_stubs(batch.raws)]
         late: dict[LogId, tuple[Span, ...]] = {}
         for each in change.late:
             late[each.places.log] = *late.get(each.places.log, ()), part_of(each)
-        changed += [*late, *(prune.log for prune in change.pruned)]
+        changed += [*late, *(prune.log for prune in change.pruned), *(self._within(talks) if talks else ())]
         for remote in self._sync.remotes.values():
             self.tell(remote)
             self._tell_of(remote, dict.fromkeys(changed))
-            for log in dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks):
+            grown = dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks)
+            for log in (*grown, *(log for log in remote.lacks if log.conversation in talks)):
                 self._serve(remote, log)
             for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
                 first, last = remote.lacks[log]

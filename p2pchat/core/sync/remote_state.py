@@ -145,7 +145,7 @@ class RemoteState:
     # after it had served everything would be served and dropped again and again.
     dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
     told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
-    told_in: tuple[int, int] = (-1, 0)  # in this state of what is missing, and this comparison
+    told_in: int = -1  # the comparison in which it was told all of it; 0 before the first one
     lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
     texts_given: dict[LogId, int] = field(default_factory=dict)  # up to where it was given what texts were here of it
     refuted: KeySet[WriterKey] = field(

@@ -8,13 +8,16 @@ from msgspec import structs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, QuotaLifted
 from p2pchat.core.log import MAX_ENTRY_BYTES, RawEntry, stub_of
+from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.missing_texts import texts_within, with_next, without
 from p2pchat.export_file import file_pages
 from p2pchat.protocol import Entries, Frame, Have, Here, Hosted, MissingParts
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
-from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World, describe
+from tests.core.groups.test_groups_ingest import Away
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, World, describe, dm
+from tests.core.steps import count_steps
 from tests.core.sync.test_pruner import delete, linked, say, sums, texts
 
 
@@ -196,6 +199,29 @@ def test_a_host_that_has_not_listed_all_its_users_hears_of_a_stub_before_a_mark_
     told = [frame for frame in far.heard if isinstance(frame, Have)]
     assert [bool(frame.lacks) for frame in told] == [True, False]
     assert describe(told[1]) == "have room bob b1:1"
+
+
+def test_a_host_hears_which_texts_are_missing_of_its_users_as_soon_as_it_says_that_it_has_them() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1", dm("ada", "bob"))
+    ada.far("bob").say(stubs(bob.say("one")))
+    far = ada.far("cyd", listed=False, compared=False)
+    far.say(Here([Hosted(IDS["cyd"], "cyd", "online")], more=True))
+    assert not any(frame.lacks for frame in far.heard if isinstance(frame, Have))
+    cert = make_cert(N, IDS["bob"], IDENTITIES["bob"].sign, IDS["cyd"], START // 1000)
+    far.say(Here([Hosted(IDS["bob"], "bob", "online", cert=cert)], more=True))
+    assert [bool(frame.lacks) for frame in far.heard if isinstance(frame, Have)] == [True]
+
+
+def test_what_a_commit_costs_does_not_grow_with_what_is_missing() -> None:
+    """Neither on a link whose comparison has not begun, nor with an operation of a group."""
+    steps = []
+    for many in (2, 60):
+        away = Away()
+        away.ada.far("cyd", listed=False, compared=False)
+        for number in range(many):
+            away.bob.say(stubs(Author("bob", f"{number:02x}").say("one")))
+        steps.append(count_steps(lambda: away.bob.say(away.operations.write(away.first))))  # noqa: B023
+    assert steps[0] == steps[1]
 
 
 def test_texts_that_had_no_room_come_when_there_is_some() -> None:
