@@ -66,8 +66,9 @@ def units_of(frame: Frame | Unknown) -> int:
         return 1 + BATCH_UNITS * certified + (len(frame.users) - certified + len(frame.gone)) // ITEMS_A_UNIT
     elif isinstance(frame, (Have, MarksFrame)):
         items = len(frame.names) + sum(map(len, frame.marks.values()))
-        if isinstance(frame, Have) and frame.full:
+        if isinstance(frame, Have):
             items += sum(map(len, frame.full.values()))
+            items += sum(len(parts) for users in frame.lacks.values() for parts in users.values())
     elif isinstance(frame, Digest):
         items = len(frame.names) + len(frame.sums or ())
     elif isinstance(frame, (Want, TypingFrame)):

@@ -6,6 +6,7 @@ It takes milliseconds however much is stored: no statement here reads all entrie
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from p2pchat.core.content.file_receipts import MAX_CONTENTS
@@ -30,7 +31,7 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_stored
-from p2pchat.core.sync.missing_texts import with_next
+from p2pchat.core.sync.missing_texts import with_stubs
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
@@ -221,11 +222,8 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
 
 
 def _missing(reader: LogQueries, rows: Sequence[Any]) -> dict[LogId, tuple[Span, ...]]:
-    found: dict[LogId, tuple[Span, ...]] = {}
-    for (id,) in rows:
-        log = reader.log_id(id >> SEQ_BITS)
-        found[log] = with_next(found.get(log, ()), id % SEQS)
-    return found
+    logs = groupby((id for (id,) in rows), key=lambda id: id >> SEQ_BITS)
+    return {reader.log_id(log): with_stubs((), (id % SEQS for id in ids)) for log, ids in logs}
 
 
 def _covered_and_sizes(

@@ -94,6 +94,7 @@ def work(taken: list[LinkInput], link: int) -> int:
         (Here([Hosted("ab" * 32, "x", "online")] * 8), 3),
         (Here([Hosted("ab" * 32, "x", "online", cert=CERT)] * 8, ["cd" * 32] * 8), 35),
         (Have({"c0" * 32: {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 32)] for n in range(400)}}), 101),
+        (Have({}, lacks={"c0" * 32: {"ab" * 32: [("ab" * 8, 1, 1)] * 400}}), 101),
         (Digest(sums={f"{n:064x}": "00" * 32 for n in range(40)}), 11),
         (Peers(linked=["ab" * 32] * 4), 2),
         (Holds(["ab" * 32] * 4, ["cd" * 32] * 4, ["ef" * 32] * 4), 4),

@@ -50,7 +50,7 @@ from p2pchat.core.sync.log_validation import (
     decode_checked,
     joined,
 )
-from p2pchat.core.sync.missing_texts import texts_within, with_next, without
+from p2pchat.core.sync.missing_texts import MAX_NEW_SPANS, MAX_SPANS, texts_within, with_stubs, without
 from p2pchat.core.sync.quota import OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import MAX_REFUTED, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -219,11 +219,12 @@ class Ingest:
         log, quota, missing = extension.log, self._sync.quota, self._sync.missing
         for first, raws in texts_within(missing.get(log.id, ()), frame.first, frame.e):
             entries, size = decode_checked(raws, first, -1, MAX_ENTRY_BYTES)
-            if not quota.has_room(log.user, size, begins=False):
+            left = without(missing[log.id], first, first + len(raws) - 1)
+            if len(left) > MAX_SPANS or not quota.has_room(log.user, size, begins=False):
                 extension.source.on_dropped("full", log.id, frame)
                 return
             quota.bytes.add(log.user, size - size_bytes([(c, stub_of(str(text))) for c, text in raws]))
-            missing[log.id] = without(missing[log.id], first, first + len(raws) - 1)
+            missing[log.id] = left
             batch = Batch(log.id, first, raws, entries, b"", b"", b"", size)
             extension.source.on_kept(log.key, len(raws), size)
             self.order.place_late(log, batch)
@@ -277,9 +278,16 @@ class Ingest:
         begins = batch.first == 1
         member = self._sync.named_member(batch.header) if begins else ""
         cost = self._cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
-        if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
+        stubs: list[int] = []
+        if has_stubs(batch.raws):
+            stubs = [seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw)]
+        missing = with_stubs(self._sync.missing.get(log.id, ()), stubs)
+        is_torn = len(missing) > MAX_NEW_SPANS
+        if is_torn or not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
+        if stubs:
+            self._sync.missing[log.id] = missing
         if begins or log.own:
             self._sync.change_run_if_cloned(log.id)
         if log.own:
@@ -323,9 +331,6 @@ class Ingest:
         self._sync.quota.bytes.add(log.user, self._cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
-        for seq, raw in enumerate(batch.raws if has_stubs(batch.raws) else (), batch.first):
-            if is_gone(raw):
-                self._sync.missing[log.id] = with_next(self._sync.missing.get(log.id, ()), seq)
         if any(map(files_of, batch.entries)):
             step.with_files.append((log, batch))
         c = batch.raws[-1][0]

@@ -23,16 +23,19 @@ from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, Have, MissingParts, RunId, UserId
 
 NONE_MORE: Span = (1, 0)  # on the wire: all texts are here now
-MAX_SPANS = 256  # of one log; further ones are joined, with what is between them. A guess: 20 KiB
+MAX_SPANS = 256  # of one log; late texts that would leave more are dropped. A guess: 20 KiB
+MAX_NEW_SPANS = MAX_SPANS + 1  # of a log that is served, one of them what was deleted there
 
 
-def with_next(spans: tuple[Span, ...], seq: int) -> tuple[Span, ...]:
-    """Return these parts of a log with an entry behind them."""
-    if spans and spans[-1][1] == seq - 1:
-        return (*spans[:-1], (spans[-1][0], seq))
-    if len(spans) == MAX_SPANS:
-        spans = ((spans[0][0], spans[1][1]), *spans[2:])
-    return (*spans, (seq, seq))
+def with_stubs(spans: tuple[Span, ...], seqs: Iterable[int]) -> tuple[Span, ...]:
+    """Return these parts of a log with entries behind them."""
+    found = list(spans)
+    for seq in seqs:
+        if found and found[-1][1] == seq - 1:
+            found[-1] = found[-1][0], seq
+        else:
+            found.append((seq, seq))
+    return tuple(found)
 
 
 def without(spans: tuple[Span, ...], first: int, last: int) -> tuple[Span, ...]:
@@ -53,9 +56,13 @@ def texts_within(spans: tuple[Span, ...], first: int, raws: Sequence[RawEntry]) 
     return found
 
 
-def part_of(late: LateTexts) -> Span:
-    """Return the part of its log that these texts are."""
-    return late.places.first, late.places.first + late.places.count - 1
+def _parts(late: Iterable[LateTexts]) -> dict[LogId, list[Span]]:
+    """Return the parts of their logs that these texts are."""
+    found: dict[LogId, list[Span]] = {}
+    for each in late:
+        stretch = each.places
+        found.setdefault(stretch.log, []).append((stretch.first, stretch.first + stretch.count - 1))
+    return found
 
 
 class MissingTexts:
@@ -93,12 +100,13 @@ class MissingTexts:
         """Tell a remote what is missing of these logs, as far as it was not told. What is on its way to the disk is."""
         page: MissingParts = {}
         count = 0
+        coming = self._coming()
         for log in logs:
             conversation = self._sync.conversations.get(log.conversation)
             found = conversation.log(log.user, log.run) if conversation is not None else None
             if conversation is None or found is None or not self._sync.shares(remote, conversation):
                 continue
-            spans = sorted([*self._sync.missing.get(log, ()), *self._coming(log)])
+            spans = sorted([*self._sync.missing.get(log, ()), *coming.get(log, ())])
             last = min(spans[-1][1], found.durable_seq) if spans else 0
             span = (spans[0][0], last) if spans and spans[0][0] <= last else NONE_MORE
             if remote.told_missing.get(log, NONE_MORE) == span:
@@ -112,19 +120,16 @@ class MissingTexts:
         if page:
             self._sync.send(Have({}, lacks=page), remote, *page)
 
-    def _coming(self, log: LogId) -> list[Span]:
-        """Return the parts of a log whose texts are on their way to the disk."""
-        steps = self._sync.pending.values()
-        return [part_of(late) for step in steps for late in step.change.late if late.places.log == log]
+    def _coming(self) -> dict[LogId, list[Span]]:
+        """Return the parts of logs whose texts are on their way to the disk."""
+        return _parts(late for step in self._sync.pending.values() for late in step.change.late)
 
     def on_durable(self, step: Step) -> None:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
         change = step.change
         talks = set(map(talk_id, step.groups))  # perhaps shared only now
         changed = [batch.log for batch in change.batches if has_stubs(batch.raws)]
-        late: dict[LogId, tuple[Span, ...]] = {}
-        for each in change.late:
-            late[each.places.log] = *late.get(each.places.log, ()), part_of(each)
+        late = _parts(change.late)
         changed += [*late, *(prune.log for prune in change.pruned), *(self._within(talks) if talks else ())]
         for remote in self._sync.remotes.values():
             self.tell(remote)
@@ -135,7 +140,7 @@ class MissingTexts:
             for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
                 first, last = remote.lacks[log]
                 given = min(last, remote.texts_given.get(log, 0))
-                if parts := without(without(late[log], 1, first - 1), given + 1, MAX_INT):
+                if parts := without(without(tuple(late[log]), 1, first - 1), given + 1, MAX_INT):
                     self._sender.serve_texts(remote, log, parts)
 
     # ---- what is missing there

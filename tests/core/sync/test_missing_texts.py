@@ -10,7 +10,7 @@ from p2pchat.core.inputs import DiskLow, QuotaLifted
 from p2pchat.core.log import MAX_ENTRY_BYTES, RawEntry, stub_of
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.core.sync.missing_texts import texts_within, with_next, without
+from p2pchat.core.sync.missing_texts import MAX_SPANS, texts_within, with_stubs, without
 from p2pchat.export_file import file_pages
 from p2pchat.protocol import Entries, Frame, Have, Here, Hosted, MissingParts
 from simulation.simulated_peer import SimPeer
@@ -125,8 +125,8 @@ def test_a_text_takes_the_place_of_a_stub() -> None:
 
 
 def test_parts_of_a_log() -> None:
-    spans = with_next(with_next(with_next((), 2), 3), 7)
-    assert spans == ((2, 3), (7, 7))
+    spans = with_stubs((), [2, 3, 7])
+    assert spans == ((2, 3), (7, 7)) == with_stubs(((2, 2),), [3, 7])
     assert (
         without(spans, 3, 7) == ((2, 2),)
         and without(spans, 1, 9) == ()
@@ -210,6 +210,32 @@ def test_a_host_hears_which_texts_are_missing_of_its_users_as_soon_as_it_says_th
     cert = make_cert(N, IDS["bob"], IDENTITIES["bob"].sign, IDS["cyd"], START // 1000)
     far.say(Here([Hosted(IDS["bob"], "bob", "online", cert=cert)], more=True))
     assert [bool(frame.lacks) for frame in far.heard if isinstance(frame, Have)] == [True]
+
+
+def test_a_log_is_not_torn_into_thousands_of_parts_by_texts_that_come_late() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("cyd")
+    frames = [bob.say("text") for _ in range(4 * MAX_SPANS)]
+    far.say(*map(stubs, frames))
+    far.say(*frames[1::2])
+    missing = ada.node.replicator.context.missing[bob.log]
+    assert len(missing) == MAX_SPANS == len(ada.texts())
+    assert any(frame.full for frame in far.heard if isinstance(frame, Have))
+    for part in range(0, len(frames), MAX_SPANS):
+        far.say(*frames[part : part + MAX_SPANS])  # these close parts
+    assert ada.node.replicator.context.missing[bob.log] == () and len(ada.texts()) == len(frames)
+
+
+def test_a_log_that_comes_torn_into_thousands_of_parts_is_taken_from_others() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frames = [bob.say("text") for _ in range(4 * MAX_SPANS)]
+    far = ada.far("cyd", bob)
+    far.say(*(stubs(frame) if number % 2 else frame for number, frame in enumerate(frames)))
+    assert len(ada.texts()) == MAX_SPANS + 2
+    dan = ada.far("dan", bob)
+    for part in range(0, len(frames), MAX_SPANS):
+        dan.say(*frames[part : part + MAX_SPANS])
+    assert len(ada.texts()) == len(frames)
 
 
 def test_what_a_commit_costs_does_not_grow_with_what_is_missing() -> None:
