@@ -284,14 +284,14 @@ class KnownPeople:
     def on_profile(self, user: UserId, entry: Entry) -> None:
         """Take a profile entry of the room.
 
-        One without a valid name changes nothing, nor does one of a user who is out. Of an older one only the name is
-        kept, as a former name.
+        One without a valid name changes nothing. Of an older one, and one of a user who is out, only the name is kept,
+        as a former name.
         """
         name = entry.b.get("name") if isinstance(entry.b, dict) else None
-        if not isinstance(name, str) or name_fault(name) or self._stays_named(user):
+        if not isinstance(name, str) or name_fault(name):
             return
         before, before_c = self.names.get(user), self._named_c.get(user, 0)
-        if entry.c <= before_c:
+        if entry.c <= before_c or self._stays_named(user):
             if name != before:
                 self._keep_former(user, name, entry.c)
             return
@@ -309,9 +309,16 @@ class KnownPeople:
         stays: The user wrote here or is a contact, so the name is stored. Otherwise it is kept until `forget`.
         old: A new name of a known user is no news.
         """
-        if user in self._named_c or name_fault(name) or self._stays_named(user):
+        if name_fault(name) or self._stays_named(user):
             return
         before = self.names.get(user)
+        if user in self._named_c:
+            c = self.former.get(user, {}).get(name, 0)
+            if c > self._named_c[user]:  # its profile came while it was out
+                self._named_c[user] = c
+                self._ctx.change.users.append(KnownUser(user, name, c))
+                self._set_name(user, name, "", old=True)
+            return
         if stays:
             self.keep(user)
         elif before is None or user in self._unwritten:

@@ -483,9 +483,9 @@ class Node:
         dropped = self._statements.on_durable(change)
         assert self._statements.members is not None
         concerned = self._statements.members.concerned(chain(change.statements, dropped))
-        self._join()
         users = self._affected = self._affected | self.member_directory.all_of(concerned)
         self.member_directory.on_members_changed(users)
+        self._join()
         self.replicator.context.refresh_unnamed(concerned)
         self.replicator.quota.on_members_changed(users)
         let_in = self.admission.report(change, dropped, self.replicator.conversations[self.room].history_until)

@@ -196,6 +196,23 @@ def test_the_default_name_is_made_of_login_and_port(login: str, port: int, name:
     assert default_name(login, port) == name and is_valid_name(name)
 
 
+def test_a_profile_that_came_while_its_user_was_out_counts_when_it_is_back() -> None:
+    context = NodeContext(Settings(), ADA, bytes)
+    users = admission_of(context)[0].users
+    people, eve = KnownPeople(context, HostedIdentities([]), [], [], users, ()), "ee" * 32
+    people.on_profile(eve, Entry("profile", 1, 1, b={"name": "eve"}))
+    users.unnamed.add(eve)
+    people.on_profile(eve, Entry("profile", 2, 2, b={"name": "bob"}))
+    people.on_announced_name(eve, "bob")
+    assert people.names[eve] == "eve"
+    users.unnamed.clear()
+    people.on_announced_name(eve, "zoe")
+    assert people.names[eve] == "eve"
+    people.on_announced_name(eve, "bob")
+    people.on_announced_name(eve, "eve")
+    assert people.names[eve] == "bob" == context.change.users[-1].name
+
+
 def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> None:
     context = NodeContext(Settings(), ADA, bytes)
     people = people_in(context)

@@ -88,6 +88,7 @@ class MemberDirectory:
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
         self._concealed: set[UserId] | None = None  # once somebody asked
+        self._since: dict[Members, int | None] = {}  # of users with members that they named, as far as somebody asked
 
     def load(self, written: Iterable[tuple[UserId, UserId]], names: Mapping[UserId, str]) -> None:
         """Take users and members that stored headers name, in place of those that were noted; and the names of users,
@@ -118,7 +119,7 @@ class MemberDirectory:
         for one in new:
             self._users.setdefault(one, {})[user] = None
         if new:
-            self.on_members_changed([user])
+            self._refresh_concealed([user])
         return new
 
     def on_shown(self, peer: PeerId, member: UserId) -> None:
@@ -142,6 +143,10 @@ class MemberDirectory:
 
     def on_members_changed(self, users: Iterable[UserId]) -> None:
         """Take that other statements about these users, or about their members, are durable now."""
+        self._since.clear()
+        self._refresh_concealed(users)
+
+    def _refresh_concealed(self, users: Iterable[UserId]) -> None:
         if self._concealed is None:
             return
         for user in users:
@@ -275,17 +280,24 @@ class MemberDirectory:
 
     def is_out(self, user: UserId, *named: UserId) -> bool:
         """Return whether a user is removed, as far as this peer knows which members it named, or of no member."""
-        return user in self.unnamed or bool(self.removals(user, *named))
+        return self.since(user, *named) is not None
 
-    def since(self, user: UserId) -> int | None:
+    def since(self, user: UserId, *named: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in.
 
-        Where the clock here is behind that of who said so, it is since that came.
+        Where the clock here is behind that of who said so, it is since that came. Asked for each message that is shown,
+        and one admin can remove somebody a thousand times.
         """
-        removals, members, heard = self.removals(user), self._statements.members, self._statements.heard
-        if removals and members is not None:
-            return min(members.time_of(one, heard.get(one.id, MAX_INT)) for one in removals)
-        return 0 if user in self.unnamed else None
+        key = user, *self.members_of(user), *named
+        if key not in self._since:
+            members, heard = self._statements.members, self._statements.heard
+            removals = self.removals(user, *named)
+            times = [members.time_of(one, heard.get(one.id, MAX_INT)) for one in removals if members is not None]
+            if len(self._since) >= MAX_REMEMBERED:
+                self._since.clear()
+            self._since[key] = min(times, default=None)
+        since = self._since[key]
+        return 0 if since is None and user in self.unnamed else since
 
     def concealed(self) -> Set[UserId]:
         """The users of whom nothing is shown any more."""
@@ -294,7 +306,7 @@ class MemberDirectory:
             return frozenset()
         if self._concealed is None:
             self._concealed = set()
-            self.on_members_changed(self.all_of(members.concealed))
+            self._refresh_concealed(self.all_of(members.concealed))
         return self._concealed
 
 

@@ -338,19 +338,21 @@ class CausalOrder:
         """Add the changes that entries released in this step make to other entries."""
         self._ctx.change.relations += filter(None, relations)
 
-    def place_late(self, log: LogState, batch: Batch) -> None:
+    def place_late(self, log: LogState, batch: Batch, remote: RemoteState | None) -> None:
         """Give texts that come in the place of stubs new places, with gap marks: what follows them was shown before.
 
-        Those that wait go on waiting, now for what they follow too.
+        Those that wait go on waiting, now for what they follow too, and are counted as in `on_entries`.
         """
         entries, at, shown = batch.entries or [], 0, max(0, log.released + 1 - batch.first)
         until = 0 if log.user in self._sync.hosted else log.conversation.history_until
         self._add_relations(
             self._relation_of(log, seq, entry) for seq, entry in enumerate(entries[:shown], batch.first)
         )
-        for seq, entry in enumerate(entries[shown:], batch.first + shown):
-            if refs := references_of(log, seq, entry):
-                log.fill_waiting(WaitingEntry(seq, refs, self._ctx.now.mono, self._relation_of(log, seq, entry)))
+        log.fill_waiting(
+            WaitingEntry(seq, refs, self._ctx.now.mono, self._relation_of(log, seq, entry))
+            for seq, entry in enumerate(entries[shown:], batch.first + shown)
+            if (refs := references_of(log, seq, entry))
+        )
         while at < len(entries):
             old = entries[at].c <= until
             end = bisect_right(entries, until, at, key=lambda entry: entry.c) if old else len(entries)
@@ -360,6 +362,7 @@ class CausalOrder:
             self.next_place += places.count if place else 0
             at = end
         self._count(log)
+        self._take_places(log, remote)
         self._ready.append(log)
         self._run()
 

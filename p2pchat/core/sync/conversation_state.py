@@ -266,10 +266,10 @@ class LogState:
             self.queue = deque()
         self.queue.append(entry)
 
-    def fill_waiting(self, entry: WaitingEntry) -> None:
-        """Let an entry wait whose text came, in its place among those that wait."""
-        others = [each for each in self.queue if each.seq != entry.seq]
-        self.queue = deque(sorted([*others, entry]))
+    def fill_waiting(self, entries: Iterable[WaitingEntry]) -> None:
+        """Let entries wait whose texts came, in their places among those that wait."""
+        waiting = {each.seq: each for each in (*self.queue, *entries)}
+        self.queue = deque(sorted(waiting.values())) or ()
 
     def pop_waiting(self) -> WaitingEntry:
         """Return the first waiting entry, which waits no more."""

@@ -227,7 +227,7 @@ class Ingest:
             missing[log.id] = left
             batch = Batch(log.id, first, raws, entries, b"", b"", b"", size)
             extension.source.on_kept(log.key, len(raws), size)
-            self.order.place_late(log, batch)
+            self.order.place_late(log, batch, extension.source.remote)
             if any(map(files_of, entries)):
                 self._sync.step.with_files.append((log, batch))
             self._note_profiles(log, batch)

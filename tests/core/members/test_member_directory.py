@@ -11,12 +11,14 @@ import pytest
 from p2pchat.core.effects import MemberChanged
 from p2pchat.core.members import member_directory
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
+from p2pchat.core.members.statement import make_statement
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.node_context import HostedIdentities, NetworkCredentials, NodeContext
 from p2pchat.settings import Settings
 from tests.core.members.test_member_list import ADA, BEN, FOUNDER, ZOE, key
 from tests.core.members.test_statement_exchange import FOUNDER as FOUNDING
-from tests.core.members.test_statement_exchange import USERS, Net, said
+from tests.core.members.test_statement_exchange import NETWORK, USERS, Net, said
+from tests.core.steps import count_steps
 
 
 class NamingAll:
@@ -49,6 +51,21 @@ def test_a_member_with_many_keys_displaces_its_own(monkeypatch: pytest.MonkeyPat
         users.on_shown(key(f"{number} of many"), BEN)
     assert all(users.members_of(key(name)) == (ADA,) for name in ("first", "second", "third"))
     assert users.members_of(key("99 of many")) == (BEN,) and users.members_of(key("0 of many")) == ()
+
+
+def test_since_when_somebody_is_out_is_found_at_once_however_often_it_was_removed() -> None:
+    net = Net("ada")
+    net.say("ada", said(FOUNDING, "add", USERS[0]))
+    users, steps = net.peers["ada"].node.member_directory, []
+    for number in (1, 400):
+        for at in range(2, 2 + number):
+            net.say("ada", make_statement(NETWORK, FOUNDING.peer_id, FOUNDING.sign, "remove", at, {"who": [USERS[0]]}))
+        first = users.since(USERS[0])
+        steps.append(count_steps(lambda: users.since(USERS[0])))
+        assert first == 2
+    assert steps[0] == steps[1] and users.is_out(USERS[0])
+    net.say("ada", *(said(FOUNDING, "pardon", ids=[one.id]) for one in users.removals(USERS[0])))
+    assert users.since(USERS[0]) is None and not users.is_out(USERS[0])
 
 
 def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:

@@ -166,7 +166,9 @@ class Network:
         """Have ada hear statements, and store them."""
         self.ada.statements.say(statements)
         self.ada.statements.on_durable(self.ada.ctx.change)
-        self.ada.links.on_members_changed({user for one in statements for user in one.who})
+        users = {user for one in statements for user in one.who}
+        self.ada.links._admission.users.on_members_changed(users)
+        self.ada.links.on_members_changed(users)
 
     def dialled(self, until: float) -> list[str]:
         self.met.take(self.ada)

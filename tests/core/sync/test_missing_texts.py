@@ -349,6 +349,19 @@ def test_a_text_for_an_entry_that_waits_is_shown_after_what_it_follows() -> None
     assert ada.texts() == ["lost", "first", "late", "second"]
 
 
+def test_texts_that_come_for_entries_that_wait_take_places_among_those_that_wait() -> None:
+    """Each cost more the more of them waited, and nothing counted them."""
+    ada, bob = World().peer("ada", waiting_entries_a_member=8), Author("bob", "b1")
+    far = ada.far("cyd")
+    far.say(bob.say("first", after=[Author("dan", "d1").ref(1)]))
+    answers = [bob.say(f"answer {number}", re=bob.ref(1)) for number in range(9)]
+    far.say(*map(stubs, answers))
+    far.say(*answers[:7])
+    assert ada.texts() == []
+    far.say(*answers[7:])
+    assert ada.counted["waiting_full"] == 1 and len(ada.texts()) == 10
+
+
 # ---- late texts between two heads that fit in no batch
 
 
