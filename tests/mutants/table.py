@@ -732,6 +732,10 @@ MUTANTS = (
         "messaging/test_name_resolution.py::test_users_and_groups_whose_ids_begin_alike_have_other_labels_and_can_be_typed",
         ("is_clear = look is None or self._labels[look, suffix(id)] < 2",
          "is_clear = True")),
+    Mutant("lacks-of-one-fill-all-places", "a message counts as delivered to who has only its hash, since another member's logs fill all places",
+        "core/sync/test_missing_texts.py::test_what_is_missing_of_one_member_takes_no_places_from_others",
+        ("self.lack_places.make_room(member, self._forget_lack)",
+         "len(self.lacks) < MAX_REMEMBERED")),
     Mutant("last-presence-not-sent", "a change right after another one is never sent",
         Rule("word", within=60, seed=15),
         ("""\

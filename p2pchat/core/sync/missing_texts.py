@@ -17,7 +17,7 @@ from p2pchat.core.durable_changes import LateTexts, Span
 from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId, RawEntry, has_stubs, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
-from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.sync_context import Step, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, Have, MissingParts, RunId, UserId
@@ -152,8 +152,8 @@ class MissingTexts:
             for user, parts in users.items():
                 for run, first, last in parts:
                     log = LogId(id, user, run)
-                    if log in remote.lacks or len(remote.lacks) < MAX_REMEMBERED:
-                        remote.lacks[log] = first, last
+                    remote.on_lacks(log, (first, last), self._sync.members.share(user))
+                    if log in remote.lacks:
                         self._serve(remote, log)
                 if conversation is not None and user in self._sync.hosted:
                     self._recount(conversation, user, [run for run, *_ in parts])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.durable_changes import Span, Start
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, ref_key
+from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import KeySet, Timer
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
@@ -147,6 +148,7 @@ class RemoteState:
     told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
     told_in: int = -1  # the comparison in which it was told all of it; 0 before the first one
     lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
+    lack_places: MemberShares[LogId] = field(default_factory=lambda: MemberShares(MAX_REMEMBERED))  # for these
     texts_given: dict[LogId, int] = field(default_factory=dict)  # up to where it was given what texts were here of it
     refuted: KeySet[WriterKey] = field(
         default_factory=dict
@@ -189,6 +191,21 @@ class RemoteState:
         """Return from where on it may have stubs for texts of a log of a hosted user that are here; 0 for none."""
         first, last = self.lacks.get(log, (0, 0))
         return max(first, deleted + 1) if last > deleted else 0
+
+    def on_lacks(self, log: LogId, part: Span, member: UserId) -> None:
+        """Note in which part of a log texts are missing there, and at which member its writer counts.
+
+        One member's logs take no places from others: whose text is unknown to be missing would count as delivered.
+        """
+        if part[0] > part[1]:
+            self._forget_lack(log)
+        elif log in self.lacks or self.lack_places.make_room(member, self._forget_lack):
+            self.lack_places.add(log, member)
+            self.lacks[log] = part
+
+    def _forget_lack(self, log: LogId) -> None:
+        self.lack_places.remove(log)
+        self.lacks.pop(log, None)
 
     @property
     def _most_remembered(self) -> int:

@@ -238,6 +238,22 @@ def test_a_log_that_comes_torn_into_thousands_of_parts_is_taken_from_others() ->
     assert len(ada.texts()) == len(frames)
 
 
+def test_what_is_missing_of_one_member_takes_no_places_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a text counts as delivered to who has only its hash, and is never given."""
+    monkeypatch.setattr("p2pchat.core.sync.remote_state.MAX_REMEMBERED", 8)
+    ada = World().peer("ada")
+    ada.say("one", "two")
+    [log] = ada.node.replicator.conversations[ROOM].all_logs(ada.id)
+    own = Author("ada", log.id.run[:2])
+    far = ada.far("bob")
+    far.say(lacking(*((Author("eve", f"{number:02x}"), 1, 1) for number in range(20)), (own, 1, 3)))
+    remote = next(iter(ada.node.replicator.context.remotes.values()))
+    assert len(remote.lacks) == 8 and remote.first_lacking(log.id, 0) == 1
+    assert given(far)[-1] == "entries room a1:1..3"
+    far.say(lacking((own, 1, 0)))
+    assert len(remote.lacks) == 7 and remote.first_lacking(log.id, 0) == 0
+
+
 def test_what_a_commit_costs_does_not_grow_with_what_is_missing() -> None:
     """Neither on a link whose comparison has not begun, nor with an operation of a group."""
     steps = []
