@@ -202,7 +202,7 @@ class MemberDirectory:
                 return link.member
         members, named = self._statements.members, self.members_of(user)
         if not named:
-            return user if members is not None and members.is_named(user) else ""
+            return user if self.is_added(user) else ""  # a removal can name made-up keys
         is_named = self._statements.is_named
         return min(reversed(named), key=lambda one: (members is None or one not in members.removed, not is_named(one)))
 

@@ -68,6 +68,14 @@ def test_since_when_somebody_is_out_is_found_at_once_however_often_it_was_remove
     assert users.since(USERS[0]) is None and not users.is_out(USERS[0])
 
 
+def test_a_key_that_nobody_added_has_no_places_of_its_own_though_it_was_removed() -> None:
+    net = Net("ada")
+    net.say("ada", said(FOUNDING, "add", USERS[0]), said(FOUNDING, "remove", *USERS[:2]))
+    users = net.peers["ada"].node.member_directory
+    founder = FOUNDING.peer_id
+    assert [users.share(user) for user in (*USERS[:2], founder)] == [USERS[0], "", founder]
+
+
 def test_users_count_with_their_member_and_own_ones_by_themselves() -> None:
     net = Net("ada", "bob")
     net.link("ada", "bob")
