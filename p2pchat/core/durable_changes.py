@@ -329,7 +329,6 @@ class Stored:
     addresses: list[Address] = field(default_factory=list)
     records: list[PeerRecord] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
-    newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
     members: list[tuple[UserId, UserId]] = field(default_factory=list)  # users with logs here, and whom these name

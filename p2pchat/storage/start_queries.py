@@ -53,9 +53,6 @@ from p2pchat.storage.schema import (
     record_of_text,
 )
 
-NEWEST_C = """
-select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
-"""
 RECENT = f"""
 select c.id, u.id, l.run, p.start, p.entries, coalesce(substr(e.body, 1, 14), '') from places p
 left join entries e on e.id = p.start + p.entries - 1
@@ -198,7 +195,6 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         ],
         records=[record_of_text(peer.hex(), text) for peer, text in rows(PEER_RECORDS)],
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
-        newest_c={conversation.hex(): c for conversation, c in rows(NEWEST_C) if c is not None},
         recent=recent_logs(
             (
                 (log_of(*row), row[3] % SEQS + row[4] - 1, row[4], row[5])
@@ -295,7 +291,7 @@ def load_meta(reader: LogQueries) -> dict[str, str]:
 
 def _check(stored: Stored) -> None:
     """Raise CorruptRow for values of a wrong type: a node must not start on what a broken disk made of them."""
-    numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
+    numbers = [stored.next_place, *stored.consumers.values()]
     numbers += [seq for _, seq in stored.recent]
     numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]

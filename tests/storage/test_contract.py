@@ -459,12 +459,6 @@ def test_first_received_at_is_the_time_of_the_first_released_entry(storage: SqlS
     assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
 
 
-def test_load_returns_the_newest_clock_of_each_conversation(storage: SqlStorage) -> None:
-    ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
-    storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.appends("2", c=95)])
-    assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
-
-
 def test_the_bytes_of_all_entries_of_a_user_are_counted(storage: SqlStorage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
