@@ -254,9 +254,6 @@ class LogState:
         """Begin the chain with the header of the log."""
         self.chain = self.durable_chain = first_chain(header)
 
-    def extend(self, seq: int, chain: bytes, last_c: int) -> None:
-        self.seq, self.chain, self.last_c = seq, chain, last_c
-
     def add_profile(self, seq: int) -> None:
         """Note that an entry is a profile."""
         self.profiles = (*self.profiles[1 - KEPT_PROFILES :], seq)
@@ -460,11 +457,10 @@ class WriterLogs:
 
         A fork makes tips of what only the forked log covered, so there may be more than one list may hold.
         """
-        marks = [log.mark for log in self.logs.values() if log.is_tip]
-        if most is not None and len(marks) > most:
-            newest = sorted(self.tips(), key=lambda log: (log.last_c, log.id.run))[-most:]
-            marks = [log.mark for log in newest]
-        return marks
+        tips = self.tips()
+        if most is not None and len(tips) > most:
+            tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
+        return [log.mark for log in tips]
 
     def shown_ends(self) -> dict[RunId, tuple[int, str]]:
         """Return the last released entry of each log that no other covers, and the chain there."""

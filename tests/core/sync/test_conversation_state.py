@@ -21,7 +21,7 @@ def durable(conversation: ConversationState, author: Author) -> LogState:
     """Make everything of an author durable and shown."""
     log = conversation.log(author.log.user, author.log.run) or conversation.add(LogState(conversation, author.log))
     log.before = author.before
-    log.extend(author.seq, author.chain, author.seq)
+    log.seq, log.chain, log.last_c = author.seq, author.chain, author.seq
     log.durable_seq, log.durable_chain, log.released = log.seq, log.chain, log.seq
     conversation.refresh_sum(log)
     return log
@@ -31,7 +31,7 @@ def test_only_durable_entries_are_announced() -> None:
     here, bob = room(), Author("bob", "b1")
     log = here.add(LogState(here, bob.log))
     bob.say("one", "two")
-    log.extend(2, bob.chain, 2)
+    log.seq, log.chain, log.last_c = 2, bob.chain, 2
     here.refresh_sum(log)
     assert [here.marks(ALL), here.sum] == [{}, 0]
     log.durable_seq, log.durable_chain = 2, bob.chain
