@@ -43,13 +43,14 @@ from p2pchat.core.log import (
     is_gone,
     is_one_batch,
     kind_of,
+    marks_of_bytes,
+    marks_to_bytes,
     parted,
     size_bytes,
     text_proof,
 )
 from p2pchat.core.sync.pruner import left_behind
 from p2pchat.errors import StorageError
-from p2pchat.protocol import UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
@@ -83,8 +84,6 @@ from p2pchat.storage.schema import (
     heard,
     hosted,
     logs,
-    marks_of_bytes,
-    marks_to_bytes,
     meta,
     naming_to_text,
     peer_records,
@@ -133,7 +132,6 @@ class OpenLog:
     number: int
     conversation: int
     writer: int
-    user: UserId
     anchor: Head = NOTHING  # the newest head but one
     newest: Head = NOTHING
     released: int = 0
@@ -252,7 +250,7 @@ class CommitWriter:
         number = self._db.value(NUMBER, conversation, bytes.fromhex(log.run), writer)
         if number is None:
             return None
-        found = OpenLog(number, conversation, writer, log.user)
+        found = OpenLog(number, conversation, writer)
         found.newest, found.anchor = self.last_heads(number)
         if found.anchor.seq < self.last_stub(number):
             found.anchor = found.newest
@@ -282,7 +280,7 @@ class CommitWriter:
         self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), *header))
         for member in new.named:
             self._db.insert(guests, (writer, bytes.fromhex(member), number), InsertConflict.REPLACE)
-        self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
+        self.logs[new.log] = OpenLog(number, conversation, writer)
         return self.logs[new.log]
 
 

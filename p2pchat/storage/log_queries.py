@@ -20,7 +20,7 @@ from p2pchat.core.durable_changes import (
     PrunePlan,
     ShownKey,
 )
-from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
+from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, marks_of_bytes, size_bytes
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step, left_behind
 from p2pchat.protocol import ConversationId, Mark, RunId, Stub, UserId, split_ref
@@ -37,7 +37,6 @@ from p2pchat.storage.schema import (
     batch_of_text,
     header_of,
     log_of,
-    marks_of_bytes,
 )
 
 MOST_IDS = 5_000  # remembered; about 2 MiB

@@ -27,9 +27,9 @@ from p2pchat.core.durable_changes import (
     Token,
     UnreleasedEntry,
 )
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId, decode_entry, marks_of_bytes
 from p2pchat.core.mesh.addressbook import split_endpoint
-from p2pchat.core.sync.conversation_state import pack_stored
+from p2pchat.core.sync.conversation_state import pack_row
 from p2pchat.core.sync.missing_texts import with_next
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
@@ -48,7 +48,6 @@ from p2pchat.storage.schema import (
     CorruptRow,
     decoding,
     log_of,
-    marks_of_bytes,
     naming_of_text,
     record_of_text,
 )
@@ -234,7 +233,7 @@ def _covered_and_sizes(
         for conversation, user, run, head, chain, c, deleted, builds_on, number, state, size in logs:
             sizes[user] = sizes.get(user, 0) + int(size)
             if state == COVERED and number not in unreleased:
-                row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
+                row = pack_row(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
                 covered.setdefault(conversation.hex(), []).append(row)
         return covered, {user.hex(): size for user, size in sizes.items()}
 
@@ -263,21 +262,11 @@ def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
     )
 
 
-def load_token(reader: LogQueries, hash: bytes) -> Token | None:
-    """Return a token by its hash; None if there is none, or its user is no longer hosted."""
-    row = reader.db.first(f"{TOKENS} join hosted h on h.id = t.owner where t.hash = ?", hash)
-    return None if row is None else _token(row)
-
-
 def load_tokens(reader: LogQueries, user: UserId | None = None) -> list[Token]:
     """Return the tokens of a user, or (None) all, in the order they were made."""
     only, values = ("", ()) if user is None else ("where t.owner = ?", (bytes.fromhex(user),))
-    return [_token(row) for row in reader.db.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)]
-
-
-def _token(row: Any) -> Token:
-    hash, owner, created_at, label = row
-    return Token(hash, owner.hex(), created_at, label)
+    rows = reader.db.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)
+    return [Token(hash, owner.hex(), created_at, label) for hash, owner, created_at, label in rows]
 
 
 def load_meta(reader: LogQueries) -> dict[str, str]:

@@ -26,13 +26,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import islice
-from struct import Struct
 from typing import Generic, Self, TypeVar
 
 from p2pchat.core.durable_changes import LogKey, ReadMark, ShownKey
 from p2pchat.core.effects import ReadStored, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
-from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
+from p2pchat.core.log import SUM_MODULUS, LogId, marks_of_bytes, marks_to_bytes, ref_key
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -249,15 +248,12 @@ class MarkPositions:
         return self.on_logs_of(log.conversation, reader, log.user).get(log.run, NOWHERE)
 
 
-_MARK = Struct(">8sQ32s")
-
-
 def _row(marks: Mapping[RunId, ReadPosition]) -> bytes:
-    return b"".join([_MARK.pack(bytes.fromhex(run), seq, bytes.fromhex(at)) for run, (seq, at) in marks.items()])
+    return marks_to_bytes((run, *position) for run, position in marks.items())
 
 
 def _positions_of(row: bytes) -> dict[RunId, ReadPosition]:
-    return {run.hex(): (seq, chain.hex()) for run, seq, chain in _MARK.iter_unpack(row)}
+    return {mark.run: mark[1:] for mark in marks_of_bytes(row)}
 
 
 # ---- marks that cannot be counted yet
