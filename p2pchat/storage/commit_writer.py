@@ -17,13 +17,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Change,
+    Collected,
     DeliveredMark,
     Fork,
     LateTexts,
@@ -125,8 +125,7 @@ HEAD_FROM = "select min(id) from heads where id >= ? and id < ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
-@dataclass(slots=True)
-class OpenLog:
+class OpenLog(Collected):
     """State of a log that its next batch needs."""
 
     number: int
@@ -137,7 +136,7 @@ class OpenLog:
     released: int = 0
     waiting: int | None = None  # the row in `waiting`; None if there is none
     # Those of the transaction under way: first id, stretch, entries without a place
-    stretches: list[list[Any]] = field(default_factory=list)
+    stretches: list[list[Any]] = []
 
 
 class CommitWriter:

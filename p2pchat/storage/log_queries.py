@@ -6,7 +6,6 @@ Each call is one transaction, so everything it reads is of one moment. A commit 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from p2pchat.core.durable_changes import (
     Prune,
     PruneKey,
     PrunePlan,
+    Record,
     ShownKey,
 )
 from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, marks_of_bytes, size_bytes
@@ -92,8 +92,7 @@ class Head(NamedTuple):
     sig: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedLog:
+class NumberedLog(Record):
     """A log as serving needs it; `whole` says it builds on all logs of its user there with a smaller number."""
 
     number: int

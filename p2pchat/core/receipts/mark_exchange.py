@@ -22,13 +22,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import islice
 from typing import Generic, Self, TypeVar
 
-from p2pchat.core.durable_changes import LogKey, ReadMark, ShownKey
+from p2pchat.core.durable_changes import Collected, LogKey, ReadMark, ShownKey
 from p2pchat.core.effects import ReadStored, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import SUM_MODULUS, LogId, marks_of_bytes, marks_to_bytes, ref_key
@@ -304,11 +303,10 @@ MarkItem = tuple[ReaderKey, str, ReadPosition, ReadPosition]  # reader, referenc
 MarkPage = dict[ConversationId, dict[UserId, list[SentMark]]]
 
 
-@dataclass(slots=True)
-class PendingMarks:
+class PendingMarks(Collected):
     """The marks that are due to one link, each with the position that it was told before."""
 
-    marks: dict[tuple[LogId, UserId], ReadPosition] = field(default_factory=dict)
+    marks: dict[tuple[LogId, UserId], ReadPosition] = {}
     sent_at: float = float("-inf")  # monotonic
     throttled: bool = False  # a timer runs
 

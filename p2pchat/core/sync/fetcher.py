@@ -13,10 +13,9 @@ Source: docs/protocol.md, "Pull".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.durable_changes import Collected, DiskLevel
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
 from p2pchat.core.sync.conversation_state import ConversationState
@@ -28,8 +27,7 @@ MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing 
 PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
-@dataclass(slots=True)
-class FetchRequest:
+class FetchRequest(Collected):
     """The fetch of one user's missing entries in one conversation."""
 
     key: WriterKey
@@ -38,7 +36,7 @@ class FetchRequest:
     progress_at: float = 0.0  # monotonic
     gained: int = 0  # entries and KiB since then
     heard_at: float = 0.0  # when the last entry came, or the want was sent (monotonic)
-    tried: set[int] = field(default_factory=set)  # links that did not help lately
+    tried: set[int] = set()  # links that did not help lately
     fruitless: int = 0  # rounds in which no link helped
     timer: Timer | None = None
 

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import (
-    Change,
-    Collected,
-    KnownConversation,
-    PrunePlan,
-    Span,
-    Start,
-    Stored,
-)
+from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Span, Start, Stored, field
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, certificate_of, member_of
@@ -60,8 +51,7 @@ NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frame
 # something on its way to the disk stays the same object (conversation_state.py), so nobody looks it up by name again.
 
 
-@dataclass(slots=True, eq=False)
-class PendingImport:
+class PendingImport(Collected, eq=False):
     """The frames of one ImportRequest."""
 
     ticket: int
