@@ -72,10 +72,6 @@ def sum_text(total: int) -> str:
     return f"{total % SUM_MODULUS:064x}"
 
 
-def _sum_of(pair: ReaderKey, refs: Mapping[str, ReadPosition]) -> int:
-    return sum(mark_number(pair, ref, position) for ref, position in refs.items())
-
-
 class MarkPositions:
     """The positions of hosted readers: one mark for each reader and the newest log read of each writer.
 
@@ -197,7 +193,8 @@ class MarkPositions:
         for pair, marked, is_all in self._marked(readers, writers, is_shared):
             known = sums.get(pair) if is_all else None
             if known is None:  # most readers marked nothing since the last time
-                known = _sum_of(pair, self._durable(pair, marked))
+                refs = self._durable(pair, marked)
+                known = sum(mark_number(pair, ref, position) for ref, position in refs.items())
                 if is_all:
                     sums[pair] = known
             total += known
@@ -386,8 +383,7 @@ class MarkExchange(Generic[M]):
     def take_over(self, former: Self) -> None:
         """Take over what was marked before storage failed, on logs that it holds now. Nobody marks it again."""
         for mark in former._positions.all():
-            conversation = self._sync.conversations.get(mark.log.conversation)
-            if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
+            if self._sync.conversations.find(mark.log) is not None:
                 self._advance(mark.log, mark.reader, mark.position)
         for asked in former._asked:
             self.on_marked(asked)

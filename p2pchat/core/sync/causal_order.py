@@ -58,13 +58,13 @@ class CausalOrder:
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
         for item in waiting:
-            conversation = self._sync.conversations.get(item.log.conversation)
-            log = conversation.log(item.log.user, item.log.run) if conversation else None
-            if conversation is not None and log is not None:
-                self.note_age(log, item.seq, [item.entry])
-            if log is not None and item.entry.k == "profile":
+            log = self._sync.conversations.find(item.log)
+            if log is None:
+                continue
+            self.note_age(log, item.seq, [item.entry])
+            if item.entry.k == "profile":
                 log.add_profile(item.seq)
-            if log is not None and (refs := references_of(log, item.seq, item.entry)):
+            if refs := references_of(log, item.seq, item.entry):
                 relation = self._relation_of(log, item.seq, item.entry)
                 log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 

@@ -623,25 +623,22 @@ class ConversationState:
         """Return whether an entry of a talk was cut off, so that no peer will send it."""
         found = self.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
+            if found.show_limit >= ref.seq or self.group is None:
+                return found.show_limit < ref.seq
+            rules, views = self.group.visibility_rules(found.user), self.writer(found.user).log_views
+            return not stored_may_be_visible(rules, views, found.id.run, ref.seq)  # when logs come that the cuts name
         start, run = split_ref(ref.log)
         users = [user for user in self.allowed_writers or () if user.startswith(start)]
         mark = Mark(run, ref.seq, "")
         return bool(users) and not any(self.lacks(user, mark, self.log(user, mark.run)) for user in users)
 
-    def _may_turn_out(self, log: LogId, seq: int) -> bool:
-        """Return whether a hidden entry of a talk may become visible when entries that the cuts name arrive."""
-        return self.group is not None and stored_may_be_visible(
-            self.group.visibility_rules(log.user), self.writer(log.user).log_views, log.run, seq
-        )
-
     def new_log(self, id: LogId, *, own: bool = False) -> LogState:
         """Return a new log that begins here, not added to memory yet."""
-        return TalkLog(self, id, own=own) if self.is_talk else LogState(self, id, own=own)
+        return (TalkLog if self.is_talk else LogState)(self, id, own=own)
 
     def log_from(self, facts: LogFacts) -> LogState:
         """Return a log as storage knows it, not added to memory yet."""
-        return TalkLog.from_facts(self, facts) if self.is_talk else LogState.from_facts(self, facts)
+        return (TalkLog if self.is_talk else LogState).from_facts(self, facts)
 
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""

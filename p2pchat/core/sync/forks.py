@@ -93,7 +93,7 @@ class Forks:
     def on_durable(self, fork: Fork) -> None:
         """Send the evidence, now that the fork is durable."""
         conversation = self._sync.conversations[fork.log.conversation]
-        log = conversation.log(fork.log.user, fork.log.run)
+        log = self._sync.conversations.find(fork.log)
         if log is None:
             return
         waiting = self._awaiting_commit.pop(log.id, set())

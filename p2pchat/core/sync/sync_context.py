@@ -260,15 +260,13 @@ class SyncContext:
 
     def refresh_unnamed(self, members: Iterable[UserId]) -> None:
         """Announce and await nothing more of whose members nobody names any more, and again what somebody names."""
-        for user in self.members.refresh(members, self._has_written):
+        holding = self.conversations.may_have_entries_of
+        for user in self.members.refresh(members, lambda user: any(user in each.writers for each in holding(user))):
             self.quota.stop_awaiting(user)
-            for conversation in self.conversations.may_have_entries_of(user):
+            for conversation in holding(user):
                 if user in conversation.writers:
                     for log in conversation.writers[user].logs.values():
                         conversation.refresh_sum(log)
-
-    def _has_written(self, user: UserId) -> bool:
-        return any(user in each.writers for each in self.conversations.may_have_entries_of(user))
 
     def set_covered(self, log: LogState, covered: bool) -> None:
         """Note that another log builds on the end of this one, or that none does any more."""
