@@ -5,11 +5,11 @@ A Change is one step of the core. Storage applies changes in order and whole, ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
 from msgspec import Struct, structs
+from msgspec import field as field
 
 from p2pchat.core.log import Batch, Entry, LogId, RawEntry, Ref
 from p2pchat.core.members.statement import Statement, StatementId
@@ -32,7 +32,7 @@ class Record(Struct, frozen=True):
 
 
 class Collected(Struct):
-    """Base of what one step fills in. Each step makes several, and a Struct with empty lists is quick to make."""
+    """Base of what is filled in. Each step makes several, and a Struct with empty lists is quick to make."""
 
 
 class DiskLevel(IntEnum):
@@ -309,34 +309,32 @@ class UnreleasedEntry(Record):
     entry: Entry
 
 
-@dataclass(slots=True)
-class Stored:
+class Stored(Collected):
     """The state a node starts from. Empty on a first start."""
 
-    tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
-    forked: list[LogId] = field(default_factory=list)
-    unreleased: list[LogFacts] = field(default_factory=list)  # with waiting or hidden entries, covered ones included
-    covered: dict[ConversationId, list[bytes]] = field(default_factory=dict)  # all others, as rows (`Heads`)
-    waiting: list[UnreleasedEntry] = field(default_factory=list)  # of those, in order of log and seq
+    tips: list[LogFacts] = []  # neither covered nor forked
+    forked: list[LogId] = []
+    unreleased: list[LogFacts] = []  # with waiting or hidden entries, covered ones included
+    covered: dict[ConversationId, list[bytes]] = {}  # all others, as rows (`Heads`)
+    waiting: list[UnreleasedEntry] = []  # of those, in order of log and seq
     next_place: int = 1
-    conversations: list[KnownConversation] = field(default_factory=list)
-    users: list[KnownUser] = field(default_factory=list)
-    former_names: list[FormerName] = field(default_factory=list)
-    delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
-    reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
-    taken: list[ReadMark] = field(default_factory=list)  # by users named to load()
-    named: list[NamedContent] = field(default_factory=list)  # newest, the oldest first
-    addresses: list[Address] = field(default_factory=list)
-    records: list[PeerRecord] = field(default_factory=list)
-    consumers: dict[str, int] = field(default_factory=dict)
-    newest_c: dict[ConversationId, int] = field(default_factory=dict)
-    recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
-    meta: dict[str, str] = field(default_factory=dict)
-    members: list[tuple[UserId, UserId]] = field(default_factory=list)  # users with logs here, and whom these name
-    statements: list[tuple[str, bytes]] = field(default_factory=list)  # text and signature
-    group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
-    missing: dict[LogId, tuple[Span, ...]] = field(default_factory=dict)  # stubs that no deletion here made
-    sizes: dict[UserId, int] = field(default_factory=dict)  # bytes of the entries of each user
+    conversations: list[KnownConversation] = []
+    users: list[KnownUser] = []
+    former_names: list[FormerName] = []
+    delivered: list[DeliveredMark] = []  # of logs of the users named to load(), tips only
+    reads: list[ReadMark] = []  # by users named to load(); by others of their logs, tips only
+    taken: list[ReadMark] = []  # by users named to load()
+    named: list[NamedContent] = []  # newest, the oldest first
+    addresses: list[Address] = []
+    records: list[PeerRecord] = []
+    consumers: dict[str, int] = {}
+    recent: list[tuple[LogId, int]] = []  # log, last seq of the newest stretches, oldest first
+    meta: dict[str, str] = {}
+    members: list[tuple[UserId, UserId]] = []  # users with logs here, and whom these name
+    statements: list[tuple[str, bytes]] = []  # text and signature
+    group_entries: list[GroupEntry] = []  # all that was written to groups, each log in order
+    missing: dict[LogId, tuple[Span, ...]] = {}  # stubs that no deletion here made
+    sizes: dict[UserId, int] = {}  # bytes of the entries of each user
 
 
 class LogKey(Record):

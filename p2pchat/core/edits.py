@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from p2pchat.core.durable_changes import Relation
+from p2pchat.core.durable_changes import Record, Relation
 from p2pchat.core.log import Entry, LogId, RawEntry, choices_of, decode_entry
 from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.kinds.edit import EDIT
@@ -25,8 +24,7 @@ from p2pchat.protocol import UserId
 Place = Callable[[UserId], UserId | None]
 
 
-@dataclass(frozen=True, slots=True)
-class RelatedEntry:
+class RelatedEntry(Record):
     """A released entry about another. `received_at` is in UTC microseconds."""
 
     log: LogId
@@ -36,8 +34,7 @@ class RelatedEntry:
     received_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class EntryEdits:
+class EntryEdits(Record):
     """Those that count of all that is about one entry: of each aspect the newest of its writer, or of each person.
 
     Attributes:

@@ -479,7 +479,7 @@ class TypingSet(Input):
 
 
 class MarkedRead(Input):
-    """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
+    """A hosted user has read everything in the conversation of this log up to a place, that of an entry of this log.
 
     What the users in `except_writers` wrote is not marked. With a ticket the mark is committed now, together with the
     places of consumers, and answered by ReadStored, or by WriteRefused if it is later; otherwise it is committed soon.
@@ -487,7 +487,6 @@ class MarkedRead(Input):
 
     user: UserId
     log: LogId
-    seq: int
     place: int
     except_writers: frozenset[UserId] = frozenset()
     ticket: int = 0

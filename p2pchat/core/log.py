@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -54,6 +55,7 @@ LOG_TAG = b"p2pchat/log/2\0"
 TEXT_TAG = b"p2pchat/text/1\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
+MARK = struct.Struct(">8sQ32s")  # run, seq and chain, as they are kept in memory and in databases
 ID_CONVERSATION_BYTES = 16  # of a conversation id, in message ids
 CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
 
@@ -568,6 +570,16 @@ def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
     """Return what one tip adds to a digest, below 2**256."""
     data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain
     return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+
+
+def marks_to_bytes(marks: Iterable[tuple[RunId, int, str]]) -> bytes:
+    """Return marks as they are kept."""
+    return b"".join([MARK.pack(bytes.fromhex(run), seq, bytes.fromhex(chain)) for run, seq, chain in marks])
+
+
+def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
+    """Return marks that are kept. Raises struct.error if they are none."""
+    return tuple([Mark(run.hex(), seq, chain.hex()) for run, seq, chain in MARK.iter_unpack(data)])
 
 
 def ref_key(user: UserId, run: RunId) -> Hex24:

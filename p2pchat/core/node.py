@@ -351,23 +351,19 @@ class Node:
         except ProtocolError as error:
             self._close_for(link, error)
             return
-        there, fresh = link.users, True
+        there, fresh, people = link.users, True, self.replicator.people
         for user in frame.users:
             if user.id in there:
                 fresh = fresh and self.replicator.is_unknown(user.id)
-                self._on_announced(user.id, user.name)
+                is_same = self.names.get(user.id, user.name) == user.name or people.has_profile(user.id)
+                is_news = is_same or self.presence.events.may_tell(self.presence.share(user.id))  # of each member a few
+                people.on_announced_name(user.id, user.name, stays=self.stays(user.id), old=not is_news)
                 if user.id in self.contacts:
                     self.links.on_known(link, user.id)
         users = [user.id for user in frame.users if user.id in there]
         self.replicator.on_users_announced(
             link, users, [user for user in frame.gone or () if user not in there], fresh=fresh
         )
-
-    def _on_announced(self, user: UserId, name: str) -> None:
-        """Take a name that a peer gives a user. There is a rate for news of each member."""
-        is_same = self.names.get(user, name) == name or self.replicator.people.has_profile(user)
-        is_news = is_same or self.presence.events.may_tell(self.presence.share(user))
-        self.replicator.people.on_announced_name(user, name, stays=self.stays(user), old=not is_news)
 
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""

@@ -15,7 +15,7 @@ from itertools import chain
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.content.transfers import Transfers
-from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, LogFacts, ReadMark, Stored
+from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Stored
 from p2pchat.core.effects import GroupUpdate, Released, WriteRefused
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key, size_bytes
@@ -395,9 +395,14 @@ class Replicator:
         if step.imports:  # answered when nothing of them waits any more
             self.file_import.on_durable(step.imports.values())
         if step.effects:  # members of a group change after what they wrote before that
-            self._publish_groups(step)
+            self.groups.emit_updates(step.effects)
+            for effect in step.effects:
+                if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
+                    self.typing.on_end(effect.talk, effect.target)
         if step.groups:  # compared when links can be told the new operations
-            self._compare_groups(step)
+            self.groups.on_durable(step.groups)
+            self.group_editor.on_durable(step.groups)
+            self.anti_entropy.on_groups_changed(step.groups)
         for fork in change.forks:  # evidence is read from storage, so it stands there first
             self.ingest.forks.on_durable(fork)
         for log in step.logs + step.shown:  # nobody above needs them any more
@@ -427,21 +432,11 @@ class Replicator:
             remote.dropped.clear()
             self.anti_entropy.begin(remote)
 
-    def _publish_groups(self, step: Step) -> None:
-        self.groups.emit_updates(step.effects)
-        for effect in step.effects:
-            if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
-                self.typing.on_end(effect.talk, effect.target)
-
-    def _compare_groups(self, step: Step) -> None:
-        self.groups.on_durable(step.groups)
-        self.group_editor.on_durable(step.groups)
-        self.anti_entropy.on_groups_changed(step.groups)
-
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.context.lookups.on_result(answer)
         self.ingest.retry()
-        self.receipts.on_chains_found()
+        for log in self.receipts.delivered.recount_unsure():
+            self.receipts.read.recount(log)
 
     def fail_all(self, reason: str) -> None:
         """Refuse everything in flight, since storage failed."""
@@ -470,18 +465,24 @@ class Replicator:
                 if known.naming.dm:  # perhaps of a user who was hosted once
                     conversation.concerns_us = not self.context.hosted.keys().isdisjoint(known.naming.dm)
         self.groups.load(stored.group_entries, stored.forked)
-        for id, rows in stored.covered.items():
-            if id in self.conversations:
-                self.conversations[id].covered.load(rows)
+        for covering, rows in stored.covered.items():
+            if covering in self.conversations:
+                self.conversations[covering].covered.load(rows)
         for facts in [*stored.tips, *stored.unreleased]:
-            self._load_log(facts)
-        for log in stored.forked:
-            self._load_forked(log)
+            found = self.conversations.get(facts.log.conversation)
+            if found is not None and found.log(*facts.log[1:]) is None:
+                found.refresh_sum(found.add(found.log_from(facts)))
+        for id in stored.forked:  # so that no more of it is fetched or accepted
+            found = self.conversations.get(id.conversation)
+            if found is not None:
+                log = found.log(*id[1:]) or found.add(found.new_log(id))
+                log.forked = True
+                self.ingest.forks.conversations[found.id] = None
         self.context.refresh_unnamed({user for each in self.conversations.values() for user in each.writers})
         for user in self.context.hosted:
             self.context.contacts.load(self.conversations.written_to_by(user), user)
-        for back, (log, seq) in enumerate(reversed(stored.recent)):
-            self._load_recent(log, seq, stored.next_place - 1 - back)
+        for back, (shown, seq) in enumerate(reversed(stored.recent)):
+            self._load_recent(shown, seq, stored.next_place - 1 - back)
 
     def _load_timed(self, stored: Stored) -> None:
         """Load what depends on the present time: what is visible and may be shown now, and which clocks count."""
@@ -491,22 +492,6 @@ class Replicator:
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self.ingest.order.load(stored.waiting)  # before the visible part of a talk is known and shown
         self.groups.start(stored.meta)
-        self._resume_waiting(stored)
-
-    def _load_log(self, facts: LogFacts) -> None:
-        conversation = self.conversations.get(facts.log.conversation)
-        if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
-            conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
-
-    def _load_forked(self, id: LogId) -> None:
-        """Load a forked log, so that no more of it is fetched or accepted."""
-        conversation = self.conversations.get(id.conversation)
-        if conversation is not None:
-            log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
-            log.forked = True
-            self.ingest.forks.conversations[id.conversation] = None
-
-    def _resume_waiting(self, stored: Stored) -> None:
         for id in dict.fromkeys(facts.log.conversation for facts in stored.unreleased):
             if id in self.conversations:
                 self.ingest.order.resume(self.conversations[id])

@@ -1084,7 +1084,7 @@ class LocalUser(Viewer):
         if post.place > (place := self._read_place(key)):
             self._lifecycle.hosted.deliveries.on_reading(people.me, post, place)
             self._lifecycle.feed.commit_offset(self._consumer_prefix + READ_PLACE + key, post.place)
-        return partial(MarkedRead, people.me, post.log, post.seq, post.place, frozenset(people.hidden))
+        return partial(MarkedRead, people.me, post.log, post.place, frozenset(people.hidden))
 
     def _read_place(self, key: ConversationId) -> int:
         """Return the place of the newest message marked as read; 0 for none."""

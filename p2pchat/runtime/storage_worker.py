@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -24,7 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.content.file_receipts import MAX_NAMING
-from p2pchat.core.durable_changes import Change, DiskLevel, Stored
+from p2pchat.core.durable_changes import Change, DiskLevel, Record, Stored
 from p2pchat.core.effects import Commit, Effect, Fetch, Lookup, WarningIssued
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, FetchResult, Input, Loaded, LookupResult
 from p2pchat.core.node import Node
@@ -52,8 +51,7 @@ READ_RETRY_AFTER = 1.0  # seconds until a failed read is tried again
 MAX_READ_RETRY_AFTER = 30.0  # the same when it fails again and again, doubled each time
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(Record):
     """Work for a thread, other than a commit. `done` is called in the loop with the result or the error."""
 
     run: Callable[[], Any]

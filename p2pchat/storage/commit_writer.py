@@ -17,13 +17,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Change,
+    Collected,
     DeliveredMark,
     Fork,
     LateTexts,
@@ -43,13 +43,14 @@ from p2pchat.core.log import (
     has_stubs,
     is_one_batch,
     kind_of,
+    marks_of_bytes,
+    marks_to_bytes,
     parted,
     size_bytes,
     text_proof,
 )
 from p2pchat.core.sync.pruner import left_behind
 from p2pchat.errors import StorageError
-from p2pchat.protocol import UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
@@ -83,8 +84,6 @@ from p2pchat.storage.schema import (
     heard,
     hosted,
     logs,
-    marks_of_bytes,
-    marks_to_bytes,
     meta,
     naming_to_text,
     peer_records,
@@ -126,20 +125,18 @@ HEAD_FROM = "select min(id) from heads where id >= ? and id < ?"
 NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and number > ? and whole = 1"
 
 
-@dataclass(slots=True)
-class OpenLog:
+class OpenLog(Collected):
     """State of a log that its next batch needs."""
 
     number: int
     conversation: int
     writer: int
-    user: UserId
     anchor: Head = NOTHING  # the newest head but one
     newest: Head = NOTHING
     released: int = 0
     waiting: int | None = None  # the row in `waiting`; None if there is none
     # Those of the transaction under way: first id, stretch, entries without a place
-    stretches: list[list[Any]] = field(default_factory=list)
+    stretches: list[list[Any]] = []
 
 
 class CommitWriter:
@@ -252,7 +249,7 @@ class CommitWriter:
         number = self._db.value(NUMBER, conversation, bytes.fromhex(log.run), writer)
         if number is None:
             return None
-        found = OpenLog(number, conversation, writer, log.user)
+        found = OpenLog(number, conversation, writer)
         found.newest, found.anchor = self.last_heads(number)
         if found.anchor.seq < self.last_stub(number):
             found.anchor = found.newest
@@ -282,7 +279,7 @@ class CommitWriter:
         self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), *header))
         for member in new.named:
             self._db.insert(guests, (writer, bytes.fromhex(member), number), InsertConflict.REPLACE)
-        self.logs[new.log] = OpenLog(number, conversation, writer, new.log.user)
+        self.logs[new.log] = OpenLog(number, conversation, writer)
         return self.logs[new.log]
 
 

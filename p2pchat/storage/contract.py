@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat.core.durable_changes import KnownConversation
+from p2pchat.core.durable_changes import KnownConversation, Record
 from p2pchat.core.edits import EntryEdits
 from p2pchat.core.log import Entry, FileRef, LogId, RawEntry, attachments_of, decode_entry
 from p2pchat.kinds import KINDS
@@ -34,8 +34,7 @@ class ReleasedEntry:
     edits: EntryEdits | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredConversation:
+class StoredConversation(Record):
     """A conversation with stored entries: its writers and its forked logs, each in the order they came.
 
     A user all of whose logs forked is no writer.
@@ -46,8 +45,7 @@ class StoredConversation:
     forked: tuple[LogId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeletedPart:
+class DeletedPart(Record):
     """The beginning of a log, deleted here: so many messages of its user. `c` and `key` sort it in history."""
 
     user: UserId

@@ -6,7 +6,6 @@ Each call is one transaction, so everything it reads is of one moment. A commit 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
@@ -18,9 +17,10 @@ from p2pchat.core.durable_changes import (
     Prune,
     PruneKey,
     PrunePlan,
+    Record,
     ShownKey,
 )
-from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, size_bytes
+from p2pchat.core.log import Batch, LogId, RawEntry, extend_chain, first_chain, marks_of_bytes, size_bytes
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
 from p2pchat.core.sync.pruner import PRUNED_ENTRIES, entries_of_one_step, left_behind
 from p2pchat.protocol import ConversationId, Mark, RunId, Stub, UserId, split_ref
@@ -37,7 +37,6 @@ from p2pchat.storage.schema import (
     batch_of_text,
     header_of,
     log_of,
-    marks_of_bytes,
 )
 
 MOST_IDS = 5_000  # remembered; about 2 MiB
@@ -93,8 +92,7 @@ class Head(NamedTuple):
     sig: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedLog:
+class NumberedLog(Record):
     """A log as serving needs it; `whole` says it builds on all logs of its user there with a smaller number."""
 
     number: int

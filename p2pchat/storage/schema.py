@@ -15,20 +15,29 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.durable_changes import Relation
-from p2pchat.core.log import MAX_BEFORE, Batch, Entry, LogId, attachments_of, batch_of, encode_header
+from p2pchat.core.log import (
+    MARK,
+    MAX_BEFORE,
+    Batch,
+    Entry,
+    LogId,
+    attachments_of,
+    batch_of,
+    encode_header,
+    marks_of_bytes,
+)
 from p2pchat.errors import StorageError
 from p2pchat.protocol import (
     REF_USER_BYTES,
     Entries,
     GuestCertificate,
-    Mark,
     Naming,
     PeerId,
     PeerRecord,
@@ -45,7 +54,6 @@ WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (comm
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
 OWN_KEYS = (SCHEMA_KEY, WRITER_KEY, VIEWS_KEY)  # the core may not use these keys
 
-MARK_BYTES = 48  # of one in `logs.builds_on`: run, seq, chain
 
 SEQ_BITS = 40
 SEQS = 1 << SEQ_BITS  # ids of one log: number * SEQS + seq
@@ -156,7 +164,7 @@ logs: Table = Table(
         Column("whole", SMALLINT),
         # The rest of its header: the marks of `before` (run and seq, 8 bytes each, and chain), and the certificate of
         # the member that answers for the writer (key and signature; empty for a member).
-        Column("builds_on", BYTES, MARK_BYTES * MAX_BEFORE),
+        Column("builds_on", BYTES, MARK.size * MAX_BEFORE),
         Column("certificate", BYTES, 96),
     ),
     {
@@ -356,15 +364,6 @@ def attachment_rows(id: int, entry: Entry) -> list[object]:
 def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:
     """Return the log whose ids are the first columns of a row."""
     return LogId(conversation.hex(), user.hex(), run.hex())
-
-
-def marks_to_bytes(marks: Sequence[Mark]) -> bytes:
-    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain) for m in marks)
-
-
-def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
-    parts = (data[at : at + MARK_BYTES] for at in range(0, len(data), MARK_BYTES))
-    return tuple(Mark(part[:8].hex(), int.from_bytes(part[8:16], "big"), part[16:].hex()) for part in parts)
 
 
 def certificate_to_bytes(certificate: GuestCertificate | None) -> bytes:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from p2pchat.core.durable_changes import Record
 from p2pchat.core.log import Entry, choices_of
 from p2pchat.storage.contract import ReleasedEntry, current_body
 
@@ -31,8 +31,7 @@ _PART = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SearchTerm:
+class SearchTerm(Record):
     """Consecutive words; `is_prefix` says the last one may be the beginning of a longer word."""
 
     words: tuple[str, ...]
@@ -46,8 +45,7 @@ class SearchTerm:
         return text[last].startswith(self.words[-1]) if self.is_prefix else text[last] == self.words[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Record):
     """A search for all of these terms; `sender` is a name as typed, "" for anyone."""
 
     terms: tuple[SearchTerm, ...]

@@ -31,7 +31,6 @@ from p2pchat.storage.start_queries import (
     load_meta,
     load_start,
     load_statements,
-    load_token,
     load_tokens,
     load_users,
 )
@@ -225,7 +224,6 @@ class SqlStorage:
     meta: Final = _query(load_meta)
     hosted: Final = _query(load_hosted)
     load_users: Final = _query(load_users)
-    token: Final = _query(load_token)
     tokens: Final = _query(load_tokens)
     lookup: Final = _query(MessageQueries.lookup)
     chain_at: Final = _query(MessageQueries.chain_at)

@@ -28,9 +28,9 @@ from p2pchat.core.durable_changes import (
     Token,
     UnreleasedEntry,
 )
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId, decode_entry, marks_of_bytes
 from p2pchat.core.mesh.addressbook import split_endpoint
-from p2pchat.core.sync.conversation_state import pack_stored
+from p2pchat.core.sync.conversation_state import pack_row
 from p2pchat.core.sync.missing_texts import with_stubs
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
@@ -49,14 +49,10 @@ from p2pchat.storage.schema import (
     CorruptRow,
     decoding,
     log_of,
-    marks_of_bytes,
     naming_of_text,
     record_of_text,
 )
 
-NEWEST_C = """
-select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
-"""
 RECENT = f"""
 select c.id, u.id, l.run, p.start, p.entries, coalesce(substr(e.body, 1, 14), '') from places p
 left join entries e on e.id = p.start + p.entries - 1
@@ -199,7 +195,6 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         ],
         records=[record_of_text(peer.hex(), text) for peer, text in rows(PEER_RECORDS)],
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
-        newest_c={conversation.hex(): c for conversation, c in rows(NEWEST_C) if c is not None},
         recent=recent_logs(
             (
                 (log_of(*row), row[3] % SEQS + row[4] - 1, row[4], row[5])
@@ -236,7 +231,7 @@ def _covered_and_sizes(
         for conversation, user, run, head, chain, c, deleted, builds_on, number, state, size in logs:
             sizes[user] = sizes.get(user, 0) + int(size)
             if state == COVERED and number not in unreleased:
-                row = pack_stored(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
+                row = pack_row(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
                 covered.setdefault(conversation.hex(), []).append(row)
         return covered, {user.hex(): size for user, size in sizes.items()}
 
@@ -265,21 +260,11 @@ def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
     )
 
 
-def load_token(reader: LogQueries, hash: bytes) -> Token | None:
-    """Return a token by its hash; None if there is none, or its user is no longer hosted."""
-    row = reader.db.first(f"{TOKENS} join hosted h on h.id = t.owner where t.hash = ?", hash)
-    return None if row is None else _token(row)
-
-
 def load_tokens(reader: LogQueries, user: UserId | None = None) -> list[Token]:
     """Return the tokens of a user, or (None) all, in the order they were made."""
     only, values = ("", ()) if user is None else ("where t.owner = ?", (bytes.fromhex(user),))
-    return [_token(row) for row in reader.db.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)]
-
-
-def _token(row: Any) -> Token:
-    hash, owner, created_at, label = row
-    return Token(hash, owner.hex(), created_at, label)
+    rows = reader.db.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)
+    return [Token(hash, owner.hex(), created_at, label) for hash, owner, created_at, label in rows]
 
 
 def load_meta(reader: LogQueries) -> dict[str, str]:
@@ -293,7 +278,7 @@ def load_meta(reader: LogQueries) -> dict[str, str]:
 
 def _check(stored: Stored) -> None:
     """Raise CorruptRow for values of a wrong type: a node must not start on what a broken disk made of them."""
-    numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
+    numbers = [stored.next_place, *stored.consumers.values()]
     numbers += [seq for _, seq in stored.recent]
     numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]

@@ -15,7 +15,7 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import is_key
 from p2pchat.storage.database import Database
 from p2pchat.storage.log_queries import stored_raws
-from p2pchat.storage.schema import NEWEST_HEAD, SEQS, header_of, log_of
+from p2pchat.storage.schema import NEWEST_HEAD, SEQS, UNDECODABLE, header_of, log_of
 
 LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation, l.builds_on, l.certificate from logs l
@@ -34,8 +34,6 @@ select count(*) from entries e where e.place is not null and not exists (
 )
 """
 MAX_FAULTS = 10  # told of a damaged database: one bad page causes thousands
-# What decoding a row of a wrong type raises.
-NOT_DECODED = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
 
 
 def verify_logs(database: Database, most: int = MAX_FAULTS) -> list[str]:
@@ -46,7 +44,7 @@ def verify_logs(database: Database, most: int = MAX_FAULTS) -> list[str]:
             return found
         try:
             text = _fault(database, row)
-        except NOT_DECODED:
+        except (LogError, *UNDECODABLE):
             text = "has rows that cannot be read"
         if text:
             found.append(f"log {row[0]!r} {text}")

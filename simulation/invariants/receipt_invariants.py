@@ -84,7 +84,7 @@ class ReceiptInvariants:
                 key = (peer.user, each.log)
                 self._said[key] = max(each.seq, self._said.get(key, 0))
         self._sim.counts["read"] += 1
-        peer.put(MarkedRead(peer.user, one.log, one.seq, one.place))
+        peer.put(MarkedRead(peer.user, one.log, one.place))
 
     def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
         """Check that the read marks in a frame are durable; a peer that stops sends its last ones with their commit."""

@@ -418,7 +418,7 @@ class Peer:
     def read(self, place: int = 0) -> list[str]:
         """Let the own user read everything shown up to a place, 0 for the newest, in the conversation of that entry."""
         shown = self.storage.places(place - 1, 1)[0] if place else self.storage.places(0, 10_000)[-1]
-        self.put(MarkedRead(self.id, shown.log, shown.seq, shown.place))
+        self.put(MarkedRead(self.id, shown.log, shown.place))
         return self.take()
 
     def carry(self, *frames: Entries | Statements) -> list[str]:

@@ -138,7 +138,7 @@ def test_reading_among_hosted_users_is_reported_when_stored() -> None:
     there = opened(gate, "cyd", "dan")
     says(gate, "cyd", "psst", there)
     shown = gate.storage.places(0, 9)[-1]
-    gate.put(MarkedRead(IDS["dan"], shown.log, shown.seq, shown.place))
+    gate.put(MarkedRead(IDS["dan"], shown.log, shown.place))
     assert gate.take() == ["commit small things", "read a1:1..1 by dan"]
 
 
@@ -173,7 +173,7 @@ def test_an_unhosted_user_s_read_marks_are_not_sent() -> None:
     bob.say(log.say("hello"))
     gate.take()
     shown = gate.storage.places(0, 9)[-1]
-    gate.put(MarkedRead(IDS["cyd"], shown.log, shown.seq, shown.place))
+    gate.put(MarkedRead(IDS["cyd"], shown.log, shown.place))
     gate.take()
     gate.put(UserUnhosted(IDS["cyd"]))
     bob.heard.clear()

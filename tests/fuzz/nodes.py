@@ -44,7 +44,7 @@ from tests.core.scripted_nodes import IDS, ROOM, Far, World
 from tests.fuzz.checked_node import CheckedNode
 from tests.fuzz.choices import Supply
 from tests.fuzz.frames import WORDS, vector_frames
-from tests.fuzz.member_frames import GROUP, NUMBERS, RUNS, TALK, TALKS, USERS, WHO, MemberFrames
+from tests.fuzz.member_frames import GROUP, RUNS, TALK, TALKS, USERS, WHO, MemberFrames
 from tests.fuzz.target import Target
 
 STEPS_AT_MOST = 120
@@ -160,7 +160,7 @@ class NodeSession:
         log = LogId(self.supply.pick(TALKS), self.supply.pick(USERS), self.supply.pick(RUNS))
         if self.supply.yes(3):
             return MarkedTaken(IDS["ada"], log.conversation, self.supply.below(40))
-        return MarkedRead(IDS["ada"], log, max(1, self.supply.pick(NUMBERS)), self.supply.below(40))
+        return MarkedRead(IDS["ada"], log, self.supply.below(40))
 
     def of_groups(self) -> Input:
         supply, ada = self.supply, IDS["ada"]

@@ -14,6 +14,7 @@ from p2pchat.core.durable_changes import (
     FormerName,
     KnownConversation,
     KnownUser,
+    LogFacts,
     LogKey,
     NamedContent,
     NewLog,
@@ -27,7 +28,7 @@ from p2pchat.core.durable_changes import (
 )
 from p2pchat.core.log import Batch, FileRef, LogId, contradict, decode_entry, extend_chain, first_chain, size_bytes
 from p2pchat.core.members.statement import make_statement, network_id
-from p2pchat.core.sync.conversation_state import Heads, LogHead
+from p2pchat.core.sync.conversation_state import Heads, facts_in
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Naming
 from p2pchat.storage.sql_storage import SqlStorage
@@ -58,7 +59,8 @@ def test_load_returns_tips_and_rows_of_covered_logs(storage: SqlStorage) -> None
     assert (tip.log, tip.seq, tip.chain, tip.before) == (second.log, 1, second.chain, (first.mark,))
     heads = Heads()
     heads.load(storage.load([]).covered[ROOM])
-    assert heads.of(user("ada")) == [LogHead(user("ada"), first.log.run, 2, first.chain, MORNING + 1, 0)]
+    covered = LogFacts(first.log, 2, first.chain, MORNING + 1, 2, covered=True)
+    assert [facts_in(ROOM, row) for row in heads.of(user("ada"))] == [covered]
     assert (tip.last_c, tip.released, tip.covered, tip.forked) == (MORNING, 1, False, False)
     assert storage.load([]).next_place == 4
 
@@ -459,12 +461,6 @@ def test_first_received_at_is_the_time_of_the_first_released_entry(storage: SqlS
     assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
 
 
-def test_load_returns_the_newest_clock_of_each_conversation(storage: SqlStorage) -> None:
-    ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
-    storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.appends("2", c=95)])
-    assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
-
-
 def test_the_bytes_of_all_entries_of_a_user_are_counted(storage: SqlStorage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
@@ -630,16 +626,15 @@ def test_hosted_users_are_stored_in_order_until_removed(storage: SqlStorage) -> 
     assert "02" * 32 not in repr(renamed) and "\\x02" not in repr(renamed)
 
 
-def test_tokens_are_found_by_hash_and_removed_with_their_user(storage: SqlStorage) -> None:
+def test_tokens_are_removed_with_their_user(storage: SqlStorage) -> None:
     zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((1, "zoe"), (2, "yan")))
     tokens = [Token(bytes([9 - n]) * 32, whose.id, n, f"label {n}") for n, whose in enumerate((zoe, yan, zoe))]
     storage.commit([Change(hosted=[zoe, yan], tokens=tokens)])
-    assert storage.token(tokens[0].hash) == tokens[0] and storage.token(b"?" * 32) is None
     assert storage.tokens() == tokens and storage.tokens(zoe.id) == [tokens[0], tokens[2]]
     storage.commit([Change(revoked=[tokens[0].hash], tokens=[tokens[2].replace(label="another")])])
     assert [token.label for token in storage.tokens(zoe.id)] == ["another"]
     storage.commit([Change(unhosted=[zoe.id])])
-    assert storage.tokens() == [tokens[1]] and storage.token(tokens[2].hash) is None
+    assert storage.tokens() == [tokens[1]]
 
 
 def test_load_users_agrees_with_load(storage: SqlStorage) -> None:

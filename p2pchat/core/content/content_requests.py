@@ -22,10 +22,9 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.durable_changes import Change, DiskLevel, LogFacts
+from p2pchat.core.durable_changes import Change, Collected, DiskLevel, LogFacts
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.sync.sync_context import Step, SyncContext
@@ -50,8 +49,7 @@ RETRY_AFTER = 60.0  # seconds until content that could not be kept is tried agai
 LEAST_CHARGE = 16 * 1024
 
 
-@dataclass(slots=True)
-class ContentRequest:
+class ContentRequest(Collected):
     """A message that names the content, the charge in bytes, and who was charged; "" for nobody.
 
     Attributes:
@@ -64,7 +62,7 @@ class ContentRequest:
     source: Source
     payer: str = ""
     charged: int = 0
-    others: list[Source] = field(default_factory=list)
+    others: list[Source] = []
     is_asked: bool = False
     cost: int = PIECE_BYTES
     line: Line = ()

@@ -69,7 +69,8 @@ def disk_name(name: str) -> str:
         said = said[:MAX_PART_CHARACTERS] + said[-MAX_PART_CHARACTERS:]
     said = unicodedata.normalize("NFC", said)
     kept = "".join(" " if each.isspace() else each for each in said if unicodedata.category(each) not in _LEFT_OUT)
-    plain = _shortened(_trimmed(_REFUSED.sub("_", kept)))
+    trimmed = _HIDDEN.sub("", _REFUSED.sub("_", kept)).rstrip(". ")
+    plain = _shortened(trimmed)
     return f"_{plain}" if _DEVICE.match(plain) else plain or NO_NAME
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from math import inf
@@ -25,7 +24,7 @@ from math import inf
 from p2pchat.core.content.content_requests import ContentRequests, Source
 from p2pchat.core.content.file_receipts import FileReceipts
 from p2pchat.core.content.pieces import LEAF_BYTES, count_pieces, piece_size
-from p2pchat.core.durable_changes import NamedContent
+from p2pchat.core.durable_changes import Collected, NamedContent, field
 from p2pchat.core.effects import (
     ContentArrived,
     ContentProgress,
@@ -74,8 +73,7 @@ FEW_GIVERS = 2
 LEAVES = -1  # in place of the index of a piece
 
 
-@dataclass(slots=True, eq=False)
-class OpenPull:
+class OpenPull(Collected, eq=False):
     """A pull that was sent, and the pieces still to come. Once the download ended, they are dropped when they come."""
 
     download: ContentDownload | None  # None: others were asked meanwhile
@@ -84,16 +82,15 @@ class OpenPull:
     asked_at: float
     piece_bytes: int  # of each of them, at most
     was_said: bool = False  # the link has said that it has these pieces
-    leaves: bytearray = field(default_factory=bytearray)
+    leaves: bytearray = bytearray()
 
 
-@dataclass(slots=True, eq=False)
-class LinkTransfers:
+class LinkTransfers(Collected, eq=False):
     """The transfers over one link, in both directions."""
 
-    pulls: dict[int, OpenPull] = field(default_factory=dict)
+    pulls: dict[int, OpenPull] = {}
     next: int = 1
-    served: dict[int, None] = field(default_factory=dict)  # numbers of its pulls that are being answered
+    served: dict[int, None] = {}  # numbers of its pulls that are being answered
 
     asked: int = 0  # bytes that were asked for, and did not come yet
     latency: float = inf  # the least seconds from a pull to its first piece
@@ -108,8 +105,7 @@ class LinkTransfers:
         pull.heard_at = now
 
 
-@dataclass(slots=True, eq=False)
-class ContentDownload:
+class ContentDownload(Collected, eq=False):
     """Content that is fetched. `asked`: a program waits for it. `heard_at`: when it began, or the last piece came."""
 
     file: FileRef
@@ -120,11 +116,11 @@ class ContentDownload:
     under_way: int = 0  # pieces asked for, or not stored yet
     stored: int = 0  # bytes
     missing: set[int] | None = None  # pieces that are not stored; None until the store has answered
-    faulty: set[PeerId] = field(default_factory=set)  # peers that gave a wrong piece of it
+    faulty: set[PeerId] = set()  # peers that gave a wrong piece of it
     stalled: Counter[str] = field(default_factory=Counter)  # pulls that came to nothing, by member and peer
-    held: dict[int, bytearray] = field(default_factory=dict)  # links that lacked some: a byte for each piece they have
-    lacking: dict[int, float] = field(default_factory=dict)  # links that have nothing needed, until when they rest
-    pauses: dict[int, float] = field(default_factory=dict)  # for how long they rest the next time
+    held: dict[int, bytearray] = {}  # links that lacked some: a byte for each piece they have
+    lacking: dict[int, float] = {}  # links that have nothing needed, until when they rest
+    pauses: dict[int, float] = {}  # for how long they rest the next time
 
 
 class Transfers:

@@ -154,7 +154,9 @@ class GroupReplica:
         Only these are looked at: a member can make any number of operations, and of forks. The first operation, which
         is the group, always counts.
         """
-        former, self._void_logs = self._void_logs, self._void()
+        reissued = self._fork_marks.keys() & self._redone_in.keys()  # in a log that did not fork
+        void = {self._fork_marks[key] for key in reissued if not self._redone_in[key] <= self._forked_logs}
+        former, self._void_logs = self._void_logs, void
         for key in [key for log in former ^ self._void_logs for key in self._written_in.get(log, ())]:
             self._count(key)
 
@@ -165,11 +167,6 @@ class GroupReplica:
             self._states.add(_first(standing))
         else:
             self._states.remove(self._copies[key][0])
-
-    def _void(self) -> set[LogId]:
-        """Return the forked logs whose operations their writer has reissued in a log that did not fork."""
-        reissued = self._fork_marks.keys() & self._redone_in.keys()
-        return {self._fork_marks[key] for key in reissued if not self._redone_in[key] <= self._forked_logs}
 
     @property
     def users_to_reissue(self) -> set[UserId]:
@@ -286,11 +283,10 @@ class GroupReplica:
         return self._states[operation.gen - 2]
 
     @property
-    def view(self) -> GroupView | None:
-        """The current state for programs; None until the group is known."""
+    def view(self) -> GroupView:
+        """The current state for programs, once the group is known."""
         state = self.state
-        if state is None:
-            return None
+        assert state is not None
         present: Mapping[UserId, int] = {user: gen for user, gen in state.members.items() if user not in state.left}
         return GroupView(self.id, self.talk, state.name, state.owner, state.gen, present, state.left)
 

@@ -167,23 +167,17 @@ class GroupStates(Sequence[GroupState]):
 
     def _recompute(self, gen: int) -> None:
         while 0 < gen <= len(self._tied) + 1:
-            valid = tuple(self._valid(gen))
+            owner = self._tied[gen - 2][0].owner if gen > 1 else self.creator
+            valid = tuple(self._operations.get((gen, owner), [])[:MAX_TIED])
             if not valid:
                 del self._tied[gen - 1 :]
                 break
-            is_new = gen > len(self._tied)
-            same = not is_new and self._tied[gen - 1][0].owner == valid[0].owner
-            if is_new:
-                self._tied.append(valid)
-            else:
-                self._tied[gen - 1] = valid
-            if same:
+            former = self._tied[gen - 1 : gen]
+            self._tied[gen - 1 : gen] = [valid]
+            if former and former[0][0].owner == valid[0].owner:
                 break
             gen += 1
         self._last = None
-
-    def _valid(self, gen: int) -> list[GroupOperation]:
-        return self._operations.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])[:MAX_TIED]
 
     def __len__(self) -> int:
         return len(self._tied)

@@ -25,10 +25,10 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, Literal
 
+from p2pchat.core.durable_changes import Collected
 from p2pchat.core.members.statement import (
     ADD,
     ADMIN,
@@ -54,8 +54,7 @@ Standing = Literal["founder", "admin", "member", "expelled", ""]
 _Weight = tuple[bool, bool]  # of a removal: it is of the founder, and hides
 
 
-@dataclass(slots=True)
-class ListChange:
+class ListChange(Collected):
     """Changes that new statements made.
 
     Attributes:
@@ -63,8 +62,8 @@ class ListChange:
         dropped: Statements that are not kept any more.
     """
 
-    kept: list[Statement] = field(default_factory=list)
-    dropped: list[Statement] = field(default_factory=list)
+    kept: list[Statement] = []
+    dropped: list[Statement] = []
 
 
 class _Said(dict[StatementId, Statement]):

@@ -13,10 +13,9 @@ statements.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from p2pchat.core.durable_changes import Change
+from p2pchat.core.durable_changes import Change, Collected
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members import member_list
 from p2pchat.core.members.member_list import ListChange, MemberList
@@ -49,8 +48,7 @@ ASKED_AFTER = 60.0  # seconds; a guess
 MAX_REFUTED = 256  # false statements that one link may pass on; a guess
 
 
-@dataclass(slots=True)
-class _Remote:
+class _Remote(Collected):
     """A linked peer.
 
     Attributes:
@@ -63,8 +61,8 @@ class _Remote:
     link: int
     answers: TokenBucket
     owed: bool = False
-    have: set[StatementId] = field(default_factory=set)
-    refuted: set[bytes] = field(default_factory=set)
+    have: set[StatementId] = set()
+    refuted: set[bytes] = set()
 
 
 class StatementExchange:

@@ -27,10 +27,9 @@ dialled is judged and paced like any other.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 
-from p2pchat.core.durable_changes import Address
+from p2pchat.core.durable_changes import Address, Collected
 from p2pchat.core.effects import Dial, LinkChanged, Resolve
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.mesh.addressbook import (
@@ -71,8 +70,7 @@ NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
 
 
-@dataclass(slots=True, eq=False)
-class DialAddress:
+class DialAddress(Collected, eq=False):
     """One endpoint to dial.
 
     Attributes:
@@ -102,13 +100,12 @@ class DialAddress:
     forgotten: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class DialPlan:
+class DialPlan(Collected, eq=False):
     """All addresses of one peer. `peer` is "" while no peer has answered at the only one."""
 
     peer: PeerId
-    addresses: dict[str, DialAddress] = field(default_factory=dict)  # by endpoint
-    dials: KeySet[int] = field(default_factory=dict)  # under way
+    addresses: dict[str, DialAddress] = {}  # by endpoint
+    dials: KeySet[int] = {}  # under way
     timer: Timer | None = None
     not_before: float = 0.0
     was_up: bool = False  # a link to this peer was up in this run

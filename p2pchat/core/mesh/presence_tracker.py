@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 from p2pchat.core.contacts import Blocks
+from p2pchat.core.durable_changes import Collected
 from p2pchat.core.effects import Guests, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberShares
@@ -467,13 +467,12 @@ class PresenceEvents:
 TOLD_AFTER = 0.5  # seconds within which changes are sent together; the promise is one second
 
 
-@dataclass(slots=True, eq=False)
-class _LinkNews:
+class _LinkNews(Collected, eq=False):
     """A link, and the own users whose changes it has not got yet."""
 
     link: PeerLink
-    stale: KeySet[UserId] = field(default_factory=dict)
-    gone: KeySet[UserId] = field(default_factory=dict)  # no longer hosted, or hosted again by now
+    stale: KeySet[UserId] = {}
+    gone: KeySet[UserId] = {}  # no longer hosted, or hosted again by now
 
 
 class PresenceAnnouncer:

@@ -22,17 +22,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import islice
-from struct import Struct
 from typing import Generic, Self, TypeVar
 
-from p2pchat.core.durable_changes import LogKey, ReadMark, ShownKey
+from p2pchat.core.durable_changes import Collected, LogKey, ReadMark, ShownKey
 from p2pchat.core.effects import ReadStored, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
-from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
+from p2pchat.core.log import SUM_MODULUS, LogId, marks_of_bytes, marks_to_bytes, ref_key
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -72,10 +70,6 @@ def mark_number(pair: ReaderKey, ref: str, position: ReadPosition) -> int:
 def sum_text(total: int) -> str:
     """Return a sum as a frame carries it."""
     return f"{total % SUM_MODULUS:064x}"
-
-
-def _sum_of(pair: ReaderKey, refs: Mapping[str, ReadPosition]) -> int:
-    return sum(mark_number(pair, ref, position) for ref, position in refs.items())
 
 
 class MarkPositions:
@@ -199,7 +193,8 @@ class MarkPositions:
         for pair, marked, is_all in self._marked(readers, writers, is_shared):
             known = sums.get(pair) if is_all else None
             if known is None:  # most readers marked nothing since the last time
-                known = _sum_of(pair, self._durable(pair, marked))
+                refs = self._durable(pair, marked)
+                known = sum(mark_number(pair, ref, position) for ref, position in refs.items())
                 if is_all:
                     sums[pair] = known
             total += known
@@ -249,15 +244,12 @@ class MarkPositions:
         return self.on_logs_of(log.conversation, reader, log.user).get(log.run, NOWHERE)
 
 
-_MARK = Struct(">8sQ32s")
-
-
 def _row(marks: Mapping[RunId, ReadPosition]) -> bytes:
-    return b"".join([_MARK.pack(bytes.fromhex(run), seq, bytes.fromhex(at)) for run, (seq, at) in marks.items()])
+    return marks_to_bytes((run, *position) for run, position in marks.items())
 
 
 def _positions_of(row: bytes) -> dict[RunId, ReadPosition]:
-    return {run.hex(): (seq, chain.hex()) for run, seq, chain in _MARK.iter_unpack(row)}
+    return {mark.run: mark[1:] for mark in marks_of_bytes(row)}
 
 
 # ---- marks that cannot be counted yet
@@ -308,11 +300,10 @@ MarkItem = tuple[ReaderKey, str, ReadPosition, ReadPosition]  # reader, referenc
 MarkPage = dict[ConversationId, dict[UserId, list[SentMark]]]
 
 
-@dataclass(slots=True)
-class PendingMarks:
+class PendingMarks(Collected):
     """The marks that are due to one link, each with the position that it was told before."""
 
-    marks: dict[tuple[LogId, UserId], ReadPosition] = field(default_factory=dict)
+    marks: dict[tuple[LogId, UserId], ReadPosition] = {}
     sent_at: float = float("-inf")  # monotonic
     throttled: bool = False  # a timer runs
 
@@ -392,8 +383,7 @@ class MarkExchange(Generic[M]):
     def take_over(self, former: Self) -> None:
         """Take over what was marked before storage failed, on logs that it holds now. Nobody marks it again."""
         for mark in former._positions.all():
-            conversation = self._sync.conversations.get(mark.log.conversation)
-            if conversation is not None and conversation.log(mark.log.user, mark.log.run) is not None:
+            if self._sync.conversations.find(mark.log) is not None:
                 self._advance(mark.log, mark.reader, mark.position)
         for asked in former._asked:
             self.on_marked(asked)

@@ -133,11 +133,6 @@ class PeerReceipts:
         for run in runs:
             self.read.recount(LogId(conversation.id, user, run))
 
-    def on_chains_found(self) -> None:
-        """Count the marks for which storage was asked."""
-        for log in self.delivered.recount_unsure():
-            self.read.recount(log)
-
     def on_stop(self, change: Change) -> None:
         """Save and send everything, since there is no later commit."""
         self.on_commit(change)

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
+from p2pchat.core.durable_changes import Collected
 from p2pchat.core.effects import ComparisonEnded
 from p2pchat.core.inputs import ComparisonAwaited
 from p2pchat.core.log import LogId, WriterKey
@@ -521,14 +521,13 @@ class MarkPages:
 # ---- users that came from another peer
 
 
-@dataclass(slots=True)
-class ComparisonWait:
+class ComparisonWait(Collected):
     """One wait of a program for one user."""
 
     user: UserId
     until: float  # monotonic
-    pongs: dict[int, int] = field(default_factory=dict)  # by link: the pong awaited
-    comparisons: dict[int, int] = field(default_factory=dict)  # by link: the comparison awaited behind the pong
+    pongs: dict[int, int] = {}  # by link: the pong awaited
+    comparisons: dict[int, int] = {}  # by link: the comparison awaited behind the pong
     commit: int | None = None  # the commit that has to be durable; None: nothing was compared yet
 
 

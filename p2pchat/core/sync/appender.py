@@ -135,7 +135,7 @@ class Appender:
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
         room = self._sync.conversations[self._sync.conversations.room]
-        above = _newest_c(room, user)
+        above = max((log.last_c for log in room.all_logs(user) if log.last_c < NO_CLOCK), default=0)
         self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
 
     def _profile_of(self, user: UserId) -> dict[str, str]:
@@ -207,8 +207,14 @@ class Appender:
             self._last_place[log.key] = place
 
     def _references(self, log: LogState) -> tuple[Ref, ...]:
-        conversation, user = log.conversation, log.user
-        return _newest_references(conversation, user, self._last_place.get((conversation.id, user), 0), MAX_AFTER)
+        """Return the newest entries of others that a user was shown after its own last one, for `after`.
+
+        Left out are entries of a forked log and entries cut off from a talk, because a peer that lacks them cannot get
+        them, and those of logs that were shown early, because other peers would wait for what these follow.
+        """
+        shown, since = log.conversation.recently_shown.items(), self._last_place.get(log.key, 0)
+        newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != log.user and place > since]
+        return tuple([ref for ref in newer if not _is_left_out(log.conversation, ref)][-MAX_AFTER:])
 
     def _sign_all(self, log: LogState, entries: list[Entry]) -> None:
         """Split new entries into batches, and sign each."""
@@ -232,22 +238,6 @@ class Appender:
         chain = extend_chain(prev, raws)
         head = user.sign(head_message(log.id, log.seq + len(raws), chain))
         self._ingest.append(log, Batch(log.id, first, raws, entries, prev, chain, head, size, header))
-
-
-def _newest_c(conversation: ConversationState, user: UserId) -> int:
-    """Return the highest clock of a user, but for times that no wrong clock shows."""
-    return max((log.last_c for log in conversation.all_logs(user) if log.last_c < NO_CLOCK), default=0)
-
-
-def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
-    """Return the newest entries of others that this user was shown after that place, for `after`.
-
-    Left out are entries of a forked log and entries cut off from a talk, because a peer that lacks them cannot get
-    them, and those of logs that were shown early, because other peers would wait for what these follow.
-    """
-    shown = conversation.recently_shown.items()
-    newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != user and place > since_place]
-    return tuple([ref for ref in newer if not _is_left_out(conversation, ref)][-most:])
 
 
 def _is_left_out(conversation: ConversationState, ref: Ref) -> bool:

@@ -25,7 +25,7 @@ from itertools import islice
 from p2pchat.core.durable_changes import LateTexts, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown, WarningIssued
-from p2pchat.core.log import Batch, Entry, LogId, Ref, WriterKey, ref_key
+from p2pchat.core.log import Batch, Entry, LogId, Ref, ref_key
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
@@ -58,13 +58,13 @@ class CausalOrder:
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
         for item in waiting:
-            conversation = self._sync.conversations.get(item.log.conversation)
-            log = conversation.log(item.log.user, item.log.run) if conversation else None
-            if conversation is not None and log is not None:
-                self.note_age(log, item.seq, [item.entry])
-            if log is not None and item.entry.k == "profile":
+            log = self._sync.conversations.find(item.log)
+            if log is None:
+                continue
+            self.note_age(log, item.seq, [item.entry])
+            if item.entry.k == "profile":
                 log.add_profile(item.seq)
-            if log is not None and (refs := references_of(log, item.seq, item.entry)):
+            if refs := references_of(log, item.seq, item.entry):
                 relation = self._relation_of(log, item.seq, item.entry)
                 log.add_waiting(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
@@ -119,7 +119,8 @@ class CausalOrder:
         """
         if not log.released:
             for mark in log.before:
-                self._release_waiting(log.conversation.log(log.user, mark.run))
+                if (below := log.conversation.log(log.user, mark.run)) is not None:  # it came back, and may wait
+                    self._release_now(below)
         self._release(log, len(entries))
         if entries[-1].k in RELATION_KINDS:  # entries written at once are of one kind
             first = log.seq - len(entries) + 1
@@ -127,11 +128,6 @@ class CausalOrder:
         place = self.next_place - 1
         self._run()
         return place
-
-    def _release_waiting(self, log: LogState | None) -> None:
-        """Release all waiting entries of an earlier own log that came back, because its writer continues now."""
-        if log is not None and log.queue:
-            self._release_now(log)
 
     def _release_now(self, log: LogState) -> None:
         """Release all waiting entries of a log with a gap mark, after those of the logs it builds on."""
@@ -273,11 +269,9 @@ class CausalOrder:
             return False  # what comes later in a log cannot be shown first
         found = log.conversation.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.show_limit < ref.seq and self._is_awaited(found.key)  # hidden: a cut names logs to come
+            is_hidden = found.show_limit < ref.seq  # a cut names logs to come
+            return is_hidden and any(found.key in remote.ahead for remote in self._giving())
         return any(remote.claims(log.conversation.id, ref) for remote in self._giving())
-
-    def _is_awaited(self, key: WriterKey) -> bool:
-        return any(key in remote.ahead for remote in self._giving())
 
     def _giving(self) -> list[RemoteState]:
         """Return the links whose claims count: not of those that give nothing of what is wanted."""

@@ -21,6 +21,7 @@ from typing import NamedTuple, cast
 from p2pchat.core.durable_changes import EVERYTHING, Cite, LogFacts, Relation
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
+    MARK,
     SUM_MODULUS,
     Batch,
     LogId,
@@ -29,13 +30,14 @@ from p2pchat.core.log import (
     extend_chain,
     first_chain,
     mark_hash,
+    marks_of_bytes,
+    marks_to_bytes,
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, split_ref
 
 _HEAD = Struct(">32s8sQ32sQQII")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
-_MARK = Struct(">8sQ32s")
 _CITE = Struct(">QQ32s")
 _USER, _RUN, _SEQ = slice(0, 32), slice(32, 40), slice(40, 48)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
@@ -64,21 +66,8 @@ def seq_of(row: bytes) -> int:
     return int.from_bytes(row[_SEQ], "big")
 
 
-class LogHead(NamedTuple):
-    """A log, all of it durable, released and visible. The fields are those of `LogState`."""
-
-    user: UserId
-    run: RunId
-    seq: int
-    chain: bytes
-    last_c: int
-    pruned: int
-    before: tuple[Mark, ...] = ()
-    cites: Sequence[Cite] = ()
-
-
 class Heads:
-    """The rows of one conversation."""
+    """The rows of one conversation: `pack_row` makes one, of a log that is durable, released and visible."""
 
     __slots__ = ("_rows",)
 
@@ -89,21 +78,20 @@ class Heads:
         return len(self._rows)
 
     def load(self, rows: Iterable[bytes]) -> None:
-        """Add rows that `pack_stored` made."""
+        """Add rows of other logs."""
         self._rows += rows
         self._rows.sort()
 
-    def put(self, head: LogHead) -> None:
+    def put(self, row: bytes) -> None:
         """Add a log, or replace it."""
-        row = _pack(head)
         at = bisect_left(self._rows, row[: _RUN.stop])
         is_here = at < len(self._rows) and self._rows[at].startswith(row[: _RUN.stop])
         self._rows[at : at + is_here] = [row]
 
-    def get(self, user: UserId, run: RunId) -> LogHead | None:
+    def get(self, user: UserId, run: RunId) -> bytes | None:
         """Return a log, None if it is not here."""
         at = self._find(bytes.fromhex(user + run))
-        return None if at is None else _unpack(self._rows[at])
+        return None if at is None else self._rows[at]
 
     def remove(self, user: UserId, run: RunId) -> None:
         """Remove a log if it is here."""
@@ -111,11 +99,15 @@ class Heads:
         if at is not None:
             del self._rows[at]
 
-    def of(self, user: UserId) -> list[LogHead]:
+    def of(self, user: UserId) -> list[bytes]:
         """Return the logs of a user."""
-        return [*map(_unpack, self._of(user))]
+        id, rows = bytes.fromhex(user), self._rows
+        at = bisect_left(rows, id)
+        if at == len(rows) or not rows[at].startswith(id):
+            return []
+        return rows[at : bisect_left(rows, id + _AFTER_USER, at)]
 
-    def take(self, user: UserId) -> list[LogHead]:
+    def take(self, user: UserId) -> list[bytes]:
         """Remove and return the logs of a user."""
         found = self.of(user)
         at = bisect_left(self._rows, bytes.fromhex(user)) if found else 0
@@ -133,47 +125,32 @@ class Heads:
             at = bisect_left(self._rows, user + _AFTER_USER, at)
         return None
 
-    def _of(self, user: UserId) -> list[bytes]:
-        id, rows = bytes.fromhex(user), self._rows
-        at = bisect_left(rows, id)
-        if at == len(rows) or not rows[at].startswith(id):
-            return []
-        return rows[at : bisect_left(rows, id + _AFTER_USER, at)]
-
     def _find(self, key: bytes) -> int | None:
         at = bisect_left(self._rows, key)
         return at if at < len(self._rows) and self._rows[at].startswith(key) else None
 
 
-def pack_stored(
+def pack_row(
     user: bytes, run: bytes, seq: int, chain: bytes, last_c: int, pruned: int, before: bytes, cites: Sequence[Cite]
 ) -> bytes:  # fmt: skip
-    """Return the row of a log, from what storage has of it; `before` as it stands there.
+    """Return the row of a log, from what storage has of it; `before` as `marks_to_bytes` makes it.
 
     Raises ValueError or struct.error for values that cannot be of a log.
     """
-    if [len(user), len(run), len(chain), len(before) % _MARK.size] != [32, 8, 32, 0]:
+    if [len(user), len(run), len(chain), len(before) % MARK.size] != [32, 8, 32, 0]:
         raise ValueError("a log of a wrong size")
-    head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // _MARK.size, len(cites))
+    head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // MARK.size, len(cites))
     return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain)) for cite in cites)])
 
 
-def _pack(head: LogHead) -> bytes:
-    user, run, seq, chain, last_c, pruned, before, cites = head
-    marks = b"".join([_MARK.pack(bytes.fromhex(mark.run), mark.seq, bytes.fromhex(mark.chain)) for mark in before])
-    return pack_stored(bytes.fromhex(user), bytes.fromhex(run), seq, chain, last_c, pruned, marks, cites)
-
-
-def _unpack(row: bytes) -> LogHead:
+def facts_in(conversation: ConversationId, row: bytes) -> LogFacts:
+    """Return what a row says of its log."""
     user, run, seq, chain, last_c, pruned, marks, _ = _HEAD.unpack_from(row)
-    behind_marks = _HEAD.size + marks * _MARK.size
-    before = _MARK.iter_unpack(row[_HEAD.size : behind_marks])
-    cites = _CITE.iter_unpack(row[behind_marks:])
-    return LogHead(
-        user.hex(), run.hex(), seq, chain, last_c, pruned,
-        tuple(Mark(run.hex(), seq, chain.hex()) for run, seq, chain in before),
-        tuple(Cite(first, gen, chain.hex()) for first, gen, chain in cites),
-    )  # fmt: skip
+    behind = _HEAD.size + marks * MARK.size
+    before = marks_of_bytes(row[_HEAD.size : behind])
+    cites = tuple(Cite(first, gen, chain.hex()) for first, gen, chain in _CITE.iter_unpack(row[behind:]))
+    log = LogId(conversation, user.hex(), run.hex())
+    return LogFacts(log, seq, chain, last_c, seq, covered=True, before=before, cites=cites, pruned=pruned)
 
 
 # ---- logs
@@ -188,10 +165,9 @@ class LogState:
         "user",
     )  # fmt: skip
 
-    def __init__(
-        self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
-    ) -> None:  # fmt: skip
-        """Create a log whose last entry has this chain; None for one of which nothing is known yet."""
+    cites: Sequence[Cite] = ()
+
+    def __init__(self, conversation: ConversationState, log: LogId, *, own: bool = False) -> None:
         self.conversation: ConversationState = conversation
         self.id: LogId = log
         self.key: WriterKey = log.key
@@ -201,8 +177,8 @@ class LogState:
         self.before: tuple[Mark, ...] = ()
         self.seq: int = 0
         self.durable_seq: int = 0
-        self.chain: bytes = b"" if chain is None else chain
-        self.durable_chain: bytes = self.chain
+        self.chain: bytes = b""
+        self.durable_chain: bytes = b""
         self.last_c: int = 0
         self.covered: bool = False
         self.durable_covered: bool = False
@@ -218,7 +194,8 @@ class LogState:
     @classmethod
     def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> LogState:
         """Return a log as storage knows it."""
-        log = cls(conversation, facts.log, chain=facts.chain)
+        log = cls(conversation, facts.log)
+        log.chain = log.durable_chain = facts.chain
         log.before = facts.before
         log.seq = log.durable_seq = facts.seq
         log.last_c = facts.last_c
@@ -228,21 +205,12 @@ class LogState:
         log.pruned = facts.pruned
         return log
 
-    @classmethod
-    def from_head(cls, conversation: ConversationState, head: LogHead) -> LogState:
-        """Return a covered log of which there was a row."""
-        log = cls(conversation, LogId(conversation.id, head.user, head.run), chain=head.chain)
-        log.before = head.before
-        log.seq = log.durable_seq = log.released = head.seq
-        log.last_c, log.pruned = head.last_c, head.pruned
-        log.covered = log.durable_covered = True
-        return log
-
     @property
-    def head(self) -> LogHead:
-        """The part of it that a row keeps."""
-        _, user, run = self.id
-        return LogHead(user, run, self.seq, self.chain, self.last_c, self.pruned, self.before)
+    def row(self) -> bytes:
+        """What is kept of it when it is settled."""
+        user, run = map(bytes.fromhex, self.id[1:])
+        before = marks_to_bytes(self.before)
+        return pack_row(user, run, self.seq, self.chain, self.last_c, self.pruned, before, self.cites)
 
     @property
     def is_settled(self) -> bool:
@@ -253,9 +221,6 @@ class LogState:
     def begin(self, header: str) -> None:
         """Begin the chain with the header of the log."""
         self.chain = self.durable_chain = first_chain(header)
-
-    def extend(self, seq: int, chain: bytes, last_c: int) -> None:
-        self.seq, self.chain, self.last_c = seq, chain, last_c
 
     def add_profile(self, seq: int) -> None:
         """Note that an entry is a profile."""
@@ -341,10 +306,8 @@ class TalkLog(LogState):
 
     __slots__ = ("cites", "hidden", "stored_visible", "uncut", "visible", "visible_chain")
 
-    def __init__(
-        self, conversation: ConversationState, log: LogId, *, own: bool = False, chain: bytes | None = None
-    ) -> None:  # fmt: skip
-        super().__init__(conversation, log, own=own, chain=chain)
+    def __init__(self, conversation: ConversationState, log: LogId, *, own: bool = False) -> None:
+        super().__init__(conversation, log, own=own)
         self.cites: list[Cite] = []
         self.visible: int = 0
         self.visible_chain: str = ""
@@ -359,17 +322,6 @@ class TalkLog(LogState):
         log.cites = list(facts.cites)
         log.stored_visible = facts.visible
         return log
-
-    @classmethod
-    def from_head(cls, conversation: ConversationState, head: LogHead) -> TalkLog:
-        log = super().from_head(conversation, head)
-        assert isinstance(log, TalkLog)
-        log.cites, log.visible = list(head.cites), head.seq
-        return log
-
-    @property
-    def head(self) -> LogHead:
-        return super().head._replace(cites=self.cites)
 
     @property
     def is_settled(self) -> bool:
@@ -460,11 +412,10 @@ class WriterLogs:
 
         A fork makes tips of what only the forked log covered, so there may be more than one list may hold.
         """
-        marks = [log.mark for log in self.logs.values() if log.is_tip]
-        if most is not None and len(marks) > most:
-            newest = sorted(self.tips(), key=lambda log: (log.last_c, log.id.run))[-most:]
-            marks = [log.mark for log in newest]
-        return marks
+        tips = self.tips()
+        if most is not None and len(tips) > most:
+            tips = sorted(tips, key=lambda log: (log.last_c, log.id.run))[-most:]
+        return [log.mark for log in tips]
 
     def shown_ends(self) -> dict[RunId, tuple[int, str]]:
         """Return the last released entry of each log that no other covers, and the chain there."""
@@ -611,8 +562,8 @@ class ConversationState:
         """Return a log. Whoever changes one of which there is a row calls add()."""
         writer = self.writers.get(user)
         found = writer.logs.get(run) if writer else None
-        if found is None and len(self.covered) and (head := self.covered.get(user, run)) is not None:
-            return self._covered_log(head)
+        if found is None and len(self.covered) and (row := self.covered.get(user, run)) is not None:
+            return self._covered_log(row)
         return found
 
     def held(self, user: UserId, marks: Iterable[Mark]) -> list[HeldMark]:
@@ -635,13 +586,15 @@ class ConversationState:
     def open_covered(self, user: UserId) -> bool:
         """Make objects of all logs of a writer. Return whether there were rows of some."""
         rows = self.covered.take(user)
-        for head in rows:
-            self.add(self._covered_log(head))
+        for row in rows:
+            self.add(self._covered_log(row))
         return bool(rows)
 
-    def _covered_log(self, head: LogHead) -> LogState:
-        kind = TalkLog if self.is_talk else LogState
-        return kind.from_head(self, head)
+    def _covered_log(self, row: bytes) -> LogState:
+        log = self.log_from(facts_in(self.id, row))
+        if isinstance(log, TalkLog):
+            log.visible = log.seq
+        return log
 
     def older_marks(self, user: UserId, most: int) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
@@ -670,25 +623,22 @@ class ConversationState:
         """Return whether an entry of a talk was cut off, so that no peer will send it."""
         found = self.log_at(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
+            if found.show_limit >= ref.seq or self.group is None:
+                return found.show_limit < ref.seq
+            rules, views = self.group.visibility_rules(found.user), self.writer(found.user).log_views
+            return not stored_may_be_visible(rules, views, found.id.run, ref.seq)  # when logs come that the cuts name
         start, run = split_ref(ref.log)
         users = [user for user in self.allowed_writers or () if user.startswith(start)]
         mark = Mark(run, ref.seq, "")
         return bool(users) and not any(self.lacks(user, mark, self.log(user, mark.run)) for user in users)
 
-    def _may_turn_out(self, log: LogId, seq: int) -> bool:
-        """Return whether a hidden entry of a talk may become visible when entries that the cuts name arrive."""
-        return self.group is not None and stored_may_be_visible(
-            self.group.visibility_rules(log.user), self.writer(log.user).log_views, log.run, seq
-        )
-
     def new_log(self, id: LogId, *, own: bool = False) -> LogState:
         """Return a new log that begins here, not added to memory yet."""
-        return TalkLog(self, id, own=own) if self.is_talk else LogState(self, id, own=own)
+        return (TalkLog if self.is_talk else LogState)(self, id, own=own)
 
     def log_from(self, facts: LogFacts) -> LogState:
         """Return a log as storage knows it, not added to memory yet."""
-        return TalkLog.from_facts(self, facts) if self.is_talk else LogState.from_facts(self, facts)
+        return (TalkLog if self.is_talk else LogState).from_facts(self, facts)
 
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""
@@ -702,7 +652,7 @@ class ConversationState:
         """Make a row of a covered log of which nothing waits or is in flight. Return True if that was done."""
         if not (log.covered and log.is_settled) or self.by_ref.get(log.ref) is not log:
             return False
-        self.covered.put(log.head)
+        self.covered.put(log.row)
         del self.writers[log.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 

@@ -13,23 +13,21 @@ Source: docs/protocol.md, "Pull".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 
-from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.durable_changes import Collected, DiskLevel
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import Entries, Mark, UserId, Want
+from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
 PROGRESS = 64  # entries, or KiB of them: who gives fewer within the time for progress makes none. A guess: a slow modem
 
 
-@dataclass(slots=True)
-class FetchRequest:
+class FetchRequest(Collected):
     """The fetch of one user's missing entries in one conversation."""
 
     key: WriterKey
@@ -38,7 +36,7 @@ class FetchRequest:
     progress_at: float = 0.0  # monotonic
     gained: int = 0  # entries and KiB since then
     heard_at: float = 0.0  # when the last entry came, or the want was sent (monotonic)
-    tried: set[int] = field(default_factory=set)  # links that did not help lately
+    tried: set[int] = set()  # links that did not help lately
     fruitless: int = 0  # rounds in which no link helped
     timer: Timer | None = None
 
@@ -61,7 +59,8 @@ class Fetcher:
         """Fetch the entries of a writer of which a remote is ahead."""
         if self._sync.quota.disk is DiskLevel.NOTHING:
             return
-        urgent = urgent or not self._is_pushed(key[1])
+        is_pushed = key[1] in self._sync.presence.hosts or key[1] in self._sync.hosted
+        urgent = urgent or not is_pushed
         request = self.requests.get(key)
         if request is None:
             request = self.requests[key] = FetchRequest(key)
@@ -71,10 +70,6 @@ class Fetcher:
                 self._set_timer(request, self._ctx.settings.want_after)
         elif urgent and request.source is None and not request.fruitless:
             self._ask(request)
-
-    def _is_pushed(self, user: UserId) -> bool:
-        """Return whether a peer that a user writes at is linked, or is this one."""
-        return user in self._sync.presence.hosts or user in self._sync.hosted
 
     def on_early(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """Fetch what lies before a batch that was dropped because it came early."""
@@ -188,7 +183,9 @@ class Fetcher:
             self._ask(request)
             return
         timeout = self._ctx.settings.want_progress_timeout
-        since = request.progress_at if self._has_other_source(request) else request.heard_at
+        tried = {*request.tried, request.source}
+        has_other = any(remote.id not in tried for remote in self._remotes_ahead(request.key))
+        since = request.progress_at if has_other else request.heard_at
         left = since + timeout - self._ctx.now.mono
         if left > 0:
             self._set_timer(request, left)
@@ -198,10 +195,6 @@ class Fetcher:
             self._sync.remotes[request.source].wants.failed += 1
         request.source = None
         self._ask(request)
-
-    def _has_other_source(self, request: FetchRequest) -> bool:
-        tried = {*request.tried, request.source}
-        return any(remote.id not in tried for remote in self._remotes_ahead(request.key))
 
     def _ask(self, request: FetchRequest) -> None:
         """Choose a link that is ahead and send it a want. The request ends when no link is."""

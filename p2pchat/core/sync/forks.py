@@ -58,12 +58,8 @@ class Forks:
 
     # ---- detection
 
-    def on_contradiction(self, log: LogState, other: Batch, remote: RemoteState | None) -> None:
-        """Take a signed batch that contradicts its stored log; None for `remote` if a file brings it."""
-        self._mark_forked(log, Fork(log.id, None, other))
-
-    def _mark_forked(self, log: LogState, fork: Fork) -> None:
-        """Take a fork, if there is room for what is kept of it."""
+    def on_contradiction(self, log: LogState, one: Batch | None, other: Batch) -> None:
+        """Take two signed batches that contradict each other, None for that of the stored log, if there is room."""
         conversation, quota = log.conversation, self._sync.quota
         size = quota.fork_bytes + (quota.saved_bytes if log.covered else 0) + (0 if log.seq else quota.log_bytes)
         if not quota.is_blocked(log.key) and not (quota.check(log.key) and quota.has_room(log.user, size)):
@@ -79,7 +75,7 @@ class Forks:
             conversation.add(log)
         if not conversation.is_stored:
             self._sync.store_naming(conversation)
-        self._ctx.change.forks.append(fork)
+        self._ctx.change.forks.append(Fork(log.id, one, other))
         self._awaiting_commit[log.id] = set()
         self._uncover_below(log)
         conversation.refresh_sum(log)
@@ -97,7 +93,7 @@ class Forks:
     def on_durable(self, fork: Fork) -> None:
         """Send the evidence, now that the fork is durable."""
         conversation = self._sync.conversations[fork.log.conversation]
-        log = conversation.log(fork.log.user, fork.log.run)
+        log = self._sync.conversations.find(fork.log)
         if log is None:
             return
         waiting = self._awaiting_commit.pop(log.id, set())
@@ -202,4 +198,4 @@ class Forks:
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.count("forks_ignored")
             return
-        self._mark_forked(log, Fork(log.id, one, other))
+        self.on_contradiction(log, one, other)

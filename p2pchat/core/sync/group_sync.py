@@ -12,6 +12,7 @@ Source: docs/protocol-groups.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from p2pchat.core.durable_changes import EVERYTHING, GroupEntry
 from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
@@ -58,18 +59,19 @@ class GroupSync:
 
     def start(self, meta: Mapping[str, str]) -> None:
         """Find out how much of each talk is visible, now that all logs are known."""
-        self._repeat_undelivered(meta)
+        for name, text in meta.items():
+            if name.startswith(UNDELIVERED) and text:
+                log = LogId(*name.removeprefix(UNDELIVERED).split(","))
+                self.emit_updates([DeliveryRevoked(log, *map(int, text.split()))])
         for group in self._sync.conversations.groups.values():
-            self._refresh_all_visible(group)
+            self._refresh_talk(group)
 
     def _refresh_members(self, group: GroupReplica) -> None:
         """Update the members of a group's two conversations."""
         conversations = self._sync.conversations
         if group.state is None:
             return
-        view = group.view
-        if view is not None:
-            self.views[group.id] = view
+        self.views[group.id] = group.view
         present, hosted = group.state.present, self._sync.hosted.keys()
         operations = conversations[group.id]
         operations.members, operations.named_only_by_void = group.named, group.named_only_by_void
@@ -86,9 +88,6 @@ class GroupSync:
         for group in self._sync.conversations.groups.values():
             if not user or user in group.named:
                 self._refresh_members(group)
-
-    def _talk(self, group: GroupReplica) -> ConversationState | None:
-        return self._sync.conversations.get(group.talk)
 
     # ---- arrivals
 
@@ -218,23 +217,19 @@ class GroupSync:
             return
         self._refresh_visible(conversation, group, writer, but=log)
 
-    def _refresh_all_visible(self, group: GroupReplica) -> None:
-        talk = self._talk(group)
-        if talk is not None:
-            for writer in list(talk.writers.values()):
-                self._refresh_visible(talk, group, writer)
-            if talk.waiting_logs:
-                self._order.retry(talk)
-
     def _refresh_visible_since(self, group: GroupReplica, former: GroupState | None) -> None:
         """Update what is visible after the state of a group changed, of those writers for whom it can have changed.
 
         An owner can name any number of users, one after the other, who each write something.
         """
-        talk, states = self._talk(group), [] if group.state is former else [former, group.state]
+        states = [] if group.state is former else [former, group.state]
+        self._refresh_talk(group, {user for state in states if state is not None for user in state.judged_users})
+
+    def _refresh_talk(self, group: GroupReplica, users: AbstractSet[UserId] | None = None) -> None:
+        """Update what is visible of these users, None: of all."""
+        talk = self._sync.conversations.get(group.talk)
         if talk is not None:
-            judged = {user for state in states if state is not None for user in state.judged_users}
-            for user in sorted(judged & talk.writers.keys()):
+            for user in sorted(talk.writers.keys() if users is None else users & talk.writers.keys()):
                 self._refresh_visible(talk, group, talk.writers[user])
             if talk.waiting_logs:
                 self._order.retry(talk)
@@ -288,13 +283,6 @@ class GroupSync:
             self._ctx.emit(each)
             if isinstance(each, DeliveryRevoked):
                 self._ctx.change.meta[_undelivered_key(each.log)] = None
-
-    def _repeat_undelivered(self, meta: Mapping[str, str]) -> None:
-        for name, text in meta.items():
-            if name.startswith(UNDELIVERED) and text:
-                first, last = map(int, text.split())
-                log = LogId(*name.removeprefix(UNDELIVERED).split(","))
-                self.emit_updates([DeliveryRevoked(log, first, last)])
 
     def on_durable(self, groups: set[ConversationId]) -> None:
         """Retry the wants in talks that were impossible while their groups differed."""

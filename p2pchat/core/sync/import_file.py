@@ -216,7 +216,7 @@ class FileImport:
         self.finish_if_done(pending)
 
     def _import_frame(self, pending: PendingImport, frame: Entries) -> None:
-        source = FileSource(self, self._sync, pending, frame)
+        source = FileSource(self._evidence, self, self._sync, pending, frame)
         fault = self._ingest.take_from(source, [frame])
         if fault is not None:
             source.reason = fault.code
@@ -249,9 +249,6 @@ class FileImport:
                 )
             )  # fmt: skip
 
-    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._ingest.forks.on_evidence(self._evidence, conversation, frame)
-
     def on_known(self, pending: PendingImport) -> None:
         """Wait for the last commit too: what is here already may be on its way to disk."""
         change = self._ctx.change
@@ -274,6 +271,7 @@ class FileImport:
 class FileSource(EntrySource):
     """One frame of a file, with counts of its entries by result."""
 
+    evidence: ForkEvidence
     file_import: FileImport
     sync: SyncContext
     pending: PendingImport
@@ -300,9 +298,6 @@ class FileSource(EntrySource):
             return found
         self.reason = "foreign"
         return None
-
-    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self.file_import.on_evidence(conversation, frame)
 
     def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
         if why == "unsure":

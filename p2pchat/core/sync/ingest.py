@@ -52,7 +52,7 @@ from p2pchat.core.sync.log_validation import (
 )
 from p2pchat.core.sync.missing_texts import MAX_NEW_SPANS, MAX_SPANS, texts_within, with_stubs, without
 from p2pchat.core.sync.quota import OPERATION_FACTOR
-from p2pchat.core.sync.remote_state import MAX_REFUTED, RemoteState
+from p2pchat.core.sync.remote_state import MAX_REFUTED, ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
@@ -126,7 +126,7 @@ class Ingest:
             self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
-        if source.has_refuted((conversation.id, frame.u)):
+        if source.remote is not None and (conversation.id, frame.u) in source.remote.refuted:
             return
         log = conversation.log(frame.u, frame.r)
         # The text of the frame is its own copy, and would stay.
@@ -146,7 +146,7 @@ class Ingest:
             return
         if frame.fork:
             self._prove_all(extensions)
-            source.on_evidence(conversation, frame)
+            self.forks.on_evidence(source.evidence, conversation, frame)
             return
         if not self._sync.quota.check(id.key, member):
             source.on_dropped("full", id, frame)
@@ -169,11 +169,8 @@ class Ingest:
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log, next_seq = extension.log, extension.next_seq
         if extension.batches and frame.first < next_seq:  # it may have texts for stubs that came just before
-            fault = self._prove(extension)
-            if fault is not None:
-                raise fault
-            if extension.next_seq != next_seq:
-                return  # there was no room for those
+            if not self._is_proven(extension):
+                return
         if log.forked:
             extension.source.on_dropped("forked", log.id, frame)
         elif log.covered and count_tips_with(log) > self._ctx.settings.max_tips:
@@ -237,16 +234,19 @@ class Ingest:
         other = batch_of(frame)
         if not other.is_signed:
             raise LogError("a head that does not fit its entries", expected_seq=extension.next_seq, got_seq=frame.first)
-        held = extension.next_seq
-        fault = self._prove(extension)  # frames before it in this read may be good
-        if fault is not None:
-            raise fault
-        if extension.next_seq != held:
-            return  # there was no room for those, so nothing is contradicted
-        self.forks.on_contradiction(extension.log, other, extension.source.remote)
+        if not self._is_proven(extension):  # frames before it in this read may be good
+            return  # nothing is contradicted
+        self.forks.on_contradiction(extension.log, None, other)
         extension.source.on_dropped("fork", extension.log.id, frame)
 
     # ---- proof
+
+    def _is_proven(self, extension: LogExtension) -> bool:
+        """Prove all batches that came. Return False if there was no room for some; raises their fault."""
+        next_seq = extension.next_seq
+        if fault := self._prove(extension):
+            raise fault
+        return extension.next_seq == next_seq
 
     def _prove(self, extension: LogExtension) -> LogError | None:
         """Verify heads at most a batch apart and keep what they prove. Return the fault of the first that fails."""
@@ -334,7 +334,7 @@ class Ingest:
         if any(map(files_of, batch.entries)):
             step.with_files.append((log, batch))
         c = batch.raws[-1][0]
-        log.extend(batch.last, batch.chain, c)
+        log.seq, log.chain, log.last_c = batch.last, batch.chain, c
         if conversation.newest_c < c and is_plausible(c, self._ctx.now.utc):
             conversation.newest_c = c
         if conversation.group is not None:
@@ -375,6 +375,7 @@ class LinkSource(EntrySource):
         self._sync = sync
         self._ingest = ingest
         self.remote: RemoteState = remote
+        self.evidence: ForkEvidence = remote.forks
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         self._sync.learn_namings(self.remote, namings)
@@ -394,15 +395,6 @@ class LinkSource(EntrySource):
         self.remote.set_ahead(key, {})
         self._sync.send_full(self.remote, key)
         return None
-
-    def has_refuted(self, key: WriterKey) -> bool:
-        return key in self.remote.refuted
-
-    def gave_all_before(self, frame: Entries) -> bool:
-        return frame.n in self.remote.wants.by_number and frame.n not in self.remote.wants.incomplete
-
-    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._ingest.forks.on_evidence(self.remote.forks, conversation, frame)
 
     def on_dropped(self, why: Why, log: LogId, frame: Entries) -> None:
         if why == "early":

@@ -21,10 +21,11 @@ from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import ConversationBegun
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.log import LogId
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement import room_id
 from p2pchat.core.node_context import HostedIdentities, NodeContext
-from p2pchat.core.sync.conversation_state import ConversationState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 DM_TAG = b"p2pchat/dm/2\0"
@@ -78,6 +79,11 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         """
         self._add(ConversationState(id, naming, frozenset(naming.dm or ())))
         self.provisional.add(id)
+
+    def find(self, log: LogId) -> LogState | None:
+        """Return a log; None if it is not here."""
+        conversation = self.get(log.conversation)
+        return None if conversation is None else conversation.log(log.user, log.run)
 
     def direct(self, user: UserId) -> list[ConversationId]:
         """Return the direct conversations of a user."""

@@ -30,7 +30,7 @@ from p2pchat.core.log import (
     size_bytes,
 )
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
-from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.remote_state import ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming
@@ -145,7 +145,7 @@ class NewLogChecks:
             source.on_dropped("early", id, frame)
             return None
         missing = [mark for mark in log.before if not held[mark]]
-        if missing and not self._are_cut(source, conversation, frame, missing):
+        if missing and not self._are_cut(source.remote, conversation, frame):
             source.on_dropped("early", id, frame)
             return None
         if count_tips_with(log) > self._ctx.settings.max_tips:
@@ -169,16 +169,14 @@ class NewLogChecks:
         chain = self._sync.chain_at(log, mark.seq)
         return None if chain is None else chain.hex() == mark.chain
 
-    def _are_cut(
-        self, source: EntrySource, conversation: ConversationState, frame: Entries, missing: Iterable[Mark]
-    ) -> bool:
-        """Return whether these logs, which this one builds on, may have been cut off from a talk: they never come.
+    def _are_cut(self, remote: RemoteState | None, conversation: ConversationState, frame: Entries) -> bool:
+        """Return whether the logs that this one builds on may have been cut off from a talk: they never come.
 
         An answer has them before this one. So they come if something of it was dropped.
         """
         if not conversation.is_talk or conversation.group is None or not conversation.group.has_cut(frame.u):
             return False
-        return source.gave_all_before(frame)
+        return remote is not None and frame.n in remote.wants.by_number.keys() - remote.wants.incomplete
 
 
 # ---- sources
@@ -199,9 +197,11 @@ class EntrySource:
 
     Attributes:
         remote: Who brings the entries; None for a file.
+        evidence: What it brought of forks.
     """
 
     remote: RemoteState | None = None
+    evidence: ForkEvidence
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
         """Store the names of conversation ids that it sent."""
@@ -214,18 +214,6 @@ class EntrySource:
     def blamed_for(self, key: WriterKey, error: LogError) -> LogError | None:
         """Take that entries of a writer are false. Return the fault if it is that of the source; else None."""
         return error
-
-    def has_refuted(self, key: WriterKey) -> bool:
-        """Return whether it brought false entries of a writer: nothing more of that writer is taken from it."""
-        return False
-
-    def gave_all_before(self, frame: Entries) -> bool:
-        """Return whether everything was taken that it has of the frame's writer and that comes before the frame."""
-        return False
-
-    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        """Take one of two batches that prove a fork. Raises LogError when they do not."""
-        raise NotImplementedError
 
     # ---- results of a frame
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
-from p2pchat.core.durable_changes import Span, Start
+from p2pchat.core.durable_changes import Collected, Span, Start, field
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -28,8 +27,7 @@ MAX_UNOPENED = 256  # direct conversations of one link for which there was no pl
 TEXTS = -1  # the number in place of that of a want where texts are served unasked
 
 
-@dataclass(slots=True)
-class TailCursor:
+class TailCursor(Collected):
     """Position up to which a log of a hosted user was written to a link."""
 
     sent: int
@@ -37,19 +35,17 @@ class TailCursor:
     behind: bool = False  # below the tip
 
 
-@dataclass(slots=True)
-class ServedWant:
+class ServedWant(Collected):
     """A want of the remote peer that is being answered."""
 
     n: int
     key: WriterKey
     start: Start  # where to continue reading
     reading: bool = False
-    durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
+    durable: dict[LogId, int] = {}  # how far running logs were durable when reading began
 
 
-@dataclass(slots=True, eq=False)
-class ComparisonState:
+class ComparisonState(Collected, eq=False):
     """The comparison with one remote, kept by AntiEntropy."""
 
     begun: bool = False
@@ -57,24 +53,23 @@ class ComparisonState:
     ended: int = 0  # number of the last one that ended; one that gave way to the next never does
     ended_at: float = float("-inf")  # monotonic: when it did
     next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
-    known_users: KeySet[UserId] = field(default_factory=dict)  # its users when the comparison began, and fresh ones
+    known_users: KeySet[UserId] = {}  # its users when the comparison began, and fresh ones
     digest_sent: bool = False  # since the comparison began
     digest_at: float = 0.0  # monotonic: when the last one was sent
     digest_timer: Timer | None = None  # repeats the digest until everything is compared
     all_compared: bool = False  # including conversations that began since
-    compared: KeySet[ConversationId] = field(default_factory=dict)
-    equal: dict[ConversationId, int] = field(default_factory=dict)  # sums that were equal, and say nothing new again
+    compared: KeySet[ConversationId] = {}
+    equal: dict[ConversationId, int] = {}  # sums that were equal, and say nothing new again
     sums_through: ConversationId = ""  # id up to which sums were received
-    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not complete yet
-    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
+    differing: KeySet[ConversationId] = {}  # sums differed, marks not complete yet
+    marks_through: dict[ConversationId, UserId] = {}  # user up to whom marks were received
 
     def is_over(self, conversation: ConversationId) -> bool:
         """Return whether the first comparison of this conversation is over."""
         return self.all_compared or conversation in self.compared
 
 
-@dataclass(slots=True)
-class MarkListing:
+class MarkListing(Collected):
     """The pages of marks of one conversation that are being sent to one remote."""
 
     comparison: int  # number of the one that it began in
@@ -85,81 +80,74 @@ class MarkListing:
     heard: UserId = ""  # user up to whom marks of the remote came meanwhile
 
 
-@dataclass(slots=True, eq=False)
-class PageListings:
+class PageListings(Collected, eq=False):
     """The conversations of which pages of marks are being sent to one remote, kept by MarkPages."""
 
-    by_conversation: dict[ConversationId, MarkListing] = field(default_factory=dict)  # the first one goes on
+    by_conversation: dict[ConversationId, MarkListing] = {}  # the first one goes on
     pong: int = 0  # the next page goes after it
     timer: Timer | None = None  # tries again
 
 
-@dataclass(slots=True, eq=False)
-class OpenWants:
+class OpenWants(Collected, eq=False):
     """The wants that were sent to one remote and have not ended, kept by Fetcher."""
 
-    by_number: dict[int, WriterKey] = field(default_factory=dict)
+    by_number: dict[int, WriterKey] = {}
     next: int = 1
     failed: int = 0  # wants that were given up since too little came
     asked_at: float = float("-inf")  # monotonic: when the first one was sent since then
     given_at: float = float("-inf")  # monotonic: when something came that was wanted
-    incomplete: set[int] = field(default_factory=set)  # open ones of whose answers something was dropped
+    incomplete: set[int] = set()  # open ones of whose answers something was dropped
 
 
-@dataclass(slots=True, eq=False)
-class ServingState:
+class ServingState(Collected, eq=False):
     """The entries being sent to one remote, kept by Sender."""
 
-    wants: dict[int, ServedWant] = field(default_factory=dict)
-    cursors: dict[LogId, TailCursor] = field(default_factory=dict)
-    texts: dict[LogId, tuple[Span, ...]] = field(default_factory=dict)  # of which it has stubs; they wait in turn
+    wants: dict[int, ServedWant] = {}
+    cursors: dict[LogId, TailCursor] = {}
+    texts: dict[LogId, tuple[Span, ...]] = {}  # of which it has stubs; they wait in turn
 
     def answers(self, key: WriterKey) -> bool:
         """Return whether a want of this writer is being answered."""
         return bool(self.wants) and any(want.key == key for want in self.wants.values() if want.n != TEXTS)
 
 
-@dataclass(slots=True, eq=False)
-class ForkEvidence:
+class ForkEvidence(Collected, eq=False):
     """The evidence of forks exchanged with one remote, or brought by files; kept by Forks."""
 
-    sent: dict[LogId, float] = field(default_factory=dict)  # forked logs, and when it was sent (monotonic)
-    owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; it goes before any mark
+    sent: dict[LogId, float] = {}  # forked logs, and when it was sent (monotonic)
+    owed: KeySet[LogId] = {}  # of users hosted there; it goes before any mark
     evidence: Batch | None = None  # the first of two batches that prove a fork, until the second comes
 
 
-@dataclass(slots=True, eq=False)
-class RemoteState:
+class RemoteState(Collected, eq=False):
     """The state of replication with the remote peer of one link."""
 
     link: PeerLink
-    id: int = field(init=False)  # the number of the link
+    id: int = 0  # the number of the link
     comparison: ComparisonState = field(default_factory=ComparisonState)
     listings: PageListings = field(default_factory=PageListings)
     wants: OpenWants = field(default_factory=OpenWants)
     serving: ServingState = field(default_factory=ServingState)
     forks: ForkEvidence = field(default_factory=ForkEvidence)
-    acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
-    ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
-    ahead_refs: dict[tuple[ConversationId, str], int] = field(default_factory=dict)  # as references name them
+    acked: dict[WriterKey, dict[RunId, Mark]] = {}  # marks of writers hosted here
+    ahead: dict[WriterKey, dict[RunId, Mark]] = {}  # marks of what this node lacks
+    ahead_refs: dict[tuple[ConversationId, str], int] = {}  # as references name them
     # Writers of whom it serves logs that are dropped here, since nobody named their members. What it was ahead with
     # after it had served everything would be served and dropped again and again.
-    dropped: dict[WriterKey, set[Mark]] = field(default_factory=dict)
-    told_missing: dict[LogId, Span] = field(default_factory=dict)  # it was told that texts are missing here
+    dropped: dict[WriterKey, set[Mark]] = {}
+    told_missing: dict[LogId, Span] = {}  # it was told that texts are missing here
     told_in: int = -1  # the comparison in which it was told all of it; 0 before the first one
-    lacks: dict[LogId, Span] = field(default_factory=dict)  # the same that it told
+    lacks: dict[LogId, Span] = {}  # the same that it told
     lack_places: MemberShares[LogId] = field(default_factory=lambda: MemberShares(MAX_REMEMBERED))  # for these
-    texts_given: dict[LogId, int] = field(default_factory=dict)  # up to where it was given what texts were here of it
-    refuted: KeySet[WriterKey] = field(
-        default_factory=dict
-    )  # writers hosted elsewhere of whom it gave what nobody takes
-    named: KeySet[ConversationId] = field(default_factory=dict)  # the room, and conversations whose names it was sent
-    groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
-    groups_refused: KeySet[ConversationId] = field(default_factory=dict)  # groups for which there was no place
-    owed_marks: KeySet[WriterKey] = field(default_factory=dict)
-    refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
-    full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
-    unopened: dict[ConversationId, Naming] = field(default_factory=dict)  # named here; no place, or nobody yet
+    texts_given: dict[LogId, int] = {}  # up to where it was given what texts were here of it
+    refuted: KeySet[WriterKey] = {}  # writers hosted elsewhere of whom it gave what nobody takes
+    named: KeySet[ConversationId] = {}  # the room, and conversations whose names it was sent
+    groups_announced: KeySet[ConversationId] = {}  # groups of which it sent marks or sums
+    groups_refused: KeySet[ConversationId] = {}  # groups for which there was no place
+    owed_marks: KeySet[WriterKey] = {}
+    refusals: dict[WriterKey, list[Mark] | None] = {}  # it takes no more; its marks since
+    full_sent_at: dict[WriterKey, float] = {}  # when it was sent `full` for these (monotonic)
+    unopened: dict[ConversationId, Naming] = {}  # named here; no place, or nobody yet
 
     def __post_init__(self) -> None:
         self.id = self.link.id

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import (
-    Change,
-    Collected,
-    KnownConversation,
-    PrunePlan,
-    Span,
-    Start,
-    Stored,
-)
+from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Span, Start, Stored, field
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, certificate_of, member_of
@@ -60,8 +51,7 @@ NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frame
 # something on its way to the disk stays the same object (conversation_state.py), so nobody looks it up by name again.
 
 
-@dataclass(slots=True, eq=False)
-class PendingImport:
+class PendingImport(Collected, eq=False):
     """The frames of one ImportRequest."""
 
     ticket: int
@@ -270,15 +260,13 @@ class SyncContext:
 
     def refresh_unnamed(self, members: Iterable[UserId]) -> None:
         """Announce and await nothing more of whose members nobody names any more, and again what somebody names."""
-        for user in self.members.refresh(members, self._has_written):
+        holding = self.conversations.may_have_entries_of
+        for user in self.members.refresh(members, lambda user: any(user in each.writers for each in holding(user))):
             self.quota.stop_awaiting(user)
-            for conversation in self.conversations.may_have_entries_of(user):
+            for conversation in holding(user):
                 if user in conversation.writers:
                     for log in conversation.writers[user].logs.values():
                         conversation.refresh_sum(log)
-
-    def _has_written(self, user: UserId) -> bool:
-        return any(user in each.writers for each in self.conversations.may_have_entries_of(user))
 
     def set_covered(self, log: LogState, covered: bool) -> None:
         """Note that another log builds on the end of this one, or that none does any more."""

@@ -321,7 +321,7 @@ def test_a_mark_set_again_is_answered_after_a_commit_of_its_own() -> None:
     shown = ada.storage.places(0, 10_000)[-1]
     ada.holding = True
     for ticket in (1, 2):
-        effects = ada.node.handle(MarkedRead(ada.id, shown.log, shown.seq, shown.place, ticket=ticket), ada.world.now)
+        effects = ada.node.handle(MarkedRead(ada.id, shown.log, shown.place, ticket=ticket), ada.world.now)
         assert [type(each) for each in effects if isinstance(each, (Commit, ReadStored))] == [Commit]
 
 
@@ -503,7 +503,7 @@ def reader() -> tuple[Peer, MarkedRead]:
     ada, writer = World().peer("ada"), Author("bob", "b1")
     ada.far("bob").say(writer.say("one"), writer.say("two"))
     shown = ada.storage.places(0, 1)[0]
-    return ada, MarkedRead(ada.id, shown.log, shown.seq, shown.place, ticket=7)
+    return ada, MarkedRead(ada.id, shown.log, shown.place, ticket=7)
 
 
 def recover(ada: Peer) -> None:

@@ -249,7 +249,8 @@ def test_a_small_span_takes_as_long_however_many_write() -> None:
 
     def ask(writers: int) -> int:
         for number in range(len(here.writers), writers):
-            log = LogState(here, LogId(ROOM, f"{number:016x}" * 4, "f1" * 8), chain=bytes(32))
+            log = LogState(here, LogId(ROOM, f"{number:016x}" * 4, "f1" * 8))
+            log.chain = log.durable_chain = bytes(32)
             log.seq = log.durable_seq = log.released = 1
             here.refresh_sum(here.add(log))
         span = (IDS["bob"], IDS["bob"])

@@ -6,9 +6,9 @@ import tracemalloc
 from random import Random
 from secrets import token_bytes
 
-from p2pchat.core.durable_changes import Cite
-from p2pchat.core.log import LogId, mark_hash, ref_key
-from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogHead, LogState
+from p2pchat.core.durable_changes import Cite, LogFacts
+from p2pchat.core.log import LogId, mark_hash, marks_to_bytes, ref_key
+from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogState, TalkLog, facts_in, pack_row
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 
@@ -21,7 +21,7 @@ def durable(conversation: ConversationState, author: Author) -> LogState:
     """Make everything of an author durable and shown."""
     log = conversation.log(author.log.user, author.log.run) or conversation.add(LogState(conversation, author.log))
     log.before = author.before
-    log.extend(author.seq, author.chain, author.seq)
+    log.seq, log.chain, log.last_c = author.seq, author.chain, author.seq
     log.durable_seq, log.durable_chain, log.released = log.seq, log.chain, log.seq
     conversation.refresh_sum(log)
     return log
@@ -31,7 +31,7 @@ def test_only_durable_entries_are_announced() -> None:
     here, bob = room(), Author("bob", "b1")
     log = here.add(LogState(here, bob.log))
     bob.say("one", "two")
-    log.extend(2, bob.chain, 2)
+    log.seq, log.chain, log.last_c = 2, bob.chain, 2
     here.refresh_sum(log)
     assert [here.marks(ALL), here.sum] == [{}, 0]
     log.durable_seq, log.durable_chain = 2, bob.chain
@@ -65,7 +65,7 @@ def test_a_covered_log_is_no_tip_and_becomes_a_row_when_shown() -> None:
         None,
     ]
     found = here.log(*first.log[1:])
-    assert found is not None and [found.head, found.covered, found.is_tip] == [log.head, True, False]
+    assert found is not None and [found.row, found.covered, found.is_tip] == [log.row, True, False]
     assert here.sum == mark_hash(second.log, 1, second.chain)
 
 
@@ -143,7 +143,8 @@ def test_writers_within_a_span_are_found_in_order_while_they_come() -> None:
     for _ in range(40):
         for _ in range(random.choice((1, 3, 128))):
             user = f"{random.getrandbits(256):064x}"
-            log = LogState(here, LogId(ROOM, user, "a1" * 8), chain=bytes(32))
+            log = LogState(here, LogId(ROOM, user, "a1" * 8))
+            log.chain = log.durable_chain = bytes(32)
             log.seq = log.durable_seq = log.released = 1
             here.refresh_sum(here.add(log))
             expected.append(user)
@@ -156,25 +157,34 @@ def test_writers_within_a_span_are_found_in_order_while_they_come() -> None:
 # ---- rows
 
 BOB = IDS["bob"]
-LOG = LogHead(
-    BOB, "b1" * 8, 7, bytes(range(32)), 2**53 - 1, 3, (Mark("b0" * 8, 4, "ab" * 32),), (Cite(1, 3, "cd" * 32),)
-)
+MARKS, CITES = (Mark("b0" * 8, 4, "ab" * 32),), (Cite(1, 3, "cd" * 32),)
+
+
+def row_of(user: str = BOB, run: str = "b1" * 8, seq: int = 7) -> bytes:
+    before = marks_to_bytes(MARKS)
+    return pack_row(bytes.fromhex(user), bytes.fromhex(run), seq, bytes(range(32)), 2**53 - 1, 3, before, CITES)
+
+
+LOG = row_of()
 MOST = 280  # bytes of memory for a row, with its place in the list and in emptied tables; measured: 150 and 100
 
 
 def test_a_row_keeps_all_of_a_log() -> None:
-    heads = Heads()
+    heads, id = Heads(), LogId(ROOM, BOB, "b1" * 8)
     heads.put(LOG)
+    kept = LogFacts(id, 7, bytes(range(32)), 2**53 - 1, 7, covered=True, before=MARKS, cites=CITES, pruned=3)
+    assert facts_in(ROOM, LOG) == kept
+    assert TalkLog.from_facts(room(), kept).row == LOG
     assert [len(heads), heads.of(BOB)] == [1, [LOG]]
     assert [heads.take(BOB), heads.take(BOB), len(heads)] == [[LOG], [], 0]
 
 
 def test_a_row_is_replaced_and_removed() -> None:
-    heads, longer, other = Heads(), LOG._replace(seq=9), LOG._replace(run="b2" * 8)
+    heads, longer, other = Heads(), row_of(seq=9), row_of(run="b2" * 8)
     for head in (other, LOG, longer):
         heads.put(head)
-    assert [heads.of(BOB), heads.get(BOB, LOG.run), heads.get(BOB, "b3" * 8)] == [[longer, other], longer, None]
-    heads.remove(BOB, LOG.run)
+    assert [heads.of(BOB), heads.get(BOB, "b1" * 8), heads.get(BOB, "b3" * 8)] == [[longer, other], longer, None]
+    heads.remove(BOB, "b1" * 8)
     heads.remove(BOB, "b3" * 8)
     assert heads.of(BOB) == [other]
 
@@ -182,17 +192,19 @@ def test_a_row_is_replaced_and_removed() -> None:
 def test_a_log_is_found_by_its_reference() -> None:
     heads = Heads()
     heads.put(LOG)
-    assert heads.user_of(ref_key(BOB, LOG.run)) == BOB
-    assert [heads.user_of(ref_key(BOB, "b2" * 8)), heads.user_of(ref_key(IDS["cyd"], LOG.run))] == [None, None]
+    assert heads.user_of(ref_key(BOB, "b1" * 8)) == BOB
+    assert [heads.user_of(ref_key(BOB, "b2" * 8)), heads.user_of(ref_key(IDS["cyd"], "b1" * 8))] == [None, None]
 
 
 def test_users_whose_ids_begin_alike_are_not_confused() -> None:
-    heads, other = Heads(), LOG._replace(user=BOB[:32] + "0" * 32, run="b2" * 8)
+    heads, like_bob = Heads(), BOB[:32] + "0" * 32
+    other = row_of(like_bob, "b2" * 8)
     heads.put(LOG)
-    assert heads.take(other.user) == []
+    assert heads.take(like_bob) == []
     heads.put(other)
-    assert [heads.of(BOB), heads.of(other.user)] == [[LOG], [other]]
-    assert [heads.user_of(ref_key(one.user, one.run)) for one in (LOG, other)] == [BOB, other.user]
+    assert [heads.of(BOB), heads.of(like_bob)] == [[LOG], [other]]
+    runs = (BOB, "b1" * 8), (like_bob, "b2" * 8)
+    assert [heads.user_of(ref_key(*one)) for one in runs] == [BOB, like_bob]
 
 
 def test_a_covered_log_takes_less_than_half_the_memory_as_a_row() -> None:
@@ -200,7 +212,8 @@ def test_a_covered_log_takes_less_than_half_the_memory_as_a_row() -> None:
     tracemalloc.start()
     try:
         for number in range(1_000):
-            log = LogState(here, LogId(ROOM, BOB, f"{number:016x}"), chain=token_bytes(32))
+            log = LogState(here, LogId(ROOM, BOB, f"{number:016x}"))
+            log.chain = log.durable_chain = token_bytes(32)
             log.seq = log.durable_seq = log.released = 1
             log.covered = log.durable_covered = True
             logs.append(here.add(log))
