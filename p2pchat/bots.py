@@ -51,7 +51,7 @@ from p2pchat import (
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import in_thread
+from p2pchat.threads import in_thread, stop_tasks
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
 
@@ -255,13 +255,10 @@ async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any
             the task or the loop around it, and StopIteration cannot leave a coroutine.
     """
     call = partial(function, *values, **named)
-    if inspect.iscoroutinefunction(function):
-        outcome = await asyncio.create_task(_outcome_of(call))
-    else:
-        outcome = await in_thread(_attempt, call)
-        if inspect.isawaitable(outcome.result):
-            result = outcome.result
-            outcome = await asyncio.create_task(_outcome_of(lambda: result))
+    awaited = call if inspect.iscoroutinefunction(function) else partial(in_thread, call)
+    outcome = await asyncio.create_task(_outcome_of(awaited))
+    if inspect.isawaitable(result := outcome.result):
+        outcome = await asyncio.create_task(_outcome_of(lambda: result))
     task = asyncio.current_task()
     if task is not None and task.cancelling():  # the bot stops, whatever the handler makes of it
         raise asyncio.CancelledError
@@ -290,13 +287,6 @@ async def _outcome_of(call: Callable[[], Awaitable[Any]]) -> _Outcome:
     try:
         return _Outcome(await call())
     except BaseException as error:  # of somebody's function: none of them is meant for the loop
-        return _Outcome(error=error)
-
-
-def _attempt(call: Callable[[], Any]) -> _Outcome:
-    try:
-        return _Outcome(call())
-    except BaseException as error:  # as in _outcome_of
         return _Outcome(error=error)
 
 
@@ -517,9 +507,7 @@ class Bot:
             running = {*tasks.serving.values(), *tasks.others}
             if running:
                 await asyncio.wait(running, timeout=GRACE)
-            for task in (*periodic, *running):
-                task.cancel()
-            await asyncio.gather(*periodic, *running, return_exceptions=True)
+            await stop_tasks([*periodic, *running])
 
     def _about_with_commands(self) -> str:
         """Return what it tells others of itself: its text, then each command with a slash, as far as there is room."""

@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import re
-import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -48,7 +47,6 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.runtime.driver import Driver
-from p2pchat.runtime.storage_worker import resolve
 from p2pchat.settings import KIB, MIB, Settings
 from p2pchat.storage.content_store import ContentStore, LocalContent
 from p2pchat.storage.contract import StoredConversation
@@ -171,7 +169,7 @@ async def write_file(
     """
     target = _ExportTarget(to, room)
     try:
-        await _in_daemon_thread(target.open)
+        await in_thread(target.open)
         try:
             return await _write_pages(file_pages(storage, room, only), read, target, progress, storage, content)
         finally:
@@ -201,7 +199,7 @@ async def _write_pages(
                     named.update(_named_content(frame))
         if not page or gathered_bytes >= WRITE_BYTES:
             data = b"".join(gathered)
-            await _in_daemon_thread(lambda: target.write(data))  # noqa: B023 - it is called before the next turn
+            await in_thread(target.write, data)
             size += gathered_bytes
             gathered, gathered_bytes = [], 0
             if progress is not None:
@@ -211,7 +209,7 @@ async def _write_pages(
             if content is not None:
                 files, more = await _write_content(named, content, read, target, storage)
                 size += more
-            await _in_daemon_thread(target.keep)
+            await in_thread(target.keep)
             return Exported(entries, len(conversations), size, files)
 
 
@@ -371,8 +369,8 @@ async def read_file(
     under_way: deque[asyncio.Future[fx.ImportResult]] = deque()
     file: BinaryIO | None = None
     try:
-        opened = file = await _in_daemon_thread(lambda: _open(source))
-        while not unpacking.ended and (data := await _in_daemon_thread(lambda: _read_some(opened))):
+        opened = file = await in_thread(_open, source)
+        while not unpacking.ended and (data := await in_thread(_read_some, opened)):
             for at in range(0, len(data), BYTES_PER_TURN):
                 unpacking.feed(data[at : at + BYTES_PER_TURN])
                 await asyncio.sleep(0)
@@ -461,7 +459,7 @@ async def _write_content(
         written += len(data)
         if len(held) >= most:
             part, held = bytes(held), bytearray()
-            await _in_daemon_thread(lambda: target.write(part))
+            await in_thread(target.write, part)
 
     for start in range(0, len(roots), ROOTS_AT_ONCE):
         part = roots[start : start + ROOTS_AT_ONCE]
@@ -492,7 +490,7 @@ class _ByteStream:
     async def some(self, most: int) -> bytes:
         """Return up to so many bytes; b"" at the end."""
         if not self._held:
-            self._held = await _in_daemon_thread(lambda: _read_some(self._file))
+            self._held = await in_thread(_read_some, self._file)
         found, self._held = self._held[:most], self._held[most:]
         return found
 
@@ -576,21 +574,3 @@ def _open(source: Place) -> BinaryIO:
 def _read_some(file: BinaryIO) -> bytes:
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # of a pipe read what is there
     return read(READ_BYTES)
-
-
-async def _in_daemon_thread(work: Callable[[], T]) -> T:
-    """Run a function that may never return in its own daemon thread, and return its result."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as caught:  # of any kind: raised to the caller
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: no caller is left
-            loop.call_soon_threadsafe(resolve, done, result, error)
-
-    threading.Thread(target=run, name="file", daemon=True).start()
-    return await done

@@ -41,7 +41,7 @@ from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.hosted_user import HostedUser, Users
-from p2pchat.messaging.local_user import LocalUser, run_to_completion
+from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.people import People
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User, UserDirectory, id_of
@@ -50,6 +50,7 @@ from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
 from p2pchat.settings import Settings
+from p2pchat.threads import run_to_completion
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
+from p2pchat.threads import stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
@@ -280,8 +281,7 @@ class Chat:
                 print_error("ended while files did not answer: they were not sent, nor what came after them")
                 session.exit_code = worst_code(session.exit_code, FAILED)
         elif reader is not None and reason not in ("input", "quit"):
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            await stop_tasks([reader])
         elif reader is not None:
             await reader
         if reason != "ended":

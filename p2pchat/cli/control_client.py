@@ -25,6 +25,7 @@ from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
+from p2pchat.threads import stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat import DataLocked, TCPPeer
@@ -161,9 +162,8 @@ class ControlClient:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        self._reading.cancel()
         self._writer.close()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await stop_tasks([self._reading])
         try:
             await self._writer.wait_closed()
         except OSError:

@@ -65,6 +65,7 @@ from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.threads import stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster import Cluster
@@ -172,8 +173,7 @@ class GatewayRun:
         try:
             await asyncio.wait([starting, leaving], return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
+                await stop_tasks([starting])
                 return self._code(await leaving)
             await starting
             self._endpoints.begin(peer)
@@ -440,8 +440,7 @@ class EventLogWriter:
             async with asyncio.timeout(1.0):
                 await self._lines.join()
         redirect_notices(None)
-        self._writing.cancel()
-        await asyncio.gather(self._writing, return_exceptions=True)
+        await stop_tasks([self._writing])
         if self._log is not None:
             self._log.close()
 

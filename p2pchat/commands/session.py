@@ -77,7 +77,7 @@ from p2pchat.commands.typed_commands import (
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.kinds import CALLS, HEADS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
-from p2pchat.threads import on_disk
+from p2pchat.threads import on_disk, stop_tasks
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -527,8 +527,7 @@ class MessageSender:
         begun, self._begun = self._begun, None
         self._behind.clear()
         if begun is not None:
-            begun.cancel()
-            await asyncio.gather(begun, return_exceptions=True)
+            await stop_tasks([begun])
 
     async def _send(self, one: OutgoingMessage) -> Receipt:
         if one.files:

@@ -28,7 +28,7 @@ from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content_store import ContentStore
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.threads import in_thread, on_disk
+from p2pchat.threads import in_thread, on_disk, stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
@@ -287,9 +287,7 @@ async def _all_of(works: Sequence[Coroutine[Any, Any, FileRef]]) -> list[FileRef
     try:
         return await asyncio.gather(*tasks)
     except BaseException:  # also when cancelled: none of them goes on alone
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_tasks(tasks)
         raise
 
 

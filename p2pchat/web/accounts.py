@@ -38,6 +38,7 @@ from p2pchat import (
     User,
     skeleton,
 )
+from p2pchat.threads import consume_exception
 from p2pchat.web import WebSettings
 from p2pchat.web.account_record import (
     DELETED,
@@ -570,8 +571,7 @@ class Accounts:
 
     def _on_adopted(self, key: str, task: asyncio.Task[Account]) -> None:
         del self._adopting[key]
-        if not task.cancelled():
-            task.exception()  # whoever waits for it is told
+        consume_exception(task)  # whoever waits for it is told
 
     async def _host_known(self, record: AccountRecord) -> Account:
         label = label_of(record.word, record.used, record.version)
@@ -588,8 +588,7 @@ class Accounts:
     def _on_compared(self, key: str, task: asyncio.Task[bool]) -> None:
         if self._comparing.get(key) is task:
             del self._comparing[key]
-        if not task.cancelled():
-            task.exception()  # the peer was closed: whoever uses the account is told so
+        consume_exception(task)  # the peer was closed: whoever uses the account is told so
 
     async def _wait_compared(self, account: Account) -> None:
         """Return when the conversations of a user that another gateway hosts are here, or that takes too long."""

@@ -58,6 +58,7 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import is_unicode, looks_like_json, read_object
 from p2pchat.commands.typed_commands import refuse_almost_a_command, split_name
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import stop_tasks
 from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
@@ -172,8 +173,7 @@ class EventStream(Response):
         try:
             await session.run("chat", (*POSTS, *session.events))
         finally:
-            alive.cancel()
-            await asyncio.gather(alive, return_exceptions=True)
+            await stop_tasks([alive])
 
 
 COMMENT = ":\n\n"

@@ -29,6 +29,7 @@ from weakref import WeakValueDictionary
 
 from p2pchat import PeerClosed
 from p2pchat.nats_client import cancel
+from p2pchat.threads import run_to_completion
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
 from p2pchat.web.error_responses import WebError
@@ -67,12 +68,7 @@ class IdempotencyCache:
     async def run_detached(self, account: str, key: str, content: Content, make: Callable[[], Awaitable[T]]) -> T:
         """As run, but the work goes on if the caller is cancelled, since its result serves all calls with this key."""
         running = self.run(account, key, content, make)
-        if not key:
-            return await running
-        task = asyncio.ensure_future(running)
-        task.add_done_callback(_consume_exception)
-        await asyncio.wait([task])  # does not cancel the task
-        return task.result()
+        return await (run_to_completion(running) if key else running)
 
     async def run(self, account: str, key: str, content: Content, make: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `make`, which is called once for each key; the key "" always calls it.
@@ -158,12 +154,6 @@ def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
     """Pass a failure to the calls that wait for the result; they were not cancelled themselves."""
     result.set_exception(error if isinstance(error, Exception) else PeerClosed("this gateway is stopping: try again"))
     result.exception()  # marked as retrieved: perhaps nothing waits
-
-
-def _consume_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieve the exception so that asyncio does not log it; perhaps no caller is left."""
-    if not task.cancelled():
-        task.exception()
 
 
 LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway

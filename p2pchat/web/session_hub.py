@@ -36,6 +36,7 @@ from p2pchat import (
     User,
 )
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
@@ -170,8 +171,7 @@ class SessionHub:
         """End all sessions and stop reading."""
         self._end_all("stopping")
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await stop_tasks([self._reader])
 
     # ---- sessions
 

@@ -45,6 +45,7 @@ from p2pchat.commands.wrap import plain_text
 from p2pchat.extras import missing_extra
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
+from p2pchat.threads import stop_tasks
 from p2pchat.web.message_form import CHAT
 
 if TYPE_CHECKING:
@@ -179,9 +180,7 @@ class _Chat:
             await self._connection.close(tasks[0])
             return self._printer.code
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await stop_tasks(tasks)
 
     def _on_status(self, text: str) -> None:
         print_notice(f"-- {safe_line(text)}")

@@ -44,6 +44,7 @@ from p2pchat.commands.pending_arrivals import PendingArrivals
 from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_name, quote_place, safe_line
+from p2pchat.threads import stop_tasks
 
 # ---- history
 
@@ -234,9 +235,7 @@ async def _tail(running: AbstractAsyncContextManager[ControlClient], request: di
             await asyncio.wait([following, closed], return_when=asyncio.FIRST_COMPLETED)
             return following.result() if following.done() else DONE
         finally:
-            for task in (following, closed):
-                task.cancel()
-            await asyncio.gather(following, closed, return_exceptions=True)
+            await stop_tasks([following, closed])
 
 
 class RecentMessages:
