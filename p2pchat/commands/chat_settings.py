@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, user_fields
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.safe_text import quote_name
 
@@ -361,7 +361,7 @@ async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: C
 
 def _receipts_row(ctx: CommandContext, setting: Setting, user: User | None = None) -> EventLine:
     row = _row(setting, "on" if ctx.peer.receipts(user) else "off")
-    return row if user is None else {**row, "user": user.label, "user_id": user.id}
+    return row if user is None else row | user_fields(user)
 
 
 def _row(setting: Setting, value: str) -> EventLine:

@@ -29,6 +29,7 @@ from p2pchat.commands.event_text import (
     format_time,
     found_line,
     said,
+    users_fields,
     with_gap,
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
@@ -412,8 +413,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
     files: EventLine = {
         "files": len(message.attachments),
         "files_count": len(set(holders) & set(of or holders)),
-        "files_delivered_to": [user.label for user in holders],
-        "files_delivered_to_ids": [user.id for user in holders],
+        **users_fields("files_delivered_to", holders),
     }
     return {
         **{name: sent[name] for name in copied},
@@ -422,15 +422,11 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         "of": len(of),
         "count": counts[0],
         "read_count": counts[1],
-        "delivered_to": [user.label for user in has],
-        "delivered_to_ids": [user.id for user in has],
-        "at_gateway": [user.label for user in stored],
-        "at_gateway_ids": [user.id for user in stored],
+        **users_fields("delivered_to", has),
+        **users_fields("at_gateway", stored),
         "at_gateway_count": len(unseen & set(of or unseen)),
-        "read_by": [user.label for user in read],
-        "read_by_ids": [user.id for user in read],
-        "missing": [user.label for user in lacks],
-        "missing_ids": [user.id for user in lacks],
+        **users_fields("read_by", read),
+        **users_fields("missing", lacks),
         **(files if message.attachments else {}),
     }
 
