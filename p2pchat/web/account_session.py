@@ -12,7 +12,7 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
 from functools import partial
 from sys import getsizeof
@@ -77,9 +77,8 @@ class ClientSession(ABC):
         self._refs = 0
         self.hub_session: HubSession
 
-    def open(self, kind: Kind, wants: Iterable[type] | None = None, *, active: bool = True) -> None:
+    def open(self, kind: Kind, wants: tuple[type, ...] | None = None, *, active: bool = True) -> None:
         """Open the session at the hub. Raises as Hub.open."""
-        wants = None if wants is None else tuple(wants)
         self.catch_up.changes = wants is None or any(issubclass(kind, MessageChange) for kind in wants)
         self.hub_session = self.gateway.hub.open(
             self.account, self.deliver, kind, self.on_end, wants=wants, active=active
@@ -101,7 +100,7 @@ class ClientSession(ABC):
     async def report(self, problem: WebError) -> None:
         """Send an error that is no answer; the session goes on."""
 
-    async def send_all_missed(self, kind: Kind, since: object) -> int:
+    async def send_all_missed(self, since: object) -> int:
         """Send everything after `since`, or what waits for the account if there is none; return how many that were.
 
         Raises QueueFull, StorageError, PeerClosed.
@@ -116,7 +115,7 @@ class ClientSession(ABC):
                 with self.gateway.shared_frames.in_use():
                     return await self.catch_up.after(start)
             count = await self.catch_up.waiting(self.hub_session.place)
-        self.gateway.audit_handed_over(self.account, kind, count)
+        self.gateway.audit_handed_over(self.account, self.hub_session.kind, count)
         return count
 
     async def _page_replayed(self, sent: int) -> None:
@@ -195,7 +194,7 @@ class WebSocketSession(ClientSession):
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
 
-    async def run(self, kind: Kind, wants: Iterable[type] | None = None) -> None:
+    async def run(self, kind: Kind, wants: tuple[type, ...] | None = None) -> None:
         """Serve the connection until the client goes or the hub ends the session."""
         try:
             self.open(kind, wants)
@@ -330,7 +329,8 @@ class DeliveryCursor:
 
     def _on_proof(self, post: Post) -> None:
         self._timer, self._pinged = None, False
-        self._take(post)
+        with suppress(PeerClosed):
+            self._user.hand_on(post, DELIVERY_CONSUMER)
         if post is self._sent:
             self._sent = None
         self._prove_soon()
@@ -342,10 +342,6 @@ class DeliveryCursor:
             self._timer = None  # frames may still be sent
         self._ping = lambda proven: None
         self._sent = None
-
-    def _take(self, post: Post) -> None:
-        with suppress(PeerClosed):  # then it is sent again
-            self._user.hand_on(post, DELIVERY_CONSUMER)
 
 
 def ping_of(websocket: WebSocket) -> Ping | None:

@@ -23,9 +23,9 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from p2pchat import DurableEvent, HostedUser, Link, Message, MessageChange, Sent, TCPPeer, UnknownName
+from p2pchat.commands.standard_output import iso
 from p2pchat.web.accounts import DELIVERY_CONSUMER
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.schemas import iso
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
 PAGE = 16  # messages read at once; the longest take 2 MiB until a client has taken them

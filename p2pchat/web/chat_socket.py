@@ -226,7 +226,7 @@ class ChatSocket(WebSocketSession):
         if Presence in self.events:
             await self._send_presence()
         newest = await self.user.last_released() if self._since == "" else None
-        count = await self.send_all_missed("chat", self._since)
+        count = await self.send_all_missed(self._since)
         if self._since is not None:
             here = {"last": newest.entry_id} if newest else {}
             self._put({"type": "resumed", "user": self.user.me.label, "count": count, **here, **self.catch_up.about()})

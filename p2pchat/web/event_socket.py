@@ -81,7 +81,7 @@ class EventSocket(WebSocketSession):
         newest = await self.user.last_released()
         about["last"] = "" if newest is None else newest.entry_id
         self.queue.fill(first, as_frame({**listening, **about, "now": iso(datetime.now(UTC))}))
-        await self.send_all_missed("lines", self._since)
+        await self.send_all_missed(self._since)
         await self.send_kept_receipts()
 
     async def report(self, problem: WebError) -> None:

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer
 from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.standard_output import iso
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread
@@ -56,7 +57,6 @@ class Gateway:
         separations: When other peers were not linked.
         shared_frames: The frames that several sessions are sent as they catch up.
         shared_room: The messages of the room that they read together.
-        is_one_of_several: Its accounts may have sessions at other gateways, too, as those of a cluster.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
@@ -97,7 +97,6 @@ class Gateway:
         self.shared_room: SharedRoom = SharedRoom()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
-        self.is_one_of_several: bool = cluster is not None
         self.started: bool = False
 
     async def start(self) -> None:
@@ -185,7 +184,7 @@ class Gateway:
 
     def is_shared(self, account: Account) -> bool:
         """Return whether an account may have sessions at other gateways, too."""
-        return self.is_one_of_several or bool(account.user.other_hosts)
+        return self.cluster is not None or bool(account.user.other_hosts)
 
     async def safety(self, account: Account, id: str) -> dict[str, bool]:
         """Return what the answer to a written message says of a second gateway, once it has it; {} without --safe.
@@ -225,7 +224,7 @@ class AuditLog:
     def record(self, event: str, **fields: Any) -> None:
         """Write one line."""
         if self.write is not None:
-            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            at = iso(datetime.now(UTC))
             try:
                 self.write({"event": event, "at": at, **fields})
             except Exception:  # whatever the operator's function raises, such as a full disk

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
+from p2pchat.commands.endpoints import is_loopback
 from p2pchat.program_log import ProgramLog
 from p2pchat.web.error_responses import PROBLEM_TYPE, WebError
 from p2pchat.web.gateway_state import Gateway
@@ -465,12 +466,8 @@ def address_of(connection: HTTPConnection) -> str:
 
 def is_on_loopback(connection: HTTPConnection) -> bool:
     """Return whether a caller is on this machine, asked for it by a loopback address, and came through no proxy."""
-    if _is_forwarded(connection) or not _asks_for_loopback(connection):
-        return False
-    try:
-        return ip_address(address_of(connection)).is_loopback
-    except ValueError:
-        return False
+    is_direct = not _is_forwarded(connection) and _asks_for_loopback(connection)
+    return is_direct and is_loopback(address_of(connection))
 
 
 def _is_forwarded(connection: HTTPConnection) -> bool:
@@ -479,9 +476,4 @@ def _is_forwarded(connection: HTTPConnection) -> bool:
 
 def _asks_for_loopback(connection: HTTPConnection) -> bool:
     asked = parse_host(connection.headers.get("host", ""), "http")
-    if asked is None:
-        return False
-    try:
-        return asked.host == "localhost" or ip_address(asked.host).is_loopback
-    except ValueError:
-        return False
+    return asked is not None and is_loopback(asked.host)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -182,7 +182,7 @@ class SessionHub:
         kind: Kind,
         on_end: Callable[[Ending], None] = lambda reason: None,
         *,
-        wants: Iterable[type] | None = None,
+        wants: tuple[type, ...] | None = None,
         active: bool = True,
     ) -> HubSession:
         """Add a session and start delivering events that concern its account.
@@ -211,8 +211,7 @@ class SessionHub:
         network, is_full = self.network_of(account), len(sessions) >= self._settings.max_sessions_of_account
         if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account, network)):
             raise WebError(503, "full", "there are too many sessions: close one, or try again", {"Retry-After": "30"})
-        kinds = None if wants is None else tuple(wants)
-        session = HubSession(self, account, deliver, kind, on_end, kinds, network, self._events.place, active)
+        session = HubSession(self, account, deliver, kind, on_end, wants, network, self._events.place, active)
         self._sessions[account.key] = (*sessions, session)
         self._in_network[network] += 1
         for subscribers in self._subscriptions(session):
