@@ -154,7 +154,7 @@ class Chat:
         make_metrics = _metrics_of(self._options.metrics)
         self._founds = not (home_directory() / "network").exists()
         peer = make_peer(self._options, self._invite)
-        self._endpoints = EndpointStatus.of_start(self._options, self._invite)
+        self._endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
         self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
         await peer.start(timeout=0)  # the chat reports on endpoints itself, as they answer
@@ -232,7 +232,7 @@ class Chat:
         first = peer.listening
         print_notice(announcement(peer))
         await self._display.show_event(first.to_json())
-        self._endpoints.begin(peer)
+        self._endpoints.begin()
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read
             self._session.track_reads()

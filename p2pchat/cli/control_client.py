@@ -368,16 +368,15 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
         DataLocked: Another process holds the profile.
     """
     from p2pchat import inspect_profile
+    from p2pchat.cli.profiles import port_of
     from p2pchat.commands.chat_settings import ChatSettings
 
     found = inspect_profile(directory)
     if not found.peer_id and not found.key_trouble:
         example = port if port > 0 else 8080
         raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat {example}")
-    named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
-    usual_port = named if named <= 65535 else 0
     last = ChatSettings.load(directory).last_start
-    return await _start_peer(directory, port if port >= 0 else usual_port, db, last)
+    return await _start_peer(directory, port if port >= 0 else port_of(directory), db, last)
 
 
 async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tuple[TCPPeer, ControlServer]:

@@ -24,7 +24,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, TypeVar
 
-from p2pchat.commands.exit_codes import INTERRUPTED, print_notice
+from p2pchat.commands.exit_codes import FAILED, INTERRUPTED, print_notice
 from p2pchat.safe_text import safe_line, safe_text
 
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
@@ -66,7 +66,7 @@ def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int]) -> int:
+def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int] = lambda: FAILED) -> int:
     """Run a command, which SIGTERM and SIGHUP end gracefully; return its exit code.
 
     Args:

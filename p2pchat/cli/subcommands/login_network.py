@@ -34,7 +34,7 @@ from p2pchat.cli.options import (
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import print_json
 
 SHOW_EPILOG = """\
 `network backup FILE` copies the key by which this login is a member, and `network restore FILE` puts it back; \
@@ -81,7 +81,7 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
             "files": [str(found.directory / "network"), *map(str, files)],
             "backed_up": found.backed_up,
         }
-        print(json_line(row))
+        print_json(row)
         return DONE
     print(f"network  {found.id}" + (f", made from the name {found.name}" if found.name else ", with invites"))
     print(f"role     {_ROLES[role]}")

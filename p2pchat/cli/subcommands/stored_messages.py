@@ -41,7 +41,7 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
 from p2pchat.commands.pending_arrivals import PendingArrivals
-from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
+from p2pchat.commands.standard_output import StdoutWriter, json_line, print_json, raw_stdout
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_name, quote_place, safe_line
 from p2pchat.threads import stop_tasks
@@ -86,8 +86,7 @@ def _parse_search(words: str) -> str:
 
 @click.command("history", cls=cli.Command, epilog=HISTORY_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option("-n --limit", "N", "at most the newest N (default: all)", type=cli.number(1), default=0)
 @cli.option("--since", "TIME", "written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
 @cli.option("--before", "TIME", "only what was written before this time", type=cli.TIME)
@@ -200,8 +199,7 @@ Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the pee
 
 @click.command("tail", cls=cli.Command, epilog=TAIL_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option(
     "-n --last",
     "N",
@@ -351,8 +349,7 @@ class DeleteOptions:
 
 @click.command("delete", cls=cli.Command, epilog=DELETE_EPILOG)
 @click.argument("to", shell_complete=complete_conversation)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option("--from sender", "NAME", "only what this user wrote")
 @cli.option("--before", "TIME", "only what was written before: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
 @cli.option("--yes", "", "do not ask; needed where nobody can be asked")
@@ -366,7 +363,7 @@ def delete(**values: Any) -> int:
     directory = find_profile(options.profile)
     if not options.yes and not can_ask():
         raise UsageError("this deletes for good, and nobody can be asked here: add --yes")
-    return run_until_signal(_delete(directory, options), terminated=lambda: FAILED)
+    return run_until_signal(_delete(directory, options))
 
 
 async def _delete(directory: Path, options: DeleteOptions) -> int:
@@ -378,7 +375,7 @@ async def _delete(directory: Path, options: DeleteOptions) -> int:
         fields["before"] = options.before.astimezone().isoformat()
     [row] = await ask_profile(directory, options.db, "delete_history", to=options.to, **fields)
     if options.as_json:
-        print(json_line(row), flush=True)
+        print_json(row)
     else:
         for line in format_deletion(row):
             print(line, flush=True)

@@ -13,10 +13,9 @@ from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
     Command,
     ProfileChoice,
-    db_option,
     json_option,
     option,
-    profile_options,
+    stored_options,
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.conversation_commands import conversation_row
@@ -35,8 +34,7 @@ Examples:
 
 
 @click.command("users", cls=Command, epilog=EPILOG)
-@profile_options
-@db_option
+@stored_options
 @option("-a --all everyone", "", "everyone known: programs that ran once and closed accounts too")
 @json_option
 def users(profile: ProfileChoice, db: str, everyone: bool, as_json: bool) -> int:
