@@ -52,7 +52,7 @@ def _report_nothing(done: int, total: int) -> None:
     """Tell nobody how far a copy is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Backup:
     """The result of backup_profile.
 
@@ -169,7 +169,7 @@ def _is_copied(path: Path) -> bool:
 # ---- copying a database into another: from SQLite to a server, back, or from one server to another
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Copied:
     """The result of copy_database.
 

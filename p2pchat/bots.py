@@ -74,7 +74,7 @@ class CommandUsageError(ValueError):
 # ---- one command
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommandParameter:
     """A parameter of a command.
 
@@ -271,7 +271,7 @@ class HandlerError(Exception):
     """A handler failed. The cause is what it raised."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Outcome:
     """The outcome of a call: what it returned, or what it raised."""
 
@@ -293,7 +293,7 @@ async def _outcome_of(call: Callable[[], Awaitable[Any]]) -> _Outcome:
 # ---- what a handler gets
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BotContext:
     """The message that called a command, for a handler whose first parameter is called `ctx`.
 
@@ -334,7 +334,7 @@ class BotContext:
 # ---- the bot
 
 
-@dataclass(slots=True)
+@dataclass
 class _Tasks:
     """The tasks of one peer: one for each conversation with unread messages, and those of handlers."""
 

@@ -341,7 +341,7 @@ def _bytes(txt: Mapping[bytes, bytes | None], name: bytes, size: int) -> bytes:
     return value if len(value) == size and value.hex().encode() == text else b""  # fromhex takes blanks and "AB" too
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NetworkInterfaces:
     """The network of this machine at one moment.
 
@@ -360,7 +360,7 @@ class NetworkInterfaces:
         return list(dict.fromkeys(index.get(address, address) for address in chosen))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Advertisement:
     """An announcement: a port at one or more addresses."""
 

@@ -85,7 +85,7 @@ class ReadableContent(Protocol):
         """Return a piece; None if it is not here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exported:
     """The result of an export.
 
@@ -102,7 +102,7 @@ class Exported:
     files: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class Imported:
     """The result of an import, in numbers of entries.
 

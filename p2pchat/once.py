@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_TIMEOUT = 86_400.0  # seconds, as the control socket allows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SentReceipt:
     """The receipt of a message as it was when send_once returned.
 

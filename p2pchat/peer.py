@@ -53,7 +53,7 @@ from p2pchat.settings import Settings
 from p2pchat.threads import run_to_completion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Forgotten:
     """The result of TCPPeer.forget.
 

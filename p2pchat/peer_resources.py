@@ -36,7 +36,7 @@ MEMORY_URL = "memory://"
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PeerArguments:
     """The arguments of TCPPeer, which are also options of the command line."""
 
@@ -98,7 +98,7 @@ class PeerArguments:
         return EngineOptions(parse_servers(self.engine), credentials)
 
 
-@dataclass(slots=True)
+@dataclass
 class PeerResources:
     """The open resources of a peer.
 

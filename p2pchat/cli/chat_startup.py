@@ -58,7 +58,7 @@ USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and short enough to
 TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
 
 
-@dataclass(slots=True)
+@dataclass
 class ChatOptions(PeerOptions):
     """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
 

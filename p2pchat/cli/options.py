@@ -308,7 +308,7 @@ def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -
 # ---- options that several commands have
 
 
-@dataclass(slots=True)
+@dataclass
 class ProfileChoice:
     """The profile a command line means: `data` a directory, else `port`; -1: neither, see find_profile.
 

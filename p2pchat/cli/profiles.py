@@ -141,7 +141,7 @@ async def _addresses(directory: Path, db: str | None) -> list[str]:
 # ---- profiles that were started before
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ProfileSummary:
     """A profile that was started before.
 
@@ -220,7 +220,7 @@ def _used_at(state: ProfileState) -> float:
 # ---- the peer to run
 
 
-@dataclass(slots=True)
+@dataclass
 class PeerOptions:
     """The peer to run. Empty strings mean not given; `port` 0 is any free one, temporary unless `data` is given."""
 
@@ -274,7 +274,7 @@ def history_command(options: PeerOptions, data: str) -> str:
     return command("history", *which, *database)
 
 
-@dataclass(slots=True)
+@dataclass
 class WebOptions(PeerOptions):
     """A gateway and its peer. `http_port` 0 is any free one; `port` is the peer's own."""
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from p2pchat.commands.command_context import CommandContext
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LastStart:
     """The options by which others reached the peer of a profile at its last start, for a start without --host.
 
@@ -77,7 +77,7 @@ MAX_FILE_BYTES = 1 << 20  # a larger file is something else
 _MAX_ID_CHARACTERS = 52
 
 
-@dataclass(slots=True)
+@dataclass
 class Setting:
     """One setting.
 
@@ -125,7 +125,7 @@ _DEFAULT_START = LastStart()
 _USES = ("terminal", "gateway")  # what ran on a profile
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass
 class ChatSettings:
     """The settings of one profile's chat: one object for all doors of a process, so that none overwrites another's.
 

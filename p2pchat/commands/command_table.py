@@ -37,7 +37,7 @@ _COMPLETED = {"NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "C
 _NOT_COUNTED = re.compile(r"^\[(?:N|-a)\] (?=.)|^\[-a\]$")  # no argument by itself: it is a part of the text behind it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """One field of a JSON command; its kind is one of FIELD_TYPES."""
 

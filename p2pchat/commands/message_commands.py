@@ -61,7 +61,7 @@ class SendStopped(CommandError):
         super().__init__("stopped: nothing was sent")
 
 
-@dataclass(slots=True)
+@dataclass
 class OutgoingMessage:
     """A message that was not sent yet."""
 

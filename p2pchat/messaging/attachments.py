@@ -42,7 +42,7 @@ CHANGED = "it was written while it was read: send it when nothing writes it, or 
 MOST_COPIES = 10_000  # files of one name in a directory; a guess
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeptFile:
     """A file whose content is on this disk, to be sent with any number of messages; LocalUser.keep_file makes it.
 
@@ -399,7 +399,7 @@ FILES_AT_ONCE = 250  # read in one job, behind which other reads wait: some 60 m
 MESSAGES_OF_ONE = 100  # looked at for one file: one may be sent again and again
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredFile:
     """Content on the disk of a peer, whole or a part of it.
 

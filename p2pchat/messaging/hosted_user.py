@@ -235,7 +235,7 @@ def consumer_name(user: UserId, name: str) -> str:
     return f"{user}:{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Coming:
     """A user who is being stored. Attributes: `ended`, done when it is hosted, or was not stored."""
 
@@ -567,7 +567,7 @@ def _entries_taken(
 Users = tuple[UserId, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AddressedEvent(Event):
     """A live event, and the hosted users it concerned when it happened."""
 

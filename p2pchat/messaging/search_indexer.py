@@ -40,7 +40,7 @@ FOUND_AT_ONCE = (20, 200)  # hits asked of the index, at least and at most: each
 _LAST_ID = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchRequest:
     """One search.
 

@@ -58,10 +58,6 @@ class ClientSession(ABC):
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    __slots__ = (
-        "_drained", "_heard", "_refs", "_told", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user",
-    )  # fmt: skip
-
     def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
         self.gateway: Gateway = gateway
         self.account: Account = account
@@ -184,8 +180,6 @@ class ClientSession(ABC):
 class WebSocketSession(ClientSession):
     """One WebSocket of an account: its frames are handled in order, its events sent through a queue."""
 
-    __slots__ = ("_closed", "_cursor", "_websocket", "queue")
-
     def __init__(self, websocket: WebSocket, account: Account) -> None:
         gateway = gateway_of(websocket)
         self._cursor = DeliveryCursor(account.user, ping_of(websocket))
@@ -290,8 +284,6 @@ class DeliveryCursor:
     which it would have noticed a broken connection. What is not taken is sent again.
     """
 
-    __slots__ = ("_next_ping", "_ping", "_pinged", "_sent", "_timer", "_user")
-
     def __init__(self, user: HostedUser, ping: Ping | None) -> None:
         self._user = user
         self._ping = ping
@@ -366,11 +358,6 @@ class SendQueue:
     Attributes:
         gone: The socket is closed or about to be; nothing more is sent.
     """
-
-    __slots__ = (
-        "_bytes", "_close", "_empty", "_frames", "_hold", "_on_all_sent", "_on_sent", "_settings", "_wake",
-        "_websocket", "gone",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -487,8 +474,6 @@ class LightEvent:
 
     An asyncio.Event takes 760 bytes, even while nothing waits for it.
     """
-
-    __slots__ = ("_is_set", "_waiters")
 
     def __init__(self, *, is_set: bool = False) -> None:
         self._is_set = is_set

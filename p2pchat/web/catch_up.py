@@ -66,11 +66,6 @@ class CatchUp:
         changes: The session hears of changes of messages.
     """
 
-    __slots__ = (
-        "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_room", "_send", "_sent_all",
-        "_separations", "_shared", "_shown_from", "_user", "changes",
-    )  # fmt: skip
-
     def __init__(
         self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[int], Awaitable[None]],
         room: SharedRoom, mark: str, is_shared: bool, separations: PeerSeparations,

@@ -206,8 +206,6 @@ class ChatSocket(WebSocketSession):
             and the id of what was shown last, so that it can continue there later.
     """
 
-    __slots__ = ("_has_room", "_since", "_unaccepted", "events")
-
     def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: object) -> None:
         super().__init__(websocket, account)
         self.events: tuple[type[Any], ...] = tuple(kind for word in events for kind in EVENTS[word])
@@ -417,7 +415,7 @@ class BadFrame(WebError):
         self.ref = ref
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SendRequest:
     """Write a message to a user or ROOM (`to`), or to a `group`.
 
@@ -436,7 +434,7 @@ class SendRequest:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadRequest:
     """Mark a conversation as read up to this message."""
 
@@ -444,7 +442,7 @@ class ReadRequest:
     ref: Ref | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TypingRequest:
     """Announce that the user is typing, or has stopped."""
 

@@ -49,8 +49,6 @@ class EventSocket(WebSocketSession):
         since: The id of the last message or change it has; None or "": nothing is replayed.
     """
 
-    __slots__ = ("_commands", "_display", "_is_safe", "_since", "_waiting")
-
     def __init__(self, websocket: WebSocket, account: Account, since: str | None) -> None:
         super().__init__(websocket, account)
         self._since = since

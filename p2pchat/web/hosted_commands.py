@@ -54,8 +54,6 @@ class HostedCommands:
         session: The kind of the session.
     """
 
-    __slots__ = ("_account", "_gateway", "_may_invite", "_session", "_set_active", "_user")
-
     def __init__(
         self, connection: HTTPConnection, account: Account, display: Display, door: str,
         set_active: Callable[[bool], None], session: type[Session] = Session,

@@ -82,7 +82,7 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool,
     return asyncio.run(_print(findings, as_json, with_summary=not endpoint))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Diagnosis:
     """The peer that is checked: its profile, its database, its port, 0 when that is not known, and who is linked."""
 

@@ -37,7 +37,7 @@ from p2pchat.safe_text import safe_line
 Verdict = Literal["ok", "warning", "wrong"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finding:
     """One line of `p2pchat doctor`.
 

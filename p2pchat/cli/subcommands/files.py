@@ -58,7 +58,7 @@ Exit codes: 0 it is done; 1 you said no, or it could not be done.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class FilesOptions:
     """Options of the command. `older_than` days; None for any age. `keep` bytes; None for no limit."""
 
@@ -236,7 +236,7 @@ message here; 1 it cannot be saved; 2 usage, a message without files.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class GetOptions:
     """Options of `p2pchat get`: the files to fetch, and their place. `number` 0: all files of the message."""
 

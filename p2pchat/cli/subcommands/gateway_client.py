@@ -83,7 +83,7 @@ such name, or several; 130 interrupted.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class ClientOptions:
     """Options of a chat. `recipient` "" is everyone; `style` words, plain or json."""
 
@@ -388,7 +388,7 @@ TRY_AGAIN = (429, 502, 503, 504)  # HTTP: busy, stopping, or a proxy whose gatew
 REFUSED = 1008  # RFC 6455: policy violation; the gateway refuses this client
 
 
-@dataclass(slots=True)
+@dataclass
 class GatewayAddress:
     """The address of a gateway, with a token, or without one with the name of a user."""
 

@@ -52,7 +52,7 @@ Exit codes: 0 it is done; 1 failure; 2 usage, or this peer may not invite.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class InviteOptions:
     """Options of the command. `until` None: for the usual time."""
 

@@ -68,7 +68,7 @@ several; 1 it could not be sent; 2 usage, an empty text, a file that cannot be r
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class SendOptions:
     """The messages to send. `text` None: standard input is the text, or with `lines` one text a line.
 

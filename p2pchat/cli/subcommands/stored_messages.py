@@ -62,7 +62,7 @@ Examples:
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class HistoryOptions:
     """Options of the output. `to` None is everything, `limit` 0 all messages, `search` "" no search."""
 
@@ -327,7 +327,7 @@ Exit codes: 0 it is deleted; 1 you said no, or it could not be deleted.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class DeleteOptions:
     """Options of the command."""
 

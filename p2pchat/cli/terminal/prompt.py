@@ -371,7 +371,7 @@ def pasted_text(pasted: str, before: str) -> str:
     return f"/{text}" if not before and text.startswith("/") else text
 
 
-@dataclass(slots=True)
+@dataclass
 class Question:
     """A question in place of the line: its text, the words that answer it, and what is called with one of them.
 

@@ -56,7 +56,7 @@ from p2pchat.kinds import CALLS
 from p2pchat.safe_text import quote_name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TypedLine:
     """A line that waits for those before it."""
 

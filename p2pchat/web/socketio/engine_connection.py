@@ -92,13 +92,6 @@ class EngineConnection:
         close: Closes the WebSocket below; None while it is polling.
     """
 
-    __slots__ = (
-        "_awaits_pong", "_bytes", "_has_room", "_max_bytes", "_max_frames", "_next_ping", "_ping_timer", "_pinged",
-        "_poller", "_pong_timer", "_proof", "_queue", "_queued", "_socket", "_unanswered", "_written", "client",
-        "close", "deadline", "ended", "held", "host", "is_posting", "is_upgrading", "lock", "scope", "sent_away", "sid",
-        "taken",
-    )  # fmt: skip
-
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
         self._socket = socket
         socket.poll = self._poll  # the library's own takes everything at once

@@ -48,8 +48,6 @@ ROOM_READERS = 64  # clients up to which reading in the room is reported: each r
 class SocketClient(ClientSession):
     """One registered client."""
 
-    __slots__ = ("_read_timer", "_room_post", "_unread", "connection", "registry")
-
     def __init__(
         self, registry: ClientRegistry, connection: EngineConnection, account: Account, *, active: bool
     ) -> None:
