@@ -51,7 +51,7 @@ from p2pchat import (
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import in_thread, stop_tasks
+from p2pchat.threads import in_thread, spawn, stop_tasks
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
 
@@ -525,9 +525,7 @@ class Bot:
     def _start_handlers(self, tasks: _Tasks, event: object) -> None:
         for kind, function in self._handlers:
             if isinstance(event, kind):
-                task = asyncio.create_task(self._guarded(function, event))
-                tasks.others.add(task)
-                task.add_done_callback(tasks.others.discard)
+                spawn(tasks.others, self._guarded(function, event))
 
     async def _repeat(self, seconds: float, function: Callable[[], Any]) -> None:
         while True:

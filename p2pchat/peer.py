@@ -14,7 +14,6 @@ no logging and keeps no global state: many can run in one process and one event 
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +49,7 @@ from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
 from p2pchat.settings import Settings
-from p2pchat.threads import run_to_completion
+from p2pchat.threads import ends_within, run_to_completion
 
 
 @dataclass(frozen=True)
@@ -315,11 +314,7 @@ class TCPPeer(LocalUser):
         driver, there, states = self._require_running(), parse_endpoint(endpoint), self._lifecycle.dispatcher.endpoints
         states.pop(there, None)
         driver.put(Connect(there))
-        try:
-            async with asyncio.timeout(timeout or self._lifecycle.settings.start_timeout):
-                await driver.wait_until(lambda: there in states)
-        except TimeoutError:
-            return False
+        await ends_within(timeout or self._lifecycle.settings.start_timeout, driver.wait_until(lambda: there in states))
         return states.get(there) == "up"
 
     async def forget(self, who: User | str | int) -> Forgotten:

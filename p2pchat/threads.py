@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import copy_context
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
@@ -71,6 +72,23 @@ def consume_exception(task: asyncio.Task[Any]) -> None:
     """Retrieve the exception, so that asyncio does not log it when no caller is left."""
     if not task.cancelled():
         task.exception()
+
+
+def spawn(tasks: set[asyncio.Task[T]], work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
+    """Run a coroutine as a task, which is among these until it ends: the loop keeps no task alive."""
+    task = asyncio.create_task(work, name=name)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
+async def ends_within(seconds: float | None, work: Awaitable[Any]) -> bool:
+    """Await something for so many seconds at most (None: without a limit); return whether it came to its end."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await work
+            return True
+    return False
 
 
 async def stop_tasks(tasks: Collection[asyncio.Future[Any]]) -> None:

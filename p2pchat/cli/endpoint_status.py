@@ -33,6 +33,7 @@ from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, quote_names, safe_line
+from p2pchat.threads import ends_within
 
 if TYPE_CHECKING:
     from p2pchat import People
@@ -358,15 +359,8 @@ class EndpointStatus:
 
     async def wait_known(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for `all_known`."""
-        await _is_set_within(self.all_known, timeout)
+        await ends_within(timeout, self.all_known.wait())
 
     async def linked_within(self, timeout: float) -> bool:
         """Return whether there was a link to any peer, or is one in time."""
-        return await _is_set_within(self._linked, timeout)
-
-
-async def _is_set_within(event: asyncio.Event, timeout: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    return event.is_set()
+        return await ends_within(timeout, self._linked.wait())

@@ -65,7 +65,7 @@ from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
-from p2pchat.threads import stop_tasks
+from p2pchat.threads import ends_within, stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster import Cluster
@@ -427,9 +427,7 @@ class EventLogWriter:
 
     async def aclose(self) -> None:
         """Write the queued lines, and end."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._lines.join()
+        await ends_within(1.0, self._lines.join())
         redirect_notices(None)
         await stop_tasks([self._writing])
         if self._log is not None:

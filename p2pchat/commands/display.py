@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
+from p2pchat.bounded import remember
 from p2pchat.commands.event_text import EventLine, format_event, format_notice
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
@@ -240,9 +241,7 @@ class ShownEdits:
         """Remember what a message that is shown reflects."""
         said = [one["entry_id"] for name in LISTS for one in line.get(name, ())]
         if shown := {*said, line.get("mended_id", ""), line.get("closed_id", "")} - {""}:
-            self._shown[line["id"]] = shown
-            if len(self._shown) > MAX_SHOWN_EDITS:
-                del self._shown[next(iter(self._shown))]
+            remember(self._shown, line["id"], shown, MAX_SHOWN_EDITS)
 
     def includes(self, line: Mapping[str, Any]) -> bool:
         """Return whether the message already showed what this line about it says."""

@@ -12,7 +12,6 @@ import itertools
 import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from p2pchat import (
@@ -77,7 +76,7 @@ from p2pchat.commands.typed_commands import (
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.kinds import CALLS, HEADS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
-from p2pchat.threads import on_disk, stop_tasks
+from p2pchat.threads import ends_within, on_disk, stop_tasks
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -569,9 +568,7 @@ class MessageSender:
 
     async def wait_shown(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything accepted was shown."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._all_shown.wait()
+        await ends_within(timeout, self._all_shown.wait())
 
     def discard(self, ids: Collection[str]) -> None:
         """Stop waiting for these messages: nobody will receive them."""

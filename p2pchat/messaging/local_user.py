@@ -71,7 +71,7 @@ from p2pchat.messaging.unread import place_before, unread_among, untaken_among
 from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
-from p2pchat.threads import run_to_completion
+from p2pchat.threads import ends_within, run_to_completion
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import Lifecycle
@@ -196,9 +196,7 @@ class LocalUser(Viewer):
             return False
 
         if timeout := self.name_timeout:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._driver.wait_until(is_known)
+            await ends_within(timeout, self._driver.wait_until(is_known))
         try:
             return find()
         except UnknownName as error:

@@ -22,6 +22,7 @@ from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
+from p2pchat.bounded import remember
 from p2pchat.core.effects import Guests
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
@@ -296,9 +297,8 @@ class _Positions:
         """
         counted = self.counted.get(seq)
         if counted is None or (counted.of is not of and counted.of != of):
-            if len(self.counted) >= MAX_COUNTED:
-                del self.counted[next(iter(self.counted))]
-            counted = self.counted[seq] = _MemberCount(of, self._count(seq, of))
+            counted = _MemberCount(of, self._count(seq, of))
+            remember(self.counted, seq, counted, MAX_COUNTED)
         return counted.count
 
     def _count(self, seq: int, of: tuple[UserId, ...]) -> int:
@@ -877,9 +877,7 @@ class ReceiptTracker:
     def note_files(self, log: LogId, seq: int, files: tuple[FileRef, ...]) -> None:
         """Note the attachments of a message."""
         if files:
-            self._files[log, seq] = files
-            if len(self._files) > MAX_WITH_FILES:
-                del self._files[next(iter(self._files))]
+            remember(self._files, (log, seq), files, MAX_WITH_FILES)
 
     def has_files(self, log: LogId, seq: int) -> bool:
         """Return whether a message whose receipt was asked for has attachments."""

@@ -23,6 +23,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from p2pchat import Delivered, DurableEvent, HostedUser, MessageChange, PeerClosed, Read, StorageError
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import ends_within
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
@@ -267,8 +268,7 @@ class WebSocketSession(ClientSession):
         """
         key = key or self.account.key
         while not self._closed.is_set() and (wait := limiter.wait(key, count)):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), wait)
+            await ends_within(wait, self._closed.wait())
         if self._closed.is_set():
             raise SessionEnded
 

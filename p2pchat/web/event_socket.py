@@ -20,6 +20,7 @@ from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import BadCommand, parse_json_command
 from p2pchat.commands.standard_output import StdoutWriter, iso
+from p2pchat.threads import spawn
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
@@ -116,9 +117,7 @@ class EventSocket(WebSocketSession):
 
     def _answer_when_safe(self, sent: Sent, post: Post | None) -> None:
         """Send the line of a message written on this connection, in its place, once it is known to be safe or not."""
-        task = asyncio.create_task(self._fill(self.queue.reserve(post), sent), name="p2pchat web safe")
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
+        spawn(self._waiting, self._fill(self.queue.reserve(post), sent), "p2pchat web safe")
 
     async def _fill(self, frame: Frame, sent: Sent) -> None:
         line = self._display.with_own_ref(sent.to_json())

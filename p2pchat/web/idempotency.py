@@ -29,7 +29,7 @@ from weakref import WeakValueDictionary
 
 from p2pchat import PeerClosed
 from p2pchat.nats_client import cancel
-from p2pchat.threads import run_to_completion
+from p2pchat.threads import ends_within, run_to_completion, spawn
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
 from p2pchat.web.error_responses import WebError
@@ -193,7 +193,7 @@ class SharedIdempotency(IdempotencyCache):
         super().__init__()
         self._key = cluster.key
         self._cluster = cluster
-        self._working: set[asyncio.Future[Any]] = set()  # requests; others have to know of them when the gateway stops
+        self._working: set[asyncio.Task[Any]] = set()  # requests; others have to know of them when the gateway stops
         self._under_way: set[str] = set()  # places of claims that are carried out here
         self._results: dict[str, str] = {}  # by place, which the engine has to get yet; "" for a request that failed
         self._records = 0  # of results that were written
@@ -223,9 +223,7 @@ class SharedIdempotency(IdempotencyCache):
                     raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
             if is_claimed:
                 self._under_way.add(place)
-            working = asyncio.ensure_future(self._complete(make(), place if is_claimed else ""))
-        self._working.add(working)
-        working.add_done_callback(self._working.discard)
+            working = spawn(self._working, self._complete(make(), place if is_claimed else ""))
         # A caller that is gone does not end it: the message may be on its way to the disk.
         await asyncio.wait([working])
         return working.result()
@@ -254,9 +252,7 @@ class SharedIdempotency(IdempotencyCache):
         """Write the results of the last moments as one record, and give up what failed, until none is left."""
         while self._results:
             if len(self._results) < RESULTS_A_RECORD:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RESULTS_EVERY):
-                        await self._closing.wait()
+                await ends_within(RESULTS_EVERY, self._closing.wait())
             part = dict(islice(self._results.items(), RESULTS_A_RECORD))
             await asyncio.gather(*(self._give_up(place) for place, result in part.items() if not result))
             if not (written := {place: result for place, result in part.items() if result}):

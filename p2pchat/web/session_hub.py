@@ -36,7 +36,7 @@ from p2pchat import (
     User,
 )
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import stop_tasks
+from p2pchat.threads import spawn, stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
@@ -412,9 +412,7 @@ class KeptReceipts:
         if account.user.conversation(event.log.conversation).kind == "room" or self._hub.hears(account, type(event)):
             return
         account.unheard.add(step)
-        task = asyncio.create_task(self._keep(account, event), name="p2pchat web receipt")
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        spawn(self._keeping, self._keep(account, event), "p2pchat web receipt")
 
     async def _keep(self, account: Account, event: Delivered | Read) -> None:
         with suppress(StorageError, PeerClosed):  # then the client has to ask for it

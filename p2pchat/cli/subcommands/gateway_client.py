@@ -45,7 +45,7 @@ from p2pchat.commands.wrap import plain_text
 from p2pchat.extras import missing_extra
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
-from p2pchat.threads import stop_tasks
+from p2pchat.threads import ends_within, stop_tasks
 from p2pchat.web.message_form import CHAT
 
 if TYPE_CHECKING:
@@ -463,11 +463,7 @@ class GatewayConnection:
 
     async def acknowledged(self, timeout: float) -> int:
         """Wait until everything sent is answered; return how many frames are not answered in time."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._quiet.wait()
-        except TimeoutError:
-            pass
+        await ends_within(timeout, self._quiet.wait())
         return len(self._unacknowledged)
 
     async def close(self, running: asyncio.Task[Any]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
+from p2pchat.bounded import remember
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, ask_profile, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
@@ -244,9 +245,7 @@ class RecentMessages:
 
     def keep(self, line: EventLine) -> None:
         if line["event"] in ("message", "sent"):
-            self._lines[line["id"]] = line
-            if len(self._lines) > MAX_RECENT:
-                del self._lines[next(iter(self._lines))]
+            remember(self._lines, line["id"], line, MAX_RECENT)
 
     def answered(self, line: EventLine) -> EventLine | None:
         """Return the message this line answers, edits, deletes or reacts to; None for none, or an older one."""

@@ -22,8 +22,10 @@ from itertools import islice
 from time import monotonic, time_ns
 
 from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
+from p2pchat.bounded import remember
 from p2pchat.nats_client import cancel
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import ends_within
 from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.account_directory import AccountDirectory
@@ -154,9 +156,7 @@ class Cluster:
 
     def on_written_elsewhere(self, id: str, gateway: str) -> None:
         """Note where a message was written that a client asks for again here."""
-        self._written_at[id] = gateway
-        if len(self._written_at) > MAX_WRITTEN_ELSEWHERE:
-            del self._written_at[next(iter(self._written_at))]
+        remember(self._written_at, id, gateway, MAX_WRITTEN_ELSEWHERE)
 
     async def is_copied(self, account: Account, id: str, within: float) -> bool:
         """Return whether a message is on the disk of another living gateway too: the writer's home or standby.
@@ -231,9 +231,7 @@ class Cluster:
 
     def _abandon(self, user: str) -> None:
         """Release the name of a claim without an answer, should the engine have it: nobody has its token."""
-        self._abandoned[user] = None
-        while len(self._abandoned) > MAX_ABANDONED:
-            del self._abandoned[next(iter(self._abandoned))]
+        remember(self._abandoned, user, None, MAX_ABANDONED)
 
     # ---- what the engine tells
 
@@ -358,9 +356,7 @@ class Cluster:
         while not self._is_leaving:
             self._wake_beat.clear()
             await self.store.send(self._alive(leaves=False))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.times.beat_every):
-                    await self._wake_beat.wait()
+            await ends_within(self.times.beat_every, self._wake_beat.wait())
         await self.store.send(self._alive(leaves=True))
 
     def _alive(self, *, leaves: bool) -> bytes:

@@ -24,6 +24,7 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, CONNECT_ERROR, DISCONNECT, EVENT
 
 from p2pchat import DurableEvent
+from p2pchat.threads import ends_within
 from p2pchat.web import WebSettings
 from p2pchat.web.account_session import PING_EVERY, LightEvent
 from p2pchat.web.catch_up import Post
@@ -342,9 +343,7 @@ class EngineConnection:
             return
         self._proof = asyncio.get_running_loop().create_future()
         self._ping()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PROOF_TIMEOUT):
-                await self._proof
+        await ends_within(PROOF_TIMEOUT, self._proof)
 
     # ---- end
 
@@ -376,9 +375,7 @@ class EngineConnection:
             self._queue.put_nowait(EnginePacket(MESSAGE, leave))
         self.ended = True
         if flush and not socket.closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_TIMEOUT):
-                    await self._queue.join()
+            await ends_within(FLUSH_TIMEOUT, self._queue.join())
         while not self._queue.empty():
             self._queue.get_nowait()
             self._queue.task_done()

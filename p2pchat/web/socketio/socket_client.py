@@ -31,6 +31,7 @@ from p2pchat import (
     Typing,
     User,
 )
+from p2pchat.threads import spawn
 from p2pchat.web.account_session import ClientSession, SessionEnded
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
@@ -239,10 +240,7 @@ class ClientRegistry:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return spawn(self._tasks, work)
 
 
 class PresenceBroadcaster:
