@@ -334,7 +334,7 @@ def _merged(storage: SqlStorage, conversation: ConversationId, writers: tuple[Us
         if due < len(batches):
             put(_first_c(batches[due]), cursor.user, batches[due:], rest)
         elif rest is not None and batches:
-            put(_last_c(batches[-1]), cursor.user, [], rest)
+            put(batches[-1].raws[-1][0], cursor.user, [], rest)
 
 
 def _due(batches: list[Batch], until: int) -> int:
@@ -344,10 +344,6 @@ def _due(batches: list[Batch], until: int) -> int:
 
 def _first_c(batch: Batch) -> int:
     return batch.raws[0][0]
-
-
-def _last_c(batch: Batch) -> int:
-    return batch.raws[-1][0]
 
 
 # ---- import

@@ -79,7 +79,7 @@ from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
-from p2pchat.threads import stop_tasks
+from p2pchat.threads import ends_within, stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
@@ -270,7 +270,7 @@ class Chat:
         self._display.notifier.on_shutdown()
         if reader is not None and reason == "terminated" and isinstance(self._front, StreamFrontEnd):
             self._endpoints.stop_waiting()
-            session.stop_waiting_for_names()
+            session.names_stopped.set()
             self._front.stop_reading()
             try:
                 async with asyncio.timeout(ACCEPTED_WITHIN):
@@ -405,7 +405,7 @@ class StreamFrontEnd:
         self._lines.start()
         try:
             if self._kind is InputKind.PIPED:
-                await endpoints.wait_known(ENDPOINTS_WAIT)
+                await ends_within(ENDPOINTS_WAIT, endpoints.all_known.wait())
                 if endpoints.refused.is_set() and not await endpoints.linked_within(2 * REFUSED_GRACE):
                     return  # accept no input that we could not send
             await self._read_lines(session, self._lines)

@@ -357,10 +357,6 @@ class EndpointStatus:
         self.all_known.set()
         self._linked.set()
 
-    async def wait_known(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for `all_known`."""
-        await ends_within(timeout, self.all_known.wait())
-
     async def linked_within(self, timeout: float) -> bool:
         """Return whether there was a link to any peer, or is one in time."""
         return await ends_within(timeout, self._linked.wait())

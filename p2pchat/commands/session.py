@@ -20,7 +20,6 @@ from p2pchat import (
     Failed,
     Group,
     HostedUser,
-    Message,
     P2PChatError,
     Receipt,
     Receipts,
@@ -145,8 +144,7 @@ class Session(CommandContext):
         self._handlers: Mapping[str, Handler] = {**HANDLERS, **(handlers or {})}
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
-        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = self.sender.add_receipt
-        self._reads: ReadMarker | None = None
+        self.on_accepted = self.sender.add_receipt
         # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
         # line again does.
         self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
@@ -164,22 +162,12 @@ class Session(CommandContext):
         self.unread.on_read(conversation_id)
         self.display.refresh()
 
-    def mark_seen(self) -> None:
-        """Mark the messages shown so far read, if the user is active."""
-        if self._reads is not None:
-            self._reads.mark_seen()
-
     def on_displayed(self, event: object, *, shown: bool) -> None:
         """Handle an event after the display had it; `shown` as on_event() returned it."""
         if isinstance(event, DurableEvent) and event.by.is_me:
             self.sender.on_shown(event.conversation, event.entry_id)
         if self._reads is not None:
             self._reads.on_event(event, shown=shown)
-
-    def on_opened(self, conversation_id: str, shown: Sequence[Message], *, complete: bool) -> None:
-        """Handle unread messages that were shown when their conversation was opened."""
-        if self._reads is not None:
-            self._reads.on_opened(conversation_id, shown, complete=complete)
 
     def on_event(self, line: EventLine) -> bool:
         """Handle an event line before it is shown; see CommandContext.on_event."""
@@ -546,7 +534,7 @@ class MessageSender:
 
     def add_receipt(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
         """Keep the receipt of something accepted, to wait for it at the end. `what` names each message."""
-        self._ctx.note_written(to)
+        self._ctx.wrote_in = to
         self._ctx.display.on_accepted(to, receipt, what)
         self._receipts.append((to, receipt))
         self._unshown[to.id] = last_receipt(receipt).id
@@ -614,13 +602,9 @@ async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadlin
         await wait_all(timeout=left())
         return
     wait = last.files_delivered if what == "files" else last.read if what == "read" else last.delivered
-    online = _online_recipients(last)
+    online = [user for user in last.of if user.status in ("online", "idle")]
     for user in online:
         await wait(by=user, timeout=left())
     if not online:
         await wait(count=1, timeout=left())
     await wait(timeout=0.0)
-
-
-def _online_recipients(receipt: Receipt) -> list[User]:
-    return [user for user in receipt.of if user.status in ("online", "idle")]

@@ -125,7 +125,7 @@ class Conversation:
         if user is not None:
             return user.label
         if self.kind == "group":
-            return self.full_label if self._viewer._same_name(self) else self.plain_name
+            return self.full_label if self._viewer._groups.same_name(self.key) else self.plain_name
         return self.kind if self.kind != "unknown" else base32(self.key[:10])
 
     @property

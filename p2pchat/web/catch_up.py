@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from operator import attrgetter
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -335,7 +336,11 @@ class SharedRoom:
         if isinstance(start, datetime):
             first = bisect_left(self._shown_by, start) if start >= self._since else len(posts)
         else:
-            first = bisect_left(posts, start.place + 1, key=_place_of) if start.place >= posts[0].place else len(posts)
+            first = (
+                bisect_left(posts, start.place + 1, key=attrgetter("place"))
+                if start.place >= posts[0].place
+                else len(posts)
+            )
             return start, posts[first:]
         return (posts[first - 1] if first else start), posts[first:]
 
@@ -358,10 +363,6 @@ class SharedRoom:
     def _expire(self, changes: int) -> None:
         if changes == self.changes:
             self.forget()
-
-
-def _place_of(post: Post) -> int:
-    return post.place
 
 
 class PeerSeparations:

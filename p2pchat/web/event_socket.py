@@ -87,7 +87,7 @@ class EventSocket(WebSocketSession):
         await self._display.show_event(_error_line(problem))
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(self._own_frame(post), post, bounded=False)
+        self.queue.put(as_frame(self._display.with_own_ref(post.to_json())), post, bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event, user = envelope.event, self.user
@@ -102,7 +102,9 @@ class EventSocket(WebSocketSession):
             return
         is_own = isinstance(event, DurableEvent) and (event.by.key == user.key or event.conversation.kind == "dm")
         if self._is_safe and isinstance(event, Sent) and self.wrote(event):
-            self._answer_when_safe(envelope.for_user(user), post)
+            # It is sent in its place once it is known to be safe or not.
+            filling = self._fill(self.queue.reserve(post), envelope.for_user(user))
+            spawn(self._waiting, filling, "p2pchat web safe")
         elif is_own:  # its refs, or its view of the conversation, differ from what others get
             line = envelope.encoded(("line", user.key), lambda: envelope.for_user(user).to_json())
             own = self._display.with_own_ref(line)
@@ -115,10 +117,6 @@ class EventSocket(WebSocketSession):
             frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json()))
             self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))
 
-    def _answer_when_safe(self, sent: Sent, post: Post | None) -> None:
-        """Send the line of a message written on this connection, in its place, once it is known to be safe or not."""
-        spawn(self._waiting, self._fill(self.queue.reserve(post), sent), "p2pchat web safe")
-
     async def _fill(self, frame: Frame, sent: Sent) -> None:
         line = self._display.with_own_ref(sent.to_json())
         self.queue.fill(frame, as_frame({**line, **await self._safety(sent.id)}))
@@ -129,9 +127,6 @@ class EventSocket(WebSocketSession):
             return await self.gateway.safety(self.account, id)
         except (P2PChatError, WebError):
             return {"safe": False}
-
-    def _own_frame(self, event: Any) -> Frame:
-        return as_frame(self._display.with_own_ref(event.to_json()))
 
     def error_frame(self, problem: WebError) -> Frame:
         return as_frame(_error_line(problem))

@@ -7,8 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -327,7 +326,8 @@ class GetRun:
         """Save one file, and tell of it."""
         options = self._options
         is_written_here = _is_written_here(options.output)
-        with _aside(directory) if is_written_here else nullcontext(_path(options.output)) as path:
+        with beside_profile(directory) if is_written_here else nullcontext() as aside:
+            path = _path(options.output) if aside is None else Path(aside, "file")
             with self._progress:
                 [row] = await control.ask("get", id=options.message_id, number=number, path=str(path))
             if is_written_here:
@@ -362,13 +362,6 @@ def _far(line: EventLine) -> str:
 
 def _path(output: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(output)))
-
-
-@contextmanager
-def _aside(directory: Path) -> Iterator[Path]:
-    """Yield the path of a file beside the profile, which the peer writes, and which is removed at the end."""
-    with beside_profile(directory) as temporary:
-        yield Path(temporary) / "file"
 
 
 def _is_written_here(output: str) -> bool:

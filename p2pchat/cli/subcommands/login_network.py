@@ -61,7 +61,8 @@ _ROLES = {
 @json_option
 def show(profile: ProfileChoice, as_json: bool) -> int:
     """Show the network of this login, or of a profile: what this login is in it, and where its key is."""
-    directory = None if _is_of_login(profile) else find_profile(profile)
+    is_of_login = not profile.data and profile.port < 0 and profile.network is None
+    directory = None if is_of_login else find_profile(profile)
     found = read_login_network(directory)
     if not found.id:
         raise CommandError(
@@ -94,10 +95,6 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
         hint = "yes" if found.backed_up else f"no: {take} makes a copy of the key"
         print(f"backup   {hint}")
     return DONE
-
-
-def _is_of_login(profile: ProfileChoice) -> bool:
-    return not profile.data and profile.port < 0 and profile.network is None
 
 
 async def _role(directory: Path | None, network: str) -> str:

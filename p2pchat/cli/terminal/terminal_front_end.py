@@ -277,7 +277,7 @@ class TerminalFrontEnd:
         return "room" if here is None else _typed_address(here)
 
     def _on_covered(self, covered: bool) -> None:
-        self._shutdown.ignore_interrupt(covered)
+        self._shutdown.ignores_interrupt = covered
         self._session.activity.on_covered(covered)
 
 

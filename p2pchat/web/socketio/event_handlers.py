@@ -133,7 +133,7 @@ class EventHandlers:
         self._gateway.limits.small.take(client.account.key)
         post = await client.user.message(message_id)
         if isinstance(post, Message):
-            await client.on_ack(post)
+            await client.user.mark_read_durably(post)
         return OK
 
     # ---- typing and activity

@@ -208,10 +208,6 @@ class SocketClient(ClientSession):
                     self._unread[post.log.conversation] = post
             self._mark_read()
 
-    async def on_ack(self, post: Post) -> None:
-        """Mark a message and all before it in its conversation as read, as the client says; return once on disk."""
-        await self.user.mark_read_durably(post)
-
     def close(self) -> None:
         """Close the session of a client that is gone; what it has not proved to have comes again."""
         self.gateway.hub.close(self.hub_session)
