@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import datetime
 from typing import TypeVar
 
 from p2pchat import (
@@ -29,7 +28,7 @@ from p2pchat import (
 from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.display import Display, is_ignored
-from p2pchat.commands.event_text import EventLine, format_gap, format_message, message_excerpt
+from p2pchat.commands.event_text import EventLine, format_gap, format_message, local_now, message_excerpt
 from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
@@ -291,7 +290,7 @@ class CommandContext:
         """Return rows as numbered lines for people, with the lines `above` and `below` each; [] for programs."""
         if not self.for_people:
             return []
-        now = datetime.now().astimezone()
+        now = local_now()
         lines: list[str] = []
         self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}  # 1 is the newest
         width = len(str(len(rows)))

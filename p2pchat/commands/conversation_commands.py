@@ -29,6 +29,7 @@ from p2pchat.commands.event_text import (
     format_conversation,
     format_deletion,
     format_user,
+    local_now,
     said,
     user_fields,
     users_fields,
@@ -255,7 +256,7 @@ async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult
 def group_members(ctx: CommandContext, to: Group) -> CommandResult:
     """Return the answer to /members in a group."""
     rows = [{**user_row(user), "owner": user == to.owner} for user in to.members]
-    now = datetime.now().astimezone()
+    now = local_now()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])
 
 

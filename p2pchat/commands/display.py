@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
 from p2pchat.bounded import remember
-from p2pchat.commands.event_text import EventLine, format_event, format_notice
+from p2pchat.commands.event_text import EventLine, format_event, format_notice, local_now
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.notifier import Notifier
@@ -149,7 +149,7 @@ class Display:
 
     async def _write_event(self, event: EventLine) -> None:
         event = self.for_people(event)
-        text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
+        text = format_event(event, self.me, local_now(), await self._related(event))
         if text is not None:
             await self._output.write(text)
 

@@ -54,6 +54,11 @@ def excerpt(text: str, most: int = QUOTED_CHARACTERS) -> str:
     return '"' + safe_line(short.replace("\n", " ")).replace('"', "'") + '"'
 
 
+def local_now() -> datetime:
+    """Return the time, in the zone of this machine."""
+    return datetime.now().astimezone()
+
+
 def format_time(iso: str, now: datetime | None) -> str:
     """Return a time as HH:MM, with the date unless it is today; `now` gives zone and day, None: always with date."""
     moment = datetime.fromisoformat(iso).astimezone(now.tzinfo if now else None)

@@ -21,7 +21,7 @@ from pathlib import Path
 from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, Message, P2PChatError, Receipt, Sent, StoredFile
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text
+from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text, local_now
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import iso
@@ -193,7 +193,7 @@ def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[At
         return []
     if not found:
         return [f"-- no files in {quote_place(where) if where else 'any conversation'} yet: /send FILE sends one"]
-    now = datetime.now().astimezone()
+    now = local_now()
     numbered = [
         (ctx.display.files.number(file.message.id, number, file.name), file) for file, number in reversed(found)
     ]

@@ -14,7 +14,7 @@ from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.conversation_commands import group_members
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import EventLine, format_invite, format_member, user_fields, users_fields
+from p2pchat.commands.event_text import EventLine, format_invite, format_member, local_now, user_fields, users_fields
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import invite_screen, names_loopback, terms_of
 from p2pchat.commands.people_commands import MAX_LISTED
@@ -46,7 +46,7 @@ async def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
             await asyncio.sleep(0)
     if not ctx.for_people:
         return CommandResult(rows)
-    now = datetime.now().astimezone()
+    now = local_now()
     listed = [row for row in rows if ctx.shows_all or row["role"] != "expelled"]
     shown = listed if ctx.shows_all else listed[:MAX_LISTED]
     more, out = len(listed) - len(shown), len(rows) - len(listed)
@@ -101,7 +101,7 @@ async def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) ->
 async def invites(ctx: CommandContext) -> CommandResult:
     """List the invites that this peer made, the newest first."""
     rows = [_made_row(ctx.tcp_peer, one) for one in ctx.tcp_peer.people.invites()]
-    now = datetime.now().astimezone()
+    now = local_now()
     return CommandResult(rows, [format_invite(row, now) for row in rows] or ["-- this peer made no invite so far"])
 
 

@@ -28,6 +28,7 @@ from p2pchat.commands.event_text import (
     format_receipt,
     format_time,
     found_line,
+    local_now,
     said,
     users_fields,
     with_gap,
@@ -181,7 +182,7 @@ async def change(call: Call, ctx: CommandContext, message: Message | Sent, **fie
 async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     """Delete an own message. Who types it is asked first, and told what was deleted."""
     if ctx.line is not None and message.sender.is_me and not message.deleted:
-        at, text = format_time(iso(message.sent_at), datetime.now().astimezone()), said(message.to_json())
+        at, text = format_time(iso(message.sent_at), local_now()), said(message.to_json())
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
@@ -392,7 +393,7 @@ async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> 
     rows = [await receipt_row(ctx.peer, message) for message in messages]
     if isinstance(ctx.peer, TCPPeer):
         rows = [row | {"obstacle": find_obstacle(ctx.peer, row["missing"])} for row in rows]
-    now = datetime.now().astimezone()
+    now = local_now()
     lines = [format_receipt(row, now, said(one.to_json())) for row, one in zip(rows, messages, strict=True)]
     return CommandResult(rows, lines or ["-- you have not written here yet"])
 

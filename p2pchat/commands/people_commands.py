@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 
 from p2pchat import Conversation, HostedUser, TCPPeer, User
 from p2pchat.commands.command_context import CommandContext
@@ -20,6 +19,7 @@ from p2pchat.commands.event_text import (
     format_user,
     format_whois,
     is_gateway,
+    local_now,
     user_fields,
 )
 from p2pchat.commands.exit_codes import UsageError
@@ -40,7 +40,7 @@ async def who(ctx: CommandContext) -> CommandResult:
     closed accounts, and people who wrote in the room alone.
     """
     users = sorted(ctx.peer.users(), key=lambda user: _STATUS_ORDER.index(user.status))
-    known, now = len(users), datetime.now().astimezone()
+    known, now = len(users), local_now()
     if not ctx.shows_all:
         talking = {one.user for one in ctx.peer.recent_conversations()}
         users = [user for user in users if user in talking or is_present(_status_row(user))]
@@ -79,7 +79,7 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
         "hosts": hosts,
         "linked": any(host.linked for host in known.hosts),
     }
-    return CommandResult([row], format_whois(row, datetime.now().astimezone()))
+    return CommandResult([row], format_whois(row, local_now()))
 
 
 def user_row(user: User) -> EventLine:

@@ -25,7 +25,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.commands.endpoints import host_port, own_addresses
-from p2pchat.commands.event_text import EventLine, format_invite
+from p2pchat.commands.event_text import EventLine, format_invite, local_now
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.invite_screen import invite_screen, terms_of
 from p2pchat.commands.shell_command import command
@@ -113,7 +113,7 @@ def invite(**values: Any) -> int:
 
 
 def _print_list(rows: Sequence[EventLine], *, as_json: bool) -> int:
-    now = datetime.now().astimezone()
+    now = local_now()
     for row in rows:
         print(json_line(row) if as_json else format_invite(row, now).removeprefix("-- "))
     if not rows and not as_json:

@@ -37,6 +37,7 @@ from p2pchat.commands.event_text import (
     format_gap,
     format_notice,
     found_line,
+    local_now,
     message_row,
     with_gap,
 )
@@ -279,7 +280,7 @@ async def _show(line: EventLine, control: ControlClient, output: StdoutWriter, r
         print_notice(notice)
         return
     recent.keep(line)
-    text = format_event(line, control.listening["user"], datetime.now().astimezone(), recent.answered(line))
+    text = format_event(line, control.listening["user"], local_now(), recent.answered(line))
     if text is not None:
         await output.write(text)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
@@ -28,6 +27,7 @@ from p2pchat.commands.event_text import (
     file_label,
     format_begun,
     format_gap,
+    local_now,
     message_excerpt,
     message_row,
     shows_presence,
@@ -65,7 +65,7 @@ class TerminalDisplay(Display):
         self._screen = screen
         self._alerts = alerts
         self._on_change = on_change
-        self._day = datetime.now().astimezone().date()  # of the line printed last, so that a line needs no date
+        self._day = local_now().date()  # of the line printed last, so that a line needs no date
         self._own_id = ""
         self._since = ""  # start of this run, as event lines write it
         self._turn = asyncio.Lock()  # no event is shown between lines of history
