@@ -547,8 +547,7 @@ def write_address(directory: Path, address: SocketAddress) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    found = {"host": address.host, "port": address.port, "token": address.token, "answer": address.answer}
-    write_private(directory / FILE_NAME, json.dumps(found) + "\n")
+    write_private(directory / FILE_NAME, json.dumps(asdict(address)) + "\n")
 
 
 def remove_files(directory: Path) -> None:

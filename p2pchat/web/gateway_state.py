@@ -124,7 +124,7 @@ class Gateway:
         self.audit_log.record("cluster", state="away" if reason else "up", **({"reason": reason} if reason else {}))
 
     def _on_account_change(self, account: Account, change: str) -> None:
-        self.audit_log.record("account", change=change, user=account.name, user_id=account.id)
+        self.audit_log.record("account", account, change=change)
         if change in ("token", "revoked"):  # sessions opened with the old token end with it
             self.hub.end_sessions_of(account, "revoked")
         elif change == "left":
@@ -148,7 +148,7 @@ class Gateway:
             return
         if event.change == "expelled" and not self.accounts.is_expelled(account):
             return  # who said so may not
-        self.audit_log.record("account", change=event.change, user=account.name, user_id=account.id)
+        self.audit_log.record("account", account, change=event.change)
         if event.change == "expelled":
             self.hub.end_sessions_of(account, "expelled")
 
@@ -164,18 +164,15 @@ class Gateway:
         self.uploads.on_message(post.log.user, post)
         if envelope.users is None or self.audit_log.write is None:
             return
+        about = {"id": post.id, "from": post.sender.label}
         writer = self.accounts.of(post.log.user)
         other = writer and writer.user.conversation(post.log.conversation).user
         if other and self.accounts.is_reserved(other):
-            self.audit_log.record(
-                "waiting", user=other.name, user_id=other.id, id=post.id, **{"from": post.sender.label}
-            )
+            self.audit_log.record("waiting", other, **about)
         for account in filter(None, map(self.accounts.of, envelope.users)):
             if account.key != post.log.user:
                 event = "handed" if self.hub.sessions_of(account) else "waiting"
-                self.audit_log.record(
-                    event, user=account.name, user_id=account.id, id=post.id, **{"from": post.sender.label}
-                )
+                self.audit_log.record(event, account, **about)
 
     @property
     def mark(self) -> str:
@@ -198,7 +195,7 @@ class Gateway:
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""
         if count:
-            self.audit_log.record("handed", kind=kind, user=account.name, user_id=account.id, count=count)
+            self.audit_log.record("handed", account, kind=kind, count=count)
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
@@ -221,11 +218,11 @@ class AuditLog:
     def __init__(self) -> None:
         self.write: Callable[[dict[str, Any]], None] | None = None
 
-    def record(self, event: str, **fields: Any) -> None:
-        """Write one line."""
+    def record(self, event: str, of: Any = None, **fields: Any) -> None:
+        """Write one line; `of`: the account, or the user, that it is about."""
         if self.write is not None:
-            at = iso(datetime.now(UTC))
+            at, who = iso(datetime.now(UTC)), {} if of is None else {"user": of.name, "user_id": of.id}
             try:
-                self.write({"event": event, "at": at, **fields})
+                self.write({"event": event, "at": at, **fields, **who})
             except Exception:  # whatever the operator's function raises, such as a full disk
                 _log.exception("the audit log could not be written")

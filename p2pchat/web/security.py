@@ -118,9 +118,7 @@ class SecurityMiddleware:
         if host is None:
             raise WebError(421, "host", "unknown host: use the address itself, or start the gateway with --origin")
         origin = connection.headers.get("origin")
-        if origin is not None and not self._origins.allows(origin, host, scheme):
-            raise WebError(403, "origin", "requests from pages of other sites are not allowed")
-        if origin is None and _is_cross_site(connection):
+        if _is_cross_site(connection) if origin is None else not self._origins.allows(origin, host, scheme):
             raise WebError(403, "origin", "requests from pages of other sites are not allowed")
         if not is_on_loopback(connection):
             calls = CALLS_OF_PAGE.get(_path_of(scope), 1)
@@ -298,12 +296,10 @@ class _RecordedSend:
         scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._started_at
         gateway.metrics.answered(scope["method"], route_of(scope), status, seconds)
         if gateway.audit_log.write is not None:
-            account = scope.get(CALLER)
-            who = {} if account is None else {"user": account.name, "user_id": account.id}
             client = scope.get("client")
             gateway.audit_log.record(
-                "request", method=scope["method"], route=route_of(scope), status=status,
-                ms=round(1000 * seconds, 3), address=client[0] if client else "", **who,
+                "request", scope.get(CALLER), method=scope["method"], route=route_of(scope), status=status,
+                ms=round(1000 * seconds, 3), address=client[0] if client else "",
             )  # fmt: skip
 
 

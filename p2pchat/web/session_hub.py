@@ -219,7 +219,7 @@ class SessionHub:
         self.open_by_kind[kind] += 1
         account.sessions += 1
         self.refresh_presence(account)
-        self._record("session", state="open", kind=kind, user=account.name, user_id=account.id)
+        self._record("session", account, state="open", kind=kind)
         return session
 
     def _make_room(self, account: Account, mine: str) -> bool:
@@ -259,7 +259,7 @@ class SessionHub:
         account.sessions -= 1
         self.refresh_presence(account)
         self.on_close(account)
-        self._record("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
+        self._record("session", account, state="closed", kind=kind, why=why)
         return True
 
     def _subscriptions(self, session: HubSession) -> list[dict[HubSession, None]]:
