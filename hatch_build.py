@@ -285,10 +285,11 @@ def bases_of(cls: type, names: Names) -> str:
 def class_text(cls: type, names: Names) -> str:
     text = f"class {cls.__name__}({bases_of(cls, names)}):\n{docstring(cls, ' ' * 4)}\n    __slots__ = ()\n"
     text += f'    _of = "{cls.__module__}"\n'
+    own = own_fields(cls)
     for name, value in vars(cls).items():
-        if isinstance(value, str) and not name.startswith("_"):
+        if isinstance(value, str) and not name.startswith("_") and name not in own:  # else it is the default of a field
             text += f"    {name} = {value!r}\n"
-    for name, type in own_fields(cls).items():
+    for name, type in own.items():
         names.use(type, cls.__module__)
         text += f"    {name}: {type}\n"
     if cls.__name__ == "TCPPeer":  # the only one that programs make by its name

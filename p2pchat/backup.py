@@ -48,7 +48,11 @@ COPY_BYTES = 1024 * 1024  # of a file at once; a guess
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-@dataclass(frozen=True, slots=True)
+def _report_nothing(done: int, total: int) -> None:
+    """Tell nobody how far a copy is."""
+
+
+@dataclass(frozen=True)
 class Backup:
     """The result of backup_profile.
 
@@ -87,7 +91,7 @@ async def backup_profile(
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
     target = Path(os.path.realpath(os.path.expanduser(to)))
-    return await in_thread(_backup, directory, target, db, files, _report_to(progress))
+    return await in_thread(_backup, directory, target, db, files, progress or _report_nothing)
 
 
 def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Progress) -> Backup:
@@ -165,7 +169,7 @@ def _is_copied(path: Path) -> bool:
 # ---- copying a database into another: from SQLite to a server, back, or from one server to another
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Copied:
     """The result of copy_database.
 
@@ -196,18 +200,7 @@ async def copy_database(
         P2PChatError: There is nothing to copy.
         StorageError: One of them cannot be used; nothing was copied.
     """
-    return await in_thread(_copy_database, str(source), str(target), _report_to(progress))
-
-
-def _report_to(progress: Progress | None) -> Progress:
-    def report(done: int, total: int) -> None:
-        try:
-            if progress is not None:
-                progress(done, total)
-        except StopIteration as error:  # before Python 3.12 in_thread would never return
-            raise RuntimeError("the function for progress raised StopIteration") from error
-
-    return report
+    return await in_thread(_copy_database, str(source), str(target), progress or _report_nothing)
 
 
 def _copy_database(source: str, target: str, progress: Progress) -> Copied:
@@ -249,7 +242,7 @@ ROWS_AT_ONCE = 1024  # read at once, and written in a few statements
 LAST_HEADS = f"select h.id, h.size, h.chain, h.sig from logs l {NEWEST_HEAD} order by l.number"
 
 
-def copy_rows(source: str, target: str, progress: Progress = lambda done, total: None) -> Copied:
+def copy_rows(source: str, target: str, progress: Progress = _report_nothing) -> Copied:
     """Copy one database, given by its URL, into another one that is empty.
 
     Raises:

@@ -51,7 +51,7 @@ from p2pchat import (
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import in_thread
+from p2pchat.threads import in_thread, spawn, stop_tasks
 
 __all__ = ["Bot", "BotCommand", "BotContext"]
 
@@ -74,7 +74,7 @@ class CommandUsageError(ValueError):
 # ---- one command
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommandParameter:
     """A parameter of a command.
 
@@ -255,13 +255,10 @@ async def _call(function: Callable[..., Any], *values: Any, **named: Any) -> Any
             the task or the loop around it, and StopIteration cannot leave a coroutine.
     """
     call = partial(function, *values, **named)
-    if inspect.iscoroutinefunction(function):
-        outcome = await asyncio.create_task(_outcome_of(call))
-    else:
-        outcome = await in_thread(_attempt, call)
-        if inspect.isawaitable(outcome.result):
-            result = outcome.result
-            outcome = await asyncio.create_task(_outcome_of(lambda: result))
+    awaited = call if inspect.iscoroutinefunction(function) else partial(in_thread, call)
+    outcome = await asyncio.create_task(_outcome_of(awaited))
+    if inspect.isawaitable(result := outcome.result):
+        outcome = await asyncio.create_task(_outcome_of(lambda: result))
     task = asyncio.current_task()
     if task is not None and task.cancelling():  # the bot stops, whatever the handler makes of it
         raise asyncio.CancelledError
@@ -274,7 +271,7 @@ class HandlerError(Exception):
     """A handler failed. The cause is what it raised."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Outcome:
     """The outcome of a call: what it returned, or what it raised."""
 
@@ -293,17 +290,10 @@ async def _outcome_of(call: Callable[[], Awaitable[Any]]) -> _Outcome:
         return _Outcome(error=error)
 
 
-def _attempt(call: Callable[[], Any]) -> _Outcome:
-    try:
-        return _Outcome(call())
-    except BaseException as error:  # as in _outcome_of
-        return _Outcome(error=error)
-
-
 # ---- what a handler gets
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BotContext:
     """The message that called a command, for a handler whose first parameter is called `ctx`.
 
@@ -344,7 +334,7 @@ class BotContext:
 # ---- the bot
 
 
-@dataclass(slots=True)
+@dataclass
 class _Tasks:
     """The tasks of one peer: one for each conversation with unread messages, and those of handlers."""
 
@@ -517,9 +507,7 @@ class Bot:
             running = {*tasks.serving.values(), *tasks.others}
             if running:
                 await asyncio.wait(running, timeout=GRACE)
-            for task in (*periodic, *running):
-                task.cancel()
-            await asyncio.gather(*periodic, *running, return_exceptions=True)
+            await stop_tasks([*periodic, *running])
 
     def _about_with_commands(self) -> str:
         """Return what it tells others of itself: its text, then each command with a slash, as far as there is room."""
@@ -537,9 +525,7 @@ class Bot:
     def _start_handlers(self, tasks: _Tasks, event: object) -> None:
         for kind, function in self._handlers:
             if isinstance(event, kind):
-                task = asyncio.create_task(self._guarded(function, event))
-                tasks.others.add(task)
-                task.add_done_callback(tasks.others.discard)
+                spawn(tasks.others, self._guarded(function, event))
 
     async def _repeat(self, seconds: float, function: Callable[[], Any]) -> None:
         while True:

@@ -25,7 +25,6 @@ A started link ends once. on_down then gets one of these reasons:
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import sys
 from collections.abc import Callable
@@ -139,9 +138,10 @@ class Client(_BaseProtocol):
         self._closing = False
         self._reason = ""  # of the end; "" before it
         self._ended: asyncio.Future[None] | None = None  # exists while close() waits for the end
+        # TCP_USER_TIMEOUT is not used: on Linux a closed window counts as silence too, so a peer that is alive but
+        # stopped would be cut off. The ping notices a dead one.
         limit = settings.buffer_limit_bytes
         self._transport.set_write_buffer_limits(high=limit // LOW_BUFFER_PART, low=limit // LOW_BUFFER_PART)
-        _set_nodelay(writer.get_extra_info("socket"))
 
     def __repr__(self) -> str:
         side = "accepted" if self._server_side else "dialled"
@@ -411,17 +411,3 @@ class Client(_BaseProtocol):
             self._transport.abort()
         else:
             self._transport.close()
-
-
-def _set_nodelay(sock: socket.socket | None) -> None:
-    """Send small frames at once.
-
-    TCP_USER_TIMEOUT is not used: on Linux a closed window counts as silence too, so a peer that is alive but stopped
-    would be cut off. The ping notices a dead one.
-    """
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:
-        pass  # the connection is gone already; reading will tell

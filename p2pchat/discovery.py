@@ -38,7 +38,7 @@ from p2pchat.errors import P2PChatError
 from p2pchat.extras import missing_extra
 from p2pchat.identity.own_addresses import is_reachable, routed_addresses
 from p2pchat.protocol import PeerId
-from p2pchat.threads import look_up
+from p2pchat.threads import look_up, stop_tasks
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
@@ -278,9 +278,7 @@ class MDNSSession:
         """Withdraw the announcement, and close everything."""
         self._unresolved.clear()
         tasks = [*self._resolves.values(), *([self._registration] if self._registration is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_tasks(tasks)
         with suppress(Exception):  # what failed in open() fails again
             if self._browser is not None:
                 await self._browser.async_cancel()
@@ -343,7 +341,7 @@ def _bytes(txt: Mapping[bytes, bytes | None], name: bytes, size: int) -> bytes:
     return value if len(value) == size and value.hex().encode() == text else b""  # fromhex takes blanks and "AB" too
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NetworkInterfaces:
     """The network of this machine at one moment.
 
@@ -362,7 +360,7 @@ class NetworkInterfaces:
         return list(dict.fromkeys(index.get(address, address) for address in chosen))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Advertisement:
     """An announcement: a port at one or more addresses."""
 

@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import re
-import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -48,7 +47,6 @@ from p2pchat.protocol import (
     encode,
 )
 from p2pchat.runtime.driver import Driver
-from p2pchat.runtime.storage_worker import resolve
 from p2pchat.settings import KIB, MIB, Settings
 from p2pchat.storage.content_store import ContentStore, LocalContent
 from p2pchat.storage.contract import StoredConversation
@@ -87,7 +85,7 @@ class ReadableContent(Protocol):
         """Return a piece; None if it is not here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exported:
     """The result of an export.
 
@@ -104,7 +102,7 @@ class Exported:
     files: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class Imported:
     """The result of an import, in numbers of entries.
 
@@ -171,7 +169,7 @@ async def write_file(
     """
     target = _ExportTarget(to, room)
     try:
-        await _in_daemon_thread(target.open)
+        await in_thread(target.open)
         try:
             return await _write_pages(file_pages(storage, room, only), read, target, progress, storage, content)
         finally:
@@ -201,7 +199,7 @@ async def _write_pages(
                     named.update(_named_content(frame))
         if not page or gathered_bytes >= WRITE_BYTES:
             data = b"".join(gathered)
-            await _in_daemon_thread(lambda: target.write(data))  # noqa: B023 - it is called before the next turn
+            await in_thread(target.write, data)
             size += gathered_bytes
             gathered, gathered_bytes = [], 0
             if progress is not None:
@@ -211,7 +209,7 @@ async def _write_pages(
             if content is not None:
                 files, more = await _write_content(named, content, read, target, storage)
                 size += more
-            await _in_daemon_thread(target.keep)
+            await in_thread(target.keep)
             return Exported(entries, len(conversations), size, files)
 
 
@@ -336,7 +334,7 @@ def _merged(storage: SqlStorage, conversation: ConversationId, writers: tuple[Us
         if due < len(batches):
             put(_first_c(batches[due]), cursor.user, batches[due:], rest)
         elif rest is not None and batches:
-            put(_last_c(batches[-1]), cursor.user, [], rest)
+            put(batches[-1].raws[-1][0], cursor.user, [], rest)
 
 
 def _due(batches: list[Batch], until: int) -> int:
@@ -346,10 +344,6 @@ def _due(batches: list[Batch], until: int) -> int:
 
 def _first_c(batch: Batch) -> int:
     return batch.raws[0][0]
-
-
-def _last_c(batch: Batch) -> int:
-    return batch.raws[-1][0]
 
 
 # ---- import
@@ -371,8 +365,8 @@ async def read_file(
     under_way: deque[asyncio.Future[fx.ImportResult]] = deque()
     file: BinaryIO | None = None
     try:
-        opened = file = await _in_daemon_thread(lambda: _open(source))
-        while not unpacking.ended and (data := await _in_daemon_thread(lambda: _read_some(opened))):
+        opened = file = await in_thread(_open, source)
+        while not unpacking.ended and (data := await in_thread(_read_some, opened)):
             for at in range(0, len(data), BYTES_PER_TURN):
                 unpacking.feed(data[at : at + BYTES_PER_TURN])
                 await asyncio.sleep(0)
@@ -461,7 +455,7 @@ async def _write_content(
         written += len(data)
         if len(held) >= most:
             part, held = bytes(held), bytearray()
-            await _in_daemon_thread(lambda: target.write(part))
+            await in_thread(target.write, part)
 
     for start in range(0, len(roots), ROOTS_AT_ONCE):
         part = roots[start : start + ROOTS_AT_ONCE]
@@ -492,7 +486,7 @@ class _ByteStream:
     async def some(self, most: int) -> bytes:
         """Return up to so many bytes; b"" at the end."""
         if not self._held:
-            self._held = await _in_daemon_thread(lambda: _read_some(self._file))
+            self._held = await in_thread(_read_some, self._file)
         found, self._held = self._held[:most], self._held[most:]
         return found
 
@@ -576,21 +570,3 @@ def _open(source: Place) -> BinaryIO:
 def _read_some(file: BinaryIO) -> bytes:
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # of a pipe read what is there
     return read(READ_BYTES)
-
-
-async def _in_daemon_thread(work: Callable[[], T]) -> T:
-    """Run a function that may never return in its own daemon thread, and return its result."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as caught:  # of any kind: raised to the caller
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: no caller is left
-            loop.call_soon_threadsafe(resolve, done, result, error)
-
-    threading.Thread(target=run, name="file", daemon=True).start()
-    return await done

@@ -48,7 +48,7 @@ from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
 from p2pchat.runtime.relay import RelayTransport
 from p2pchat.settings import Settings
-from p2pchat.threads import in_thread
+from p2pchat.threads import ends_within, in_thread
 
 _log = ProgramLog("p2pchat.peer")
 
@@ -355,9 +355,7 @@ class Lifecycle:
         links = self.dispatcher.links_changed
         while True:
             await asyncio.sleep(ADDRESSES_SETTLE)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ADDRESSES_CHECKED_EVERY):
-                    await links.wait()
+            await ends_within(ADDRESSES_CHECKED_EVERY, links.wait())
             links.clear()
             if (now := await self._all_endpoints()) != told:
                 told = now
@@ -467,11 +465,8 @@ class Lifecycle:
             has_engine = self.relay is None or bool(self._engine_reported)
             return complete and has_engine and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
-        try:
-            async with asyncio.timeout(timeout):
-                await self.require_running().wait_until(answered)
-        except TimeoutError:
-            pass  # they are still dialled; events report the outcome
+        await ends_within(timeout, self.require_running().wait_until(answered))
+        # Those that have not answered are still dialled; events report the outcome.
 
     def _start_discovery(self) -> None:
         """Search the local network for members, if that is wanted."""

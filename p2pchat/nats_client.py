@@ -316,7 +316,7 @@ class EngineAway(OSError):
         super().__init__(errno.ENETUNREACH, "the engine is away")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineOptions:
     """The servers of an engine, and how this peer signs in.
 

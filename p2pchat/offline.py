@@ -46,7 +46,7 @@ T = TypeVar("T")
 INTERRUPT_INTERVAL = 0.05  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KnownAddress:
     """An address of another peer.
 
@@ -61,7 +61,7 @@ class KnownAddress:
     answered_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _StoredStatements:
     """The statements of a stored history: all are durable."""
 
@@ -75,7 +75,7 @@ class _StoredStatements:
         return self.members.is_named(user)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checked:
     """The result of History.check.
 

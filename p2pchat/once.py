@@ -10,10 +10,9 @@ the loop of p2pchat.sync, so any thread may call it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2pchat import AmbiguousName, P2PChatError, Settings, TooLong, UnknownName
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 MAX_TIMEOUT = 86_400.0  # seconds, as the control socket allows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SentReceipt:
     """The receipt of a message as it was when send_once returned.
 
@@ -113,7 +112,7 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
         raise _error_of(refused, to, text) from None
     except (CommandError, UsageError) as error:
         raise P2PChatError(str(error)) from None
-    who = (_labels(row[name]) for name in ("delivered_to", "read_by", "missing"))
+    who = (tuple(map(str, row[name])) for name in ("delivered_to", "read_by", "missing"))
     return SentReceipt(id, row["status"], row["of"], *who)
 
 
@@ -121,10 +120,6 @@ async def _discard_lines(control: ControlClient) -> None:
     """Read what else the tail tells: behind many lines that nobody reads no answer would come."""
     while await control.next_line() is not None:
         pass
-
-
-def _labels(names: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(map(str, names))
 
 
 def _error_of(refused: RequestRefused, to: str, text: str) -> Exception:

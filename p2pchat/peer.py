@@ -14,7 +14,6 @@ no logging and keeps no global state: many can run in one process and one event 
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +40,7 @@ from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.hosted_user import HostedUser, Users
-from p2pchat.messaging.local_user import LocalUser, run_to_completion
+from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.people import People
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User, UserDirectory, id_of
@@ -50,9 +49,10 @@ from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.server import address_of
 from p2pchat.settings import Settings
+from p2pchat.threads import ends_within, run_to_completion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Forgotten:
     """The result of TCPPeer.forget.
 
@@ -314,11 +314,7 @@ class TCPPeer(LocalUser):
         driver, there, states = self._require_running(), parse_endpoint(endpoint), self._lifecycle.dispatcher.endpoints
         states.pop(there, None)
         driver.put(Connect(there))
-        try:
-            async with asyncio.timeout(timeout or self._lifecycle.settings.start_timeout):
-                await driver.wait_until(lambda: there in states)
-        except TimeoutError:
-            return False
+        await ends_within(timeout or self._lifecycle.settings.start_timeout, driver.wait_until(lambda: there in states))
         return states.get(there) == "up"
 
     async def forget(self, who: User | str | int) -> Forgotten:

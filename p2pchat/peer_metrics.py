@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from p2pchat import P2PChatError, PeerClosed, TCPPeer
-from p2pchat.threads import in_thread
+from p2pchat.threads import in_thread, stop_tasks
 
 ANSWERED_WITHIN = 5.0  # seconds for the event loop to answer; Prometheus waits for 10
 
@@ -97,8 +97,7 @@ class HealthCheck:
     async def aclose(self) -> None:
         """Cancel a round trip under way."""
         if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.gather(self._probe, return_exceptions=True)
+            await stop_tasks([self._probe])
 
 
 # ---- without a gateway

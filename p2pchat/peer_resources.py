@@ -36,27 +36,27 @@ MEMORY_URL = "memory://"
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PeerArguments:
     """The arguments of TCPPeer, which are also options of the command line."""
 
-    port: int = 0
-    name: str | None = None
-    host: str = "127.0.0.1"
-    data: PathLike | None = None
-    temporary: bool = False
-    key: PathLike | None = None
-    db: str | None = field(default=None, repr=False)  # it may contain a password
-    invite: str | None = field(default=None, repr=False)
-    network: str | None = None
-    advertise: str | None = None
-    discover: bool = False
-    engine: str | Sequence[str] | None = field(default=None, repr=False)  # URLs may contain passwords
-    engine_credentials: PathLike | None = None
-    listen: bool | socket.socket = True
-    trace: PathLike | None = None
-    trace_texts: bool = False
-    settings: Settings = field(default_factory=Settings)
+    port: int
+    name: str | None
+    host: str
+    data: PathLike | None
+    temporary: bool
+    key: PathLike | None
+    db: str | None = field(repr=False)  # it may contain a password
+    invite: str | None = field(repr=False)
+    network: str | None
+    advertise: str | None
+    discover: bool
+    engine: str | Sequence[str] | None = field(repr=False)  # URLs may contain passwords
+    engine_credentials: PathLike | None
+    listen: bool | socket.socket
+    trace: PathLike | None
+    trace_texts: bool
+    settings: Settings
 
     def check(self) -> None:
         """Raise TypeError or ValueError for options that are invalid by themselves."""
@@ -98,7 +98,7 @@ class PeerArguments:
         return EngineOptions(parse_servers(self.engine), credentials)
 
 
-@dataclass(slots=True)
+@dataclass
 class PeerResources:
     """The open resources of a peer.
 

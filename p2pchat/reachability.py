@@ -61,7 +61,7 @@ _REFUSALS: dict[str, tuple[Verdict, str]] = {
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Probed:
     """The result of a probe.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from p2pchat.client import STREAM_LIMIT_BYTES
 from p2pchat.errors import P2PChatError, PortInUse
-from p2pchat.threads import look_up
+from p2pchat.threads import look_up, stop_tasks
 
 # Connections that wait in the kernel to be accepted: a mesh that forms at once, with room to spare. With a full queue
 # Linux answers with SYN cookies and keeps nothing: of 600 dialled at once with 128 it accepted 276, and 600 believed
@@ -126,9 +126,7 @@ class Server:
             finally:
                 server.close()
         tasks, self._accept_tasks = self._accept_tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_tasks(tasks)
 
 
 async def _start_serving(server: asyncio.Server) -> None:

@@ -220,8 +220,6 @@ class LinkTrace:
         error: Why the TLS handshake failed; "" if it did not.
     """
 
-    __slots__ = ("_link", "_proving", "_trace", "error", "peer")
-
     def __init__(self, trace: FrameTrace, link: int) -> None:
         self._trace = trace
         self._link = link

@@ -31,7 +31,7 @@ STRUCTURE = (*BETWEEN_STATEMENTS, tokenize.COMMENT, tokenize.NL, tokenize.ENDMAR
 
 # A row may import from itself and from the rows above it.
 DIRECTION = (
-    {"errors", "extras", "settings", "program_log", "threads", "protocol", "kinds"},
+    {"errors", "extras", "settings", "program_log", "threads", "bounded", "protocol", "kinds"},
     {"core"},
     {"identity", "client", "server", "nats_client", "storage", "trace"},
     {"discovery", "runtime"},
@@ -340,7 +340,19 @@ def test_apps_use_public_names_only() -> None:
     What it shares with the library beside that is named here: the connection to an engine, the sentence about an extra,
     the program's log, threads, the kinds of entries.
     """
-    allowed = (None, "", "testing", "sync", "nats_client", "extras", "program_log", "threads", "kinds", *APPS)
+    allowed = (
+        None,
+        "",
+        "testing",
+        "sync",
+        "nats_client",
+        "extras",
+        "program_log",
+        "threads",
+        "bounded",
+        "kinds",
+        *APPS,
+    )
     private = [
         f"{source.path}:{found.line} imports {found.module}.{found.name}"
         for source in SOURCES

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from p2pchat import Message, TCPPeer, backup_profile, open_history, probe
 from p2pchat.bots import Bot
 from p2pchat.threads import in_thread
@@ -65,3 +67,8 @@ async def test_a_call_in_a_thread_is_left_alone_when_nobody_waits_for_it_any_mor
     await asyncio.wait([call])
     assert call.cancelled()
     go_on.set()
+
+
+async def test_stop_iteration_of_a_call_that_blocks_is_raised_as_another_error() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await in_thread(next, iter(()))

@@ -23,6 +23,7 @@ from secrets import token_hex
 from typing import Any, TypeVar
 
 from p2pchat import HOP_LIMIT
+from p2pchat.bounded import remember
 from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.event_text import EventLine, format_size
@@ -311,9 +312,7 @@ class Agent:
         for row in rows:
             self._hops[row["conversation_id"]] = row.get("hops", 0)
         mark = token_hex(4)
-        self._shown[mark] = rows
-        if len(self._shown) > MAX_MARKS:
-            del self._shown[next(iter(self._shown))]
+        remember(self._shown, mark, rows, MAX_MARKS)
         return mark
 
     async def _accept(

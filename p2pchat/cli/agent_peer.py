@@ -125,7 +125,7 @@ class AgentPeer:
             DataLocked: Another process holds the profile.
         """
         peer = make_peer(self._options, self._invite)
-        endpoints = EndpointStatus.of_start(self._options, self._invite)
+        endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
         watching = asyncio.create_task(endpoints.watch(peer))
         await asyncio.sleep(0)  # it reads events from before the start
         try:
@@ -134,7 +134,7 @@ class AgentPeer:
             server = await ControlServer(peer).start()
             print_notice(announcement(peer))
             report_reach(peer, self._options)
-            endpoints.begin(peer)
+            endpoints.begin()
             try:
                 with endpoints.watching(self._shutdown):
                     yield server

@@ -116,8 +116,7 @@ class _BotRun:
     async def _run_peer(self) -> int:
         options = self._options
         peer = make_peer(options, self._invite)
-        self._endpoints = EndpointStatus.of_start(options, self._invite)
-        self._endpoints.follow(peer)
+        self._endpoints = EndpointStatus.of_start(peer, options, self._invite)
         watching = asyncio.create_task(
             self._endpoints.watch(peer, lambda event: self._display.show_event(event.to_json()))
         )
@@ -128,7 +127,7 @@ class _BotRun:
             control = await ControlServer(peer).start()
             print_notice(announcement(peer))
             report_reach(peer, options)
-            self._endpoints.begin(peer)
+            self._endpoints.begin()
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))
             with self._endpoints.watching(self._shutdown):

@@ -79,6 +79,7 @@ from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
+from p2pchat.threads import ends_within, stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
@@ -153,7 +154,7 @@ class Chat:
         make_metrics = _metrics_of(self._options.metrics)
         self._founds = not (home_directory() / "network").exists()
         peer = make_peer(self._options, self._invite)
-        self._endpoints = EndpointStatus.of_start(self._options, self._invite)
+        self._endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
         self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
         await peer.start(timeout=0)  # the chat reports on endpoints itself, as they answer
@@ -231,7 +232,7 @@ class Chat:
         first = peer.listening
         print_notice(announcement(peer))
         await self._display.show_event(first.to_json())
-        self._endpoints.begin(peer)
+        self._endpoints.begin()
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read
             self._session.track_reads()
@@ -269,7 +270,7 @@ class Chat:
         self._display.notifier.on_shutdown()
         if reader is not None and reason == "terminated" and isinstance(self._front, StreamFrontEnd):
             self._endpoints.stop_waiting()
-            session.stop_waiting_for_names()
+            session.names_stopped.set()
             self._front.stop_reading()
             try:
                 async with asyncio.timeout(ACCEPTED_WITHIN):
@@ -280,8 +281,7 @@ class Chat:
                 print_error("ended while files did not answer: they were not sent, nor what came after them")
                 session.exit_code = worst_code(session.exit_code, FAILED)
         elif reader is not None and reason not in ("input", "quit"):
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            await stop_tasks([reader])
         elif reader is not None:
             await reader
         if reason != "ended":
@@ -405,7 +405,7 @@ class StreamFrontEnd:
         self._lines.start()
         try:
             if self._kind is InputKind.PIPED:
-                await endpoints.wait_known(ENDPOINTS_WAIT)
+                await ends_within(ENDPOINTS_WAIT, endpoints.all_known.wait())
                 if endpoints.refused.is_set() and not await endpoints.linked_within(2 * REFUSED_GRACE):
                     return  # accept no input that we could not send
             await self._read_lines(session, self._lines)

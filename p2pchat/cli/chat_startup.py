@@ -46,7 +46,7 @@ from p2pchat.cli.profiles import (
 )
 from p2pchat.cli.standard_input import InputEnded
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
-from p2pchat.commands.event_text import format_time
+from p2pchat.commands.event_text import format_time, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invite_screen import JOIN_COMMAND, looks_like_invite
 from p2pchat.commands.shell_command import command, program
@@ -58,7 +58,7 @@ USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and short enough to
 TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
 
 
-@dataclass(slots=True)
+@dataclass
 class ChatOptions(PeerOptions):
     """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
 
@@ -145,7 +145,7 @@ def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSumm
 
 def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | None:
     """Let the user choose; Enter takes the first, the newest."""
-    now = datetime.now().astimezone()
+    now = local_now()
     print_notice("Which profile? Each port has its own identity and history:")
     for number, one in enumerate(listed, 1):
         used = format_time(datetime.fromtimestamp(one.used_at, now.tzinfo).isoformat(), now)

@@ -25,6 +25,7 @@ from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
+from p2pchat.threads import stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat import DataLocked, TCPPeer
@@ -161,9 +162,8 @@ class ControlClient:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        self._reading.cancel()
         self._writer.close()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await stop_tasks([self._reading])
         try:
             await self._writer.wait_closed()
         except OSError:
@@ -368,16 +368,15 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
         DataLocked: Another process holds the profile.
     """
     from p2pchat import inspect_profile
+    from p2pchat.cli.profiles import port_of
     from p2pchat.commands.chat_settings import ChatSettings
 
     found = inspect_profile(directory)
     if not found.peer_id and not found.key_trouble:
         example = port if port > 0 else 8080
         raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat {example}")
-    named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
-    usual_port = named if named <= 65535 else 0
     last = ChatSettings.load(directory).last_start
-    return await _start_peer(directory, port if port >= 0 else usual_port, db, last)
+    return await _start_peer(directory, port if port >= 0 else port_of(directory), db, last)
 
 
 async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tuple[TCPPeer, ControlServer]:

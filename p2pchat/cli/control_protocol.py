@@ -30,7 +30,7 @@ READ_BYTES = 64 * 1024  # of one read, and asyncio's buffer for each connection
 BUSY = "busy"  # the code of the error line that comes instead of `listening` when there are too many connections
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SocketAddress:
     """A loopback address, the token to send there, and the answer that must come back (both hex)."""
 

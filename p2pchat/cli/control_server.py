@@ -52,6 +52,7 @@ from p2pchat.commands.session import Session, handlers_in
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.unread_counter import mentions
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -321,8 +322,7 @@ class ControlConnection:
         await self._session.sender.stop()
         await self._session.fetches.stop()
         if self._tail is not None:
-            self._tail.cancel()
-            await asyncio.gather(self._tail, return_exceptions=True)
+            await stop_tasks([self._tail])
         self._output.closed.set()
         self._display.close()
         self._writer.close()
@@ -547,8 +547,7 @@ def write_address(directory: Path, address: SocketAddress) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    found = {"host": address.host, "port": address.port, "token": address.token, "answer": address.answer}
-    write_private(directory / FILE_NAME, json.dumps(found) + "\n")
+    write_private(directory / FILE_NAME, json.dumps(asdict(address)) + "\n")
 
 
 def remove_files(directory: Path) -> None:

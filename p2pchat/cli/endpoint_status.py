@@ -33,6 +33,7 @@ from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, quote_names, safe_line
+from p2pchat.threads import ends_within
 
 if TYPE_CHECKING:
     from p2pchat import People
@@ -152,6 +153,7 @@ class EndpointStatus:
         invited: Of the invite: all of one peer, so one that answers answers for all.
         port: The own port, for commands to copy.
         engine: Whether the peer uses an engine, whose status is reported too.
+        people: Those of the peer, who know whether it is a member.
     Attributes:
         all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
         refused: Set when all of these have refused us for good, or the invite admits nobody.
@@ -166,6 +168,7 @@ class EndpointStatus:
         port: int = 0,
         engine: bool = False,
         notify: Callable[[str], None] = print_notice,
+        people: People | None = None,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
         self._initial = frozenset(self._states)
@@ -180,16 +183,16 @@ class EndpointStatus:
         self._linked = asyncio.Event()
         self.refused: asyncio.Event = asyncio.Event()
         self.not_admitted: Failed | None = None
-        self._people: People | None = None
+        self._people = people
         self._told_expelled = False
         if not self._states:
             self.all_known.set()
 
     @classmethod
-    def of_start(cls, options: PeerOptions, invite: str | None) -> Self:
+    def of_start(cls, peer: TCPPeer, options: PeerOptions, invite: str | None) -> Self:
         """Return the status of the endpoints that a start names. `invite` is the text of its invite, if any."""
         invited = endpoints_of(invite or "")
-        return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine))
+        return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine), people=peer.people)
 
     async def watch(self, peer: TCPPeer, show: Callable[[Any], Awaitable[None]] | None = None) -> None:
         """Report what the events of a peer say, and what it warns of, until it ends.
@@ -197,7 +200,6 @@ class EndpointStatus:
         Args:
             show: Gets each event after that.
         """
-        self.follow(peer)
         async for event in peer.events(consumer=None):
             if isinstance(event, Link):
                 self.on_link_event(event)
@@ -208,13 +210,8 @@ class EndpointStatus:
             if show is not None:
                 await show(event)
 
-    def follow(self, peer: TCPPeer) -> None:
-        """Take the peer, which knows whether it is a member, before its first event."""
-        self._people = peer.people
-
-    def begin(self, peer: TCPPeer) -> None:
-        """Take the started peer. Say who expelled it; of what comes later its event says so."""
-        self.follow(peer)
+    def begin(self) -> None:
+        """Say who expelled the started peer; of what comes later its event says so."""
         self._tell_expelled()
         self._told_expelled = True
 
@@ -360,17 +357,6 @@ class EndpointStatus:
         self.all_known.set()
         self._linked.set()
 
-    async def wait_known(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for `all_known`."""
-        await _is_set_within(self.all_known, timeout)
-
     async def linked_within(self, timeout: float) -> bool:
         """Return whether there was a link to any peer, or is one in time."""
-        return await _is_set_within(self._linked, timeout)
-
-
-async def _is_set_within(event: asyncio.Event, timeout: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    return event.is_set()
+        return await ends_within(timeout, self._linked.wait())

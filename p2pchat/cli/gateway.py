@@ -18,7 +18,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -65,6 +65,7 @@ from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.threads import ends_within, stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster import Cluster
@@ -82,7 +83,6 @@ _EVENTS = (
     Link,
     Listening,
     MemberChange,
-    MemberChange,
     Stopped,
     Warned,
 )  # none of them holds a text that a user wrote
@@ -97,8 +97,9 @@ def web_settings(options: WebOptions) -> WebSettings:
     except ValueError as error:
         raise UsageError(str(error)) from None
     return WebSettings(
-        sign_up="open" if options.sign_up == "open" else "token" if options.sign_up == "token" else "auto",
-        invites=_invites(options),
+        sign_up=options.sign_up,
+        # Nobody is given invites where others than this machine reach the page, unless the option says so.
+        invites="off" if options.invites == "auto" and not is_loopback(options.http_host) else options.invites,
         trust_loopback=options.trust_loopback,
         origins=options.origins,
         trusted_proxies=options.trusted_proxies,
@@ -119,14 +120,6 @@ def cluster_of(options: WebOptions) -> Cluster | None:
     key = ClusterKey(read_key_file(Path(os.path.expanduser(options.cluster_key))), options.cluster)
     credentials = Path(os.path.expanduser(options.engine_credentials)) if options.engine_credentials else None
     return Cluster(key, StoreOptions(options.cluster, servers, credentials))
-
-
-def _invites(options: WebOptions) -> Literal["auto", "off", "operator", "all"]:
-    """Return who is given invites; without the option nobody, where others than this machine reach the page."""
-    match options.invites:
-        case "off" | "operator" | "all" as given:
-            return given
-    return "auto" if is_loopback(options.http_host) else "off"
 
 
 class GatewayRun:
@@ -163,8 +156,7 @@ class GatewayRun:
         if not self._cluster and self._invite is None:
             _join_beside_founder(self._options, admin=self._settings.gives_invites)
         peer = make_peer(self._options, self._invite)
-        self._endpoints = EndpointStatus.of_start(self._options, self._invite)
-        self._endpoints.follow(peer)
+        self._endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
         events = peer.events(*_EVENTS, consumer=None)
         watching = asyncio.create_task(self._watch(events))
         leaving = asyncio.create_task(self._leaving.wait())
@@ -172,11 +164,10 @@ class GatewayRun:
         try:
             await asyncio.wait([starting, leaving], return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
-                starting.cancel()
-                await asyncio.gather(starting, return_exceptions=True)
+                await stop_tasks([starting])
                 return self._code(await leaving)
             await starting
-            self._endpoints.begin(peer)
+            self._endpoints.begin()
             peer.set_presence("offline", AT_A_GATEWAY)  # the peer's own user is not at a terminal
             return await self._with_gateway(peer, serve)
         finally:
@@ -436,12 +427,9 @@ class EventLogWriter:
 
     async def aclose(self) -> None:
         """Write the queued lines, and end."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await self._lines.join()
+        await ends_within(1.0, self._lines.join())
         redirect_notices(None)
-        self._writing.cancel()
-        await asyncio.gather(self._writing, return_exceptions=True)
+        await stop_tasks([self._writing])
         if self._log is not None:
             self._log.close()
 

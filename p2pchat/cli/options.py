@@ -33,6 +33,7 @@ CONTEXT = {"help_option_names": ["--help", "-h"]}
 DEFAULT = ""  # the name of a group's default command
 _UNLIMITED = 10_000  # columns
 PORT_VARIABLE = "P2PCHAT_PORT"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}  # seconds
 _SWITCHES = ("--help", "-h", "--version")  # options of every command
 
 Function = Callable[..., Any]
@@ -224,18 +225,28 @@ def _parse_seconds(text: str) -> float:
     return seconds
 
 
+def _span(text: str, units: str) -> timedelta | None:
+    """Return how long "90m" is, if its unit is one of these letters.
+
+    Raises:
+        OverflowError: It is longer than any span.
+    """
+    if text[:-1].isascii() and text[:-1].isdecimal() and text[-1] in units:
+        return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
+    return None
+
+
 def parse_time(text: str, now: datetime) -> datetime:
     """Return a point in time; one without a zone is local. `now` (aware) is what "90m" counts back from.
 
     Raises:
         ValueError: The text is not a time.
     """
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-    if text[:-1].isascii() and text[:-1].isdecimal() and text[-1] in units:
-        try:
-            return now - timedelta(seconds=int(text[:-1]) * units[text[-1]])
-        except OverflowError:
-            return datetime.min.replace(tzinfo=UTC)
+    try:
+        if (span := _span(text, "smhdw")) is not None:
+            return now - span
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
     try:
         time = datetime.fromisoformat(text)
         return time if time.tzinfo else time.astimezone()
@@ -250,10 +261,9 @@ def parse_end(text: str, now: datetime) -> datetime:
     Raises:
         ValueError: The text is not a time to come.
     """
-    units = {"h": 3600, "d": 86400, "w": 7 * 86400}
     try:
-        if text[:-1].isascii() and text[:-1].isdecimal() and text[-1] in units:
-            end = now + timedelta(seconds=int(text[:-1]) * units[text[-1]])
+        if (span := _span(text, "hdw")) is not None:
+            end = now + span
         else:
             end = datetime.fromisoformat(text)
             if len(text) <= len("2026-11-20"):
@@ -298,7 +308,7 @@ def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -
 # ---- options that several commands have
 
 
-@dataclass(slots=True)
+@dataclass
 class ProfileChoice:
     """The profile a command line means: `data` a directory, else `port`; -1: neither, see find_profile.
 
@@ -378,6 +388,11 @@ def profile_options(function: Function) -> Function:
         return function(profile=profile_choice(ctx), **values)
 
     return with_profile
+
+
+def stored_options(function: Function) -> Function:
+    """Add the options of a command on what a profile has stored: those of the profile, and --db."""
+    return profile_options(db_option(function))
 
 
 def check_database_url(url: str) -> str:

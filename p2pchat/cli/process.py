@@ -24,7 +24,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, TypeVar
 
-from p2pchat.commands.exit_codes import INTERRUPTED, print_notice
+from p2pchat.commands.exit_codes import FAILED, INTERRUPTED, print_notice
 from p2pchat.safe_text import safe_line, safe_text
 
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
@@ -66,7 +66,7 @@ def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int]) -> int:
+def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int] = lambda: FAILED) -> int:
     """Run a command, which SIGTERM and SIGHUP end gracefully; return its exit code.
 
     Args:
@@ -145,6 +145,7 @@ class Shutdown:
     `ended` the peer stopped by itself.
 
     Attributes:
+        ignores_interrupt: Ctrl-C counts for nothing, while an editor has the terminal.
         before_exit: Called before a second signal ends the process, to restore the terminal.
     """
 
@@ -153,7 +154,7 @@ class Shutdown:
         self._reason: asyncio.Future[str] = self._loop.create_future()
         self._signal: asyncio.Future[str] = self._loop.create_future()
         self._signalled_at: float | None = None
-        self._ignores_interrupt = False
+        self.ignores_interrupt: bool = False
         self.before_exit: Callable[[], None] = lambda: None
 
     def request(self, reason: str) -> None:
@@ -184,12 +185,8 @@ class Shutdown:
         with _handling(SIGNALS, self._on_signal):
             yield
 
-    def ignore_interrupt(self, ignored: bool) -> None:
-        """Ignore Ctrl-C while an editor has the terminal."""
-        self._ignores_interrupt = ignored
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._ignores_interrupt and number == signal.SIGINT:
+        if self.ignores_interrupt and number == signal.SIGINT:
             return
         now = time.monotonic()
         self._signalled_at = self._signalled_at or now

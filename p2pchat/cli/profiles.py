@@ -10,11 +10,12 @@ import errno
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -42,6 +43,17 @@ if TYPE_CHECKING:
 FIRST_PORT = 8080
 MAX_TRIED_PORTS = 200  # more taken ports than any login has by chance
 MAX_LISTED = 12  # profiles in an error; with more of them people know the port
+
+
+def beside_profile(directory: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a private directory in that of a profile, for files on their way, until the end of its `with`."""
+    return tempfile.TemporaryDirectory(prefix=".input-", dir=directory, ignore_cleanup_errors=True)  # 0700
+
+
+def port_of(directory: Path) -> int:
+    """Return the port that a data directory is called after, else 0."""
+    port = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
+    return port if port <= 65535 else 0
 
 
 def find_profile(
@@ -129,7 +141,7 @@ async def _addresses(directory: Path, db: str | None) -> list[str]:
 # ---- profiles that were started before
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ProfileSummary:
     """A profile that was started before.
 
@@ -208,7 +220,7 @@ def _used_at(state: ProfileState) -> float:
 # ---- the peer to run
 
 
-@dataclass(slots=True)
+@dataclass
 class PeerOptions:
     """The peer to run. Empty strings mean not given; `port` 0 is any free one, temporary unless `data` is given."""
 
@@ -262,15 +274,15 @@ def history_command(options: PeerOptions, data: str) -> str:
     return command("history", *which, *database)
 
 
-@dataclass(slots=True)
+@dataclass
 class WebOptions(PeerOptions):
     """A gateway and its peer. `http_port` 0 is any free one; `port` is the peer's own."""
 
     http_port: int = 0
     http_host: str = LOOPBACK
     http_listen_fd: int | None = None  # as listen_fd
-    sign_up: str = ""
-    invites: str = ""
+    sign_up: Literal["auto", "open", "token"] = "auto"
+    invites: Literal["auto", "off", "operator", "all"] = "auto"
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

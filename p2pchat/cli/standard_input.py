@@ -353,27 +353,15 @@ async def copy_stdin(path: Path) -> None:
     Raises:
         CommandError: The file cannot be written.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[OSError | None] = loop.create_future()
-
-    def settle(error: OSError | None) -> None:
-        if not done.done():
-            done.set_result(error)
 
     def copy() -> None:
-        error = None
-        try:
-            with path.open("xb", buffering=0) as file:
-                shutil.copyfileobj(raw_stdin(), file)
-        except OSError as caught:
-            error = caught
-        with suppress(RuntimeError):  # the loop is closed: no caller is left
-            loop.call_soon_threadsafe(settle, error)
+        with path.open("xb", buffering=0) as file:
+            shutil.copyfileobj(raw_stdin(), file)
 
-    threading.Thread(target=copy, name="stdin", daemon=True).start()
-    error = await done
-    if error is not None:
-        raise CommandError(f"cannot keep standard input beside the profile: {error.strerror or error}")
+    try:
+        await in_thread(copy)
+    except OSError as error:
+        raise CommandError(f"cannot keep standard input beside the profile: {error.strerror or error}") from None
 
 
 # ---- progress

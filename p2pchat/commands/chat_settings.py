@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, user_fields
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.safe_text import quote_name
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from p2pchat.commands.command_context import CommandContext
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LastStart:
     """The options by which others reached the peer of a profile at its last start, for a start without --host.
 
@@ -77,7 +77,7 @@ MAX_FILE_BYTES = 1 << 20  # a larger file is something else
 _MAX_ID_CHARACTERS = 52
 
 
-@dataclass(slots=True)
+@dataclass
 class Setting:
     """One setting.
 
@@ -125,7 +125,7 @@ _DEFAULT_START = LastStart()
 _USES = ("terminal", "gateway")  # what ran on a profile
 
 
-@dataclass(slots=True, weakref_slot=True)
+@dataclass
 class ChatSettings:
     """The settings of one profile's chat: one object for all doors of a process, so that none overwrites another's.
 
@@ -361,7 +361,7 @@ async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: C
 
 def _receipts_row(ctx: CommandContext, setting: Setting, user: User | None = None) -> EventLine:
     row = _row(setting, "on" if ctx.peer.receipts(user) else "off")
-    return row if user is None else {**row, "user": user.label, "user_id": user.id}
+    return row if user is None else row | user_fields(user)
 
 
 def _row(setting: Setting, value: str) -> EventLine:

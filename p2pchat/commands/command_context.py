@@ -10,7 +10,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import datetime
 from typing import TypeVar
 
 from p2pchat import (
@@ -26,10 +25,10 @@ from p2pchat import (
     UnknownName,
     User,
 )
-from p2pchat.commands.activity_tracker import ActivityTracker
+from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.display import Display, is_ignored
-from p2pchat.commands.event_text import EventLine, format_gap, format_message, message_excerpt
+from p2pchat.commands.event_text import EventLine, format_gap, format_message, local_now, message_excerpt
 from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
@@ -53,12 +52,15 @@ class CommandContext:
     Attributes:
         peer: The user of the session: a peer's own user, or a user it hosts.
         interactive: A person types and sees errors.
+        names_stopped: Set when the session fails at once on what is not known, also on what it waits for.
         for_people: Output is lines for people, without those of ignored users.
         target: Where texts go; None: the room, whose id may not be known yet.
         activity: Whether the user is active, and which conversation is open.
         on_dial: Called with an endpoint before /connect dials it.
         on_accepted: Called when something other than a text was accepted, with what it is: "your edit".
         deleted_texts: Texts of own messages whose deletion was requested and not shown yet, by message id.
+        wrote_in: Where the user wrote, edited or deleted last, since the current conversation was opened: what a
+            command about an own message means without a number.
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
         local_files: This session may read and write files of this machine, because it is of who runs the peer.
         fetches: The files that it fetches now.
@@ -74,7 +76,7 @@ class CommandContext:
     ) -> None:  # fmt: skip
         self.peer = peer
         self.interactive = interactive
-        self._names_stopped = asyncio.Event()
+        self.names_stopped: asyncio.Event = asyncio.Event()
         self.display = display
         self.settings = settings
         self.for_people = for_people
@@ -94,11 +96,11 @@ class CommandContext:
         self.fetches: FileFetches = FileFetches()
         self.fetches.on_change = display.refresh
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
-        # Since the current conversation was opened: the newest message of others shown, the newest one with files, and
-        # where the user wrote last.
+        self._reads: ReadMarker | None = None
+        # Since the current conversation was opened: the newest message of others shown, and the newest one with files.
         self._shown_last: dict[str, str] = {}
         self._shown_at_begin: Mapping[str, str] | None = None  # the same as the line was begun that is executed
-        self._wrote_last: Conversation | None = None
+        self.wrote_in: Conversation | None = None
 
     @property
     def tcp_peer(self) -> TCPPeer:
@@ -128,7 +130,7 @@ class CommandContext:
         self.target = None if conversation.kind == "room" else conversation
         self.display.numbers.clear()
         self._shown_last.clear()
-        self._wrote_last = None
+        self.wrote_in = None
         if self.last_elsewhere == conversation.id:
             self.last_elsewhere = ""
         await self.show_head(conversation)
@@ -159,7 +161,8 @@ class CommandContext:
             self._note_shown(message.to_json())
         self.unread.clear(conversation.id)
         self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
-        self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
+        if self._reads is not None:
+            self._reads.on_opened(conversation.id, unread[:count], complete=count == len(unread))
         self.display.refresh()
 
     async def on_listed(self, conversation: Conversation, ids: Collection[str]) -> None:
@@ -171,9 +174,6 @@ class CommandContext:
 
             await self.open(conversation, count)
             self.activity.on_switch()
-
-    def on_opened(self, conversation_id: str, shown: Unread, *, complete: bool) -> None:
-        """Handle unread messages that were shown; arguments as of ReadMarker.on_opened."""
 
     # What was shown
 
@@ -198,7 +198,9 @@ class CommandContext:
                 self.unread.recount(conversation.id, [message.to_json() for message in unread])
 
     def mark_seen(self) -> None:
-        """Mark read what was shown, if the user is active."""
+        """Mark the messages shown so far read, if the user is active."""
+        if self._reads is not None:
+            self._reads.mark_seen()
 
     async def _unread_in(self, conversation: Conversation, before: str) -> Unread:
         most = MAX_COUNTED if self.interactive else MAX_COUNTED_OF_MANY
@@ -243,14 +245,10 @@ class CommandContext:
             return self.peer.is_new(self.peer.find(line["conversation_id"]))
         return False
 
-    def note_written(self, where: Conversation) -> None:
-        """Note where the user wrote, edited or deleted: what a command about an own message means without a number."""
-        self._wrote_last = where
-
     @property
     def wrote_last(self) -> Conversation:
         """The conversation in which the user wrote last, since the current one was opened; else the current one."""
-        return self._wrote_last or self.current
+        return self.wrote_in or self.current
 
     def _note_shown(self, line: EventLine) -> None:
         self._shown_last |= {what: line["id"] for what in ("sender", "files", "poll") if line.get(what)}
@@ -292,7 +290,7 @@ class CommandContext:
         """Return rows as numbered lines for people, with the lines `above` and `below` each; [] for programs."""
         if not self.for_people:
             return []
-        now = datetime.now().astimezone()
+        now = local_now()
         lines: list[str] = []
         self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}  # 1 is the newest
         width = len(str(len(rows)))
@@ -334,10 +332,6 @@ class CommandContext:
     async def settle(self) -> None:
         """Send the messages of earlier lines; return when those of a program are sent, with all of their files."""
 
-    def stop_waiting_for_names(self) -> None:
-        """Fail at once on what is not known from now on, also on what is waited for."""
-        self._names_stopped.set()
-
     async def resolve(self, address: str) -> Conversation:
         """Return the conversation of an address; a program's input waits for the name (TCPPeer.when_known)."""
         return await self.wait_for_name(lambda: self.peer.find(address))
@@ -369,7 +363,9 @@ class CommandContext:
         with closing(self.peer.events(Message, consumer=None)) as arriving:  # also between a search and a wait
             while (found := await find()) is None:
                 await self.flush()
-                if not (timeout := self._name_timeout) or not await self._wait_for(anext(arriving), timeout):
+                if self.interactive or self.names_stopped.is_set() or not (timeout := self.peer.name_timeout):
+                    break  # a person can try again
+                if not await self._wait_for(anext(arriving), timeout):
                     break
             return found
 
@@ -384,14 +380,9 @@ class CommandContext:
                 return
             before = page[0]
 
-    @property
-    def _name_timeout(self) -> float:
-        """Seconds to wait for what is not known yet; 0 for a person, who can try again."""
-        return 0.0 if self.interactive or self._names_stopped.is_set() else self.peer.name_timeout
-
     async def _wait_for(self, arrival: Awaitable[object], timeout: float | None = None) -> bool:
         """Wait for an arrival, until nothing is waited for any longer; return whether it came."""
-        tasks = [asyncio.ensure_future(one) for one in (arrival, self._names_stopped.wait())]
+        tasks = [asyncio.ensure_future(one) for one in (arrival, self.names_stopped.wait())]
         try:
             done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from p2pchat.commands.chat_settings import INHERIT, SETTINGS
@@ -37,7 +37,7 @@ _COMPLETED = {"NAME": "user", "PEER": "user", "CONVERSATION": "conversation", "C
 _NOT_COUNTED = re.compile(r"^\[(?:N|-a)\] (?=.)|^\[-a\]$")  # no argument by itself: it is a part of the text behind it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """One field of a JSON command; its kind is one of FIELD_TYPES."""
 
@@ -164,6 +164,11 @@ _SETTINGS = [
     f"{one.name} {'|'.join(one.values)}{', also for one conversation' if one.by_conversation else ''}"
     for one in SETTINGS
 ]
+_in_group = partial(CommandRow, kind="group", here="to")
+_operator = partial(CommandRow, kind="operator", doors="cs")
+_for_scripts = partial(CommandRow, kind="operator", doors="s")
+_tool = partial(CommandRow, doors="m")
+
 TABLE = (
     CommandRow("msg", "to:conversation text?", "NAME [TEXT]", kind="message", doors="",
         help="message one person (delivered later if they're away)", example="/msg bob see you at ten", aliases=("dm",),
@@ -177,17 +182,17 @@ TABLE = (
     CommandRow("group", "name members:users?", "NAME [MEMBER...]", kind="group",
         help="create a group with these people, and go there", example="/group ops bob carol", completes=("", "user"),
         details=("members who are offline get everything later", "name people you never met by their full id")),
-    CommandRow("add", "to:group users:users", "NAME...", kind="group", here="to",
+    _in_group("add", "to:group users:users", "NAME...",
         help="add people to the current group", example="/add dave", details=("they get its whole history",)),
-    CommandRow("kick", "to:group users:users", "NAME...", kind="group", here="to",
+    _in_group("kick", "to:group users:users", "NAME...",
         help="remove people from the current group", example="/kick mallory", completes=("member",),
         details=("what they write there later is shown to nobody; earlier messages stay",)),
-    CommandRow("leave", "to:group", "", kind="group", here="to",
+    _in_group("leave", "to:group", "",
         help="leave the current group", example="/leave", aliases=("part",), asks=True,
         details=("its owner hands it over first: /owner NAME", SAYS_YES)),
-    CommandRow("rename", "to:group name", "NAME", kind="group", here="to",
+    _in_group("rename", "to:group name", "NAME",
         help="rename the current group", example="/rename night-shift", completes=("",)),
-    CommandRow("owner", "to:group user:user", "NAME", kind="group", here="to",
+    _in_group("owner", "to:group user:user", "NAME",
         help="make another member the owner of the current group", example="/owner bob", completes=("member",)),
     CommandRow("members", "to:conversation?", "[-a]", here="to",
         help="the members of the current group, elsewhere those of this network", example="/members",
@@ -212,8 +217,8 @@ TABLE = (
         help="reply to the message shown last, or to line N", example="/reply yes, at ten",
         details=("it goes where that message came, also if it was private", NUMBERS, OR_TEXT)),
     *(CommandRow(**vars(call), kind="write") for call in CALLS.values()),
-    CommandRow("delete_history", "to:conversation sender:user? before:time?", "[CONVERSATION=to]", kind="operator",
-        doors="cs", typed_as="delete-conversation", here="to",
+    _operator("delete_history", "to:conversation sender:user? before:time?", "[CONVERSATION=to]",
+        typed_as="delete-conversation", here="to",
         help="delete what is stored here of a conversation", example="/delete-conversation bob", asks=True,
         details=(
             "asks first; with no name: the current one. The others keep theirs",
@@ -273,13 +278,12 @@ TABLE = (
     CommandRow("invite", "uses:int? days:float?", "[N]", kind="choice",
         help="make an invite to this network, and show the command to join it", example="/invite",
         details=("it admits one person, or N people, within seven days", "while this peer runs and may invite")),
-    CommandRow("invites", "", "", kind="operator", doors="cs",
+    _operator("invites", "", "",
         help="the invites that this peer made, and who came by them", example="/invites"),
-    CommandRow("revoke", "invite", "INVITE", kind="operator", doors="cs",
+    _operator("revoke", "invite", "INVITE",
         help="admit nobody any more by an invite that this peer made", example="/revoke 1f4c09ab",
         details=("INVITE is its id, as /invites shows it", "who came by it stays: /expel")),
-    CommandRow("expel", "user:user? invite? only:bool? hide:bool? with_admitted:bool? since:time? plan:bool?", "NAME",
-        kind="operator", doors="cs",
+    _operator("expel", "user:user? invite? only:bool? hide:bool? with_admitted:bool? since:time? plan:bool?", "NAME",
         help="expel a person from this network, with all their profiles and programs", example="/expel mallory",
         switches=("only", "hide", "with_admitted"), asks=True,
         details=(
@@ -290,18 +294,18 @@ TABLE = (
             "for the founder and the admins of the network; /pardon takes it back",
             SAYS_YES,
         )),
-    CommandRow("pardon", "user:user", "NAME", kind="operator", doors="cs",
+    _operator("pardon", "user:user", "NAME",
         help="take back that this person was expelled", example="/pardon mallory",
         details=("an admin takes back its own decisions alone, the founder all",)),
-    CommandRow("admin", "user:user", "NAME", kind="operator", doors="cs",
+    _operator("admin", "user:user", "NAME",
         help="let this person invite and expel others", example="/admin bob",
         details=("for the founder of the network",)),
-    CommandRow("unadmin", "user:user", "NAME", kind="operator", doors="cs",
+    _operator("unadmin", "user:user", "NAME",
         help="make an admin a plain member again", example="/unadmin bob", asks=True,
         details=("for the founder; who was an admin once can never be one again", SAYS_YES)),
-    CommandRow("connect", "endpoint", "HOST:PORT", kind="operator", doors="cs",
+    _operator("connect", "endpoint", "HOST:PORT",
         help="connect to a peer; one is enough to join its network", example="/connect 192.168.1.20:8080"),
-    CommandRow("forget", "peer", "PEER", kind="operator", doors="cs",
+    _operator("forget", "peer", "PEER",
         help="stop connecting to a peer: a name, an id or HOST:PORT", example="/forget 192.168.1.20:8080",
         details=("a link that is up stays until it ends; messages stay too",)),
     CommandRow("ignore", "user:user?", "[NAME]", kind="choice",
@@ -317,7 +321,7 @@ TABLE = (
         )),
     CommandRow("unblock", "user:user", "NAME", kind="choice",
         help="take everything of this person again, and what was missed", example="/unblock mallory"),
-    CommandRow("allow", "user:user", "NAME", kind="operator", doors="cs",
+    _operator("allow", "user:user", "NAME",
         help="store everything this person writes, without a limit", example="/allow bob",
         details=("a warning says who reached the limit; messages that were refused arrive then",)),
     CommandRow("clear", "", "", doors="", help="clear the screen (terminal only)", example="/clear"),
@@ -333,20 +337,20 @@ TABLE = (
     CommandRow("latest", doors="ld"),
     CommandRow("unread", "to:conversation", doors="ld"),
     CommandRow("active", "on:bool", kind="small", doors="l"),
-    CommandRow("wait", "timeout:float? what?", kind="operator", doors="s"),
+    _for_scripts("wait", "timeout:float? what?"),
     CommandRow("tail", "to:conversation? last:int? ignored:bool?", doors="s"),
     CommandRow("inbox", "to:conversation? limit:int?", doors="s"),
     CommandRow("stored_files", "before:time? keep:int?", doors="s"),
-    CommandRow("forget_files", "before:time? keep:int? force:bool?", kind="operator", doors="s"),
-    CommandRow("forget_file", "what force:bool?", kind="operator", doors="s"),
-    CommandRow("send_files", "to:conversation text paths:list", kind="operator", doors="s"),
-    CommandRow("export", "path to:conversation? files:bool?", kind="operator", doors="s"),
-    CommandRow("import", "path files:bool?", kind="operator", doors="s"),
-    CommandRow("web_token", "name", kind="operator", doors="s"),
-    CommandRow("web_users", kind="operator", doors="s"),
-    CommandRow("web_revoke", "name", kind="operator", doors="s"),
-    CommandRow("web_delete", "name", kind="operator", doors="s"),
-    CommandRow("web_purge", "idle:int", kind="operator", doors="s"),
+    _for_scripts("forget_files", "before:time? keep:int? force:bool?"),
+    _for_scripts("forget_file", "what force:bool?"),
+    _for_scripts("send_files", "to:conversation text paths:list"),
+    _for_scripts("export", "path to:conversation? files:bool?"),
+    _for_scripts("import", "path files:bool?"),
+    _for_scripts("web_token", "name"),
+    _for_scripts("web_users"),
+    _for_scripts("web_revoke", "name"),
+    _for_scripts("web_delete", "name"),
+    _for_scripts("web_purge", "idle:int"),
 )  # fmt: skip
 _GIVEN = (f"{name}:{row.type if row.type in FIELD_TYPES else 'list'}?" for name, row in fields_at("a").items())
 TOOL_PARTS = {
@@ -358,53 +362,53 @@ TOOL_PARTS = {
 def _tool_of(call: Call) -> CommandRow:
     """Return the tool of an act: it needs what the command may be without, a place, and has nothing else of that."""
     needed = (field for field in call.fields.replace("to:place?", "to:conversation").split() if field[-1] != "?")
-    return CommandRow(call.name, " ".join(needed), kind="write", doors="m", result="id next?", help=call.purpose)
+    return _tool(call.name, " ".join(needed), kind="write", result="id next?", help=call.purpose)
 
 
 _SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"
 TOOLS = (
-    CommandRow("who", doors="m", result="me members:members more:int? groups:list next?",
+    _tool("who", result="me members:members more:int? groups:list next?",
         help="Who is a member here, people and agents, and whether each is online now; and your groups. Write to a "
         "member by its name, to a group as #name, to everybody here as room."),
-    CommandRow("send", "to:conversation text? files:list? reply_to:message? wait:float? until? key?", kind="write",
-        doors="m", result=_SENT,
+    _tool("send", "to:conversation text? files:list? reply_to:message? wait:float? until? key?", kind="write",
+        result=_SENT,
         help="Send a message. The answer says what became of it: accepted (on this disk), delivered (on the disks of "
         "all it is for), read. It goes by itself to those who are away: never send it again for that. `wait`: for how "
         "many seconds at most to wait until it is delivered (default 2), or with `until` read: until it is read. "
         "`files`: paths of attachments. The same text to the same place within 10 minutes is taken for a repeated "
         "call, as long as nobody else wrote there, and is not sent twice: `status` is repeated then. To send it once "
         "more give a `key`, any word, and repeat that call with it."),
-    CommandRow("ask", "to:conversation text reply_to:message? choices:list? wait:float? key?", kind="write",
-        doors="m", result=f"answered:bool answer:post? choice? by? at? seen? {_SENT}",
+    _tool("ask", "to:conversation text reply_to:message? choices:list? wait:float? key?", kind="write",
+        result=f"answered:bool answer:post? choice? by? at? seen? {_SENT}",
         help="Send a question and wait for the answer, at most `wait` seconds (default 40). In a direct conversation "
         "the answer is the next message of that member; elsewhere a reply to the question. With `choices`, 2 to 6 "
         "words of 8 characters at most, it is the first that a person presses, and nothing else is. No answer in time "
         "is no answer: the same call again goes on waiting and does not ask twice. Else as send."),
-    CommandRow("inbox", "seen? to:conversation? wait:float? limit:int?", doors="m",
+    _tool("inbox", "seen? to:conversation? wait:float? limit:int?",
         result="messages:posts more:bool seen? next?",
         help="Everything unread, direct messages and mentions of you first, of each the oldest first; with `to` of "
         "one conversation. With `wait`: if there is nothing, wait so many seconds at most for a message; a further "
         "call ends it. Give back the `seen` of each answer that came: only that marks its messages as read, which "
         "their writers may see. All others are shown again."),
-    CommandRow("history", "to:conversation? limit:int? before:message? after:entry?", doors="m",
+    _tool("history", "to:conversation? limit:int? before:message? after:entry?",
         result="messages:posts more:bool next?",
         help="The newest messages of a conversation or all, oldest first; `before` an id: those before; `after` one: "
         "what came or changed since. Marks nothing as read. `limit`: default 20, at most 100."),
-    CommandRow("search", "words to:conversation? limit:int?", doors="m", result="messages:posts more:bool next?",
+    _tool("search", "words to:conversation? limit:int?", result="messages:posts more:bool next?",
         help='The newest messages that contain all these words; "two words" finds the phrase, from:NAME a writer. '
         "`limit`: default 20, at most 100."),
-    *(CommandRow(name, "to:conversation", doors="m", result="messages:posts more:bool next?",
+    *(_tool(name, "to:conversation", result="messages:posts more:bool next?",
         help=f"The {kind.event} messages of a conversation.") for name, kind in HEADS.items()),
-    CommandRow("receipt", "id:message", doors="m", result=_SENT,
+    _tool("receipt", "id:message", result=_SENT,
         help="What became of a message that you sent: who has it, who read it, whom it lacks."),
     *(_tool_of(call) for call in CALLS.values() if call.tool),
-    CommandRow("get", "id:message number:int? path? wait:float?", kind="files", doors="m",
+    _tool("get", "id:message number:int? path? wait:float?", kind="files",
         result="saved:bool path? next?",
         help="Save an attachment of a message, the first or the one of this `number`, in the operator's directory or "
         "at `path` below it; waits at most `wait` seconds (default 40) until it has come."),
-    CommandRow("group", "name members:users?", kind="groups", doors="m", result="to members:int next?",
+    _tool("group", "name members:users?", kind="groups", result="to members:int next?",
         help="Create a group of these members and you. It is written to as #name."),
-    CommandRow("add", "to:group users:users", kind="groups", doors="m", result="to members:int next?",
+    _tool("add", "to:group users:users", kind="groups", result="to members:int next?",
         help="Add members to a group that you own; they get its whole history."),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in TABLE}

@@ -23,7 +23,17 @@ from p2pchat import (
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import EventLine, excerpt, format_conversation, format_deletion, format_user, said
+from p2pchat.commands.event_text import (
+    EventLine,
+    excerpt,
+    format_conversation,
+    format_deletion,
+    format_user,
+    local_now,
+    said,
+    user_fields,
+    users_fields,
+)
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.people_commands import MAX_LISTED, user_row
 from p2pchat.commands.unread_counter import UnreadCounter
@@ -106,7 +116,7 @@ def conversation_row(conversation: Conversation) -> EventLine:
         "conversation": conversation.name, "conversation_id": conversation.id, "kind": conversation.kind,
     }  # fmt: skip
     if conversation.user is not None:
-        row |= {"user": conversation.user.label, "user_id": conversation.user.id}
+        row |= user_fields(conversation.user)
     if isinstance(conversation, Group):
         row |= {"members": len(conversation.members), "member": conversation.is_member}
     return row
@@ -129,7 +139,7 @@ def _list_row(ctx: CommandContext, conversation: Conversation, begun: Unanswered
 
 def _begun_fields(begun: UnansweredConversation) -> EventLine:
     by = {} if begun.admitted_by is None else {"admitted_by": begun.admitted_by.label}
-    return {"begun_by": begun.user.label, "begun_by_id": begun.user.id, "new": begun.is_new, **by}
+    return {**user_fields(begun.user, "begun_by"), "new": begun.is_new, **by}
 
 
 def _unplaced_row(begun: UnansweredConversation) -> EventLine:
@@ -246,7 +256,7 @@ async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult
 def group_members(ctx: CommandContext, to: Group) -> CommandResult:
     """Return the answer to /members in a group."""
     rows = [{**user_row(user), "owner": user == to.owner} for user in to.members]
-    now = datetime.now().astimezone()
+    now = local_now()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])
 
 
@@ -286,13 +296,10 @@ def _names_are(users: Sequence[UserOrId]) -> str:
 
 
 def _group_result(there: Group) -> CommandResult:
-    owner = there.owner
     row: EventLine = {
         "group": there.name,
         "conversation_id": there.id,
-        "owner": None if owner is None else owner.label,
-        "owner_id": None if owner is None else owner.id,
-        "members": [user.label for user in there.members],
-        "member_ids": [user.id for user in there.members],
+        **user_fields(there.owner, "owner"),
+        **users_fields("members", there.members),
     }
     return CommandResult([row])

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
-from p2pchat.commands.event_text import EventLine, format_event, format_notice
+from p2pchat.bounded import remember
+from p2pchat.commands.event_text import EventLine, format_event, format_notice, local_now
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.commands.file_fetches import FileNumbers
 from p2pchat.commands.notifier import Notifier
@@ -148,7 +149,7 @@ class Display:
 
     async def _write_event(self, event: EventLine) -> None:
         event = self.for_people(event)
-        text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
+        text = format_event(event, self.me, local_now(), await self._related(event))
         if text is not None:
             await self._output.write(text)
 
@@ -240,9 +241,7 @@ class ShownEdits:
         """Remember what a message that is shown reflects."""
         said = [one["entry_id"] for name in LISTS for one in line.get(name, ())]
         if shown := {*said, line.get("mended_id", ""), line.get("closed_id", "")} - {""}:
-            self._shown[line["id"]] = shown
-            if len(self._shown) > MAX_SHOWN_EDITS:
-                del self._shown[next(iter(self._shown))]
+            remember(self._shown, line["id"], shown, MAX_SHOWN_EDITS)
 
     def includes(self, line: Mapping[str, Any]) -> bool:
         """Return whether the message already showed what this line about it says."""

@@ -12,11 +12,11 @@ Every line of a message begins with its time, or with CONTINUED. Names are quote
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, where_found
+from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, User, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.kinds import CHANGE_EVENTS, LISTS
@@ -54,10 +54,26 @@ def excerpt(text: str, most: int = QUOTED_CHARACTERS) -> str:
     return '"' + safe_line(short.replace("\n", " ")).replace('"', "'") + '"'
 
 
+def local_now() -> datetime:
+    """Return the time, in the zone of this machine."""
+    return datetime.now().astimezone()
+
+
 def format_time(iso: str, now: datetime | None) -> str:
     """Return a time as HH:MM, with the date unless it is today; `now` gives zone and day, None: always with date."""
     moment = datetime.fromisoformat(iso).astimezone(now.tzinfo if now else None)
     return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def user_fields(user: User | None, name: str = "user") -> EventLine:
+    """Return the fields of a row that name a user."""
+    return {name: None if user is None else user.label, f"{name}_id": None if user is None else user.id}
+
+
+def users_fields(name: str, users: Iterable[User]) -> EventLine:
+    """Return the fields of a row that name several users."""
+    users = list(users)
+    return {name: [user.label for user in users], f"{name.removesuffix('s')}_ids": [user.id for user in users]}
 
 
 class LineStyle(NamedTuple):

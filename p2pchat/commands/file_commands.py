@@ -21,11 +21,11 @@ from pathlib import Path
 from p2pchat import MAX_FILES, Attachment, Conversation, KeptFile, Message, P2PChatError, Receipt, Sent, StoredFile
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text
+from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text, local_now
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.standard_output import iso
-from p2pchat.commands.typed_paths import is_file, is_there, split_files, split_path, to_path
+from p2pchat.commands.typed_paths import split_files, split_path, to_path
 from p2pchat.safe_text import quote_name, quote_place, safe_line
 from p2pchat.threads import on_disk
 
@@ -56,9 +56,9 @@ async def typed_send(ctx: CommandContext, rest: str) -> OutgoingMessage:
     """Send one or several files to the current conversation, with a text behind them."""
     require_sender(ctx)
     files, text = await on_disk(split_files, rest)
-    if text and not await on_disk(is_there, files[0]):
+    if text and not await on_disk(os.path.exists, files[0]):
         raise UsageError(f"{_no_file(str(files[0]))}. A path with blanks needs quotes: /send 'my file.png'")
-    if await on_disk(is_file, to_path(text.strip())):
+    if await on_disk(os.path.isfile, to_path(text.strip())):
         print_notice(f"-- {file_label(text)} goes as text: each file after the first needs its full path")
     return OutgoingMessage(ctx.current, text, files=tuple(map(str, files)))
 
@@ -193,7 +193,7 @@ def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[At
         return []
     if not found:
         return [f"-- no files in {quote_place(where) if where else 'any conversation'} yet: /send FILE sends one"]
-    now = datetime.now().astimezone()
+    now = local_now()
     numbered = [
         (ctx.display.files.number(file.message.id, number, file.name), file) for file, number in reversed(found)
     ]

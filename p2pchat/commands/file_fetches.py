@@ -13,6 +13,7 @@ from typing import Any
 from p2pchat import Attachment
 from p2pchat.commands.event_text import file_label, format_size
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.threads import stop_tasks
 
 MAX_FETCHES = 256  # at once, of one session; a guess
 MAX_NUMBERED = 10_000  # files; above, the oldest lose their numbers
@@ -126,9 +127,7 @@ class FileFetches:
     async def stop(self, file: tuple[str, str] | None = None) -> int:
         """Stop those that fetch one file, by the id of its message and its root, or all; return how many these were."""
         tasks = [task for task, one in self._running.items() if file in (None, (one.message.id, one.root))]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_tasks(tasks)
         return len(tasks)
 
     async def wait(self, timeout: float | None = None) -> None:

@@ -30,7 +30,7 @@ _TYPE_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JsonCommand:
     """One JSON command: its name `do`, its fields, and its `ref` (None: it has none)."""
 

@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User, parse_invite
+from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.conversation_commands import group_members
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.event_text import EventLine, format_invite, format_member
+from p2pchat.commands.event_text import EventLine, format_invite, format_member, local_now, user_fields, users_fields
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.invite_screen import invite_screen, names_loopback
+from p2pchat.commands.invite_screen import invite_screen, names_loopback, terms_of
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import MAX_NAMES, quote_name, quote_names
@@ -46,7 +46,7 @@ async def list_members(ctx: CommandContext, peer: TCPPeer) -> CommandResult:
             await asyncio.sleep(0)
     if not ctx.for_people:
         return CommandResult(rows)
-    now = datetime.now().astimezone()
+    now = local_now()
     listed = [row for row in rows if ctx.shows_all or row["role"] != "expelled"]
     shown = listed if ctx.shows_all else listed[:MAX_LISTED]
     more, out = len(listed) - len(shown), len(rows) - len(listed)
@@ -63,23 +63,17 @@ def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
     by = None if member.by is None else of.user(member.by.key)
     me = any(user.is_me for user in users)
     return {
-        **_who(stands),
-        "users": [user.label for user in users],
-        "user_ids": [user.id for user in users],
+        **user_fields(stands),
+        **users_fields("users", users),
         "count": member.count,
         "role": member.role,
         "since": None if member.since is None else iso(member.since),
-        "by": None if by is None else by.label,
-        "by_id": None if by is None else by.id,
+        **user_fields(by, "by"),
         "invite": member.invite or None,
         "online": member.role != "expelled" and member.online,
         "me": me,
         "decides": me and peer.people.decides,
     }
-
-
-def _who(user: User) -> EventLine:
-    return {"user": user.label, "user_id": user.id}
 
 
 # ---- invites
@@ -95,12 +89,9 @@ async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) 
 async def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) -> EventLine:
     """Return a new invite by a peer, whom it admits, and whether other machines can use it."""
     made = await peer.make_invite(uses=uses, days=days)
-    terms = parse_invite(made).invitation
     return {
         "invite": made,
-        "id": terms.id,
-        "uses": terms.uses,
-        "until": _moment(terms.until),
+        **terms_of(made),
         "host": peer.address,
         "port": peer.port,
         "only_this_machine": names_loopback(made, peer.address, peer.port),
@@ -110,7 +101,7 @@ async def invite_row(peer: TCPPeer, uses: int = 1, days: float = INVITE_DAYS) ->
 async def invites(ctx: CommandContext) -> CommandResult:
     """List the invites that this peer made, the newest first."""
     rows = [_made_row(ctx.tcp_peer, one) for one in ctx.tcp_peer.people.invites()]
-    now = datetime.now().astimezone()
+    now = local_now()
     return CommandResult(rows, [format_invite(row, now) for row in rows] or ["-- this peer made no invite so far"])
 
 
@@ -122,15 +113,13 @@ async def revoke(ctx: CommandContext, invite: str) -> CommandResult:
 
 
 def _made_row(peer: TCPPeer, made: MadeInvite) -> EventLine:
-    users = [peer.people.speaker(member) for member in made.used_by]
     return {
         "invite": made.id,
         "uses": made.uses,
         "made_at": _moment(made.made_at),
         "until": _moment(made.until),
         "revoked_at": _moment(made.revoked_at) if made.revoked_at else None,
-        "used_by": [user.label for user in users],
-        "used_by_ids": [user.id for user in users],
+        **users_fields("used_by", map(peer.people.speaker, made.used_by)),
         "expelled": [peer.people.speaker(member).label for member in made.expelled],
     }
 
@@ -161,7 +150,7 @@ async def expel(
         out = [user for one in people.invited(invite) for user in _users(ctx, one)]
         if plan:
             return CommandResult([{"invite": invite, "users": [one.label for one in out]}])
-        rows = [{**_who(one), "expelled": True} for one in out]  # as they are called before
+        rows = [{**user_fields(one), "expelled": True} for one in out]  # as they are called before
         await people.expel_invited(invite, hide=hide)
         line = f"-- nobody came by the invite {invite}; it admits nobody any more"
         return CommandResult(rows, [] if rows else [line])
@@ -170,7 +159,7 @@ async def expel(
     going = await people.admitted(user, since)
     found = people.find(user)
     row = {
-        **_who(out[0]),
+        **user_fields(out[0]),
         "users": [one.label for one in found.users],
         "alone": len(out) == 1,
         "count": found.count,
@@ -182,7 +171,7 @@ async def expel(
     if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
         return CommandResult(lines=["-- nobody was expelled"])
     out += [_users(ctx, one)[0] for one in going if goes]
-    rows = [{**_who(one), "expelled": True} for one in out]
+    rows = [{**user_fields(one), "expelled": True} for one in out]
     await people.expel(user, only=only, hide=hide, with_admitted=goes, since=since)
     return CommandResult(rows)
 
@@ -217,14 +206,15 @@ def _expelled_member(row: EventLine, *, with_admitted: bool) -> str:
 async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:
     """Take back that somebody was expelled."""
     found = await ctx.tcp_peer.people.pardon(user)
-    return CommandResult([{**_who(one), "expelled": False} for one in _users(ctx, found)])
+    return CommandResult([{**user_fields(one), "expelled": False} for one in _users(ctx, found)])
 
 
 async def admin(ctx: CommandContext, user: User | str) -> CommandResult:
     """Make a member an admin."""
     found = await ctx.tcp_peer.people.make_admin(user)
     line = f"-- {quote_name(_users(ctx, found)[0].label)} may invite and expel already"
-    return CommandResult([{**_who(_users(ctx, found)[0]), "admin": True}], [line] if found.role != "member" else [])
+    row = {**user_fields(_users(ctx, found)[0]), "admin": True}
+    return CommandResult([row], [line] if found.role != "member" else [])
 
 
 async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
@@ -237,7 +227,7 @@ async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
         if not await ctx.confirm(f"{name} can never be an admin again: make {name} a plain member?"):
             return CommandResult(lines=["-- nothing was changed"])
     await people.make_admin(user, on=False)
-    return CommandResult([{**_who(who), "admin": False}])
+    return CommandResult([{**user_fields(who), "admin": False}])
 
 
 def _users(ctx: CommandContext, member: Member) -> Sequence[User]:

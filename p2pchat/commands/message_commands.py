@@ -28,7 +28,9 @@ from p2pchat.commands.event_text import (
     format_receipt,
     format_time,
     found_line,
+    local_now,
     said,
+    users_fields,
     with_gap,
 )
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
@@ -60,7 +62,7 @@ class SendStopped(CommandError):
         super().__init__("stopped: nothing was sent")
 
 
-@dataclass(slots=True)
+@dataclass
 class OutgoingMessage:
     """A message that was not sent yet."""
 
@@ -180,7 +182,7 @@ async def change(call: Call, ctx: CommandContext, message: Message | Sent, **fie
 async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     """Delete an own message. Who types it is asked first, and told what was deleted."""
     if ctx.line is not None and message.sender.is_me and not message.deleted:
-        at, text = format_time(iso(message.sent_at), datetime.now().astimezone()), said(message.to_json())
+        at, text = format_time(iso(message.sent_at), local_now()), said(message.to_json())
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
@@ -391,7 +393,7 @@ async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> 
     rows = [await receipt_row(ctx.peer, message) for message in messages]
     if isinstance(ctx.peer, TCPPeer):
         rows = [row | {"obstacle": find_obstacle(ctx.peer, row["missing"])} for row in rows]
-    now = datetime.now().astimezone()
+    now = local_now()
     lines = [format_receipt(row, now, said(one.to_json())) for row, one in zip(rows, messages, strict=True)]
     return CommandResult(rows, lines or ["-- you have not written here yet"])
 
@@ -412,8 +414,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
     files: EventLine = {
         "files": len(message.attachments),
         "files_count": len(set(holders) & set(of or holders)),
-        "files_delivered_to": [user.label for user in holders],
-        "files_delivered_to_ids": [user.id for user in holders],
+        **users_fields("files_delivered_to", holders),
     }
     return {
         **{name: sent[name] for name in copied},
@@ -422,15 +423,11 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         "of": len(of),
         "count": counts[0],
         "read_count": counts[1],
-        "delivered_to": [user.label for user in has],
-        "delivered_to_ids": [user.id for user in has],
-        "at_gateway": [user.label for user in stored],
-        "at_gateway_ids": [user.id for user in stored],
+        **users_fields("delivered_to", has),
+        **users_fields("at_gateway", stored),
         "at_gateway_count": len(unseen & set(of or unseen)),
-        "read_by": [user.label for user in read],
-        "read_by_ids": [user.id for user in read],
-        "missing": [user.label for user in lacks],
-        "missing_ids": [user.id for user in lacks],
+        **users_fields("read_by", read),
+        **users_fields("missing", lacks),
         **(files if message.attachments else {}),
     }
 

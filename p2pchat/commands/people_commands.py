@@ -6,14 +6,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 
 from p2pchat import Conversation, HostedUser, TCPPeer, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import parse_endpoint
-from p2pchat.commands.event_text import UNREACHABLE, EventLine, excerpt, format_user, format_whois, is_gateway
+from p2pchat.commands.event_text import (
+    UNREACHABLE,
+    EventLine,
+    excerpt,
+    format_user,
+    format_whois,
+    is_gateway,
+    local_now,
+    user_fields,
+)
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
@@ -32,7 +40,7 @@ async def who(ctx: CommandContext) -> CommandResult:
     closed accounts, and people who wrote in the room alone.
     """
     users = sorted(ctx.peer.users(), key=lambda user: _STATUS_ORDER.index(user.status))
-    known, now = len(users), datetime.now().astimezone()
+    known, now = len(users), local_now()
     if not ctx.shows_all:
         talking = {one.user for one in ctx.peer.recent_conversations()}
         users = [user for user in users if user in talking or is_present(_status_row(user))]
@@ -71,14 +79,13 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
         "hosts": hosts,
         "linked": any(host.linked for host in known.hosts),
     }
-    return CommandResult([row], format_whois(row, datetime.now().astimezone()))
+    return CommandResult([row], format_whois(row, local_now()))
 
 
 def user_row(user: User) -> EventLine:
     """Return one row of /who, or of `p2pchat users`."""
     return {
-        "user": user.label,
-        "user_id": user.id,
+        **user_fields(user),
         "name": user.name,
         **_status_row(user),
         "since": None if user.since is None else iso(user.since),
@@ -95,7 +102,7 @@ async def nick(ctx: CommandContext, name: str) -> CommandResult:
     me = ctx.peer.me
     ctx.display.me = me.label
     ctx.unread.name = me.name
-    row = {"user": me.label, "user_id": me.id, "name": me.name}
+    row = {**user_fields(me), "name": me.name}
     return CommandResult([row], [f"-- you are now {quote_name(me.label)}"])
 
 
@@ -104,7 +111,7 @@ async def about(ctx: CommandContext, text: str | None = None) -> CommandResult:
     if text is not None:
         await ctx.peer.rename(ctx.peer.me.name, about="" if text == NOTHING else text)
     me = ctx.peer.me
-    row = {"user": me.label, "user_id": me.id, "about": me.about}
+    row = {**user_fields(me), "about": me.about}
     shown = f"about you: {excerpt(me.about, len(me.about))}" if me.about else "your about text is empty"
     return CommandResult([row], [f"-- {shown}"])
 
@@ -185,7 +192,7 @@ async def _unhide(
 
 
 def _hidden_row(user: User, how: str) -> EventLine:
-    return {"user": user.label, "user_id": user.id, how: getattr(user, how)}
+    return {**user_fields(user), how: getattr(user, how)}
 
 
 # ---- peers: hosted users cannot give these commands, nor /allow
@@ -218,5 +225,5 @@ async def allow(ctx: CommandContext, user: User | str) -> CommandResult:
     if user == ctx.peer.me:
         raise UsageError("that is you: your own messages have no limit here")
     found = await ctx.tcp_peer.allow(user)
-    row = {"user": found.label, "user_id": found.id, "allowed": True}
+    row = {**user_fields(found), "allowed": True}
     return CommandResult([row], [f"-- everything {quote_name(found.label)} writes is stored, without a limit"])

@@ -12,7 +12,6 @@ import itertools
 import os
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from p2pchat import (
@@ -21,7 +20,6 @@ from p2pchat import (
     Failed,
     Group,
     HostedUser,
-    Message,
     P2PChatError,
     Receipt,
     Receipts,
@@ -77,7 +75,7 @@ from p2pchat.commands.typed_commands import (
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.kinds import CALLS, HEADS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_place, safe_line
-from p2pchat.threads import on_disk
+from p2pchat.threads import ends_within, on_disk, stop_tasks
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -146,8 +144,7 @@ class Session(CommandContext):
         self._handlers: Mapping[str, Handler] = {**HANDLERS, **(handlers or {})}
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
-        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = self.sender.add_receipt
-        self._reads: ReadMarker | None = None
+        self.on_accepted = self.sender.add_receipt
         # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
         # line again does.
         self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
@@ -165,22 +162,12 @@ class Session(CommandContext):
         self.unread.on_read(conversation_id)
         self.display.refresh()
 
-    def mark_seen(self) -> None:
-        """Mark the messages shown so far read, if the user is active."""
-        if self._reads is not None:
-            self._reads.mark_seen()
-
     def on_displayed(self, event: object, *, shown: bool) -> None:
         """Handle an event after the display had it; `shown` as on_event() returned it."""
         if isinstance(event, DurableEvent) and event.by.is_me:
             self.sender.on_shown(event.conversation, event.entry_id)
         if self._reads is not None:
             self._reads.on_event(event, shown=shown)
-
-    def on_opened(self, conversation_id: str, shown: Sequence[Message], *, complete: bool) -> None:
-        """Handle unread messages that were shown when their conversation was opened."""
-        if self._reads is not None:
-            self._reads.on_opened(conversation_id, shown, complete=complete)
 
     def on_event(self, line: EventLine) -> bool:
         """Handle an event line before it is shown; see CommandContext.on_event."""
@@ -527,8 +514,7 @@ class MessageSender:
         begun, self._begun = self._begun, None
         self._behind.clear()
         if begun is not None:
-            begun.cancel()
-            await asyncio.gather(begun, return_exceptions=True)
+            await stop_tasks([begun])
 
     async def _send(self, one: OutgoingMessage) -> Receipt:
         if one.files:
@@ -548,7 +534,7 @@ class MessageSender:
 
     def add_receipt(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
         """Keep the receipt of something accepted, to wait for it at the end. `what` names each message."""
-        self._ctx.note_written(to)
+        self._ctx.wrote_in = to
         self._ctx.display.on_accepted(to, receipt, what)
         self._receipts.append((to, receipt))
         self._unshown[to.id] = last_receipt(receipt).id
@@ -570,9 +556,7 @@ class MessageSender:
 
     async def wait_shown(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until everything accepted was shown."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._all_shown.wait()
+        await ends_within(timeout, self._all_shown.wait())
 
     def discard(self, ids: Collection[str]) -> None:
         """Stop waiting for these messages: nobody will receive them."""
@@ -618,13 +602,9 @@ async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadlin
         await wait_all(timeout=left())
         return
     wait = last.files_delivered if what == "files" else last.read if what == "read" else last.delivered
-    online = _online_recipients(last)
+    online = [user for user in last.of if user.status in ("online", "idle")]
     for user in online:
         await wait(by=user, timeout=left())
     if not online:
         await wait(count=1, timeout=left())
     await wait(timeout=0.0)
-
-
-def _online_recipients(receipt: Receipt) -> list[User]:
-    return [user for user in receipt.of if user.status in ("online", "idle")]

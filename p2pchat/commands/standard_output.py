@@ -17,17 +17,31 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import CommandError, print_error
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
 from p2pchat.threads import in_thread
 
+STREAM = "-"  # as a file: standard input or output
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
 
 
 def json_line(event: EventLine) -> str:
     """Return an event as one line of JSON that is safe on a terminal too."""
     return safe_json(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
+
+
+def print_json(row: EventLine) -> None:
+    """Print an event, or another row, as one line on stdout."""
+    print(json_line(row), flush=True)
+
+
+def check_output(path: str, what: str) -> None:
+    """Raise UsageError if a file is to go to standard output, where nothing takes it. `what` is named instead of -."""
+    if path == STREAM and raw_stdout() is None:
+        raise UsageError(f"standard output is closed: name a {what}, or send it into a pipe or file")
+    if path == STREAM and sys.stdout.isatty():
+        raise UsageError(f"this would write a file onto the terminal: name a {what}, or send it into a pipe or file")
 
 
 def iso(moment: datetime) -> str:

@@ -44,14 +44,14 @@ def _quoted(opening: str, closing: str) -> re.Pattern[str]:
 _QUOTED = {opening: _quoted(opening, closing) for opening, closing in CLOSING_QUOTES.items()} | {'"': _DOUBLED}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TextInput:
     """Text for the current conversation."""
 
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommandInput:
     """A command by its first name, and its arguments.
 

@@ -79,36 +79,25 @@ def typed_path(path: str) -> str:
     return re.sub(r"([^\w./~:+=@%,-])", r"\\\1", path)
 
 
-def is_file(path: Path) -> bool:
-    """Return whether this is a plain file that is there."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds NUL
-        return False
-
-
-def is_there(path: Path) -> bool:
-    """Return whether there is anything with this path."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
 def dropped_files(line: str) -> list[Path]:
     """Return the files of a line that has nothing but full paths of files; [] for any other line."""
     rest, found = line.strip(), list[Path]()
-    if "\n" in rest or not _DROPPED.match(rest):
+    if "\n" in rest:
         return []
     while rest:
-        if not _DROPPED.match(rest):
-            return []
-        word, rest = split_path(rest)
-        path = to_path(word)
-        if not (path.is_absolute() and is_file(path)):
+        path, rest = _take_dropped(rest)
+        if path is None:
             return []
         found.append(path)
     return found
+
+
+def _take_dropped(text: str) -> tuple[Path | None, str]:
+    """Return the file with whose full path a text begins, and what follows; None and the text if there is none."""
+    word, rest = split_path(text)
+    path = to_path(word)
+    is_dropped = _DROPPED.match(text) and path.is_absolute() and os.path.isfile(path)
+    return (path, rest) if is_dropped else (None, text)
 
 
 def split_files(text: str) -> tuple[list[Path], str]:
@@ -119,21 +108,17 @@ def split_files(text: str) -> tuple[list[Path], str]:
     """
     word, rest = split_path(text)
     path = to_path(word)
-    if not is_file(path):
+    if not os.path.isfile(path):
         blanks = [found.start() for found in re.finditer(r"\s+|\Z", text.strip())][:MAX_BLANKS]
         for end in reversed(blanks):
             whole = to_path(text.strip()[:end])
-            if is_there(whole):
+            if os.path.exists(whole):
                 path, rest = whole, text.strip()[end:].lstrip()
                 break
-    files = [path]
-    while rest and _DROPPED.match(rest):
-        word, after = split_path(rest)
-        more = to_path(word)
-        if not (more.is_absolute() and is_file(more)):
-            break
+    files, (more, rest) = [path], _take_dropped(rest)
+    while more is not None:
         files.append(more)
-        rest = after
+        more, rest = _take_dropped(rest)
     return files, rest
 
 

@@ -27,7 +27,7 @@ def is_addressed_to(line: Mapping[str, Any], name: str, id: str) -> bool:
     return line["kind"] == "dm" or mentions(line["text"], name, id)
 
 
-@dataclass(slots=True)
+@dataclass
 class _UnreadLines:
     """Senders of the unread messages of one conversation by id, and mentions; `hidden`: not all were shown."""
 

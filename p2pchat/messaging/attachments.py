@@ -28,7 +28,7 @@ from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.content_store import ContentStore
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.threads import in_thread, on_disk
+from p2pchat.threads import in_thread, on_disk, stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
@@ -42,7 +42,7 @@ CHANGED = "it was written while it was read: send it when nothing writes it, or 
 MOST_COPIES = 10_000  # files of one name in a directory; a guess
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeptFile:
     """A file whose content is on this disk, to be sent with any number of messages; LocalUser.keep_file makes it.
 
@@ -287,9 +287,7 @@ async def _all_of(works: Sequence[Coroutine[Any, Any, FileRef]]) -> list[FileRef
     try:
         return await asyncio.gather(*tasks)
     except BaseException:  # also when cancelled: none of them goes on alone
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_tasks(tasks)
         raise
 
 
@@ -401,7 +399,7 @@ FILES_AT_ONCE = 250  # read in one job, behind which other reads wait: some 60 m
 MESSAGES_OF_ONE = 100  # looked at for one file: one may be sent again and again
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredFile:
     """Content on the disk of a peer, whole or a part of it.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.viewer import Viewer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeletedHistory:
     """The result of TCPPeer.delete_history.
 
@@ -46,7 +46,7 @@ class DeletedHistory:
     is_gone: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeletedMessages:
     """Messages of one user that were deleted here.
 
@@ -61,7 +61,7 @@ class DeletedMessages:
     sort_key: tuple[int, str, str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class UnansweredConversation:
     """A conversation that somebody began to whom the own user never wrote (LocalUser.unanswered).
 
@@ -125,7 +125,7 @@ class Conversation:
         if user is not None:
             return user.label
         if self.kind == "group":
-            return self.full_label if self._viewer._same_name(self) else self.plain_name
+            return self.full_label if self._viewer._groups.same_name(self.key) else self.plain_name
         return self.kind if self.kind != "unknown" else base32(self.key[:10])
 
     @property

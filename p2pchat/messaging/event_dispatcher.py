@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from p2pchat.bounded import remember
 from p2pchat.core import effects as fx
 from p2pchat.core.durable_changes import Stored
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
@@ -102,10 +103,7 @@ class EventDispatcher:
 
     def _meet(self, users: Iterable[UserId]) -> None:
         for user in users:
-            self._met.pop(user, None)
-            self._met[user] = None
-            if len(self._met) > MAX_MET:
-                del self._met[next(iter(self._met))]
+            remember(self._met, user, None, MAX_MET)
 
     # ---- the end
 
@@ -225,9 +223,7 @@ class EventDispatcher:
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
         if effect.change == "admitted" and not self._people.name(effect.users[0]):
-            self._admitted[effect.user] = effect
-            if len(self._admitted) > MAX_MET:
-                del self._admitted[next(iter(self._admitted))]
+            remember(self._admitted, effect.user, effect, MAX_MET)
         else:
             self._push_member(effect)
 

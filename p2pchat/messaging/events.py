@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 from p2pchat.core.log import LogId, message_id
 from p2pchat.core.names import base32
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.conversations import Conversation, Group
     from p2pchat.messaging.users import User
 
+C = TypeVar("C")
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -65,6 +66,12 @@ def moment_text(moment: datetime) -> str:
 # ---- events
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
+def event_class(cls: type[C]) -> type[C]:
+    """Make a class of events: a record of named fields that stays as it is."""
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
 @singledispatch
 def json_fields(value: object, name: str) -> dict[str, Any]:
     """Return the fields of an event line that stand for a field of an event. Users and conversations add theirs."""
@@ -81,7 +88,7 @@ def _list_fields(value: tuple, name: str) -> dict[str, Any]:  # type: ignore[typ
     return {name: list(value)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Event:
     """Base of all live events.
 
@@ -105,7 +112,7 @@ class Event:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Listening(Event):
     """The peer accepts connections: the first event of every run.
 
@@ -132,10 +139,10 @@ class Listening(Event):
     newest_own: str | None = None
 
     def _fields(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, **super(Listening, self)._fields()}
+        return {"schema": SCHEMA, **super()._fields()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Stopped(Event):
     """The peer was closed gracefully: the last event of a run.
 
@@ -147,7 +154,7 @@ class Stopped(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Link(Event):
     """The state of a link to a peer changed. Fields that are unknown are "".
 
@@ -174,11 +181,11 @@ class Link(Event):
     address: str = ""
 
     def _fields(self) -> dict[str, Any]:
-        found = super(Link, self)._fields()
+        found = super()._fields()
         return {"peer_id": base32(found.pop("peer")), **found}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Joined(Event):
     """A user came online.
 
@@ -194,7 +201,7 @@ class Joined(Event):
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Left(Event):
     """The last link to a user is gone.
 
@@ -208,7 +215,7 @@ class Left(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class MemberChange(Event):
     """Somebody was admitted to the network, expelled or pardoned, or is an admin now or no longer.
 
@@ -234,7 +241,7 @@ class MemberChange(Event):
         return {**who, "change": self.change, "users": [user.label for user in self.users], "count": self.count}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class NewConversation(Event):
     """Somebody to whom the own user never wrote began a direct conversation or a group with it (LocalUser.is_new).
 
@@ -252,10 +259,10 @@ class NewConversation(Event):
 
     def _fields(self) -> dict[str, Any]:
         there = self.conversation
-        return {"conversation": there.name, "kind": there.kind, **super(NewConversation, self)._fields()}
+        return {"conversation": there.name, "kind": there.kind, **super()._fields()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Renamed(Event):
     """A user took another name. Labels (`user.label` is the new one) tell users with the same name apart.
 
@@ -273,7 +280,7 @@ class Renamed(Event):
     former: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Presence(Event):
     """The presence of a user changed.
 
@@ -291,7 +298,7 @@ class Presence(Event):
     since: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Typing(Event):
     """A user began or stopped typing in a conversation.
 
@@ -307,82 +314,80 @@ class Typing(Event):
     typing: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptEvent(Event):
-    """Base of Delivered and Read: a receipt of one member for one's own message.
+@event_class
+class EntryEvent(Event):
+    """Base of events about a message.
 
     Attributes:
         log: The log of the message.
         seq: Its number in the log.
+    """
+
+    log: LogId
+    seq: int
+
+    @property
+    def id(self) -> str:
+        """The id of the message."""
+        return message_id(self.log, self.seq)
+
+    def _fields(self) -> dict[str, Any]:
+        found = super()._fields()
+        del found["log"], found["seq"]
+        return {"id": self.id, "conversation_id": base32(self.log.conversation), **found}
+
+
+@event_class
+class ReceiptEvent(EntryEvent):
+    """Base of Delivered and Read: a receipt of one member for one's own message.
+
+    Attributes:
         user: The member.
         count: So many members have sent such a receipt, this one included.
         of: So many members the conversation had for this message, without its writer.
         at_gateway: The member is at a gateway elsewhere, which may be all that has the message yet.
     """
 
-    log: LogId
-    seq: int
     user: User
     count: int
     of: int
     at_gateway: bool = False
 
-    @property
-    def id(self) -> str:
-        """The id of the message."""
-        return message_id(self.log, self.seq)
-
     def _fields(self) -> dict[str, Any]:
-        return {
-            "id": self.id, "conversation_id": base32(self.log.conversation), **json_fields(self.user, "user"),
-            "count": self.count, "of": self.of, **({"at_gateway": True} if self.at_gateway else {}),
-        }  # fmt: skip
+        found = super()._fields()
+        return found if found.pop("at_gateway") is False else {**found, "at_gateway": True}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Delivered(ReceiptEvent):
     """One's own message is on the disk of a peer that hosts `user`; `count` of `of` members have it."""
 
     event: ClassVar[Literal["delivered"]] = "delivered"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Read(ReceiptEvent):
     """One's own message was marked as read by `user`; `count` of `of` members have read it."""
 
     event: ClassVar[Literal["read"]] = "read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEvent(Event):
+@event_class
+class FileEvent(EntryEvent):
     """Base of FileProgress, FileArrived and FileReceipt: what becomes of a file of a message.
 
     Attributes:
-        log: The log of the message.
-        seq: Its number in the log.
         name: The name its writer gave the file: for display, never a path.
         size: Bytes.
         root: The hash of its content, as in `Attachment.root`.
     """
 
-    log: LogId
-    seq: int
     name: str = field(repr=False)
     size: int
     root: str
 
-    @property
-    def id(self) -> str:
-        """The id of the message."""
-        return message_id(self.log, self.seq)
 
-    def _fields(self) -> dict[str, Any]:
-        found = super(FileEvent, self)._fields()
-        log, seq = found.pop("log"), found.pop("seq")
-        return {"id": message_id(LogId(*log), seq), "conversation_id": base32(log[0]), **found}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class FileProgress(FileEvent):
     """More of a file is here and verified. Reported for each whole percent at most.
 
@@ -394,14 +399,14 @@ class FileProgress(FileEvent):
     stored: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class FileArrived(FileEvent):
     """All of a file is on this disk, and verified, whether it came by itself or a program asked for it."""
 
     event: ClassVar[Literal["file_arrived"]] = "file_arrived"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class FileReceipt(FileEvent):
     """A file of one's own message is on the disk of a peer that hosts `user`, all of it and verified; or no more.
 
@@ -419,7 +424,7 @@ class FileReceipt(FileEvent):
     of: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Gap(Event):
     """A message was shown although entries it follows are missing.
 
@@ -441,10 +446,10 @@ class Gap(Event):
         return f"{len(self.missing)} earlier {'message is' if one else 'messages are'} missing here"
 
     def _fields(self) -> dict[str, Any]:
-        return {"code": "gap", "text": self.text, **super(Gap, self)._fields()}
+        return {"code": "gap", "text": self.text, **super()._fields()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class GroupChanged(Event):
     """A group changed.
 
@@ -490,7 +495,7 @@ class GroupChanged(Event):
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Undelivered(Event):
     """Entries of the own user that no member of a group gets, since the owner had removed the own user before.
 
@@ -519,7 +524,7 @@ class Undelivered(Event):
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Warned(Event):
     """A warning about the peer, its disk or another user.
 
@@ -535,7 +540,7 @@ class Warned(Event):
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event_class
 class Failed(Event):
     """Something that was asked for was refused after the call had returned.
 

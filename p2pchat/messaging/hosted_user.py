@@ -235,7 +235,7 @@ def consumer_name(user: UserId, name: str) -> str:
     return f"{user}:{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Coming:
     """A user who is being stored. Attributes: `ended`, done when it is hosted, or was not stored."""
 
@@ -567,7 +567,7 @@ def _entries_taken(
 Users = tuple[UserId, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AddressedEvent(Event):
     """A live event, and the hosted users it concerned when it happened."""
 
@@ -595,15 +595,13 @@ class AllUsersSubscription(Subscription):
         """
         if not super().wants_receipts(log, kind):
             return False
-        return not self._is_in_room(log) or self._lifecycle.tracker.wrote(log) or self._is_present(log.user)
+        tracker = self._lifecycle.tracker
+        return not tracker.is_in_room(log) or tracker.wrote(log) or self._is_present(log.user)
 
     def push_receipts(self, update: ReceiptUpdate) -> None:
         """Take receipts; of a message to the room, which a thousand users may get, only that all members have it."""
-        if update.having >= update.of or not self._is_in_room(update.log):
+        if update.having >= update.of or not self._lifecycle.tracker.is_in_room(update.log):
             super().push_receipts(update)
-
-    def _is_in_room(self, log: LogId) -> bool:
-        return audience_of(self._lifecycle.conversations(), log.conversation) is None
 
     def _is_present(self, user: UserId) -> bool:
         """Return whether a hosted user is online or idle at this peer."""

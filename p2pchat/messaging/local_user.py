@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -71,6 +71,7 @@ from p2pchat.messaging.unread import place_before, unread_among, untaken_among
 from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
+from p2pchat.threads import ends_within, run_to_completion
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import Lifecycle
@@ -195,9 +196,7 @@ class LocalUser(Viewer):
             return False
 
         if timeout := self.name_timeout:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._driver.wait_until(is_known)
+            await ends_within(timeout, self._driver.wait_until(is_known))
         try:
             return find()
         except UnknownName as error:
@@ -1170,21 +1169,3 @@ def _hidden_line(chosen: set[UserId], user: User, on: bool) -> str:
 
 def _hide(chosen: set[UserId], user: User, on: bool) -> None:
     (chosen.add if on else chosen.discard)(user.key)
-
-
-async def run_to_completion(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end even if the caller is cancelled, and return its result.
-
-    A server cancels the handler of a client that is gone. A change that is on disk or known to others must reach
-    memory too, or the next start would know other users and names than this one.
-    """
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(_consume_exception)
-    await asyncio.wait([task])  # does not cancel the task when it is cancelled itself
-    return task.result()
-
-
-def _consume_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieve the exception, so that asyncio does not log it when no caller is left."""
-    if not task.cancelled():
-        task.exception()

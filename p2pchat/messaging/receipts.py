@@ -22,6 +22,7 @@ from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
+from p2pchat.bounded import remember
 from p2pchat.core.effects import Guests
 from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry, message_id
 from p2pchat.core.node import Node
@@ -296,9 +297,8 @@ class _Positions:
         """
         counted = self.counted.get(seq)
         if counted is None or (counted.of is not of and counted.of != of):
-            if len(self.counted) >= MAX_COUNTED:
-                del self.counted[next(iter(self.counted))]
-            counted = self.counted[seq] = _MemberCount(of, self._count(seq, of))
+            counted = _MemberCount(of, self._count(seq, of))
+            remember(self.counted, seq, counted, MAX_COUNTED)
         return counted.count
 
     def _count(self, seq: int, of: tuple[UserId, ...]) -> int:
@@ -571,7 +571,8 @@ class ReceiptTracker:
             self._running().write_now()
         return written.result()
 
-    def _is_in_room(self, log: LogId) -> bool:
+    def is_in_room(self, log: LogId) -> bool:
+        """Return whether a log is one of the room."""
         return log.conversation == self._room
 
     def deliver_when_taken(self, user: UserId, place: int) -> None:
@@ -587,7 +588,7 @@ class ReceiptTracker:
 
         In the room a reader may have them by a peer that did not host it when they were written.
         """
-        if self._is_in_room(log):
+        if self.is_in_room(log):
             has_them = self._is_here(log, member) or self._of(log).has(last, member)
             return [] if has_them else self.delivered(log, first, last, member)
         had = self._of(log).delivered.marks.get(member, 0)
@@ -675,7 +676,7 @@ class ReceiptTracker:
             receipts.changes.add(seq)
         else:
             here = [(member, seq) for member in self.holders_at(shown.place, log.user, of) if self.takes(log, member)]
-            takes = [(member, mark) for member, mark in read if self._is_in_room(log) or self.takes(log, member)]
+            takes = [(member, mark) for member, mark in read if self.is_in_room(log) or self.takes(log, member)]
             marks = [*marks, *here, *takes]  # who has read a message has it
         for positions, stored in ((receipts.delivered, marks), (receipts.read, read)):
             for member, highest in stored:
@@ -690,7 +691,7 @@ class ReceiptTracker:
         Returns the updates to report: of each of these users; in the room, where `member` is the peer, of one for all.
         None unless they are reported, since who has a message is counted for them.
         """
-        if not self._is_in_room(log):
+        if not self.is_in_room(log):
             return self._advance(log, first, last, (*others, member), "delivered", is_reported=is_reported)
         receipts = self._of(log)
         had = receipts.delivered.marks.get(member, 0)  # perhaps more: its mark that it read them came first
@@ -725,7 +726,7 @@ class ReceiptTracker:
     def _advance(
         self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind, *, is_reported: bool = True
     ) -> list[ReceiptUpdate]:
-        receipts, in_room = self._of(log), self._is_in_room(log)
+        receipts, in_room = self._of(log), self.is_in_room(log)
         positions = receipts.positions(kind)
         advanced, updates = list[UserId](), list[ReceiptUpdate]()
         for one in members:
@@ -780,12 +781,16 @@ class ReceiptTracker:
     def holders(self, log: LogId, seq: int, kind: Kind = "delivered") -> list[UserId]:
         """Return every member known to have a message, or to have read it."""
         receipts = self._logs.get(log)
-        if receipts is None:
-            return []
-        known = dict.fromkeys(self._known(receipts, log, seq, kind))
-        if kind == "delivered" and len(self._hosted) > 1:
-            known.update(dict.fromkeys(one for one in receipts.members(seq) if self._has(log, seq, one)))
-        return [*known]
+        return [] if receipts is None else [*self._having(receipts, log, seq, kind, receipts.members(seq))]
+
+    def _having(
+        self, receipts: _LogReceipts, log: LogId, seq: int, kind: Kind, of: Iterable[UserId]
+    ) -> Collection[UserId]:
+        """Return every member known to have a message, or to have read it; of users here those who are among these."""
+        known = self._known(receipts, log, seq, kind)
+        if kind == "read" or len(self._hosted) < 2:
+            return known
+        return dict.fromkeys([*known, *(one for one in of if self._has(log, seq, one))])
 
     def _known(self, receipts: _LogReceipts, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
         """Return every member known to have a message, or to have read it, but for those who have it as users here."""
@@ -797,7 +802,7 @@ class ReceiptTracker:
 
     def users_having(self, log: LogId, having: Collection[UserId], guests: Guests = ()) -> Collection[UserId]:
         """Return the members who have a message: these, or in the room the users of those of these who are peers."""
-        if self._driver is None or not self._is_in_room(log):
+        if self._driver is None or not self.is_in_room(log):
             return having
         peers = {*having}
         found = self._driver.node.presence.users_at(peers)
@@ -824,10 +829,7 @@ class ReceiptTracker:
             of = receipts.members(seq) if by is None else (by,)
             if kind == "files":
                 return of, self.holders_of_files(log, seq)
-            found = self._known(receipts, log, seq, kind)
-            if kind == "delivered" and len(self._hosted) > 1:
-                found = {*found, *(one for one in of if self._has(log, seq, one))}
-            return of, found
+            return of, self._having(receipts, log, seq, kind, of)
 
         of, having = look()
         least = count if count is not None or of else 1  # nobody was online: the first member who gets it
@@ -877,9 +879,7 @@ class ReceiptTracker:
     def note_files(self, log: LogId, seq: int, files: tuple[FileRef, ...]) -> None:
         """Note the attachments of a message."""
         if files:
-            self._files[log, seq] = files
-            if len(self._files) > MAX_WITH_FILES:
-                del self._files[next(iter(self._files))]
+            remember(self._files, (log, seq), files, MAX_WITH_FILES)
 
     def has_files(self, log: LogId, seq: int) -> bool:
         """Return whether a message whose receipt was asked for has attachments."""

@@ -40,7 +40,7 @@ FOUND_AT_ONCE = (20, 200)  # hits asked of the index, at least and at most: each
 _LAST_ID = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SearchRequest:
     """One search.
 
@@ -179,7 +179,9 @@ class SearchIndexer:
         while True:
             try:
                 with self._turn:
-                    return self._unless_closed(work)
+                    if self._closed:
+                        raise PeerClosed("the peer was closed")
+                    return work()
             except sqlite3.Error as error:
                 self._close()
                 if was_damaged or self._path is None or not search_index.is_damage(error):
@@ -189,11 +191,6 @@ class SearchIndexer:
             except P2PChatError:
                 self._close()
                 raise
-
-    def _unless_closed(self, work: Callable[[], T]) -> T:
-        if self._closed:
-            raise PeerClosed("the peer was closed")
-        return work()
 
     def _opened(self) -> tuple[SearchIndex, SqlStorage]:
         if self._index is None or self._reader is None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import ref
 
+from p2pchat.bounded import remember
 from p2pchat.core.durable_changes import LogKey, Stored
 from p2pchat.core.log import LogId, Ref, decode_entry
 from p2pchat.errors import ConsumerBusy, PeerClosed
@@ -157,10 +158,8 @@ class Subscription:
         self._push(update, update)
 
     def _push(self, subject: Hashable, event: Event | ReceiptUpdate) -> None:
-        self._live.pop(subject, None)
-        if len(self._live) >= MAX_LIVE:
-            del self._live[next(iter(self._live))]
-        self._live[subject] = (self._source.recent.newest if self._posts else 0, event)
+        behind = self._source.recent.newest if self._posts else 0
+        remember(self._live, subject, (behind, event), MAX_LIVE)
         self._fast = 0
         self.wake()
 

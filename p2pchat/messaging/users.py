@@ -137,7 +137,7 @@ def by_label(users: Iterable[User]) -> tuple[User, ...]:
 # ---- whois
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HostPeer:
     """A peer that acts for a user.
 
@@ -154,7 +154,7 @@ class HostPeer:
     endpoints: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Whois:
     """Facts about one user.
 

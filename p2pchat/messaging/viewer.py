@@ -204,10 +204,6 @@ class Viewer:
         assert isinstance(group, Group)
         return group
 
-    def _same_name(self, conversation: Conversation) -> bool:
-        """Return whether another group has the same name, or one that looks like it."""
-        return self._groups.same_name(conversation.key)
-
     # ---- messages
 
     async def history(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 
 from p2pchat import MAX_FILES, Attachment, KeptFile, Message, P2PChatError, Sent, StorageError
+from p2pchat.threads import consume_exception, stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Unauthorized, WebError
@@ -189,15 +190,11 @@ class Fetches:
 
     def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         self._running.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # perhaps nobody waits for it
+        consume_exception(task)  # perhaps nobody waits for it
 
     async def aclose(self) -> None:
         """Stop everything."""
-        tasks = [fetch.task for fetch in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stop_tasks([fetch.task for fetch in self._running.values()])
 
 
 class _Fetch:

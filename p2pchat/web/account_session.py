@@ -12,7 +12,7 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import suppress
 from functools import partial
 from sys import getsizeof
@@ -23,6 +23,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from p2pchat import Delivered, DurableEvent, HostedUser, MessageChange, PeerClosed, Read, StorageError
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import ends_within
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
@@ -58,10 +59,6 @@ class ClientSession(ABC):
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    __slots__ = (
-        "_drained", "_heard", "_refs", "_told", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user",
-    )  # fmt: skip
-
     def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
         self.gateway: Gateway = gateway
         self.account: Account = account
@@ -77,9 +74,8 @@ class ClientSession(ABC):
         self._refs = 0
         self.hub_session: HubSession
 
-    def open(self, kind: Kind, wants: Iterable[type] | None = None, *, active: bool = True) -> None:
+    def open(self, kind: Kind, wants: tuple[type, ...] | None = None, *, active: bool = True) -> None:
         """Open the session at the hub. Raises as Hub.open."""
-        wants = None if wants is None else tuple(wants)
         self.catch_up.changes = wants is None or any(issubclass(kind, MessageChange) for kind in wants)
         self.hub_session = self.gateway.hub.open(
             self.account, self.deliver, kind, self.on_end, wants=wants, active=active
@@ -101,7 +97,7 @@ class ClientSession(ABC):
     async def report(self, problem: WebError) -> None:
         """Send an error that is no answer; the session goes on."""
 
-    async def send_all_missed(self, kind: Kind, since: object) -> int:
+    async def send_all_missed(self, since: object) -> int:
         """Send everything after `since`, or what waits for the account if there is none; return how many that were.
 
         Raises QueueFull, StorageError, PeerClosed.
@@ -116,7 +112,7 @@ class ClientSession(ABC):
                 with self.gateway.shared_frames.in_use():
                     return await self.catch_up.after(start)
             count = await self.catch_up.waiting(self.hub_session.place)
-        self.gateway.audit_handed_over(self.account, kind, count)
+        self.gateway.audit_handed_over(self.account, self.hub_session.kind, count)
         return count
 
     async def _page_replayed(self, sent: int) -> None:
@@ -185,8 +181,6 @@ class ClientSession(ABC):
 class WebSocketSession(ClientSession):
     """One WebSocket of an account: its frames are handled in order, its events sent through a queue."""
 
-    __slots__ = ("_closed", "_cursor", "_websocket", "queue")
-
     def __init__(self, websocket: WebSocket, account: Account) -> None:
         gateway = gateway_of(websocket)
         self._cursor = DeliveryCursor(account.user, ping_of(websocket))
@@ -195,7 +189,7 @@ class WebSocketSession(ClientSession):
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
 
-    async def run(self, kind: Kind, wants: Iterable[type] | None = None) -> None:
+    async def run(self, kind: Kind, wants: tuple[type, ...] | None = None) -> None:
         """Serve the connection until the client goes or the hub ends the session."""
         try:
             self.open(kind, wants)
@@ -274,8 +268,7 @@ class WebSocketSession(ClientSession):
         """
         key = key or self.account.key
         while not self._closed.is_set() and (wait := limiter.wait(key, count)):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), wait)
+            await ends_within(wait, self._closed.wait())
         if self._closed.is_set():
             raise SessionEnded
 
@@ -290,8 +283,6 @@ class DeliveryCursor:
     messages may be under way. The ping is written at once. A server without such pings (see ping_of) gives the time in
     which it would have noticed a broken connection. What is not taken is sent again.
     """
-
-    __slots__ = ("_next_ping", "_ping", "_pinged", "_sent", "_timer", "_user")
 
     def __init__(self, user: HostedUser, ping: Ping | None) -> None:
         self._user = user
@@ -330,7 +321,8 @@ class DeliveryCursor:
 
     def _on_proof(self, post: Post) -> None:
         self._timer, self._pinged = None, False
-        self._take(post)
+        with suppress(PeerClosed):
+            self._user.hand_on(post, DELIVERY_CONSUMER)
         if post is self._sent:
             self._sent = None
         self._prove_soon()
@@ -342,10 +334,6 @@ class DeliveryCursor:
             self._timer = None  # frames may still be sent
         self._ping = lambda proven: None
         self._sent = None
-
-    def _take(self, post: Post) -> None:
-        with suppress(PeerClosed):  # then it is sent again
-            self._user.hand_on(post, DELIVERY_CONSUMER)
 
 
 def ping_of(websocket: WebSocket) -> Ping | None:
@@ -370,11 +358,6 @@ class SendQueue:
     Attributes:
         gone: The socket is closed or about to be; nothing more is sent.
     """
-
-    __slots__ = (
-        "_bytes", "_close", "_empty", "_frames", "_hold", "_on_all_sent", "_on_sent", "_settings", "_wake",
-        "_websocket", "gone",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -491,8 +474,6 @@ class LightEvent:
 
     An asyncio.Event takes 760 bytes, even while nothing waits for it.
     """
-
-    __slots__ = ("_is_set", "_waiters")
 
     def __init__(self, *, is_set: bool = False) -> None:
         self._is_set = is_set

@@ -24,7 +24,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from time import monotonic, time
-from typing import NamedTuple
 
 from p2pchat import (
     Group,
@@ -38,6 +37,7 @@ from p2pchat import (
     User,
     skeleton,
 )
+from p2pchat.threads import consume_exception
 from p2pchat.web import WebSettings
 from p2pchat.web.account_record import (
     DELETED,
@@ -164,7 +164,7 @@ class Accounts:
         self._by_key: dict[str, Account] = {}
         self._reserved: dict[str, bytes] = {}  # secrets of the users of reserved names, by case-folded name
         self._names = RateLimiter(settings.names, steady)
-        self._former: dict[str, _Former] = {}  # by key; oldest first
+        self._former: dict[str, AccountRecord] = {}  # by key, without their names; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
         self._adopting: dict[str, asyncio.Task[Account]] = {}  # users on their way here from other gateways, by key
@@ -196,7 +196,9 @@ class Accounts:
                             if word.startswith(RESERVED):
                                 self._add_reserved(word)
                             else:
-                                self._former[key] = _Former(word, day or self._today(), version)
+                                self._former[key] = AccountRecord(
+                                    "", key, b"", b"", word, day or self._today(), version
+                                )
                     self._loaded = True
 
     def _today(self) -> date:
@@ -475,7 +477,7 @@ class Accounts:
             yield account.record
         for key, former in self._former.items():
             if former.word == DELETED and (name := self._peer.directory.name(key)):
-                yield AccountRecord(name, key, b"", b"", former.word, former.day, former.version)
+                yield replace(former, name=name)
 
     async def adopt(self, record: AccountRecord) -> Account:
         """Host the user of a record here too. Raises AccountNameTaken, WebError, StorageError."""
@@ -570,8 +572,7 @@ class Accounts:
 
     def _on_adopted(self, key: str, task: asyncio.Task[Account]) -> None:
         del self._adopting[key]
-        if not task.cancelled():
-            task.exception()  # whoever waits for it is told
+        consume_exception(task)  # whoever waits for it is told
 
     async def _host_known(self, record: AccountRecord) -> Account:
         label = label_of(record.word, record.used, record.version)
@@ -588,8 +589,7 @@ class Accounts:
     def _on_compared(self, key: str, task: asyncio.Task[bool]) -> None:
         if self._comparing.get(key) is task:
             del self._comparing[key]
-        if not task.cancelled():
-            task.exception()  # the peer was closed: whoever uses the account is told so
+        consume_exception(task)  # the peer was closed: whoever uses the account is told so
 
     async def _wait_compared(self, account: Account) -> None:
         """Return when the conversations of a user that another gateway hosts are here, or that takes too long."""
@@ -670,13 +670,10 @@ class Accounts:
         """Return whether others may have the name of the user with this key, a former account."""
         former = self._former.get(key)
         if former is None and self.shared is not None:  # it was deleted at another gateway
-            there = self.shared.find(self._peer.directory.name(key))
-            if there is not None and there.user == key:
-                former = _Former(there.word, there.used, there.version)
-        if former is None:
+            former = self.shared.find(self._peer.directory.name(key))
+        if former is None or former.user != key or former.word == RENAMED:
             return False
-        kept = (self._today() - former.day).days < self._settings.name_kept_days
-        return former.word == RELEASED or (former.word == DELETED and not kept)
+        return former.is_free(self._today(), self._settings.name_kept_days)
 
     def _add(self, account: Account) -> None:
         account.user.deliver_when_taken(
@@ -707,7 +704,7 @@ class Accounts:
             account.word = before
             raise
         self._drop(account)
-        self._former[account.key] = _Former(word, former.used, version)
+        self._former[account.key] = replace(former, version=version)
         if told is None:
             self._announce(former)
         self.on_change(account, "deleted")
@@ -721,14 +718,6 @@ class Accounts:
         del self._by_hash[account.hash], self._by_key[account.key]
         if self._by_name.get(account.listed) is account:
             del self._by_name[account.listed]
-
-
-class _Former(NamedTuple):
-    """The rest of a user that is no longer hosted: DELETED or RELEASED, since when, the version of its record."""
-
-    word: str
-    day: date
-    version: int
 
 
 async def open_accounts(peer: TCPPeer) -> Accounts:

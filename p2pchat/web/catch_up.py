@@ -16,16 +16,19 @@ import asyncio
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from operator import attrgetter
 from time import monotonic
 from typing import Any, TypeVar
 
 from p2pchat import DurableEvent, HostedUser, Link, Message, MessageChange, Sent, TCPPeer, UnknownName
+from p2pchat.bounded import remember
+from p2pchat.commands.standard_output import iso
+from p2pchat.threads import ends_within
 from p2pchat.web.accounts import DELIVERY_CONSUMER
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.schemas import iso
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
 PAGE = 16  # messages read at once; the longest take 2 MiB until a client has taken them
@@ -64,12 +67,8 @@ class CatchUp:
         separations: When other gateways were not linked.
     Attributes:
         changes: The session hears of changes of messages.
+        is_live: Everything missed was sent.
     """
-
-    __slots__ = (
-        "_awaited", "_came", "_drained", "_first_live", "_live", "_mark", "_news", "_room", "_send", "_sent_all",
-        "_separations", "_shared", "_shown_from", "_user", "changes",
-    )  # fmt: skip
 
     def __init__(
         self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[int], Awaitable[None]],
@@ -83,18 +82,13 @@ class CatchUp:
         self._shared = is_shared
         self._separations = separations
         self.changes: bool = False
-        self._live = False
+        self.is_live: bool = False
         self._first_live: Post | None = None  # the first message delivered before the session was live
         self._news = False  # a message was delivered since storage was read last
         self._sent_all = 0  # all messages up to this place were sent
         self._awaited = ""  # the id of a message that is not here
         self._came = asyncio.Event()  # that message was delivered
         self._shown_from: datetime | None = None  # the catch-up of a client of another gateway began with this moment
-
-    @property
-    def is_live(self) -> bool:
-        """True once everything missed was sent."""
-        return self._live
 
     @property
     def mark(self) -> str:
@@ -112,7 +106,7 @@ class CatchUp:
 
         While the session is not live, `post` has to be the user's own view of the message.
         """
-        if self._live:
+        if self.is_live:
             return post.place > self._sent_all
         self._news = True
         self._first_live = self._first_live or post
@@ -149,8 +143,7 @@ class CatchUp:
         try:
             last = await self._user.entry(id)
         except UnknownName:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._came.wait(), ON_ITS_WAY)
+            await ends_within(ON_ITS_WAY, self._came.wait())
             try:
                 last = await self._user.entry(id)
             except UnknownName:
@@ -182,7 +175,7 @@ class CatchUp:
     async def after(self, start: DurableEvent | datetime) -> int:
         """Send everything shown after a message or from a moment on, then become live; return how many that were."""
         count, last = await self._with_shared_room(start)
-        while not self._live:
+        while not self.is_live:
             self._news = False
             page = await self._user.released(last, limit=PAGE, changes=self.changes)
             for last in page:
@@ -191,7 +184,7 @@ class CatchUp:
                     count += 1
             if isinstance(last, DurableEvent):
                 self._sent_all = max(self._sent_all, last.place)
-            self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
+            self.is_live = not (page or self._news)  # live once a read found nothing and nothing came during it
             if page:
                 await self._drained(len(page))
         return count
@@ -252,7 +245,7 @@ class CatchUp:
                 self._user.hand_on(page[-1], DELIVERY_CONSUMER)
             await self._drained(len(page))
         if self._first_live is None:
-            self._live = True
+            self.is_live = True
         else:
             self._send(self._first_live)
             await self.after(self._first_live)
@@ -295,9 +288,8 @@ class SharedFrames:
         key = make, post.place, post.log, post.seq, post.sender.label
         found: T | None = self._frames.get(key)
         if found is None:
-            found = self._frames[key] = make(post)
-            if len(self._frames) > MAX_SHARED:
-                del self._frames[next(iter(self._frames))]
+            found = make(post)
+            remember(self._frames, key, found, MAX_SHARED)
         return found
 
 
@@ -344,7 +336,11 @@ class SharedRoom:
         if isinstance(start, datetime):
             first = bisect_left(self._shown_by, start) if start >= self._since else len(posts)
         else:
-            first = bisect_left(posts, start.place + 1, key=_place_of) if start.place >= posts[0].place else len(posts)
+            first = (
+                bisect_left(posts, start.place + 1, key=attrgetter("place"))
+                if start.place >= posts[0].place
+                else len(posts)
+            )
             return start, posts[first:]
         return (posts[first - 1] if first else start), posts[first:]
 
@@ -367,10 +363,6 @@ class SharedRoom:
     def _expire(self, changes: int) -> None:
         if changes == self.changes:
             self.forget()
-
-
-def _place_of(post: Post) -> int:
-    return post.place
 
 
 class PeerSeparations:

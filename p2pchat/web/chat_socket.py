@@ -58,6 +58,7 @@ from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import is_unicode, looks_like_json, read_object
 from p2pchat.commands.typed_commands import refuse_almost_a_command, split_name
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import stop_tasks
 from p2pchat.web.account_session import (
     RECEIPTS,
     Frame,
@@ -172,8 +173,7 @@ class EventStream(Response):
         try:
             await session.run("chat", (*POSTS, *session.events))
         finally:
-            alive.cancel()
-            await asyncio.gather(alive, return_exceptions=True)
+            await stop_tasks([alive])
 
 
 COMMENT = ":\n\n"
@@ -206,8 +206,6 @@ class ChatSocket(WebSocketSession):
             and the id of what was shown last, so that it can continue there later.
     """
 
-    __slots__ = ("_has_room", "_since", "_unaccepted", "events")
-
     def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: object) -> None:
         super().__init__(websocket, account)
         self.events: tuple[type[Any], ...] = tuple(kind for word in events for kind in EVENTS[word])
@@ -226,7 +224,7 @@ class ChatSocket(WebSocketSession):
         if Presence in self.events:
             await self._send_presence()
         newest = await self.user.last_released() if self._since == "" else None
-        count = await self.send_all_missed("chat", self._since)
+        count = await self.send_all_missed(self._since)
         if self._since is not None:
             here = {"last": newest.entry_id} if newest else {}
             self._put({"type": "resumed", "user": self.user.me.label, "count": count, **here, **self.catch_up.about()})
@@ -417,7 +415,7 @@ class BadFrame(WebError):
         self.ref = ref
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SendRequest:
     """Write a message to a user or ROOM (`to`), or to a `group`.
 
@@ -436,7 +434,7 @@ class SendRequest:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadRequest:
     """Mark a conversation as read up to this message."""
 
@@ -444,7 +442,7 @@ class ReadRequest:
     ref: Ref | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TypingRequest:
     """Announce that the user is typing, or has stopped."""
 

@@ -20,6 +20,7 @@ from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.json_commands import BadCommand, parse_json_command
 from p2pchat.commands.standard_output import StdoutWriter, iso
+from p2pchat.threads import spawn
 from p2pchat.web.account_session import RECEIPTS, Frame, SendQueue, SessionEnded, WebSocketSession, as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.catch_up import Post
@@ -48,8 +49,6 @@ class EventSocket(WebSocketSession):
     Args:
         since: The id of the last message or change it has; None or "": nothing is replayed.
     """
-
-    __slots__ = ("_commands", "_display", "_is_safe", "_since", "_waiting")
 
     def __init__(self, websocket: WebSocket, account: Account, since: str | None) -> None:
         super().__init__(websocket, account)
@@ -81,14 +80,14 @@ class EventSocket(WebSocketSession):
         newest = await self.user.last_released()
         about["last"] = "" if newest is None else newest.entry_id
         self.queue.fill(first, as_frame({**listening, **about, "now": iso(datetime.now(UTC))}))
-        await self.send_all_missed("lines", self._since)
+        await self.send_all_missed(self._since)
         await self.send_kept_receipts()
 
     async def report(self, problem: WebError) -> None:
         await self._display.show_event(_error_line(problem))
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(self._own_frame(post), post, bounded=False)
+        self.queue.put(as_frame(self._display.with_own_ref(post.to_json())), post, bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event, user = envelope.event, self.user
@@ -103,7 +102,9 @@ class EventSocket(WebSocketSession):
             return
         is_own = isinstance(event, DurableEvent) and (event.by.key == user.key or event.conversation.kind == "dm")
         if self._is_safe and isinstance(event, Sent) and self.wrote(event):
-            self._answer_when_safe(envelope.for_user(user), post)
+            # It is sent in its place once it is known to be safe or not.
+            filling = self._fill(self.queue.reserve(post), envelope.for_user(user))
+            spawn(self._waiting, filling, "p2pchat web safe")
         elif is_own:  # its refs, or its view of the conversation, differ from what others get
             line = envelope.encoded(("line", user.key), lambda: envelope.for_user(user).to_json())
             own = self._display.with_own_ref(line)
@@ -116,12 +117,6 @@ class EventSocket(WebSocketSession):
             frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json()))
             self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))
 
-    def _answer_when_safe(self, sent: Sent, post: Post | None) -> None:
-        """Send the line of a message written on this connection, in its place, once it is known to be safe or not."""
-        task = asyncio.create_task(self._fill(self.queue.reserve(post), sent), name="p2pchat web safe")
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)
-
     async def _fill(self, frame: Frame, sent: Sent) -> None:
         line = self._display.with_own_ref(sent.to_json())
         self.queue.fill(frame, as_frame({**line, **await self._safety(sent.id)}))
@@ -132,9 +127,6 @@ class EventSocket(WebSocketSession):
             return await self.gateway.safety(self.account, id)
         except (P2PChatError, WebError):
             return {"safe": False}
-
-    def _own_frame(self, event: Any) -> Frame:
-        return as_frame(self._display.with_own_ref(event.to_json()))
 
     def error_frame(self, problem: WebError) -> Frame:
         return as_frame(_error_line(problem))

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer
 from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.standard_output import iso
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread
@@ -56,7 +57,6 @@ class Gateway:
         separations: When other peers were not linked.
         shared_frames: The frames that several sessions are sent as they catch up.
         shared_room: The messages of the room that they read together.
-        is_one_of_several: Its accounts may have sessions at other gateways, too, as those of a cluster.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
@@ -97,7 +97,6 @@ class Gateway:
         self.shared_room: SharedRoom = SharedRoom()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
-        self.is_one_of_several: bool = cluster is not None
         self.started: bool = False
 
     async def start(self) -> None:
@@ -125,7 +124,7 @@ class Gateway:
         self.audit_log.record("cluster", state="away" if reason else "up", **({"reason": reason} if reason else {}))
 
     def _on_account_change(self, account: Account, change: str) -> None:
-        self.audit_log.record("account", change=change, user=account.name, user_id=account.id)
+        self.audit_log.record("account", account, change=change)
         if change in ("token", "revoked"):  # sessions opened with the old token end with it
             self.hub.end_sessions_of(account, "revoked")
         elif change == "left":
@@ -149,7 +148,7 @@ class Gateway:
             return
         if event.change == "expelled" and not self.accounts.is_expelled(account):
             return  # who said so may not
-        self.audit_log.record("account", change=event.change, user=account.name, user_id=account.id)
+        self.audit_log.record("account", account, change=event.change)
         if event.change == "expelled":
             self.hub.end_sessions_of(account, "expelled")
 
@@ -165,18 +164,15 @@ class Gateway:
         self.uploads.on_message(post.log.user, post)
         if envelope.users is None or self.audit_log.write is None:
             return
+        about = {"id": post.id, "from": post.sender.label}
         writer = self.accounts.of(post.log.user)
         other = writer and writer.user.conversation(post.log.conversation).user
         if other and self.accounts.is_reserved(other):
-            self.audit_log.record(
-                "waiting", user=other.name, user_id=other.id, id=post.id, **{"from": post.sender.label}
-            )
+            self.audit_log.record("waiting", other, **about)
         for account in filter(None, map(self.accounts.of, envelope.users)):
             if account.key != post.log.user:
                 event = "handed" if self.hub.sessions_of(account) else "waiting"
-                self.audit_log.record(
-                    event, user=account.name, user_id=account.id, id=post.id, **{"from": post.sender.label}
-                )
+                self.audit_log.record(event, account, **about)
 
     @property
     def mark(self) -> str:
@@ -185,7 +181,7 @@ class Gateway:
 
     def is_shared(self, account: Account) -> bool:
         """Return whether an account may have sessions at other gateways, too."""
-        return self.is_one_of_several or bool(account.user.other_hosts)
+        return self.cluster is not None or bool(account.user.other_hosts)
 
     async def safety(self, account: Account, id: str) -> dict[str, bool]:
         """Return what the answer to a written message says of a second gateway, once it has it; {} without --safe.
@@ -199,7 +195,7 @@ class Gateway:
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""
         if count:
-            self.audit_log.record("handed", kind=kind, user=account.name, user_id=account.id, count=count)
+            self.audit_log.record("handed", account, kind=kind, count=count)
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
@@ -222,11 +218,11 @@ class AuditLog:
     def __init__(self) -> None:
         self.write: Callable[[dict[str, Any]], None] | None = None
 
-    def record(self, event: str, **fields: Any) -> None:
-        """Write one line."""
+    def record(self, event: str, of: Any = None, **fields: Any) -> None:
+        """Write one line; `of`: the account, or the user, that it is about."""
         if self.write is not None:
-            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            at, who = iso(datetime.now(UTC)), {} if of is None else {"user": of.name, "user_id": of.id}
             try:
-                self.write({"event": event, "at": at, **fields})
+                self.write({"event": event, "at": at, **fields, **who})
             except Exception:  # whatever the operator's function raises, such as a full disk
                 _log.exception("the audit log could not be written")

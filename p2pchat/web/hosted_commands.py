@@ -54,8 +54,6 @@ class HostedCommands:
         session: The kind of the session.
     """
 
-    __slots__ = ("_account", "_gateway", "_may_invite", "_session", "_set_active", "_user")
-
     def __init__(
         self, connection: HTTPConnection, account: Account, display: Display, door: str,
         set_active: Callable[[bool], None], session: type[Session] = Session,
@@ -111,12 +109,9 @@ class HostedCommands:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
         async with self._gateway.write_locks[self._account.key]:
             if command.do == "send":
-                self._check_receiver(command.fields.get("to", "room"))
+                with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
+                    self._gateway.receivers.check(self._user.find(command.fields.get("to", "room")))
             await self._session.execute_command(command)
-
-    def _check_receiver(self, address: str) -> None:
-        with suppress(P2PChatError):  # of an address that means nobody: the command itself reports it
-            self._gateway.receivers.check(self._user.find(address))
 
     def _on_presence(self, status: str, text: str) -> None:
         """Take over a presence set by command; it counts for all connections of the account, later ones too."""

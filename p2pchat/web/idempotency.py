@@ -29,6 +29,7 @@ from weakref import WeakValueDictionary
 
 from p2pchat import PeerClosed
 from p2pchat.nats_client import cancel
+from p2pchat.threads import ends_within, run_to_completion, spawn
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
 from p2pchat.web.error_responses import WebError
@@ -67,12 +68,7 @@ class IdempotencyCache:
     async def run_detached(self, account: str, key: str, content: Content, make: Callable[[], Awaitable[T]]) -> T:
         """As run, but the work goes on if the caller is cancelled, since its result serves all calls with this key."""
         running = self.run(account, key, content, make)
-        if not key:
-            return await running
-        task = asyncio.ensure_future(running)
-        task.add_done_callback(_consume_exception)
-        await asyncio.wait([task])  # does not cancel the task
-        return task.result()
+        return await (run_to_completion(running) if key else running)
 
     async def run(self, account: str, key: str, content: Content, make: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `make`, which is called once for each key; the key "" always calls it.
@@ -160,12 +156,6 @@ def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
     result.exception()  # marked as retrieved: perhaps nothing waits
 
 
-def _consume_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieve the exception so that asyncio does not log it; perhaps no caller is left."""
-    if not task.cancelled():
-        task.exception()
-
-
 LOOK_EVERY = 0.1  # seconds between two looks for the result of another gateway
 # Seconds for requests under way when the gateway stops, and then for their results. Later, others may carry them out
 # again. Guesses: a busy disk takes seconds, and whoever stops gateways gives them half a minute in all.
@@ -203,7 +193,7 @@ class SharedIdempotency(IdempotencyCache):
         super().__init__()
         self._key = cluster.key
         self._cluster = cluster
-        self._working: set[asyncio.Future[Any]] = set()  # requests; others have to know of them when the gateway stops
+        self._working: set[asyncio.Task[Any]] = set()  # requests; others have to know of them when the gateway stops
         self._under_way: set[str] = set()  # places of claims that are carried out here
         self._results: dict[str, str] = {}  # by place, which the engine has to get yet; "" for a request that failed
         self._records = 0  # of results that were written
@@ -233,9 +223,7 @@ class SharedIdempotency(IdempotencyCache):
                     raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
             if is_claimed:
                 self._under_way.add(place)
-            working = asyncio.ensure_future(self._complete(make(), place if is_claimed else ""))
-        self._working.add(working)
-        working.add_done_callback(self._working.discard)
+            working = spawn(self._working, self._complete(make(), place if is_claimed else ""))
         # A caller that is gone does not end it: the message may be on its way to the disk.
         await asyncio.wait([working])
         return working.result()
@@ -264,9 +252,7 @@ class SharedIdempotency(IdempotencyCache):
         """Write the results of the last moments as one record, and give up what failed, until none is left."""
         while self._results:
             if len(self._results) < RESULTS_A_RECORD:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(RESULTS_EVERY):
-                        await self._closing.wait()
+                await ends_within(RESULTS_EVERY, self._closing.wait())
             part = dict(islice(self._results.items(), RESULTS_A_RECORD))
             await asyncio.gather(*(self._give_up(place) for place, result in part.items() if not result))
             if not (written := {place: result for place, result in part.items() if result}):

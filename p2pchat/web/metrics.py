@@ -27,14 +27,19 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
-class Metrics:
+class Metrics(Collector):
     """The metrics; `kind` is the interface: rest, chat, socketio, lines."""
 
     def __init__(
         self, peer: TCPPeer, accounts: Accounts, hub: SessionHub, health: HealthCheck, cluster: Cluster | None = None
     ) -> None:
-        registry = CollectorRegistry()
-        self.registry: CollectorRegistry = registry
+        self._cluster = cluster
+        self._peer = peer
+        self._accounts = accounts
+        self._hub = hub
+        self._health = health
+        self._since = monotonic()
+        self._registry = registry = CollectorRegistry()
         self._messages = Counter("p2pchat_web_messages_in", "Messages accepted from users", ["kind"], registry=registry)
         self._accepted = Histogram(
             "p2pchat_web_accept_seconds", "From receiving a message to having it on disk", ["kind"],
@@ -45,7 +50,7 @@ class Metrics:
             "p2pchat_web_request_seconds", "HTTP requests", ["method", "route", "status"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        registry.register(_GaugeCollector(peer, accounts, hub, health, cluster))
+        registry.register(self)
 
     @contextmanager
     def accepting(self, kind: str) -> Iterator[None]:
@@ -68,23 +73,10 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """Return all metrics in the text format, and its media type."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
-
-
-class _GaugeCollector(Collector):
-    """Gauges, read when metrics are requested."""
-
-    def __init__(
-        self, peer: TCPPeer, accounts: Accounts, hub: SessionHub, health: HealthCheck, cluster: Cluster | None
-    ) -> None:
-        self._cluster = cluster
-        self._peer = peer
-        self._accounts = accounts
-        self._hub = hub
-        self._health = health
-        self._since = monotonic()
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the gauges, which are read when metrics are requested."""
         yield GaugeMetricFamily("p2pchat_web_up_seconds", "Since this gateway started", monotonic() - self._since)
         yield GaugeMetricFamily("p2pchat_web_users", "Accounts", len(self._accounts.list()))
         sessions = GaugeMetricFamily("p2pchat_web_sessions", "Open sessions", labels=["kind"])

@@ -5,13 +5,13 @@ The fields of an answer are the attributes of the object that a call returns.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pchat.commands.json_commands import without_nulls
+from p2pchat.commands.standard_output import iso
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.web.error_responses import EXAMPLE_ID
 
@@ -321,8 +321,3 @@ class NewAccount(BaseModel):
 
     name: str
     token: str
-
-
-def iso(moment: datetime) -> str:
-    """Return an aware time as text in UTC, with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
+from p2pchat.commands.endpoints import is_loopback
 from p2pchat.program_log import ProgramLog
 from p2pchat.web.error_responses import PROBLEM_TYPE, WebError
 from p2pchat.web.gateway_state import Gateway
@@ -117,9 +118,7 @@ class SecurityMiddleware:
         if host is None:
             raise WebError(421, "host", "unknown host: use the address itself, or start the gateway with --origin")
         origin = connection.headers.get("origin")
-        if origin is not None and not self._origins.allows(origin, host, scheme):
-            raise WebError(403, "origin", "requests from pages of other sites are not allowed")
-        if origin is None and _is_cross_site(connection):
+        if _is_cross_site(connection) if origin is None else not self._origins.allows(origin, host, scheme):
             raise WebError(403, "origin", "requests from pages of other sites are not allowed")
         if not is_on_loopback(connection):
             calls = CALLS_OF_PAGE.get(_path_of(scope), 1)
@@ -297,12 +296,10 @@ class _RecordedSend:
         scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._started_at
         gateway.metrics.answered(scope["method"], route_of(scope), status, seconds)
         if gateway.audit_log.write is not None:
-            account = scope.get(CALLER)
-            who = {} if account is None else {"user": account.name, "user_id": account.id}
             client = scope.get("client")
             gateway.audit_log.record(
-                "request", method=scope["method"], route=route_of(scope), status=status,
-                ms=round(1000 * seconds, 3), address=client[0] if client else "", **who,
+                "request", scope.get(CALLER), method=scope["method"], route=route_of(scope), status=status,
+                ms=round(1000 * seconds, 3), address=client[0] if client else "",
             )  # fmt: skip
 
 
@@ -465,12 +462,8 @@ def address_of(connection: HTTPConnection) -> str:
 
 def is_on_loopback(connection: HTTPConnection) -> bool:
     """Return whether a caller is on this machine, asked for it by a loopback address, and came through no proxy."""
-    if _is_forwarded(connection) or not _asks_for_loopback(connection):
-        return False
-    try:
-        return ip_address(address_of(connection)).is_loopback
-    except ValueError:
-        return False
+    is_direct = not _is_forwarded(connection) and _asks_for_loopback(connection)
+    return is_direct and is_loopback(address_of(connection))
 
 
 def _is_forwarded(connection: HTTPConnection) -> bool:
@@ -479,9 +472,4 @@ def _is_forwarded(connection: HTTPConnection) -> bool:
 
 def _asks_for_loopback(connection: HTTPConnection) -> bool:
     asked = parse_host(connection.headers.get("host", ""), "http")
-    if asked is None:
-        return False
-    try:
-        return asked.host == "localhost" or ip_address(asked.host).is_loopback
-    except ValueError:
-        return False
+    return asked is not None and is_loopback(asked.host)

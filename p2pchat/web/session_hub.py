@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -36,6 +36,7 @@ from p2pchat import (
     User,
 )
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import spawn, stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
@@ -170,8 +171,7 @@ class SessionHub:
         """End all sessions and stop reading."""
         self._end_all("stopping")
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await stop_tasks([self._reader])
 
     # ---- sessions
 
@@ -182,7 +182,7 @@ class SessionHub:
         kind: Kind,
         on_end: Callable[[Ending], None] = lambda reason: None,
         *,
-        wants: Iterable[type] | None = None,
+        wants: tuple[type, ...] | None = None,
         active: bool = True,
     ) -> HubSession:
         """Add a session and start delivering events that concern its account.
@@ -211,8 +211,7 @@ class SessionHub:
         network, is_full = self.network_of(account), len(sessions) >= self._settings.max_sessions_of_account
         if is_full or (self.count >= self._settings.max_sessions and not self._make_room(account, network)):
             raise WebError(503, "full", "there are too many sessions: close one, or try again", {"Retry-After": "30"})
-        kinds = None if wants is None else tuple(wants)
-        session = HubSession(self, account, deliver, kind, on_end, kinds, network, self._events.place, active)
+        session = HubSession(self, account, deliver, kind, on_end, wants, network, self._events.place, active)
         self._sessions[account.key] = (*sessions, session)
         self._in_network[network] += 1
         for subscribers in self._subscriptions(session):
@@ -220,7 +219,7 @@ class SessionHub:
         self.open_by_kind[kind] += 1
         account.sessions += 1
         self.refresh_presence(account)
-        self._record("session", state="open", kind=kind, user=account.name, user_id=account.id)
+        self._record("session", account, state="open", kind=kind)
         return session
 
     def _make_room(self, account: Account, mine: str) -> bool:
@@ -260,7 +259,7 @@ class SessionHub:
         account.sessions -= 1
         self.refresh_presence(account)
         self.on_close(account)
-        self._record("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
+        self._record("session", account, state="closed", kind=kind, why=why)
         return True
 
     def _subscriptions(self, session: HubSession) -> list[dict[HubSession, None]]:
@@ -413,9 +412,7 @@ class KeptReceipts:
         if account.user.conversation(event.log.conversation).kind == "room" or self._hub.hears(account, type(event)):
             return
         account.unheard.add(step)
-        task = asyncio.create_task(self._keep(account, event), name="p2pchat web receipt")
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        spawn(self._keeping, self._keep(account, event), "p2pchat web receipt")
 
     async def _keep(self, account: Account, event: Delivered | Read) -> None:
         with suppress(StorageError, PeerClosed):  # then the client has to ask for it

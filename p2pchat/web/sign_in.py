@@ -162,7 +162,7 @@ AUTHENTICATED = [Depends(describe_authentication)]
 NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SignIn:
     """The account of an accepted WebSocket, and the other fields of its first frame, {} if it needed none."""
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from p2pchat import Link, MemberChange, TCPPeer, User
+from p2pchat import Link, MemberChange, People, User
 from p2pchat.cli import endpoint_status
 from p2pchat.cli.endpoint_status import EndpointStatus
 from p2pchat.cli.process import Shutdown
@@ -156,19 +156,18 @@ async def test_refused_is_set_when_all_endpoints_refuse() -> None:
 # ---- members
 
 
-def peer_of(*, joining: bool = False, by: str = "") -> TCPPeer:
-    """Return a started peer as far as EndpointStatus asks it."""
+def people_of(*, joining: bool = False, by: str = "") -> People:
+    """Return the people of a peer as far as EndpointStatus asks it."""
     role = "expelled" if by else "" if joining else "member"
     expelled_by = SimpleNamespace(label=by, is_me=False) if by else None
-    people = SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining)
-    return cast(TCPPeer, SimpleNamespace(people=people))
+    return cast(People, SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining))
 
 
 @pytest.mark.parametrize("code", ["used", "late", "revoked", "invite"])
 async def test_an_invite_that_admits_nobody_ends_the_start_with_one_sentence(code: str) -> None:
     notices: list[str] = []
-    endpoints = EndpointStatus([], [ADA, BOB], notify=notices.append)
-    endpoints.begin(peer_of(joining=True))
+    endpoints = EndpointStatus([], [ADA, BOB], notify=notices.append, people=people_of(joining=True))
+    endpoints.begin()
     endpoints.on_link_event(link(ADA, "refused", "why", code))
     assert endpoints.not_admitted is not None and endpoints.not_admitted.code == code
     assert endpoints.refused.is_set() and notices == []
@@ -177,8 +176,8 @@ async def test_an_invite_that_admits_nobody_ends_the_start_with_one_sentence(cod
 
 async def test_a_member_goes_on_when_its_invite_has_ended() -> None:
     notices: list[str] = []
-    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append)
-    endpoints.begin(peer_of())
+    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append, people=people_of())
+    endpoints.begin()
     endpoints.on_link_event(link(ADA, "refused", "the invite was used up", "used"))
     assert endpoints.not_admitted is None and not endpoints.refused.is_set()
     assert notices == [f"-- {ADA} refused: the invite was used up"]
@@ -186,8 +185,8 @@ async def test_a_member_goes_on_when_its_invite_has_ended() -> None:
 
 async def test_a_newcomer_says_for_whom_it_waits() -> None:
     notices: list[str] = []
-    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append)
-    endpoints.begin(peer_of(joining=True))
+    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append, people=people_of(joining=True))
+    endpoints.begin()
     endpoints.on_link_event(link(ADA, "trying", "nobody listens there", "nobody"))
     endpoints.on_link_event(link(BOB, "refused", "not the maker", "maker"))
     assert notices[0].endswith(f"; waiting for the peer at {ADA}, which admits with this invite")
@@ -202,12 +201,12 @@ async def test_a_newcomer_without_its_invite_is_told_to_name_it_once_it_has_trie
     """The second profile of a login is admitted by its own member, as soon as it meets one."""
     monkeypatch.setattr(endpoint_status, "ALONE_AFTER", 0.01)
     notices: list[str] = []
-    endpoints = EndpointStatus([BOB], port=8081, notify=notices.append)
-    peer = peer_of(joining=True)
+    people = people_of(joining=True)
+    endpoints = EndpointStatus([BOB], port=8081, notify=notices.append, people=people)
     with endpoints.watching(Shutdown()):
-        endpoints.begin(peer)
+        endpoints.begin()
         assert notices == []
-        cast(Any, peer.people).is_joining = not admitted
+        cast(Any, people).is_joining = not admitted
         await asyncio.sleep(0.05)  # timers fire in order: that of watching() ends first
     start = "start it with its invite again: p2pchat 8081 --invite -"
     assert notices == ([] if admitted else [f"-- nobody has admitted this peer yet; if nobody does, {start}"])
@@ -215,8 +214,8 @@ async def test_a_newcomer_without_its_invite_is_told_to_name_it_once_it_has_trie
 
 async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
     notices: list[str] = []
-    endpoints = EndpointStatus([ADA, BOB], notify=notices.append)
-    endpoints.begin(peer_of(by="ada"))
+    endpoints = EndpointStatus([ADA, BOB], notify=notices.append, people=people_of(by="ada"))
+    endpoints.begin()
     for endpoint in (ADA, BOB, ADA):
         endpoints.on_link_event(link(endpoint, "refused", "no member", "member"))
     assert notices == ["-- ada expelled this peer from its network: nothing is sent or taken; it asks again every hour"]
@@ -229,9 +228,9 @@ async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
 @pytest.mark.parametrize("shown", [True, False])
 async def test_who_is_expelled_now_reads_that_it_asks_again(shown: bool) -> None:
     notices: list[str] = []
-    endpoints = EndpointStatus([ADA], notify=notices.append)
-    endpoints.begin(peer_of())
-    endpoints._people = peer_of(by="ada").people
+    endpoints = EndpointStatus([ADA], notify=notices.append, people=people_of())
+    endpoints.begin()
+    endpoints._people = people_of(by="ada")
     me = cast(User, SimpleNamespace(label="bob", is_me=True))
     change = MemberChange(user=me, by=me, change="expelled")
     endpoints.on_link_event(link(ADA, "refused", "no member", "member"))  # it may come before the event
@@ -243,8 +242,8 @@ async def test_who_is_expelled_now_reads_that_it_asks_again(shown: bool) -> None
 
 async def test_who_is_no_member_there_is_refused_for_good() -> None:
     notices: list[str] = []
-    endpoints = EndpointStatus([ADA], port=8081, notify=notices.append)
-    endpoints.begin(peer_of())
+    endpoints = EndpointStatus([ADA], port=8081, notify=notices.append, people=people_of())
+    endpoints.begin()
     endpoints.on_link_event(link(ADA, "refused", "no member", "member"))
     assert notices[0].startswith(f"-- {ADA} does not admit this peer (ask there for an invite")
     assert endpoints.refused.is_set()

@@ -31,9 +31,9 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
-from p2pchat.messaging.local_user import run_to_completion
 from p2pchat.messaging.messages import ref_of
 from p2pchat.testing import Mesh, mesh
+from p2pchat.threads import run_to_completion
 from tests.deadlines import WAIT, within
 from tests.messaging.texts import texts
 

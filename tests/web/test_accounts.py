@@ -104,7 +104,7 @@ async def test_a_new_token_revokes_the_old_one_and_ends_its_sessions(served: Ser
 async def test_a_renamed_account_is_found_by_its_new_name(served: Served) -> None:
     zoe, token = await served.gateway.accounts.register("zoe")
     heard = asyncio.Event()
-    served.gateway.hub.open(zoe, lambda told: heard.set(), "chat", wants=[Renamed])
+    served.gateway.hub.open(zoe, lambda told: heard.set(), "chat", wants=(Renamed,))
     await zoe.user.rename("Zora")
     await asyncio.wait_for(heard.wait(), 60)
     assert served.gateway.accounts.find("zora") is zoe and served.gateway.accounts.find("zoe") is None
@@ -138,7 +138,7 @@ async def test_old_names_are_not_indexed(served: Served) -> None:
     """Otherwise a user who renames itself all day would fill the memory."""
     zoe, _ = await served.gateway.accounts.register("zoe")
     names: asyncio.Queue[str] = asyncio.Queue()
-    served.gateway.hub.open(zoe, lambda told: names.put_nowait(told.event.name), "chat", wants=[Renamed])
+    served.gateway.hub.open(zoe, lambda told: names.put_nowait(told.event.name), "chat", wants=(Renamed,))
     for number in range(5):
         await zoe.user.rename(f"zoe{number}")
         assert await asyncio.wait_for(names.get(), 60) == f"zoe{number}"

@@ -101,9 +101,9 @@ async def test_a_session_gets_only_the_events_it_wants() -> None:
         def only(name: str) -> Callable[[Envelope], None]:
             return lambda what: told.append((name, what.event.event))
 
-        gate.hub.open(bob, only("receipts"), "chat", wants=[Delivered])
-        seat = gate.hub.open(bob, only("messages"), "chat", wants=[Message, Sent])
-        gate.hub.open(ada, only("presence"), "chat", wants=[Presence])
+        gate.hub.open(bob, only("receipts"), "chat", wants=(Delivered,))
+        seat = gate.hub.open(bob, only("messages"), "chat", wants=(Message, Sent))
+        gate.hub.open(ada, only("presence"), "chat", wants=(Presence,))
         gate.hub.open(bob, receiver, "chat")
         await ada.user.send("room", "one")
         await ada.user.send("bob", "two")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
@@ -27,14 +26,13 @@ from p2pchat import (
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
-from p2pchat.cli.profiles import complete_conversation, find_profile
+from p2pchat.cli.profiles import beside_profile, complete_conversation, find_profile, port_of
 from p2pchat.cli.standard_input import InputKind, Progress, copy_stdin, raw_stdin, stdin_kind
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_error, print_notice
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import json_line, raw_stdout
+from p2pchat.commands.standard_output import STREAM, check_output, print_json
 
-STREAM = "-"  # as a file: standard input or output
 FROM_VARIABLE = "-"  # as a database: the URL in this variable
 VARIABLE = "P2PCHAT_DB"
 REFUSAL_REASONS = {
@@ -61,8 +59,7 @@ Examples:
 
 @click.command("export", cls=cli.Command, epilog=EXPORT_EPILOG)
 @click.argument("file", shell_complete=cli.complete_file)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option(
     "--conversation to", "TO", "only this one: room, bob, #ops (default: all)", shell_complete=complete_conversation
 )
@@ -74,10 +71,7 @@ def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None, no_fi
     it, and nobody can change it unnoticed. It begins with who was admitted and expelled. Attached files that are
     complete here are included. FILE - is standard output. A running peer may go on meanwhile.
     """
-    if file == STREAM and raw_stdout() is None:
-        raise UsageError("standard output is closed: name a FILE, or send it into a pipe or file")
-    if file == STREAM and sys.stdout.isatty():
-        raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
+    check_output(file, "FILE")
     to = None if to == "all" else to
     row = asyncio.run(_export(find_profile(profile), file, to, db, files=not no_files))
     conversations = "1 conversation" if row["conversations"] == 1 else f"{row['conversations']:,} conversations"
@@ -126,8 +120,7 @@ network, or damaged: what is whole is imported all the same, and what is missing
 
 @click.command("import", cls=cli.Command, epilog=IMPORT_EPILOG)
 @click.argument("file", shell_complete=cli.complete_file)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @click.option("--no-files", is_flag=True, help="Leave out the content of files.")
 @cli.json_option
 def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool, no_files: bool) -> int:
@@ -143,9 +136,7 @@ def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool, no_fi
         )
     if file == STREAM and stdin_kind() is not InputKind.PIPED:
         raise UsageError("there is no input to import: name a FILE, or send one through a pipe")
-    return run_until_signal(
-        _import(find_profile(profile), file, db, as_json, files=not no_files), terminated=lambda: FAILED
-    )
+    return run_until_signal(_import(find_profile(profile), file, db, as_json, files=not no_files))
 
 
 async def _import(directory: Path, file: str, db: str, as_json: bool, *, files: bool) -> int:
@@ -178,7 +169,7 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
     if name != STREAM:
         yield Path(name).absolute()
         return
-    with tempfile.TemporaryDirectory(prefix=".input-", dir=directory, ignore_cleanup_errors=True) as kept:  # 0700
+    with beside_profile(directory) as kept:
         path = Path(kept, "messages")
         await copy_stdin(path)
         yield path
@@ -187,7 +178,7 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
 def _report(row: EventLine, file: str, as_json: bool) -> int:
     refused, unreadable, problem, damaged = row["refused"], row["unreadable"], row["problem"], row["damaged_files"]
     if as_json:
-        print(json_line(row), flush=True)
+        print_json(row)
     else:
         parts = [f"{row['new']:,} new", f"{row['known']:,} here already"]
         if row["foreign"]:
@@ -219,8 +210,7 @@ Examples:
 
 @click.command("backup", cls=cli.Command, epilog=BACKUP_EPILOG)
 @click.argument("target", metavar="DIR", shell_complete=cli.complete_directory)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @click.option("--no-files", is_flag=True, help="Leave out the files of messages; others who have them still give them.")
 def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> int:
     """Copy a whole peer, with its key, its network, its history and its files, into DIR, also while it runs.
@@ -241,10 +231,9 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     with Progress() as progress:
         made = backup_profile(directory, target, db=db or None, files=not no_files, progress=progress.bytes)
         done = asyncio.run(made)
-    port = directory.name if directory.name.isdecimal() else "PORT"
     copied = "key, network and history" if no_files else "key, network, history and files"
     print(f"{done.directory}: {copied}, {format_size(done.size_bytes)}")
-    print(f"    {command(port, '--data', str(done.directory))}", flush=True)
+    print(f"    {command(port_of(directory) or 'PORT', '--data', str(done.directory))}", flush=True)
     print_notice(
         "-- this runs the copy, instead of the original and never beside it. Anyone who has it can be this user"
     )
@@ -288,7 +277,7 @@ def copy(source: str, target: str, as_json: bool) -> int:
     with Progress() as progress:
         done = asyncio.run(copy_database(source, target, progress=progress.rows))
     if as_json:
-        print(json_line(asdict(done)), flush=True)
+        print_json(asdict(done))
     else:
         print(f"copied and compared: {done.entries:,} entries, {done.rows:,} rows in all", flush=True)
         print_notice(f"-- key and network stay where they are. Start the peer so, never with the old database: {start}")

@@ -25,7 +25,7 @@ from p2pchat.cli.options import Command, option
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import free_port
 from p2pchat.cli.subcommands.check import read_logs
-from p2pchat.commands.event_text import format_message
+from p2pchat.commands.event_text import format_message, local_now
 from p2pchat.commands.exit_codes import DONE, CommandError
 from p2pchat.commands.shell_command import program
 from p2pchat.extras import install_command
@@ -173,9 +173,8 @@ class Demo:
         _check(True, "ada was informed: delivered to 2 of 2")
 
     def _show(self, child: Child, count: int) -> None:
-        from datetime import datetime
 
-        now = datetime.now().astimezone()
+        now = local_now()
         for line in [line for line in child.lines if line["event"] == "message"][-count:]:
             _say(f"       {format_message(line, child.name, now)}")
 

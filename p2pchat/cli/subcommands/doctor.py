@@ -32,10 +32,9 @@ from p2pchat.cli.options import (
     ENDPOINT,
     Command,
     ProfileChoice,
-    db_option,
     engine_option,
     json_option,
-    profile_options,
+    stored_options,
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.subcommands import doctor_checks as checks
@@ -68,8 +67,7 @@ Exit codes: 0 nothing is wrong (there may be warnings); 1 something is; 2 usage.
 
 @click.command("doctor", cls=Command, epilog=EPILOG)
 @click.argument("endpoint", required=False, metavar="[HOST:PORT]", type=ENDPOINT)
-@profile_options
-@db_option
+@stored_options
 @json_option
 @engine_option
 def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool, engine: str) -> int:
@@ -84,7 +82,7 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool,
     return asyncio.run(_print(findings, as_json, with_summary=not endpoint))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Diagnosis:
     """The peer that is checked: its profile, its database, its port, 0 when that is not known, and who is linked."""
 

@@ -30,13 +30,14 @@ from p2pchat import (
     __version__,
     read_login_network,
 )
+from p2pchat.cli.profiles import port_of
 from p2pchat.commands.shell_command import command, quoted
 from p2pchat.safe_text import safe_line
 
 Verdict = Literal["ok", "warning", "wrong"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finding:
     """One line of `p2pchat doctor`.
 
@@ -251,7 +252,7 @@ def check_profile(state: ProfileState) -> Iterator[Finding]:
 
 def check_directory(state: ProfileState) -> Finding:
     if not state.exists:
-        start = command(state.directory.name if state.directory.name.isdecimal() else 8080)
+        start = command(port_of(state.directory) or 8080)
         return warning("profile", f"there is nothing at {state.directory}", f"start a peer, which creates it: {start}")
     private = f"chmod 700 {quoted(str(state.directory))}"
     if state.others_mode & OTHERS_WRITE:

@@ -7,9 +7,7 @@ import os
 import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,12 +19,12 @@ from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ControlClient, ask_profile, connect_or_run
 from p2pchat.cli.control_protocol import MAX_TIMEOUT
 from p2pchat.cli.process import run_until_signal
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import beside_profile, find_profile
 from p2pchat.cli.standard_input import Progress, can_ask, confirm
 from p2pchat.commands.event_text import EventLine, file_label, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT, CommandError, UsageError, print_notice
 from p2pchat.commands.file_fetches import how_far
-from p2pchat.commands.standard_output import json_line, open_output, raw_stdout
+from p2pchat.commands.standard_output import STREAM, check_output, open_output, print_json
 from p2pchat.safe_text import quote_name, safe_line
 from p2pchat.threads import in_thread
 
@@ -59,7 +57,7 @@ Exit codes: 0 it is done; 1 you said no, or it could not be done.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class FilesOptions:
     """Options of the command. `older_than` days; None for any age. `keep` bytes; None for no limit."""
 
@@ -84,8 +82,7 @@ class FilesOptions:
 
 
 @click.command("files", cls=cli.Command, epilog=FILES_EPILOG)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option(
     "--older-than", "DAYS", "remove files that nobody has sent here for so many days", type=cli.number(0, MAX_DAYS)
 )
@@ -109,7 +106,7 @@ def files(**values: Any) -> int:
     directory = find_profile(options.profile)
     if options.removes and not options.yes and not can_ask():
         raise UsageError("this removes files, and nobody can be asked here: add --yes")
-    return run_until_signal(_files(directory, options), terminated=lambda: FAILED)
+    return run_until_signal(_files(directory, options))
 
 
 async def _files(directory: Path, options: FilesOptions) -> int:
@@ -144,7 +141,7 @@ def _count(sums: EventLine) -> str:
 def _print(rows: list[EventLine], as_json: bool) -> None:
     if as_json:
         for row in rows:
-            print(json_line(row), flush=True)
+            print_json(row)
         return
     sums, shown = rows[0], rows[1:]
     for row in shown:
@@ -180,7 +177,7 @@ def _place(row: EventLine) -> str:
 def _print_removed(rows: list[EventLine], as_json: bool) -> None:
     if as_json:
         for row in rows:
-            print(json_line(row), flush=True)
+            print_json(row)
     else:
         print(f"removed {_count(rows[0])}; others keep theirs")
         if kept := rows[0].get("kept"):
@@ -203,8 +200,7 @@ Exit codes: 0 it is gone from this disk; 1 it could not be removed; 2 there is n
 
 @click.command("forget-file", cls=cli.Command, epilog=FORGET_EPILOG)
 @click.argument("what", metavar="ROOT|MESSAGE-ID")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option("--force", "", "remove it too if nobody else is known to have it")
 @cli.json_option
 def forget_file(profile: cli.ProfileChoice, what: str, db: str, force: bool, as_json: bool) -> int:
@@ -213,7 +209,7 @@ def forget_file(profile: cli.ProfileChoice, what: str, db: str, force: bool, as_
     With the id of a message, all files of that message go.
     """
     directory = find_profile(profile)
-    return run_until_signal(_forget_file(directory, db, what, force, as_json), terminated=lambda: FAILED)
+    return run_until_signal(_forget_file(directory, db, what, force, as_json))
 
 
 async def _forget_file(directory: Path, db: str, what: str, force: bool, as_json: bool) -> int:
@@ -225,8 +221,6 @@ async def _forget_file(directory: Path, db: str, what: str, force: bool, as_json
 #
 # A running peer fetches and saves the files; otherwise this command runs the peer. Whatever has come of a file stays in
 # the profile, however the command ends, so the same command continues there.
-
-STREAM = "-"  # standard output
 
 EPILOG = """\
 \b
@@ -241,7 +235,7 @@ message here; 1 it cannot be saved; 2 usage, a message without files.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class GetOptions:
     """Options of `p2pchat get`: the files to fetch, and their place. `number` 0: all files of the message."""
 
@@ -256,8 +250,7 @@ class GetOptions:
 
 @click.command("get", cls=cli.Command, epilog=EPILOG)
 @click.argument("message_id", metavar="MESSAGE-ID")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option(
     "--output",
     "PATH",
@@ -275,10 +268,7 @@ def get(**values: Any) -> int:
     here. In a directory a file gets a harmless name, and a number when that is taken; PATH of a file is replaced.
     """
     options = GetOptions(**values)
-    if options.output == STREAM and raw_stdout() is None:
-        raise UsageError("standard output is closed: name a PATH, or send it into a pipe or file")
-    if options.output == STREAM and sys.stdout.isatty():
-        raise UsageError("this would write a file onto the terminal: name a PATH, or send it into a pipe or file")
+    check_output(options.output, "PATH")
     if options.output == STREAM and options.as_json:
         raise UsageError("--json writes events on standard output: name a PATH for the file")
     directory = find_profile(options.profile)
@@ -336,14 +326,15 @@ class GetRun:
         """Save one file, and tell of it."""
         options = self._options
         is_written_here = _is_written_here(options.output)
-        with _aside(directory) if is_written_here else nullcontext(_path(options.output)) as path:
+        with beside_profile(directory) if is_written_here else nullcontext() as aside:
+            path = _path(options.output) if aside is None else Path(aside, "file")
             with self._progress:
                 [row] = await control.ask("get", id=options.message_id, number=number, path=str(path))
             if is_written_here:
                 await in_thread(_copy, path, options.output)
         if options.as_json:
             copied = ("id", "conversation_id", "name", "size", "root", "number", "path")
-            print(json_line({"event": "file_saved", **{name: row[name] for name in copied}}), flush=True)
+            print_json({"event": "file_saved", **{name: row[name] for name in copied}})
         elif not is_written_here:
             print(f"{safe_line(row['path'])}: {format_size(row['size'])}", flush=True)
 
@@ -352,7 +343,7 @@ class GetRun:
         while (line := await control.next_line()) is not None:
             if line["event"] == "file_progress" and line["id"] == self._options.message_id:
                 if self._options.as_json:
-                    print(json_line(line), flush=True)
+                    print_json(line)
                 self._progress.show(_far(line))
 
     async def _stop(self, control: ControlClient, number: int) -> None:
@@ -371,13 +362,6 @@ def _far(line: EventLine) -> str:
 
 def _path(output: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(output)))
-
-
-@contextmanager
-def _aside(directory: Path) -> Iterator[Path]:
-    """Yield the path of a file beside the profile, which the peer writes, and which is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix=".get-", dir=directory, ignore_cleanup_errors=True) as temporary:  # 0700
-        yield Path(temporary) / "file"
 
 
 def _is_written_here(output: str) -> bool:

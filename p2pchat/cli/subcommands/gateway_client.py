@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,11 +21,12 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import click
 
+from p2pchat.bounded import remember
 from p2pchat.cli import options as cli
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.standard_input import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
-from p2pchat.commands.event_text import format_message, message_text
+from p2pchat.commands.event_text import format_message, local_now, message_text
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -45,6 +45,7 @@ from p2pchat.commands.wrap import plain_text
 from p2pchat.extras import missing_extra
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_speaker, safe_line, safe_text
+from p2pchat.threads import ends_within, stop_tasks
 from p2pchat.web.message_form import CHAT
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ such name, or several; 130 interrupted.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class ClientOptions:
     """Options of a chat. `recipient` "" is everyone; `style` words, plain or json."""
 
@@ -179,9 +180,7 @@ class _Chat:
             await self._connection.close(tasks[0])
             return self._printer.code
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await stop_tasks(tasks)
 
     def _on_status(self, text: str) -> None:
         print_notice(f"-- {safe_line(text)}")
@@ -291,19 +290,19 @@ class FramePrinter:
             await self._message(frame, me)
         elif frame["type"] in CHANGE_EVENTS:
             line = {**frame, "event": frame["type"], "sent_at": frame["timestamp"], "text": _text_of(frame), "kind": ""}
-            await self._output.write(format_message(line, me, datetime.now().astimezone()))
+            await self._output.write(format_message(line, me, local_now()))
 
     async def _acknowledged(self, frame: Frame, sent: Frame | None, me: str) -> None:
         if self._style == "words":
             await self._output.write(f"{'✅' if frame['status'] == 'ok' else '❌'} Acknowledgment: {frame['status']}")
         elif frame["status"] == "ok" and sent is not None and _text_of(sent):
             line = {**sent, "content": _text_of(sent), "from": me, "timestamp": iso(datetime.now(UTC)), "files": []}
-            await self._output.write(format_message(_line(line, me), me, datetime.now().astimezone()))
+            await self._output.write(format_message(_line(line, me), me, local_now()))
 
     async def _message(self, frame: Frame, me: str) -> None:
         if self._style == "plain":
             here = me or str(frame.get("to", ""))  # the name is not known yet: what waits is for it
-            await self._output.write(format_message(_line(frame, here), here, datetime.now().astimezone()))
+            await self._output.write(format_message(_line(frame, here), here, local_now()))
             return
         line, is_action = _line(frame, me), frame.get("action", False)
         show = quote_name if is_action else quote_speaker
@@ -389,7 +388,7 @@ TRY_AGAIN = (429, 502, 503, 504)  # HTTP: busy, stopping, or a proxy whose gatew
 REFUSED = 1008  # RFC 6455: policy violation; the gateway refuses this client
 
 
-@dataclass(slots=True)
+@dataclass
 class GatewayAddress:
     """The address of a gateway, with a token, or without one with the name of a user."""
 
@@ -432,8 +431,8 @@ class GatewayConnection:
         self.ready: asyncio.Event = asyncio.Event()
         self._since = ""
         self._mark = ""  # "@" and the name of this connection's gateway, once it said that the account has several
-        self._known: OrderedDict[str, None] = OrderedDict()
-        self._unacknowledged: OrderedDict[str, Frame] = OrderedDict()  # not acknowledged yet, by ref
+        self._known: dict[str, None] = {}
+        self._unacknowledged: dict[str, Frame] = {}  # not acknowledged yet, by ref
         self._refs = 0
         self._socket: ClientConnection | None = None  # one that may be written to: it has resumed
         self._connected = 0
@@ -464,11 +463,7 @@ class GatewayConnection:
 
     async def acknowledged(self, timeout: float) -> int:
         """Wait until everything sent is answered; return how many frames are not answered in time."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._quiet.wait()
-        except TimeoutError:
-            pass
+        await ends_within(timeout, self._quiet.wait())
         return len(self._unacknowledged)
 
     async def close(self, running: asyncio.Task[Any]) -> None:
@@ -597,9 +592,7 @@ class GatewayConnection:
     def _is_news(self, id: str) -> bool:
         if id in self._known:
             return False
-        self._known[id] = None
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        remember(self._known, id, None, MAX_KNOWN)
         return True
 
     async def _answered(self, frame: Frame) -> None:

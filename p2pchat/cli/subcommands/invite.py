@@ -23,13 +23,13 @@ from p2pchat.cli.options import (
     option,
     profile_options,
 )
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.commands.endpoints import host_port, own_addresses
-from p2pchat.commands.event_text import EventLine, format_invite
+from p2pchat.commands.event_text import EventLine, format_invite, local_now
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.invite_screen import invite_screen, terms_of
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import json_line, print_json
 from p2pchat.commands.wrap import fold, terminal_width
 
 MAX_USES = 64
@@ -52,7 +52,7 @@ Exit codes: 0 it is done; 1 failure; 2 usage, or this peer may not invite.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class InviteOptions:
     """Options of the command. `until` None: for the usual time."""
 
@@ -103,7 +103,7 @@ def invite(**values: Any) -> int:
     if options.advertise:
         row |= {"invite": f"{row['invite'].partition('@')[0]}@{options.advertise}", "only_this_machine": False}
     if options.as_json:
-        print(json_line(row))
+        print_json(row)
         return DONE
     if "host" not in row and not options.advertise:
         print(f"It works while the peer listens for other machines: {command(row['port'], '--host', '0.0.0.0')}")
@@ -113,7 +113,7 @@ def invite(**values: Any) -> int:
 
 
 def _print_list(rows: Sequence[EventLine], *, as_json: bool) -> int:
-    now = datetime.now().astimezone()
+    now = local_now()
     for row in rows:
         print(json_line(row) if as_json else format_invite(row, now).removeprefix("-- "))
     if not rows and not as_json:
@@ -127,7 +127,7 @@ def _revoke(directory: Path, id: str, *, as_json: bool) -> int:
     except RequestRefused as refused:
         raise CommandError(f"{refused}: p2pchat invite --list shows those it made") from None
     if as_json:
-        print(json_line(rows[0]))
+        print_json(rows[0])
     else:
         print_notice(
             f"-- the invite {id.lower()} admits nobody any more; who came by it stays: p2pchat expel --invite ID"
@@ -145,7 +145,7 @@ async def _make_at_rest(directory: Path, options: InviteOptions) -> EventLine:
     """Return the same row for a peer that is not running, with the profile's port and this machine's addresses."""
     from p2pchat import DataLocked, open_alone
 
-    port = int(directory.name) if directory.name.isdecimal() else 0
+    port = port_of(directory)
     own = [host_port(address, port) for address in own_addresses() if port]
     endpoints = [options.advertise] if options.advertise else own
     if not endpoints:

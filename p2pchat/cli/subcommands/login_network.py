@@ -34,7 +34,7 @@ from p2pchat.cli.options import (
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import print_json
 
 SHOW_EPILOG = """\
 `network backup FILE` copies the key by which this login is a member, and `network restore FILE` puts it back; \
@@ -61,7 +61,8 @@ _ROLES = {
 @json_option
 def show(profile: ProfileChoice, as_json: bool) -> int:
     """Show the network of this login, or of a profile: what this login is in it, and where its key is."""
-    directory = None if _is_of_login(profile) else find_profile(profile)
+    is_of_login = not profile.data and profile.port < 0 and profile.network is None
+    directory = None if is_of_login else find_profile(profile)
     found = read_login_network(directory)
     if not found.id:
         raise CommandError(
@@ -81,7 +82,7 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
             "files": [str(found.directory / "network"), *map(str, files)],
             "backed_up": found.backed_up,
         }
-        print(json_line(row))
+        print_json(row)
         return DONE
     print(f"network  {found.id}" + (f", made from the name {found.name}" if found.name else ", with invites"))
     print(f"role     {_ROLES[role]}")
@@ -94,10 +95,6 @@ def show(profile: ProfileChoice, as_json: bool) -> int:
         hint = "yes" if found.backed_up else f"no: {take} makes a copy of the key"
         print(f"backup   {hint}")
     return DONE
-
-
-def _is_of_login(profile: ProfileChoice) -> bool:
-    return not profile.data and profile.port < 0 and profile.network is None
 
 
 async def _role(directory: Path | None, network: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,12 +25,11 @@ from p2pchat.cli.options import (
     Command,
     ProfileChoice,
     complete_file,
-    db_option,
     option,
-    profile_options,
+    stored_options,
 )
 from p2pchat.cli.process import run_until_signal
-from p2pchat.cli.profiles import complete_conversation, find_profile
+from p2pchat.cli.profiles import beside_profile, complete_conversation, find_profile
 from p2pchat.cli.standard_input import InputKind, LineReader, Progress, copy_stdin, is_binary, raw_stdin, stdin_kind
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -47,9 +45,9 @@ from p2pchat.commands.exit_codes import (
 )
 from p2pchat.commands.file_fetches import how_far
 from p2pchat.commands.json_commands import decode_line
+from p2pchat.commands.standard_output import STREAM
 from p2pchat.safe_text import quote_names
 
-STREAM = "-"  # as a file: standard input
 READ_BYTES = 64 * 1024  # above a message: what ends with so many empty lines is still one
 EMPTY = "there is nothing to send: the text is empty"
 LONG = f"longer than a message of {Settings.max_text_bytes:,} bytes"
@@ -70,7 +68,7 @@ several; 1 it could not be sent; 2 usage, an empty text, a file that cannot be r
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class SendOptions:
     """The messages to send. `text` None: standard input is the text, or with `lines` one text a line.
 
@@ -102,8 +100,7 @@ class SendOptions:
 @click.command("send", cls=Command, epilog=EPILOG)
 @click.argument("to", shell_complete=complete_conversation)
 @click.argument("text", nargs=-1)
-@profile_options
-@db_option
+@stored_options
 @option("--lines", "", "each line of standard input is a message, sent as it comes")
 @option(
     "--file files",
@@ -197,7 +194,7 @@ async def _input_kept(options: SendOptions, directory: Path) -> AsyncIterator[No
     if not options.takes_all and not options.is_long:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix=".input-", dir=directory, ignore_cleanup_errors=True) as kept:  # 0700
+    with beside_profile(directory) as kept:
         if options.is_long:
             path = Path(kept, "input.txt")
             path.write_bytes((options.text or "").encode("utf-8", "replace"))

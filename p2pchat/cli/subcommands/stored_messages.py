@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
+from p2pchat.bounded import remember
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, ask_profile, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_LAST, MAX_LAST
@@ -36,14 +37,16 @@ from p2pchat.commands.event_text import (
     format_gap,
     format_notice,
     found_line,
+    local_now,
     message_row,
     with_gap,
 )
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_notice
 from p2pchat.commands.pending_arrivals import PendingArrivals
-from p2pchat.commands.standard_output import StdoutWriter, json_line, raw_stdout
+from p2pchat.commands.standard_output import StdoutWriter, json_line, print_json, raw_stdout
 from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_name, quote_place, safe_line
+from p2pchat.threads import stop_tasks
 
 # ---- history
 
@@ -61,7 +64,7 @@ Examples:
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class HistoryOptions:
     """Options of the output. `to` None is everything, `limit` 0 all messages, `search` "" no search."""
 
@@ -85,8 +88,7 @@ def _parse_search(words: str) -> str:
 
 @click.command("history", cls=cli.Command, epilog=HISTORY_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option("-n --limit", "N", "at most the newest N (default: all)", type=cli.number(1), default=0)
 @cli.option("--since", "TIME", "written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
 @cli.option("--before", "TIME", "only what was written before this time", type=cli.TIME)
@@ -199,8 +201,7 @@ Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the pee
 
 @click.command("tail", cls=cli.Command, epilog=TAIL_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option(
     "-n --last",
     "N",
@@ -234,9 +235,7 @@ async def _tail(running: AbstractAsyncContextManager[ControlClient], request: di
             await asyncio.wait([following, closed], return_when=asyncio.FIRST_COMPLETED)
             return following.result() if following.done() else DONE
         finally:
-            for task in (following, closed):
-                task.cancel()
-            await asyncio.gather(following, closed, return_exceptions=True)
+            await stop_tasks([following, closed])
 
 
 class RecentMessages:
@@ -247,9 +246,7 @@ class RecentMessages:
 
     def keep(self, line: EventLine) -> None:
         if line["event"] in ("message", "sent"):
-            self._lines[line["id"]] = line
-            if len(self._lines) > MAX_RECENT:
-                del self._lines[next(iter(self._lines))]
+            remember(self._lines, line["id"], line, MAX_RECENT)
 
     def answered(self, line: EventLine) -> EventLine | None:
         """Return the message this line answers, edits, deletes or reacts to; None for none, or an older one."""
@@ -283,7 +280,7 @@ async def _show(line: EventLine, control: ControlClient, output: StdoutWriter, r
         print_notice(notice)
         return
     recent.keep(line)
-    text = format_event(line, control.listening["user"], datetime.now().astimezone(), recent.answered(line))
+    text = format_event(line, control.listening["user"], local_now(), recent.answered(line))
     if text is not None:
         await output.write(text)
 
@@ -330,7 +327,7 @@ Exit codes: 0 it is deleted; 1 you said no, or it could not be deleted.
 """
 
 
-@dataclass(slots=True)
+@dataclass
 class DeleteOptions:
     """Options of the command."""
 
@@ -352,8 +349,7 @@ class DeleteOptions:
 
 @click.command("delete", cls=cli.Command, epilog=DELETE_EPILOG)
 @click.argument("to", shell_complete=complete_conversation)
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.option("--from sender", "NAME", "only what this user wrote")
 @cli.option("--before", "TIME", "only what was written before: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
 @cli.option("--yes", "", "do not ask; needed where nobody can be asked")
@@ -367,7 +363,7 @@ def delete(**values: Any) -> int:
     directory = find_profile(options.profile)
     if not options.yes and not can_ask():
         raise UsageError("this deletes for good, and nobody can be asked here: add --yes")
-    return run_until_signal(_delete(directory, options), terminated=lambda: FAILED)
+    return run_until_signal(_delete(directory, options))
 
 
 async def _delete(directory: Path, options: DeleteOptions) -> int:
@@ -379,7 +375,7 @@ async def _delete(directory: Path, options: DeleteOptions) -> int:
         fields["before"] = options.before.astimezone().isoformat()
     [row] = await ask_profile(directory, options.db, "delete_history", to=options.to, **fields)
     if options.as_json:
-        print(json_line(row), flush=True)
+        print_json(row)
     else:
         for line in format_deletion(row):
             print(line, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,14 +12,13 @@ from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
     Command,
     ProfileChoice,
-    db_option,
     json_option,
     option,
-    profile_options,
+    stored_options,
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.conversation_commands import conversation_row
-from p2pchat.commands.event_text import format_user
+from p2pchat.commands.event_text import format_user, local_now
 from p2pchat.commands.exit_codes import DONE, print_notice
 from p2pchat.commands.people_commands import is_present, user_row
 from p2pchat.commands.standard_output import StdoutWriter, iso, json_line, raw_stdout
@@ -35,8 +33,7 @@ Examples:
 
 
 @click.command("users", cls=Command, epilog=EPILOG)
-@profile_options
-@db_option
+@stored_options
 @option("-a --all everyone", "", "everyone known: programs that ran once and closed accounts too")
 @json_option
 def users(profile: ProfileChoice, db: str, everyone: bool, as_json: bool) -> int:
@@ -48,7 +45,7 @@ def users(profile: ProfileChoice, db: str, everyone: bool, as_json: bool) -> int
 
 
 async def _print_users(directory: Path, db: str, everyone: bool, as_json: bool) -> int:
-    output, now = StdoutWriter(raw_stdout(), for_people=not as_json), datetime.now().astimezone()
+    output, now = StdoutWriter(raw_stdout(), for_people=not as_json), local_now()
     rows = await ask_running_peer(directory, "who")
     talks = await ask_running_peer(directory, "list") if rows is not None else None
     runs = rows is not None and talks is not None

@@ -23,7 +23,7 @@ from p2pchat.cli.profiles import (
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.standard_output import json_line
+from p2pchat.commands.standard_output import json_line, print_json
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_name
 from p2pchat.web import WebSettings
@@ -233,14 +233,13 @@ web.default = serve
 
 @web.command("token")
 @click.argument("name")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.json_option
 def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """Make an account, or a new token for one. The token is shown once; an older one ends."""
     [row] = _request(profile, db, "web_token", name=name)
     if as_json:
-        print(json_line(row), flush=True)
+        print_json(row)
         return DONE
     print(row["token"], flush=True)
     print_notice(f"-- anyone with this token is {quote_name(row['user'])}. It is shown once; an older token has ended")
@@ -248,8 +247,7 @@ def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
 
 
 @web.command("users")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.json_option
 def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
     """List the accounts."""
@@ -278,8 +276,7 @@ def _where(row: EventLine) -> str:
 
 @web.command("revoke")
 @click.argument("name")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.json_option
 def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """End the token of an account, and all sessions opened with it."""
@@ -287,7 +284,7 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
     if not rows:
         return _no_account(name)
     if as_json:
-        print(json_line(rows[0]), flush=True)
+        print_json(rows[0])
     else:
         print_notice(f"-- the token of {quote_name(rows[0]['user'])} has ended; `p2pchat web token` gives another")
     return DONE
@@ -327,8 +324,7 @@ def accounts() -> None:
 
 
 @accounts.command("list")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.json_option
 def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
     """List the accounts, with the day (UTC) on which each was used last."""
@@ -337,8 +333,7 @@ def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
 
 @accounts.command("delete")
 @click.argument("name")
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.json_option
 def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """Delete an account. It cannot be undone."""
@@ -353,8 +348,7 @@ def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: boo
 @cli.option(
     "--idle", "DAYS", "delete what nobody has used for so many days", type=click.IntRange(1, MAX_IDLE), required=True
 )
-@cli.profile_options
-@cli.db_option
+@cli.stored_options
 @cli.json_option
 def accounts_purge(profile: cli.ProfileChoice, idle: int, db: str, as_json: bool) -> int:
     """Delete the accounts that nobody has used for some days. It cannot be undone.
@@ -371,7 +365,7 @@ def accounts_purge(profile: cli.ProfileChoice, idle: int, db: str, as_json: bool
 def _show_deleted(rows: list[EventLine], as_json: bool) -> None:
     for row in rows:
         if as_json:
-            print(json_line(row), flush=True)
+            print_json(row)
         else:
             days = WebSettings().name_kept_days
             print_notice(f"-- {quote_name(row['user'])} is deleted; nobody gets the name for {days} days")

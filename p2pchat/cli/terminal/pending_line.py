@@ -48,7 +48,7 @@ def local(iso: str) -> datetime:
 # ---- own lines
 
 
-@dataclass(slots=True)
+@dataclass
 class PendingLine:
     """An own line whose mark may change.
 

@@ -42,6 +42,7 @@ from p2pchat.cli.terminal.terminal_display import is_text
 from p2pchat.commands.typed_paths import dropped_files
 from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.threads import ends_within
 
 MENU_ROWS = 7  # of the completion menu
 LEAVE_WITHIN = 2.0  # seconds between two Ctrl-C that leave; a guess
@@ -325,8 +326,7 @@ class Prompt:
         self._on_covered(True)
         try:
             async with in_terminal():
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._screen.wait_drained(), STALL_TIMEOUT)
+                await ends_within(STALL_TIMEOUT, self._screen.wait_drained())
                 yield
         finally:
             report_focus(self._output, True)
@@ -371,7 +371,7 @@ def pasted_text(pasted: str, before: str) -> str:
     return f"/{text}" if not before and text.startswith("/") else text
 
 
-@dataclass(slots=True)
+@dataclass
 class Question:
     """A question in place of the line: its text, the words that answer it, and what is called with one of them.
 

@@ -39,7 +39,7 @@ _TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # the terminal wraps such a line, 
 _WRAP, _NO_WRAP = ("[ZeroWidthEscape]", "\x1b[?7h"), ("[ZeroWidthEscape]", "\x1b[?7l")
 
 
-@dataclass(slots=True)
+@dataclass
 class _QueuedLine:
     """One line to print."""
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
+from p2pchat.bounded import remember
 from p2pchat.cli.terminal.device import DIM, TerminalAlerts
 from p2pchat.cli.terminal.line_completer import RecentSpeakers
 from p2pchat.cli.terminal.pending_line import (
@@ -27,6 +27,7 @@ from p2pchat.commands.event_text import (
     file_label,
     format_begun,
     format_gap,
+    local_now,
     message_excerpt,
     message_row,
     shows_presence,
@@ -64,7 +65,7 @@ class TerminalDisplay(Display):
         self._screen = screen
         self._alerts = alerts
         self._on_change = on_change
-        self._day = datetime.now().astimezone().date()  # of the line printed last, so that a line needs no date
+        self._day = local_now().date()  # of the line printed last, so that a line needs no date
         self._own_id = ""
         self._since = ""  # start of this run, as event lines write it
         self._turn = asyncio.Lock()  # no event is shown between lines of history
@@ -240,7 +241,7 @@ class TerminalDisplay(Display):
             await super()._show_late(event)
 
     def _was_shown(self, id: str) -> bool:
-        _remember(self._received, id)
+        remember(self._received, id, None, REMEMBERED)
         was_shown = id in self._shown
         self._shown.discard(id)
         return was_shown
@@ -295,7 +296,7 @@ class TerminalDisplay(Display):
     async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
-        _remember(self._seen, event["id"])
+        remember(self._seen, event["id"], None, REMEMBERED)
         self.questions.add(event, self._own_id)
         line = chat_line(self.for_people(event), self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
@@ -365,7 +366,7 @@ class TerminalDisplay(Display):
     async def _show_sent(self, event: EventLine) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
-        _remember(self._seen, event["id"])
+        remember(self._seen, event["id"], None, REMEMBERED)
         fragments = chat_line(event, self.me, elsewhere=not self._is_here(event), related=related)
         own = PendingLine(event, fragments)
         for file in event.get("files", ()):  # content that was sent before may be known to be there
@@ -432,13 +433,6 @@ class TerminalDisplay(Display):
         super().close()
 
 
-def _remember(ids: dict[str, None], id: str) -> None:
-    """Add an id; forget the oldest above REMEMBERED."""
-    ids[id] = None
-    if len(ids) > REMEMBERED:
-        del ids[next(iter(ids))]
-
-
 def open_conversation(session: Session) -> Conversation | None:
     """Return the current conversation; None of a closed peer."""
     try:
@@ -462,9 +456,7 @@ class OpenQuestions:
         if line["event"] != "message" or line.get("poll") or not (choices := line.get("choices")):
             return
         if not any(one["by_id"] == me and one["reaction"] in choices for one in line.get("reactions", ())):
-            self._lines[line["id"]] = line
-            if len(self._lines) > REMEMBERED:
-                del self._lines[next(iter(self._lines))]
+            remember(self._lines, line["id"], line, REMEMBERED)
 
     def on_change(self, event: EventLine, me: str) -> None:
         """Handle an edit, a deletion or a reaction."""

@@ -56,7 +56,7 @@ from p2pchat.kinds import CALLS
 from p2pchat.safe_text import quote_name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TypedLine:
     """A line that waits for those before it."""
 
@@ -277,7 +277,7 @@ class TerminalFrontEnd:
         return "room" if here is None else _typed_address(here)
 
     def _on_covered(self, covered: bool) -> None:
-        self._shutdown.ignore_interrupt(covered)
+        self._shutdown.ignores_interrupt = covered
         self._session.activity.on_covered(covered)
 
 

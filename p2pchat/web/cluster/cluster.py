@@ -22,8 +22,10 @@ from itertools import islice
 from time import monotonic, time_ns
 
 from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
+from p2pchat.bounded import remember
 from p2pchat.nats_client import cancel
 from p2pchat.program_log import ProgramLog
+from p2pchat.threads import ends_within
 from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.account_directory import AccountDirectory
@@ -57,6 +59,7 @@ class Cluster:
         key: The key of the cluster.
         directory: All accounts.
         living: The gateways that live.
+        gateway_id: The id of this gateway in the cluster, that of its peer; "" before it has joined.
         run: This process of the gateway; that of a later one is higher.
     """
 
@@ -75,7 +78,7 @@ class Cluster:
         self._visits = UserVisits(self.times)
         self._peer: TCPPeer
         self._accounts: Accounts
-        self._me = ""
+        self.gateway_id: str = ""
         self._reported_up: bool | None = None
         self._abandoned: dict[str, None] = {}  # users of claims without an answer
         self._written_at: dict[str, str] = {}  # by message: the gateway that wrote it
@@ -93,8 +96,8 @@ class Cluster:
 
     async def start(self, peer: TCPPeer, accounts: Accounts) -> None:
         """Join the cluster with the accounts of a gateway. Raises StorageError, PeerClosed."""
-        self._peer, self._accounts, self._me = peer, accounts, peer.me.id
-        self.living = LivingGateways(self._me, self.times)
+        self._peer, self._accounts, self.gateway_id = peer, accounts, peer.me.id
+        self.living = LivingGateways(self.gateway_id, self.times)
         await accounts.load()
         for record in accounts.records():
             self.directory.remember(record)
@@ -104,7 +107,7 @@ class Cluster:
         store = self.store
         store.on_up, store.on_down = self._on_up, self._on_down
         store.on_loading, store.on_loaded = self.directory.begin_load, self._on_loaded
-        store.on_value, store.on_message = self._on_value, self._on_message
+        store.on_value, store.on_message = lambda *entry: self._note(self.directory.on_entry(*entry)), self._on_message
         store.start()
         work = {"taking": self._take_all(), "writing": self._write_all(), "beats": self._beat(), "hosts": self._place()}
         self._tasks = {name: asyncio.create_task(one, name=f"p2pchat web cluster {name}") for name, one in work.items()}
@@ -120,18 +123,13 @@ class Cluster:
         await cancel(tasks.values())
         await self.store.aclose()
 
-    @property
-    def gateway_id(self) -> str:
-        """The id of this gateway in the cluster: that of its peer."""
-        return self._me
-
     def is_running(self, gateway: str, run: int) -> bool:
         """Return whether a process of another gateway may live."""
         return self.living.is_running(gateway, run, self._clock())
 
     def gauges(self) -> list[tuple[str, str, float]]:
         """Return what is measured of the cluster: name, meaning, value."""
-        living = len(self.living.all) if self._me else 0
+        living = len(self.living.all) if self.gateway_id else 0
         return [
             ("up", "1 while the engine of the cluster is connected, else 0", float(self.store.is_up)),
             ("gateways", "Gateways that live", float(living)),
@@ -154,9 +152,7 @@ class Cluster:
 
     def on_written_elsewhere(self, id: str, gateway: str) -> None:
         """Note where a message was written that a client asks for again here."""
-        self._written_at[id] = gateway
-        if len(self._written_at) > MAX_WRITTEN_ELSEWHERE:
-            del self._written_at[next(iter(self._written_at))]
+        remember(self._written_at, id, gateway, MAX_WRITTEN_ELSEWHERE)
 
     async def is_copied(self, account: Account, id: str, within: float) -> bool:
         """Return whether a message is on the disk of another living gateway too: the writer's home or standby.
@@ -167,7 +163,7 @@ class Cluster:
         living = self.living.all
         if self._written_at.get(id) in living:
             return True
-        others = [gateway for gateway in hosts_of(account.key, living) if gateway != self._me]
+        others = [gateway for gateway in hosts_of(account.key, living) if gateway != self.gateway_id]
         if not others:
             return False
         try:
@@ -231,9 +227,7 @@ class Cluster:
 
     def _abandon(self, user: str) -> None:
         """Release the name of a claim without an answer, should the engine have it: nobody has its token."""
-        self._abandoned[user] = None
-        while len(self._abandoned) > MAX_ABANDONED:
-            del self._abandoned[next(iter(self._abandoned))]
+        remember(self._abandoned, user, None, MAX_ABANDONED)
 
     # ---- what the engine tells
 
@@ -255,9 +249,6 @@ class Cluster:
     def _on_loaded(self) -> None:
         self.directory.on_loaded()
         self._wake_writing.set()
-
-    def _on_value(self, place: str, value: bytes, number: int) -> None:
-        self._note(self.directory.on_entry(place, value, number))
 
     def _note(self, record: AccountRecord | None) -> None:
         """Have a record taken over that counts now, and the engine get what it lacks."""
@@ -358,13 +349,11 @@ class Cluster:
         while not self._is_leaving:
             self._wake_beat.clear()
             await self.store.send(self._alive(leaves=False))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.times.beat_every):
-                    await self._wake_beat.wait()
+            await ends_within(self.times.beat_every, self._wake_beat.wait())
         await self.store.send(self._alive(leaves=True))
 
     def _alive(self, *, leaves: bool) -> bytes:
-        said = {"gateway": self._me, "run": self.run, "number": time_ns(), "leaves": leaves}
+        said = {"gateway": self.gateway_id, "run": self.run, "number": time_ns(), "leaves": leaves}
         return self.key.seal(ALIVE, ALIVE, json.dumps(said).encode())
 
     async def _place(self) -> None:
@@ -394,7 +383,7 @@ class Cluster:
             record = self.directory.at(place)
             if record is None or record.is_former or self._accounts.of(record.user) is not None:
                 continue
-            if self._me in hosts_of(record.user, living):
+            if self.gateway_id in hosts_of(record.user, living):
                 mine.append(record)
         for first in range(0, len(mine), HOSTED_AT_ONCE):
             for error in await asyncio.gather(*map(self._host, mine[first : first + HOSTED_AT_ONCE])):
@@ -416,7 +405,7 @@ class Cluster:
         for count, account in enumerate(accounts):
             if count % 100 == 0:
                 await asyncio.sleep(0)
-            if self._me in (hosts := hosts_of(account.key, self.living.all)):
+            if self.gateway_id in (hosts := hosts_of(account.key, self.living.all)):
                 continue
             in_use = bool(account.sessions) or account.key in used
             if self._visits.may_leave(account.key, now, in_use=in_use) and await self._is_hosted_at(account, hosts):

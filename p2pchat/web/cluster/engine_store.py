@@ -74,7 +74,7 @@ class OtherRevision(Exception):
     """The key holds a value with another number than expected."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoreOptions:
     """The place of a cluster's store, and the credentials for it.
 

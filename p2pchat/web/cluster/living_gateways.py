@@ -24,7 +24,7 @@ UNHOST_AFTER = 600.0  # seconds after the last session at a gateway that is neit
 REMEMBERED = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClusterTimes:
     """The times of a cluster, in seconds; tests have shorter ones."""
 

@@ -24,6 +24,7 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, CONNECT_ERROR, DISCONNECT, EVENT
 
 from p2pchat import DurableEvent
+from p2pchat.threads import ends_within
 from p2pchat.web import WebSettings
 from p2pchat.web.account_session import PING_EVERY, LightEvent
 from p2pchat.web.catch_up import Post
@@ -91,13 +92,6 @@ class EngineConnection:
         ended: Nothing more is sent or received.
         close: Closes the WebSocket below; None while it is polling.
     """
-
-    __slots__ = (
-        "_awaits_pong", "_bytes", "_has_room", "_max_bytes", "_max_frames", "_next_ping", "_ping_timer", "_pinged",
-        "_poller", "_pong_timer", "_proof", "_queue", "_queued", "_socket", "_unanswered", "_written", "client",
-        "close", "deadline", "ended", "held", "host", "is_posting", "is_upgrading", "lock", "scope", "sent_away", "sid",
-        "taken",
-    )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
         self._socket = socket
@@ -349,9 +343,7 @@ class EngineConnection:
             return
         self._proof = asyncio.get_running_loop().create_future()
         self._ping()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PROOF_TIMEOUT):
-                await self._proof
+        await ends_within(PROOF_TIMEOUT, self._proof)
 
     # ---- end
 
@@ -383,9 +375,7 @@ class EngineConnection:
             self._queue.put_nowait(EnginePacket(MESSAGE, leave))
         self.ended = True
         if flush and not socket.closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_TIMEOUT):
-                    await self._queue.join()
+            await ends_within(FLUSH_TIMEOUT, self._queue.join())
         while not self._queue.empty():
             self._queue.get_nowait()
             self._queue.task_done()

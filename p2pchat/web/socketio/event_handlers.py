@@ -66,7 +66,6 @@ class EventHandlers:
             raise Unauthorized("this connection is closed")
         # WebError: too many sessions
         client = connection.client = SocketClient(self._registry, connection, account, active=active)
-        self._registry.add(client)
         self._registry.spawn(self._start(client, payload.get("since")))
         return {**OK, "userId": account.name, **client.catch_up.about()}
 
@@ -134,7 +133,7 @@ class EventHandlers:
         self._gateway.limits.small.take(client.account.key)
         post = await client.user.message(message_id)
         if isinstance(post, Message):
-            await client.on_ack(post)
+            await client.user.mark_read_durably(post)
         return OK
 
     # ---- typing and activity

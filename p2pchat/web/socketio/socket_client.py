@@ -31,6 +31,7 @@ from p2pchat import (
     Typing,
     User,
 )
+from p2pchat.threads import spawn
 from p2pchat.web.account_session import ClientSession, SessionEnded
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
@@ -48,8 +49,6 @@ ROOM_READERS = 64  # clients up to which reading in the room is reported: each r
 class SocketClient(ClientSession):
     """One registered client."""
 
-    __slots__ = ("_read_timer", "_room_post", "_unread", "connection", "registry")
-
     def __init__(
         self, registry: ClientRegistry, connection: EngineConnection, account: Account, *, active: bool
     ) -> None:
@@ -60,7 +59,7 @@ class SocketClient(ClientSession):
         self._unread: dict[str, Post] = {}  # the newest message that arrived and was not read, by conversation
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
-        self.open("socketio", self._HANDLERS, active=active)
+        self.open("socketio", tuple(self._HANDLERS), active=active)
 
     # ---- events
 
@@ -77,7 +76,7 @@ class SocketClient(ClientSession):
     def _on_receipt(self, envelope: Envelope) -> None:
         if self.was_told(envelope.event):
             return
-        packet = self.registry.statuses.packet_of(envelope, self.account)
+        packet = envelope.encoded("socketio status", lambda: _status_packet(envelope.event, self.account))
         if packet is not None:
             self.connection.put_status(packet)
 
@@ -176,7 +175,7 @@ class SocketClient(ClientSession):
     async def replay(self, since: object) -> None:
         """Send everything after `since`, or what waits for the account if there is none; then live events follow."""
         try:
-            await self.send_all_missed("socketio", since)
+            await self.send_all_missed(since)
             await self.send_kept_receipts()
         except (PeerClosed, SessionEnded):
             pass
@@ -209,13 +208,9 @@ class SocketClient(ClientSession):
                     self._unread[post.log.conversation] = post
             self._mark_read()
 
-    async def on_ack(self, post: Post) -> None:
-        """Mark a message and all before it in its conversation as read, as the client says; return once on disk."""
-        await self.user.mark_read_durably(post)
-
     def close(self) -> None:
         """Close the session of a client that is gone; what it has not proved to have comes again."""
-        self.registry.remove(self)
+        self.gateway.hub.close(self.hub_session)
         self.connection.forget()
         if self._read_timer is not None:
             self._read_timer.cancel()
@@ -235,30 +230,13 @@ class ClientRegistry:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.clients: dict[str, list[SocketClient]] = {}  # by user key
-        self.statuses: MessageStatuses = MessageStatuses(self)
         self.presence: PresenceBroadcaster = PresenceBroadcaster(self)
         gateway.hub.observers.update({Presence: self.presence.packet_of, Left: self.presence.packet_of})
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, client: SocketClient) -> None:
-        self.clients.setdefault(client.account.key, []).append(client)
-
-    def remove(self, client: SocketClient) -> None:
-        """Remove a client and close its session; does nothing if it was removed."""
-        clients = self.clients.get(client.account.key, [])
-        if client in clients:
-            clients.remove(client)
-            if not clients:
-                del self.clients[client.account.key]
-        self.gateway.hub.close(client.hub_session)
-
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return spawn(self._tasks, work)
 
 
 class PresenceBroadcaster:
@@ -304,25 +282,16 @@ class PresenceBroadcaster:
 # ---- message statuses
 
 
-class MessageStatuses:
-    """`messageStatus` events for writers, sent for each step: delivered, read.
+def _status_packet(event: Delivered | Read, writer: Account) -> EnginePacket | None:
+    """Return `messageStatus` for the writer of a message, one for each step: delivered, read; None if not yet.
 
     In a direct conversation these are steps of its receiver; in a group or the room they are sent when all have got
     there.
     """
-
-    def __init__(self, registry: ClientRegistry) -> None:
-        self._registry = registry
-
-    def packet_of(self, envelope: Envelope, writer: Account) -> EnginePacket | None:
-        """Return the status for the writer's clients, made once for all of them; None for nothing, or not yet."""
-        return envelope.encoded("socketio status", lambda: self._packet(envelope.event, writer))
-
-    def _packet(self, event: Delivered | Read, writer: Account) -> EnginePacket | None:
-        direct = writer.user.conversation(event.log.conversation).kind == "dm"
-        if not direct and event.count < event.of:
-            return None
-        return _status_packet(event.id, event.event)
+    direct = writer.user.conversation(event.log.conversation).kind == "dm"
+    if not direct and event.count < event.of:
+        return None
+    return event_packet("messageStatus", {"messageId": event.id, "status": event.event})
 
 
 # ---- payloads
@@ -332,10 +301,6 @@ def name_of(accounts: Accounts, user: User) -> str:
     """Return the name of a user here: that of its account, or its label in the mesh."""
     account = accounts.of(user.key)
     return user.label if account is None else account.name
-
-
-def _status_packet(message_id: str, status: str) -> EnginePacket:
-    return event_packet("messageStatus", {"messageId": message_id, "status": status})
 
 
 def _file_packet(event: FileProgress | FileArrived) -> EnginePacket:

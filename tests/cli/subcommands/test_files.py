@@ -45,7 +45,7 @@ def test_files_are_saved_beside_a_chat(chats: OpenChats, here: Here, got: Path) 
     assert again.events[-1]["path"] == str(got / "a plan (2).txt")
     piped = get(id, "--number", "2", "--output", "-")
     assert (piped.code, piped.content) == (0, LARGE)
-    assert not list(chats.home.glob("bob/.get-*"))
+    assert not list(chats.home.glob("bob/.input-*"))
     text = ada.send("bob", "a text")
     text.delivered(timeout=60)
     for code, words, expected in (
