@@ -102,7 +102,7 @@ export class TypingLine {
   constructor(model) {
     this._model = model;
     this.element = h("p", { class: "typing" });
-    for (const topic of ["typing", "front", "talk"]) model.bus.on(topic, () => this._draw());
+    for (const topic of ["typing", "front", "talk", "people"]) model.bus.on(topic, () => this._draw());
     setInterval(() => this._draw(), 1000);
   }
 
