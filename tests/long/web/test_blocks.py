@@ -243,6 +243,9 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         assert await statuses(there, "cyd", "rem") == {"offline"}
         assert await statuses(there, "ada", "cyd") == {"online"}
 
+        renamed = there.user("bob")
+        for label in ("bobby", "bob"):
+            await renamed.rename(label)
         cyd.typing("room")
         for name in ("cyd", "bob"):
             await ask(there, name, do("away", text=SECRET if name == "bob" else "tea"))
@@ -255,6 +258,7 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         for name, shown in open_doors.items():
             said = await shown()
             assert SECRET not in said and not [id for id in there.hidden if id in said], name
+            assert "bobby" not in said, name
         for request in ASKED:
             said = json.dumps(await ask(there, "cyd", request))
             assert SECRET not in said.replace(f"/search?q={SECRET}", ""), request

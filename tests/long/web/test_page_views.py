@@ -66,8 +66,11 @@ async def test_an_open_tab_hears_whom_its_account_hides_elsewhere(scene: Scene, 
     answer = (await terry.next("message", text=f"of zoe, {hide}"))["id"]
     terry.say(do="react", id=answer, reaction="!?")
     await own.locator(".reaction").get_by_text("!?").wait_for()
+    read_out = zoe.page.locator("#announcer")
+    assert f"before the {hide}" in await read_out.inner_text()
     await chooses(hide)
     await expect(said).to_have_count(0)
+    assert f"before the {hide}" not in await read_out.inner_text()
     await expect(own.locator(".reaction")).to_have_count(0)
     await terry.send(f"meanwhile, {hide}")
     await chooses(show)
