@@ -65,6 +65,7 @@ from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
+from p2pchat.threads import in_thread
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster import Cluster
@@ -389,10 +390,12 @@ class EventLogWriter:
 
     async def _write_queued(self) -> None:
         while True:
-            line = await self._lines.get()
-            try:
+            lines = [await self._lines.get()]
+            lines += [self._lines.get_nowait() for _ in range(self._lines.qsize())]
+            if self._log is not None and (kept := [json_line(one) for one in lines if not isinstance(one, str)]):
+                await in_thread(self._log.write, "\n".join(kept))  # its disk may hang
+            for line in lines:
                 await self._put(line)
-            finally:
                 self._lines.task_done()
 
     async def _put(self, line: EventLine | str) -> None:
@@ -400,8 +403,6 @@ class EventLogWriter:
             await self._show(line)
             return
         text = json_line(line)
-        if self._log is not None:
-            self._log.write(text)
         with suppress(CommandError):  # a full disk behind standard output does not stop the chat
             await self._output.write(text)
         if said := f"-- {safe_line(text)}" if self._verbose else console_line(line):
@@ -439,11 +440,11 @@ class EventLogWriter:
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._lines.join()
+                if self._log is not None:
+                    await in_thread(self._log.close)
         redirect_notices(None)
         self._writing.cancel()
         await asyncio.gather(self._writing, return_exceptions=True)
-        if self._log is not None:
-            self._log.close()
 
 
 def console_line(line: EventLine) -> str:
