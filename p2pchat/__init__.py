@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import FileReceipt as FileReceipt
     from p2pchat.messaging.events import Gap as Gap
     from p2pchat.messaging.events import GroupChanged as GroupChanged
+    from p2pchat.messaging.events import Hidden as Hidden
     from p2pchat.messaging.events import Joined as Joined
     from p2pchat.messaging.events import Left as Left
     from p2pchat.messaging.events import Link as Link
@@ -136,7 +137,7 @@ _MODULES = {
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
         *("Joined", "Left", "Link", "Listening", "NewConversation", "Presence", "Read", "Renamed", "Stopped"),
-        *("MemberChange", "Typing", "Undelivered", "Warned"),
+        *("Hidden", "MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.people": ("Member", "People"),
     "core.members.admission": ("MadeInvite",),

@@ -65,7 +65,7 @@ from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.nats_client import parse_servers
 from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
-from p2pchat.threads import ends_within, stop_tasks
+from p2pchat.threads import ends_within, in_thread, stop_tasks
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster import Cluster
@@ -380,10 +380,12 @@ class EventLogWriter:
 
     async def _write_queued(self) -> None:
         while True:
-            line = await self._lines.get()
-            try:
+            lines = [await self._lines.get()]
+            lines += [self._lines.get_nowait() for _ in range(self._lines.qsize())]
+            if self._log is not None and (kept := [json_line(one) for one in lines if not isinstance(one, str)]):
+                await in_thread(self._log.write, "\n".join(kept))  # its disk may hang
+            for line in lines:
                 await self._put(line)
-            finally:
                 self._lines.task_done()
 
     async def _put(self, line: EventLine | str) -> None:
@@ -391,8 +393,6 @@ class EventLogWriter:
             await self._show(line)
             return
         text = json_line(line)
-        if self._log is not None:
-            self._log.write(text)
         with suppress(CommandError):  # a full disk behind standard output does not stop the chat
             await self._output.write(text)
         if said := f"-- {safe_line(text)}" if self._verbose else console_line(line):
@@ -427,11 +427,14 @@ class EventLogWriter:
 
     async def aclose(self) -> None:
         """Write the queued lines, and end."""
-        await ends_within(1.0, self._lines.join())
+        await ends_within(1.0, self._end_log())
         redirect_notices(None)
         await stop_tasks([self._writing])
+
+    async def _end_log(self) -> None:
+        await self._lines.join()
         if self._log is not None:
-            self._log.close()
+            await in_thread(self._log.close)
 
 
 def console_line(line: EventLine) -> str:

@@ -26,6 +26,7 @@ from p2pchat.messaging.events import (
     Left,
     NewConversation,
     Presence,
+    Renamed,
     Typing,
 )
 from p2pchat.messaging.messages import DurableEvent, MessageChange
@@ -112,6 +113,8 @@ class AccessPolicy:
             return is_away or not are_apart(self._blocks, self._me(), event.user.key)
         if isinstance(event, GroupChanged | NewConversation):
             return self.knows((event.group if isinstance(event, GroupChanged) else event.conversation).key)
+        if isinstance(event, Renamed):
+            return not self.refuses(event.user.key)
         return not (isinstance(event, FileProgress | FileArrived) and self.refuses(event.log.user))
 
     def check_deletion(self, operator: UserId) -> None:

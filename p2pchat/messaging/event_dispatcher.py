@@ -201,7 +201,7 @@ class EventDispatcher:
             code=effect.code,
             address=effect.host,
         )
-        self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
+        self.emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
 
     def _on_joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
@@ -214,11 +214,11 @@ class EventDispatcher:
             shown = address if viewer.directory is self._people else ""  # addresses are for the operator of this peer
             return ev.Joined(user=viewer.directory.user(user), first=first, address=shown)
 
-        self._emit(None, joined, but=user)
+        self.emit(None, joined, but=user)
 
     def _on_left(self, effect: fx.UserLeft) -> None:
         user, reason = effect.user, effect.reason
-        self._emit(None, lambda viewer: ev.Left(user=viewer.directory.user(user), reason=reason), but=user)
+        self.emit(None, lambda viewer: ev.Left(user=viewer.directory.user(user), reason=reason), but=user)
 
     def _on_member(self, effect: fx.MemberChanged) -> None:
         """Report a change of a member; that it was admitted when it is here, and has a name."""
@@ -246,7 +246,7 @@ class EventDispatcher:
                 user=directory.user(user), by=directory.user(by), change=effect.change, users=users, count=effect.count
             )
 
-        self._emit(None, changed)
+        self.emit(None, changed)
 
     def on_presence(self, effect: fx.PresenceChanged, me: UserId = "") -> None:
         """Report the presence of a user to all, or to one user, who sees it otherwise than before."""
@@ -256,7 +256,7 @@ class EventDispatcher:
             user = viewer.directory.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
-        self._emit(("presence", effect.user, me), presence, (me,) if me else None)
+        self.emit(("presence", effect.user, me), presence, (me,) if me else None)
 
     def _on_forgotten(self, effect: fx.UserForgotten) -> None:
         self._people.forget(effect.user)
@@ -267,7 +267,7 @@ class EventDispatcher:
         def typing(viewer: Viewer) -> ev.Event:
             return ev.Typing(user=viewer.directory.user(user), conversation=viewer.conversation(key), typing=effect.on)
 
-        self._emit(("typing", key, user), typing, audience_of(self._conversations(), key), but=user)
+        self.emit(("typing", key, user), typing, audience_of(self._conversations(), key), but=user)
 
     def _on_named(self, effect: fx.UserNamed) -> None:
         id, name = effect.user, effect.name
@@ -279,7 +279,7 @@ class EventDispatcher:
             def renamed(viewer: Viewer) -> ev.Event:
                 return ev.Renamed(user=viewer.directory.user(id), name=name, before=before, former=former)
 
-            self._emit(("renamed", id), renamed, but=id)
+            self.emit(("renamed", id), renamed, but=id)
 
     def _on_gap(self, effect: fx.GapShown) -> None:
         log = effect.log
@@ -290,7 +290,7 @@ class EventDispatcher:
             labels = users_with(viewer.directory, log.user, refs, effect.last_seen_with)
             return ev.Gap(about=message_id(log, effect.seq), missing=missing, last_seen_with=labels)
 
-        self._emit(None, gap, audience_of(self._conversations(), log.conversation))
+        self.emit(None, gap, audience_of(self._conversations(), log.conversation))
 
     def _on_group(self, effect: fx.GroupUpdate) -> None:
         former = self._groups.name(effect.talk)
@@ -315,7 +315,7 @@ class EventDispatcher:
                 seq=effect.seq,
             )
 
-        self._emit(None, changed, audience)
+        self.emit(None, changed, audience)
 
     def _on_begun(self, effect: fx.ConversationBegun) -> None:
         if self._users.is_out(effect.user):
@@ -327,7 +327,7 @@ class EventDispatcher:
             admitted_by = viewer.directory.user(by) if by else None
             return ev.NewConversation(conversation=there, user=user, admitted_by=admitted_by)
 
-        self._emit(None, begun, (effect.host,))
+        self.emit(None, begun, (effect.host,))
 
     def _on_revoked(self, effect: fx.DeliveryRevoked) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
@@ -337,7 +337,7 @@ class EventDispatcher:
             assert isinstance(group, Group)
             return ev.Undelivered(group=group, ids=ids)
 
-        self._emit(None, undelivered, (effect.log.user,))
+        self.emit(None, undelivered, (effect.log.user,))
 
     def _on_content_progress(self, effect: fx.ContentProgress) -> None:
         file, percent = effect.file, effect.stored * 100 // max(1, effect.file.size)
@@ -348,14 +348,14 @@ class EventDispatcher:
             log=effect.log, seq=effect.seq, name=file.name, size=file.size, root=file.root, stored=effect.stored
         )
         audience = audience_of(self._conversations(), effect.log.conversation)
-        self._emit(("file", file.root), lambda viewer: progress, audience)
+        self.emit(("file", file.root), lambda viewer: progress, audience)
 
     def _on_content_arrived(self, effect: fx.ContentArrived) -> None:
         file = effect.file
         self._percents.pop(file.root, None)
         arrived = ev.FileArrived(log=effect.log, seq=effect.seq, name=file.name, size=file.size, root=file.root)
         audience = audience_of(self._conversations(), effect.log.conversation)
-        self._emit(("file", file.root), lambda viewer: arrived, audience)
+        self.emit(("file", file.root), lambda viewer: arrived, audience)
 
     def _on_content_stopped(self, effect: fx.ContentStopped) -> None:
         self._percents.pop(effect.root, None)
@@ -372,7 +372,7 @@ class EventDispatcher:
                     user=viewer.directory.user(user), has=has, count=count, of=of,
                 )  # fmt: skip
 
-            self._emit(("file_receipt", log, effect.seq, file.root, user), receipt, (log.user,))
+            self.emit(("file_receipt", log, effect.seq, file.root, user), receipt, (log.user,))
 
     def _on_warning(self, effect: fx.WarningIssued) -> None:
         _log_soon(logging.WARNING, "%s: %s", effect.code, effect.text)
@@ -380,13 +380,13 @@ class EventDispatcher:
         there = None if is_for_all else audience_of(self._conversations(), effect.conversation)
         audience = None if there is None else (self._people.me, *there)
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
-        self._emit(None, lambda viewer: warned, audience)
+        self.emit(None, lambda viewer: warned, audience)
 
     def _on_refused(self, effect: fx.WriteRefused) -> None:
         failed = ev.Failed(code=effect.code, text=effect.text)
-        self._emit(None, lambda viewer: failed, (self._people.me,))
+        self.emit(None, lambda viewer: failed, (self._people.me,))
 
-    def _emit(
+    def emit(
         self, subject: object, make: Callable[[Viewer], ev.Event], audience: Audience = None, *, but: UserId = ""
     ) -> None:
         """Give a live event to the subscriptions of the users it concerns. It is made once for each user.

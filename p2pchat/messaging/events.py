@@ -299,6 +299,21 @@ class Presence(Event):
 
 
 @event_class
+class Hidden(Event):
+    """The own user ignored or blocked another one, or does so no longer, perhaps in another program of it.
+
+    Attributes:
+        user: The other one.
+        ignored, blocked: As User.ignored and User.blocked are now.
+    """
+
+    event: ClassVar[Literal["hidden"]] = "hidden"
+    user: User
+    ignored: bool
+    blocked: bool
+
+
+@event_class
 class Typing(Event):
     """A user began or stopped typing in a conversation.
 

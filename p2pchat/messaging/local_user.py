@@ -50,7 +50,7 @@ from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
 from p2pchat.messaging.event_builder import EventBuilder
-from p2pchat.messaging.events import claim_of, micros_of
+from p2pchat.messaging.events import Hidden, claim_of, micros_of
 from p2pchat.messaging.messages import (
     DURABLE_EVENTS,
     DurableEvent,
@@ -344,17 +344,30 @@ class LocalUser(Viewer):
         """
         user = await self._resolve(who)
         _check_choice(user, self.directory.ignored, "ignore")
-        return await self._set_ignored(user, True)
+        return await self._hide(user, self.directory.ignored, True)
 
     async def unignore(self, who: User | str) -> User:
         """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
-        return await self._set_ignored(await self._resolve(who), False)
+        return await self._hide(await self._resolve(who), self.directory.ignored, False)
 
-    async def _set_ignored(self, user: User, on: bool) -> User:
+    async def _hide(self, user: User, chosen: set[UserId], on: bool) -> User:
+        """Ignore or block a user, or do so no longer; return it when that is stored and told."""
+        return await run_to_completion(self._store_hidden(user, chosen, on))
+
+    async def _store_hidden(self, user: User, chosen: set[UserId], on: bool) -> User:
+        me, dispatcher, is_block = self.directory.me, self._lifecycle.dispatcher, chosen is self.directory.blocked
+        key = self._blocked_key if is_block else self._ignored_key
+
         def change() -> Change:
-            return Change(meta={self._ignored_key: _hidden_line(self.directory.ignored, user, on)})
+            return Change(meta={key: json.dumps(sorted(chosen | {user.key} if on else chosen - {user.key}))})
 
-        await self._choose(change, NameKept(user.key), take=lambda: _hide(self.directory.ignored, user, on))
+        input = UserBlocked(me, user.key, on) if is_block else NameKept(user.key)
+        await self._store_choice(change, [input], lambda: (chosen.add if on else chosen.discard)(user.key))
+        told = Hidden(user=user, ignored=user.ignored, blocked=user.blocked)
+        dispatcher.emit(("hidden", me, user.key), lambda viewer: told, (me,))
+        if is_block and self._consumer_prefix:  # of whom the peer's own user blocks the core says that they are away
+            for one, other in ((me, user.key), (user.key, me)):
+                dispatcher.on_presence(PresenceChanged(other, *self._lifecycle.status(one, other)), one)
         return user
 
     @property
@@ -388,25 +401,14 @@ class LocalUser(Viewer):
         _check_choice(user, self.directory.blocked, "block")
         if user.key in driver.node.hosted and not self._consumer_prefix:
             raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
-        return await self._set_blocked(user, True)
+        return await self._hide(user, self.directory.blocked, True)
 
     async def unblock(self, who: User | str) -> User:
         """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives.
 
         Raises as ignore.
         """
-        return await self._set_blocked(await self._resolve(who), False)
-
-    async def _set_blocked(self, user: User, on: bool) -> User:
-        def change() -> Change:
-            return Change(meta={self._blocked_key: _hidden_line(self.directory.blocked, user, on)})
-
-        input = UserBlocked(self.directory.me, user.key, on)
-        await self._choose(change, input, take=lambda: _hide(self.directory.blocked, user, on))
-        if self._consumer_prefix:  # of whom the peer's own user blocks the core says that they are away
-            for me, other in ((self.directory.me, user.key), (user.key, self.directory.me)):
-                self._lifecycle.dispatcher.on_presence(PresenceChanged(other, *self._lifecycle.status(me, other)), me)
-        return user
+        return await self._hide(await self._resolve(who), self.directory.blocked, False)
 
     @property
     def _blocked_key(self) -> str:
@@ -1160,12 +1162,3 @@ def _check_choice(user: User, chosen: set[UserId], do: str) -> None:
         raise ValueError(f"that is the own user: you cannot {do} yourself")
     if len(chosen | {user.key}) > MAX_BLOCKED:
         raise ValueError(f"{MAX_BLOCKED} users are {do.rstrip('e')}ed, and that is the limit: un{do} one first")
-
-
-def _hidden_line(chosen: set[UserId], user: User, on: bool) -> str:
-    """Return the line that stores ignored or blocked users, with or without one."""
-    return json.dumps(sorted(chosen | {user.key} if on else chosen - {user.key}))
-
-
-def _hide(chosen: set[UserId], user: User, on: bool) -> None:
-    (chosen.add if on else chosen.discard)(user.key)

@@ -45,6 +45,7 @@ from p2pchat import (
     FileProgress,
     FileReceipt,
     GroupChanged,
+    Hidden,
     MemberChange,
     Message,
     MessageChange,
@@ -78,7 +79,7 @@ from p2pchat.web.sign_in import AUTHENTICATED, CurrentAccount, refuse, sign_in
 MAX_UNACCEPTED = 256  # messages of one socket that are not accepted yet; reading pauses at this number
 POSTS = (Message, Sent)
 EVENTS = {
-    "presence": (Presence,),
+    "presence": (Presence, Hidden),
     "receipts": (Delivered, Read),
     "typing": (Typing,),
     "changes": (MessageChange, GroupChanged),

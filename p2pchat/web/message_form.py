@@ -27,9 +27,10 @@ _CHANGE = {
 _FILE = {name: name for name in ("id", "name", "size", "root", "stored", "user", "has", "count", "of")}
 _GROUP = {"group": "group", "conversation_id": "id", "change": "change", "members": "members"}
 _MEMBER = {"user": "user", "by": "by", "change": "change"}
+_HIDDEN = {"user": "user", "ignored": "ignored", "blocked": "blocked"}
 CHAT_EVENTS: dict[str, Form] = {
     "delivered": _RECEIPT, "read": _RECEIPT, "group": _GROUP, "file_progress": _FILE, "file_arrived": _FILE,
-    "file_receipt": _FILE, "member": _MEMBER, **dict.fromkeys(CHANGE_EVENTS, _CHANGE),
+    "file_receipt": _FILE, "member": _MEMBER, "hidden": _HIDDEN, **dict.fromkeys(CHANGE_EVENTS, _CHANGE),
 }  # fmt: skip
 
 

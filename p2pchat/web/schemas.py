@@ -12,7 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from p2pchat.commands.json_commands import without_nulls
 from p2pchat.commands.standard_output import iso
+from p2pchat.kinds.kind import POINTS
 from p2pchat.kinds.message_fields import fields_at
+from p2pchat.kinds.question import QUESTION
 from p2pchat.web.error_responses import EXAMPLE_ID
 
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
@@ -20,7 +22,6 @@ _USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
 _TIME = "2026-11-20T11:42:10.241117Z"
 MESSAGE_ID = r"^[A-Za-z2-7]{64}\.[1-9][0-9]{0,14}$"
 MAX_CHARACTERS = 32 * 1024  # of a text of 32 KiB, as each takes at least one byte of UTF-8
-MAX_CHOICE_POINTS = 80  # code points; the library counts characters
 
 Content = Annotated[  # what is longer is refused as everywhere else: 413 too_long
     str, Field(min_length=1, description="At most 32 KiB of UTF-8.", json_schema_extra={"maxLength": MAX_CHARACTERS})
@@ -34,7 +35,7 @@ Address = Annotated[
         examples=["bob"],
     ),
 ]
-Choice = Annotated[str, Field(min_length=1, max_length=MAX_CHOICE_POINTS)]
+Choice = Annotated[str, Field(min_length=1, max_length=POINTS * QUESTION.longest)]  # the library counts characters
 UploadId = Annotated[str, Field(min_length=1, max_length=64)]
 GroupName = Annotated[
     str,

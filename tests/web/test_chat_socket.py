@@ -146,7 +146,12 @@ async def test_a_client_hears_nothing_of_whom_its_account_blocks(served: Served)
         async with chatting(served, "cyd", "?events=presence,typing,changes") as cyd:
             await ada.accepted("first")
             last = (await cyd.message())["id"]
-            await served.account("cyd").user.block("bob")
+            for user, ignored in (("ada", True), ("ada", False), ("bob", True)):
+                hides = served.account("cyd").user
+                await (hides.block if user == "bob" else hides.ignore if ignored else hides.unignore)(user)
+                told = {"type": "hidden", "user": user, "ignored": ignored, "blocked": user == "bob"}
+                assert await cyd.next("hidden") == told
+            assert not ada.waiting("hidden") and not bob.waiting("hidden")
             written = await bob.accepted("hidden")
             await bob.accepted("/dm cyd hidden")
             await bob.say({"type": "typing", "to": "cyd", "typing": True})

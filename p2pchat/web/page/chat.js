@@ -52,6 +52,7 @@ export class Chat {
       list: () => this._soonOnce("list", () => this._list(false)),
       counts: () => this._soonOnce("counts", () => this._list(true)),
       who: () => this._soonOnce("who", () => this._who()),
+      hidden: (id, blocked) => this._onHidden(id, blocked).catch(() => {}),
       joined: (talk) => this._soonOnce(`joined ${talk.id}`, () => this._joined(talk)),
       sent: (line, talk) => this._onAccepted(line, talk),
       head: (talk) => this._soonOnce(`head ${talk.id}`, () => this._head(talk)),
@@ -182,11 +183,16 @@ export class Chat {
     this.events.setPeople(await this.connection.request({ do: "who" }));
   }
 
-  /** Hide a person, or show them again. @param {"ignore"|"unignore"|"block"|"unblock"} how @param {string} id */
-  async hide(how, id) {
-    await this.connection.request({ do: how, user: id });
+  /** Hide a person, or show them again: all tabs hear of it. @param {"ignore"|"unignore"|"block"|"unblock"} how @param {string} id */
+  hide(how, id) {
+    return this.connection.request({ do: how, user: id });
+  }
+
+  /** @param {string} id of a person who was hidden or is shown again @param {boolean} blocked */
+  async _onHidden(id, blocked) {
+    const wasBlocked = this.model.people.get(id)?.blocked;
     await Promise.all([this._list(true), this._who()]);
-    if (how === "unblock") await this._reload(); // what they wrote meanwhile stands between the rest
+    if (wasBlocked && !blocked) await this._reload(); // what they wrote meanwhile stands between the rest
     await this._findLast();
   }
 

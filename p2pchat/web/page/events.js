@@ -18,6 +18,7 @@ export class Events {
    * @param {object} asks callbacks for what must be requested
    * @param {() => void} asks.list the list of conversations is outdated
    * @param {() => void} asks.counts the unread counts are outdated
+   * @param {(userId: string, blocked: boolean) => void} asks.hidden a person was hidden or is shown again, here or elsewhere
    * @param {() => void} asks.who the list of people is outdated
    * @param {(talk: Talk) => void} asks.joined the user joined a group: what was written in it before is not loaded
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
@@ -41,6 +42,7 @@ export class Events {
       joined: (line) => this._presence(line.user_id, line.user, { status: "online" }),
       left: (line) => this._presence(line.user_id, line.user, { status: "offline" }),
       member: (line) => this._member(line),
+      hidden: (line) => this._asks.hidden(line.user_id, line.blocked),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),
       file_progress: (line) => this._file(line, line.stored, false),

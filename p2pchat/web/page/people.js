@@ -10,7 +10,7 @@ import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
-const BLOCK = "Block hides this person and all that they write. They are not told.";
+const BLOCK = "Block hides this person and all that they write. You seem offline to them, and they are not told.";
 const UNBLOCK = "You see nothing of this person. Unblock shows what they wrote meanwhile.";
 const RANK = { online: 0, idle: 1, unreachable: 2, offline: 3, unknown: 4 };
 const labels = new Intl.Collator(); // many times as fast as localeCompare

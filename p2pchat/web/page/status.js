@@ -48,10 +48,10 @@ export class Announcer {
   constructor(region, model) {
     this._region = region;
     this._model = model;
-    /** @type {Map<HTMLElement, () => boolean>} sentences in the region, and whether their message was deleted or edited */
+    /** @type {Map<HTMLElement, () => boolean>} sentences in the region, and whether their message was deleted, edited or hidden */
     this._shown = new Map();
     model.bus.on("new", (detail) => this._announce(detail));
-    model.bus.on("talks", () => this._shown.forEach((isOutdated, sentence) => isOutdated() && this._remove(sentence)));
+    for (const topic of ["talks", "people"]) model.bus.on(topic, () => this._shown.forEach((isOutdated, sentence) => isOutdated() && this._remove(sentence)));
   }
 
   /** @param {{talk: import("./model.js").Talk, message: import("./model.js").Message}} detail */
@@ -61,7 +61,7 @@ export class Announcer {
     const sentence = document.createElement("p");
     sentence.textContent = message.action ? `${who} ${gist(message, 300)}` : `${who}${where}: ${gist(message, 300)}`;
     const { text } = message;
-    this._shown.set(sentence, () => message.deleted || message.text !== text);
+    this._shown.set(sentence, () => message.deleted || message.text !== text || this._model.ignores(message.senderId));
     this._region.append(sentence);
     for (const oldest of [...this._shown.keys()].slice(0, -MAX_ANNOUNCED)) this._remove(oldest);
     setTimeout(() => this._remove(sentence), ANNOUNCED_FOR);
@@ -102,7 +102,7 @@ export class TypingLine {
   constructor(model) {
     this._model = model;
     this.element = h("p", { class: "typing" });
-    for (const topic of ["typing", "front", "talk"]) model.bus.on(topic, () => this._draw());
+    for (const topic of ["typing", "front", "talk", "people"]) model.bus.on(topic, () => this._draw());
     setInterval(() => this._draw(), 1000);
   }
 

@@ -76,10 +76,10 @@ export function deleteNewName() {
   ifAllowed(() => sessionStorage.removeItem(NEW_NAME));
 }
 
-/** Forget the token of this tab, and no other. @param {string} token */
+/** Forget the token of this tab, which is nobody's until somebody signs in, and no other. @param {string} token */
 export function deleteToken(token) {
   deleteNewName();
-  ifAllowed(() => sessionStorage.removeItem(TOKEN));
+  ifAllowed(() => sessionStorage.setItem(TOKEN, ""));
   saveTokens(tokens().filter((one) => one !== token));
 }
 

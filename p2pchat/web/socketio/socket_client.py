@@ -20,6 +20,7 @@ from p2pchat import (
     FileArrived,
     FileProgress,
     FileReceipt,
+    Hidden,
     Left,
     Message,
     MessageChange,
@@ -94,6 +95,11 @@ class SocketClient(ClientSession):
         content = {"userId": who, "isTyping": typing.typing, "conversationId": typing.conversation.id}
         return event_packet("typingIndicator", content)
 
+    def _on_hidden(self, envelope: Envelope) -> None:
+        event: Hidden = envelope.event
+        who = name_of(self.gateway.accounts, event.user)
+        self._put(event_packet("userHidden", {"userId": who, "ignored": event.ignored, "blocked": event.blocked}))
+
     def _on_file(self, envelope: Envelope) -> None:
         self._put(envelope.encoded("socketio file", lambda: _file_packet(envelope.event)))
 
@@ -117,7 +123,7 @@ class SocketClient(ClientSession):
 
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
-        Left: _on_presence, Typing: _on_typing, FileProgress: _on_file, FileArrived: _on_file,
+        Left: _on_presence, Hidden: _on_hidden, Typing: _on_typing, FileProgress: _on_file, FileArrived: _on_file,
         FileReceipt: _on_file_receipt, **dict.fromkeys(MessageChange.__subclasses__(), _on_change),
     }  # fmt: skip
 

@@ -193,6 +193,18 @@ async def ask(there: Scene, name: str, request: dict[str, Any]) -> Any:
     return answer.json() if answer.headers["content-type"] == "application/json" else answer.content
 
 
+async def hear_hidden(
+    name: str, chat: Chatter, stream: Events, socket: SocketUser, lines: Lines, *, blocked: bool
+) -> None:
+    """Wait until all open connections of an account heard that it blocks somebody, or does so no longer."""
+    said = {"ignored": blocked, "blocked": blocked}
+    assert await chat.next("hidden") == {"type": "hidden", "user": name, **said}
+    while await stream.next() != {"type": "hidden", "user": name, **said}:
+        pass
+    await socket.hear("userHidden", lambda told: told == {"userId": name, **said})
+    await lines.next("hidden", user=name, **said)
+
+
 async def statuses(there: Scene, name: str, of: str) -> set[str]:
     """Return how one account sees another person at all doors that say so."""
     rows = [*await ask(there, name, get("/v1/presence")), *await ask(there, name, get("/v1/users"))]
@@ -221,6 +233,7 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         }  # fmt: skip
         for name in ("bob", "rem"):
             await ask(there, "cyd", do("block", user=name))
+            await hear_hidden(name, chat, stream, socket, lines, blocked=True)
 
         # each is away for the other, at once
         while (told := await bob.next("presence"))["user"] != "cyd" or told["presence"] != "offline":
@@ -230,6 +243,9 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         assert await statuses(there, "cyd", "rem") == {"offline"}
         assert await statuses(there, "ada", "cyd") == {"online"}
 
+        renamed = there.user("bob")
+        for label in ("bobby", "bob"):
+            await renamed.rename(label)
         cyd.typing("room")
         for name in ("cyd", "bob"):
             await ask(there, name, do("away", text=SECRET if name == "bob" else "tea"))
@@ -242,6 +258,7 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         for name, shown in open_doors.items():
             said = await shown()
             assert SECRET not in said and not [id for id in there.hidden if id in said], name
+            assert "bobby" not in said, name
         for request in ASKED:
             said = json.dumps(await ask(there, "cyd", request))
             assert SECRET not in said.replace(f"/search?q={SECRET}", ""), request
@@ -287,6 +304,7 @@ async def test_no_door_shows_anything_of_whom_an_account_blocks(tmp_path: Path) 
         # until it ends
         for name in ("bob", "rem"):
             await ask(there, "cyd", do("unblock", user=name))
+            await hear_hidden(name, chat, stream, socket, lines, blocked=False)
         while (told := await bob.next("presence"))["user"] != "cyd" or told["presence"] != "online":
             pass
         await until(lambda: rem.user("cyd").status == "online", "cyd to be back")

@@ -82,6 +82,8 @@ async def test_two_accounts_in_one_browser_keep_their_tokens_and_choices() -> No
         await one.reload()
         await is_signed_in(one, "ada")
         await sign_out(one)
+        await one.reload()
+        await one.get_by_label("Choose a name").wait_for()  # it is nobody's, until somebody signs in
         await other.reload()
         await is_signed_in(other, "eve")
         await other.locator("button.me").click()

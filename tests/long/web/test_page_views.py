@@ -47,6 +47,38 @@ async def test_nothing_of_a_blocked_person_stays_in_quotes_reactions_and_pins(sc
     terry.say(do="unpin", id=answer)
 
 
+@pytest.mark.parametrize(("hide", "show"), [("block", "unblock"), ("ignore", "unignore")])
+async def test_an_open_tab_hears_whom_its_account_hides_elsewhere(scene: Scene, hide: str, show: str) -> None:
+    """Another client of the account blocks somebody: what a reload would show is shown at once."""
+    zoe, terry = scene.zoe, scene.terry
+
+    async def chooses(what: str) -> None:
+        order = {"do": what, "user": "terry"}
+        answer = await zoe.page.request.post(f"{zoe.url}v1/do", headers=zoe.bearer, data=order)
+        assert answer.status == 200, await answer.text()
+
+    await zoe.go("Room")
+    about = (await terry.send(f"before the {hide}"))["id"]
+    said = zoe.page.locator(f'.message[data-id="{about}"]')
+    await said.wait_for()
+    await zoe.write(f"of zoe, {hide}")
+    own = await zoe.sees(f"of zoe, {hide}")
+    answer = (await terry.next("message", text=f"of zoe, {hide}"))["id"]
+    terry.say(do="react", id=answer, reaction="!?")
+    await own.locator(".reaction").get_by_text("!?").wait_for()
+    read_out = zoe.page.locator("#announcer")
+    assert f"before the {hide}" in await read_out.inner_text()
+    await chooses(hide)
+    await expect(said).to_have_count(0)
+    assert f"before the {hide}" not in await read_out.inner_text()
+    await expect(own.locator(".reaction")).to_have_count(0)
+    await terry.send(f"meanwhile, {hide}")
+    await chooses(show)
+    await said.wait_for()
+    await own.locator(".reaction").get_by_text("!?").wait_for()
+    await zoe.sees(f"meanwhile, {hide}")
+
+
 async def test_a_message_that_is_brought_back_has_its_reactions(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")

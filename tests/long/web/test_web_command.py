@@ -49,6 +49,25 @@ async def gateway(home: Path, *words: str) -> AsyncIterator[tuple[Program, str]]
 
 
 @posix
+async def test_a_log_on_a_disk_that_hangs_stops_neither_the_gateway_nor_its_end(tmp_path: Path) -> None:
+    """A full pipe is such a disk: whoever writes there waits."""
+    os.mkfifo(tmp_path / "log")
+    pipe = os.open(tmp_path / "log", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        async with gateway(tmp_path, "--log", str(tmp_path / "log")) as (gate, url):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(pipe, bytes(1))
+            async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+                for name in ("zoe", "yan"):  # each is a line of the log
+                    assert (await http.post("/accounts", json={"name": name})).status_code == 201
+            gate.terminate()
+            assert await gate.end() == 0
+    finally:
+        os.close(pipe)
+
+
+@posix
 async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything(tmp_path: Path) -> None:
     which = ("--data", str(tmp_path / "gate"))
     async with gateway(tmp_path, "--name", "house", "--log", str(tmp_path / "log")) as (gate, url):
