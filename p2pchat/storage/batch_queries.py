@@ -28,7 +28,7 @@ where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and
 order by l.number, h.id limit ?
 """
 HAS_STUB = "select 1 from gone where id > ? and id <= ? limit 1"
-HAS_TEXT = "select 1 from entries where id > ? and id <= ? limit 1"
+NEXT_TEXT = "select min(id) from entries where id > ? and id <= ?"
 
 
 class PlannedBatch(NamedTuple):
@@ -78,12 +78,12 @@ class BatchQueries:
         log, end = self._find(start.run), 0
         if log is None or log.forked:
             return found, None
+        text, ids = self._reader.db.value, log.number * SEQS
         for at, (first, last) in enumerate(start.parts):
-            for planned in self._plan_between(log.number, max(first - 1, end), log.number + 1, batches):
-                if planned.at.seq >= last:
-                    break
-                ids = log.number * SEQS
-                if self._reader.db.first(HAS_TEXT, ids + planned.at.seq, ids + min(last, planned.end.seq)):
+            while next_id := text(NEXT_TEXT, ids + max(first - 1, end), ids + last):  # there may be thousands of stubs
+                for planned in self._plan_between(log.number, next_id - ids - 1, log.number + 1, batches):
+                    if not text(NEXT_TEXT, ids + planned.at.seq, ids + min(last, planned.end.seq)):
+                        break
                     for _, batch in self._read([planned]):
                         end = batch.first - 1
                         if end >= last:

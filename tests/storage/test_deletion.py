@@ -243,7 +243,7 @@ def test_late_texts_that_fit_in_no_batch_are_served_in_several(storage: SqlStora
     assert given(storage, WantStart(()), most) == [*parts, (7, 7, [7])]
     assert given(storage, WantStart((ada.mark_at(3),)), most) == [*parts[2:], (7, 7, [7])]
     assert given(storage, TextStart(ada.log.run, ((1, 6),)), most) == parts
-    assert given(storage, TextStart(ada.log.run, ((2, 3), (5, 5))), most) == [(2, 6, [3]), (5, 6, [5])]
+    assert given(storage, TextStart(ada.log.run, ((2, 3), (5, 5))), most) == [(3, 6, [3]), (5, 6, [5])]
 
 
 def test_the_evidence_of_a_fork_fits_in_a_batch_whatever_came_late(storage: SqlStorage) -> None:

@@ -221,7 +221,7 @@ class FileImport:
         if fault is not None:
             source.reason = fault.code
         if source.is_unsure:
-            self._ingest.unsure.append(partial(self._retry, pending, frame))
+            self._ingest.unsure[partial(self._retry, pending, frame)] = None
             pending.undecided += 1
         else:
             source.count()

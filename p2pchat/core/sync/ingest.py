@@ -35,6 +35,8 @@ from p2pchat.core.log import (
     size_bytes,
     stub_of,
 )
+from p2pchat.core.members.member_directory import MemberShares
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
@@ -55,9 +57,9 @@ from p2pchat.core.sync.quota import OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import MAX_REFUTED, ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Entries, Naming
+from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
-MAX_UNSURE = 256  # frames with late texts that wait for a chain, of all links; a guess: 25 MiB
+MAX_UNSURE = 256  # frames with late texts that wait for a chain, of all members; a guess: 25 MiB
 _after_of, _answered_by = attrgetter("after"), attrgetter("re")
 
 
@@ -79,15 +81,27 @@ class Ingest:
         self.groups: GroupSync = GroupSync(sync, self.order, self.fetcher)
         self.forks: Forks = Forks(sync, self.order, self.groups)
         self._new_logs = NewLogChecks(sync)
-        self.unsure: list[Callable[[], None]] = []  # each takes a frame again about which storage is asked
+        self.unsure: KeySet[Callable[[], None]] = {}  # each takes a frame again about which storage is asked
+        self._unsure_places: MemberShares[Callable[[], None]] = MemberShares(MAX_UNSURE)
 
     # ---- frames
 
     def retry(self) -> None:
         """Take the frames again about which storage was asked, or that it had to write something for."""
-        unsure, self.unsure = self.unsure, []
+        unsure, self.unsure, self._unsure_places = self.unsure, {}, MemberShares(MAX_UNSURE)
         for take in unsure:
             take()
+
+    def retry_late(self, user: UserId, take: Callable[[], None]) -> None:
+        """Take a frame with late texts of a user again later, if there is a place for its member. Each comes once."""
+        member = self._sync.members.share(user)
+        if self._unsure_places.make_room(member, self._drop_unsure):
+            self._unsure_places.add(take, member)
+            self.unsure[take] = None
+
+    def _drop_unsure(self, take: Callable[[], None]) -> None:
+        self._unsure_places.remove(take)
+        del self.unsure[take]
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""
@@ -400,8 +414,8 @@ class LinkSource(EntrySource):
         if why == "early":
             self._ingest.fetcher.on_early(self.remote, log, frame)
         elif why == "unsure":  # other frames come again
-            if self._sync.missing.get(log) and len(self._ingest.unsure) < MAX_UNSURE:
-                self._ingest.unsure.append(partial(self._retry, frame))
+            if self._sync.missing.get(log):
+                self._ingest.retry_late(log.user, partial(self._retry, frame))
         elif why == "unnamed":
             self.remote.on_dropped(log.key)
         elif why == "forked":

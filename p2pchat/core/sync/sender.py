@@ -73,7 +73,7 @@ class Sender:
 
     def serve_texts(self, remote: RemoteState, log: LogId, parts: Iterable[Span]) -> None:
         """Send the texts that are here of parts of a log of which a remote has stubs."""
-        parts = (*remote.serving.texts.get(log, ()), *parts)
+        parts = tuple(dict.fromkeys((*remote.serving.texts.get(log, ()), *parts)))
         if len(parts) > MAX_TEXT_PARTS:
             parts = ((min(parts)[0], max(last for _, last in parts)),)
         remote.serving.texts[log] = parts

@@ -338,6 +338,20 @@ def test_what_comes_late_is_counted_like_after_a_restart() -> None:
     assert used_by(ada, bob) == used > 3000
 
 
+def test_texts_of_one_member_that_wait_for_storage_push_out_none_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.core.sync.ingest.MAX_UNSURE", 8)
+    ada, bob, eve = World().peer("ada"), Author("bob", "b1"), Author("eve", "e1")
+    far, other = ada.far("bob"), ada.far("eve")
+    said = {author: [author.say(f"{author.name} {number}") for number in range(20)] for author in (bob, eve)}
+    far.say(*map(stubs, said[bob]))
+    other.say(*map(stubs, said[eve]))
+    ada.hold_lookups = True
+    other.say(*(structs.replace(frame, names=[]) for frame in said[eve][:-1]))
+    far.say(*(structs.replace(frame, names=[]) for frame in said[bob][:3]))
+    ada.answer_lookups()
+    assert {"?bob 0", "?bob 1", "?bob 2", "?eve 0"} <= {*ada.texts()}
+
+
 def test_a_text_that_comes_for_what_is_not_on_the_disk_yet_is_taken_when_it_is() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     first, second = bob.say("one"), bob.say("two")
