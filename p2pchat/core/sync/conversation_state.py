@@ -583,6 +583,13 @@ class ConversationState:
         objects = writer.logs.values() if writer else ()
         return [*objects, *map(self._covered_log, self.covered.of(user))]
 
+    def is_built_on(self, user: UserId, mark: Mark) -> bool:
+        """Return whether a log of a writer builds on this mark of it, and is not forked. Of rows none is."""
+        writer, packed = self.writers.get(user), marks_to_bytes([mark])
+        objects = writer.logs.values() if writer else ()
+        is_named = any(mark in log.before for log in objects if not log.forked)
+        return is_named or any(row.find(packed, _HEAD.size) >= 0 for row in self.covered.of(user))
+
     def open_covered(self, user: UserId) -> bool:
         """Make objects of all logs of a writer. Return whether there were rows of some."""
         rows = self.covered.take(user)

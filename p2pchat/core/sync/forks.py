@@ -105,12 +105,12 @@ class Forks:
 
     def _uncover_below(self, forked: LogState) -> None:
         """Make the logs that only a forked log covered tips again."""
-        logs = forked.conversation.all_logs(forked.id.user) if forked.before else []
-        others = [log for log in logs if not log.forked]
-        kept = {mark for log in others for mark in log.before}
-        uncovered = [log for log in others if log.covered and log.tail_mark in {*forked.before} - kept]
-        for log in uncovered:
-            self._sync.set_covered(log, False)
+        conversation, uncovered = forked.conversation, False
+        for mark, log in conversation.held(forked.user, forked.before):
+            is_end = log is not None and log.covered and not log.forked and log.tail_mark == mark
+            if log is not None and is_end and not conversation.is_built_on(forked.user, mark):
+                self._sync.set_covered(log, False)
+                uncovered = True
         if uncovered:
             self._groups.on_log_restored(forked)
 
