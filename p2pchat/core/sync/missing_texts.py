@@ -135,7 +135,7 @@ class MissingTexts:
             self.tell(remote)
             self._tell_of(remote, dict.fromkeys(changed))
             grown = dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks)
-            for log in (*grown, *(log for log in remote.lacks if log.conversation in talks)):
+            for log in (*grown, *self._lacked(remote, talks)):
                 self._serve(remote, log)
             for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
                 first, last = remote.lacks[log]
@@ -144,6 +144,12 @@ class MissingTexts:
                     self._sender.serve_texts(remote, log, parts)
 
     # ---- what is missing there
+
+    def _lacked(self, remote: RemoteState, conversations: Iterable[ConversationId]) -> list[LogId]:
+        """Return the logs of which a remote lacks texts in those of these conversations that are shared with it."""
+        found = [self._sync.conversations.get(id) for id in conversations]
+        shared = {each.id for each in found if each is not None and self._sync.shares(remote, each)}
+        return [log for log in remote.lacks if log.conversation in shared] if shared else []
 
     def on_lacks(self, remote: RemoteState, lacks: MissingParts) -> None:
         """Send texts that are missing at a remote, and count none of these as delivered."""
