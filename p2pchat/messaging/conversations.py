@@ -271,13 +271,13 @@ class Group(Conversation):
             waits = (last.delivered(by=member, timeout=LEAVE_WITHIN) for member in online)
             with suppress(DeliveryTimeout):
                 await asyncio.gather(*waits)
-        await requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
+        await requests.ask(lambda ticket: GroupLeaveRequest(ticket, me, key))
 
     async def _change(self, **change: Any) -> None:
         """Change fields of GroupChangeRequest."""
         user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
         requests = user._require_running().requests
-        await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, **change))
+        await requests.ask(lambda ticket: GroupChangeRequest(ticket, me, key, **change))
 
     async def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
         user = self._viewer._local_user
