@@ -120,7 +120,7 @@ class SearchIndexer:
     def __init__(self, storage: SqlStorage, settings: Settings, directory: Path | None) -> None:
         self._storage = storage
         self._settings = settings
-        self._path = None if storage.is_volatile else index_path(storage.path, directory)  # None: in memory
+        self._path = None if storage.in_memory else index_path(storage.path, directory)  # None: in memory
         self._turn = RLock()  # of its threads: one works at a time
         self._reader: SqlStorage | None = None
         self._index: SearchIndex | None = None
@@ -199,7 +199,7 @@ class SearchIndexer:
         if self._index is None or self._reader is None:
             from p2pchat.storage.search_index import SearchIndex
 
-            self._reader = self._storage if self._storage.is_volatile else self._storage.another_reader()
+            self._reader = self._storage if self._storage.in_memory else self._storage.another_reader()
             self._index = SearchIndex(self._path)
             if not self._index.belongs_to(self._reader):
                 self._index.forget(self._reader)

@@ -147,7 +147,7 @@ class Driver:
         self.disk.before_read = self.write_now
         warn = tell[fx.WarningIssued]
         self._reads = CoreReads(node, self.disk, self._inbox.append, warn, self._on_read_defect)
-        content = None if directory is None or storage.is_volatile else directory / CONTENT_NAME
+        content = None if directory is None or storage.in_memory else directory / CONTENT_NAME
         self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
         connections.on_drained = self.content.on_drained
         # Storage releases memory now, and when the other links have fetched what came.

@@ -279,7 +279,12 @@ class SqlStorage:
 
     @property
     def is_volatile(self) -> bool:
-        """True if it ends with this object: nothing is safer once it is stored, and `another_reader` finds nothing."""
+        """True if nothing of it survives a crash, so that nothing is safer once it is stored."""
+        return self._dialect.in_memory
+
+    @property
+    def in_memory(self) -> bool:
+        """True if it ends with this object, so that `another_reader` would find nothing."""
         return self._dialect.in_memory
 
     def lost(self) -> str:
