@@ -171,7 +171,9 @@ class MemoryFiles:
     def sync(self, file: object) -> None:
         pass
 
-    sync_all = sync
+    def sync_all(self, files: Sequence[Any]) -> None:
+        for file in files:
+            self.sync(file)
 
     def rename(self, names: Iterable[tuple[str, str]]) -> None:
         for name, to in names:
