@@ -29,6 +29,7 @@ from p2pchat.core import effects as fx
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
 from p2pchat.core.durable_changes import ForkStart, Start, WantStart
 from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.sync.import_file import ExportReader
@@ -373,7 +374,7 @@ async def read_file(
             while unpacking.waiting:
                 if len(under_way) >= PARTS_AT_ONCE:
                     await _next_answer(under_way, done, progress)
-                under_way.append(driver.requests.import_frames(unpacking.take(UNITS_AT_ONCE)))
+                under_way.append(driver.requests.ask(partial(ImportRequest, frames=unpacking.take(UNITS_AT_ONCE))))
         unpacking.finish()
         while under_way:
             await _next_answer(under_way, done, progress)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import errno
 import random
 import re
@@ -353,11 +354,7 @@ def own_nkey(secret: bytes) -> str:
 
 
 def _checked_base32(data: bytes) -> str:
-    crc = 0  # CRC-16/XMODEM
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
+    crc = binascii.crc_hqx(data, 0)  # CRC-16/XMODEM
     return base64.b32encode(data + crc.to_bytes(2, "little")).decode().rstrip("=")
 
 

@@ -183,9 +183,13 @@ def save_network(path: Path, network: Network) -> None:
     Raises:
         P2PChatError: It cannot be written.
     """
+    name = f" {network.name.encode().hex()}" if network.name else ""
+    _write(path, f"p2pchat-network 2 {network.id} {network.key} {network.founder or '-'}{name}")
+
+
+def _write(path: Path, line: str) -> None:
     try:
-        name = f" {network.name.encode().hex()}" if network.name else ""
-        write_private(path, f"p2pchat-network 2 {network.id} {network.key} {network.founder or '-'}{name}\n".encode())
+        write_private(path, f"{line}\n".encode())
     except OSError as error:
         raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -201,10 +205,7 @@ def join_network(directory: Path, network: Network, invitation: Invitation) -> N
     match = _read(path, _MEMBER_LINE)
     seed = secrets.token_bytes(32).hex() if match is None else match[1].decode()
     terms = f"{invitation.maker} {invitation.id} {invitation.uses} {invitation.until} {invitation.secret.hex()}"
-    try:
-        write_private(path, f"p2pchat-member 1 {seed} {terms}\n".encode())
-    except OSError as error:
-        raise P2PChatError(f"cannot write {path}: {error.strerror or error}") from error
+    _write(path, f"p2pchat-member 1 {seed} {terms}")
     save_network(directory / FILE_NAME, network)
     return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
 
@@ -223,17 +224,14 @@ def add_member(directory: Path, network: Network, kind: str = ADD) -> None:
     seed, at = secrets.token_bytes(32), time.time_ns() // 1000
     fields = {"who": [Identity.from_seed(seed).peer_id]}
     added = make_statement(network.id, founder.peer_id, founder.sign, kind, at, fields)
-    line = f"p2pchat-member 1 {seed.hex()} {added.text.encode().hex()} {added.signature.hex()}\n"
-    try:
-        write_private(directory / MEMBER_NAME, line.encode())
-    except OSError as error:
-        raise P2PChatError(f"cannot write {directory / MEMBER_NAME}: {error.strerror or error}") from error
+    said = f"{added.text.encode().hex()} {added.signature.hex()}"
+    _write(directory / MEMBER_NAME, f"p2pchat-member 1 {seed.hex()} {said}")
     save_network(directory / FILE_NAME, network)
 
 
 def save_certificate(path: Path, certificate: GuestCertificate) -> None:
-    """Write the certificate of a profile whose member's key is elsewhere."""
-    write_private(path, f"p2pchat-guest 1 {certificate.member} {certificate.sig}\n".encode())
+    """Write the certificate of a profile whose member's key is elsewhere. Raises P2PChatError."""
+    _write(path, f"p2pchat-guest 1 {certificate.member} {certificate.sig}")
 
 
 def login_network(home: Path, join: tuple[Network, Invitation] | None = None) -> Network:
@@ -288,7 +286,7 @@ def _found(home: Path) -> Network:
     match = _read(path, _FOUNDER_LINE)
     seed = secrets.token_bytes(32) if match is None else bytes.fromhex(match[1].decode())
     if match is None:
-        write_private(path, f"p2pchat-founder 1 {seed.hex()}\n".encode())
+        _write(path, f"p2pchat-founder 1 {seed.hex()}")
     network = Network.found(seed)
     save_network(home / FILE_NAME, network)
     return network

@@ -514,14 +514,14 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     directory = data_directory(data).absolute()
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
-    network_path = own if _exists(own) else home_of(directory) / FILE_NAME
+    network_path = own if _stat(own) else home_of(directory) / FILE_NAME
     found, network_trouble = _network(network_path, directory)
-    held_at = _changed_at(directory / PID_NAME)
-    holder = lock_holder(directory) if held_at else None
+    place, pid = _stat(directory), _stat(directory / PID_NAME)
+    holder = lock_holder(directory) if pid else None
     return ProfileState(
         directory=directory,
         exists=os.path.isdir(directory),  # False also without permission
-        others_mode=_others_mode(directory),
+        others_mode=stat.S_IMODE(place.st_mode) & OTHERS if POSIX and place else 0,
         key_path=directory / KEY_NAME,
         peer_id=peer_id,
         key_trouble=key_trouble,
@@ -532,7 +532,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
         network_trouble=network_trouble,
         database_path=directory / DATABASE_NAME,
         holder=holder,
-        held_at=held_at if holder is not None else 0.0,
+        held_at=pid.st_mtime if pid and holder is not None else 0.0,
     )
 
 
@@ -557,23 +557,9 @@ def _network(path: Path, directory: Path) -> tuple[Network | None, str]:
         return found, str(error)
 
 
-def _changed_at(path: Path) -> float:
-    """Return when a file was written last; 0.0 when there is none."""
+def _stat(path: Path) -> os.stat_result | None:
+    """Return the state of a file; None when there is none, or its directory may not be entered."""
     try:
-        return path.stat().st_mtime
+        return path.stat()
     except OSError:
-        return 0.0
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False  # in a directory that may not be entered, which is reported separately
-
-
-def _others_mode(directory: Path) -> int:
-    try:
-        return stat.S_IMODE(directory.stat().st_mode) & OTHERS if POSIX else 0
-    except OSError:
-        return 0
+        return None

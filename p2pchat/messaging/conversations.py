@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.groups.group_replica import GroupView
@@ -242,20 +243,20 @@ class Group(Conversation):
 
     async def add(self, *who: Who) -> None:
         """Add members; they receive the whole history. Name a user who was never met by the full id."""
-        await self._change(add=await self._keys_of(who))
+        await self._request(GroupChangeRequest, add=await self._keys_of(who))
 
     async def remove(self, *who: Who) -> None:
         """Remove members. A peer that knows of the removal does not show what they write after it."""
-        await self._change(remove=await self._keys_of(who))
+        await self._request(GroupChangeRequest, remove=await self._keys_of(who))
 
     async def rename(self, name: str) -> None:
         """Change the name; raises ValueError for an invalid one."""
-        await self._change(name=validate_name(name))
+        await self._request(GroupChangeRequest, name=validate_name(name))
 
     async def hand_over(self, who: Who) -> None:
         """Make a member the owner."""
         [owner] = await self._keys_of((who,))
-        await self._change(owner=owner)
+        await self._request(GroupChangeRequest, owner=owner)
 
     async def leave(self) -> None:
         """Leave the group. An owner hands it over first.
@@ -263,21 +264,18 @@ class Group(Conversation):
         What was written stays with those who have it. Nobody else is given it by one who left, so this waits up to 3 s
         until the members who are online have it; `Receipt.delivered_to` of the last message tells whether anybody has.
         """
-        user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
-        requests = user._require_running().requests
+        user = self._viewer._local_user
         if sent := [post for post in await user.history(self, limit=LOOKED_AT) if isinstance(post, Sent)]:
             last = await user.receipt(sent[-1].mended_id or sent[-1].id)
             online = [member for member in last.of if member.status in ("online", "idle")]
             waits = (last.delivered(by=member, timeout=LEAVE_WITHIN) for member in online)
             with suppress(DeliveryTimeout):
                 await asyncio.gather(*waits)
-        await requests.request(lambda ticket: GroupLeaveRequest(ticket, me, key))
+        await self._request(GroupLeaveRequest)
 
-    async def _change(self, **change: Any) -> None:
-        """Change fields of GroupChangeRequest."""
-        user, me, key = self._viewer._local_user, self._viewer.directory.me, self.group_key
-        requests = user._require_running().requests
-        await requests.request(lambda ticket: GroupChangeRequest(ticket, me, key, **change))
+    async def _request(self, kind: Callable[..., Any], **fields: Any) -> None:
+        requests = self._viewer._local_user._require_running().requests
+        await requests.ask(partial(kind, user=self._viewer.directory.me, group=self.group_key, **fields))
 
     async def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
         user = self._viewer._local_user

@@ -23,7 +23,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.durable_changes import Change, Stored, StoredUser, Token
-from p2pchat.core.inputs import MarkedTaken, UserHosted, UserUnhosted
+from p2pchat.core.inputs import ComparisonAwaited, MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
 from p2pchat.core.node_context import HostedIdentity
@@ -95,7 +95,8 @@ class HostedUser(LocalUser):
             timeout: Seconds after which it returns False: no such peer is linked, or it has not sent everything yet.
         Raises PeerClosed.
         """
-        return await self._require_running().requests.compared(self.key, float(timeout))
+        make = partial(ComparisonAwaited, user=self.key, within=float(timeout))
+        return bool((await self._require_running().requests.ask(make)).compared)
 
     def deliver_when_taken(
         self, consumer: str, hears: Hears | None = None, is_shared: Callable[[], bool] | None = None
@@ -535,7 +536,7 @@ class HostedDeliveries:
     async def _mark(self, driver: Driver, marked: tuple[UserId, ConversationId], place: int) -> None:
         """Mark what a user has taken in a conversation for the other peers that host it; return when it is on disk."""
         with suppress(P2PChatError):  # the place says it here; elsewhere it is taken again
-            await driver.requests.mark_read(partial(MarkedTaken, *marked, place))
+            await driver.requests.ask(partial(MarkedTaken, *marked, place))
 
     def _mark_earlier(self, driver: Driver, user: UserId, place: int) -> None:
         """Mark what a user had taken before there were marks, and before others hosted it."""

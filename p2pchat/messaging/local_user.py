@@ -506,8 +506,8 @@ class LocalUser(Viewer):
             raise TypeError("members is a list of users or names, not one of them")
         ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
-        group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
-        return self._group(talk_id(group))
+        made = await driver.requests.ask(lambda ticket: GroupCreateRequest(ticket, me, name, others))
+        return self._group(talk_id(made.log.conversation))
 
     def group(self, address: str) -> Group:
         """Return the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
@@ -671,7 +671,7 @@ class LocalUser(Viewer):
         clock = 0 if before is None else max(1, micros_of(before))
         messages = size = 0
         while True:
-            step = await driver.requests.prune(lambda ticket: PruneRequest(ticket, key, writer, clock))
+            step = await driver.requests.ask(lambda ticket: PruneRequest(ticket, key, writer, clock))
             messages, size = messages + step.messages, size + step.size_bytes
             if not step.more:
                 break
@@ -1077,7 +1077,7 @@ class LocalUser(Viewer):
         Raises PeerClosed, and StorageError if that is not on disk yet: it is kept, as with mark_read.
         """
         driver = self._require_running()
-        await driver.requests.mark_read(self._mark(post))
+        await driver.requests.ask(self._mark(post))
 
     def _mark(self, post: DurableEvent) -> Callable[[int], MarkedRead]:
         """Note the place of a message that is read; return what makes the input of the core of a ticket, 0 for none."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import socket
 import ssl
@@ -35,7 +34,7 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
-from p2pchat.core.mesh.addressbook import relay_peer
+from p2pchat.core.mesh.addressbook import is_address, relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.identity.own_addresses import address_towards
 from p2pchat.nats_client import EngineAway
@@ -100,7 +99,7 @@ async def dial(host: str, port: int, *, timeout: float) -> Streams:
         TimeoutError: No answer within `timeout` (also an OSError).
     """
     async with asyncio.timeout(timeout):
-        if _is_address(host):
+        if is_address(host):
             return await _connect(host, port)
         return await _ConnectRace(port).run(await _resolve(host, port))
 
@@ -117,14 +116,6 @@ async def resolve(host: str, port: int, *, timeout: float) -> list[tuple[str, st
     async with asyncio.timeout(timeout):
         addresses = await _resolve(host, port)
     return [(address, address_towards(address)) for address in addresses[:MAX_RESOLVED]]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 async def _resolve(host: str, port: int) -> list[str]:
@@ -185,7 +176,9 @@ class _ConnectRace:
                 self._winner[1].transport.abort()
             raise
         if self._winner is None:
-            raise self._most_telling_error()
+            # A refusal, which proves that the machine is there, or else the first error.
+            refused = (error for error in self._errors if isinstance(error, ConnectionRefusedError))
+            raise next(refused, self._errors[0])
         if self._winner[1].transport.is_closing():  # cut while the other attempts were cancelled
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         return self._winner
@@ -200,11 +193,6 @@ class _ConnectRace:
         for other in self._attempts:
             if other is not asyncio.current_task():
                 other.cancel()  # an attempt that has just connected closes its connection
-
-    def _most_telling_error(self) -> OSError:
-        """Return a refusal, which proves that the machine is there, or else the first error."""
-        refused = (error for error in self._errors if isinstance(error, ConnectionRefusedError))
-        return next(refused, self._errors[0])
 
 
 class ConnectionManager:

@@ -43,7 +43,6 @@ class ContentRemover:
 
     Args:
         settle: Returns once what the core was told is durable (Driver.settle).
-        on_defect: Called with an error that no sweep may raise.
     Attributes:
         unknown: Content that no message named at the start, and that stays.
     """
@@ -54,13 +53,11 @@ class ContentRemover:
         disk: StorageWorker,
         put: Callable[[Input], None],
         settle: Callable[[], Awaitable[None]],
-        on_defect: Callable[[BaseException], None],
     ) -> None:
         self._content = content
         self._disk = disk
         self._put = put
         self._settle = settle
-        self._on_defect = on_defect
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -110,7 +107,7 @@ class ContentRemover:
             self._pause = RETRY_AFTER
             self.sweep_soon()
         except Exception as error:  # a defect: reported to the handler of the loop, since no caller waits
-            self._on_defect(error)
+            self._loop.call_exception_handler({"message": "p2pchat: removing files failed", "exception": error})
 
     async def sweep(self) -> int:
         """Remove what no message names; return how many contents went. Raises StorageError, PeerClosed."""

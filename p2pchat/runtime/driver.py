@@ -150,11 +150,10 @@ class Driver:
         content = None if directory is None or storage.in_memory else directory / CONTENT_NAME
         self.content: ContentWorker = ContentWorker(content, settings, self.put, connections.has_room, connections.send)
         connections.on_drained = self.content.on_drained
-        connections.on_many_ended = self._on_many_ended
+        # Storage releases memory now, and when the other links have fetched what came.
+        connections.on_many_ended = partial(call_soon_and_again, self.disk.release_memory)
         self.content.is_forgotten = lambda root: node.replicator.transfers.requests.is_forgotten(root)
-        self.removal: ContentRemover = ContentRemover(
-            self.content, self.disk, self.put, self.settle, self._on_sweep_defect
-        )
+        self.removal: ContentRemover = ContentRemover(self.content, self.disk, self.put, self.settle)
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             **tell,
@@ -182,7 +181,7 @@ class Driver:
             fx.ReadStored: self.requests.on_answered,
             fx.ComparisonEnded: self.requests.on_answered,
             fx.Released: self._on_released,
-            fx.Counted: self._count,
+            fx.Counted: lambda effect: self.counted.update([effect.what]),
             fx.NodeStopped: self._on_node_stopped,
         }
 
@@ -450,12 +449,6 @@ class Driver:
         self._fail(error)
         self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
 
-    def _on_sweep_defect(self, error: BaseException) -> None:
-        self._loop.call_exception_handler({"message": "p2pchat: removing files failed", "exception": error})
-
-    def _count(self, effect: fx.Counted) -> None:
-        self.counted[effect.what] += 1
-
     # Readers
 
     def _on_released(self, effect: fx.Released) -> None:
@@ -474,10 +467,6 @@ class Driver:
                 for span in spans:
                     self.recent.add(span)
         self._tell[fx.Released](effect)
-
-    def _on_many_ended(self) -> None:
-        """Have storage release memory after many links have ended: now, and when the others have fetched what came."""
-        call_soon_and_again(self.disk.release_memory)
 
     def _on_quiet(self) -> None:
         """Give memory back after much was stored. Programs that follow have read the newest entries, or read them from

@@ -57,16 +57,14 @@ class RecentEntries:
         self.read_to = read_to
         self.edited: dict[tuple[ConversationId, str], set[int]] = {}
         self._spans: list[EntrySpan] = []  # oldest first
-        self._places: list[int] = []  # of their first entries
         self._bytes = 0
         self._bytes_until_asked = READ_BYTES  # to be added until readers are asked next
 
     def add(self, span: EntrySpan) -> None:
         """Add the entries that were released next."""
         if span.place != self.newest + 1:
-            self._drop_all()
+            self.skip(self.newest)
         self._spans.append(span)
-        self._places.append(span.place)
         self._bytes += span.size_bytes
         self.newest = span.end - 1
         self._bytes_until_asked -= span.size_bytes
@@ -87,19 +85,20 @@ class RecentEntries:
 
     def skip(self, newest: int) -> None:
         """Note that entries up to this place were released that are not at hand."""
-        self._drop_all()
+        self._drop(len(self._spans))
+        self._bytes_until_asked = READ_BYTES
         self.newest = newest
 
     def after(self, place: int) -> EntrySpan | None:
         """Return the span that holds place + 1; None when it is not in memory."""
-        i = bisect_right(self._places, place + 1) - 1
+        i = bisect_right(self._spans, place + 1, key=lambda span: span.place) - 1
         return self._spans[i] if i >= 0 and place + 1 < self._spans[i].end else None
 
     def _drop(self, count: int) -> None:
         """Drop the oldest spans. The lists are short: a span is a whole released batch."""
         for span in self._spans[:count]:
             self._bytes -= span.size_bytes
-        del self._spans[:count], self._places[:count]
+        del self._spans[:count]
 
     def _drop_read(self) -> None:
         """Drop what all readers have read.
@@ -109,12 +108,6 @@ class RecentEntries:
         read_to = self.read_to()
         self._drop(sum(span.end - 1 <= read_to for span in self._spans))
         self._bytes_until_asked = max(READ_BYTES - self._bytes, self._bytes)
-
-    def _drop_all(self) -> None:
-        self._spans.clear()
-        self._places.clear()
-        self._bytes = 0
-        self._bytes_until_asked = READ_BYTES
 
 
 def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | None:

@@ -248,7 +248,7 @@ class Pipe(BufferedTransport):
 
     def _say(self, kind: bytes, data: bytes = b"") -> None:
         if self.far and not self._lost:
-            self._relay.publish(self.far, kind + data, self.own)
+            self._relay.engine.publish(self.far, kind + data, self.own)
 
     def _push(self) -> None:
         """Publish what the window takes."""
@@ -372,7 +372,6 @@ class RelayTransport:
         on_state: Callable[[str, str], None],
     ) -> None:
         self._me = me
-        self._id = base32(me).lower()
         self._agree = agree
         self._network_key = network_key
         self._sockets = sockets
@@ -388,9 +387,9 @@ class RelayTransport:
         self._dials = TokenBuckets()  # proven ones, by peer
         self._challenge_key = secrets.token_bytes(32)
         self._accepted: tuple[int, set[str], set[str]] = (0, set(), set())  # a period; who dialled in it, and before
-        self._at = _at(self._id)
+        self._at = _at(me)
         # The run: pieces for an earlier process, or for another one with the same key, are not for this one.
-        self._own_pipes = f"p2pchat.pipe.{self._id}.{secrets.token_hex(8)}"
+        self._own_pipes = f"p2pchat.pipe.{base32(me).lower()}.{secrets.token_hex(8)}"
         self.engine: Engine = Engine(
             options,
             secret,
@@ -423,7 +422,7 @@ class RelayTransport:
             async with asyncio.timeout(timeout):
                 while not pipe.opened.done():
                     pipe.asked = True
-                    self.publish(_at(base32(peer).lower()), opening, pipe.own)
+                    self.engine.publish(_at(peer), opening, pipe.own)
                     await asyncio.wait([pipe.opened], timeout=ASK_AGAIN_AFTER)
                 await pipe.opened
         except BaseException:  # also when cancelled
@@ -439,10 +438,6 @@ class RelayTransport:
         for pipe in [*self._pipes.values()]:
             pipe.abort()
         await self.engine.aclose()
-
-    def publish(self, subject: str, data: bytes, reply: str) -> None:
-        """Send a piece."""
-        self.engine.publish(subject, data, reply)
 
     def forget(self, pipe: Pipe) -> None:
         """Remove a pipe that ended."""
@@ -470,7 +465,10 @@ class RelayTransport:
             if pipe is not None:
                 pipe.lose(ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens there"))
         elif pipe is None:
-            self._on_stray(subject, reply, data)
+            # The sender of a piece for a pipe that is gone learns that at once, as with a socket.
+            self.counted["relay_stray"] += 1
+            if data[:1] in (OPEN, DATA, TAKEN) and _PIPE_SUBJECT.fullmatch(reply):
+                self._answer(reply, BREAK, subject)
         elif data[:1] == OPEN:
             self._on_answer(pipe, reply, data)
         elif data[:1] == CHALLENGE:
@@ -497,7 +495,7 @@ class RelayTransport:
     def _answer(self, reply: str, piece: bytes, own: str = "") -> None:
         """Answer somebody who dials, or is at no pipe, unless the engine takes less than comes: then they ask again."""
         if self.engine.waiting < MAX_ANSWERS:
-            self.publish(reply, piece, own)
+            self.engine.publish(reply, piece, own)
         else:
             self.counted["relay_unanswered"] += 1
 
@@ -515,7 +513,7 @@ class RelayTransport:
         Without a place there is no answer: the dialler asks again, and then there may be one.
         """
         reply, period = far[0], self._period()
-        dialler = _peer_of(far[1])
+        dialler = base64.b32decode(far[1].upper() + "====").hex()
         if not any(hmac.compare_digest(challenge, self._challenge(reply, one)) for one in (period, period - 1)):
             self.counted["relay_stale"] += 1
             return
@@ -532,7 +530,8 @@ class RelayTransport:
         if reply in accepted or reply in former:
             self.counted["relay_stray"] += 1
             return
-        if not self._may_dial(dialler):
+        # Places have the same rate. This one comes before what a dial costs here and at its former pipes.
+        if not self._dials.take(dialler, self._loop_time(), RELAYED_A_SECOND):
             self.counted["relay_refused"] += 1
             return
         for pipe in [pipe for pipe in self._pipes.values() if pipe.far.startswith(reply[: far.end(1) + 1])]:
@@ -545,13 +544,6 @@ class RelayTransport:
             return
         accepted.add(reply)
         pipe.say_open(reply)
-
-    def _may_dial(self, peer: PeerId) -> bool:
-        """Return whether a peer that has proved its id may have another place, and take a token of its rate.
-
-        Places have the same rate. This one comes before what a dial costs here and at its former pipes.
-        """
-        return self._dials.take(peer, self._loop_time(), RELAYED_A_SECOND)
 
     def _pair_key(self, peer: PeerId, *, is_known: bool) -> bytes | None:
         """Return the key of the pair of this peer and another one; None if there is none, or it costs too much now."""
@@ -599,7 +591,7 @@ class RelayTransport:
         key = self._new_pair_key(pipe.target)
         if key is not None:
             proof = dial_proof(key, pipe.target, challenge, pipe.own)
-            self.publish(_at(base32(pipe.target).lower()), PROOF + challenge + proof, pipe.own)
+            self.engine.publish(_at(pipe.target), PROOF + challenge + proof, pipe.own)
 
     def _on_answer(self, pipe: Pipe, reply: str, data: bytes) -> None:
         """The peer that was dialled takes the connection. A second answer is of another process with its key."""
@@ -611,21 +603,10 @@ class RelayTransport:
         elif reply != pipe.far:
             self._answer(reply, BREAK, pipe.own)
 
-    def _on_stray(self, subject: str, reply: str, data: bytes) -> None:
-        """A piece came for a pipe that is gone. Its sender learns that at once, as with a socket."""
-        self.counted["relay_stray"] += 1
-        if data[:1] in (OPEN, DATA, TAKEN) and _PIPE_SUBJECT.fullmatch(reply):
-            self._answer(reply, BREAK, subject)
 
-
-def _at(label: str) -> str:
+def _at(peer: PeerId) -> str:
     """Return the subject at which a peer listens."""
-    return f"p2pchat.at.{label}"
-
-
-def _peer_of(label: str) -> PeerId:
-    """Return the id that a label in a subject means."""
-    return base64.b32decode(label.upper() + "====").hex()
+    return f"p2pchat.at.{base32(peer).lower()}"
 
 
 def open_piece(network_key: bytes, to: PeerId, reply: str) -> bytes:

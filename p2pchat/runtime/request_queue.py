@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from p2pchat.core.effects import (
     ComparisonEnded,
-    Effect,
     ImportResult,
     PruneResult,
     ReadStored,
     WriteAccepted,
     WriteRefused,
 )
-from p2pchat.core.inputs import ComparisonAwaited, ImportRequest, Input, WriteRequest
+from p2pchat.core.inputs import Input, WriteRequest
 from p2pchat.core.log import LogId, Marks, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
-from p2pchat.protocol import ConversationId, Entries, Statements, UserId
+from p2pchat.protocol import ConversationId, UserId
 
 MAX_BATCH_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
@@ -31,7 +30,6 @@ MAX_EARLY = 256  # calls in a row that do not wait; measured: half as many are a
 MAX_REFS = 10_000  # own words of programs, remembered until their Sent is read
 STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # codes of WriteRefused that mean: it could not be stored
 
-T = TypeVar("T")
 Position = tuple[LogId, int]  # log and number of an entry
 MakeInput = Callable[[int], Input]  # from the request's ticket
 MakeError = Callable[[], P2PChatError]  # one error for each waiter: an error raised twice would collect both tracebacks
@@ -58,7 +56,7 @@ class RequestQueue:
         volatile: bool,
     ) -> None:
         self.writes: WriteBatcher = WriteBatcher(self._issue_ticket, in_order=volatile)
-        self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # by ticket
+        self._pending: dict[int, asyncio.Future[Any] | PendingWrite] = {}  # by ticket
         self._last_ticket = 0
         self._put = put
         self._schedule = schedule
@@ -109,53 +107,20 @@ class RequestQueue:
             self._schedule()
         return future
 
-    def request(self, make: MakeInput) -> asyncio.Future[ConversationId]:
-        """Give a group request to the core. The future gets the conversation of the answer when it is durable.
+    def ask(self, make: MakeInput) -> asyncio.Future[Any]:
+        """Give another request to the core. The future gets the effect that answers it, when that is durable.
 
         It fails with StorageError, PeerClosed or P2PChatError, whose text says why.
         """
-        return self._ask(lambda accepted: accepted.log.conversation, make)
-
-    def import_frames(self, frames: Sequence[Entries | Statements]) -> asyncio.Future[ImportResult]:
-        """Import frames of an export file. The future gets what became of them when new entries are durable.
-
-        It fails with PeerClosed or P2PChatError.
-        """
-        return self._ask(lambda result: result, lambda ticket: ImportRequest(ticket, frames))
-
-    def prune(self, make: MakeInput) -> asyncio.Future[PruneResult]:
-        """Give a PruneRequest to the core. The future gets what was deleted, durably.
-
-        It fails with StorageError, PeerClosed or P2PChatError.
-        """
-        return self._ask(lambda result: result, make)
-
-    def mark_read(self, make: MakeInput) -> asyncio.Future[None]:
-        """Give a MarkedRead or MarkedTaken to the core. The future gets None when the mark is durable.
-
-        It fails with StorageError, PeerClosed or P2PChatError.
-        """
-        return self._ask(lambda _: None, make)
-
-    def compared(self, user: UserId, within: float) -> asyncio.Future[bool]:
-        """Give a ComparisonAwaited to the core. The future gets whether everything was compared in time.
-
-        It fails with PeerClosed.
-        """
-        return self._ask(lambda ended: bool(ended.compared), lambda ticket: ComparisonAwaited(ticket, user, within))
-
-    def _ask(self, result: Callable[[Any], T], make: MakeInput) -> asyncio.Future[T]:
-        """Give an input to the core. The future gets what `result` makes of its answer."""
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         future.add_done_callback(_retrieve_exception)  # the caller may be gone, or have given up
-        request = FutureRequest(future, result)
         if self._closed:
-            request.fail(lambda: PeerClosed("the peer was closed"))
+            future.set_exception(PeerClosed("the peer was closed"))
         else:
-            self._put(make(self._issue_ticket(request)))
+            self._put(make(self._issue_ticket(future)))
         return future
 
-    def _issue_ticket(self, request: FutureRequest[Any] | PendingWrite) -> int:
+    def _issue_ticket(self, request: asyncio.Future[Any] | PendingWrite) -> int:
         """Return the ticket of a request."""
         self._last_ticket += 1
         self._pending[self._last_ticket] = request
@@ -164,12 +129,12 @@ class RequestQueue:
     # Answers of the core
 
     def on_accepted(self, effect: WriteAccepted) -> None:
-        request = self._pending.pop(effect.ticket, None)  # None without a request here, and after fail()
-        if isinstance(request, FutureRequest):
-            request.resolve(effect)
+        if isinstance(self._pending.get(effect.ticket), asyncio.Future):
+            self.on_answered(effect)
             return
         self._tell[WriteAccepted](effect)
-        if request is not None:
+        request = self._pending.pop(effect.ticket, None)  # None without a request here, and after fail()
+        if isinstance(request, PendingWrite):
             self.writes.on_accepted(request, effect)
 
     def on_refused(self, effect: WriteRefused) -> None:
@@ -178,12 +143,13 @@ class RequestQueue:
             self._tell[WriteRefused](effect)
         else:
             kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
-            request.fail(lambda: kind(effect.text))
+            _fail(request, lambda: kind(effect.text))
 
-    def on_answered(self, effect: ImportResult | PruneResult | ReadStored | ComparisonEnded) -> None:
+    def on_answered(self, effect: WriteAccepted | ImportResult | PruneResult | ReadStored | ComparisonEnded) -> None:
+        """Answer the call, unless it was cancelled."""
         request = self._pending.pop(effect.ticket, None)
-        if isinstance(request, FutureRequest):
-            request.resolve(effect)
+        if isinstance(request, asyncio.Future) and not request.done():
+            request.set_result(effect)
 
     def close(self) -> None:
         """Refuse further requests."""
@@ -194,28 +160,8 @@ class RequestQueue:
         self.close()
         pending, self._pending = self._pending, {}
         for request in pending.values():
-            request.fail(error)
+            _fail(request, error)
         self.writes.clear()
-
-
-class FutureRequest(Generic[T]):
-    """A request with one future. `result` makes the future's result from the effect that answers it."""
-
-    __slots__ = ("_future", "_result")
-
-    def __init__(self, future: asyncio.Future[T], result: Callable[[Any], T]) -> None:
-        self._future = future
-        self._result = result
-
-    def resolve(self, effect: Effect) -> None:
-        """Answer the call, unless it was cancelled."""
-        if not self._future.done():
-            self._future.set_result(self._result(effect))
-
-    def fail(self, error: MakeError) -> None:
-        """Fail the call, unless it was cancelled."""
-        if not self._future.done():
-            self._future.set_exception(error())
 
 
 class PendingWrite:
@@ -257,12 +203,6 @@ class PendingWrite:
             self.claims[offset] = claimed
         self.request.bodies.extend(bodies)
         self.characters += sum(map(len, bodies))
-
-    def fail(self, error: MakeError) -> None:
-        """Fail all calls that wait."""
-        for future, _ in self.waiting:
-            if not future.done():
-                future.set_exception(error())
 
 
 class WriteBatcher:
@@ -335,6 +275,14 @@ class WriteBatcher:
         """Forget all waiting writes."""
         self.waiting.clear()
         self._last.clear()
+
+
+def _fail(request: asyncio.Future[Any] | PendingWrite, error: MakeError) -> None:
+    """Fail all calls of a request that were not cancelled."""
+    calls = [future for future, _ in request.waiting] if isinstance(request, PendingWrite) else [request]
+    for future in calls:
+        if not future.done():
+            future.set_exception(error())
 
 
 def _retrieve_exception(future: asyncio.Future[Any]) -> None:

@@ -96,9 +96,8 @@ class StorageWorker:
         self._reloaded_at = float("-inf")
         self._reload_pause = 0.0  # before the last reload
         self._disk_checked_at = float("-inf")
-        self._disk_check_scheduled = False
         self._disk = DiskLevel.ENOUGH
-        self._emptying_scheduled = False
+        self._again: set[Callable[[], object]] = set()  # what runs again later
         self._warm = False
         self._committed = 0  # since storage last released memory
         self._closed = False
@@ -296,7 +295,7 @@ class StorageWorker:
         with suppress(StorageError):  # it is tried again
             is_empty = self.storage.empty_log()
         if not is_empty:
-            self._answer(self._schedule_emptying)
+            self._answer(lambda: self._run_again(self._empty_log, EMPTIED_AFTER))
         return is_empty
 
     def _maintain(self, run: Callable[[], object]) -> None:
@@ -344,27 +343,19 @@ class StorageWorker:
             self._disk = level
             self._answer(lambda: self._put(DiskLow(level)))
         if level is not DiskLevel.ENOUGH:
-            self._answer(self._schedule_disk_check)
+            # A full disk gets no commits that would check. Timers of some loops, and on Windows, come early.
+            self._answer(lambda: self._run_again(self._check_disk, DISK_CHECK_AFTER))
 
-    def _schedule_disk_check(self) -> None:
-        """Check again later, because a full disk gets no commits that would check."""
-        if not self._closed and not self._disk_check_scheduled:
-            self._disk_check_scheduled = True
-            self._loop.call_later(DISK_CHECK_AFTER, self._check_disk_again)
+    def _run_again(self, run: Callable[[], object], after: float) -> None:
+        """In the loop: have the writer do this later, once for several calls."""
 
-    def _check_disk_again(self) -> None:
-        self._disk_check_scheduled = False
-        # Whatever the time since the last check: timers of some loops, and on Windows, come early.
-        self._writes.put(_Job(self._check_disk, lambda result, error: None))
+        def begin() -> None:
+            self._again.discard(run)
+            self._writes.put(_Job(run, lambda result, error: None))
 
-    def _schedule_emptying(self) -> None:
-        if not self._closed and not self._emptying_scheduled:
-            self._emptying_scheduled = True
-            self._loop.call_later(EMPTIED_AFTER, self._empty_log_again)
-
-    def _empty_log_again(self) -> None:
-        self._emptying_scheduled = False
-        self._writes.put(_Job(self._empty_log, lambda result, error: None))
+        if not self._closed and run not in self._again:
+            self._again.add(run)
+            self._loop.call_later(after, begin)
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "p2pchat: storage broke its contract", "exception": error})

@@ -147,10 +147,12 @@ class StrangerLimiter:
             has_place = has_token and self._has_place(line, now, near=near)
         else:
             has_place = has_token and self._close_longest([one for one in shares if one.line == line], now)
+        return self._admit(Stranger(line, close, now), shares, has_place)
+
+    def _admit(self, stranger: Stranger, shares: StrangerPlaces, has_place: bool) -> Stranger | None:
         if not has_place:
             self.refused += 1
             return None
-        stranger = Stranger(line, close, now)
         shares.add(stranger)
         return stranger
 
@@ -164,14 +166,10 @@ class StrangerLimiter:
             is_known or self._buckets.take(RELAY_HOST, now, RELAYED_UNKNOWN_A_SECOND)
         )
         own = [one for one in shares if one.line == line] if shares.taken[line] else []
-        if not has_token or not (
+        has_place = has_token and (
             self._close_longest(own, now, silent_after=0.0) or shares.has_room or self._close_longest(shares, now)
-        ):
-            self.refused += 1
-            return None
-        stranger = Stranger(line, close, now)
-        shares.add(stranger)
-        return stranger
+        )
+        return self._admit(Stranger(line, close, now), shares, has_place)
 
     def release(self, stranger: Stranger) -> None:
         """Uncount an admitted stranger: it became a member, or its connection ended. Once is enough."""

@@ -126,8 +126,8 @@ class BatchQueries:
 
         def is_known(mark: Mark) -> bool:
             log = self._find(mark.run)
-            stored = self._chain(log, mark.seq) if log else None
-            if log is None or stored is None:
+            stored = self._reader.chain_at(LogId(*self._names, mark.run), mark.seq)
+            if not stored:
                 return log is None or not log.forked  # above the end of a forked log: perhaps of its other version
             return stored.hex() == mark.chain
 
@@ -150,11 +150,6 @@ class BatchQueries:
     def _find(self, run: RunId) -> NumberedLog | None:
         row = self._reader.db.first(f"{NUMBERED} and run = ?", *self._whose, bytes.fromhex(run))
         return numbered(row) if row else None
-
-    def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
-        if seq > self._reader.last(log.number):
-            return None
-        return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
     def _plan(self, position: Position, most: int) -> Iterator[PlannedBatch]:
         """Yield the batches to serve from `position` on, log after log."""

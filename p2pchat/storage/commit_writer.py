@@ -30,7 +30,6 @@ from p2pchat.core.durable_changes import (
     NewLog,
     Prune,
     ReadMark,
-    Relation,
     Stretch,
 )
 from p2pchat.core.log import (
@@ -51,6 +50,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.sync.pruner import left_behind
 from p2pchat.errors import StorageError
+from p2pchat.protocol import split_ref
 from p2pchat.settings import Settings
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import InsertConflict
@@ -69,7 +69,6 @@ from p2pchat.storage.schema import (
     attachment_rows,
     attachments,
     batch_to_text,
-    certificate_to_bytes,
     changes,
     cites,
     consumers,
@@ -91,7 +90,6 @@ from p2pchat.storage.schema import (
     pruned,
     read_marks,
     record_to_text,
-    relation_row,
     seen,
     statements,
     taken_marks,
@@ -235,7 +233,7 @@ class CommitWriter:
 
     def log(self, log: LogId) -> OpenLog:
         """Return a stored log; ValueError if there is none."""
-        found = self.logs.get(log) or self._read(log)
+        found = self.find(log)
         if found is None:
             raise ValueError(f"no such log: {log.run}")
         return found
@@ -251,7 +249,8 @@ class CommitWriter:
             return None
         found = OpenLog(number, conversation, writer)
         found.newest, found.anchor = self.last_heads(number)
-        if found.anchor.seq < self.last_stub(number):
+        last_stub = self._db.value("select max(id) from gone where id < ?", (number + 1) * SEQS) or 0
+        if found.anchor.seq + number * SEQS < last_stub:
             found.anchor = found.newest
         found.waiting = self._db.value("select released from waiting where log = ?", number)
         found.released = found.newest.seq if found.waiting is None else found.waiting
@@ -264,10 +263,6 @@ class CommitWriter:
         last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
         return (*last, NOTHING, NOTHING)[0], (*last, NOTHING, NOTHING)[1]
 
-    def last_stub(self, number: int) -> int:
-        """Return the last entry of a log without its text; 0 for none."""
-        return (self._db.value("select max(id) from gone where id < ?", (number + 1) * SEQS) or 0) - number * SEQS
-
     def begin(self, new: NewLog) -> OpenLog:
         if self.find(new.log) is not None:
             raise ValueError(f"this log was begun before: {new.log.run}")
@@ -275,8 +270,9 @@ class CommitWriter:
         if number > MAX_LOG:
             raise StorageError("this database holds as many logs as it can: begin a new one")
         writer, conversation = self.number_of(users, new.log.user), self.number_of(conversations, new.log.conversation)
-        run, header = bytes.fromhex(new.log.run), (marks_to_bytes(new.before), certificate_to_bytes(new.by))
-        self._db.insert(logs, (number, conversation, writer, run, 0, int(new.whole), *header))
+        certificate = b"" if new.by is None else bytes.fromhex(new.by.member + new.by.sig)
+        row = (number, conversation, writer, bytes.fromhex(new.log.run), 0, int(new.whole))
+        self._db.insert(logs, (*row, marks_to_bytes(new.before), certificate))
         for member in new.named:
             self._db.insert(guests, (writer, bytes.fromhex(member), number), InsertConflict.REPLACE)
         self.logs[new.log] = OpenLog(number, conversation, writer)
@@ -339,8 +335,11 @@ class RowBuffer:
                     self._db.run(PLACE, stretch.first_place - start, *_flags(stretch), start, start + stretch.count)
             log.stretches = []
             wanted = log.released if log.released < log.newest.seq else None
-            if wanted != log.waiting:
-                self._write_waiting(log, wanted)
+            if wanted is None and log.waiting is not None:
+                self._db.run("delete from waiting where log = ?", log.number)
+            elif wanted != log.waiting:
+                self._db.insert(waiting, (log.number, wanted), InsertConflict.REPLACE)
+            log.waiting = wanted
         for late in self._late:
             if late.places.first_place:
                 self._add_late(late)
@@ -365,9 +364,16 @@ class RowBuffer:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain))
             self._db.insert(cites, row)
         for id, upto in change.visible.items():
-            self._limit(self._writer.log(id).number, upto)
+            log = self._writer.log(id)
+            if upto == EVERYTHING:
+                self._db.run("delete from seen where log = ?", log.number)
+            else:
+                self._db.insert(seen, (log.number, upto), InsertConflict.REPLACE)
         for relation in change.relations:
-            self._add_relation(relation)
+            log, re = self._writer.log(relation.log), relation.re
+            writer, run = map(bytes.fromhex, split_ref(re.log))
+            changed = (log.conversation, run, re.seq, writer, log.writer)
+            self._add_rows(changes, (log.number * SEQS + relation.seq, *changed, relation.aspect, relation.c))
         for mark in change.delivered:
             self._add_delivered(mark)
         for read in change.reads:
@@ -430,32 +436,11 @@ class RowBuffer:
         log.newest = head
         self._heads[id + count - 1] = head, replaced
 
-    def _limit(self, log: int, upto: int) -> None:
-        if upto == EVERYTHING:
-            self._db.run("delete from seen where log = ?", log)
-        else:
-            self._db.insert(seen, (log, upto), InsertConflict.REPLACE)
-
-    # ---- places
-
-    def _add_relation(self, relation: Relation) -> None:
-        log = self._writer.log(relation.log)
-        row = relation_row(relation, log.number * SEQS + relation.seq, log.conversation, log.writer)
-        self._add_rows(changes, row)
-
-    def _write_waiting(self, log: OpenLog, wanted: int | None) -> None:
-        """Write to `waiting` how far a log is released; None for one that is released to its end."""
-        if wanted is None:
-            self._db.run("delete from waiting where log = ?", log.number)
-        else:
-            self._db.insert(waiting, (log.number, wanted), InsertConflict.REPLACE)
-        log.waiting = wanted
-
     # ---- deletion
 
     def _prune(self, prune: Prune) -> None:
         """Delete the beginning of a log: stubs stand for its texts."""
-        log, run = self._writer.log(prune.log), self._db.run
+        log = self._writer.log(prune.log)
         start = log.number * SEQS
         last = start + prune.upto
         if prune.upto <= (self._db.value("select upto from pruned where log = ?", log.number) or 0):
@@ -468,10 +453,8 @@ class RowBuffer:
             left += (id, c, None, text) if isinstance(stub, str) else (id, c, bytes.fromhex(stub.hash), stub.cite)
         self._db.insert(gone, left)
         self._forget_places(start, last)
-        run("delete from entries where id > ? and id <= ?", start, last)
-        run("delete from attachments where id > ? and id <= ?", start, last)
-        run("delete from unreadable where id > ? and id <= ?", start, last)
-        run("delete from changes where id > ? and id <= ?", start, last)
+        for table in (entries, attachments, unreadable, changes):
+            self._db.run(f"delete from {table.name} where id > ? and id <= ?", start, last)
 
     def _forget_places(self, start: int, last: int) -> None:
         """Forget the places of the first entries of a log. What is left of their last stretch goes on behind them."""
@@ -583,8 +566,8 @@ class RowBuffer:
         for known in change.conversations:
             number = number_of(conversations, known.id)
             run("update conversations set naming = ? where number = ?", naming_to_text(known.naming), number)
-        for user in change.users:
-            run(NAME_USER, user.name, user.named_c, user.about, number_of(users, user.id))
+        for known_user in change.users:
+            run(NAME_USER, known_user.name, known_user.named_c, known_user.about, number_of(users, known_user.id))
         for one in change.former_names:
             insert(former_names, (number_of(users, one.user), one.name.encode(), one.c), InsertConflict.HIGHER)
         for id, endpoint in change.forgotten:
@@ -607,7 +590,17 @@ class RowBuffer:
                 insert(meta, flat(kept), InsertConflict.REPLACE)
             for name in change.meta.keys() - dict(kept).keys():
                 run("delete from meta where name = ?", name)
-        self._add_hosted(change)
+        for user in change.hosted:
+            hosted_row = (bytes.fromhex(user.id), user.secret, user.name.encode(), user.created_at)
+            insert(hosted, hosted_row, InsertConflict.REPLACE)
+        for id in change.unhosted:
+            run("delete from tokens where owner = ?", bytes.fromhex(id))
+            run("delete from hosted where id = ?", bytes.fromhex(id))
+        for token in change.tokens:
+            made = (token.hash, bytes.fromhex(token.user), token.created_at, token.label)
+            insert(tokens, made, InsertConflict.REPLACE)
+        for hash in change.revoked:
+            run("delete from tokens where hash = ?", hash)
         for statement in change.statements:
             insert(
                 statements,
@@ -616,19 +609,6 @@ class RowBuffer:
             )
         for id in change.unstated:
             run("delete from statements where id = ?", bytes.fromhex(id))
-
-    def _add_hosted(self, change: Change) -> None:
-        for user in change.hosted:
-            row = (bytes.fromhex(user.id), user.secret, user.name.encode(), user.created_at)
-            self._db.insert(hosted, row, InsertConflict.REPLACE)
-        for id in change.unhosted:
-            self._db.run("delete from tokens where owner = ?", bytes.fromhex(id))
-            self._db.run("delete from hosted where id = ?", bytes.fromhex(id))
-        for token in change.tokens:
-            made = (token.hash, bytes.fromhex(token.user), token.created_at, token.label)
-            self._db.insert(tokens, made, InsertConflict.REPLACE)
-        for hash in change.revoked:
-            self._db.run("delete from tokens where hash = ?", hash)
 
 
 def _flags(stretch: Stretch) -> tuple[int, int]:

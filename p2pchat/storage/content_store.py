@@ -251,7 +251,7 @@ class LocalContent:
             StorageError: The disk cannot be used, or is full.
         """
         left = memoryview(data)  # copied only where a piece begins in other data
-        with _translated():
+        with _translated:
             while len(self._waiting) + len(left) >= PIECE_BYTES:
                 end = PIECE_BYTES - len(self._waiting)
                 piece, left = left[:end], left[end:]
@@ -269,7 +269,7 @@ class LocalContent:
         Raises:
             ValueError: It has another root; nothing is kept.
         """
-        with _translated():
+        with _translated:
             if self._waiting:
                 self._write(memoryview(self._waiting))
             if root not in (None, root_of(self._size, bytes(self._leaves))):
@@ -287,7 +287,7 @@ class LocalContent:
         if self._ended:
             return
         self._ended = True
-        with _translated():
+        with _translated:
             self._file.close()
             self._files.remove(self._name)
 
@@ -335,7 +335,7 @@ class ContentStore:
         self._untold.clear()
         if not written:
             return
-        with _translated():
+        with _translated:
             try:
                 self._files.sync_all([file for _, file in written.values()])
                 for _, file in written.values():
@@ -361,13 +361,13 @@ class ContentStore:
 
     def has_whole(self, root: str) -> bool:
         """Return whether this content is whole here, whatever its size."""
-        with _translated():
+        with _translated:
             return self._files.size(root) is not None
 
     def has_size(self, root: str, size: int) -> bool:
         """Return whether something of this content is here, and it has this size. Anybody can name a root beside
         another size, and whoever then gives what is right gives what is wrong for that message."""
-        with _translated():
+        with _translated:
             found = self._files.size(root)
             if found is None and (partial := self._partial(root)) is not None:
                 found = partial.size
@@ -375,11 +375,12 @@ class ContentStore:
 
     def read(self, root: str, index: int) -> bytes | None:
         """Return a piece of whole content, or one that is noted of partial content; None if it is not here."""
-        with _translated():
+        with _translated:
             size = self._files.size(root)
             if size is None:
                 partial = self._partial(root)
-                return partial.read(index) if partial is not None and _has(partial, index) else None
+                is_here = partial is not None and 0 <= index < len(partial.noted) and partial.noted[index]
+                return partial.read(index) if partial is not None and is_here else None
             if not 0 <= index < count_pieces(size):
                 return None
             file = self._files.open(root)
@@ -391,7 +392,7 @@ class ContentStore:
 
     def leaves(self, root: str) -> bytes | None:
         """Return the list of leaves; None if it is not known here."""
-        with _translated():
+        with _translated:
             partial = self._partial(root)
             if partial is not None:
                 return partial.leaves
@@ -411,7 +412,7 @@ class ContentStore:
 
     def held(self, root: str, most: int) -> list[tuple[int, int]]:
         """Return which pieces are here, as ranges (first, count), at most `most` of them."""
-        with _translated():
+        with _translated:
             partial = self._partial(root)
             if partial is not None:
                 return ranges_of((index for index, state in enumerate(partial.noted) if state), most)
@@ -423,7 +424,7 @@ class ContentStore:
         if not _is_root(root):
             return
         self._follow(root)
-        with _translated():
+        with _translated:
             self._close(root)
             if root in self._written:
                 name, file = self._written.pop(root)
@@ -434,14 +435,14 @@ class ContentStore:
 
     def roots(self) -> list[str]:
         """Return the roots of all that is here, of partial content too, and of what the next commit() makes whole."""
-        with _translated():
+        with _translated:
             found = dict.fromkeys([*self._written, *(name.partition(".")[0] for name in self._files.names())])
         return [root for root in found if _is_root(root)]  # another one is being written by this machine
 
     def sizes(self, roots: Iterable[str]) -> dict[str, int]:
         """Return the bytes on the disk by root, partial content and records included; of what is here."""
         taken: dict[str, int] = {}
-        with _translated():
+        with _translated:
             for root in filter(_is_root, roots):
                 found = [self._files.size(name) for name in (root, f"{root}.part", f"{root}.had")]
                 if any(size is not None for size in found):
@@ -468,7 +469,7 @@ class ContentStore:
         for root in gone:
             self.delete(root)
         if is_last:
-            with _translated():
+            with _translated:
                 self._files.remove(SWEEP_NAME)
         return gone
 
@@ -490,7 +491,7 @@ class ContentStore:
 
     def local(self, size: int = 0) -> LocalContent:
         """Return new content, to be filled by this machine; with `size`, the bytes expected, once there is room."""
-        with _translated():
+        with _translated:
             self._files.check_room(size)
             return LocalContent(self, self._files, self._new_name())
 
@@ -498,7 +499,7 @@ class ContentStore:
         """Keep content of one piece, or none, that this machine has; return its root. It is whole after commit()."""
         root = root_of(len(data), leaf_of(data) if data else b"")
         self._note_use(root)
-        with _translated():
+        with _translated:
             self._add_only_piece(root, len(data), data)
         return root
 
@@ -553,7 +554,7 @@ class ContentStore:
         """
         self._note_use(root)
         self._follow(root)
-        with _translated():
+        with _translated:
             is_one_piece = count_pieces(size) < 2
             partial = None if is_one_piece else self._partial(root)
             if self.is_whole(root, size) or self._is_written(root) or (
@@ -572,7 +573,7 @@ class ContentStore:
         """Take the leaves of content that is to be fetched. Return False, and keep nothing, if they are wrong."""
         if len(leaves) != LEAF_BYTES * count_pieces(size) or root_of(size, leaves) != root:
             return False
-        with _translated():
+        with _translated:
             if self._partial(root) is None and not self.is_whole(root, size) and count_pieces(size) > 1:
                 self._files.check_room(size)
                 part: Any = self._files.open(f"{root}.part", new=True)
@@ -593,7 +594,7 @@ class ContentStore:
         Raises:
             StorageError: Also if its leaves are not known: it was removed meanwhile, and nobody is to blame.
         """
-        with _translated():
+        with _translated:
             if count_pieces(size) < 2:
                 return [index for index, piece in pieces if self._judge_only_piece(root, size, index, piece)]
             partial = self._partial(root)
@@ -723,10 +724,6 @@ def _is_root(text: str) -> bool:
     return re.fullmatch(rf"[0-9a-f]{{{2 * LEAF_BYTES}}}", text) is not None
 
 
-def _has(partial: PartialContent, index: int) -> bool:
-    return 0 <= index < len(partial.noted) and partial.noted[index] > 0
-
-
 def _flags_at(pieces: int) -> int:
     """Return where the bytes of the pieces begin in a record."""
     return 8 + LEAF_BYTES * pieces
@@ -761,7 +758,7 @@ def _remove_failed(files: DiskFiles | MemoryFiles, file: Any, names: Iterable[st
 
 
 class _Translation:
-    """Context manager of _translated(). A generator would take four times as long."""
+    """Raises StorageError for an error of the disk. A generator would take four times as long."""
 
     __slots__ = ()
 
@@ -774,9 +771,4 @@ class _Translation:
             raise StorageError(f"files cannot be kept: {error.strerror or error}{advice}") from error
 
 
-_TRANSLATION = _Translation()
-
-
-def _translated() -> _Translation:
-    """Raise StorageError for an error of the disk."""
-    return _TRANSLATION
+_translated = _Translation()

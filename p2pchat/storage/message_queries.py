@@ -274,9 +274,11 @@ class MessageQueries(LogQueries):
         rows: list[Any] = []
         for number, clock in edges:
             of: list[Condition] = [("e.conversation = ?", (number,))]
-            if clock is None or (len(rows) == limit and _beyond(clock, rows[-1][2], newest_first)):
+            if clock is None:
                 continue
             if len(rows) == limit:
+                if (clock < rows[-1][2]) if newest_first else (clock > rows[-1][2]):
+                    continue
                 of.append((f"e.c {'>=' if newest_first else '<='} ?", (rows[-1][2],)))
             rows += self._sorted(of, bounds, newest_first, limit)
             rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
@@ -288,18 +290,17 @@ class MessageQueries(LogQueries):
         by_log: dict[LogId, list[int]] = {}
         for at, one in enumerate(page):
             by_log.setdefault(one.log, []).append(at)
-        has_relations = {id: self._has_relations(id) for id in {log.conversation for log in by_log}}
+        changed = {  # mostly nothing was edited, deleted or reacted to
+            id: self.db.first(ANY_RELATION, self.db.number("conversations", id))
+            for id in {log.conversation for log in by_log}
+        }
         for log, places in by_log.items():
-            if has_relations[log.conversation]:
+            if changed[log.conversation]:
                 edits = self.edits(log, {page[at].seq: page[at].raw for at in places})
                 for at in places:
                     if page[at].seq in edits:
                         page[at] = replace(page[at], edits=edits[page[at].seq])
         return page
-
-    def _has_relations(self, conversation: ConversationId) -> bool:
-        """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
-        return self.db.first(ANY_RELATION, self.db.number("conversations", conversation)) is not None
 
     def edits(self, log: LogId, raws: Mapping[int, RawEntry]) -> dict[int, EntryEdits]:
         """Return what became of these entries of a log, by seq; entries without changes are left out."""
@@ -330,7 +331,7 @@ class MessageQueries(LogQueries):
         run, writer = bytes.fromhex(log.run), bytes.fromhex(user_start(log.user))
         own = self.db.number("users", log.user)
         seq = first - 1
-        while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
+        while seq := self.db.value(NEXT_RELATED, conversation, run, seq, last) or 0:
             for author in self._people((conversation, run, seq, writer), own):
                 aspect = ""
                 while aspect := self.db.value(NEXT_ASPECT, conversation, run, seq, writer, author, aspect) or "":
@@ -350,10 +351,6 @@ class MessageQueries(LogQueries):
                 if taken[member] <= OF_A_MEMBER or last == own or member == ours:
                     yield last
 
-    def _least(self, statement: str, *parameters: object) -> int:
-        """Return the number a statement asks for; 0 for none."""
-        return int(self.db.value(statement, *parameters) or 0)
-
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, c, text, received_at, flags = row
         log = self.log_id(id >> SEQ_BITS)
@@ -363,10 +360,6 @@ class MessageQueries(LogQueries):
 
 def _sort_key(row: Any) -> tuple[int, bytes, bytes, int]:
     return (row[2], row[6], row[7], row[1] % SEQS)
-
-
-def _beyond(clock: int, last: int, newest_first: bool) -> bool:
-    return clock < last if newest_first else clock > last
 
 
 def _bounds(before: SortKey | None, after: SortKey | None, since: int | None) -> QueryBounds:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.durable_changes import Relation
 from p2pchat.core.log import (
     MARK,
     MAX_BEFORE,
@@ -42,7 +41,6 @@ from p2pchat.protocol import (
     PeerId,
     PeerRecord,
     Stub,
-    split_ref,
 )
 
 if TYPE_CHECKING:
@@ -349,12 +347,6 @@ def decoding() -> Iterator[None]:
         raise CorruptRow(f"a value of a wrong type: {type(error).__name__}") from error
 
 
-def relation_row(relation: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
-    """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
-    writer, run = map(bytes.fromhex, split_ref(relation.re.log))
-    return (id, conversation, run, relation.re.seq, writer, author, relation.aspect, relation.c)
-
-
 def attachment_rows(id: int, entry: Entry) -> list[object]:
     """Return the values of the rows of what an entry names, each content once."""
     roots = dict.fromkeys(file.root for file in attachments_of(entry))
@@ -364,10 +356,6 @@ def attachment_rows(id: int, entry: Entry) -> list[object]:
 def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:
     """Return the log whose ids are the first columns of a row."""
     return LogId(conversation.hex(), user.hex(), run.hex())
-
-
-def certificate_to_bytes(certificate: GuestCertificate | None) -> bytes:
-    return b"" if certificate is None else bytes.fromhex(certificate.member + certificate.sig)
 
 
 def header_of(log: LogId, builds_on: bytes, certificate: bytes) -> str:

@@ -33,7 +33,7 @@ from p2pchat.protocol import ConversationId, UserId, split_ref
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.storage.dialects.sqlite_dialect import CANNOT_WRITE, make_private
 from p2pchat.storage.schema import SEQ_BITS, SEQS
-from p2pchat.storage.search_words import Query, SearchTerm, searchable_text, text_of, words
+from p2pchat.storage.search_words import Query, searchable_text, text_of, words
 
 if TYPE_CHECKING:
     from p2pchat.storage.sql_storage import SqlStorage
@@ -331,14 +331,10 @@ def _expression(query: Query, *marks: Sequence[str]) -> str:
     Args:
         marks: A text has one of each of these, unless they are none.
     """
-    terms = " AND ".join(_phrase(term) for term in query.terms)
+    terms = " AND ".join(f'"{" ".join(term.words)}"{" *" * term.is_prefix}' for term in query.terms)
     parts = [f"said : ({terms})"] if terms else []
     parts += ["whose : (" + " OR ".join(f'"{one}"' for one in group) + ")" for group in marks if group]
     return " AND ".join(parts)
-
-
-def _phrase(term: SearchTerm) -> str:
-    return f'"{" ".join(term.words)}"{" *" if term.is_prefix else ""}'
 
 
 # ---- texts

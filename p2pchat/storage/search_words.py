@@ -190,18 +190,15 @@ def words_in_place(text: str) -> list[TextWord]:
     """
     found: list[TextWord] = []
     for piece in _PIECE.finditer(text):
-        plain, sources = fold(piece[0]), _sources(piece[0])
+        plain = fold(piece[0])
+        # Of each folded character the index of its source. The length differs where characters combine.
+        sources = [at for at, character in enumerate(piece[0]) for _ in fold(character)]
         for word, start, end in _cut(plain):
             if len(sources) == len(plain):
                 found.append(TextWord(word, piece.start() + sources[start], piece.start() + sources[end - 1] + 1))
             else:
                 found.append(TextWord(word, *piece.span()))
     return found
-
-
-def _sources(piece: str) -> list[int]:
-    """Return for each folded character the index of its source. The length differs where characters combine."""
-    return [at for at, character in enumerate(piece) for _ in fold(character)]
 
 
 def fold(text: str) -> str:

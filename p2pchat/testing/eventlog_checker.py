@@ -104,8 +104,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
     events = [log for log in logs if not log.is_history]
     groups = Memberships(events)
     writers = _writers(events, complete, timely, copied)
-    found = [fault for log in logs for fault in _form(log)]
-    found += [fault for log in logs for fault in _twice(log)]
+    found = [fault for log in logs for fault in (*_form(log), *_twice(log))]
     in_order = [log for log in logs if not (deletions and log.restored)]  # others got texts late, and again from others
     found += [fault for log in in_order for fault in _numbers(log)]
     found += _texts(logs, writers)
@@ -425,7 +424,7 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
                 if complete or seconds(writer.sent[message]) >= reader.began:  # otherwise it may have been shown before
                     left_out.append(message)
                 continue
-            if reader.lines[reader.places[message]].get("gap"):
+            if reader.posts[message].get("gap"):
                 continue
             if at < latest and run_of(message)[0] != run_of(latest_id)[0]:  # within one run _numbers reports it
                 text = f"{message} came before {latest_id}, which was sent before it ({writer.place_of(latest_id)})"
@@ -815,23 +814,26 @@ def _same(one: Log, other: Log, groups: Memberships) -> Iterator[Fault]:
         if all(groups.holds(conversation, log.user_id) for log in (one, other))
     }
     for has, lacks in ((one, other), (other, one)):
-        missing = [message for message in has.places if message not in lacks.places]
-        missing = [message for message in missing if _conversation(has, message) in shared or _is_room(has, message)]
-        missing = [one for one in missing if not groups.are_apart(has.lines[has.places[one]], lacks.user_id)]
-        if missing and _may_be_expected(lacks, _conversation(has, missing[0])):
+        missing = [
+            message for message, line in has.posts.items()
+            if message not in lacks.places
+            and (line["conversation_id"] in shared or line.get("kind") == "room")
+            and not groups.are_apart(line, lacks.user_id)
+        ]  # fmt: skip
+        if missing and _may_be_expected(lacks, has.posts[missing[0]]["conversation_id"]):
             yield Fault("lost", f"{_named(missing)}, in {has.place_of(missing[0])}, is not here", lacks.name)
 
 
 def _kept(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
     """Check that a store has what its own log sent or received, and what others sent to the room."""
     own = log.user_id == history.user_id
-    names = log.places if own else [message for message, line in log.sent.items() if line.get("kind") == "room"]
     missing = [
-        message for message in names
+        message for message, line in log.posts.items()
         if message not in history.places
-        and _may_be_expected(history, _conversation(log, message))
-        and not groups.may_be_gone(log.lines[log.places[message]])
-        and not (not own and groups.are_apart(log.lines[log.places[message]], history.user_id))
+        and (own or (line["event"] == "sent" and line.get("kind") == "room"))
+        and _may_be_expected(history, line["conversation_id"])
+        and not groups.may_be_gone(line)
+        and (own or not groups.are_apart(line, history.user_id))
     ]  # fmt: skip
     if missing:
         what = "accepted or shown" if own else "sent"
@@ -853,14 +855,6 @@ def _stored_if_delivered(log: Log, history: Log, groups: Memberships) -> Iterato
 def _may_be_expected(history: Log, conversation: str) -> bool:
     """Return whether a whole history would show this conversation: it has it, or has more than one."""
     return conversation in history.conversations or len(history.conversations) > 1
-
-
-def _conversation(log: Log, message: str) -> str:
-    return str(log.lines[log.places[message]]["conversation_id"])
-
-
-def _is_room(log: Log, message: str) -> bool:
-    return log.lines[log.places[message]].get("kind") == "room"
 
 
 def _named(messages: Iterable[str]) -> str:

@@ -197,9 +197,14 @@ class Log:
         return found
 
     @cached_property
+    def posts(self) -> dict[str, Line]:
+        """The first line of each message."""
+        return {message: self.lines[place] for message, place in self.places.items()}
+
+    @cached_property
     def conversations(self) -> set[str]:
         """The ids of the conversations that have messages here."""
-        return {self.lines[place]["conversation_id"] for place in self.places.values()}
+        return {line["conversation_id"] for line in self.posts.values()}
 
     @cached_property
     def killed(self) -> bool:

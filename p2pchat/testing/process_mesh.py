@@ -158,9 +158,7 @@ class Child:
 
     async def do(self, **order: Any) -> None:
         """Give it one JSON command (docs/cli.md): `do(do="typing", to="bob")`."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        await self.process.stdin.drain()
+        await self.type(json.dumps(order))
 
     async def send(self, text: str, *, to: str = "room") -> Line:
         """Send a message; return its line `sent`, with its `id`, when it is on the disk of this peer.

@@ -1821,12 +1821,9 @@ own = self._by_signer[self.founder].values()
          "")),
     Mutant("typing-sent-to-all", "people who cannot read a conversation learn who types there",
         Rule("leak", within=60, seed=6),
-        ("""\
-        for remote in self._sync.remotes_sharing(there):
-            if remote.link.full or not any(there.is_member(user) for user in remote.link.users):""",
-         """\
-        for remote in self._sync.remotes.values():
-            if remote.link.full:""")),
+        ("for remote in self._sync.remotes_sharing(there)\n            if not remote.link.full",
+         "for remote in self._sync.remotes.values()\n            if not remote.link.full"),
+        ("            and any(there.is_member(user) for user in remote.link.users)\n", "")),
     Mutant("typing-unthrottled", "typing is sent with every key",
         Rule("typing", within=60, seed=8),
         ("is_due = not on or self._ctx.now.mono >= sent_at + TYPING_EVERY - SLACK",

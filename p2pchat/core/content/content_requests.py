@@ -265,13 +265,12 @@ class ContentRequests:
 
     def _look_up(self, root: str) -> None:
         source = self.open[root].source
-        self._sync.lookups.ask("files", source, partial(self._on_files_found, root, source))
+        self._sync.find_file(source, root, partial(self._on_file_found, root, source))
 
-    def _on_files_found(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
+    def _on_file_found(self, root: str, source: Source, file: FileRef | None) -> None:
         request = self.open.get(root)
         if request is None or request.source != source or not self.is_wanted(root):
             return
-        file = next((file for file in files if file.root == root), None)
         is_shown = request.is_asked or source[0].user not in self._sync.members.concealed()
         if file is not None and is_shown:
             self._begin(source, file)

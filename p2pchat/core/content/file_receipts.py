@@ -16,6 +16,7 @@ Source: docs/protocol-attachments.md, "Who has it".
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -78,7 +79,7 @@ class FileReceipts:
     def __init__(self, sync: SyncContext, named: Sequence[NamedContent]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._links: dict[int, LinkReceipts] = {}
+        self._links = defaultdict[int, LinkReceipts](lambda: LinkReceipts(sync.ctx.now.mono))
         # The messages that name it, by root, all with the newest last: of others, and of users here.
         self._named: tuple[dict[str, list[Source]], ...] = ({}, {})
         self._told: dict[str, dict[PeerId, bool]] = {}  # by root: what each peer said last
@@ -150,14 +151,8 @@ class FileReceipts:
             for told in self._told.values():
                 told.pop(link.peer, None)
 
-    def _link(self, id: int) -> LinkReceipts:
-        link = self._links.get(id)
-        if link is None:
-            link = self._links[id] = LinkReceipts(self._ctx.now.mono)
-        return link
-
     def _ask(self, remote: RemoteState, root: str) -> None:
-        link = self._link(remote.id)
+        link = self._links[remote.id]
         if remote.link.takes_files and root not in link.asked and len(link.asked) < MAX_ASKED:
             link.asked.add(root)
             link.to_ask[root] = None
@@ -193,7 +188,7 @@ class FileReceipts:
 
     def on_frame(self, remote: RemoteState, frame: Holds) -> None:
         """Take questions and answers of a link."""
-        link = self._link(remote.id)
+        link = self._links[remote.id]
         for root in frame.ask:
             if root in link.told or len(link.told) < MAX_ASKED:
                 link.told[root] = None
@@ -272,14 +267,11 @@ class FileReceipts:
             return
         for log, seq in chain(*(named.get(root, ()) for named in self._named)):
             if log.user in self._sync.hosted and (former is not None or log.run == self._sync.run):
-                self._sync.lookups.ask("files", (log, seq), partial(self._on_own_found, (log, seq), root, remote, has))
+                self._sync.find_file((log, seq), root, partial(self._on_own_found, (log, seq), remote, has))
 
-    def _on_own_found(
-        self, source: Source, root: str, remote: RemoteState, has: bool, files: tuple[FileRef, ...]
-    ) -> None:  # fmt: skip
+    def _on_own_found(self, source: Source, remote: RemoteState, has: bool, file: FileRef | None) -> None:
         """Report who has a file of a hosted user, or has it no more."""
         users = tuple(self._readers(source[0], remote.link.users))
-        file = next((file for file in files if file.root == root), None)
         if file and users and (remote.link.known or self._events.take(self._ctx.now.mono)):
             self._ctx.emit(FileHeld(*source, file, users, has))
 

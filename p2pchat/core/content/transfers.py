@@ -15,7 +15,7 @@ Source: docs/protocol-attachments.md, "Transfer".
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
@@ -136,7 +136,7 @@ class Transfers:
         self._ctx = sync.ctx
         self._downloads: dict[str, ContentDownload] = {}  # by root
         self._waiting: dict[str, None] = {}  # downloads for which a link had no room, who waits longest first
-        self._links: dict[int, LinkTransfers] = {}
+        self._links = defaultdict[int, LinkTransfers](LinkTransfers)
         self._checks = False  # a look for stalled links is due
         self.requests: ContentRequests = ContentRequests(sync, meta, partial(self._open, asked=False))
         self.receipts: FileReceipts = FileReceipts(sync, named)
@@ -320,7 +320,7 @@ class Transfers:
         self._waiting.pop(download.file.root, None)
         sharing = self._sharing(download)
         for remote in self._givers(download, sharing):
-            transfers = self._transfers(remote)
+            transfers = self._links[remote.id]
             is_writer = download.source[0].user in remote.link.users
             spared = is_writer and self._is_shared(download, sharing)
             while download.needed and download.under_way < MAX_UNDER_WAY:
@@ -332,12 +332,6 @@ class Transfers:
             if not download.needed:
                 self._waiting.pop(download.file.root, None)
                 return
-
-    def _transfers(self, remote: RemoteState) -> LinkTransfers:
-        transfers = self._links.get(remote.id)
-        if transfers is None:
-            transfers = self._links[remote.id] = LinkTransfers()
-        return transfers
 
     def _has_room(self, download: ContentDownload, transfers: LinkTransfers, *, spared: bool) -> bool:
         """Return whether a link is asked for the next pieces now."""
@@ -367,8 +361,6 @@ class Transfers:
         """
         (log, _), now = download.source, self._ctx.now.mono
         found = [remote for remote in sharing if download.lacking.get(remote.id, 0.0) <= now]
-        if len(found) < 2:
-            return found
         return sorted(
             found,
             key=lambda remote: (
@@ -525,15 +517,14 @@ class Transfers:
                 self.requests.postpone(root)
             elif idles and (other := self.requests.next_message(root)) is not None:
                 download.heard_at = self._ctx.now.mono
-                self._sync.lookups.ask("files", other, partial(self._on_other_message, root, other))
+                self._sync.find_file(other, root, partial(self._on_other_message, root, other))
             else:
                 self._ask(download)
         if self._downloads:  # also if the other message is gone, and nobody was asked
             self._check_later()
 
-    def _on_other_message(self, root: str, source: Source, files: tuple[FileRef, ...]) -> None:
+    def _on_other_message(self, root: str, source: Source, file: FileRef | None) -> None:
         """Go on with a download of which nothing came for another message that names the same."""
-        file = next((file for file in files if file.root == root), None)
         if file is not None and root in self._downloads:
             self._open(source, file, asked=self._downloads[root].asked)
 
@@ -541,7 +532,7 @@ class Transfers:
 
     def on_pull(self, remote: RemoteState, frame: Pull) -> LogError | None:
         """Answer a pull if the link may have the content. Return a fault if it has too many pulls open."""
-        transfers = self._transfers(remote)
+        transfers = self._links[remote.id]
         if len(transfers.served) >= MAX_PULLS or frame.count > MAX_PULL_PIECES or frame.n in transfers.served:
             return LogError("more pulls than may be open at once", code="limit")
         transfers.served[frame.n] = None
@@ -549,13 +540,12 @@ class Transfers:
         if not self._sync.may_have(remote, log, frame.seq):
             self._refuse(remote, frame)
         else:
-            self._sync.lookups.ask("files", (log, frame.seq), lambda files: self._on_files_found(remote, frame, files))
+            self._sync.find_file((log, frame.seq), frame.root, partial(self._on_file_found, remote, frame))
         return None
 
-    def _on_files_found(self, remote: RemoteState, frame: Pull, files: tuple[FileRef, ...]) -> None:
+    def _on_file_found(self, remote: RemoteState, frame: Pull, file: FileRef | None) -> None:
         if remote.id not in self._links or not self._sync.is_up(remote):
             return
-        file = next((file for file in files if file.root == frame.root), None)
         if file is None or not self._sync.may_have(remote, LogId(frame.c, frame.u, frame.r), frame.seq):
             self._refuse(remote, frame)
         else:

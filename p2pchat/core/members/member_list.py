@@ -413,7 +413,7 @@ class MemberList:
                 users |= added
                 if one.kind == CLOSE:
                     self._close(one, is_there=more > 0)
-                removals |= {one.id: one} if one.kind == REMOVE else {each.id: each for each in self._pardoned_by(one)}
+                removals |= {one.id: one} if one.kind == REMOVE else {each.id: each for each in self._kept(one.ids)}
         for one in removals.values():
             users.update(self._weigh(one))
         for user in users - {self.founder}:
@@ -456,10 +456,9 @@ class MemberList:
         yield from ((self._pardons, id + one.by) for id in {*one.ids})
         yield from ((self._came, invite) for invite in {one.invite} - {""})
 
-    def _pardoned_by(self, one: Statement) -> Iterator[Statement]:
-        """Yield the removals that are kept of those that a statement pardons."""
-        for id in {*one.ids}:
-            yield from (said[id] for said in self._by_signer.values() if id in said)
+    def _kept(self, ids: Iterable[StatementId]) -> Iterator[Statement]:
+        """Yield the statements that are kept of these."""
+        return (said[id] for id in {*ids} for said in self._by_signer.values() if id in said)
 
     def concerned(self, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
         """Return whose standing statements may change, each with what is about it.
@@ -473,7 +472,7 @@ class MemberList:
                 found.setdefault(user, []).append(one)
             pardons |= {id: one for id in one.ids if id not in pardons or pardons[id].at < one.at}
         for id, pardon in pardons.items():
-            for removal in (said[id] for said in self._by_signer.values() if id in said):
+            for removal in self._kept([id]):
                 for user in removal.who:
                     found.setdefault(user, []).extend((removal, pardon))
         return found

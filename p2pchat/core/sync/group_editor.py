@@ -30,7 +30,7 @@ from p2pchat.core.groups.group_state import (
     operation_hash,
 )
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
-from p2pchat.core.log import MAX_ENTRY_BYTES, Entry, LogId, encode_entry, next_c, size_bytes
+from p2pchat.core.log import MAX_ENTRY_BYTES, Entry, encode_entry, next_c, size_bytes
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.sync_context import SyncContext
@@ -200,16 +200,12 @@ class GroupEditor:
             body = group_body(made.gen, made.name, made.owner, made.members, made.cuts, redo=made.hash)
             self._appender.write_to_group(conversation, user, OPERATION, body, None)
         for log in forked:
-            if group.state is not None:
-                self._write_fork_notice(group, group.state, user, log)
-
-    def _write_fork_notice(self, group: GroupReplica, state: GroupState, user: UserId, log: LogId) -> None:
-        """Write an operation that changes nothing and replaces a forked log. It has no other effect if the user is no
-        owner.
-        """
-        members = {user: gen for user, gen in state.members.items() if user not in state.left}
-        members.setdefault(state.owner, state.members[state.owner])
-        self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
+            if (state := group.state) is not None:
+                # What changes nothing and replaces a forked log. It has no other effect if the user is no owner.
+                members = {
+                    who: gen for who, gen in state.members.items() if who not in state.left or who == state.owner
+                }
+                self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
 
     def _repeat_lost(self, group: GroupReplica, user: UserId) -> None:
         for _ in range(MAX_REDONE):

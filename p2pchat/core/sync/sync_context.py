@@ -15,7 +15,7 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Span, Start, Stored, field
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
-from p2pchat.core.log import Batch, LogId, WriterKey, certificate_of, member_of
+from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of, member_of
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
@@ -357,6 +357,10 @@ class SyncContext:
         known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
+    def find_file(self, message: tuple[LogId, int], root: str, then: Callable[[FileRef | None], None]) -> None:
+        """Ask storage for what a message says of some content; None if it does not name it, or no more."""
+        self.lookups.ask("files", message, lambda files: then(next((one for one in files if one.root == root), None)))
+
     def may_have(self, remote: RemoteState, log: LogId, seq: int) -> bool:
         """Return whether the conversation of an entry is shared with a remote, and no group cut the entry off.
 
@@ -432,6 +436,19 @@ class SyncContext:
             frame.names = [self.conversations[id].naming for id in new]
         self.ctx.send(frame, [remote.id])
 
+    def send_to_all(
+        self, make: Callable[[], NamingFrame], remotes: Iterable[RemoteState], conversations: Collection[ConversationId]
+    ) -> None:
+        """Send a frame that mentions these conversations: as one to all links that have received the names."""
+        links: list[int] = []
+        for remote in remotes:
+            if remote.named.keys() >= set(conversations):
+                links.append(remote.id)
+            else:
+                self.send(make(), remote, *conversations)
+        if links:
+            self.ctx.send(make(), links)
+
     def forget_names(self, remote: RemoteState, users: Iterable[UserId]) -> None:
         """Name the conversations of these users again on a link, and all groups. Equal sums of theirs are news."""
         for id in (id for user in users for id in self.conversations.direct(user)):
@@ -472,18 +489,7 @@ class SyncContext:
                 page.setdefault(conversation, {})[user] = marks
                 count += max(1, len(marks))
                 if count >= self.page_size:
-                    self._send_page(remotes, page)
+                    self.send_to_all(partial(Have, page), remotes, page)
                     page, count = Marks(), 0
             if page:
-                self._send_page(remotes, page)
-
-    def _send_page(self, remotes: list[RemoteState], page: Marks) -> None:
-        """Send marks to remotes: as one frame to those who know all names."""
-        links: list[int] = []
-        for remote in remotes:
-            if not page.keys() <= remote.named.keys():
-                self.send(Have(page), remote, *page)
-            else:
-                links.append(remote.id)
-        if links:
-            self.ctx.send(Have(page), links)
+                self.send_to_all(partial(Have, page), remotes, page)

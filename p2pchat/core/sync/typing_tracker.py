@@ -9,6 +9,8 @@ Source: docs/protocol.md, "Receipts and presence".
 
 from __future__ import annotations
 
+from functools import partial
+
 from p2pchat.core.effects import TypingChanged
 from p2pchat.core.log import WriterKey
 from p2pchat.core.node_context import SLACK
@@ -72,18 +74,15 @@ class TypingTracker:
         if len(self._sync.hosted) > 1:
             self._set_active(key, HERE if on else None)
         self._sync.presence.announcer.introduce()
-        knowing: list[int] = []
-        for remote in self._sync.remotes_sharing(there):
-            if remote.link.full or not any(there.is_member(user) for user in remote.link.users):
-                continue  # typing is not worth waiting for a link to drain
-            if remote.link.peer in self._sync.blocks.of(key[1]):
-                continue  # to whom one blocks one is away
-            if there.id in remote.named:
-                knowing.append(remote.id)
-            else:
-                self._sync.send(TypingFrame(c=key[0], u=key[1], on=on), remote, there.id)
-        if knowing:
-            self._ctx.send(TypingFrame(c=key[0], u=key[1], on=on), knowing)
+        # Typing is not worth waiting for a link to drain, and to whom one blocks one is away.
+        readers = [
+            remote
+            for remote in self._sync.remotes_sharing(there)
+            if not remote.link.full
+            and remote.link.peer not in self._sync.blocks.of(key[1])
+            and any(there.is_member(user) for user in remote.link.users)
+        ]
+        self._sync.send_to_all(partial(TypingFrame, c=key[0], u=key[1], on=on), readers, (there.id,))
 
     def on_offline(self, user: UserId) -> None:
         """Tell everyone that a hosted user who is offline now types no more."""
