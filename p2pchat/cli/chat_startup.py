@@ -261,9 +261,8 @@ class JoinSummary:
         finished: No summary will follow.
     """
 
-    def __init__(self, invite: str, *, dials: bool, notify: Callable[[str], None] = print_notice) -> None:
+    def __init__(self, invite: str, *, dials: bool) -> None:
         self._inviter = parse_invite(invite).peer_id if invite else ""
-        self._notify = notify
         self._endpoint = ""  # of the first link
         self._peer: TCPPeer | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -304,7 +303,7 @@ class JoinSummary:
         whose = next((f" of {quote_name(user.label)}" for user in users if user.key == self._inviter), "")
         online = sum(user.is_me or user.status in ("online", "idle") for user in users)
         now = "all online" if online == len(users) else f"{online} of them online"
-        self._notify(f"-- joined the network{whose} at {safe_line(self._endpoint)}: {len(users)} people, {now}")
+        print_notice(f"-- joined the network{whose} at {safe_line(self._endpoint)}: {len(users)} people, {now}")
 
 
 # ---- startup errors

@@ -379,15 +379,16 @@ async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
     await peer.aclose()
 
 
-async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None:
+async def test_a_join_names_the_network_and_counts_its_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
     async with TCPPeer(data=home / "ada", name="Ada L") as ada:
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
             await ada.wait_user("cyd", timeout=60)
             await (await cyd.broadcast("I was here")).delivered(timeout=60)
         while ada.user("cyd").status != "offline":
             await asyncio.sleep(0.01)  # poll: the event may have come before
-        arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
+        arrival = JoinSummary(await ada.make_invite(), dials=True)
         await arrive(TCPPeer(temporary=True, name="bob", invite=await ada.make_invite()), arrival)
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
 
@@ -395,8 +396,9 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None
 async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.cli.chat_startup.JOINS_SETTLE_AFTER", 0.0)
     told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
     async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
-        arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
+        arrival = JoinSummary(await ada.make_invite(), dials=True)
         arrival.begin(bob)
         up = Link(peer=ada.me.key, endpoint=ada.endpoint, state="up", reason="")
         arrival.on_event(up)  # ada has said nothing yet
@@ -409,10 +411,11 @@ async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypat
         assert told == [f"-- joined the network of ada at {ada.endpoint}: 2 people, all online"]
 
 
-async def test_a_join_without_an_invite_is_not_announced(home: Path) -> None:
+async def test_a_join_without_an_invite_is_not_announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
     async with TCPPeer(temporary=True, name="ada") as ada:
-        await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", dials=True, notify=told.append))
+        await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", dials=True))
     assert told == []
 
 
