@@ -83,7 +83,7 @@ class EventHandlers:
         raise missing_token(asked, "send register with userId and authToken")
 
     async def _start(self, client: SocketClient, since: object) -> None:
-        for packet in self._registry.presence.snapshot(client.account):
+        for packet in self._registry.snapshot(client.account):
             client.connection.put(packet, bounded=False)
             await client.connection.drained()
         await client.replay(since)
