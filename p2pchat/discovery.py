@@ -38,7 +38,7 @@ from p2pchat.errors import P2PChatError
 from p2pchat.extras import missing_extra
 from p2pchat.identity.own_addresses import is_reachable, routed_addresses
 from p2pchat.protocol import PeerId
-from p2pchat.threads import look_up, stop_tasks
+from p2pchat.threads import ends_within, look_up, stop_tasks
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
@@ -156,10 +156,8 @@ class Discovery:
         """Return this machine's network once it has changed and stays so, or after `patience` seconds."""
         waited, last = 0.0, around
         while waited < patience:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(INTERFACES_CHECKED_EVERY):
-                    await self._stopping.wait()
-                    return around
+            if await ends_within(INTERFACES_CHECKED_EVERY, self._stopping.wait()):
+                return around
             waited += INTERFACES_CHECKED_EVERY
             seen = interfaces()
             if seen == last != around:

@@ -6,7 +6,7 @@ The names are those of a gateway, which serves these metrics among its own. No l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
@@ -52,12 +52,11 @@ class HealthCheck:
     """
 
     def __init__(
-        self, peer: TCPPeer, every: float = 2.0, within: float = 5.0, clock: Callable[[], float] = monotonic
+        self, peer: TCPPeer, every: float = 2.0, within: float = 5.0
     ) -> None:  # fmt: skip
         self._peer = peer
         self._every = every
         self._within = within
-        self._clock = clock
         self._probe: asyncio.Task[None] | None = None
         self._succeeded_at = float("-inf")
         self._probed_at = float("-inf")
@@ -68,11 +67,11 @@ class HealthCheck:
     @property
     def ok(self) -> bool:
         """True if the last round trip succeeded, and not too long ago."""
-        return self._succeeded is True and self._clock() - self._succeeded_at <= self._within
+        return self._succeeded is True and monotonic() - self._succeeded_at <= self._within
 
     async def check(self) -> str:
         """Return why it is unhealthy; "" if it is healthy."""
-        now = self._clock()
+        now = monotonic()
         if self._probe is None and now - self._probed_at >= self._every:
             self._probed_at = now
             self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat health")
@@ -88,7 +87,7 @@ class HealthCheck:
         except P2PChatError as error:
             self._succeeded, self._reason = False, str(error)
         else:
-            self._succeeded, self._succeeded_at = True, self._clock()
+            self._succeeded, self._succeeded_at = True, monotonic()
             self.seconds = self._succeeded_at - since
             self._reason = "core and storage have not answered for too long"
         finally:

@@ -543,8 +543,6 @@ class Decoder:
         fault: The error in the bytes, or None. Nothing after it is decoded: the link must be closed.
     """
 
-    __slots__ = ("_need", "_rest", "_settings", "fault", "max_frame_bytes", "on_read", "takes_pieces")
-
     def __init__(self, settings: Settings | None = None, *, max_frame_bytes: int | None = None) -> None:
         """Take limits from `settings`. `max_frame_bytes` is for streams that begin after `go`."""
         self._settings = settings or Settings()

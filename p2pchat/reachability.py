@@ -170,19 +170,6 @@ class _Probe:
         self._connected = connected_at - dialled_at
         peername = writer.get_extra_info("peername")
         self._address = str(peername[0]) if isinstance(peername, tuple) and peername else self._host
-        client = self._client(reader, writer)
-        try:
-            self._server = await client.handshake(self._timeout)
-        except HandshakeError:
-            raise _ProbeEnded("other_program", "the program there is not a p2pchat peer") from None
-        except TimeoutError:
-            raise _ProbeEnded("silent", "the connection is accepted, but nothing is sent") from None
-        except OSError:
-            raise _ProbeEnded("cut", "the connection is accepted and closed at once") from None
-        self._secured = perf_counter() - connected_at
-        return client
-
-    def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Client:
         client = Client(
             0,
             reader,
@@ -197,6 +184,15 @@ class _Probe:
             on_drained=lambda link, was_full: None,
             on_bytes=lambda link, waiting: client.decode(),
         )
+        try:
+            self._server = await client.handshake(self._timeout)
+        except HandshakeError:
+            raise _ProbeEnded("other_program", "the program there is not a p2pchat peer") from None
+        except TimeoutError:
+            raise _ProbeEnded("silent", "the connection is accepted, but nothing is sent") from None
+        except OSError:
+            raise _ProbeEnded("cut", "the connection is accepted and closed at once") from None
+        self._secured = perf_counter() - connected_at
         return client
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
@@ -257,10 +253,9 @@ class _Probe:
 
     def _step(self, side: ClientSide, frame: AnyFrame) -> Hello | None:
         try:
-            answer = side.on_frame(frame)
+            return side.on_frame(frame)
         except HandshakeError as error:
             raise _refusal(error.code, f"the handshake failed: {error}") from None
-        return answer
 
     async def _ask_for_place(self, client: Client, user: PeerId) -> None:
         """Show who answers for the probe, if somebody does: whom it admits a peer tells that it has no place."""

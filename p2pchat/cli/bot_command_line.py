@@ -99,7 +99,7 @@ class _BotRun:
         shutdown = self._shutdown = Shutdown()
         log = EventLogFile(options.log) if options.log else None
         output = StdoutWriter(raw_stdout() if options.as_json else None)
-        self._display = Display(output, log, as_json=True, echo=True)
+        self._display = Display(output, log)
         handler, logger = NoticeLogHandler("-- %(message)s"), logging.getLogger("p2pchat")
         logger.addHandler(handler)
         level = options.log_level.upper()

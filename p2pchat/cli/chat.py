@@ -155,14 +155,13 @@ class Chat:
         self._founds = not (home_directory() / "network").exists()
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
-        self._join_summary = JoinSummary(self._invite or "", dials=self._endpoints.dials)
+        self._join_summary = JoinSummary(peer, self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
         await peer.start(timeout=0)  # the chat reports on endpoints itself, as they answer
         freeze_started()
         metrics = make_metrics(peer)
         control = await ControlServer(peer).start()
         self._init_display(peer)
-        self._join_summary.begin(peer)
         self._session = session = Session(
             peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
         )

@@ -261,18 +261,14 @@ class JoinSummary:
         finished: No summary will follow.
     """
 
-    def __init__(self, invite: str, *, dials: bool, notify: Callable[[str], None] = print_notice) -> None:
+    def __init__(self, peer: TCPPeer, invite: str, *, dials: bool) -> None:
+        self._peer = peer
         self._inviter = parse_invite(invite).peer_id if invite else ""
-        self._notify = notify
         self._endpoint = ""  # of the first link
-        self._peer: TCPPeer | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self.finished: bool = not dials
         self.in_progress: bool = False
-
-    def begin(self, peer: TCPPeer) -> None:
-        self._peer = peer
 
     def on_event(self, event: Any) -> None:
         """Handle any event of the peer."""
@@ -293,18 +289,18 @@ class JoinSummary:
             self._timer.cancel()
 
     def _finish(self) -> None:
-        loop, users = asyncio.get_running_loop(), [] if self._peer is None else self._peer.users()
+        loop, users = asyncio.get_running_loop(), self._peer.users()
         is_known = not self._inviter or any(user.key == self._inviter for user in users)
         if not is_known and loop.time() < self._deadline - JOIN_SUMMARY_WITHIN + INVITER_KNOWN_WITHIN:
             self._timer = loop.call_later(JOINS_SETTLE_AFTER, self._finish)
             return
         self.in_progress, self.finished = False, True
-        if not self._inviter or self._peer is None:
+        if not self._inviter:
             return
         whose = next((f" of {quote_name(user.label)}" for user in users if user.key == self._inviter), "")
         online = sum(user.is_me or user.status in ("online", "idle") for user in users)
         now = "all online" if online == len(users) else f"{online} of them online"
-        self._notify(f"-- joined the network{whose} at {safe_line(self._endpoint)}: {len(users)} people, {now}")
+        print_notice(f"-- joined the network{whose} at {safe_line(self._endpoint)}: {len(users)} people, {now}")
 
 
 # ---- startup errors

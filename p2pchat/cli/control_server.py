@@ -262,7 +262,7 @@ class ControlConnection:
         self._reader = reader
         self._writer = writer
         self._output = ControlOutput(writer)
-        self._display = Display(self._output, None, as_json=True, echo=True)
+        self._display = Display(self._output)
         self._display.me = peer.me.label
         self._session = Session(
             peer, self._display, interactive=False, as_json=True, activity=activity, door="s",

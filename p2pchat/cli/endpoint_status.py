@@ -167,7 +167,6 @@ class EndpointStatus:
         *,
         port: int = 0,
         engine: bool = False,
-        notify: Callable[[str], None] = print_notice,
         people: People | None = None,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
@@ -175,7 +174,6 @@ class EndpointStatus:
         self._invited = frozenset(invited)
         self._port = port
         self._engine = engine
-        self._notify = notify
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
         self._left: set[str] = set()  # peers that said goodbye: that nobody answers there now is no news
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
@@ -226,7 +224,7 @@ class EndpointStatus:
         if by is not None and not self._told_expelled:
             self._told_expelled = True
             who = "your login" if by.is_me else quote_name(by.label)
-            self._notify(
+            print_notice(
                 f"-- {who} expelled this peer from its network: nothing is sent or taken; it asks again every hour"
             )
         return by is not None
@@ -236,7 +234,7 @@ class EndpointStatus:
         if event.change != "expelled" or not event.user.is_me:
             return
         if shown:
-            self._notify("-- nothing is sent or taken any more; this peer asks again every hour")
+            print_notice("-- nothing is sent or taken any more; this peer asks again every hour")
         else:
             self._told_expelled = False
             self._tell_expelled()
@@ -245,7 +243,7 @@ class EndpointStatus:
         """Report on this endpoint from now on: /connect dials it next."""
         self._states[endpoint] = ""
         self._told_expelled = False  # if it is why nothing comes of this, that is said again
-        self._notify(f"-- connecting to {safe_line(endpoint)}")
+        print_notice(f"-- connecting to {safe_line(endpoint)}")
 
     def on_link_event(self, event: Link) -> None:
         """Report what a Link event says, if it is news."""
@@ -275,7 +273,7 @@ class EndpointStatus:
         self._states[endpoint] = now
         if state == "up" and endpoint in self._invited:
             self._states.update(dict.fromkeys(self._invited, "up"))
-        self._notify(f"-- {safe_line(endpoint)} {self._describe(endpoint, state, reason, code)}")
+        print_notice(f"-- {safe_line(endpoint)} {self._describe(endpoint, state, reason, code)}")
         initial = {self._states[one] for one in self._initial}
         if all(initial):
             self.all_known.set()
@@ -291,7 +289,7 @@ class EndpointStatus:
 
     def _on_engine(self, server: str, state: str, reason: str) -> None:
         text = "connected" if state == "up" else f"{safe_line(reason)}; links through it wait, still trying"
-        self._notify(f"-- engine {safe_line(server)}: {text}")
+        print_notice(f"-- engine {safe_line(server)}: {text}")
 
     @contextmanager
     def watching(self, shutdown: Shutdown) -> Iterator[None]:
@@ -314,14 +312,14 @@ class EndpointStatus:
         """Report that nobody has admitted this peer, and that none of the previously known peers can be reached."""
         if self._is_joining and not self._invited:
             start = command(self._port or "PORT", "--invite", "-")
-            self._notify(
+            print_notice(
                 f"-- nobody has admitted this peer yet; if nobody does, start it with its invite again: {start}"
             )
         if self._linked.is_set() or not self._remembered:
             return
         some = [f"{safe_line(endpoint)} ({problem})" for endpoint, problem in self._remembered.items()]
         more = f" and {len(some) - MAX_LISTED} more" if len(some) > MAX_LISTED else ""
-        self._notify(f"-- no known peer answers yet: {', '.join(some[:MAX_LISTED])}{more}; still trying")
+        print_notice(f"-- no known peer answers yet: {', '.join(some[:MAX_LISTED])}{more}; still trying")
 
     def _describe(self, endpoint: str, state: str, reason: str, code: str) -> str:
         if state == "up":

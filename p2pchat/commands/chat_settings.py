@@ -215,9 +215,9 @@ class ChatSettings:
         how = self.value("notify", conversation_id)
         return how == "all" or (how == "mentions" and meant)
 
-    def is_on(self, name: str, conversation_id: str = "") -> bool:
-        """Return whether an on/off setting is on, in general or for one conversation."""
-        return self.value(name, conversation_id) == "on"
+    def shows_typing(self, conversation_id: str) -> bool:
+        """Return whether who types there is shown, and told."""
+        return self.value("typing", conversation_id) == "on"
 
     def change(self, name: str, value: str, conversation_id: str = "") -> None:
         """Change a setting in memory, in general or for one conversation; INHERIT ends an exception.

@@ -79,7 +79,9 @@ class Display:
 
     has_prompt = False
 
-    def __init__(self, output: LineWriter, log: EventLogFile | None, *, as_json: bool, echo: bool) -> None:
+    def __init__(
+        self, output: LineWriter, log: EventLogFile | None = None, *, as_json: bool = True, echo: bool = True
+    ) -> None:
         self._output = output
         self._log = log
         self._as_json = as_json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from datetime import datetime
@@ -37,13 +36,12 @@ def terms_of(invite: str) -> dict[str, object]:
     return {"id": invitation.id, "uses": invitation.uses, "until": iso(until)}
 
 
-def invite_screen(invite: str, *, qr: bool, only_here: bool = False, size: os.terminal_size | None = None) -> str:
+def invite_screen(invite: str, *, qr: bool, only_here: bool = False) -> str:
     """Return the screen for an invite, which fits into 80 columns and 24 rows.
 
     Args:
         qr: Add a QR code if the terminal is large enough and segno is installed.
         only_here: No other machine can connect to the peer at the moment.
-        size: Size of the terminal; None: ask it.
     """
     lines = [
         *([ONLY_HERE] if only_here else []),
@@ -61,12 +59,12 @@ def invite_screen(invite: str, *, qr: bool, only_here: bool = False, size: os.te
         "",
     ]
     if qr and may_colour():
-        lines += _fitting_code(invite, lines, size or shutil.get_terminal_size())
+        lines += _fitting_code(invite, lines)
     return "\n".join(lines)
 
 
-def _fitting_code(invite: str, above: list[str], size: os.terminal_size) -> list[str]:
-    code = qr_code(invite)
+def _fitting_code(invite: str, above: list[str]) -> list[str]:
+    code, size = qr_code(invite), shutil.get_terminal_size()
     rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))
     if rows_above + len(code) + OTHER_ROWS <= size.lines and width(code) <= size.columns:
         return [*code, ""] if code else []

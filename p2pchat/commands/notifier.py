@@ -22,8 +22,6 @@ _ROOM = ""  # key of the room, where others have a user's or a group's id
 class Notifier:
     """Prints the status notices of one chat.
 
-    Args:
-        notify: Prints a line.
     Attributes:
         history_command: The command that shows older messages.
         obstacle: Returns why nothing is sent to users (by label) while an expulsion lasts; "" if none is in the way.
@@ -32,8 +30,7 @@ class Notifier:
             of them arrive; again with all of a conversation if more do, as from a peer that was busy.
     """
 
-    def __init__(self, notify: Callable[[str], None] = print_notice) -> None:
-        self._notify = notify
+    def __init__(self) -> None:
         self.history_command = "/history"
         self.rooms: set[str] = set()
         self.on_counted: Callable[[Counter[tuple[str, str]]], None] = self._print_older
@@ -107,7 +104,7 @@ class Notifier:
     def _report_delivered(self) -> None:
         for (user, conversation, kept), count in self._delivered.items():
             to = f"a gateway, kept for {quote_name(user)}, seen or not" if kept else quote_name(user)
-            self._notify(f"-- delivered to {to}: {_how_many(count, self._undelivered[conversation])}")
+            print_notice(f"-- delivered to {to}: {_how_many(count, self._undelivered[conversation])}")
         self._undelivered -= self._completed
         self._completed.clear()
         self._delivered.clear()
@@ -122,14 +119,14 @@ class Notifier:
                 self._known_offline.add((key, obstacle))
                 saved = f"{what[0]} and {len(what) - 1} more are saved" if len(what) > 1 else f"{what[0]} is saved"
                 if obstacle:
-                    self._notify(f"-- {saved}; {obstacle}")
+                    print_notice(f"-- {saved}; {obstacle}")
                 elif to.kind == "group":
                     where = quote_conversation(to.name, to.kind)
-                    self._notify(f"-- nobody in {where} is online: {saved}, and delivered when they are back")
+                    print_notice(f"-- nobody in {where} is online: {saved}, and delivered when they are back")
                 elif to.user is None:
-                    self._notify(f"-- nobody is here yet: {saved}, and delivered when someone joins")
+                    print_notice(f"-- nobody is here yet: {saved}, and delivered when someone joins")
                 else:
-                    self._notify(f"-- {quote_name(to.name)} is offline: {saved}, and delivered when they are back")
+                    print_notice(f"-- {quote_name(to.name)} is offline: {saved}, and delivered when they are back")
 
     def _report_status(self, user: User | None) -> None:
         """Print the text of a recipient's status, once per text: an away message, or that nobody has this name yet."""
@@ -137,7 +134,7 @@ class Notifier:
             return
         word, text = {"idle": "away"}.get(user.status, user.status), user.status_text
         if text and user.status != UNREACHABLE and text != self._statuses.get(user.id):
-            self._notify(f"-- {quote_name(user.label)} is {word}: {excerpt(text, len(text))}")
+            print_notice(f"-- {quote_name(user.label)} is {word}: {excerpt(text, len(text))}")
         self._statuses[user.id] = text
 
     def _report_older(self) -> None:
@@ -148,7 +145,7 @@ class Notifier:
 
     def _print_older(self, older: Counter[tuple[str, str]]) -> None:
         count = self._older.total()
-        self._notify(f"-- {older_messages(count)}: {self.history_command} shows {'them' if count > 1 else 'it'}")
+        print_notice(f"-- {older_messages(count)}: {self.history_command} shows {'them' if count > 1 else 'it'}")
 
 
 def older_messages(count: int) -> str:

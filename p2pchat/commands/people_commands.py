@@ -140,7 +140,7 @@ async def _let_peer_apply() -> None:
 
 async def typing(ctx: CommandContext, to: Conversation, on: bool = True) -> CommandResult:
     """Send a typing indicator, or its end; nothing where /set typing is off."""
-    is_sent = ctx.settings.is_on("typing", to.id)
+    is_sent = ctx.settings.shows_typing(to.id)
     if is_sent:
         to.typing(on)
     return CommandResult([{"conversation": to.name, "conversation_id": to.id, "typing": on and is_sent}])

@@ -6,7 +6,7 @@ Half blocks in explicit black on white, so that cameras read it on dark and ligh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 QUIET = 4  # white modules around the code (ISO/IEC 18004)
 INDENT = "    "  # indented lines are never folded (wrap.py)
@@ -58,6 +58,6 @@ def width(code: Sequence[str]) -> int:
     return len(code[0]) - len(_BLACK_ON_WHITE) - len(_AS_BEFORE) if code else 0
 
 
-def may_colour(environment: Mapping[str, str] = os.environ) -> bool:
+def may_colour() -> bool:
     """Return whether this terminal may show colours."""
-    return not environment.get("NO_COLOR") and environment.get("TERM", "") not in ("", "dumb")
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")

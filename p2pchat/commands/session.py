@@ -178,7 +178,7 @@ class Session(CommandContext):
 
     def is_disabled(self, event: EventLine) -> bool:
         """Return whether a setting disables this event, for programs too: /set typing off."""
-        return event["event"] == "typing" and not self.settings.is_on("typing", event["conversation_id"])
+        return event["event"] == "typing" and not self.settings.shows_typing(event["conversation_id"])
 
     # Input
 

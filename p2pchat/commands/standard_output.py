@@ -12,7 +12,7 @@ import json
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
@@ -164,15 +164,14 @@ def open_output(path: str, flags: int = 0) -> int:
 
 
 class EventLogFile:
-    """The file of --log: every event, as it happened. A write error is reported once, to `on_error`."""
+    """The file of --log: every event, as it happened. A write error is reported once."""
 
-    def __init__(self, path: str, on_error: Callable[[str], None] = print_error) -> None:
+    def __init__(self, path: str) -> None:
         """Open `path` for appending; a new file is readable by its owner only.
 
         A partial line at its end, of a process that was killed, becomes a line of its own.
         """
         self._path = path
-        self._on_error = on_error
         try:
             self._file = open(open_output(path, os.O_CREAT | os.O_APPEND), "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -189,7 +188,7 @@ class EventLogFile:
             _write_all(self._file, (line + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
             self.failed = True
-            self._on_error(f"cannot write the log {self._path}: {error.strerror}; logging stops")
+            print_error(f"cannot write the log {self._path}: {error.strerror}; logging stops")
 
     def close(self) -> None:
         self._file.close()

@@ -140,10 +140,6 @@ class Attachment:
         people = self.message.viewer.directory
         return [people.user(user) for user in self._holders() if user != people.me]
 
-    def _held_elsewhere(self) -> list[User]:
-        """Return the members who are known to have it on another disk than this one."""
-        return [self.message.viewer.directory.user(user) for user in self._holders(elsewhere=True)]
-
     def _holders(self, *, elsewhere: bool = False) -> list[UserId]:
         try:
             return self.message.viewer._local_user._file_holders(self.message.log, self._file, elsewhere=elsewhere)
@@ -428,7 +424,8 @@ class StoredFile:
     @property
     def held_by(self) -> list[User]:
         """The members of its conversations who are known to have it too, on other disks."""
-        return list({user: None for file in self.attachments for user in file._held_elsewhere()})
+        keys = dict.fromkeys(key for file in self.attachments for key in file._holders(elsewhere=True))
+        return [self.attachments[0].message.viewer.directory.user(key) for key in keys]
 
     @property
     def is_only_here(self) -> bool:
@@ -487,10 +484,6 @@ def _largest_first(files: Iterable[StoredFile]) -> list[StoredFile]:
     return sorted(files, key=lambda file: (-file.size_bytes, file.root))
 
 
-def _age(file: StoredFile) -> tuple[bool, float]:
-    return file.came_at is None, 0.0 if file.came_at is None else file.came_at.timestamp()
-
-
 def unwanted(
     files: Sequence[StoredFile], before: datetime | None, keep_bytes: int | None, stay: Container[str] = ()
 ) -> list[StoredFile]:
@@ -505,7 +498,14 @@ def unwanted(
     """
     left = sum(file.size_bytes for file in files)
     found: list[StoredFile] = []
-    for file in sorted(files, key=lambda file: (keep_bytes is None or file.size_bytes <= keep_bytes, _age(file))):
+    for file in sorted(
+        files,
+        key=lambda file: (
+            keep_bytes is None or file.size_bytes <= keep_bytes,
+            file.came_at is None,
+            file.came_at or datetime.min,
+        ),
+    ):
         if keep_bytes is not None and left <= keep_bytes:
             break
         if before is not None and (file.came_at is None or file.came_at >= before):

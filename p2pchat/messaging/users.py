@@ -442,8 +442,6 @@ class UserDirectory:
 class NameIndex:
     """Names by id, and which of them look alike: by skeleton, computed once, since every line asks for labels."""
 
-    __slots__ = ("_labels", "alike", "looks", "names")
-
     def __init__(self) -> None:
         self.names: dict[str, str] = {}  # by id
         self.looks: dict[str, str] = {}  # skeletons, by id

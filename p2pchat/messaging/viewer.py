@@ -348,14 +348,7 @@ class Viewer:
 
         It stays one when the user may not read it any more. Raises as message.
         """
-        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(entry_id)
-
-        def look_up() -> ReleasedEntry | None:
-            for facts in storage.lookup(keys).values():
-                return storage.entry(facts.log, seq, hidden=True)
-            return None
-
-        if (shown := await disk.read(look_up)) is None:
+        if (shown := await self._entry_of(entry_id)) is None:
             raise UnknownName(entry_id, text="there is no message with this id here")
         return post_of(self, shown) if self._is_shown(shown) else position_of(self, shown)
 
@@ -391,15 +384,19 @@ class Viewer:
             StorageError: Storage cannot be read.
             PeerClosed: The peer is not running.
         """
-        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(message_id)
+        shown = await self._entry_of(message_id, before=True)
+        return None if shown is None else aware(decode_entry(shown.raw).at)
+
+    async def _entry_of(self, entry_id: str, *, before: bool = False) -> ReleasedEntry | None:
+        """Return a stored entry by its id, or the newest one here `before` it in its log; None if there is none."""
+        disk, storage, (keys, seq) = self._disk, self._disk.storage, self._logs_of(entry_id)
 
         def look_up() -> ReleasedEntry | None:
             for facts in storage.lookup(keys).values():
-                return storage.entry(facts.log, min(facts.released, seq - 1))
+                return storage.entry(facts.log, min(facts.released, seq - 1) if before else seq, hidden=not before)
             return None
 
-        shown = await disk.read(look_up)
-        return None if shown is None else aware(decode_entry(shown.raw).at)
+        return await disk.read(look_up)
 
     def _logs_of(self, message_id: str) -> tuple[list[LogKey], int]:
         """Return the logs here that a message with this id may be in, and its number there. Raises ValueError."""

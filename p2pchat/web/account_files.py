@@ -43,10 +43,9 @@ class Upload:
 class Uploads:
     """The uploads of all accounts that can still be sent."""
 
-    def __init__(self, settings: WebSettings, limits: RateLimits, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, settings: WebSettings, limits: RateLimits) -> None:
         self._settings = settings
         self._limits = limits
-        self._clock = clock
         self._by_account: dict[str, OrderedDict[str, Upload]] = {}  # by user key; never empty; oldest first
 
     async def keep(
@@ -69,7 +68,7 @@ class Uploads:
         except StorageError as error:
             raise WebError(507, "no_room", str(error)) from None
         self._forget_old()
-        upload = Upload(secrets.token_hex(16), self._clock() + KEPT_FOR, file)
+        upload = Upload(secrets.token_hex(16), monotonic() + KEPT_FOR, file)
         kept = self._by_account.setdefault(account.key, OrderedDict())
         kept[upload.id] = upload
         if len(kept) > MAX_KEPT:
@@ -128,7 +127,7 @@ class Uploads:
                 kept.pop(upload.id).file.discard()
 
     def _forget_old(self) -> None:
-        now = self._clock()
+        now = monotonic()
         for key, kept in list(self._by_account.items()):
             while kept and next(iter(kept.values())).until <= now:
                 kept.popitem(last=False)[1].file.discard()
@@ -233,17 +232,15 @@ class FileLinks:
 
     Args:
         find: Return the account of a user key (hex), or None.
-        clock: The time in seconds since 1970.
     """
 
-    def __init__(self, find: Callable[[str], Account | None], clock: Callable[[], float] = time) -> None:
+    def __init__(self, find: Callable[[str], Account | None]) -> None:
         self._find = find
-        self._clock = clock
         self._secret = secrets.token_bytes(32)
 
     def ticket(self, account: Account, id: str, index: int) -> str:
         """Return a ticket for one file."""
-        until = int(self._clock()) + LINK_SECONDS
+        until = int(time()) + LINK_SECONDS
         return f"{until}.{account.key}.{self._proof(account, id, index, until)}"
 
     def account_of(self, ticket: str, id: str, index: int) -> Account:
@@ -253,7 +250,7 @@ class FileLinks:
         account = self._find(key)
         if account is not None and until.isascii() and until.isdigit() and len(until) < 16 and proof.isascii():
             is_right = hmac.compare_digest(proof, self._proof(account, id, index, int(until)))
-            if is_right and int(until) > self._clock() and account.state == "registered":
+            if is_right and int(until) > time() and account.state == "registered":
                 return account
         raise Unauthorized("this link is over: ask for another one")
 

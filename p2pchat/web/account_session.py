@@ -363,8 +363,8 @@ class SendQueue:
         self,
         websocket: WebSocket,
         settings: WebSettings,
-        on_sent: Callable[[Any], None] = lambda item: None,
-        on_all_sent: Callable[[], None] = lambda: None,
+        on_sent: Callable[[Any], None],
+        on_all_sent: Callable[[], None],
     ) -> None:
         self._websocket = websocket
         self._settings = settings

@@ -23,7 +23,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from time import monotonic, time
+from time import time
 
 from p2pchat import (
     Group,
@@ -140,9 +140,6 @@ class Account:
 class Accounts:
     """All accounts of one gateway, read from storage by load() or when the first is needed.
 
-    Args:
-        clock: The time in seconds since 1970, for days.
-        steady: A clock that only goes forward, for rates.
     Attributes:
         on_change: Called with an account and its change: registered, token, revoked, deleted, hosted, left.
         hears: Return whether a session of an account wants events of this class.
@@ -151,19 +148,15 @@ class Accounts:
         shared: The names of a cluster; None for a gateway of its own.
     """
 
-    def __init__(
-        self, peer: TCPPeer, settings: WebSettings, clock: Callable[[], float] = time,
-        steady: Callable[[], float] = monotonic,
-    ) -> None:  # fmt: skip
+    def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self.shared: SharedNames | None = None
         self._peer = peer
         self._settings = settings
-        self._clock = clock
         self._by_name: dict[str, Account] = {}
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
         self._reserved: dict[str, bytes] = {}  # secrets of the users of reserved names, by case-folded name
-        self._names = RateLimiter(settings.names, steady)
+        self._names = RateLimiter(settings.names)
         self._former: dict[str, AccountRecord] = {}  # by key, without their names; oldest first
         self._used: dict[str, Account] = {}  # used today for the first time, by key, until that is stored
         self._storing: asyncio.Task[None] | None = None
@@ -202,7 +195,7 @@ class Accounts:
                     self._loaded = True
 
     def _today(self) -> date:
-        return datetime.fromtimestamp(self._clock(), UTC).date()
+        return datetime.fromtimestamp(time(), UTC).date()
 
     # ---- queries
 

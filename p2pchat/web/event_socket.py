@@ -160,7 +160,7 @@ class EventSocketDisplay(Display):
         self, queue: SendQueue, ref_prefix: str, on_rows: Callable[[int, str], None],
         safety: Callable[[str], Awaitable[dict[str, bool]]],
     ) -> None:  # fmt: skip
-        super().__init__(StdoutWriter(None), None, as_json=True, echo=True)
+        super().__init__(StdoutWriter(None))
         self._safety = safety
         self._queue = queue
         self._ref_prefix = ref_prefix

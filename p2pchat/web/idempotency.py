@@ -60,8 +60,7 @@ class _CachedRequest:
 class IdempotencyCache:
     """Requests by account and key."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._by_account: OrderedDict[str, OrderedDict[str, _CachedRequest]] = OrderedDict()  # last active last
         self._count = 0
 
@@ -93,7 +92,7 @@ class IdempotencyCache:
                 raise KeyReused
             result: T = await asyncio.shield(known.result)
             return result
-        request = requests[key] = _CachedRequest(self._clock(), digest, asyncio.get_running_loop().create_future())
+        request = requests[key] = _CachedRequest(monotonic(), digest, asyncio.get_running_loop().create_future())
         self._count += 1
         self._evict(requests)
         try:
@@ -116,7 +115,7 @@ class IdempotencyCache:
 
     def _requests_of(self, account: str) -> OrderedDict[str, _CachedRequest]:
         """Return the recent requests of an account, without expired ones."""
-        self._drop_idle(oldest := self._clock() - _KEPT_FOR)
+        self._drop_idle(oldest := monotonic() - _KEPT_FOR)
         requests = self._by_account.setdefault(account, OrderedDict())
         self._by_account.move_to_end(account)
         while requests and next(iter(requests.values())).at < oldest:

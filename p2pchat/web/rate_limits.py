@@ -56,14 +56,13 @@ def _duration(seconds: int) -> str:
 class RateLimiter:
     """Token buckets of one kind, by key."""
 
-    def __init__(self, pace: Pace, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._clock = clock
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # tokens left, and when
 
     def wait(self, key: Hashable, count: int = 1) -> float:
         """Take `count` tokens, at most a burst, and return 0.0, or return the seconds until there are enough."""
-        now, pace = self._clock(), self._pace
+        now, pace = monotonic(), self._pace
         count = min(count, pace.burst)
         left, at = self._buckets.pop(key, (float(pace.burst), now))
         left = min(float(pace.burst), left + (now - at) * pace.per_second)
@@ -75,7 +74,7 @@ class RateLimiter:
 
     def until(self, key: Hashable, count: float) -> float:
         """Return the seconds until there are `count` tokens and RESERVE besides, which takes none."""
-        now, pace = self._clock(), self._pace
+        now, pace = monotonic(), self._pace
         left, at = self._buckets.get(key, (float(pace.burst), now))
         wanted = min(count + RESERVE * pace.burst, pace.burst)
         return max(0.0, (wanted - left) / pace.per_second - (now - at))
@@ -140,14 +139,13 @@ class DailySignUps:
     They are few, so they are counted one by one, and there is room again a day after the oldest.
     """
 
-    def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
-        self._clock = clock
         self._last: deque[SignUp] = deque()
 
     def take(self, address: str) -> SignUp:
         """Count a sign-up and return it. Raises TooMany, and counts nothing, if there were enough."""
-        now, site, network = self._clock(), site_of(address), network_of(address)
+        now, site, network = monotonic(), site_of(address), network_of(address)
         while self._last and self._last[0][0] <= now - DAY:
             self._last.popleft()
         mine, near = [one for one in self._last if one[1] == site], [one for one in self._last if one[2] == network]
@@ -179,20 +177,20 @@ class RateLimits:
         check: Raises WebError while accounts can write and store nothing.
     """
 
-    def __init__(self, settings: WebSettings, clock: Callable[[], float] = monotonic) -> None:
-        self.calls: RateLimiter = RateLimiter(settings.calls, clock)
-        self.messages: RateLimiter = RateLimiter(settings.messages, clock)
-        self.written: RateLimiter = RateLimiter(settings.written, clock)
-        self.stored: RateLimiter = RateLimiter(settings.stored, clock)
-        self.small: RateLimiter = RateLimiter(settings.small, clock)
-        self.stored_there: RateLimiter = RateLimiter(settings.stored_of_address, clock)
-        self.groups: RateLimiter = RateLimiter(settings.groups, clock)
+    def __init__(self, settings: WebSettings) -> None:
+        self.calls: RateLimiter = RateLimiter(settings.calls)
+        self.messages: RateLimiter = RateLimiter(settings.messages)
+        self.written: RateLimiter = RateLimiter(settings.written)
+        self.stored: RateLimiter = RateLimiter(settings.stored)
+        self.small: RateLimiter = RateLimiter(settings.small)
+        self.stored_there: RateLimiter = RateLimiter(settings.stored_of_address)
+        self.groups: RateLimiter = RateLimiter(settings.groups)
         self.sites: dict[str, str] = {}
         self.check: Callable[[], None] = lambda: None
-        self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups, clock)
-        self.daily_sign_ups: DailySignUps = DailySignUps(settings, clock)
-        self.strangers: RateLimiter = RateLimiter(settings.strangers, clock)
-        self.addresses: RateLimiter = RateLimiter(settings.addresses, clock)
+        self.sign_ups: RateLimiter = RateLimiter(settings.sign_ups)
+        self.daily_sign_ups: DailySignUps = DailySignUps(settings)
+        self.strangers: RateLimiter = RateLimiter(settings.strangers)
+        self.addresses: RateLimiter = RateLimiter(settings.addresses)
         self._replays = KeyedSlots(1)  # by site
 
     def call(self, key: str, site: str, count: int = 1) -> None:

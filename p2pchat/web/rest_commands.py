@@ -207,7 +207,7 @@ class _CallDisplay(Display):
     """
 
     def __init__(self, gateway: Gateway, account: str) -> None:
-        super().__init__(StdoutWriter(None), None, as_json=True, echo=True)
+        super().__init__(StdoutWriter(None))
         self._gateway = gateway
         self._account = account
         self.rows: list[EventLine] = []

@@ -61,8 +61,6 @@ class QueueFull(Exception):
 class Envelope:
     """One event and its receivers: keys (hex) of hosted users, or None for all."""
 
-    __slots__ = ("_encoded", "event", "users")
-
     def __init__(self, event: Any, users: tuple[str, ...] | None) -> None:
         self.event: Any = event
         self.users: tuple[str, ...] | None = users
@@ -84,7 +82,7 @@ class Envelope:
 Deliver = Callable[[Envelope], None]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class HubSession:
     """One open connection of an account, as the hub knows it.
 

@@ -362,11 +362,11 @@ def test_a_chosen_port_that_was_taken_is_replaced(first_port: int) -> None:
 # ---- joining a network
 
 
-async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
+async def arrive(peer: TCPPeer, invite: str) -> None:
     """Start a peer and pass on its events until the join is finished."""
+    arrival = JoinSummary(peer, invite, dials=True)
     events = peer.events(consumer=None)
     await peer.start()
-    arrival.begin(peer)
     async with asyncio.timeout(60):
         while not arrival.finished:
             waiting = asyncio.ensure_future(anext(events))
@@ -379,25 +379,25 @@ async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
     await peer.aclose()
 
 
-async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None:
+async def test_a_join_names_the_network_and_counts_its_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
     async with TCPPeer(data=home / "ada", name="Ada L") as ada:
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
             await ada.wait_user("cyd", timeout=60)
             await (await cyd.broadcast("I was here")).delivered(timeout=60)
         while ada.user("cyd").status != "offline":
             await asyncio.sleep(0.01)  # poll: the event may have come before
-        arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
-        await arrive(TCPPeer(temporary=True, name="bob", invite=await ada.make_invite()), arrival)
+        await arrive(TCPPeer(temporary=True, name="bob", invite=await ada.make_invite()), await ada.make_invite())
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
 
 
 async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.cli.chat_startup.JOINS_SETTLE_AFTER", 0.0)
     told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
     async with TCPPeer(data=home / "ada", name="ada") as ada, TCPPeer(temporary=True, name="bob") as bob:
-        arrival = JoinSummary(await ada.make_invite(), dials=True, notify=told.append)
-        arrival.begin(bob)
+        arrival = JoinSummary(bob, await ada.make_invite(), dials=True)
         up = Link(peer=ada.me.key, endpoint=ada.endpoint, state="up", reason="")
         arrival.on_event(up)  # ada has said nothing yet
         await bob.connect(ada.endpoint)
@@ -409,19 +409,20 @@ async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypat
         assert told == [f"-- joined the network of ada at {ada.endpoint}: 2 people, all online"]
 
 
-async def test_a_join_without_an_invite_is_not_announced(home: Path) -> None:
+async def test_a_join_without_an_invite_is_not_announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
     async with TCPPeer(temporary=True, name="ada") as ada:
-        await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", dials=True, notify=told.append))
+        await arrive(TCPPeer(0, ada.port, temporary=True), "")
     assert told == []
 
 
 async def test_without_dialling_there_is_no_join() -> None:
-    assert JoinSummary("", dials=False).finished
+    assert JoinSummary(TCPPeer(0), "", dials=False).finished
 
 
 async def test_an_incoming_link_is_no_join_and_neither_is_an_engine() -> None:
-    arrival = JoinSummary("", dials=True)
+    arrival = JoinSummary(TCPPeer(0), "", dials=True)
     arrival.on_event(Link(peer="0a" * 32, endpoint="", state="up", reason=""))
     arrival.on_event(Link(endpoint="nats://127.0.0.1:4222", state="up", reason=""))
     assert not arrival.in_progress and not arrival.finished

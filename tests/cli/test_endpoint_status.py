@@ -14,6 +14,13 @@ from p2pchat.cli.endpoint_status import EndpointStatus
 from p2pchat.cli.process import Shutdown
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
+notices: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    notices.clear()
+    monkeypatch.setattr(endpoint_status, "print_notice", notices.append)
 
 
 def link(endpoint: str, state: str, reason: str, code: str = "", peer: str = "") -> Link:
@@ -21,8 +28,7 @@ def link(endpoint: str, state: str, reason: str, code: str = "", peer: str = "")
 
 
 async def test_each_endpoint_gets_one_line_per_status() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA, BOB], notify=notices.append)
+    endpoints = EndpointStatus([ADA, BOB])
     for endpoint, state, reason, code in [
         (ADA, "trying", "nobody listens there", "nobody"),
         (ADA, "trying", "nobody listens there", "nobody"),
@@ -44,8 +50,7 @@ async def test_each_endpoint_gets_one_line_per_status() -> None:
 
 @pytest.mark.parametrize("dialled", [ADA, ""])
 async def test_a_peer_that_said_goodbye_is_not_reported_as_missing(dialled: str) -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA], notify=notices.append)
+    endpoints = EndpointStatus([ADA])
     gone = link(ADA, "trying", "nobody listens there", "nobody", "ada")
     for event in (link(ADA, "up", "", "", "ada"), link(dialled, "down", "left", "", "ada"), gone):
         endpoints.on_link_event(event)
@@ -78,15 +83,13 @@ async def test_a_peer_that_said_goodbye_is_not_reported_as_missing(dialled: str)
     ],
 )
 async def test_a_line_gives_problem_and_advice(state: str, code: str, words: str) -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA], port=8082, notify=notices.append)
+    endpoints = EndpointStatus([ADA], port=8082)
     endpoints.on_link_event(link(ADA, state, "as the library says", code))
     assert len(notices) == 1 and words in notices[0]
 
 
 async def test_one_reached_endpoint_of_an_invite_answers_for_all() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=notices.append)
+    endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"])
     endpoints.on_link_event(link(BOB, "trying", "", "no_answer"))
     assert not endpoints.all_known.is_set()
     endpoints.on_link_event(link(ADA, "up", ""))
@@ -97,8 +100,7 @@ async def test_one_reached_endpoint_of_an_invite_answers_for_all() -> None:
 
 @pytest.mark.parametrize("code", ["network", "identity"])
 async def test_a_refused_invite_advises_to_get_a_new_one(code: str) -> None:
-    notices: list[str] = []
-    EndpointStatus([], [ADA], notify=notices.append).on_link_event(link(ADA, "refused", "", code))
+    EndpointStatus([], [ADA]).on_link_event(link(ADA, "refused", "", code))
     assert "ask " in notices[0] and "for a new invite, which `p2pchat invite` shows" in notices[0]
 
 
@@ -112,23 +114,21 @@ async def test_input_waits_until_all_endpoints_are_known() -> None:
 
 
 async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA], notify=notices.append)
+    endpoints = EndpointStatus([ADA])
     endpoints.on_link_event(link(BOB, "refused", "", "network"))  # from the address book
     endpoints.add(BOB)
     endpoints.on_link_event(link(BOB, "refused", "", "version"))
     endpoints.on_link_event(link(ADA, "up", ""))
     assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
     assert [line.split()[1] for line in notices] == ["connecting", BOB, ADA]
-    alone = EndpointStatus([], notify=notices.append)
+    alone = EndpointStatus([])
     alone.add(BOB)
     alone.on_link_event(link(BOB, "refused", "", "network"))
     assert not alone.refused.is_set()  # no reason to shut down
 
 
 async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([], notify=notices.append)
+    endpoints = EndpointStatus([])
     endpoints._report_alone()
     assert notices == []  # no known peers
     for number in range(1, 6):
@@ -165,8 +165,7 @@ def people_of(*, joining: bool = False, by: str = "") -> People:
 
 @pytest.mark.parametrize("code", ["used", "late", "revoked", "invite"])
 async def test_an_invite_that_admits_nobody_ends_the_start_with_one_sentence(code: str) -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([], [ADA, BOB], notify=notices.append, people=people_of(joining=True))
+    endpoints = EndpointStatus([], [ADA, BOB], people=people_of(joining=True))
     endpoints.begin()
     endpoints.on_link_event(link(ADA, "refused", "why", code))
     assert endpoints.not_admitted is not None and endpoints.not_admitted.code == code
@@ -175,8 +174,7 @@ async def test_an_invite_that_admits_nobody_ends_the_start_with_one_sentence(cod
 
 
 async def test_a_member_goes_on_when_its_invite_has_ended() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append, people=people_of())
+    endpoints = EndpointStatus([BOB], [ADA], people=people_of())
     endpoints.begin()
     endpoints.on_link_event(link(ADA, "refused", "the invite was used up", "used"))
     assert endpoints.not_admitted is None and not endpoints.refused.is_set()
@@ -184,8 +182,7 @@ async def test_a_member_goes_on_when_its_invite_has_ended() -> None:
 
 
 async def test_a_newcomer_says_for_whom_it_waits() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([BOB], [ADA], notify=notices.append, people=people_of(joining=True))
+    endpoints = EndpointStatus([BOB], [ADA], people=people_of(joining=True))
     endpoints.begin()
     endpoints.on_link_event(link(ADA, "trying", "nobody listens there", "nobody"))
     endpoints.on_link_event(link(BOB, "refused", "not the maker", "maker"))
@@ -200,9 +197,8 @@ async def test_a_newcomer_without_its_invite_is_told_to_name_it_once_it_has_trie
 ) -> None:
     """The second profile of a login is admitted by its own member, as soon as it meets one."""
     monkeypatch.setattr(endpoint_status, "ALONE_AFTER", 0.01)
-    notices: list[str] = []
     people = people_of(joining=True)
-    endpoints = EndpointStatus([BOB], port=8081, notify=notices.append, people=people)
+    endpoints = EndpointStatus([BOB], port=8081, people=people)
     with endpoints.watching(Shutdown()):
         endpoints.begin()
         assert notices == []
@@ -213,8 +209,7 @@ async def test_a_newcomer_without_its_invite_is_told_to_name_it_once_it_has_trie
 
 
 async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA, BOB], notify=notices.append, people=people_of(by="ada"))
+    endpoints = EndpointStatus([ADA, BOB], people=people_of(by="ada"))
     endpoints.begin()
     for endpoint in (ADA, BOB, ADA):
         endpoints.on_link_event(link(endpoint, "refused", "no member", "member"))
@@ -227,8 +222,7 @@ async def test_who_was_expelled_reads_once_by_whom_and_stays_up() -> None:
 
 @pytest.mark.parametrize("shown", [True, False])
 async def test_who_is_expelled_now_reads_that_it_asks_again(shown: bool) -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA], notify=notices.append, people=people_of())
+    endpoints = EndpointStatus([ADA], people=people_of())
     endpoints.begin()
     endpoints._people = people_of(by="ada")
     me = cast(User, SimpleNamespace(label="bob", is_me=True))
@@ -241,8 +235,7 @@ async def test_who_is_expelled_now_reads_that_it_asks_again(shown: bool) -> None
 
 
 async def test_who_is_no_member_there_is_refused_for_good() -> None:
-    notices: list[str] = []
-    endpoints = EndpointStatus([ADA], port=8081, notify=notices.append, people=people_of())
+    endpoints = EndpointStatus([ADA], port=8081, people=people_of())
     endpoints.begin()
     endpoints.on_link_event(link(ADA, "refused", "no member", "member"))
     assert notices[0].startswith(f"-- {ADA} does not admit this peer (ask there for an invite")

@@ -130,7 +130,7 @@ async def test_a_setting_of_one_conversation(shown: Shown, tmp_path: Path) -> No
             "-- typing in bob off",
         ]
         kept = ChatSettings.load(tmp_path)
-        assert (kept.is_on("typing"), kept.is_on("typing", ada.room.id), kept.is_on("typing", bob)) == (
+        assert (kept.typing, kept.shows_typing(ada.room.id), kept.shows_typing(bob)) == (
             True,
             True,
             False,

@@ -34,7 +34,7 @@ async def shown(
 
 async def test_people_get_a_count_of_older_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = [(said("early"), True), (said("mine", event="sent", to="room"), True), (said("news"), False)]
-    log = EventLogFile(str(tmp_path / "log"), pytest.fail)
+    log = EventLogFile(str(tmp_path / "log"))
     [line] = await shown(tmp_path / "plain", events, as_json=False, log=log)
     assert line.endswith("ada: news")
     assert capsys.readouterr().err == "-- 2 older messages: /history shows them\n"

@@ -17,17 +17,18 @@ from p2pchat.testing import mesh
 class NoticeRecorder:
     """The lines of a notifier, as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lines: asyncio.Queue[str] = asyncio.Queue()
-        self.notifier = Notifier(self.lines.put_nowait)
+        self.notifier = Notifier()
+        monkeypatch.setattr("p2pchat.commands.notifier.print_notice", self.lines.put_nowait)
 
     async def next(self) -> str:
         return await asyncio.wait_for(self.lines.get(), 60)
 
 
 @pytest.fixture
-async def recorder() -> NoticeRecorder:
-    return NoticeRecorder()
+async def recorder(monkeypatch: pytest.MonkeyPatch) -> NoticeRecorder:
+    return NoticeRecorder(monkeypatch)
 
 
 async def sent(notifier: Notifier, peer: TCPPeer, to: Conversation, texts: Iterable[str]) -> Receipt:

@@ -209,7 +209,7 @@ async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp
         await see(ada, session, "look at me")
         assert shown.lines[-1]["text"] == "look at me"
         people = open_session(ada, shown, as_json=False)
-        log = EventLogFile(str(tmp_path / "log"), pytest.fail)
+        log = EventLogFile(str(tmp_path / "log"))
         people.display._log = log
         shown.new  # noqa: B018
         await see(ada, people, "look at me", consumer="log")

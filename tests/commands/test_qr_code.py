@@ -40,8 +40,14 @@ def test_a_long_invite_has_no_code() -> None:
     assert qr_code("p2pchat:abc@" + "h" * 4000) == [] and width([]) == 0
 
 
-def test_colours_depend_on_the_environment() -> None:
-    assert may_colour({"TERM": "xterm"})
-    assert (
-        not may_colour({"TERM": "xterm", "NO_COLOR": "1"}) and not may_colour({"TERM": "dumb"}) and not may_colour({})
-    )
+def test_colours_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert may_colour()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not may_colour()
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert not may_colour()
+    monkeypatch.delenv("TERM")
+    assert not may_colour()

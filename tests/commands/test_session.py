@@ -10,7 +10,6 @@ import pytest
 from p2pchat import Deleted, Message, TCPPeer
 from p2pchat.commands.display import Display
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
-from p2pchat.commands.notifier import Notifier
 from p2pchat.commands.session import Session
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.testing import mesh
@@ -239,12 +238,12 @@ async def test_a_message_without_recipients_is_undelivered(shown: Shown) -> None
         assert await session.sender.drain(0) == [""]
 
 
-async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None:
+async def test_an_empty_room_is_announced_once_per_absence(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     async with mesh("ada") as net:
         ada = net.peers[0]
         display = Display(StdoutWriter(shown.raw), None, as_json=False, echo=True)
         notes: asyncio.Queue[str] = asyncio.Queue()
-        display.notifier = Notifier(notes.put_nowait)
+        monkeypatch.setattr("p2pchat.commands.notifier.print_notice", notes.put_nowait)
         session = Session(ada, display, interactive=True, as_json=False)
         await session.execute([b"anybody?"])
         fate = "saved, and delivered when someone joins"

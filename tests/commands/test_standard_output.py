@@ -79,7 +79,7 @@ async def test_without_stdout_lines_are_dropped() -> None:
 def test_the_log_is_appended_and_private(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for line in ("one", "two"):
-        log = EventLogFile(str(path), pytest.fail)
+        log = EventLogFile(str(path))
         log.write(line)
         log.close()
     assert path.read_text("utf-8") == "one\ntwo\n"
@@ -88,9 +88,10 @@ def test_the_log_is_appended_and_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's")
-def test_a_log_error_is_reported_once() -> None:
+def test_a_log_error_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[str] = []
-    log = EventLogFile("/dev/full", errors.append)
+    monkeypatch.setattr("p2pchat.commands.standard_output.print_error", errors.append)
+    log = EventLogFile("/dev/full")
     log.write("one")
     log.write("two")
     log.close()
@@ -101,7 +102,7 @@ def test_a_partial_line_of_the_log_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "ada.jsonl"
     path.write_bytes(b'{"event":"one"}\n{"event":"tw')  # killed while writing
     for line in ("three", "four"):
-        log = EventLogFile(str(path), pytest.fail)
+        log = EventLogFile(str(path))
         log.write(line)
         log.close()
     assert path.read_bytes() == b'{"event":"one"}\n{"event":"tw\nthree\nfour\n'

@@ -502,7 +502,7 @@ MUTANTS = (
          "")),
     Mutant("file-link-for-ever", "a link that was shown to somebody once gives its file for ever",
         "web/test_rest_files.py::test_a_link_needs_no_token_and_is_for_one_file_and_one_hour",
-        ('if is_right and int(until) > self._clock() and account.state == "registered":',
+        ('if is_right and int(until) > time() and account.state == "registered":',
          'if is_right and account.state == "registered":')),
     Mutant("file-link-for-every-file", "whoever has a link to one file reads every file of every message",
         "web/test_rest_files.py::test_a_link_needs_no_token_and_is_for_one_file_and_one_hour",

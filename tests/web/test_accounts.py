@@ -154,10 +154,11 @@ async def test_a_peer_without_room_is_reported_as_full_not_as_name_taken() -> No
         assert (full.value.status, full.value.code) == (503, "full")
 
 
-async def test_an_account_changes_its_name_no_faster_than_it_may() -> None:
+async def test_an_account_changes_its_name_no_faster_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         now = 0.0
-        accounts = Accounts(peer, WebSettings(names=Pace(0.001, 1)), steady=lambda: now)
+        monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: now)
+        accounts = Accounts(peer, WebSettings(names=Pace(0.001, 1)))
         ada, _ = await accounts.register("ada")
         async with accounts.renaming(ada, "eva"):
             await ada.user.rename("eva")
@@ -175,9 +176,12 @@ NOON = 1_795_348_800.0  # 2026-11-22, 12:00 UTC
 DAYS = 86_400.0
 
 
-async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_path: Path) -> None:
+async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with TCPPeer(data=tmp_path, name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(), lambda: NOON)
+        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON)
+        accounts = Accounts(peer, WebSettings())
         ada, _ = await accounts.register("ada")
         zoe, token = await accounts.register("zoe")
         key, secret = zoe.key, zoe.user.secret
@@ -192,7 +196,8 @@ async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_pa
     assert not [path.name for path in tmp_path.iterdir() if path.is_file() and secret in path.read_bytes()]
     for days, is_free in ((0, False), (89, False), (90, True)):
         async with TCPPeer(data=tmp_path) as peer:
-            accounts = Accounts(peer, WebSettings(), lambda: NOON + days * DAYS)  # noqa: B023
+            monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON + days * DAYS)  # noqa: B023
+            accounts = Accounts(peer, WebSettings())
             await accounts.load()
             assert await accounts.by_token(token) is None
             if is_free:
@@ -210,10 +215,11 @@ async def test_a_deleted_name_is_free_after_ninety_days_under_another_key(tmp_pa
                         pass
 
 
-async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path) -> None:
+async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = NOON
     async with TCPPeer(data=tmp_path, name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(), lambda: now)
+        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: now)
+        accounts = Accounts(peer, WebSettings())
         ada, token = await accounts.register("ada")
         for name in ("idle", "blocked", "open"):
             await accounts.register(name)
@@ -224,7 +230,8 @@ async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path) -> None:
         while (await peer.tokens())[ada.key] != {ada.hash: "@2026-12-22"}:
             await asyncio.sleep(0)  # poll: nobody waits for it
     async with TCPPeer(data=tmp_path) as peer:
-        accounts = Accounts(peer, WebSettings(), lambda: now)
+        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: now)
+        accounts = Accounts(peer, WebSettings())
         await accounts.load()
         found = accounts.find("open")
         assert found is not None
@@ -233,12 +240,16 @@ async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path) -> None:
         assert [account.name for account in accounts.list()] == ["ada", "blocked", "open"]
 
 
-async def test_accounts_of_an_older_database_are_idle_from_now_on(tmp_path: Path) -> None:
+async def test_accounts_of_an_older_database_are_idle_from_now_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with TCPPeer(data=tmp_path, name="gate") as peer:
-        accounts = Accounts(peer, WebSettings(), lambda: NOON)
+        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON)
+        accounts = Accounts(peer, WebSettings())
         zoe, token = await accounts.register("zoe")
         await peer.set_tokens(zoe.user, {zoe.hash: zoe.word})  # as it was stored
-        accounts = Accounts(peer, WebSettings(), lambda: NOON)
+        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON)
+        accounts = Accounts(peer, WebSettings())
         again = await accounts.by_token(token)
         assert again is not None and again.used == date(2026, 11, 22)
         assert await accounts.purge(1) == []

@@ -118,7 +118,8 @@ async def test_keys_keep_no_texts() -> None:
 async def test_keys_are_bounded_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "_MAX_KEYS", 3)
     now = 0.0
-    keys, write = IdempotencyCache(lambda: now), FakeWrite()
+    monkeypatch.setattr(idempotency, "monotonic", lambda: now)
+    keys, write = IdempotencyCache(), FakeWrite()
     write.may.set()
     for account in ("ada", "bob", "cyd", "dan"):
         await keys.run_detached(account, "k", "hello", write)
@@ -128,10 +129,11 @@ async def test_keys_are_bounded_and_expire(monkeypatch: pytest.MonkeyPatch) -> N
     assert await keys.run_detached("ada", "k", "hello", write) == 6
 
 
-async def test_keys_of_idle_accounts_go_when_they_expire() -> None:
+async def test_keys_of_idle_accounts_go_when_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: they stayed until the account came again, and the fresh keys of a busy one were evicted for them."""
     now = 0.0
-    keys, write = IdempotencyCache(lambda: now), FakeWrite()
+    monkeypatch.setattr(idempotency, "monotonic", lambda: now)
+    keys, write = IdempotencyCache(), FakeWrite()
     for account in ("ada", "bob", "cyd"):
         write.may.set()
         write.fails = account == "bob"
@@ -142,9 +144,10 @@ async def test_keys_of_idle_accounts_go_when_they_expire() -> None:
     assert (list(keys._by_account), keys._count) == (["dan"], 1)
 
 
-async def test_a_request_that_fails_after_its_key_expired_is_counted_once() -> None:
+async def test_a_request_that_fails_after_its_key_expired_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    keys, write = IdempotencyCache(lambda: now), FakeWrite()
+    monkeypatch.setattr(idempotency, "monotonic", lambda: now)
+    keys, write = IdempotencyCache(), FakeWrite()
     write.fails = True
     asking = asyncio.ensure_future(keys.run("ada", "k", "hello", write))
     await write.begun.wait()

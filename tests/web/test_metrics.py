@@ -56,7 +56,8 @@ async def test_a_failing_disk_is_unhealthy_until_it_works_again(monkeypatch: pyt
     monkeypatch.setattr(SqlStorage, "commit", commit_or_not)  # simulates a failing disk
     now = 100.0
     async with TCPPeer(db="memory://", name="gate") as peer:
-        health = HealthCheck(peer, clock=lambda: now)
+        monkeypatch.setattr("p2pchat.peer_metrics.monotonic", lambda: now)
+        health = HealthCheck(peer)
         assert await health.check() == ""
         works = False
         now += 3.0
@@ -72,7 +73,7 @@ async def test_a_failing_disk_is_unhealthy_until_it_works_again(monkeypatch: pyt
         await health.aclose()
 
 
-async def test_a_disk_that_does_not_answer_is_unhealthy_after_5_s() -> None:
+async def test_a_disk_that_does_not_answer_is_unhealthy_after_5_s(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(TCPPeer):
         answers = True
 
@@ -83,7 +84,8 @@ async def test_a_disk_that_does_not_answer_is_unhealthy_after_5_s() -> None:
 
     now = 100.0
     async with Stuck(db="memory://", name="gate") as peer:
-        health = HealthCheck(peer, every=0.05, clock=lambda: now)
+        monkeypatch.setattr("p2pchat.peer_metrics.monotonic", lambda: now)
+        health = HealthCheck(peer, every=0.05)
         assert await health.check() == ""
         peer.answers = False
         now += 4.9

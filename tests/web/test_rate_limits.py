@@ -12,9 +12,10 @@ from p2pchat.web.rate_limits import DailySignUps, RateLimiter, RateLimits, TooMa
 from tests.deadlines import until
 
 
-def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
+def test_a_bucket_allows_its_burst_and_then_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    buckets = RateLimiter(Pace(2.0, 3), lambda: now)
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: now)
+    buckets = RateLimiter(Pace(2.0, 3))
     assert [buckets.wait("ada") for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
     assert buckets.wait("bob", 3) == 0.0  # each key has its own bucket
     now = 0.5
@@ -25,9 +26,10 @@ def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
     assert buckets.wait("ada") == 0.5
 
 
-def test_so_many_accounts_are_signed_up_in_a_day() -> None:
+def test_so_many_accounts_are_signed_up_in_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    limits = DailySignUps(WebSettings(sign_ups_of_address=2, sign_ups_of_network=3, sign_ups_a_day=5), lambda: now)
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: now)
+    limits = DailySignUps(WebSettings(sign_ups_of_address=2, sign_ups_of_network=3, sign_ups_a_day=5))
 
     def refusal(address: str) -> tuple[str, str]:
         with pytest.raises(TooMany) as refused:
@@ -60,10 +62,11 @@ def test_so_many_accounts_are_signed_up_in_a_day() -> None:
     assert refusal("198.51.100.1")[1] == "86400"
 
 
-def test_an_account_writes_so_many_bytes_at_once_and_then_so_many_a_second() -> None:
+def test_an_account_writes_so_many_bytes_at_once_and_then_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: 20 texts of 32 KiB a second, 55 GiB a day on the disk of the gateway."""
     now, text = 0.0, "\U0001f600" * 8192
-    limits = RateLimits(WebSettings(messages=Pace(1000.0, 1000)), lambda: now)
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: now)
+    limits = RateLimits(WebSettings(messages=Pace(1000.0, 1000)))
     pasted = 127  # 1 MiB in pieces, almost four times in a row
     for _ in range(pasted):
         limits.write("ada", text)
@@ -79,22 +82,25 @@ def test_an_account_writes_so_many_bytes_at_once_and_then_so_many_a_second() -> 
         limits.write("ada", "x" * 200)
 
 
-def test_a_text_longer_than_all_that_may_be_written_at_once_takes_all_of_it() -> None:
-    limits = RateLimits(WebSettings(written=Pace(1.0, 1000)), lambda: 0.0)
+def test_a_text_longer_than_all_that_may_be_written_at_once_takes_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+    limits = RateLimits(WebSettings(written=Pace(1.0, 1000)))
     limits.write("ada", "x" * 5000)
     with pytest.raises(TooMany, match="bytes: try again in 17 min"):
         limits.write("ada", "x" * 5000)
 
 
-def test_a_change_of_a_group_counts_each_member() -> None:
-    limits = RateLimits(WebSettings(written=Pace(1.0, 20_000)), lambda: 0.0)
+def test_a_change_of_a_group_counts_each_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+    limits = RateLimits(WebSettings(written=Pace(1.0, 20_000)))
     limits.write("ada", "ops", members=256)
     with pytest.raises(TooMany):
         limits.write("ada", members=256)
 
 
-def test_bytes_of_files_that_are_refused_are_taken_of_nobody() -> None:
-    limits = RateLimits(WebSettings(stored=Pace(1.0, 1000), stored_of_address=Pace(1.0, 1500)), lambda: 0.0)
+def test_bytes_of_files_that_are_refused_are_taken_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+    limits = RateLimits(WebSettings(stored=Pace(1.0, 1000), stored_of_address=Pace(1.0, 1500)))
     limits.sites.update(ada="site", bob="site")
     limits.store("ada", 1000)
     for _ in range(3):
@@ -107,9 +113,10 @@ def test_bytes_of_files_that_are_refused_are_taken_of_nobody() -> None:
     limits.store("bob", 500)
 
 
-async def test_replays_leave_calls_a_reserve() -> None:
+async def test_replays_leave_calls_a_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
     """1,000 users behind one address that came back after a restart took all of its calls, for as long as it took."""
-    limits = RateLimits(WebSettings(addresses=Pace(0.001, 1000)), lambda: 0.0)
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+    limits = RateLimits(WebSettings(addresses=Pace(0.001, 1000)))
     readers = [str(number) for number in range(1000)]
     limits.addresses.take("proxy")
     limits.sites.update(dict.fromkeys(readers, "proxy"))
@@ -126,26 +133,29 @@ async def test_replays_leave_calls_a_reserve() -> None:
     await asyncio.gather(*replaying, return_exceptions=True)
 
 
-def test_an_address_pays_half_of_the_work_of_its_accounts() -> None:
-    limits = RateLimits(WebSettings(calls=Pace(0.001, 100), addresses=Pace(0.001, 100)), lambda: 0.0)
+def test_an_address_pays_half_of_the_work_of_its_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+    limits = RateLimits(WebSettings(calls=Pace(0.001, 100), addresses=Pace(0.001, 100)))
     limits.call("ada", "site")
     limits.charge("ada", 60)
     assert (limits.calls.wait("ada", 40) > 0, limits.calls.wait("ada", 39)) == (True, 0)
     assert (limits.addresses.wait("site", 71) > 0, limits.addresses.wait("site", 70)) == (True, 0)
 
 
-async def test_a_page_is_charged_though_its_reader_has_left() -> None:
-    limits = RateLimits(WebSettings(calls=Pace(0.001, 10)), lambda: 0.0)
+async def test_a_page_is_charged_though_its_reader_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+    limits = RateLimits(WebSettings(calls=Pace(0.001, 10)))
     for _ in range(40):  # 12.8 calls
         await limits.page_replayed("ada", 16, lambda: False)
     assert limits.calls.wait("ada", 0) > 0
 
 
-def test_an_answer_counts_as_the_calls_that_take_as_long() -> None:
+def test_an_answer_counts_as_the_calls_that_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: 1,000 rows of a search counted 20 calls and took 0.5 s, one without a match counted none."""
 
     def calls_of(rows: int, what: str = "") -> int:
-        limits = RateLimits(WebSettings(calls=Pace(1.0, 1000)), lambda: 0.0)
+        monkeypatch.setattr("p2pchat.web.rate_limits.monotonic", lambda: 0.0)
+        limits = RateLimits(WebSettings(calls=Pace(1.0, 1000)))
         limits.answered("ada", rows, what)
         return next(count for count in range(1001) if limits.calls.wait("ada", 1000 - count) == 0)
 

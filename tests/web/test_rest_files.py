@@ -167,7 +167,9 @@ async def test_who_was_removed_from_a_group_gets_no_file_that_is_sent_there_afte
         assert (await eve.get(f"/files/{before}/0")).content == b"before"
 
 
-async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(people: Served) -> None:
+async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(
+    people: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     id = await sent(people, ("a.png", "", b"a"), ("b.png", "", b"b"))
     async with people.client("bob") as bob, people.client() as browser:
         path = (await bob.post(f"/v1/files/{id}/0/link")).json()["path"]
@@ -187,7 +189,8 @@ async def test_a_link_needs_no_token_and_is_for_one_file_and_one_hour(people: Se
         assert refused(await browser.get(f"/{path}")) == (401, "unauthorized")
         account = people.account("bob")
         now = 1000.0
-        links = FileLinks(people.gateway.accounts.of, lambda: now)
+        monkeypatch.setattr("p2pchat.web.account_files.time", lambda: now)
+        links = FileLinks(people.gateway.accounts.of)
         ticket = links.ticket(account, id, 0)
         now += LINK_SECONDS - 1
         assert links.account_of(ticket, id, 0) is account
@@ -271,10 +274,13 @@ async def test_a_full_disk_is_told_and_nothing_stays(home: Path) -> None:
         assert list((home / "full" / "content").iterdir()) == []
 
 
-async def test_uploads_are_forgotten_after_an_hour_and_beyond_a_hundred(people: Served) -> None:
+async def test_uploads_are_forgotten_after_an_hour_and_beyond_a_hundred(
+    people: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account = people.account("ada")
     now = 0.0
-    uploads = Uploads(WebSettings(), people.gateway.limits, lambda: now)
+    monkeypatch.setattr("p2pchat.web.account_files.monotonic", lambda: now)
+    uploads = Uploads(WebSettings(), people.gateway.limits)
 
     async def body() -> AsyncIterator[bytes]:
         yield b"x"

@@ -447,10 +447,10 @@ async def test_a_snapshot_for_a_new_client_hides_no_update_from_the_others(serve
             await asyncio.sleep(0)  # poll: other tasks apply the presence
     ada = served.account("ada")
     registry = ClientRegistry(served.gateway)  # one that has received nothing yet
-    assert len(registry.presence.snapshot(ada)) >= 1
+    assert len(registry.snapshot(ada)) >= 1
     came = Presence(user=served.peer.user("cyd"), status="online", text="", since=None)
-    assert registry.presence.packet_of(Envelope(came, None)) is not None
-    assert registry.presence.packet_of(Envelope(came, None)) is None, "and that once"
+    assert registry.presence_of(Envelope(came, None)) is not None
+    assert registry.presence_of(Envelope(came, None)) is None, "and that once"
 
 
 async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(serve: Any) -> None:

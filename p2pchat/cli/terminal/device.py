@@ -11,7 +11,7 @@ import select
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
@@ -120,8 +120,9 @@ class _TerminalOutput(Vt100_Output):
         self.write_raw("\x1b7\x1b[K\x1b[C\x1b[J\x1b8")
 
 
-def breaks_rows(environment: Mapping[str, str] = os.environ) -> bool:
+def breaks_rows() -> bool:
     """Return whether the terminal breaks rows that no longer fit a narrower window; xterm and a few others cut them."""
+    environment = os.environ
     if environment.get("TMUX"):
         return True
     cuts = environment.get("TERM", "").startswith(("linux", "st", "putty", "screen"))

@@ -60,7 +60,7 @@ class TerminalDisplay(Display):
     def __init__(
         self, screen: Screen, alerts: TerminalAlerts, log: EventLogFile | None, on_change: Callable[[], None]
     ) -> None:
-        super().__init__(screen, log, as_json=False, echo=True)
+        super().__init__(screen, log, as_json=False)
         self.numbers_files = True
         self._screen = screen
         self._alerts = alerts
@@ -516,7 +516,7 @@ class TypingNotifier:
             pass
 
     def _is_enabled(self, where: Conversation) -> bool:
-        if not self._session.settings.is_on("typing", where.id):
+        if not self._session.settings.shows_typing(where.id):
             return False
         if where.kind == "dm":
             return True
@@ -557,7 +557,7 @@ class TypingUsers:
             is_direct: Returns whether an id is of a direct conversation, which is shown everywhere.
         """
         for where, user in list(self._typing):
-            if ignores(user) or not settings.is_on("typing", where):
+            if ignores(user) or not settings.shows_typing(where):
                 del self._typing[where, user]
         in_front = [label for (where, _), label in self._typing.items() if where == here]
         direct = [label for (where, _), label in self._typing.items() if where != here and is_direct(where)]

@@ -65,7 +65,6 @@ class Cluster:
 
     def __init__(
         self, key: ClusterKey, options: StoreOptions, times: ClusterTimes | None = None,
-        clock: Callable[[], float] = monotonic,
     ) -> None:  # fmt: skip
         self.times: ClusterTimes = times or ClusterTimes()
         self.directory: AccountDirectory = AccountDirectory(key)
@@ -74,7 +73,6 @@ class Cluster:
         self.key: ClusterKey = key
         self.living: LivingGateways
         self.run: int = time_ns()
-        self._clock = clock
         self._visits = UserVisits(self.times)
         self._peer: TCPPeer
         self._accounts: Accounts
@@ -125,7 +123,7 @@ class Cluster:
 
     def is_running(self, gateway: str, run: int) -> bool:
         """Return whether a process of another gateway may live."""
-        return self.living.is_running(gateway, run, self._clock())
+        return self.living.is_running(gateway, run, monotonic())
 
     def gauges(self) -> list[tuple[str, str, float]]:
         """Return what is measured of the cluster: name, meaning, value."""
@@ -138,12 +136,12 @@ class Cluster:
 
     async def wait_here(self, account: Account, id: str) -> None:
         """Return when a message of an account, perhaps written at another gateway, is here. Raises WebError."""
-        deadline = self._clock() + ARRIVES_WITHIN
+        deadline = monotonic() + ARRIVES_WITHIN
         while True:
             try:
                 await account.user.message(id)
             except UnknownName:
-                if self._clock() >= deadline:
+                if monotonic() >= deadline:
                     text = "this message was written at another gateway and has not come here yet: try again"
                     raise WebError(503, "cluster", text, {"Retry-After": "1"}) from None
                 await asyncio.sleep(LOOK_EVERY)
@@ -232,7 +230,7 @@ class Cluster:
     # ---- what the engine tells
 
     def _on_up(self) -> None:
-        self.living.on_connected(self._clock())
+        self.living.on_connected(monotonic())
         self._report("")
         self._wake_writing.set()
         self._wake_beat.set()  # others are to know of it before they meet its claims
@@ -272,7 +270,7 @@ class Cluster:
             number = int(said["number"])
             if time_ns() - number <= REMEMBERED * 1e9:
                 gateway, run, leaves = str(said["gateway"]), int(said["run"]), bool(said["leaves"])
-                self.living.on_beat(gateway, number, self._clock(), run=run, leaves=leaves)
+                self.living.on_beat(gateway, number, monotonic(), run=run, leaves=leaves)
 
     # ---- work
 
@@ -293,7 +291,7 @@ class Cluster:
                     _log.warning("an account of the cluster could not be taken over: %s", error)
                     self._untaken.append(record)
                     self._accounts.end_sessions_of_ended(record.user)
-                    self._retry_at = self._clock() + TRY_AGAIN_AFTER
+                    self._retry_at = monotonic() + TRY_AGAIN_AFTER
                 self._changed.popleft()
             accepted.clear()
             await self._wake_taking.wait()
@@ -360,7 +358,7 @@ class Cluster:
         """Host the users of which this gateway is home or standby, and let others go."""
         while True:
             await asyncio.sleep(self.times.beat_every)
-            now = self._clock()
+            now = monotonic()
             self.living.tick(now)
             if self.living.is_settled(now):
                 await self._host_own(now)

@@ -53,7 +53,7 @@ class EventHandlers:
     async def register(self, connection: EngineConnection, payload: Payload) -> Answer:
         """Register a connection for the account of its token, or for the one it names where this machine is trusted."""
         name = word_field(payload, "userId")
-        active = flag_field(payload, "isActive", missing=True)
+        active = flag_field(payload, missing=True)
         account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
         self._gateway.limits.call(account.key, caller_site(HTTPConnection(connection.scope)), CALLS_OF_REGISTER)
         if connection.client is not None:  # no await from here on, so the second of two concurrent calls ends here
@@ -83,7 +83,7 @@ class EventHandlers:
         raise missing_token(asked, "send register with userId and authToken")
 
     async def _start(self, client: SocketClient, since: object) -> None:
-        for packet in self._registry.presence.snapshot(client.account):
+        for packet in self._registry.snapshot(client.account):
             client.connection.put(packet, bounded=False)
             await client.connection.drained()
         await client.replay(since)
@@ -146,7 +146,7 @@ class EventHandlers:
         return OK
 
     async def _on_activity(self, client: SocketClient, payload: Payload) -> Answer:
-        active = flag_field(payload, "isActive")
+        active = flag_field(payload)
         self._gateway.limits.small.take(client.account.key)
         client.set_active(active)
         return OK
@@ -200,11 +200,11 @@ def text_field(payload: Payload, *, required: bool = True) -> str:
     return value
 
 
-def flag_field(payload: Payload, name: str, *, missing: bool | None = None) -> bool:
-    """Return a flag; `missing` if it is missing, None: it is required."""
-    value = payload.get(name, missing)
+def flag_field(payload: Payload, *, missing: bool | None = None) -> bool:
+    """Return whether the user is active; `missing` if that is missing, None: it is required."""
+    value = payload.get("isActive", missing)
     if not isinstance(value, bool):
-        raise MalformedPayload(f"{name} must be true or false")
+        raise MalformedPayload("isActive must be true or false")
     return value
 
 

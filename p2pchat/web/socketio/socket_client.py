@@ -83,7 +83,7 @@ class SocketClient(ClientSession):
 
     def _on_presence(self, envelope: Envelope) -> None:
         if envelope.event.user.key != self.account.key:
-            self._put(self.registry.presence.packet_of(envelope))
+            self._put(self.registry.presence_of(envelope))
 
     def _on_typing(self, envelope: Envelope) -> None:
         typing: Typing = envelope.event
@@ -232,27 +232,19 @@ class SocketClient(ClientSession):
 
 
 class ClientRegistry:
-    """All clients of a gateway, and what they share."""
+    """All clients of a gateway, and what they share: the presence of users, which is online, idle or offline here."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
-        self.presence: PresenceBroadcaster = PresenceBroadcaster(self)
-        gateway.hub.observers.update({Presence: self.presence.packet_of, Left: self.presence.packet_of})
+        gateway.hub.observers.update({Presence: self.presence_of, Left: self.presence_of})
+        self._known: dict[str, str] = {}  # the status announced last, by user key
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task."""
         return spawn(self._tasks, work)
 
-
-class PresenceBroadcaster:
-    """Presence of users as Socket.IO clients receive it: online, idle or offline."""
-
-    def __init__(self, registry: ClientRegistry) -> None:
-        self._registry = registry
-        self._known: dict[str, str] = {}  # the status announced last, by user key
-
-    def packet_of(self, envelope: Envelope) -> EnginePacket | None:
+    def presence_of(self, envelope: Envelope) -> EnginePacket | None:
         """Return `presenceUpdate`, made once for all clients; None if nothing changed.
 
         The hub calls it too, so that a change is noted even if no client receives it.
@@ -270,13 +262,11 @@ class PresenceBroadcaster:
         return self._packet(event.user, status)
 
     def _packet(self, user: User, status: str) -> EnginePacket:
-        return event_packet(
-            "presenceUpdate", {"userId": name_of(self._registry.gateway.accounts, user), "status": status}
-        )
+        return event_packet("presenceUpdate", {"userId": name_of(self.gateway.accounts, user), "status": status})
 
     def snapshot(self, account: Account) -> list[EnginePacket]:
         """Return the presence of the users a new client hears about; those missing are offline."""
-        gateway = self._registry.gateway
+        gateway = self.gateway
         users = gateway.peer.acquainted(account.user.me) if gateway.hub.is_crowd else gateway.peer.here()
         return [
             self._packet(user, status)
