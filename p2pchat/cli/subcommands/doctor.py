@@ -187,7 +187,7 @@ async def _check_ways_in(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
     """Check the port, and how others can reach it."""
     number = diagnosis.port
     if not number:
-        yield ok("port", "the port of this peer is not known while it is not running", "add --port PORT")
+        yield ok("port", "no peer answers for this profile, so its port is not known", "add --port PORT")
         return
     own, found = await in_thread(own_addresses), {}
     if diagnosis.is_readable:

@@ -72,6 +72,16 @@ def test_beside_a_chat_the_lock_the_port_and_a_linked_user_are_named(chats: Open
     assert found["port"] == ("ok", f"{ada.port} is this peer's, which answers")
 
 
+async def test_of_a_program_that_answers_no_commands_doctor_does_not_say_that_it_is_not_running(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with TCPPeer(0, name="ada", data=tmp_path / "ada"):
+        await asyncio.to_thread(main, ["doctor", "--json", "--data", str(tmp_path / "ada")])
+    found = {line["what"]: line for line in map(json.loads, capfd.readouterr().out.splitlines())}
+    assert found["lock"]["seen"] == f"in use by process {os.getpid()}"
+    assert found["port"]["seen"] == "no peer answers for this profile, so its port is not known"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
 def test_findings_are_columns_with_a_summary(capfd: pytest.CaptureFixture[str], ada: Path) -> None:
     (ada / "identity.pem").chmod(0o644)
