@@ -70,13 +70,14 @@ class Viewer:
         directory: The users known here, as this one sees them; `directory.me` is its own id (hex).
     """
 
-    __slots__ = ("__weakref__", "_access", "_groups", "_handles", "directory")
+    __slots__ = ("__weakref__", "_access", "_directs", "_groups", "_handles", "directory")
 
     def __init__(self, people: UserDirectory, groups: GroupDirectory, access: AccessPolicy) -> None:
         self.directory: UserDirectory = people
         self._access = access
         self._groups = groups.seen_by(access.knows)
         self._handles: dict[ConversationId, Conversation] = {}
+        self._directs: dict[UserId, Conversation] = {}  # of these, by the other user
 
     # ---- where it reads
 
@@ -182,6 +183,8 @@ class Viewer:
         raise UnknownName(text, hint)
 
     def _direct(self, user: User) -> Conversation:
+        if user.key in self._directs:
+            return self._directs[user.key]
         me = self.directory.me
         key = dm_id(self.room.key, me, user.key)
         found = self._handles.get(key)
@@ -190,6 +193,7 @@ class Viewer:
             if self._access.naming(key) is None:
                 self._open_direct(naming)
             found = self._handles[key] = Conversation(self, key, naming)
+        self._directs[user.key] = found
         return found
 
     def groups(self) -> list[Group]:
