@@ -14,13 +14,15 @@ import select
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Protocol, TextIO
 
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
-from p2pchat.threads import in_thread
+from p2pchat.threads import DISK_TIMEOUT, in_thread
 
 STREAM = "-"  # as a file: standard input or output
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
@@ -164,7 +166,10 @@ def open_output(path: str, flags: int = 0) -> int:
 
 
 class EventLogFile:
-    """The file of --log: every event, as it happened. A write error is reported once."""
+    """The file of --log: every event, as it happened. A write error is reported once.
+
+    A thread of its own writes each line, since a disk may never answer: then no more is written.
+    """
 
     def __init__(self, path: str) -> None:
         """Open `path` for appending; a new file is readable by its owner only.
@@ -179,19 +184,35 @@ class EventLogFile:
         self.failed: bool = False
         if _has_partial_last_line(path):
             self._file.write(b"\n")
+        self._lines = SimpleQueue[bytes]()  # b"": the end
+        self._written = SimpleQueue[OSError | None]()
+        Thread(target=self._write_lines, name="p2pchat log", daemon=True).start()
 
     def write(self, line: str) -> None:
         """Append one line with one write, so that several processes may share the file."""
         if self.failed:
             return
+        self._lines.put((line + "\n").encode("utf-8", "backslashreplace"))
         try:
-            _write_all(self._file, (line + "\n").encode("utf-8", "backslashreplace"))
-        except OSError as error:
+            error = self._written.get(timeout=DISK_TIMEOUT)
+        except Empty:
+            error = OSError(errno.ETIMEDOUT, "the disk does not answer")
+        if error is not None:
             self.failed = True
             print_error(f"cannot write the log {self._path}: {error.strerror}; logging stops")
 
-    def close(self) -> None:
+    def _write_lines(self) -> None:
+        while data := self._lines.get():
+            failed = None
+            try:
+                _write_all(self._file, data)
+            except OSError as error:
+                failed = error
+            self._written.put(failed)
         self._file.close()
+
+    def close(self) -> None:
+        self._lines.put(b"")
 
 
 def _has_partial_last_line(path: str) -> bool:

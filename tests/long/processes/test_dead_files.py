@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from p2pchat.testing import processes
+from tests.web.processes import p2pchat, running
 
 if sys.platform != "linux":
     pytest.skip("leases of files are Linux's", allow_module_level=True)
@@ -55,3 +56,23 @@ async def test_a_dead_file_takes_neither_the_session_nor_its_end(dead: list[str]
         [told] = [line for line in ada.complaints if "files" in line]
         assert told == "p2pchat: ended while files did not answer: they were not sent, nor what came after them"
         assert not ada.count("sent", text="")
+
+
+async def test_a_log_on_a_dead_disk_ends_and_its_chat_goes_on(tmp_path: Path) -> None:
+    """A full pipe is such a disk: whoever writes there waits."""
+    os.mkfifo(tmp_path / "log")
+    pipe = os.open(tmp_path / "log", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        command = p2pchat("0", "--name", "ada", "--json", "--log", str(tmp_path / "log"), "--data", str(tmp_path / "a"))
+        async with running(*command, home=tmp_path) as ada:
+            await ada.until('"event":"listening"')
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(pipe, bytes(1))
+            for text in ("first", "second"):
+                await ada.say(f'{{"do":"send","to":"room","text":"{text}","ref":"{text}"}}')
+            await ada.until_all("the disk does not answer; logging stops", '"ref":"first"', '"ref":"second"')
+            ada.terminate()
+            assert await ada.end() == 1  # as after any log that could not be written
+    finally:
+        os.close(pipe)

