@@ -313,7 +313,7 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     host, colon, port = endpoint.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if not isinstance(_address(host), IPv6Address):
+        if ":" not in host or _address(host) is None:
             raise ValueError(f"{endpoint!r}: between brackets stands an IPv6 address")
     elif not colon or not host or ":" in host:
         raise ValueError(f"{endpoint!r} is not HOST:PORT; an IPv6 address stands in brackets")
@@ -329,7 +329,7 @@ def join_endpoint(host: str, port: int) -> str:
     """Return the endpoint of a host as connections report it. A mapped IPv4 address becomes a plain one."""
     address = _address(host)
     if address is not None:
-        host = str(_unmapped(address))
+        host = str(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -362,7 +362,6 @@ def network_and_host(host: str) -> tuple[str, str]:
     address = _address(host.partition("%")[0])
     if address is None:
         return "", host
-    address = _unmapped(address)
     if isinstance(address, IPv4Address):
         return str(ip_network((address, 24), strict=False)), str(address)
     return str(ip_network((address, 48), strict=False)), str(ip_network((address, 64), strict=False))
@@ -373,7 +372,7 @@ def is_loopback(host: str) -> bool:
     """Return whether a host, an address or a name, is this machine, judged by its form."""
     address = _address(host)
     if address is not None:
-        return _unmapped(address).is_loopback
+        return address.is_loopback
     name = host.rstrip(".").lower()
     return name == "localhost" or name.endswith(".localhost")
 
@@ -382,7 +381,7 @@ def is_loopback(host: str) -> bool:
 def is_private(host: str) -> bool:
     """Return whether a host is an address of a private range, which means different machines in different networks."""
     address = _address(host.partition("%")[0])
-    return address is not None and any(_unmapped(address) in network for network in PRIVATE_NETWORKS)
+    return address is not None and any(address in network for network in PRIVATE_NETWORKS)
 
 
 def is_in_one_network(host: str, other: str) -> bool:
@@ -390,7 +389,6 @@ def is_in_one_network(host: str, other: str) -> bool:
     one, two = _address(host), _address(other)
     if one is None or two is None:
         return False
-    one, two = _unmapped(one), _unmapped(two)
     return two in ip_network((one, 16 if isinstance(one, IPv4Address) else 64), strict=False)
 
 
@@ -406,7 +404,7 @@ def may_name_mean(host: str, own: str) -> bool:
     one, two = _address(host.partition("%")[0]), _address(own.partition("%")[0])
     if one is None or not is_private(host):
         return one is not None
-    return two is not None and any(_unmapped(one) in each and _unmapped(two) in each for each in PRIVATE_NETWORKS)
+    return two is not None and any(one in each and two in each for each in PRIVATE_NETWORKS)
 
 
 def is_shareable(endpoint: str, *, from_loopback: bool, settings: Settings) -> bool:
@@ -434,7 +432,6 @@ def _is_for(endpoint: str, from_loopback: bool) -> bool:
             2
         ]  # "127.1" and "0x7f000001" are no names: resolvers take both for addresses
         return not (last.isdecimal() or last.lower().startswith("0x"))
-    address = _unmapped(address)
     return not (address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved)
 
 
@@ -444,12 +441,10 @@ def is_address(host: str) -> bool:
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return an IP address, a mapped IPv4 one as a plain one; None for a name."""
     try:
-        return ip_address(host)
+        address = ip_address(host)
     except ValueError:
         return None
-
-
-def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

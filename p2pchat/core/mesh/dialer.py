@@ -134,7 +134,6 @@ class Dialer:
         self._ctx = ctx
         self._book = book
         self._by_peer = by_peer
-        self._is_up = by_peer.__contains__
         self._blocked = blocked
         self._places = places
         self._members = members
@@ -190,7 +189,7 @@ class Dialer:
         address.typed, address.pin = True, pin
         address.tries, address.due_at = 0, self._ctx.now.mono
         address.deferred_since, address.reported = NEVER, ("", "")
-        if plan.peer and self._is_up(plan.peer):
+        if plan.peer in self._by_peer:
             self._ctx.emit(LinkChanged(plan.peer, endpoint, "up"))
         self._schedule(plan)
 
@@ -236,7 +235,7 @@ class Dialer:
 
     def _dial_second(self, plan: DialPlan, endpoint: str) -> None:
         address = plan.addresses.get(endpoint)
-        if address is None or self._stopped or self._is_up(plan.peer) or plan.not_before > self._ctx.now.mono:
+        if address is None or self._stopped or plan.peer in self._by_peer or plan.not_before > self._ctx.now.mono:
             return
         if self.is_barred(plan.peer):
             return
@@ -260,7 +259,7 @@ class Dialer:
     @property
     def is_idle(self) -> bool:
         """True if all peers are linked of whom an endpoint is known."""
-        return all(map(self._is_up, self._plans))
+        return self._plans.keys() <= self._by_peer.keys()
 
     @property
     def seeking(self) -> list[str]:
@@ -377,7 +376,8 @@ class Dialer:
         if found is None:
             return
         plan, address = found
-        if plan.peer and self._is_up(plan.peer) and address.typed and address.reported != UP:
+        address.resolved = ""
+        if plan.peer in self._by_peer and address.typed and address.reported != UP:
             address.reported = UP
             self._ctx.emit(LinkChanged(plan.peer, address.endpoint, "up"))
         self._schedule(plan)
@@ -385,12 +385,11 @@ class Dialer:
 
     def on_failed(self, dial: int, reason: str, code: str) -> None:
         """The dial failed. `reason` is for people, `code` for programs."""
-        endpoint = self._dials[dial][1].resolved if dial in self._dials else ""
         found = self._finish(dial)
         if found is None or self._stopped:
             return
         plan, address = found
-        endpoint = endpoint or address.endpoint
+        endpoint, address.resolved = address.resolved or address.endpoint, ""
         if address.forgotten:
             self._schedule(plan)
             return
@@ -429,7 +428,6 @@ class Dialer:
         if found is None:
             return None
         found[0].dials.pop(dial, None)
-        found[1].resolved = ""
         return found
 
     def _report(self, plan: DialPlan, address: DialAddress, state: str, reason: str, code: str) -> None:
@@ -564,7 +562,6 @@ class Dialer:
     def _unschedule(self, plan: DialPlan) -> None:
         if plan.timer is not None:
             plan.timer.cancel()
-            plan.timer = None
 
     def _schedule(self, plan: DialPlan) -> None:
         """Dial the address that is due, or set the timer for the next one."""
@@ -573,7 +570,7 @@ class Dialer:
             return
         addresses = self._candidates(plan)
         if not addresses:
-            if not (plan.addresses or plan.dials or self._is_up(plan.peer)):
+            if not (plan.addresses or plan.dials or plan.peer in self._by_peer):
                 self._plans.pop(plan.peer, None)
             return
         address = min(addresses, key=lambda address: address.due_at)
@@ -618,7 +615,7 @@ class Dialer:
     def _is_reached(self, address: DialAddress) -> bool:
         """Return whether an endpoint that a user named was meanwhile learned from a peer, reached, and is linked."""
         stored = self._book.get(self._book.owner(address.endpoint), address.endpoint)
-        if stored is None or not self._is_up(stored.peer):
+        if stored is None or stored.peer not in self._by_peer:
             return False
         self._address(self._plan(stored.peer), stored).typed = True
         return True

@@ -453,7 +453,6 @@ class Links:
         """Require no further step: the link is up or gone."""
         if link.timer is not None:
             link.timer.cancel()
-            link.timer = None
 
     def _on_timeout(self, link: PeerLink, seconds: float) -> None:
         self._ctx.count("handshake_timeout")

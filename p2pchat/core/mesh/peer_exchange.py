@@ -26,7 +26,7 @@ write to the room goes by the peer between them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
@@ -279,7 +279,11 @@ class PeerExchange:
         The record of a linked peer goes to an end that does not say that it is linked with it, too. Records wait for a
         frame that tells few, unless that end knows nobody else: what it says meanwhile makes most of them needless.
         """
-        self._update_changes()
+        touched, self._book.touched = self._book.touched, set()
+        for peer in sorted(touched):
+            record = self._book.records.get(peer)
+            at = 0 if record is None else record.at
+            self._changes.put(peer, at if peer in self._by_peer else None)
         news = self._changes.since(link.sent_change)
         news.pop(link.peer, None)
         link.sent_change = self._changes.last
@@ -302,25 +306,13 @@ class PeerExchange:
         if own is not None and own_at > self._told_at:  # the next one must be newer, also if the clock is set back
             self._told_at = own_at
             self._ctx.change.records[own.id] = own
-        for frame in self._pages(records, linked, gone, can):
-            self._ctx.send(frame, [link.id])
-
-    def _update_changes(self) -> None:
-        touched, self._book.touched = self._book.touched, set()
-        for peer in sorted(touched):
-            record = self._book.records.get(peer)
-            at = 0 if record is None else record.at
-            self._changes.put(peer, at if peer in self._by_peer else None)
-
-    def _pages(
-        self, records: list[PeerRecord], linked: list[PeerId], gone: list[PeerId], can: list[str]
-    ) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
         of_page = min(most, MAX_RECORDS)
         pages = max(1, -(-len(records) // of_page), -(-len(linked) // most), -(-len(gone) // most))
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
-            yield Peers(records[page * of_page : (page + 1) * of_page], linked[part], gone[part], [] if page else can)
+            told = records[page * of_page : (page + 1) * of_page]
+            self._ctx.send(Peers(told, linked[part], gone[part], [] if page else can), [link.id])
 
     # Receiving
 

@@ -227,7 +227,9 @@ class PresenceTracker:
             self.hosts.setdefault(hosted.id, set()).add(link.id)
             if hosted.id in self._own:
                 self.shared.setdefault(hosted.id, set()).add(link.peer)
-            self._on_hosted(hosted.id)
+            self._departed.remove(hosted.id)
+            self._end_grace(hosted.id)
+            self._update_here(hosted.id)
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         link.has_listed_users |= not frame.more
 
@@ -283,7 +285,10 @@ class PresenceTracker:
         """Take the end of a link: left, lost, timeout, expelled, or replaced, when a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         if link.peer in link.users and not self._listener.stays(link.peer):
-            self._keep_departed(link)
+            # Its own user is remembered, in place of another if need be.
+            share = self._members.share(link.peer)
+            if self._departed.make_room(share, self._forget_departed):
+                self._departed.add(link.peer, share)
         self._unhost_all(link, set(link.users), "lost" if reason == "replaced" else reason)
         del self._links[link.id]
 
@@ -292,26 +297,16 @@ class PresenceTracker:
         self._after_loss(users, reason)
 
     def _drop(self, link: PeerLink, users: AbstractSet[UserId]) -> None:
+        self._expected = None
         for user in list(users):
             del link.users[user]
-            self._unhost(user, link)
-
-    def _unhost(self, user: UserId, link: PeerLink) -> None:
-        self._expected = None
-        hosts = self.hosts.get(user, set())
-        hosts.discard(link.id)
-        if user in self._here:
-            self._here[user] = link.peer
-        if not hosts:
-            self.hosts.pop(user, None)
+            self.hosts[user].remove(link.id)
+            if not self.hosts[user]:
+                del self.hosts[user]
+            if user in self._here:
+                self._here[user] = link.peer
 
     # Users who never wrote
-
-    def _keep_departed(self, link: PeerLink) -> None:
-        """Remember the own user of a peer that is gone, in place of another if need be."""
-        share = self._members.share(link.peer)
-        if self._departed.make_room(share, self._forget_departed):
-            self._departed.add(link.peer, share)
 
     def _forget_departed(self, user: UserId) -> None:
         self._departed.remove(user)
@@ -327,11 +322,6 @@ class PresenceTracker:
             self._listener.forget(user)
 
     # Arrivals and departures
-
-    def _on_hosted(self, user: UserId) -> None:
-        self._departed.remove(user)
-        self._end_grace(user)
-        self._update_here(user)
 
     def _end_grace(self, user: UserId) -> bool:
         """End the grace period of a user. Return whether it had one."""

@@ -78,9 +78,11 @@ class Appender:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
         kind, user, bodies = request.kind, request.user, _bodies(request)
-        self._forget_times_ahead(conversation)
-        log = self._running_log(conversation, user)
         now = self._ctx.now.utc
+        if not is_plausible(conversation.newest_c, now):  # the clock was put back since
+            shown = filter(None, map(conversation.log_at, conversation.recently_shown))
+            conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
+        log = self._running_log(conversation, user)
         if not is_plausible(log.last_c, now) and is_plausible(request.above, now):  # the clock was ahead
             log = self._begin(conversation, user, self._ctx.draw(8).hex())
         self._append_bodies(
@@ -151,13 +153,6 @@ class Appender:
             began = log is not None or conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
-
-    def _forget_times_ahead(self, conversation: ConversationState) -> None:
-        """Find the newest clock anew if it is too far ahead of the present: the clock was put back since."""
-        now = self._ctx.now.utc
-        if not is_plausible(conversation.newest_c, now):
-            shown = filter(None, map(conversation.log_at, conversation.recently_shown))
-            conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)

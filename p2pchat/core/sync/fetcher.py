@@ -18,7 +18,6 @@ from functools import partial
 from p2pchat.core.durable_changes import Collected, DiskLevel
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.node_context import Timer
-from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Entries, Mark, Want
@@ -86,21 +85,17 @@ class Fetcher:
         """Note that so many entries of a writer, of so many bytes, came by a link while they are being fetched."""
         request = self.requests[key]
         if request.source is None:
-            self._adopt_late_answer(request, link)
+            # The late answer of a want that was given up is taken, instead of asking that link again.
+            wants = self._sync.remotes[link].wants.by_number
+            if late := [n for n, wanted in wants.items() if wanted == key]:
+                request.source, request.n = link, late[-1]
+                self._set_timer(request, self._ctx.settings.want_progress_timeout)
         if request.source == link:
             request.fruitless = 0
             request.heard_at = self._sync.remotes[link].wants.given_at = self._ctx.now.mono
             request.gained += max(count, size // 1024)
             if request.gained >= PROGRESS:
                 request.progress_at, request.gained = self._ctx.now.mono, 0
-
-    def _adopt_late_answer(self, request: FetchRequest, link: int) -> None:
-        """Take the late answer of a want that was given up, instead of asking that link again."""
-        remote = self._sync.remotes.get(link)
-        late = [n for n, key in remote.wants.by_number.items() if key == request.key] if remote else []
-        if late:
-            request.source, request.n = link, late[-1]
-            self._set_timer(request, self._ctx.settings.want_progress_timeout)
 
     def on_want_ended(self, remote: RemoteState, n: int) -> None:
         """End want n: the remote has given all it has."""
@@ -145,11 +140,8 @@ class Fetcher:
         marks = remote.ahead.get(key)
         if not marks:
             return False
-        if not self._sync.quota.check(key):
-            remote.set_ahead(key, {})
-            return False
         conversation = self._sync.conversations.get(key[0])
-        if conversation is None:
+        if conversation is None or not self._sync.quota.check(key):
             remote.set_ahead(key, {})
             return False
         held = conversation.held(key[1], marks.values())
@@ -157,17 +149,12 @@ class Fetcher:
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         is_news = not remote.dropped.get(key, set()).issuperset(left.values())
-        return is_news and self._may_ask(remote, conversation)
-
-    def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        """Return whether the remote may be asked: not for a talk whose group it knows better.
-
-        Nor for a conversation it no longer shares because its users or ours changed; it would not answer.
-        """
-        if conversation.is_operations:
-            return True
+        if conversation.is_operations or not is_news:
+            return is_news
+        # It is not asked for a talk whose group it knows better. Nor for a conversation it no longer shares because its
+        # users or ours changed; it would not answer.
         group = conversation.group
-        knows_better = group is not None and any(key[0] == group.id for key in remote.ahead)
+        knows_better = group is not None and any(ahead[0] == group.id for ahead in remote.ahead)
         return self._sync.shares(remote, conversation) and not knows_better
 
     def _set_timer(self, request: FetchRequest, seconds: float) -> None:
@@ -210,23 +197,21 @@ class Fetcher:
             request.fruitless += 1
             self._set_timer(request, wait)
             return
-        free = [remote for remote in fresh if self._has_room(remote, request.key)]
+        most, key = self._ctx.settings.max_wants, request.key
+        free = [one for one in fresh if len(one.wants.by_number) < most or key in one.wants.by_number.values()]
         if not free:
             for remote in fresh:
                 known, others = self._queue.setdefault(remote.id, ({}, {}))
-                (known if self._sync.inbox.is_known(request.key[1]) else others)[request.key] = None
+                (known if self._sync.inbox.is_known(key[1]) else others)[key] = None
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
-        self._open_want(request, min(free, key=partial(self._rank, request.key)))
+        self._open_want(request, min(free, key=partial(self._rank, key)))
 
     def _rank(self, key: WriterKey, remote: RemoteState) -> tuple[int | bool, ...]:
         """Return by what the link to ask is chosen: the least."""
         wants, link = remote.wants, remote.link
         is_host = link.id in self._sync.presence.hosts.get(key[1], ())
         return not is_host, wants.failed, not link.known, len(wants.by_number), link.id
-
-    def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
-        return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()
 
     def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
         request.source, request.n = remote.id, remote.wants.next
