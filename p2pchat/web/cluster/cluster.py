@@ -68,6 +68,8 @@ class Cluster:
     ) -> None:  # fmt: skip
         self.times: ClusterTimes = times or ClusterTimes()
         self.directory: AccountDirectory = AccountDirectory(key)
+        # Of what accounts ask (SharedNames), these are questions about the directory alone.
+        self.find, self.by_hash, self.of_user = self.directory.find, self.directory.by_hash, self.directory.of_user
         self.store: EngineStore = EngineStore(options)
         self.on_state: Callable[[str], None] = lambda reason: None
         self.key: ClusterKey = key
@@ -172,9 +174,6 @@ class Cluster:
 
     # ---- what accounts ask (SharedNames)
 
-    def find(self, name: str) -> AccountRecord | None:
-        return self.directory.find(name)
-
     async def look(self, name: str) -> AccountRecord | None:
         place = self.directory.place_of(name)
         if self.directory.at(place) is None:
@@ -185,12 +184,6 @@ class Cluster:
 
     def records(self) -> Iterator[AccountRecord]:
         return (record for record in map(self.directory.at, self.directory.places()) if record is not None)
-
-    def by_hash(self, hash: bytes) -> AccountRecord | None:
-        return self.directory.by_hash(hash)
-
-    def of_user(self, user: str) -> AccountRecord | None:
-        return self.directory.of_user(user)
 
     def require(self) -> None:
         if not self.store.is_up:
