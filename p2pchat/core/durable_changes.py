@@ -333,7 +333,7 @@ class Stored(Collected):
     members: list[tuple[UserId, UserId]] = []  # users with logs here, and whom these name
     statements: list[tuple[str, bytes]] = []  # text and signature
     group_entries: list[GroupEntry] = []  # all that was written to groups, each log in order
-    missing: dict[LogId, tuple[Span, ...]] = {}  # stubs that no deletion here made
+    missing: dict[LogId, int] = {}  # stubs that no deletion here made, as bits (core/sync/missing_texts.py)
     sizes: dict[UserId, int] = {}  # bytes of the entries of each user
 
 

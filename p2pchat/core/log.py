@@ -598,6 +598,21 @@ def referred_id(conversation: ConversationId, ref: Ref) -> str:
     return f"{base64.b32encode(name).decode()}.{ref.seq}"
 
 
+def bits_of(seqs: Iterable[int]) -> int:
+    """Return these entries of a log as a number, bit n for entry n: any set of them is short so, and quickly found."""
+    bits = bytearray()
+    for seq in seqs:
+        if seq >> 3 >= len(bits):
+            bits.extend(bytes(1 + (seq >> 3)))
+        bits[seq >> 3] |= 1 << (seq & 7)
+    return int.from_bytes(bits, "little")
+
+
+def bits_between(first: int, last: int) -> int:
+    """Return entries first..last of a log, as bits_of; 0 for none."""
+    return (1 << max(first, last + 1)) - (1 << first)
+
+
 # ---- clock
 #
 # c = max(now, own previous + 1, newest other here + 1), in UTC microseconds. Entries are sorted by it. Stamps more than

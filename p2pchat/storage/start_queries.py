@@ -22,16 +22,14 @@ from p2pchat.core.durable_changes import (
     LogFacts,
     NamedContent,
     ReadMark,
-    Span,
     Stored,
     StoredUser,
     Token,
     UnreleasedEntry,
 )
-from p2pchat.core.log import LogId, decode_entry, marks_of_bytes
+from p2pchat.core.log import LogId, bits_of, decode_entry, marks_of_bytes
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_row
-from p2pchat.core.sync.missing_texts import with_stubs
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
@@ -216,9 +214,9 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
     return stored
 
 
-def _missing(reader: LogQueries, rows: Sequence[Any]) -> dict[LogId, tuple[Span, ...]]:
+def _missing(reader: LogQueries, rows: Sequence[Any]) -> dict[LogId, int]:
     logs = groupby((id for (id,) in rows), key=lambda id: id >> SEQ_BITS)
-    return {reader.log_id(log): with_stubs((), (id % SEQS for id in ids)) for log, ids in logs}
+    return {reader.log_id(log): bits_of(id % SEQS for id in ids) for log, ids in logs}
 
 
 def _covered_and_sizes(

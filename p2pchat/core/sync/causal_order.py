@@ -25,7 +25,7 @@ from itertools import islice
 from p2pchat.core.durable_changes import LateTexts, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown, WarningIssued
-from p2pchat.core.log import Batch, Entry, LogId, Ref, ref_key
+from p2pchat.core.log import Batch, Entry, LogId, Ref, bits_between, ref_key
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
@@ -384,9 +384,9 @@ class CausalOrder:
             self.next_place += more
             log.released, first = stop, stop + 1
         self._sync.step.shown.append(log)
-        shown = end
-        for from_, to in reversed(self._sync.missing.get(log.id, ())):
-            shown = from_ - 1 if from_ <= shown <= to else shown
+        missing, shown = self._sync.missing.get(log.id, 0), end
+        if missing:
+            shown = (bits_between(start, end) & ~missing).bit_length() - 1
         if shown >= start:  # nothing is shown of a stub
             log.conversation.on_shown(self.next_place - 1, log, start, shown, KEPT_RECENT)
         if log.conversation.waiting_logs:

@@ -24,6 +24,8 @@ from p2pchat.core.log import (
     LogId,
     WriterKey,
     batch_of,
+    bits_between,
+    bits_of,
     certificate_of,
     check_header,
     extend_chain,
@@ -52,7 +54,7 @@ from p2pchat.core.sync.log_validation import (
     decode_checked,
     joined,
 )
-from p2pchat.core.sync.missing_texts import MAX_NEW_SPANS, MAX_SPANS, texts_within, with_stubs, without
+from p2pchat.core.sync.missing_texts import texts_within
 from p2pchat.core.sync.quota import OPERATION_FACTOR
 from p2pchat.core.sync.remote_state import MAX_REFUTED, ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -228,14 +230,13 @@ class Ingest:
     def _take_texts(self, extension: LogExtension, frame: Entries) -> None:
         """Take texts of entries of which stubs are here. They fit: the chain of the frame is the one held."""
         log, quota, missing = extension.log, self._sync.quota, self._sync.missing
-        for first, raws in texts_within(missing.get(log.id, ()), frame.first, frame.e):
+        for first, raws in texts_within(missing.get(log.id, 0), frame.first, frame.e):
             entries, size = decode_checked(raws, first, -1, MAX_ENTRY_BYTES)
-            left = without(missing[log.id], first, first + len(raws) - 1)
-            if len(left) > MAX_SPANS or not quota.has_room(log.user, size, begins=False):
+            if not quota.has_room(log.user, size, begins=False):
                 extension.source.on_dropped("full", log.id, frame)
                 return
             quota.bytes.add(log.user, size - size_bytes([(c, stub_of(str(text))) for c, text in raws]))
-            missing[log.id] = left
+            missing[log.id] &= ~bits_between(first, first + len(raws) - 1)
             batch = Batch(log.id, first, raws, entries, b"", b"", b"", size)
             extension.source.on_kept(log.key, len(raws), size)
             self.order.place_late(log, batch, extension.source.remote)
@@ -292,16 +293,9 @@ class Ingest:
         begins = batch.first == 1
         member = self._sync.named_member(batch.header) if begins else ""
         cost = self._cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
-        stubs: list[int] = []
-        if has_stubs(batch.raws):
-            stubs = [seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw)]
-        missing = with_stubs(self._sync.missing.get(log.id, ()), stubs)
-        is_torn = len(missing) > MAX_NEW_SPANS
-        if is_torn or not self._sync.quota.has_room(log.user, cost, member, begins=begins):
+        if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
-        if stubs:
-            self._sync.missing[log.id] = missing
         if begins or log.own:
             self._sync.change_run_if_cloned(log.id)
         if log.own:
@@ -345,6 +339,9 @@ class Ingest:
         self._sync.quota.bytes.add(log.user, self._cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
+        if has_stubs(batch.raws):
+            stubs = bits_of(seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw))
+            self._sync.missing[log.id] = self._sync.missing.get(log.id, 0) | stubs
         if any(map(files_of, batch.entries)):
             step.with_files.append((log, batch))
         c = batch.raws[-1][0]

@@ -15,44 +15,25 @@ from itertools import groupby
 
 from p2pchat.core.durable_changes import LateTexts, Span
 from p2pchat.core.groups.group_state import talk_id
-from p2pchat.core.log import LogId, RawEntry, has_stubs, is_gone
+from p2pchat.core.log import LogId, RawEntry, bits_between, has_stubs, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.sync_context import Step, SyncContext
-from p2pchat.protocol import MAX_INT, ConversationId, Have, MissingParts, RunId, UserId
+from p2pchat.protocol import ConversationId, Have, MissingParts, RunId, UserId
 
 NONE_MORE: Span = (1, 0)  # on the wire: all texts are here now
-MAX_SPANS = 256  # of one log; late texts that would leave more are dropped. A guess: 20 KiB
-MAX_NEW_SPANS = MAX_SPANS + 1  # of a log that is served, one of them what was deleted there
 
 
-def with_stubs(spans: tuple[Span, ...], seqs: Iterable[int]) -> tuple[Span, ...]:
-    """Return these parts of a log with entries behind them."""
-    found = list(spans)
-    for seq in seqs:
-        if found and found[-1][1] == seq - 1:
-            found[-1] = found[-1][0], seq
-        else:
-            found.append((seq, seq))
-    return tuple(found)
-
-
-def without(spans: tuple[Span, ...], first: int, last: int) -> tuple[Span, ...]:
-    """Return these parts of a log without entries first..last."""
-    left = [part for start, end in spans for part in ((start, min(end, first - 1)), (max(start, last + 1), end))]
-    return tuple((start, end) for start, end in left if start <= end)
-
-
-def texts_within(spans: tuple[Span, ...], first: int, raws: Sequence[RawEntry]) -> list[tuple[int, list[RawEntry]]]:
-    """Return the consecutive entries in these parts that have texts, with the number of the first."""
+def texts_within(bits: int, first: int, raws: Sequence[RawEntry]) -> list[tuple[int, list[RawEntry]]]:
+    """Return the consecutive ones of these entries that have texts, with the number of the first."""
     found: list[tuple[int, list[RawEntry]]] = []
-    for start, end in spans:
-        part = enumerate(raws[max(0, start - first) : max(0, end + 1 - first)], max(start, first))
-        for gone, group in groupby(part, key=lambda item: is_gone(item[1])):
-            if not gone:
-                seqs, texts = zip(*group, strict=True)
-                found.append((seqs[0], list(texts)))
+    part = bits >> first & (1 << len(raws)) - 1
+    groups = groupby(enumerate(raws), key=lambda item: part >> item[0] & 1 and not is_gone(item[1]))
+    for is_text, group in groups:
+        if is_text:
+            places, texts = zip(*group, strict=True)
+            found.append((first + places[0], list(texts)))
     return found
 
 
@@ -106,9 +87,11 @@ class MissingTexts:
             found = conversation.log(log.user, log.run) if conversation is not None else None
             if conversation is None or found is None or not self._sync.shares(remote, conversation):
                 continue
-            spans = sorted([*self._sync.missing.get(log, ()), *coming.get(log, ())])
-            last = min(spans[-1][1], found.durable_seq) if spans else 0
-            span = (spans[0][0], last) if spans and spans[0][0] <= last else NONE_MORE
+            bits = self._sync.missing.get(log, 0)
+            for part in coming.get(log, ()):
+                bits |= bits_between(*part)
+            first, last = (bits & -bits).bit_length() - 1, min(bits.bit_length() - 1, found.durable_seq)
+            span = (first, last) if bits and first <= last else NONE_MORE
             if remote.told_missing.get(log, NONE_MORE) == span:
                 continue
             remote.told_missing[log] = span
@@ -140,7 +123,8 @@ class MissingTexts:
             for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
                 first, last = remote.lacks[log]
                 given = min(last, remote.texts_given.get(log, 0))
-                if parts := without(without(tuple(late[log]), 1, first - 1), given + 1, MAX_INT):
+                parts = [(max(first, start), min(given, end)) for start, end in late[log]]
+                if parts := [(start, end) for start, end in parts if start <= end]:
                     self._sender.serve_texts(remote, log, parts)
 
     # ---- what is missing there

@@ -21,10 +21,9 @@ from functools import partial
 from p2pchat.core.durable_changes import PruneKey, PrunePlan
 from p2pchat.core.effects import PruneResult, WriteRefused
 from p2pchat.core.inputs import PruneRequest
-from p2pchat.core.log import RawEntry, decode_entry, size_bytes, stub_of
+from p2pchat.core.log import RawEntry, bits_between, decode_entry, size_bytes, stub_of
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.conversation_state import ConversationState
-from p2pchat.core.sync.missing_texts import without
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Stub, UserId
 from p2pchat.settings import MIB
@@ -117,9 +116,8 @@ class Pruner:
             return
         self._ctx.change.pruned += plan.pruned
         for prune in plan.pruned:  # nobody here misses what is deleted
-            spans = self._sync.missing.get(prune.log, ())
-            if spans:
-                self._sync.missing[prune.log] = without(spans, 1, prune.upto)
+            if prune.log in self._sync.missing:
+                self._sync.missing[prune.log] &= ~bits_between(1, prune.upto)
         self._sync.step.prunes.append((request, plan))
 
     def _answer(self, request: PruneRequest, plan: PrunePlan) -> None:

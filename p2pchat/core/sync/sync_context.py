@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Span, Start, Stored, field
+from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Start, Stored, field
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
 from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
 from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of, member_of
@@ -198,7 +198,7 @@ class SyncContext:
         )
         self.owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.step: Step = Step(ctx.change)
-        self.missing: dict[LogId, tuple[Span, ...]] = {}  # stubs that no deletion here made (missing_texts.py)
+        self.missing: dict[LogId, int] = {}  # stubs that no deletion here made, as bits (missing_texts.py)
         self.pending: dict[int, Step] = {}  # those that are not durable yet, by the ticket of their commit
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
