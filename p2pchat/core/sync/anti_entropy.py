@@ -241,7 +241,9 @@ class AntiEntropy:
                     here[id] = found
         differing, equal = list[ConversationId](), list[ConversationState]()
         for id in sorted(here):
-            if here[id].group is not None and self._group_differs(here, theirs, id):
+            group = here[id].group
+            there = here.get(group.id) if group is not None and here[id].is_talk else None
+            if there is not None and there.sum_text != theirs.get(there.id, NO_SUM):
                 comparison.differing[id] = None  # the group first: visibility in its talk depends on it
             elif here[id].sum_text == theirs.get(id, NO_SUM):
                 equal.append(here[id])
@@ -257,15 +259,6 @@ class AntiEntropy:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
             self._end(remote)
-
-    def _group_differs(
-        self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str
-    ) -> bool:
-        """Return whether this is the talk of a group that the remote holds in another state."""
-        group = here[id].group
-        if group is None or not here[id].is_talk or group.id not in here:
-            return False
-        return here[group.id].sum_text != theirs.get(group.id, NO_SUM)
 
     def _newly_equal(self, remote: RemoteState, equal: list[ConversationState]) -> list[ConversationState]:
         """Return those of equal sums that were not equal before, of which there are mostly few among thousands."""
@@ -330,21 +323,18 @@ class AntiEntropy:
         # Without an answer the digest is repeated.
         if ask and self._sync.may_list(remote) and self._sync.shares(remote, conversation):
             self.pages.answer(remote, conversation, span)
-        self._advance_pages(remote, conversation.id, span)
-
-    def _advance_pages(self, remote: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
-        """Note how far pages have come. A conversation is compared when they reach the end."""
-        comparison = remote.comparison
-        self.pages.on_page(remote, conversation, span)
+        # How far pages have come. A conversation is compared when they reach the end.
+        comparison, id = remote.comparison, conversation.id
+        self.pages.on_page(remote, id, span)
         through = comparison.marks_through
         if span[0] == FIRST_ID:
-            through[conversation] = span[1]
-        elif conversation in through and span[0] <= next_id(through[conversation]):
-            through[conversation] = max(span[1], through[conversation])
-        if through.get(conversation) == LAST_ID:
-            del through[conversation]
-            comparison.compared[conversation] = None
-            comparison.differing.pop(conversation, None)
+            through[id] = span[1]
+        elif id in through and span[0] <= next_id(through[id]):
+            through[id] = max(span[1], through[id])
+        if through.get(id) == LAST_ID:
+            del through[id]
+            comparison.compared[id] = None
+            comparison.differing.pop(id, None)
             if comparison.sums_through == LAST_ID and not comparison.differing:
                 self._end(remote)
 

@@ -292,24 +292,23 @@ class CausalOrder:
         """Release what logs may release that are ready, and what waits for that, until nothing changes."""
         while self._ready:
             log = self._ready.popleft()
-            if log.conversation.waiting_logs.get(log.id) is log:
-                self._drain(log)
-
-    def _drain(self, log: LogState) -> None:
-        first = log.queue[0] if log.queue else None
-        missing: list[Ref] = []
-        while log.queue and not missing and log.queue[0].seq <= log.show_limit:
-            missing = self._missing(log, *log.queue[0][:2])
-            if not missing:
-                self._add_relations([log.pop_waiting().relation])
-        self._advance(log)
-        if log.queue:
-            log.conversation.waiting_logs.put(log, missing)
-            if log.queue[0] is not first:
-                self._start_timer(log)
-        else:
-            log.conversation.waiting_logs.remove(log.id)
-        self._count(log)
+            waiting = log.conversation.waiting_logs
+            if waiting.get(log.id) is not log:
+                continue
+            first = log.queue[0] if log.queue else None
+            missing: list[Ref] = []
+            while log.queue and not missing and log.queue[0].seq <= log.show_limit:
+                missing = self._missing(log, *log.queue[0][:2])
+                if not missing:
+                    self._add_relations([log.pop_waiting().relation])
+            self._advance(log)
+            if log.queue:
+                waiting.put(log, missing)
+                if log.queue[0] is not first:
+                    self._start_timer(log)
+            else:
+                waiting.remove(log.id)
+            self._count(log)
 
     def _advance(self, log: LogState) -> None:
         """Release everything before the first waiting entry."""

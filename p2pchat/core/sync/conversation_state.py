@@ -103,8 +103,6 @@ class Heads:
         """Return the logs of a user."""
         id, rows = bytes.fromhex(user), self._rows
         at = bisect_left(rows, id)
-        if at == len(rows) or not rows[at].startswith(id):
-            return []
         return rows[at : bisect_left(rows, id + _AFTER_USER, at)]
 
     def take(self, user: UserId) -> list[bytes]:

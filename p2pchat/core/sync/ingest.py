@@ -292,8 +292,11 @@ class Ingest:
             return False
         begins = batch.first == 1
         member = self._sync.named_member(batch.header) if begins else ""
-        cost = self._cost_of(batch, conversation) + (self._cost_of_log(log) if begins else 0)
-        if not self._sync.quota.has_room(log.user, cost, member, begins=begins):
+        cost, writer, quota = self._cost_of(batch, conversation), conversation.writers.get(log.user), self._sync.quota
+        if begins:  # less if it takes the place of others in memory
+            tips = 0 if writer is None else len(writer.tail_tips())
+            cost += quota.log_bytes - (tips + 1 - count_tips_with(log)) * quota.saved_bytes
+        if not quota.has_room(log.user, cost, member, begins=begins):
             extension.drop("full")
             return False
         if begins or log.own:
@@ -314,12 +317,6 @@ class Ingest:
         """Return what the entries of a batch cost."""
         size = batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
         return size + len(batch.raws) * self._ctx.settings.entry_bytes
-
-    def _cost_of_log(self, log: LogState) -> int:
-        """Return what a log that begins costs besides its entries: less if it takes the place of others in memory."""
-        writer, quota = log.conversation.writers.get(log.user), self._sync.quota
-        tips = 0 if writer is None else len(writer.tail_tips())
-        return quota.log_bytes - (tips + 1 - count_tips_with(log)) * quota.saved_bytes
 
     def append(self, log: LogState, batch: Batch) -> None:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
