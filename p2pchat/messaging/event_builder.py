@@ -63,8 +63,8 @@ class EventBuilder:
         self._access = access
         self._wanted = wanted
 
-    async def after(self, read: int) -> BuiltEvents | None:
-        """Return the events after a place; None if there are none. Raises PeerClosed when storage is closed."""
+    async def after(self, read: int) -> BuiltEvents:
+        """Return the events after a place. Raises PeerClosed when storage is closed."""
         recent = self._source.recent
         run = recent.after(read)
         if run is None:
@@ -77,9 +77,10 @@ class EventBuilder:
             steps += _steps_of(run, steps[-1].place)
         return self._from_steps(steps, await self._look_up(steps, recent.edited))
 
-    async def _from_storage(self, read: int) -> BuiltEvents | None:
+    async def _from_storage(self, read: int) -> BuiltEvents:
+        newest = self._source.recent.newest
         shown = await self._source.places(read, PAGE)
-        return await self.of(shown) if shown else None
+        return await self.of(shown) if shown else ([], newest)  # the newest have only stubs
 
     async def of(self, shown: Sequence[ReleasedEntry]) -> BuiltEvents:
         """Build the events of stored entries, one or more in the order of their places."""

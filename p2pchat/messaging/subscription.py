@@ -262,14 +262,12 @@ class Subscription:
             if can_read and self._read < self._source.recent.newest:
                 await self._breathe()  # entries may come one by one, or be nothing for this subscription
                 try:
-                    built = await self._builder.after(self._read)
+                    self._built, self._read = await self._builder.after(self._read)
                 except PeerClosed:
                     self._no_messages = True  # the rest comes at the next start; live events of this run still come
                     continue
-                if built is not None:
-                    self._built, self._read = built
-                    if not self._built:
-                        self._out = self._read  # nothing for this subscription: acknowledged with the next event
+                if not self._built:
+                    self._out = self._read  # nothing for this subscription: acknowledged with the next event
             elif not self._live or self._no_messages:
                 await self._wait()
 

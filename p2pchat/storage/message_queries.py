@@ -70,12 +70,14 @@ OF_A_MEMBER = 256  # keys of a member, first known first, that one look at a mes
 OWN_MEMBER = """
 select g.member from hosted h join users u on u.id = h.id join guests g on g.guest = u.number limit 1
 """
+OF_OTHERS = "and not exists (select 1 from guests x where x.guest = m.author and x.member in ({}))"
+NEXT_AUTHOR = f"select min(m.author) from changes m where m.{OF_MESSAGE.replace('and ', 'and m.')} and m.author >"
 AUTHORS = f"""
 with recursive person (author, n) as (
-    select (select min(author) from changes where {OF_MESSAGE} and author > ?), 1
+    select ({NEXT_AUTHOR} ? {{others}}), 1
     union all
-    select (select min(m.author) from changes m where m.{OF_MESSAGE.replace("and ", "and m.")} and m.author > p.author),
-        p.n + 1 from person p where p.author is not null and p.n < {MOST_AUTHORS}
+    select ({NEXT_AUTHOR} p.author {{others}}), p.n + 1
+    from person p where p.author is not null and p.n < {MOST_AUTHORS}
 )
 select p.author, (select g.member from guests g where g.guest = p.author order by g.member limit 1)
 from person p where p.author is not null
@@ -342,14 +344,17 @@ class MessageQueries(LogQueries):
         """Yield the numbers of those who change a message: its writer, all users of a gateway here, and of each other
         member a number of keys.
         """
-        last, taken, ours = 0, Counter[bytes](), None
-        while rows := self.db.all(AUTHORS, *of, last, *of):
+        last, taken, full, others = 0, Counter[bytes](), list[bytes](), ""
+        yield own
+        while rows := self.db.all(AUTHORS.format(others=others), *of, last, *full, *of, *full):
             for last, member in rows:
-                taken[member] += member is not None
-                if taken[member] == OF_A_MEMBER + 1:
-                    ours = self.db.value(OWN_MEMBER)
-                if taken[member] <= OF_A_MEMBER or last == own or member == ours:
+                if last != own:
                     yield last
+                taken[member] += member is not None
+                if taken[member] == OF_A_MEMBER and member != self.db.value(OWN_MEMBER):
+                    full.append(member)
+                    others = OF_OTHERS.format(", ".join("?" * len(full)))
+                    break  # whatever keys it has more, they cost nothing here
 
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, c, text, received_at, flags = row

@@ -562,6 +562,29 @@ async def test_all_but_the_last_event_are_committed_wherever_a_program_pauses() 
         assert source.handed == taken - 1
 
 
+async def test_a_reader_waits_where_the_newest_entries_have_only_stubs() -> None:
+    """It asked storage again and again, with a core of the machine."""
+
+    class Stubs(Source):
+        asked = 0
+
+        async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
+            self.asked += 1
+            return []
+
+    source = Stubs()
+    source.recent.skip(5)
+    reader = Subscription(source, VIEWER, (Message,), None, "now", VIEWER._access)
+    reader.begin(2)
+    taking = asyncio.ensure_future(anext(Events[Any](reader)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert source.asked == 1 and not taking.done()
+    source.recent.add(EntrySpan(6, 7, THEIRS, 1, [Entry(k="text", at=1, c=1, b="hi")], 1, False, False, 1))
+    reader.wake()
+    assert (await taking).text == "hi"
+
+
 async def test_skipped_messages_count_as_acknowledged() -> None:
     source = Source()
     reader = Subscription(source, VIEWER, (Message,), "main", "now", VIEWER._access)
