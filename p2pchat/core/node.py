@@ -490,7 +490,7 @@ class Node:
         if not self._statements.undurable:  # else it is not decided for all of them
             self._affected = set()
         back = {user for member in let_in for user in (member, *self.member_directory.users_of(member))}
-        self.links.unblock(self.links.dialer.peers if self.peer in back else back)
+        self.links.unblock(back | self.links.dialer.peers if self.peer in back else back)
         self.replicator.ask_for_dropped()
 
     def _join(self) -> None:

@@ -15,7 +15,8 @@ from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, STRANGER, USERS, Net
 from tests.core.members.test_statement_exchange import said as statement
 from tests.core.mesh.linked_peers import Key
-from tests.core.scripted_nodes import Far
+from tests.core.scripted_nodes import IDS, Far
+from tests.core.test_hosted_users import host
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
 from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0, N
 from tests.vectors.members import ADDED, INVITE, MAKER_KEY, guest_of, id_of, invite_proof, said
@@ -111,6 +112,21 @@ def test_a_removal_that_is_not_durable_yet_refuses_no_connection(is_pardoned: bo
     ada.commit()
     net.world.settle()
     assert (bob.id in ada.node.links.by_peer) is is_pardoned
+
+
+def test_a_peer_that_is_pardoned_hears_again_of_users_that_it_took_for_expelled() -> None:
+    """They are on a link that came up before the pardon was here: what they wrote was never compared."""
+    net = Net("ada")
+    ada, bob = net.peers["ada"], net.add("bob", member=STRANGER)
+    removal = statement(FOUNDER, "remove", STRANGER.peer_id)
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
+    net.say("bob", statement(FOUNDER, "add", STRANGER.peer_id), removal)
+    host(ada, "dan")
+    bob.node.member_directory.on_shown(IDS["dan"], STRANGER.peer_id)
+    net.say("ada", removal, statement(FOUNDER, "pardon", ids=[removal.id]))
+    net.link("ada", "bob")
+    net.world.pass_time(60.0)
+    assert IDS["dan"] in bob.node.links.by_peer[ada.id].users
 
 
 def test_who_is_pardoned_is_admitted_once_that_is_durable() -> None:
