@@ -155,7 +155,7 @@ class RemoteState(Collected, eq=False):
     def forget_told(self) -> None:
         """Tell again what things are called and what is missing here: what came of it may have had no place."""
         self.named.clear()
-        self.told_missing.clear()
+        self.told_missing = {log: (0, 0) for log, (first, last) in self.told_missing.items() if first <= last}
 
     def gives_nothing(self, since: float) -> bool:
         """Return whether it has given nothing of what was wanted before this moment (monotonic)."""

@@ -439,6 +439,20 @@ def told(far: Far) -> list[MissingParts]:
     return [one.lacks for one in far.heard if isinstance(one, Have) and one.lacks]
 
 
+def test_a_text_that_comes_while_what_was_told_is_forgotten_is_missing_no_more() -> None:
+    """Else its writer counts it as undelivered for as long as the link lasts."""
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    frame, far = bob.say("one"), ada.far("bob")
+    far.say(stubs(frame))
+    assert told(far)[-1] == lacking((bob, 1, 1)).lacks
+    ada.holding = True
+    far.say(structs.replace(frame, names=[]))
+    next(iter(ada.node.replicator.context.remotes.values())).forget_told()
+    ada.holding = False
+    ada.commit()
+    assert told(far)[-1] == lacking((bob, 1, 0)).lacks
+
+
 @pytest.mark.parametrize("is_low", [True, False])
 def test_late_texts_that_were_refused_come_on_the_same_link_when_there_is_room(is_low: bool) -> None:
     ada, bob = World().peer("ada", contact_bytes=1000, member_bytes=1000), Author("bob", "b1")
