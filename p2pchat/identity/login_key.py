@@ -32,7 +32,7 @@ from p2pchat.identity.network import (
     save_certificate,
     save_network,
 )
-from p2pchat.identity.private_files import make_private_directory, write_private
+from p2pchat.identity.private_files import give_to_owner, make_private_directory, write_private
 from p2pchat.identity.profile import (
     KEY_NAME,
     data_directory,
@@ -154,16 +154,19 @@ def make_member(directory: Path, *, admin: bool = False) -> None:
     add_member(directory, network, ADMIN if admin else ADD)
 
 
-def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:
-    """Make this login that of a copied key; return its network.
+def restore_key(
+    source: Path, data: str | os.PathLike[str] | int | None = None, *, replace: bool = False
+) -> LoginNetwork:
+    """Make this login, or that of a profile, the one of a copied key; return its network.
 
     Args:
+        data: As in read_login_network. The key goes where that network is: to its login, or to the profile itself.
         replace: Put another network that is here aside, as found_anew does.
     Raises:
         P2PChatError: The file is no such copy, this login has another network or key, or a peer of it runs.
     """
     lines = _read_copy(source)
-    home = home_directory()
+    home = home_directory() if data is None else read_login_network(data).directory
     make_private_directory(home)
     with locked_network(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as aside:
         for name, line in lines.items():
@@ -181,15 +184,17 @@ def restore_key(source: Path, *, replace: bool = False) -> LoginNetwork:
             )
         if is_other_key and not replace:
             raise P2PChatError("this login has another key for this network, which stays: --replace puts it aside")
-        refuse_running()
+        refuse_running(home)
         if here is not None and is_other_network:
             _put_aside(home, here)
         elif here is None or is_other_key:
             put_aside(home)
         for name in sorted(lines):  # `network` comes last: without it nobody looks at the key
             os.replace(Path(aside) / name, home / name)
+        for name in lines:
+            give_to_owner(home / name)
         write_private(home / MARK_NAME, f"p2pchat-backup 1 {copy.id}\n".encode())
-    return read_login_network()
+    return read_login_network(data)
 
 
 def _read_copy(source: Path) -> dict[str, bytes]:
@@ -215,9 +220,9 @@ def found_anew() -> tuple[LoginNetwork, list[Path]]:
     """
     home = home_directory()
     make_private_directory(home)
-    refuse_running()
+    refuse_running(home)
     with locked_network(home):
-        refuse_running()  # one that started meanwhile
+        refuse_running(home)  # one that started meanwhile
         former = load_network(home / FILE_NAME)
         stay = [] if former is None else _put_aside(home, former)
         put_aside(home)  # what is left of one that is lost
@@ -237,10 +242,9 @@ def _put_aside(home: Path, former: Network) -> list[Path]:
     return stay
 
 
-def refuse_running() -> None:
-    """Raise P2PChatError if a peer of this login runs."""
-    home = home_directory()
-    for path in profiles_in(home) if home.is_dir() else ():
+def refuse_running(home: Path) -> None:
+    """Raise P2PChatError if a peer of the login, or the profile, in this directory runs."""
+    for path in (home, *profiles_in(home)) if home.is_dir() else ():
         if (pid := lock_holder(path)) is not None:
             who = f"process {pid}" if pid else "a process"
             raise P2PChatError(f"a peer of this login runs ({who}, {path.name}): stop it, and try again")

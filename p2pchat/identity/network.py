@@ -37,7 +37,13 @@ from p2pchat.core.members.statement import ADD, make_guest, make_statement, netw
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.identity import Identity
-from p2pchat.identity.private_files import make_private_directory, read_private, remove_leftovers, write_private
+from p2pchat.identity.private_files import (
+    give_to_owner,
+    make_private_directory,
+    read_private,
+    remove_leftovers,
+    write_private,
+)
 from p2pchat.protocol import GuestCertificate, UserId
 
 FILE_NAME = "network"
@@ -265,7 +271,10 @@ def locked_network(home: Path) -> Iterator[None]:
 
     try:
         with FileLock(home / "network.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
-            yield
+            try:
+                yield
+            finally:
+                give_to_owner(home / "network.lock")
     except Timeout:
         raise P2PChatError(f"another process holds {home / 'network.lock'}: stop it and try again") from None
     except OSError as error:

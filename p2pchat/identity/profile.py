@@ -114,7 +114,7 @@ def known_profiles(network: str | None = None) -> list[Path]:
 
 def profiles_in(home: Path) -> list[Path]:
     """Return the profiles below a home, those of ports first. Of --data elsewhere nothing is known."""
-    ports = known_profiles()
+    ports = [path for path in known_profiles() if path.parent == home]
     others = (path for path in sorted(home.iterdir()) if path not in ports and (path / KEY_NAME).exists())
     return [*ports, *others]
 
@@ -446,6 +446,8 @@ def lock_holder(directory: Path) -> int | None:
     """
     from filelock import FileLock, Timeout
 
+    if not (directory / "lock").exists():
+        return None  # one made here may be root's, and keep its owner out
     lock = FileLock(directory / "lock", timeout=0, mode=0o600, thread_local=False)
     try:
         lock.acquire()

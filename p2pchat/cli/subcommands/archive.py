@@ -222,7 +222,7 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     found = read_login_network(directory)
     if found.role in ("founder", "member") and found.directory != directory:
         where = () if directory.parent == home_directory() else ("--data", str(directory))
-        take, put = command("network", "backup", "FILE", *where), command("network", "restore", "FILE")
+        take, put = (command("network", do, "FILE", *where) for do in ("backup", "restore"))
         lacks = "it invites and expels nobody, and " if found.role == "founder" else ""
         print_notice(
             f"-- the {found.role}'s key will not be in it, without which {lacks}no other profile starts there:"

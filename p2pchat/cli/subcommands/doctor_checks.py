@@ -28,6 +28,7 @@ from p2pchat import (
     Sent,
     Settings,
     __version__,
+    home_directory,
     read_login_network,
 )
 from p2pchat.cli.profiles import port_of
@@ -285,9 +286,6 @@ def check_network(state: ProfileState) -> Finding:
     return ok("network", f"{whose}, {name}: whoever knows that name is a member" if name else f"{whose}, with invites")
 
 
-_BACKUP_KEY = command("network", "backup", "FILE")
-
-
 def check_backup(state: ProfileState) -> Iterator[Finding]:
     """Remind of a copy of the founder's key, until there is one, and of the key that was left on another machine."""
     if not state.network_id or state.network_trouble:
@@ -297,12 +295,14 @@ def check_backup(state: ProfileState) -> Iterator[Finding]:
     except P2PChatError as error:
         yield from_error("founder", str(error))
         return
+    where = () if state.directory.parent == home_directory() else ("--data", str(state.directory))
+    take, put = (command("network", do, "FILE", *where) for do in ("backup", "restore"))
     if found.role == "guest" and read_login_network().role in ("guest", ""):
         seen = "the key of this network's member is on another machine: no other profile can be started here"
-        yield warning("member", seen, f"there {_BACKUP_KEY}, and here {command('network', 'restore', 'FILE')}")
+        yield warning("member", seen, f"there {take}, and here {put}")
     if found.role == "founder" and not found.backed_up:
         seen = "there is no copy of this network's founder's key: without it nobody can make admins"
-        yield warning("founder", seen, f"make one: {_BACKUP_KEY}")
+        yield warning("founder", seen, f"make one: {take}")
 
 
 def check_lock(state: ProfileState) -> Finding:

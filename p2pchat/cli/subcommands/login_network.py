@@ -144,15 +144,17 @@ def backup(file: str, data: str | None) -> int:
 \b
 Examples:
   p2pchat network restore /media/stick/p2pchat-key
+  p2pchat network restore key --data /var/lib/p2pchat/gateway     of a service, stopped
 
 It refuses to replace another network. With --replace that one is put aside, as with `network new`.
 """,
 )
 @click.argument("file", shell_complete=complete_file)
 @option("--replace", "", "put aside the network that is here")
-def restore(file: str, replace: bool) -> int:
-    """Make this login the founder or member whose key is in FILE."""
-    found = restore_key(Path(os.path.expanduser(file)).absolute(), replace=replace)
+@data_option
+def restore(file: str, replace: bool, data: str | None) -> int:
+    """Make this login, or that of a profile, the founder or member whose key is in FILE."""
+    found = restore_key(Path(os.path.expanduser(file)).absolute(), data, replace=replace)
     print_notice(f"-- this login is the {found.role} of the network {found.id[:8]} now")
     return DONE
 

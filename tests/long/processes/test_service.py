@@ -92,6 +92,18 @@ def test_root_may_do_what_the_page_says_and_the_service_goes_on(tmp_path: Path) 
     service = _start(home, tmp_path / "log")
     assert "zoe-stopped" in typed("web", "users")
     _stop(service)
+    shutil.rmtree(home / "gateway")
+    for name in ("network", "founder"):
+        (home / name).unlink()
+    shutil.copytree(tmp_path / "stopped", home / "gateway")
+    for path in [home / "gateway", *(home / "gateway").rglob("*")]:
+        os.chown(path, SERVICE, SERVICE)
+    assert "guest" in typed("network")
+    typed("network", "restore", str(tmp_path / "stopped.key"))
+    assert [*root.iterdir()] == [] and {name for name, uid in _owners(home).items() if uid != SERVICE} == set()
+    service = _start(home, tmp_path / "log")
+    assert "role     founder" in typed("network")
+    _stop(service)
 
 
 def test_a_backup_of_a_founder_says_first_that_it_lacks_the_key_and_how_it_gets_it(tmp_path: Path) -> None:
