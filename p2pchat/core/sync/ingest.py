@@ -90,7 +90,9 @@ class Ingest:
 
     def retry(self) -> None:
         """Take the frames again about which storage was asked, or that it had to write something for."""
-        unsure, self.unsure, self._unsure_places = self.unsure, {}, MemberShares(MAX_UNSURE)
+        unsure, self.unsure = self.unsure, {}
+        for take in unsure:
+            self._unsure_places.remove(take)
         for take in unsure:
             take()
 

@@ -116,16 +116,24 @@ class MissingTexts:
         changed += [*late, *(prune.log for prune in change.pruned), *(self._within(talks) if talks else ())]
         for remote in self._sync.remotes.values():
             self.tell(remote)
-            self._tell_of(remote, dict.fromkeys(changed))
-            grown = dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks)
-            for log in (*grown, *self._lacked(remote, talks)):
-                self._serve(remote, log)
-            for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
-                first, last = remote.lacks[log]
-                given = min(last, remote.texts_given.get(log, 0))
-                parts = [(max(first, start), min(given, end)) for start, end in late[log]]
-                if parts := [(start, end) for start, end in parts if start <= end]:
-                    self._sender.serve_texts(remote, log, parts)
+            if changed:
+                self._tell_of(remote, dict.fromkeys(changed))
+            if remote.lacks:
+                self._serve_new(remote, step, late, talks)
+
+    def _serve_new(
+        self, remote: RemoteState, step: Step, late: dict[LogId, list[Span]], talks: Iterable[ConversationId]
+    ) -> None:
+        """Send what a remote lacks of what a step brought: late texts, entries, talks that it may share only now."""
+        grown = dict.fromkeys(batch.log for _, batch in step.grown if batch.log in remote.lacks)
+        for log in (*grown, *self._lacked(remote, talks)):
+            self._serve(remote, log)
+        for log in late.keys() & remote.lacks.keys():  # the rest of it was not served yet
+            first, last = remote.lacks[log]
+            given = min(last, remote.texts_given.get(log, 0))
+            parts = [(max(first, start), min(given, end)) for start, end in late[log]]
+            if parts := [(start, end) for start, end in parts if start <= end]:
+                self._sender.serve_texts(remote, log, parts)
 
     # ---- what is missing there
 
