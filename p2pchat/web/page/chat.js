@@ -192,14 +192,9 @@ export class Chat {
   async _onHidden(id, blocked) {
     const wasBlocked = this.model.people.get(id)?.blocked;
     await Promise.all([this._list(true), this._who()]);
-    if (wasBlocked && !blocked) await this._reload(); // what they wrote meanwhile stands between the rest
+    // What they wrote meanwhile stands between the rest.
+    if (wasBlocked && !blocked) for (const talk of this.model.talks.values()) await this._joined(talk);
     await this._findLast();
-  }
-
-  /** Load the conversation in front anew, and any other once it is opened. */
-  async _reload() {
-    for (const talk of this.model.talks.values()) talk.loaded = false;
-    if (this.model.front) await this.open(this.model.front);
   }
 
   /** Load what the list shows of shared conversations, where ignored people wrote all that is known. */

@@ -73,10 +73,12 @@ async def test_an_open_tab_hears_whom_its_account_hides_elsewhere(scene: Scene, 
     assert f"before the {hide}" not in await read_out.inner_text()
     await expect(own.locator(".reaction")).to_have_count(0)
     await terry.send(f"meanwhile, {hide}")
+    await terry.send(f"direct, {hide}", to="zoe")
     await chooses(show)
     await said.wait_for()
     await own.locator(".reaction").get_by_text("!?").wait_for()
     await zoe.sees(f"meanwhile, {hide}")
+    await zoe.row("terry").get_by_text(f"direct, {hide}").wait_for()
 
 
 async def test_a_message_that_is_brought_back_has_its_reactions(scene: Scene) -> None:
