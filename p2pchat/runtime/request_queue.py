@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from p2pchat.bounded import remember
 from p2pchat.core.effects import (
     ComparisonEnded,
     ImportResult,
@@ -264,9 +265,7 @@ class WriteBatcher:
         """Resolve the calls of a write that is durable."""
         log, first = effect.log, effect.first
         for offset, ref in write.refs.items():
-            self.refs[log, first + offset] = ref
-            if len(self.refs) > MAX_REFS:
-                del self.refs[next(iter(self.refs))]
+            remember(self.refs, (log, first + offset), ref, MAX_REFS)
         for future, offset in write.waiting:
             if not future.done():  # a cancelled call does not cancel its texts
                 future.set_result((log, first + offset))

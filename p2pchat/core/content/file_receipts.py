@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import chain, islice
 
+from p2pchat.bounded import remember
 from p2pchat.core.durable_changes import NamedContent
 from p2pchat.core.effects import FileHeld, FindHeld
 from p2pchat.core.inputs import HeldFound
@@ -217,9 +218,7 @@ class FileReceipts:
     def on_removed(self, root: str) -> None:
         """Take that some content goes from the disk in a moment, before it goes."""
         self._deletions += 1
-        self.gone[root] = None
-        if len(self.gone) > MAX_GONE:
-            del self.gone[next(iter(self.gone))]
+        remember(self.gone, root, None, MAX_GONE)
         for id, link in self._links.items():
             if link.told.get(root) or root in link.to_tell:
                 self._tell(id, link, root, is_here=False)

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from typing import Generic, Protocol, TypeVar
 
+from p2pchat.bounded import remember
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, StatementId, is_guest
 from p2pchat.core.node_context import HostedIdentities
@@ -182,9 +183,7 @@ class MemberDirectory:
 
     def on_early(self, user: UserId, member: UserId) -> None:
         """Take the member that the header of a log names which builds on one that is not here: that may come now."""
-        self._early[user] = (member,)
-        if len(self._early) > MAX_EARLY:
-            del self._early[next(iter(self._early))]
+        remember(self._early, user, (member,), MAX_EARLY)
 
     def members_of(self, user: UserId) -> Members:
         """Return all members that a user has named."""

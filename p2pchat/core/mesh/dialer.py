@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from itertools import islice
 
+from p2pchat.bounded import remember
 from p2pchat.core.durable_changes import Address, Collected
 from p2pchat.core.effects import Dial, LinkChanged, Resolve
 from p2pchat.core.members.member_directory import MemberDirectory
@@ -454,10 +455,7 @@ class Dialer:
         """
         self.active_at = self._ctx.now.mono
         by_member, member = self._last_took, self._members.share(peer)
-        by_member.pop(member, None)
-        by_member[member] = took
-        if len(by_member) > 2:
-            del by_member[next(iter(by_member))]
+        remember(by_member, member, took, 2)
         self._took = min(by_member.values())
         plan = self._plans.get(peer)
         if plan is None:
@@ -728,10 +726,8 @@ class DialPace:
         """Note that a dial failed there."""
         if host := _host_of(endpoint):
             member = self._members.share(peer)
-            count, _ = self._failed.pop((member, host), (0, 0.0))
-            self._failed[member, host] = count + 1, self._ctx.now.mono
-            if len(self._failed) > MAX_SILENT:
-                del self._failed[next(iter(self._failed))]
+            count, _ = self._failed.get((member, host), (0, 0.0))
+            remember(self._failed, (member, host), (count + 1, self._ctx.now.mono), MAX_SILENT)
 
 
 def _host_of(endpoint: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
+from p2pchat.bounded import remember
 from p2pchat.core.durable_changes import EVERYTHING, Cite, LogFacts, Relation
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import (
@@ -729,7 +730,4 @@ class ConversationState:
             seq -= 1
         if seq < first:
             return
-        self.recently_shown.pop(log.ref, None)
-        self.recently_shown[log.ref] = place, log.user, seq
-        if len(self.recently_shown) > keep + 1:
-            del self.recently_shown[next(iter(self.recently_shown))]
+        remember(self.recently_shown, log.ref, (place, log.user, seq), keep + 1)

@@ -17,6 +17,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
+from p2pchat.bounded import remember
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import ConversationBegun
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
@@ -359,9 +360,7 @@ class Inbox:
         return id in self._places
 
     def _refuse(self, id: ConversationId, refused: Unanswered) -> None:
-        self._refused[id] = refused
-        if len(self._refused) > MAX_LISTED:
-            del self._refused[next(iter(self._refused))]
+        remember(self._refused, id, refused, MAX_LISTED)
 
     def free(self, id: ConversationId) -> None:
         """Free the place of a conversation that was answered or forgotten."""

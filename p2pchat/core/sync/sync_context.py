@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
+from p2pchat.bounded import remember
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Start, Stored, field
 from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
@@ -133,9 +134,7 @@ class Lookups:
     def keep_chain(self, key: ChainKey, chain: bytes) -> None:
         """Keep a chain; those used last are kept."""
         self._asked.discard(key)
-        self._chains[key] = chain
-        if len(self._chains) > MAX_CHAINS:
-            del self._chains[next(iter(self._chains))]
+        remember(self._chains, key, chain, MAX_CHAINS)
 
     def ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
         """Ask a question of this kind, a field of Lookup."""
