@@ -68,8 +68,6 @@ class Cluster:
     ) -> None:  # fmt: skip
         self.times: ClusterTimes = times or ClusterTimes()
         self.directory: AccountDirectory = AccountDirectory(key)
-        # Of what accounts ask (SharedNames), these are questions about the directory alone.
-        self.find, self.by_hash, self.of_user = self.directory.find, self.directory.by_hash, self.directory.of_user
         self.store: EngineStore = EngineStore(options)
         self.on_state: Callable[[str], None] = lambda reason: None
         self.key: ClusterKey = key
@@ -173,6 +171,15 @@ class Cluster:
         return True
 
     # ---- what accounts ask (SharedNames)
+
+    def find(self, name: str) -> AccountRecord | None:
+        return self.directory.find(name)
+
+    def by_hash(self, hash: bytes) -> AccountRecord | None:
+        return self.directory.by_hash(hash)
+
+    def of_user(self, user: str) -> AccountRecord | None:
+        return self.directory.of_user(user)
 
     async def look(self, name: str) -> AccountRecord | None:
         place = self.directory.place_of(name)
