@@ -66,12 +66,15 @@ async def test_an_open_tab_hears_whom_its_account_hides_elsewhere(scene: Scene, 
     answer = (await terry.next("message", text=f"of zoe, {hide}"))["id"]
     terry.say(do="react", id=answer, reaction="!?")
     await own.locator(".reaction").get_by_text("!?").wait_for()
+    terry.say(do="group", name=f"terry's {hide}", members=["zoe"])
+    await zoe.row(f"#terry's {hide}").wait_for()
     read_out = zoe.page.locator("#announcer")
     assert f"before the {hide}" in await read_out.inner_text()
     await chooses(hide)
     await expect(said).to_have_count(0)
     assert f"before the {hide}" not in await read_out.inner_text()
     await expect(own.locator(".reaction")).to_have_count(0)
+    await expect(zoe.row(f"#terry's {hide}")).to_have_count(0 if hide == "block" else 1)
     await terry.send(f"meanwhile, {hide}")
     await terry.send(f"direct, {hide}", to="zoe")
     await chooses(show)
@@ -79,6 +82,7 @@ async def test_an_open_tab_hears_whom_its_account_hides_elsewhere(scene: Scene, 
     await own.locator(".reaction").get_by_text("!?").wait_for()
     await zoe.sees(f"meanwhile, {hide}")
     await zoe.row("terry").get_by_text(f"direct, {hide}").wait_for()
+    await zoe.row(f"#terry's {hide}").wait_for()
 
 
 async def test_a_message_that_is_brought_back_has_its_reactions(scene: Scene) -> None:
