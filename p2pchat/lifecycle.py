@@ -48,7 +48,7 @@ from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
 from p2pchat.runtime.relay import RelayTransport
 from p2pchat.settings import Settings
-from p2pchat.threads import ends_within, in_thread
+from p2pchat.threads import DISK_TIMEOUT, ends_within, in_thread
 
 _log = ProgramLog("p2pchat.peer")
 
@@ -541,7 +541,7 @@ class Lifecycle:
         if self.indexer is not None:
             await self.indexer.aclose()
         if resources is not None and storage_closed:
-            await in_thread(resources.close)
+            await ends_within(DISK_TIMEOUT, in_thread(resources.close))
         elif resources is not None and self.driver is not None:
             self.driver.disk.when_closed(resources.close)
 

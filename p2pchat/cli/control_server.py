@@ -52,7 +52,7 @@ from p2pchat.commands.session import Session, handlers_in
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.unread_counter import mentions
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import stop_tasks
+from p2pchat.threads import on_disk, stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.web.accounts import Account, Accounts
@@ -119,13 +119,13 @@ class ControlServer:
 
     async def shut_down(self, reason: str) -> None:
         """Stop listening, close the peer, and send each connection `stopped` with the reason."""
-        self._stop_listening()
+        await self._stop_listening()
         try:
             await self._peer.aclose(reason)
         finally:
             await self._end_connections(reason)
 
-    def _stop_listening(self) -> None:
+    async def _stop_listening(self) -> None:
         self._closing = True
         for writer in self._unauthenticated:
             writer.transport.abort()
@@ -133,7 +133,8 @@ class ControlServer:
             self._server.close()
             self._server = None
         if self._directory is not None:
-            remove_files(self._directory)
+            with suppress(OSError):  # a disk that does not answer does not keep the process
+                await on_disk(remove_files, self._directory)
             self._directory = None
 
     async def _end_connections(self, reason: str) -> None:
@@ -148,7 +149,7 @@ class ControlServer:
 
     async def wait_for_commands(self) -> None:
         """Stop listening, and wait a while for the commands that use this peer, except those that only follow it."""
-        self._stop_listening()
+        await self._stop_listening()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_TIMEOUT):
                 while not all(one.only_follows for one in self._connections.values()):

@@ -11,11 +11,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from p2pchat import Message, TCPPeer
+from p2pchat import Message, TCPPeer, threads
 from p2pchat.cli import control_protocol, control_server
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
 from p2pchat.cli.control_protocol import encode
@@ -423,6 +424,24 @@ async def test_files_of_a_killed_peer_are_ignored_and_replaced(serve: Serve, hom
     async with talking(directory) as control:
         assert control.listening["user"] == "ada"
     assert len(list(directory.glob("control.*"))) == 1
+
+
+async def test_a_disk_that_hangs_does_not_keep_the_end(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "DISK_TIMEOUT", 0.1)
+    (_, server), answers = await serve("ada"), Event()
+    unlink = Path.unlink
+
+    def unlink_when_the_disk_answers(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith("control."):
+            assert answers.wait(WAIT)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_when_the_disk_answers)
+    try:
+        async with within(WAIT, "the end"):
+            await server.shut_down("signal")
+    finally:
+        answers.set()
 
 
 async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> None:
