@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.effects import Commit, ConversationBegun, Effect, LinkChanged, PresenceChanged, UserJoined
 from p2pchat.core.inputs import ContactAdded
 from p2pchat.core.log import LogId
+from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog_parser import Fault
@@ -36,19 +37,21 @@ class InboxInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._told: dict[tuple[str, int], list[ConversationBegun]] = {}  # by peer and session
+        self._told: dict[tuple[str, int], list[tuple[ConversationBegun, HostedIdentity]]] = {}  # by peer and session
 
     def begun(self, peer: SimPeer, begun: ConversationBegun) -> None:
         """Check that this was not told before, and that there was a place."""
         assert peer.node is not None
         self._sim.counts["conversation_begun"] += 1
-        told = self._told.setdefault((peer.name, peer.lives), [])
-        if begun in told:
+        told, hosted = self._told.setdefault((peer.name, peer.lives), []), peer.node.hosted
+        if any(one == begun for one, _ in told):
             self._invariants.fail("inbox", peer, f"tells again that {begun.conversation[:6]} began")
-        told.append(begun)
+        told.append((begun, hosted[begun.host]))
         inbox, conversations = peer.node.replicator.inbox, peer.node.replicator.conversations
         open = {(host, one.conversation) for host in peer.node.hosted for one in inbox.of(host)}
-        of_user = {one.conversation for one in told if one.user == begun.user and (one.host, one.conversation) in open}
+        # What is stored of a user has its place when that user is hosted again, beyond the limits.
+        since = [one for one, host in told if hosted.get(one.host) is host]
+        of_user = {one.conversation for one in since if one.user == begun.user and (one.host, one.conversation) in open}
         groups = {id for id in of_user if conversations[id].is_talk}
         settings = self._sim.settings
         if len(groups) > settings.max_unanswered_groups or len(of_user - groups) > settings.max_unanswered:
