@@ -17,7 +17,7 @@ from p2pchat import protocol as wire
 from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.mesh.handshake import proof, transcript
 from p2pchat.testing.process_mesh import Child, ChildFailed, Line
-from tests.deadlines import WAIT
+from tests.deadlines import POLL_EVERY, WAIT, within
 from tests.hostile.attacker import Attacker
 from tests.ports import free_ports
 from tests.processes.commands import one_loop
@@ -58,7 +58,10 @@ async def test_a_new_profile_of_a_member_finds_the_others_by_itself(logins: list
     assert await cyd.leave() == 0
     other = await second.peer("other")  # without an endpoint or an invite: cyd knew both
     await met(ada, other)
-    assert (await second.members("other"))["cyd other"] == "member"
+    async with within(WAIT, "what cyd wrote, which names it"):
+        while "cyd other" not in (members := await second.members("other")):
+            await asyncio.sleep(POLL_EVERY)
+    assert members["cyd other"] == "member"
 
 
 async def test_a_peer_of_version_2_is_refused_before_its_invite_is_spent(logins: list[Login]) -> None:
