@@ -144,6 +144,7 @@ class Session(CommandContext):
         self._handlers: Mapping[str, Handler] = {**HANDLERS, **(handlers or {})}
         self.only_json: bool = False
         self.sender: MessageSender = MessageSender(self, self.report_error)
+        self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = self.sender.add_receipt
         # The line before, if it was a command of a bot, or dropped files: its conversation, the line, and what the same
         # line again does.
         self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
@@ -152,9 +153,6 @@ class Session(CommandContext):
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides, display.ignores = self.hides, peer.ignores
         display.find_related = self.related_message
-
-    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts, what: Sequence[str]) -> None:
-        self.sender.add_receipt(to, receipt, what)
 
     def track_reads(self) -> None:
         """Mark messages read from now on when the user sees them."""
