@@ -1,4 +1,4 @@
-"""What is remembered of the last things only, so that nobody makes it grow without an end."""
+"""Tables that remember the last things only, so that nobody makes them grow without an end."""
 
 from __future__ import annotations
 

@@ -269,6 +269,7 @@ class KnownPeople:
         self._keys: dict[str, UserId] = {}
         self._unwritten: KeySet[UserId] = {}  # their names are not stored
         self._warned: set[tuple[UserId, str]] = set()
+        self._later: dict[UserId, tuple[int, str]] = {}  # clocks and names of profiles that came while users were out
         for user in known:
             self.names[user.id] = user.name
             self._set_about(user.id, user.about)
@@ -276,6 +277,9 @@ class KnownPeople:
                 self._named_c[user.id] = user.named_c
             self._keys.setdefault(user.name, user.id)
         for one in former:
+            if one.c > self._named_c.get(one.user, 0):
+                self._later[one.user] = max(self._later.get(one.user, (0, "")), (one.c, one.name))
+                continue
             self.former.setdefault(one.user, {})[one.name] = one.c
             self._keys.setdefault(one.name, one.user)
         for own in hosted.values():
@@ -284,14 +288,19 @@ class KnownPeople:
     def on_profile(self, user: UserId, entry: Entry) -> None:
         """Take a profile entry of the room.
 
-        One without a valid name changes nothing. Of an older one, and one of a user who is out, only the name is kept,
-        as a former name.
+        One without a valid name changes nothing. Of an older one only the name is kept, as a former name; one of a user
+        who is out waits until that user is back.
         """
         name = entry.b.get("name") if isinstance(entry.b, dict) else None
         if not isinstance(name, str) or name_fault(name):
             return
         before, before_c = self.names.get(user), self._named_c.get(user, 0)
-        if entry.c <= before_c or self._stays_named(user):
+        if self._stays_named(user):
+            if entry.c > self._later.get(user, (before_c, ""))[0]:
+                self._later[user] = entry.c, name
+                self._ctx.change.former_names.append(FormerName(user, name, entry.c))
+            return
+        if entry.c <= before_c:
             if name != before:
                 self._keep_former(user, name, entry.c)
             return
@@ -313,11 +322,10 @@ class KnownPeople:
             return
         before = self.names.get(user)
         if user in self._named_c:
-            c = self.former.get(user, {}).get(name, 0)
-            if c > self._named_c[user]:  # its profile came while it was out
-                self._named_c[user] = c
-                self._ctx.change.users.append(KnownUser(user, name, c))
-                self._set_name(user, name, "", old=True)
+            c, later = self._later.get(user, (0, ""))
+            if later == name:
+                del self._later[user]
+                self.on_profile(user, Entry("profile", c, c, b={"name": name}))
             return
         if stays:
             self.keep(user)

@@ -204,13 +204,16 @@ def test_a_profile_that_came_while_its_user_was_out_counts_when_it_is_back() -> 
     users.unnamed.add(eve)
     people.on_profile(eve, Entry("profile", 2, 2, b={"name": "bob"}))
     people.on_announced_name(eve, "bob")
-    assert people.names[eve] == "eve"
+    assert people.names[eve] == "eve" and people.former == {}  # nobody is told that she was called bob
+    stored = context.change.users, context.change.former_names
+    people = KnownPeople(context, HostedIdentities([]), *stored, users, ())
+    assert people.names[eve] == "eve" and people.former == {} and "bob" not in people._keys
     users.unnamed.clear()
     people.on_announced_name(eve, "zoe")
     assert people.names[eve] == "eve"
     people.on_announced_name(eve, "bob")
     people.on_announced_name(eve, "eve")
-    assert people.names[eve] == "bob" == context.change.users[-1].name
+    assert people.names[eve] == "bob" == context.change.users[-1].name and people.former == {eve: {"eve": 1}}
 
 
 def test_a_crowd_of_one_name_is_reported_16_times_and_then_once_a_minute() -> None:

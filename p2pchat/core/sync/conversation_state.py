@@ -206,7 +206,7 @@ class LogState:
 
     @property
     def row(self) -> bytes:
-        """What is kept of it when it is settled."""
+        """The row that is kept of it when it is settled."""
         user, run = map(bytes.fromhex, self.id[1:])
         before = marks_to_bytes(self.before)
         return pack_row(user, run, self.seq, self.chain, self.last_c, self.pruned, before, self.cites)
