@@ -37,7 +37,9 @@ class InboxInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._told: dict[tuple[str, int], list[tuple[ConversationBegun, HostedIdentity]]] = {}  # by peer and session
+        self._told: dict[
+            tuple[str, int], list[tuple[ConversationBegun, HostedIdentity | None]]
+        ] = {}  # by peer and session
 
     def begun(self, peer: SimPeer, begun: ConversationBegun) -> None:
         """Check that this was not told before, and that there was a place."""
@@ -46,7 +48,7 @@ class InboxInvariants:
         told, hosted = self._told.setdefault((peer.name, peer.lives), []), peer.node.hosted
         if any(one == begun for one, _ in told):
             self._invariants.fail("inbox", peer, f"tells again that {begun.conversation[:6]} began")
-        told.append((begun, hosted[begun.host]))
+        told.append((begun, hosted.get(begun.host)))  # None: unhosted while this was committed
         inbox, conversations = peer.node.replicator.inbox, peer.node.replicator.conversations
         open = {(host, one.conversation) for host in peer.node.hosted for one in inbox.of(host)}
         # What is stored of a user has its place when that user is hosted again, beyond the limits.
