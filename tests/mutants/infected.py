@@ -20,7 +20,6 @@ from tests.mutants.mutant import Mutant, Rule, infect
 
 CAUGHT = 10  # neither Python nor pytest ends with it
 TIMEOUT = 40  # seconds of a test, which then fails; each of the table takes a second or two
-deadlines.WAIT = TIMEOUT / 2  # the alarm of the timeout may come in any task: a test names what it waits for before
 
 
 def seed_of_broken(rule: Rule) -> int | None:
@@ -51,6 +50,8 @@ def survive(test: str) -> None:
 
 
 def main() -> int:
+    # The alarm of the timeout may come in any task: a test names what it waits for before.
+    deadlines.WAIT = TIMEOUT / 2
     mutant: Mutant = pickle.load(sys.stdin.buffer)
     infect(mutant)
     gc.set_threshold(50_000, 50, 50)  # as in other runs of histories: collection takes a tenth of their time
