@@ -42,6 +42,8 @@ RAW_FLAG = 1 << 31
 PIECE_HEAD = Packed(">II")  # the number of the pull, and the index of the piece
 MAX_PIECE_FRAME_BYTES = PIECE_HEAD.size + PIECE_BYTES
 FILES = "files"  # in `can` of `peers`: pulls are answered, and pieces are understood
+CARRY = "carry"  # in `can` of `peers`: links of others are carried
+MAX_CARRIED_BYTES = 16 * 1024  # in one `carried`
 MAX_FEATURES = 256  # in `can`
 MAX_RECORDS = 64  # in one frame
 MAX_RECORD_BYTES = 1536  # of the text of one: 64 of them fit a frame whatever JSON escapes, and 8 endpoints with more
@@ -303,12 +305,40 @@ class Bye(Frame, tag="bye"):
 
 
 class Peers(Frame, tag="peers"):
-    """The peers that the sender is linked with, and records of them and of itself."""
+    """The peers that the sender is linked with, and records of them and of itself. Of `linked`, others carry the links
+    with those in `carried`.
+    """
 
     records: list[PeerRecord] = []
     linked: list[Long32] = []
+    carried: list[Long32] = []
     gone: list[Long32] = []
     can: list[str] = []  # features of the sender: complete in the first frame on a link, and absent in later ones
+
+
+class Circuit(Frame, tag="circuit", rename={"origin": "from"}):
+    """Begins a circuit at a peer that carries it (`to`) and at the one that it leads to (`from`), or ends one.
+
+    Attributes:
+        id: Chosen by who begins it on this link, rising: even by the smaller peer id, odd by the larger.
+        end: Why it ends: closed, lost, unknown (no direct link leads there), busy, limit.
+    """
+
+    id: Count
+    to: Hex32 | None = None
+    origin: Hex32 | None = None
+    end: str | None = None
+
+
+class Carried(Frame, tag="carried"):
+    """Bytes on a circuit, and how many its sender takes in all: 16,384 before it says so."""
+
+    id: Count
+    d: bytes = b""
+    room: Count = 0
+
+    def __repr__(self) -> str:
+        return f"Carried(id={self.id}, {len(self.d)} bytes, room={self.room})"
 
 
 class Here(Frame, tag="here"):
@@ -506,7 +536,7 @@ class Unknown(Struct):
 
 KnownFrame = (
     Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Statements | Digest | Have | Want | Entries
-    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | File | FileEnd
+    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | Circuit | Carried | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 
@@ -640,8 +670,9 @@ class Decoder:
     def _check_peers(self, frame: Peers, size: int) -> None:
         _at_most(self._settings.page_items, "peers", "linked", frame.linked)
         _at_most(self._settings.page_items, "peers", "gone", frame.gone)
+        _at_most(self._settings.page_items, "peers", "carried", frame.carried)
         _at_most(MAX_FEATURES, "peers", "can", frame.can)
-        if "".join([*frame.linked, *frame.gone]).encode().translate(None, _DIGITS):
+        if "".join([*frame.linked, *frame.carried, *frame.gone]).encode().translate(None, _DIGITS):
             raise FrameError("peers: ids are lower-case hex")
         if frame.records:
             frame.records = self._check_records("peers", frame.records)
@@ -722,6 +753,14 @@ class Decoder:
     def _check_lacks(self, frame: Lacks, size: int) -> None:
         _at_most(self._settings.page_items, "lacks", "has", frame.has)
 
+    def _check_circuit(self, frame: Circuit, size: int) -> None:
+        if sum(said is not None for said in (frame.to, frame.origin, frame.end)) != 1:
+            raise FrameError("circuit: one of to, from and end")
+
+    def _check_carried(self, frame: Carried, size: int) -> None:
+        if len(frame.d) > MAX_CARRIED_BYTES:
+            raise _over("carried: d", len(frame.d), MAX_CARRIED_BYTES)
+
     def _check_holds(self, frame: Holds, size: int) -> None:
         for field, roots in (("ask", frame.ask), ("has", frame.has), ("lacks", frame.lacks)):
             _at_most(self._settings.page_items, "holds", field, roots)
@@ -754,6 +793,8 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     TypingFrame: Decoder._check_typing,
     Lacks: Decoder._check_lacks,
     Holds: Decoder._check_holds,
+    Circuit: Decoder._check_circuit,
+    Carried: Decoder._check_carried,
 }
 _DIGITS = b"0123456789abcdef"
 

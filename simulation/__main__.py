@@ -4,8 +4,8 @@
 still break a promise, and `--steps 3,7,12` plays only those. Without --seed it plays many histories from --first on,
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
 given. In histories with --odd someone signs any text as an entry, with --deletions someone deletes what is
-stored, with --blocks someone blocks others, with --members somebody says who is a member, with --relay an engine links
-peers behind routers, and with --files messages have files. The exit code is 1 if a promise was broken.
+stored, with --blocks someone blocks others, with --members somebody says who is a member, with --routers
+peers are behind routers, and with --files messages have files. The exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deletions", action="store_true", help="someone deletes messages here, in each history")
     parser.add_argument("--blocks", action="store_true", help="someone blocks others, in each history")
     parser.add_argument("--members", action="store_true", help="somebody says who is a member, in each history")
-    parser.add_argument("--relay", action="store_true", help="an engine links peers behind routers, in each history")
+    parser.add_argument("--routers", action="store_true", help="peers are behind routers, in each history")
     parser.add_argument("--files", action="store_true", help="messages have files, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")

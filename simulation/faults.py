@@ -24,7 +24,7 @@ from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.settings import Settings
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from simulation.invariants.display_invariants import named
-from simulation.relay_network import EngineFaults
+from simulation.routers import Routers
 from simulation.simulated_peer import SimPeer
 from simulation.simulated_program import WrittenMessage
 from simulation.simulation import Simulation
@@ -55,9 +55,9 @@ class FaultInjector:
         chance: The randomness of the present step.
     """
 
-    def __init__(self, sim: Simulation, most_peers: int, engine: EngineFaults, *, crowded: bool = False) -> None:
+    def __init__(self, sim: Simulation, most_peers: int, routers: Routers, *, crowded: bool = False) -> None:
         self.sim = sim
-        self._engine = engine
+        self._routers = routers
         self._crowded = crowded
         self.chance: Random = Random()
         self._most_peers = most_peers
@@ -347,11 +347,11 @@ class FaultInjector:
 
     def _next_peer(self) -> SimPeer:
         """Return a new honest peer. In a crowded history each has a network of its own, but the second the crowd's."""
-        network = self._engine.network
+        network = self._routers.network
         if self._crowded:
             network = CROWD_NETWORK if len(self.honest) == 1 else f"10.{len(self.honest)}.0"
         peer = self.sim.peer(network=network)
-        self._engine.place(peer)
+        self._routers.place(peer)
         return peer
 
     def join_crowd(self) -> None:
@@ -625,13 +625,13 @@ class FaultInjector:
         self.sim.note(f"{peer.name} starts")
         others = [other for other in self.honest if other is not peer and not other.gone]
         needs_one = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)
-        peer.start(*([self._engine.way(peer, self.chance.choice(others))] if needs_one else []))
+        peer.start(*([self.chance.choice(others).endpoint] if needs_one else []))
 
     def name(self, peer: SimPeer, other: SimPeer) -> None:
         """Have a user name another peer; if that cannot be dialled, the other way round."""
-        if self._engine.on and self.sim.can_dial(other, peer) and not self.sim.can_dial(peer, other):
+        if self._routers.on and self.sim.can_dial(other, peer) and not self.sim.can_dial(peer, other):
             peer, other = other, peer
-        peer.connect(self._engine.way(peer, other))
+        peer.connect(other.endpoint)
 
     def _await(self, happened: Callable[[], bool]) -> bool:
         """Let time pass in short steps until a condition holds, for three seconds at most. Return whether it holds."""

@@ -6,12 +6,28 @@ TLS is not simulated: the dialler is simply given the server's key. Frames are r
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 from random import Random
+from struct import Struct
 from typing import TYPE_CHECKING
 
-from p2pchat.core.inputs import Faulted, Got, Input, LinkDown, LinkDrained, LinkFilled, Paused
+from p2pchat.core.inputs import (
+    CircuitSent,
+    DialFailed,
+    Faulted,
+    Got,
+    Input,
+    LinkAccepted,
+    LinkDialled,
+    LinkDown,
+    LinkDrained,
+    LinkFilled,
+    Paused,
+)
+from p2pchat.core.mesh.circuits import CircuitWindow
+from p2pchat.core.mesh.dialer import CARRIED
 from p2pchat.core.node_context import Timer
-from p2pchat.protocol import Decoder
+from p2pchat.protocol import Carried, Circuit, Decoder
 from p2pchat.settings import Settings
 from simulation.virtual_time import Schedule
 
@@ -183,17 +199,18 @@ class SimWire:
     Attributes:
         quick, slow: The bounds of the drawn transfer time, in seconds. Bytes never overtake each other.
         dead: True if no bytes arrive any more, without a notification.
-        relayed: True if it goes through an engine.
+        carried: True if it is a circuit (CircuitWire).
         calm: True if no fault ever happened to it: neither end stalled, no bytes were held back, and it is not slow.
     """
 
-    def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float, *, relayed: bool = False) -> None:
+    carried: bool = False
+
+    def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float) -> None:
         self.schedule = schedule
         self.chance = chance
         self.quick: float = quick
         self.slow: float = slow
         self.dead: bool = False
-        self.relayed: bool = relayed
         self.calm: bool = slow <= SLOW
         self.ends: list[WireEnd] = []
         self._deaf: list[WireEnd] = []  # ends at which nothing arrives
@@ -257,3 +274,135 @@ class SimWire:
             self._arrived.append((receiver, item))
         else:
             receiver.receive(item)
+
+
+SEAL = Struct(">I8s")  # before each piece: its size, and what stands for TLS: nothing is changed, repeated or left out
+
+
+class CircuitEnd:
+    """What one process knows of a circuit that ends there.
+
+    Attributes:
+        end: The end of the wire.
+        link: The link of the peer that carries it.
+        id: Its number there.
+        side: 0 for the dialler's end.
+        window: What may be sent, and is taken.
+        unsent: Sealed bytes for which there was no room yet.
+        coming: Bytes that came and are no whole piece yet.
+        sealed, opened: How many pieces were sent, and came.
+    """
+
+    def __init__(self, end: WireEnd, link: int, id: int, side: int) -> None:
+        self.end = end
+        self.link = link
+        self.id = id
+        self.side = side
+        self.window: CircuitWindow = CircuitWindow()
+        self.unsent = bytearray()
+        self.coming = bytearray()
+        self.sealed: int = 0
+        self.opened: int = 0
+
+
+class CircuitWire(SimWire):
+    """A connection over a circuit: its bytes go through the cores of both ends and of the peer that carries it.
+
+    Attributes:
+        dial: The number of the dial that waits for it; 0 once it has been answered.
+        circuits: The ends that there are, the dialler's first.
+    """
+
+    carried = True
+
+    def __init__(self, schedule: Schedule, chance: Random, dial: int, secret: bytes) -> None:
+        super().__init__(schedule, chance, 0.0, 0.0)
+        self.dial: int = dial
+        self.circuits: list[CircuitEnd] = []
+        self._secret = secret
+
+    def add(self, end: WireEnd, link: int, id: int) -> CircuitEnd:
+        """Add the end at one process. The one that was dialled begins, and so proves who it is."""
+        circuit = CircuitEnd(end, link, id, len(self.circuits))
+        self.circuits.append(circuit)
+        self.ends.append(end)
+        self._send(circuit, Carried(id, room=circuit.window.take(0)))
+        if circuit.side:
+            self.join(*self.ends)
+            end.notify(LinkAccepted(end.link, CARRIED, through=link))
+            self.carry(end, b"")
+        return circuit
+
+    def block(self, *deaf: WireEnd) -> None:
+        """Do nothing: what lies between the ends is blocked."""
+
+    def carry(self, sender: WireEnd, item: Item) -> None:
+        """Send an item to the other end."""
+        circuit = self.circuits[self.ends.index(sender)]
+        if self.dead:
+            return
+        if isinstance(item, str):
+            self._send(circuit, Circuit(circuit.id, end="closed" if item == CLOSED else "lost"))
+            return
+        circuit.unsent += SEAL.pack(len(item), self._seal(circuit.side, circuit.sealed, item)) + item
+        circuit.sealed += 1
+        self._push(circuit)
+
+    def on_frame(self, circuit: CircuitEnd, frame: Circuit | Carried) -> None:
+        """Take a frame that came for one end."""
+        if isinstance(frame, Circuit):
+            self._end(circuit, CLOSED if frame.end == "closed" else BROKEN)
+            return
+        circuit.window.room = max(circuit.window.room, frame.room)
+        self._push(circuit)
+        room = circuit.window.take(len(frame.d))
+        if room:
+            self._send(circuit, Carried(circuit.id, room=room))
+        circuit.coming += frame.d
+        while len(circuit.coming) >= SEAL.size and not self.dead:
+            size, seal = SEAL.unpack_from(circuit.coming)
+            item = bytes(circuit.coming[SEAL.size : SEAL.size + size])
+            if len(item) < size:
+                break
+            if seal != self._seal(1 - circuit.side, circuit.opened, item):
+                self._send(circuit, Circuit(circuit.id, end="lost"))
+                self._end(circuit, BROKEN)
+                break
+            circuit.opened += 1
+            del circuit.coming[: SEAL.size + size]
+            self._deliver(circuit, item)
+
+    def _deliver(self, circuit: CircuitEnd, item: bytes) -> None:
+        if self.dial and not circuit.side:
+            dial, self.dial = self.dial, 0
+            server = circuit.end.other.owner.user
+            circuit.end.notify(LinkDialled(circuit.end.link, dial, server, CARRIED, circuit.link))
+        if item:
+            circuit.end.receive(item)
+
+    def _end(self, circuit: CircuitEnd, what: str) -> None:
+        if self.dial and not circuit.side:
+            dial, self.dial = self.dial, 0
+            circuit.end.notify(DialFailed(dial, "the circuit has ended"))
+        circuit.end.receive(what)
+
+    def give_up(self) -> None:
+        """End a dial that got no answer in time."""
+        if self.dial:
+            self._send(self.circuits[0], Circuit(self.circuits[0].id, end="lost"))
+            self._end(self.circuits[0], BROKEN)
+
+    def _push(self, circuit: CircuitEnd) -> None:
+        while circuit.unsent and (most := circuit.window.may_send) > 0:
+            data = bytes(circuit.unsent[:most])
+            del circuit.unsent[:most]
+            circuit.window.sent += len(data)
+            self._send(circuit, Carried(circuit.id, data))
+
+    def _send(self, circuit: CircuitEnd, frame: Circuit | Carried) -> None:
+        circuit.end.notify(CircuitSent(circuit.link, frame))
+
+    def _seal(self, side: int, number: int, item: bytes) -> bytes:
+        return blake2b(
+            item, digest_size=8, key=self._secret, salt=number.to_bytes(16, "big"), person=b"%d" % side
+        ).digest()

@@ -31,7 +31,7 @@ from simulation.hosted_users import HostedUsers
 from simulation.invariants.contact_invariants import answer_some
 from simulation.invariants.presence_invariants import UserChatter
 from simulation.membership import Membership
-from simulation.relay_network import EngineFaults
+from simulation.routers import Routers
 from simulation.simulated_peer import SimPeer
 from simulation.simulation import SETTLE_MORE, SETTLE_WITHIN, Simulation
 from simulation.virtual_time import (
@@ -41,7 +41,6 @@ from simulation.virtual_time import (
     with_few_places,
     with_files,
     with_quota,
-    with_relay,
     with_short_turns,
 )
 
@@ -92,7 +91,7 @@ class WantedEvents:
         deletions: Someone deletes what is stored.
         blocks: Someone blocks others.
         members: Somebody says who is a member. Chance never decides this.
-        relay: An engine links peers that cannot dial each other (relay_network.py). Chance never decides this.
+        routers: Peers are behind routers that let nobody in (routers.py). Chance never decides this.
         files: Messages have files (attached_files.py). Chance never decides this.
     """
 
@@ -100,7 +99,7 @@ class WantedEvents:
     deletions: bool = False
     blocks: bool = False
     members: bool = False
-    relay: bool = False
+    routers: bool = False
     files: bool = False
 
     @property
@@ -146,8 +145,6 @@ class RandomHistory:
             settings = with_few_places(settings, places)
         if self._crowded:
             settings = with_few_links(settings, most_peers, crowd)
-        if wanted.relay:
-            settings = with_relay(settings)
         settings = with_short_turns(settings, Random(f"{seed} turns"))
         if wanted.files:
             files = Random(f"{seed} files")
@@ -183,8 +180,8 @@ class RandomHistory:
             for _ in range(self._membership.steps()):
                 self.program.insert(members.randint(self._begun, len(self.program)), "say_about_members")
         self._odd = wanted.odd
-        self._engine = EngineFaults(self.sim, on=wanted.relay)
-        self._faults = FaultInjector(self.sim, most_peers, self._engine, crowded=self._crowded)
+        self._routers = Routers(self.sim, on=wanted.routers)
+        self._faults = FaultInjector(self.sim, most_peers, self._routers, crowded=self._crowded)
         self._chatter = UserChatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
         self._files = FileActions(self.sim, on=wanted.files, start=self._faults.start_one)
@@ -213,7 +210,7 @@ class RandomHistory:
         for peer in peers:
             others = [other for other in peers if other is not peer and self.sim.can_link(peer, other)]
             if others:
-                named = self._reached(peers).get(peer) if self._engine.on else None  # not everyone links with all
+                named = self._reached(peers).get(peer) if self._routers.on else None  # not everyone links with all
                 name(peer, named or others[0])
         while apart := self._not_introduced(peers, linked):
             name(*apart[0])
@@ -227,7 +224,7 @@ class RandomHistory:
             getattr(self._faults, name)()
         self._chatter.step(number)
         self._guests.step(number)
-        self._engine.step(number)
+        self._routers.step(number)
         self._files.step(number)
         if self._few_places:
             chance = Random(f"{self.sim.seed} asking {number}")
@@ -277,7 +274,7 @@ class RandomHistory:
         remaining = [peer for peer in self._faults.honest if not peer.gone]
         if len(self._reached(remaining)) < len(remaining):
             self.sim.lift_never()
-            self._engine.open_routers()
+            self._routers.open()
         return remaining
 
     def _end_blocks(self, remaining: list[SimPeer]) -> None:

@@ -20,21 +20,31 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import StatementId, make_guest
-from p2pchat.core.mesh.addressbook import is_relayed, relay_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
 from p2pchat.core.sync.conversation_state import sum_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.identity.identity import Identity
 from p2pchat.kinds import KINDS
-from p2pchat.protocol import ConversationId, Entries, Frame, GuestCertificate, Naming, RunId, Unknown, UserId, encode
+from p2pchat.protocol import (
+    Circuit,
+    ConversationId,
+    Entries,
+    Frame,
+    GuestCertificate,
+    Naming,
+    RunId,
+    Unknown,
+    UserId,
+    encode,
+)
 from p2pchat.runtime.frame_queue import PARTS, CommitsInFlight, FrameQueue, LinkInput, split_frames
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
 from simulation.attached_files import SimContent, SimFiles
 from simulation.disk import SimDisk
-from simulation.network import SimWire, WireEnd
+from simulation.network import CircuitEnd, SimWire, WireEnd
 from simulation.simulated_program import SimProgram, WrittenMessage, shown_id
 from simulation.virtual_time import LocalClock, signer
 
@@ -58,9 +68,8 @@ class SimPeer:
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
         odd: Its program signs any text as an entry.
-        has_engine: It is linked through the engine (relay_network.py), too.
-        listens: It takes direct connections; from its next start on.
-        behind_router: A router lets none of them in.
+        behind_router: A router lets no connection in.
+        circuits: Its ends of circuits, by link and number.
         byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
@@ -92,8 +101,6 @@ class SimPeer:
         self.node: Node | None = None
         self.gone = False
         self.restored: bool = False
-        self.has_engine = False
-        self.listens = True
         self.behind_router = False
         self.byzantine = False
         self.odd: OddWriter | None = None
@@ -116,6 +123,7 @@ class SimPeer:
         self.here_before: set[UserId] = set()  # users that were online before this step
         self.name_told: str = name
         self._links: dict[int, WireEnd] = {}
+        self.circuits: dict[tuple[int, int], CircuitEnd] = {}
         self._all_links: dict[int, WireEnd] = {}  # of this process: frames of a link that ended may wait for their turn
         self._turns: FrameQueue
         self._turn_is_due = False
@@ -125,7 +133,8 @@ class SimPeer:
         self._next_link = 1
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
-            out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.Resolve: self._resolve,
+            out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.DialThrough: self._dial_through,
+            out.CircuitReceived: self._circuit_received, out.Resolve: self._resolve,
             out.Established: self._established, out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at,
             out.Commit: self._commit, out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
             out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped,
@@ -156,13 +165,9 @@ class SimPeer:
         return f"{self.host}:{self.port}"
 
     @property
-    def relayed_endpoint(self) -> str:
-        return relay_endpoint(self.user)
-
-    @property
     def may_be_dialled(self) -> bool:
         """True if its direct endpoint answers while it runs."""
-        return self.listens and not self.behind_router
+        return not self.behind_router
 
     @property
     def linked(self) -> list[SimPeer]:
@@ -236,18 +241,14 @@ class SimPeer:
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
-        at = (self.endpoint,) * self.listens + (self.relayed_endpoint,) * self.has_engine
-        self.put(inputs.ListeningAt(at))
+        self.put(inputs.ListeningAt((self.endpoint,)))
         self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))
         if self.sim.membership is not None and (maker := self.sim.membership.way(self)) is not None:
             self.put(inputs.Connect(maker.endpoint))
         for endpoint in endpoints:
-            if not (self.has_engine and is_relayed(endpoint)):
-                self.put(inputs.Connect(endpoint))
-        if self.has_engine:
-            self.sim.engine.meet(self, tuple(filter(is_relayed, endpoints)))
+            self.put(inputs.Connect(endpoint))
         self.program.take_released()
 
     def _node_from(self, stored: Stored, draw: Callable[[int], bytes]) -> Node:
@@ -563,6 +564,14 @@ class SimPeer:
         """Its ends of all connections, with those that are not yet or no longer links."""
         return list(self._links.values())
 
+    def end_of(self, link: int) -> WireEnd | None:
+        """Return its end of a connection; None if that is gone."""
+        return self._links.get(link)
+
+    def direct_wires_to(self, other: SimPeer) -> list[WireEnd]:
+        """Return its ends of the open connections to a peer that nobody carries."""
+        return [end for end in self.wires_to(other) if not end.wire.carried]
+
     def wires_to(self, other: SimPeer) -> list[WireEnd]:
         """Return its ends of the open connections to a peer."""
         return [end for end in self._links.values() if end.other.owner is other]
@@ -604,6 +613,7 @@ class SimPeer:
         if self._wake is not None:
             self._wake.cancel()
         self.node, self.content, self._wake, self._links, self._fuse = None, None, None, {}, None
+        self.circuits = {}
 
     def _store(self) -> SimContent:
         assert self.content is not None, f"{self.name} is not running"
@@ -640,17 +650,27 @@ class SimPeer:
                 self.sim.invariants.protocol.said_bye(self, end, order.bye)
             if order.bye is not None and order.bye.code == "replaced":
                 self.sim.counts["link_replaced"] += 1
-                if end.wire.relayed and self._has_direct_link(end.other.owner):
-                    self.sim.counts["relayed_link_replaced"] += 1
+                if end.wire.carried and self._has_direct_link(end.other.owner):
+                    self.sim.counts["carried_link_replaced"] += 1
                 self.sim.invariants.protocol.link_replaced(self, end)
             end.close(encode(order.bye) if order.bye is not None else None)
 
     def _has_direct_link(self, other: SimPeer) -> bool:
         link = self.node.links.by_peer.get(other.user) if self.node is not None else None
-        return link is not None and not link.relayed
+        return link is not None and not link.carrier
 
     def _dial(self, order: out.Dial) -> None:
         self.sim.dial(self, order.dial, order.endpoint)
+
+    def _dial_through(self, order: out.DialThrough) -> None:
+        self.sim.dial_through(self, order.dial, order.link, order.circuit)
+
+    def _circuit_received(self, news: out.CircuitReceived) -> None:
+        circuit = self.circuits.get((news.link, news.frame.id))
+        if circuit is not None:
+            circuit.end.wire.on_frame(circuit, news.frame)  # type: ignore[attr-defined]
+        elif isinstance(news.frame, Circuit) and news.frame.origin is not None:
+            self.sim.accept_circuit(self, news.link, news.frame.id)
 
     def _resolve(self, order: out.Resolve) -> None:
         self.put(inputs.DialFailed(order.dial, "no such name", "no_name"))  # hosts here have no names

@@ -25,18 +25,16 @@ from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import Input
 from p2pchat.core.members.statement import network_id
-from p2pchat.core.mesh.addressbook import RELAY_HOST, is_relayed
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import UserId
+from p2pchat.protocol import Circuit, UserId
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from simulation.byzantine import MadeUpUser
 from simulation.hosted_users import SimHostedUser
 from simulation.invariants.entry_invariants import QUIET_KINDS, Invariants
 from simulation.membership import Membership, invites_key
-from simulation.network import SimWire
-from simulation.relay_network import SimEngine
+from simulation.network import CircuitEnd, CircuitWire, SimWire
 from simulation.simulated_peer import SimPeer
 from simulation.virtual_time import SMALL, Schedule, signer
 
@@ -60,7 +58,6 @@ class Simulation:
         settings: Limits and times of its peers, small ones by default.
         schedule: What happens next, in virtual time.
         chance: Draws the accidents of the network.
-        engine: Links peers behind routers; unused unless peers have one.
         invariants: What is checked after every step.
         counts: The number of each fault and of each counted event of the cores.
         frames: The number of frames sent, by kind.
@@ -82,7 +79,6 @@ class Simulation:
         self.guests: dict[UserId, SimHostedUser] = {}
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
-        self.engine: SimEngine = SimEngine(self)
         self.invariants: Invariants = Invariants(self)
         draws = Random(f"{seed} network")
         self.founder: Identity = Identity.from_seed(draws.randbytes(32))
@@ -95,8 +91,7 @@ class Simulation:
         self._by_endpoint: dict[str, SimPeer] = {}
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
-        # In progress: (dialler, its session, target, through the engine)
-        self._dials: list[tuple[SimPeer, int, SimPeer, bool]] = []
+        self._dials: list[tuple[SimPeer, int, SimPeer]] = []  # in progress: (dialler, its session, target)
         self._tell = tell
 
     # ---- peers and users
@@ -142,7 +137,7 @@ class Simulation:
         peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
         others = self.honest_up
         self.by_user[peer.user] = peer
-        self._by_endpoint[peer.endpoint] = self._by_endpoint[peer.relayed_endpoint] = peer
+        self._by_endpoint[peer.endpoint] = peer
         if start:
             peer.start(*(other.endpoint for other in others[:1]))
         return peer
@@ -174,7 +169,7 @@ class Simulation:
     def separate(self, one: SimPeer, two: SimPeer) -> None:
         """Disconnect two peers until heal()."""
         self._apart.add(frozenset((one.user, two.user)))
-        for end in one.wires_to(two):
+        for end in one.direct_wires_to(two):
             if self.chance.random() < 0.6:
                 end.wire.block()  # packets wait, and both ends see silence
             else:
@@ -189,13 +184,29 @@ class Simulation:
     def never(self, one: SimPeer, two: SimPeer) -> None:
         """Prevent links between two peers for good, also after heal()."""
         self._never.add(frozenset((one.user, two.user)))
-        for end in one.wires_to(two):
+        for end in one.direct_wires_to(two):
             self.break_wire(end.wire)
 
     def can_link(self, one: SimPeer, two: SimPeer) -> bool:
         """Return whether two peers can ever link."""
-        has_way = one.may_be_dialled or two.may_be_dialled or (one.has_engine and two.has_engine)
-        return has_way and frozenset((one.user, two.user)) not in self._never
+        others = [peer for peer in self.honest_up if peer not in (one, two)]
+        return self._has_way(one, two) or any(self._carries(peer, one, two) for peer in others)
+
+    def _has_way(self, one: SimPeer, two: SimPeer) -> bool:
+        """Return whether one of two peers can ever dial the other."""
+        return self.can_dial(one, two) or self.can_dial(two, one)
+
+    def _carries(self, carrier: SimPeer, *pair: SimPeer) -> bool:
+        """Return whether a peer can carry links of these two with each other."""
+        blocked = carrier.blocks.get(carrier.user, set())
+        return all(
+            self._has_way(carrier, peer)
+            and peer.user not in blocked
+            and carrier.user not in peer.blocks.get(peer.user, ())
+            and carrier.admits(peer)
+            and peer.admits(carrier)
+            for peer in pair
+        )
 
     def can_dial(self, one: SimPeer, two: SimPeer) -> bool:
         """Return whether the direct endpoint of a running peer answers another one, apart from passing faults."""
@@ -219,7 +230,6 @@ class Simulation:
     def heal(self) -> None:
         """End all separations and repair all disks. Held-back bytes arrive, unless their link was given up."""
         self._apart.clear()
-        self.engine.heal()
         for peer in self.up:
             peer.disk.broken = False
             peer.disk_low(DiskLevel.ENOUGH)
@@ -236,11 +246,11 @@ class Simulation:
     def dial(self, dialler: SimPeer, dial: int, endpoint: str) -> None:
         """Carry out a Dial. It takes a while and succeeds or fails."""
         target = self._by_endpoint.get(endpoint)
-        life, relayed = dialler.lives, is_relayed(endpoint)
+        life = dialler.lives
         self.invariants.crowd.dialled(dialler, endpoint)
-        through = target is not None and target.up and self._reaches(dialler, target, relayed=relayed)
+        through = target is not None and target.up and self._reaches(dialler, target)
         seconds = self.chance.uniform(0.001, 0.1) if through or self.chance.random() < 0.5 else 3.0
-        pending = (dialler, life, target, relayed) if target is not None else None
+        pending = (dialler, life, target) if target is not None else None
         if pending is not None:
             self._dials.append(pending)
 
@@ -248,24 +258,53 @@ class Simulation:
             if pending is not None:
                 self._dials.remove(pending)
             if dialler.up and dialler.lives == life:
-                if target is not None and target.up and self._reaches(dialler, target, relayed=relayed):
-                    self._connect(dialler, dial, target, relayed=relayed)
+                if target is not None and target.up and self._reaches(dialler, target):
+                    self._connect(dialler, dial, target)
                 else:
                     dialler.put(inputs.DialFailed(dial, "nobody answers"))
 
         self.schedule.after(seconds, answer)
 
-    def _connect(self, dialler: SimPeer, dial: int, server: SimPeer, *, relayed: bool) -> None:
+    def _connect(self, dialler: SimPeer, dial: int, server: SimPeer) -> None:
         quick = self.chance.choice((0.0005, 0.001, 0.01, 0.05))
-        wire = SimWire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)), relayed=relayed)
-        if relayed:
-            self.counts["relayed_link"] += 1
-            self.engine.on_dialled(dialler, server)
+        wire = SimWire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)))
         near = dialler.attach(wire)
         far = server.attach(wire)
         wire.join(near, far)
-        dialler.put(inputs.LinkDialled(near.link, dial, server.user, RELAY_HOST if relayed else server.host))
-        server.put(inputs.LinkAccepted(far.link, RELAY_HOST if relayed else dialler.host))
+        dialler.put(inputs.LinkDialled(near.link, dial, server.user, server.host))
+        server.put(inputs.LinkAccepted(far.link, dialler.host))
+
+    def dial_through(self, dialler: SimPeer, dial: int, link: int, circuit: int) -> None:
+        """Carry out a DialThrough."""
+        self.counts["dialled_through"] += 1
+        secret = f"{self.seed} {dialler.name} {dialler.lives} {dial}".encode()
+        wire = CircuitWire(self.schedule, self.chance, dial, blake2b(secret, digest_size=32).digest())
+        dialler.circuits[link, circuit] = wire.add(dialler.attach(wire), link, circuit)
+        self.schedule.after(self.settings.handshake_timeout, wire.give_up)
+
+    def accept_circuit(self, peer: SimPeer, link: int, circuit: int) -> None:
+        """Have a peer be the other end of a circuit, if its dialler still waits for it."""
+        begun = self._dialler_of(peer, link, circuit)
+        if begun is None:
+            peer.put(inputs.CircuitSent(link, Circuit(circuit, end="lost")))
+            return
+        wire = begun.end.wire
+        assert isinstance(wire, CircuitWire)
+        peer.circuits[link, circuit] = wire.add(peer.attach(wire), link, circuit)
+
+    def _dialler_of(self, peer: SimPeer, link: int, circuit: int) -> CircuitEnd | None:
+        """Return the end of a circuit at its dialler, which the peer that carries it knows."""
+        near = peer.end_of(link)
+        carrier = None if near is None else near.other.owner
+        if near is None or carrier is None or carrier.node is None:
+            return None
+        leg = carrier.node.links.circuits.legs.get(near.other.link, {}).get(circuit)
+        far = None if leg is None or leg.other is None else carrier.end_of(leg.other.link.id)
+        if leg is None or leg.other is None or far is None:
+            return None
+        begun = far.other.owner.circuits.get((far.other.link, leg.other.id))
+        is_waiting = begun is not None and begun.end.open and len(begun.end.wire.ends) == 1
+        return begun if is_waiting else None
 
     def break_wire(self, wire: SimWire) -> None:
         """Break a connection. Each end learns at its own time, or never."""
@@ -280,14 +319,12 @@ class Simulation:
     def _is_dialling(self) -> bool:
         """Return whether a dial between honest peers is in progress that may succeed (seed 92534)."""
         return any(
-            dialler.up and dialler.lives == life and target.up and self._reaches(dialler, target, relayed=relayed)
-            for dialler, life, target, relayed in self._dials if not (dialler.byzantine or target.byzantine)
+            dialler.up and dialler.lives == life and target.up and self._reaches(dialler, target)
+            for dialler, life, target in self._dials if not (dialler.byzantine or target.byzantine)
         )  # fmt: skip
 
-    def _reaches(self, dialler: SimPeer, target: SimPeer, *, relayed: bool) -> bool:
-        if frozenset((dialler.user, target.user)) in self._apart or not self.can_link(dialler, target):
-            return False
-        return self.engine.links(dialler, target) if relayed else target.may_be_dialled
+    def _reaches(self, dialler: SimPeer, target: SimPeer) -> bool:
+        return frozenset((dialler.user, target.user)) not in self._apart and self.can_dial(dialler, target)
 
     # ---- time
 

@@ -240,11 +240,6 @@ def with_short_turns(drawn: Settings, chance: Random) -> Settings:
     )
 
 
-def with_relay(drawn: Settings) -> Settings:
-    """Return the settings with frames of two endpoints or more: a peer tells a direct and a relayed one in one."""
-    return replace(drawn, page_items=max(2, drawn.page_items))
-
-
 def with_files(drawn: Settings, chance: Random) -> Settings:
     """Return the settings with which some of the files come by themselves."""
     return replace(drawn, auto_fetch_bytes=chance.choice((0, 300_000, 1 << 20, drawn.auto_fetch_bytes)))

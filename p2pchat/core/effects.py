@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from p2pchat.core.durable_changes import Change, PruneKey, Record, ShownKey, Start, Stretch
 from p2pchat.core.log import Batch, FileRef, LogId
-from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
+from p2pchat.protocol import Bye, Carried, Circuit, ConversationId, Frame, PeerId, UserId
 
 Guests = tuple[tuple[tuple[PeerId, ...], tuple[UserId, ...]], ...]  # by the peers that host them; all sorted
 
@@ -41,6 +41,21 @@ class Dial(Effect):
 
     dial: int
     endpoint: str
+
+
+class DialThrough(Effect):
+    """Set up TLS over a circuit that begins on this link. Answered like Dial."""
+
+    dial: int
+    link: int
+    circuit: int
+
+
+class CircuitReceived(Effect):
+    """The other end of a circuit on a link begins it, has bytes or room for this end, or has ended it."""
+
+    link: int
+    frame: Circuit | Carried
 
 
 class Resolve(Effect):
@@ -381,7 +396,7 @@ class LinkChanged(Effect):
 
     `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
     word for why no peer was reached, from a bye (network, version, busy ...) or from DialFailed; otherwise "". `host`
-    is the remote address of a link that came up.
+    is the remote address of a link that came up, and `via` the peer that carries it, "" if it is direct.
     """
 
     peer: PeerId
@@ -390,6 +405,7 @@ class LinkChanged(Effect):
     reason: str = ""
     code: str = ""
     host: str = ""
+    via: PeerId = ""
 
 
 class UserJoined(Effect):

@@ -24,7 +24,18 @@ from p2pchat.core.durable_changes import (
 from p2pchat.core.log import Batch, FileRef, LogId, Marks, Ref
 from p2pchat.core.members.statement import Statement
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.protocol import ConversationId, Entries, Frame, Naming, PeerId, Statements, Unknown, UserId
+from p2pchat.protocol import (
+    Carried,
+    Circuit,
+    ConversationId,
+    Entries,
+    Frame,
+    Naming,
+    PeerId,
+    Statements,
+    Unknown,
+    UserId,
+)
 
 
 class Input(Record):
@@ -35,11 +46,18 @@ class Input(Record):
 
 
 class LinkAccepted(Input):
-    """A stranger connected and TLS is up. `host` is the remote address, `took` the seconds that TLS took."""
+    """A stranger connected and TLS is up.
+
+    Attributes:
+        host: The remote address; CARRIED of a circuit.
+        took: Seconds that TLS took.
+        through: The link of the peer that carries it, 0 for none.
+    """
 
     link: int
     host: str
     took: float = 0.0
+    through: int = 0
 
 
 class LinkDialled(Input):
@@ -49,6 +67,14 @@ class LinkDialled(Input):
     dial: int
     server: PeerId
     host: str
+    through: int = 0  # the link of the peer that carries it
+
+
+class CircuitSent(Input):
+    """This end of a circuit on a link has bytes or room for the other end, or has ended."""
+
+    link: int
+    frame: Circuit | Carried
 
 
 class Resolved(Input):
@@ -62,7 +88,7 @@ class Resolved(Input):
 
 class DialFailed(Input):
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
-    no_way, no_peer, engine (is away), failed.
+    no_way, no_peer, failed.
     """
 
     dial: int
@@ -115,12 +141,6 @@ class ListeningAt(Input):
     """All endpoints at which this peer can be reached."""
 
     at: tuple[str, ...]
-
-
-class RelayChanged(Input):
-    """The engine that relays links came, or went away."""
-
-    up: bool
 
 
 class Connect(Input):

@@ -34,11 +34,12 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
-from p2pchat.core.mesh.addressbook import is_address, relay_peer
-from p2pchat.errors import HandshakeError, P2PChatError
+from p2pchat.core.mesh.addressbook import is_address
+from p2pchat.core.mesh.dialer import CARRIED
+from p2pchat.errors import HandshakeError
 from p2pchat.identity.own_addresses import address_towards
-from p2pchat.nats_client import EngineAway
-from p2pchat.protocol import AnyFrame
+from p2pchat.protocol import AnyFrame, Carried, Circuit
+from p2pchat.runtime.circuit_transport import CircuitTransport
 from p2pchat.runtime.garbage_collection import link_ends
 from p2pchat.runtime.stranger_limiter import Stranger, StrangerLimiter
 from p2pchat.server import Server
@@ -80,8 +81,6 @@ class TCPTransport:
         return server.host, server.port
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
-        if relay_peer(host):
-            raise P2PChatError("that peer is reached through an engine: start with --engine")
         return await dial(host, port, timeout=timeout)
 
     async def resolve(self, host: str, port: int, *, timeout: float) -> list[tuple[str, str]]:
@@ -248,6 +247,7 @@ class ConnectionManager:
         self._handshakes: set[asyncio.Task[None]] = set()  # dials included
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._held: set[int] = set()  # links that are not read
+        self._circuits: dict[tuple[int, int], CircuitTransport] = {}  # those that end here, by link and number
         self._closed = False
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -260,6 +260,26 @@ class ConnectionManager:
         """Connect to an endpoint and do the TLS handshake. The answer is LinkDialled or DialFailed."""
         if not self._closed:
             self._spawn(self._dial(dial, endpoint), self._handshakes)
+
+    def dial_through(self, dial: int, link: int, circuit: int) -> None:
+        """Do the TLS handshake over a circuit that begins on a link. The answer is as of dial()."""
+        self._spawn(self._dial(dial, CARRIED, self._open_circuit(link, circuit)), self._handshakes)
+
+    def on_circuit(self, link: int, frame: Circuit | Carried) -> None:
+        """Take what came for this end of a circuit, or a new one."""
+        key = (link, frame.id)
+        if key in self._circuits:
+            self._circuits[key].on_frame(frame)
+        elif isinstance(frame, Circuit) and frame.origin is not None:
+            self._on_connection(*self._open_circuit(*key))
+
+    def _open_circuit(self, link: int, circuit: int) -> Streams:
+        key = (link, circuit)
+        transport = CircuitTransport(*key, self.put, lambda: self._circuits.pop(key, None))
+        self._circuits[key] = transport
+        streams = transport.streams()
+        transport.start()
+        return streams
 
     def resolve(self, dial: int, endpoint: str) -> None:
         """Look up the name in an endpoint. The answer is Resolved or DialFailed."""
@@ -281,11 +301,12 @@ class ConnectionManager:
             self._trace.put(event="failed", endpoint=endpoint, reason=reason)
         self.put(DialFailed(dial, reason, code))
 
-    async def _dial(self, dial: int, endpoint: str) -> None:
+    async def _dial(self, dial: int, endpoint: str, circuit: Streams | None = None) -> None:
         host, _, port = endpoint.rpartition(":")
         timeout = self._settings.handshake_timeout
         try:
-            reader, writer = await self._transport.dial(host.strip("[]"), int(port), timeout=timeout)
+            streams = circuit or await self._transport.dial(host.strip("[]"), int(port), timeout=timeout)
+            reader, writer = streams
             client = self._make_client(reader, writer, endpoint, server_side=False)
             server_key = await client.handshake(timeout)
         except Exception as error:  # any error: an address whose dial never ended would never be dialled again
@@ -293,18 +314,16 @@ class ConnectionManager:
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
-        self._start(client, LinkDialled(client.link_id, dial, server_key, reached))
+        through = writer.get_extra_info("through", 0)
+        self._start(client, LinkDialled(client.link_id, dial, server_key, reached, through))
 
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peername = writer.get_extra_info("peername")
         host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
         now, stranger = asyncio.get_running_loop().time(), None
-        dialler = writer.get_extra_info("dialler")  # of a relayed connection: the peer, and whether it is known here
-        if not self._closed and dialler is not None:
-            peer, is_known = dialler
-            stranger = self.strangers.admit_relayed(peer, now, writer.transport.abort, is_known=is_known)
-        elif not self._closed:
-            stranger = self.strangers.admit(host, now, writer.transport.abort)
+        through = writer.get_extra_info("through", 0)
+        if not self._closed:
+            stranger = self.strangers.admit(host, now, writer.transport.abort, through=through)
         if stranger is None:
             if self._trace is not None:
                 self._trace.put(event="refused", address=host)
@@ -326,7 +345,8 @@ class ConnectionManager:
         except Exception:  # any error: a stranger that is gone must not be counted as one for ever
             self._release_place(client.link_id)
             return
-        self._start(client, LinkAccepted(client.link_id, host, took=loop.time() - accepted_at))
+        through = writer.get_extra_info("through", 0)
+        self._start(client, LinkAccepted(client.link_id, host, loop.time() - accepted_at, through))
 
     def _release_place(self, link: int) -> None:
         """Stop counting a link as a stranger's: it became a member's, or ended."""
@@ -509,8 +529,6 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
         return "no such name", "no_name"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there", "nobody"
-    if isinstance(error, EngineAway):
-        return "the engine is away", "engine"
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return "no way there from this machine", "no_way"
     if isinstance(error, OSError) and error.strerror:

@@ -160,6 +160,8 @@ class Driver:
             fx.Send: self._send,
             fx.Close: self._close_link,
             fx.Dial: lambda effect: connections.dial(effect.dial, effect.endpoint),
+            fx.DialThrough: lambda effect: connections.dial_through(effect.dial, effect.link, effect.circuit),
+            fx.CircuitReceived: lambda effect: connections.on_circuit(effect.link, effect.frame),
             fx.Resolve: lambda effect: connections.resolve(effect.dial, effect.endpoint),
             fx.Established: lambda effect: connections.on_established(effect.link),
             fx.PauseReading: self._pause_reading,

@@ -6,9 +6,7 @@ stranger of the fullest network, so a few addresses with silent connections keep
 A network with many of the places gives way before it was silent for a while, as it may come again before that. When
 those of its address are taken, it takes that of a silent one there: behind one address are many people.
 
-Relayed strangers have no address. Each has proved its id before it comes here (relay.py), so those that are contacts or
-belong to a member have places of their own. A peer has a rate and takes one place, the last one that it asked for. All
-others share a rate, too. So whoever makes up ids shares the rate and the places of those.
+A stranger that a linked peer carries counts at that link, as at an address of a network of its own.
 """
 
 from __future__ import annotations
@@ -17,20 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from p2pchat.core.mesh.addressbook import RELAY_HOST, is_loopback, is_private, network_and_host
+from p2pchat.core.mesh.addressbook import is_loopback, is_private, network_and_host
 from p2pchat.core.token_bucket import TokenBuckets
-from p2pchat.protocol import PeerId
 from p2pchat.settings import Settings
 
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
-# Guesses. A silent stranger keeps its place for a second, so 64 places let 64 newcomers a second in beside a flood.
-RELAYED_PLACES = {False: 64, True: 48}  # of peers that are not known, and of those that are
 MAX_OF_ADDRESS = 8  # strangers; an address is an IPv6 /64 or an IPv4 address
+MAX_OF_CARRIER = 24  # of those that one peer carries: all its links may come at one moment. A guess
 A_SECOND = 20  # new strangers of one address
 LOOPBACK_A_SECOND = 500  # of this machine
 NEAR_PART = 4  # the part of all places that is kept for those who are near
-RELAYED_A_SECOND = 4  # of one peer; who finds no place tries again twice a second
-RELAYED_UNKNOWN_A_SECOND = 100  # of all that are not known; a handshake takes 2 ms
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 
 
@@ -116,8 +110,7 @@ class StrangerLimiter:
         self._settings = settings
         self._near = StrangerPlaces(settings.max_strangers)
         self._far = StrangerPlaces(settings.max_strangers - settings.max_strangers // NEAR_PART)
-        self._relayed = {is_known: StrangerPlaces(most) for is_known, most in RELAYED_PLACES.items()}
-        self._buckets = TokenBuckets()  # by address, relayed peer, or kind of those
+        self._buckets = TokenBuckets()  # by address
         self.knows: Callable[[str], bool] = lambda host: False
         self.refused: int = 0
 
@@ -126,20 +119,21 @@ class StrangerLimiter:
         """Number of strangers now."""
         return self._near.taken[()] + self._far.taken[()]
 
-    def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
+    def admit(self, host: str, now: float, close: Callable[[], None], through: int = 0) -> Stranger | None:
         """Count one more stranger, perhaps in place of another one. None: the connection must be closed.
 
         Args:
             host: The address of its far end.
             now: Seconds on a monotonic clock.
             close: Called when another stranger takes its place, which then is free already.
+            through: The link of the peer that carries it, 0 for none.
         """
-        line = network_and_host(host)
+        line = (host, f"{host} {through}") if through else network_and_host(host)
         if is_loopback(host):  # one machine's own peers and tests: trusted a little more, still bounded
             line = ("loopback", "loopback")
             max_strangers, rate = self._settings.max_strangers_loopback, LOOPBACK_A_SECOND
         else:
-            max_strangers, rate = MAX_OF_ADDRESS, A_SECOND
+            max_strangers, rate = MAX_OF_CARRIER if through else MAX_OF_ADDRESS, A_SECOND
         near = is_loopback(host) or is_private(host) or self.knows(host)
         shares = self._near if near else self._far
         has_token = self._buckets.take(line[-1], now, rate)
@@ -156,25 +150,8 @@ class StrangerLimiter:
         shares.add(stranger)
         return stranger
 
-    def admit_relayed(self, peer: PeerId, now: float, close: Callable[[], None], *, is_known: bool) -> Stranger | None:
-        """Count one more stranger that came through an engine and has proved its id, as admit() does.
-
-        Its former place is closed for it. Otherwise a silent stranger of the same kind gives way.
-        """
-        shares, line = self._relayed[is_known], (RELAY_HOST, peer)
-        has_token = self._buckets.take(peer, now, RELAYED_A_SECOND) and (
-            is_known or self._buckets.take(RELAY_HOST, now, RELAYED_UNKNOWN_A_SECOND)
-        )
-        own = [one for one in shares if one.line == line] if shares.taken[line] else []
-        has_place = has_token and (
-            self._close_longest(own, now, silent_after=0.0) or shares.has_room or self._close_longest(shares, now)
-        )
-        return self._admit(Stranger(line, close, now), shares, has_place)
-
     def release(self, stranger: Stranger) -> None:
         """Uncount an admitted stranger: it became a member, or its connection ended. Once is enough."""
-        for shares in self._relayed.values():
-            shares.remove(stranger)
         self._near.remove(stranger)
         self._far.remove(stranger)
 

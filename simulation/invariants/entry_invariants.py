@@ -253,7 +253,7 @@ class Invariants:
     def _missing(self) -> Iterator[Fault]:
         honest = self._sim.honest_up
         yield from self._unlinked(honest)
-        yield from self._relayed(honest)
+        yield from self._carried(honest)
         yield from self._unequal(honest)
         if self._sim.membership is not None:
             yield from self._one_list(honest)
@@ -296,13 +296,15 @@ class Invariants:
                 if not other.byzantine and one.end_to(other) is not end:
                     yield Fault("unlinked", f"its connection with {other.name} is not a link", one.name)
 
-    def _relayed(self, honest: list[SimPeer]) -> Iterator[Fault]:
+    def _carried(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """Check that peers are linked directly where one of them can dial the other."""
         for one in honest:
             for other in honest:
                 end = one.end_to(other)
-                if end is not None and end.wire.relayed and self._sim.can_dial(one, other):
-                    yield Fault("relayed", f"is linked with {other.name} through the engine, and can dial it", one.name)
+                if end is not None and end.wire.carried and self._sim.can_dial(one, other):
+                    yield Fault(
+                        "carried", f"is linked with {other.name} through another peer, and can dial it", one.name
+                    )
 
     def _unequal(self, honest: list[SimPeer]) -> Iterator[Fault]:
         """Check that linked peers hold the same entries."""

@@ -5,14 +5,10 @@ not stored. An address is *verified* once that peer's key answered there. Peers 
 somebody here share the book by members; when it is full the fullest member gives way. dialer.py decides when an address
 is dialled.
 Changes worth storing go to ctx.change. Host names are not resolved here.
-
-A peer that an engine makes reachable (runtime/relay.py) is at `ID.relay:1` too, with its id in base32: a *relayed*
-endpoint. It names its peer, so it counts for that peer only.
 """
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
@@ -21,7 +17,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from p2pchat.core.durable_changes import Address, Change, Stored
 from p2pchat.core.inputs import Forget
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
-from p2pchat.core.names import base32
 from p2pchat.core.node_context import NodeContext
 from p2pchat.protocol import PeerId, PeerRecord
 from p2pchat.settings import Settings
@@ -34,9 +29,6 @@ FORGOTTEN_AFTER = 7 * 24
 # RFC 1918, RFC 6598 (carriers and VPNs), RFC 3927; RFC 4193 and RFC 4291 for IPv6
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 PRIVATE_NETWORKS = [ip_network(each) for each in PRIVATE]
-RELAY_HOST = "relay"  # of a link through an engine; the last label of the host in a relayed endpoint
-RELAY_PORT = 1  # in all relayed endpoints: endpoints have one
-_ID_CHARACTERS = 52  # of an id in base32
 CACHE_SIZE = 4096  # endpoints; while a mesh forms, each peer checks the same few addresses once for every other one
 
 
@@ -331,29 +323,6 @@ def join_endpoint(host: str, port: int) -> str:
     if address is not None:
         host = str(address)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def relay_endpoint(peer: PeerId) -> str:
-    """Return the endpoint of a peer that an engine makes reachable."""
-    return f"{base32(peer).lower()}.{RELAY_HOST}:{RELAY_PORT}"
-
-
-@lru_cache(CACHE_SIZE)
-def relay_peer(host: str) -> PeerId:
-    """Return the peer in the host of a relayed endpoint; "" for any other host."""
-    label, _, rest = host.lower().partition(".")
-    if rest != RELAY_HOST or len(label) != _ID_CHARACTERS:
-        return ""
-    try:
-        peer = base64.b32decode(label.upper() + "====").hex()
-    except ValueError:
-        return ""
-    return peer if base32(peer).lower() == label else ""  # not equal: bits are set beyond the 32 bytes
-
-
-def is_relayed(endpoint: str) -> bool:
-    """Return whether an endpoint is a relayed one."""
-    return bool(relay_peer(endpoint.rpartition(":")[0]))
 
 
 @lru_cache(CACHE_SIZE)

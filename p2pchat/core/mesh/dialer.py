@@ -16,9 +16,9 @@ many dials take. What no key has answered at is dialled with a pace (DialPace), 
 signs made-up addresses of its own gains little, and a mesh forms as fast as it answers. Where handshakes take long, no
 more begin than end: more of them would all be late.
 
-A direct address is preferred to a relayed one: the relayed one is dialled a little later, also while a dial to a direct
-one hangs. While the link that is up is relayed, direct addresses are dialled all the same, and a link to one of them
-takes its place. A relayed address is not dialled while the engine is away, unless a user named it.
+Where others reach a peer, one of them can carry a link with it (circuits.py). That is one more address, dialled later
+than direct ones, also while a dial to one of those hangs. While the link that is up is carried, direct addresses are
+dialled all the same, and a link to one of them takes its place.
 
 A name in a record is resolved before each dial, because it may mean another machine by then. The address that is
 dialled is judged and paced like any other.
@@ -27,6 +27,7 @@ dialled is judged and paced like any other.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 
 from p2pchat.bounded import remember
@@ -37,20 +38,20 @@ from p2pchat.core.mesh.addressbook import (
     AddressBook,
     is_address,
     is_loopback,
-    is_relayed,
     join_endpoint,
     may_name_mean,
     network_and_host,
-    relay_peer,
     split_endpoint,
 )
+from p2pchat.core.mesh.circuits import Circuits
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import PeerId, UserId
 
-RELAY_AFTER = 0.3  # seconds by which a direct address is dialled before a relayed one; a guess, after RFC 8305
+CARRIED = "carried"  # the address of a peer that others reach, and the host of a link that one of them carries
+CARRIED_AFTER = 0.3  # seconds by which a direct address is dialled before it; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
 NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does not admit this one
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
@@ -60,7 +61,7 @@ MAX_DEFERRED = 30.0  # seconds that the other peer gets to dial us: it may not b
 PATIENCE = 4  # handshakes for which the other peer gets more time to dial; a guess
 RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
-NO_SILENCE = ("no_way", "no_name", "engine", "busy", "full", "self")
+NO_SILENCE = ("no_way", "no_name", "busy", "full", "self")
 TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
 TOLD_AT_ONCE = 8
 MOST_UNDER_WAY = 8.0  # dials times the seconds of a handshake; a guess
@@ -121,6 +122,7 @@ class Dialer:
         blocked: A live view of the peers whose own users are blocked.
         places: Whoever would find no place for a link is dialled only if a user named it.
         members: Says at whom a peer counts: its member, or itself.
+        circuits: Where links begin that others carry.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Dialer:
         blocked: Container[PeerId],
         places: LinkPlaces,
         members: MemberDirectory,
+        circuits: Circuits,
     ) -> None:
         self._ctx = ctx
         self._book = book
@@ -138,6 +141,7 @@ class Dialer:
         self._blocked = blocked
         self._places = places
         self._members = members
+        self._circuits = circuits
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
@@ -147,7 +151,6 @@ class Dialer:
         self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._last_took: dict[UserId, float] = {}  # seconds of the last handshakes with users of two members
         self._took = 0.0  # the shorter one of these: where both took long, all peers are busy
-        self._has_relay = False
         self._stopped = False
 
     @property
@@ -172,7 +175,7 @@ class Dialer:
             wait = (place / SPREAD_OVER + self._ctx.random()) * self._ctx.settings.redial_first
             for stored in self._book.addresses(peer):
                 address = self._address(self._plan(peer), stored)
-                address.due_at = self._ctx.now.mono + wait + _handicap(address)
+                address.due_at = self._ctx.now.mono + wait
             self._schedule(self._plan(peer))
 
     def connect(self, endpoint: str, pin: PeerId) -> None:
@@ -182,7 +185,6 @@ class Dialer:
         except ValueError as error:
             self._ctx.emit(LinkChanged(pin, endpoint, "refused", str(error), "endpoint"))
             return
-        pin = pin or relay_peer(endpoint.rpartition(":")[0])
         if pin == self._ctx.me:
             self._ctx.emit(LinkChanged(pin, endpoint, "refused", REFUSALS["self"], "self"))
             return
@@ -210,12 +212,13 @@ class Dialer:
         That peer most likely learns of us in the same moment. If both dialled at once, a third of all handshakes of a
         forming mesh would be for links that are replaced right away.
         """
-        settings = self._ctx.settings
         plan = self._plan(address.peer)
         entry = self._address(plan, address)
-        wait = self._pause(0, settings.redial_first) + _handicap(entry)
-        if not is_decider(self._ctx.me, address.peer):
-            wait += settings.told_dial_after
+        self._dial_soon(plan, entry, self._pause(0, self._ctx.settings.redial_first))
+
+    def _dial_soon(self, plan: DialPlan, entry: DialAddress, wait: float) -> None:
+        if not is_decider(self._ctx.me, plan.peer):
+            wait += self._ctx.settings.told_dial_after
             entry.deferred_since = self._ctx.now.mono
         entry.due_at = self._ctx.now.mono + wait
         self._schedule(plan)
@@ -246,7 +249,7 @@ class Dialer:
     def endpoints(self, peer: PeerId) -> list[str]:
         plan = self._plans.get(peer)
         known = [address.endpoint for address in self._book.addresses(peer)]
-        return list(dict.fromkeys([*known, *(plan.addresses if plan is not None else ())]))
+        return [each for each in dict.fromkeys([*known, *(plan.addresses if plan else ())]) if each != CARRIED]
 
     def knows(self, endpoint: str) -> bool:
         """Return whether an endpoint is some peer's, or was named by a user and has not answered yet."""
@@ -254,7 +257,7 @@ class Dialer:
 
     @property
     def peers(self) -> set[PeerId]:
-        """The peers of whom an endpoint is known."""
+        """The peers that are dialled, or of whom an endpoint is known."""
         return {*self._plans, *self._book}
 
     @property
@@ -323,7 +326,8 @@ class Dialer:
             plan = self._move(dial, plan, address, peer)
         was_paced, endpoint = self._is_paced(plan, address), address.resolved or address.endpoint
         address.reached, address.told = True, False
-        self._book.on_verified(peer, address.endpoint)
+        if address.endpoint != CARRIED:
+            self._book.on_verified(peer, address.endpoint)
         if was_paced:
             self._pace.on_answered(peer, endpoint)
         return address
@@ -405,7 +409,11 @@ class Dialer:
         address.tries += 1
         if plan.peer:
             self._book.on_failed(plan.peer, address.endpoint)
-            if not address.typed and self._book.get(plan.peer, address.endpoint) is None:
+            if (
+                not address.typed
+                and address.endpoint != CARRIED
+                and self._book.get(plan.peer, address.endpoint) is None
+            ):
                 plan.addresses.pop(address.endpoint, None)
         self._schedule(plan)
         self._retry_held()
@@ -434,10 +442,10 @@ class Dialer:
     def _report(self, plan: DialPlan, address: DialAddress, state: str, reason: str, code: str) -> None:
         """Report a change of state, once. Nothing is reported of addresses that were told and never reached."""
         report = (state, reason if state == "refused" else "")
-        if address.reported == report or (address.told and not address.typed):
+        if address.reported == report or (address.told and not address.typed) or address.endpoint == CARRIED:
             return
         link = self._by_peer.get(plan.peer)
-        if link is not None and link.relayed:
+        if link is not None and link.carrier:
             return  # a direct link would only be better
         address.reported = report
         self._ctx.emit(LinkChanged(plan.peer, address.endpoint, state, reason, code))
@@ -484,29 +492,33 @@ class Dialer:
             if lasted >= STABLE_AFTER:
                 address.tries = 0
             pause = self._pause(address.tries, self._max_pause(address))
-            address.due_at = self._ctx.now.mono + pause + _handicap(address)
+            address.due_at = self._ctx.now.mono + pause + CARRIED_AFTER * (address.endpoint == CARRIED)
             address.tries += 1
         self._schedule(plan)
 
     def seek_direct(self, peer: PeerId) -> None:
-        """The link to this peer is relayed: dial its direct addresses."""
+        """The link to this peer is carried: dial its direct addresses."""
         plan = self._plans.get(peer)
         if plan is not None:
             self._schedule(plan)
 
-    def on_relay(self, *, up: bool) -> None:
-        """The engine came, or went away. When it comes, every peer that is not linked is dialled through it, soon."""
-        self._has_relay = up
-        if not up:
-            return
-        spread = self._ctx.settings.redial_first * max(1.0, len(self._plans) / SPREAD_OVER)
-        for plan in [*self._plans.values()]:
-            for address in plan.addresses.values():
-                if is_relayed(address.endpoint):
-                    later = 0.0 if is_decider(self._ctx.me, plan.peer) else self._ctx.settings.told_dial_after
-                    wait = _handicap(address) + self._ctx.random() * spread + later
-                    address.tries, address.due_at = 0, self._ctx.now.mono + wait
-            self._schedule(plan)
+    def on_reached(self, peers: AbstractSet[PeerId], near: AbstractSet[PeerId]) -> None:
+        """Others reach these peers, none of which is linked here, and can carry a link with them.
+
+        Args:
+            near: Those of them that may dial this one.
+        """
+        for peer in [peer for peer, plan in self._plans.items() if CARRIED in plan.addresses]:
+            if peer not in peers and peer not in self._by_peer:
+                self._drop(self._plans[peer], CARRIED)
+        for peer in sorted(peers):
+            plan = self._plan(peer)
+            if CARRIED not in plan.addresses:
+                is_near = bool(plan.addresses) or peer in near
+                address = plan.addresses[CARRIED] = DialAddress(CARRIED, peer)
+                address.deferred_since = self._ctx.now.mono if is_near else NEVER
+                wait = CARRIED_AFTER + self._pause(0, self._ctx.settings.redial_first)
+                self._dial_soon(plan, address, wait + self._ctx.settings.told_dial_after * is_near)
 
     def on_busy(self, peer: PeerId) -> None:
         """The last link to this peer ended because one side gave its place to another peer: dial it much later."""
@@ -544,7 +556,8 @@ class Dialer:
 
     def _max_pause(self, address: DialAddress) -> float:
         settings = self._ctx.settings
-        return settings.redial_most if address.reached else settings.redial_never_reached_most
+        is_known = address.reached or address.endpoint == CARRIED
+        return settings.redial_most if is_known else settings.redial_never_reached_most
 
     def _plan(self, peer: PeerId) -> DialPlan:
         return self._plans.setdefault(peer, DialPlan(peer))
@@ -580,19 +593,14 @@ class Dialer:
             plan.timer = self._ctx.after(wait, lambda: self._schedule(plan))
 
     def _candidates(self, plan: DialPlan) -> list[DialAddress]:
-        """Return the addresses that may be dialled beside the link and the dials there are, direct or relayed ones."""
+        """Return the addresses that may be dialled beside the link and the dials there are, direct or carried ones."""
         link = self._by_peer.get(plan.peer)
-        if link is not None and not link.relayed:
+        if link is not None and not link.carrier:
             return []
-        under_way = {is_relayed(self._dials[dial][1].endpoint) for dial in plan.dials}
+        under_way = {self._dials[dial][1].endpoint == CARRIED for dial in plan.dials}
         if link is not None:
             under_way.add(True)
-        return [
-            address
-            for address in plan.addresses.values()
-            if (relayed := is_relayed(address.endpoint)) not in under_way
-            and (self._has_relay or address.typed or not relayed)
-        ]
+        return [one for one in plan.addresses.values() if (one.endpoint == CARRIED) not in under_way]
 
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
@@ -622,13 +630,16 @@ class Dialer:
         self._last_dial += 1
         self._dials[self._last_dial] = (plan, address)
         plan.dials[self._last_dial] = None
-        if not self._is_told_name(plan, address):
+        if address.endpoint == CARRIED:
+            if not self._circuits.dial(self._last_dial, plan.peer):
+                self.on_failed(self._last_dial, "nobody here reaches it", "no_way")
+        elif not self._is_told_name(plan, address):
             self._ctx.emit(Dial(self._last_dial, address.endpoint))
         elif address.resolved:
             self._ctx.emit(Dial(self._last_dial, address.resolved))
         else:
             self._ctx.emit(Resolve(self._last_dial, address.endpoint))
-        if self._has_relay:
+        if CARRIED in plan.addresses:
             self._schedule(plan)  # the other way may be due while this one hangs
 
     def _is_told_name(self, plan: DialPlan, address: DialAddress) -> bool:
@@ -639,12 +650,13 @@ class Dialer:
         """
         if (
             address.typed
+            or address.endpoint == CARRIED
             or not (address.told or address.reached)
             or (address.reached and self._book.is_chosen(plan.peer))
         ):
             return False
         host = split_endpoint(address.endpoint)[0]
-        return not (is_address(host) or is_loopback(host) or relay_peer(host))
+        return not (is_address(host) or is_loopback(host))
 
     def _is_held_back(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address must wait for the pace; then it is tried again by itself."""
@@ -663,11 +675,6 @@ class Dialer:
     def _is_paced(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address is dialled with a pace: a name, or one where no key has answered."""
         return (address.told and not address.typed) or self._is_told_name(plan, address)
-
-
-def _handicap(address: DialAddress) -> float:
-    """Return the seconds by which an address is dialled after a direct one."""
-    return RELAY_AFTER if is_relayed(address.endpoint) else 0.0
 
 
 class DialPace:

@@ -19,6 +19,7 @@ from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
 from p2pchat.core.inputs import (
+    CircuitSent,
     Connect,
     DialFailed,
     Faulted,
@@ -31,12 +32,12 @@ from p2pchat.core.inputs import (
     ListeningAt,
     Paused,
     PeerSighted,
-    RelayChanged,
     Resolved,
     Stop,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, relay_peer
+from p2pchat.core.mesh.addressbook import AddressBook, is_shareable
+from p2pchat.core.mesh.circuits import Circuits
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
     DuplicateKeyDetector,
@@ -66,6 +67,8 @@ from p2pchat.errors import HandshakeError
 from p2pchat.protocol import (
     Admit,
     Bye,
+    Carried,
+    Circuit,
     Frame,
     Go,
     Hello,
@@ -83,7 +86,7 @@ from p2pchat.protocol import (
     Welcome,
 )
 
-ABOUT_LINKS = {Bye, Hello, Welcome, Show, Admit, Go, Ping, Peers, Unknown, Pong}
+ABOUT_LINKS = {Bye, Carried, Circuit, Hello, Welcome, Show, Admit, Go, Ping, Peers, Unknown, Pong}
 FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
@@ -141,10 +144,21 @@ class Links:
         self.places: LinkPlaces = LinkPlaces(ctx.settings, self.by_peer, users)
         self._warned_full_at = float("-inf")
         self._duplicates = DuplicateKeyDetector(ctx, users, contacts)
-        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self.places, users)
+        self.circuits: Circuits = Circuits(ctx, up, self.by_peer)
+        self.dialer: Dialer = Dialer(ctx, self.book, self.by_peer, self._blocked, self.places, users, self.circuits)
         self._keepalive = Keepalive(ctx, up, admission)
         self._exchange = PeerExchange(
-            ctx, network.id, own, admission, self.book, self.dialer, up, self.by_peer, self._duplicates, listener
+            ctx,
+            network.id,
+            own,
+            admission,
+            self.book,
+            self.dialer,
+            up,
+            self.by_peer,
+            self._duplicates,
+            self.circuits,
+            listener,
         )
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
@@ -157,7 +171,7 @@ class Links:
             LinkDrained: self.on_drained,
             Paused: self._on_paused,
             ListeningAt: lambda input: self._exchange.on_listening(input.at),
-            RelayChanged: lambda input: self.dialer.on_relay(up=input.up),
+            CircuitSent: self.circuits.on_sent,
             Connect: self._connect,
             PeerSighted: self._on_sighted,
             Forget: self.forget,
@@ -275,6 +289,8 @@ class Links:
         self.dialer.active_at = self._ctx.now.mono
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = PeerLink(input.link, input.host, server)
+        if input.through and not self._set_carrier(link, input.through):
+            return
         self._begin(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
         self._ctx.send(server.opening(), [link.id])
 
@@ -282,8 +298,18 @@ class Links:
         link = self._dialled(input)
         if link is None:
             self._ctx.emit(Close(input.link))
-        else:
+        elif not input.through or self._set_carrier(link, input.through):
             self._begin(link, self._ctx.settings.handshake_timeout)
+
+    def _set_carrier(self, link: PeerLink, through: int) -> bool:
+        """Note which peer carries a link. End it and return False if the link of that one is gone."""
+        if through not in self.up:
+            self._ctx.emit(Close(link.id))
+            if link.dialled:
+                self.dialer.on_failed(link.dial, "its carrier has gone", "no_way")
+            return False
+        link.carrier, link.through = self.up[through].peer, through
+        return True
 
     def _on_link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
@@ -308,8 +334,7 @@ class Links:
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
             self.dialer.connect(input.endpoint, input.pin)
-            host = input.endpoint.rpartition(":")[0]
-            named = input.pin or relay_peer(host) or self.book.owner(input.endpoint)
+            named = input.pin or self.book.owner(input.endpoint)
             if named in self._blocked:
                 self._ctx.emit(LinkChanged(named, input.endpoint, "trying", REFUSED_BLOCKED, "blocked"))
             if named in self.by_peer:
@@ -373,6 +398,12 @@ class Links:
             self._ctx.send(Pong(), [link.id])
         elif isinstance(frame, Peers):
             self._exchange.on_peers(link, frame)
+        elif isinstance(frame, Carried):
+            self.circuits.on_carried(link, frame)
+        elif isinstance(frame, Circuit):
+            why = self.circuits.on_circuit(link, frame)
+            if why:
+                self._pending_ends[link.id] = lambda: self.close(link.id, "order", why)
         elif isinstance(frame, Unknown):
             self._ctx.count("unknown_frame")
         else:
@@ -397,7 +428,7 @@ class Links:
     def _is_crossed(self, link: PeerLink) -> bool:
         """Return whether another link may take the place of this one, whose goodbye came before that is up."""
         begun = [other for other in self._links.values() if not other.up]
-        return any(other.peer == link.peer or (link.relayed and not other.relayed) for other in begun)
+        return any(other.peer == link.peer or (link.carrier and not other.carrier) for other in begun)
 
     def _on_early_bye(self, link: PeerLink, bye: Bye) -> None:
         """Handle a goodbye that comes before the link is up."""
@@ -593,7 +624,7 @@ class Links:
         former = self.by_peer.get(link.peer)
         is_copy = (
             former is not None
-            and (link.relayed or not former.relayed)  # a direct link takes the place of a relayed one
+            and not (link.carrier or former.carrier)  # a direct link takes the place of a carried one
             and not link.dialled  # our own dial, which crossed it
             and self._duplicates.lasted(former.up_at)
             and self._on_replaced(link.peer, link.peer)
@@ -641,13 +672,15 @@ class Links:
         is_news = link.peer not in self._reported_up
         if is_news:
             self._reported_up.add(link.peer)
-            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
+            self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host, via=link.carrier))
         reported = link.endpoint if is_news else ""
         self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=reported, took=took)
         if link.dialled:
             self.dialer.on_ended(link.dial)
-        elif link.relayed:
+        elif link.carrier:
             self.dialer.seek_direct(link.peer)
+        if link.through in self.up:
+            self.up[link.through].fruitless = 0
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
 
@@ -697,6 +730,7 @@ class Links:
         self._links.pop(link.id, None)
         self._pending_ends.pop(link.id, None)
         self.up.pop(link.id, None)
+        self.circuits.on_link_down(link)
         states = self._follower_states
         if link.peer in states:
             states[link.peer] = follower_link_down(states.pop(link.peer), link.id)

@@ -34,21 +34,21 @@ from p2pchat.core.log import verify
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import is_guest
 from p2pchat.core.mesh.addressbook import (
-    RELAY_HOST,
     AddressBook,
     is_address,
     is_in_one_network,
     is_loopback,
     is_private,
     is_shareable,
-    relay_peer,
     split_endpoint,
 )
-from p2pchat.core.mesh.dialer import Dialer
+from p2pchat.core.mesh.circuits import Circuits
+from p2pchat.core.mesh.dialer import CARRIED, Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import SLACK, HostedIdentity, KeySet, NodeContext, Timer
 from p2pchat.protocol import (
+    CARRY,
     FILES,
     MAX_ENDPOINTS,
     MAX_RECORDS,
@@ -64,7 +64,8 @@ QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a g
 MAX_LINKED = 512  # peers that one peer says it is linked with: twice the links of a peer
 MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of 4 KiB
 MAX_QUIET = 8  # times as long, at most, wait news that other peers spread as well; a guess
-LOOK_AFTER = 2.5  # seconds after a change; a peer is unreachable that two looks find: a dial takes a moment. A guess
+LOOK_AFTER = 0.3  # seconds after a change
+UNREACHABLE_AFTER = 5.0  # seconds for which looks find a peer: a dial takes a moment. A guess
 
 
 # ---- records
@@ -126,6 +127,7 @@ class PeerExchange:
         admission: Who is admitted.
         up, by_peer: The tables of Links.
         duplicates: Told when a peer says that it is linked with us.
+        circuits: Knows who can carry a link.
         listener: Told of a peer that only others reach, and one that does, "" when none does any more.
     """
 
@@ -140,6 +142,7 @@ class PeerExchange:
         up: Mapping[int, PeerLink],
         by_peer: Mapping[PeerId, PeerLink],
         duplicates: DuplicateKeyDetector,
+        circuits: Circuits,
         listener: MeshListener,
     ) -> None:
         self._ctx = ctx
@@ -151,8 +154,9 @@ class PeerExchange:
         self._up = up
         self._by_peer = by_peer
         self._duplicates = duplicates
+        self._circuits = circuits
         self._listener = listener
-        self._unreachable: dict[PeerId, PeerId] = {}  # at the last look, each with a peer that reaches it
+        self._reached_since: dict[PeerId, float] = {}  # peers that others reach, and since when looks find that
         self._reported: dict[PeerId, PeerId] = {}
         self._look_timer: Timer | None = None
         self._at: tuple[str, ...] = ()
@@ -283,12 +287,14 @@ class PeerExchange:
         for peer in sorted(touched):
             record = self._book.records.get(peer)
             at = 0 if record is None else record.at
-            self._changes.put(peer, at if peer in self._by_peer else None)
+            link_now = self._by_peer.get(peer)
+            self._changes.put(peer, None if link_now is None else (at, bool(link_now.carrier)))
         news = self._changes.since(link.sent_change)
         news.pop(link.peer, None)
         link.sent_change = self._changes.last
-        linked = sorted(peer for peer, at in news.items() if at is not None)
-        gone = sorted(peer for peer, at in news.items() if at is None)
+        linked = sorted(peer for peer, told in news.items() if told is not None)
+        carried = {peer for peer, told in news.items() if told is not None and told[1]}
+        gone = sorted(peer for peer, told in news.items() if told is None)
         ready: KeySet[PeerId] = {}
         link.untold |= dict.fromkeys(linked)
         if link.has_told_peers and (not link.linked or len(linked) < FEW_LINKS):
@@ -301,7 +307,7 @@ class PeerExchange:
             return
         if own is not None and link.sent_own != own_at:
             records.insert(0, own)
-        can = [FILES] if link.sent_own is None else []
+        can = [FILES, *[CARRY] * self._ctx.settings.carries] if link.sent_own is None else []
         link.sent_own = own_at
         if own is not None and own_at > self._told_at:  # the next one must be newer, also if the clock is set back
             self._told_at = own_at
@@ -312,19 +318,25 @@ class PeerExchange:
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
             told = records[page * of_page : (page + 1) * of_page]
-            self._ctx.send(Peers(told, linked[part], gone[part], [] if page else can), [link.id])
+            named = linked[part]
+            by_others = [peer for peer in named if peer in carried]
+            self._ctx.send(Peers(told, named, by_others, gone[part], [] if page else can), [link.id])
 
     # Receiving
 
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
         if frame.can:
             link.takes_files = FILES in frame.can
+            link.carries = CARRY in frame.can
         for peer in frame.linked:  # in a large mesh each link tells of nearly all peers
             if peer == self._ctx.me:
                 self._duplicates.on_claimed(link.peer)
             elif len(link.linked) < MAX_LINKED:
                 current = self._by_peer.get(peer)
                 link.linked.setdefault(peer if current is None else current.peer)  # the id is shared by all tables
+                link.direct.setdefault(peer if current is None else current.peer)
+        for peer in frame.carried:
+            link.direct.pop(peer, None)
         for record in frame.records:
             if record.id == link.peer or record.id in link.linked:
                 is_taken = self._take(record, link)
@@ -332,6 +344,7 @@ class PeerExchange:
                     link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
+            link.direct.pop(peer, None)
             if peer in self._by_peer:
                 link.untold[peer] = None
                 self._on_news()
@@ -340,28 +353,48 @@ class PeerExchange:
             self._send_to(link)
         self.look_soon()
 
-    def look_soon(self) -> None:
+    def look_soon(self, wait: float = LOOK_AFTER) -> None:
         """Look who only others reach: a link came up or ended, here or at a linked peer."""
+        due_at = self._ctx.now.mono + wait + self._dialer.patience
+        if self._look_timer is not None and self._look_timer.at > due_at:
+            self._look_timer.cancel()
+            self._look_timer = None
         if self._look_timer is None:
-            self._look_timer = self._ctx.after(LOOK_AFTER + self._dialer.patience, self._look)
+            self._look_timer = self._ctx.after(due_at - self._ctx.now.mono, self._look)
 
     def _look(self) -> None:
+        """Find the peers that only others reach. They are linked through one of these, and reported where none can."""
         self._look_timer = None
-        former, found = self._unreachable, dict[PeerId, PeerId]()
-        for link in self._up.values():
-            for peer in link.linked.keys() - self._by_peer.keys():
-                if found.get(peer) != self._reported.get(peer, ""):
-                    found[peer] = link.peer
-        self._unreachable = {peer: by for peer, by in found.items() if not self._dialer.is_barred(peer)}
-        for peer in self._reported.keys() - self._unreachable.keys():
+        now = self._ctx.now.mono
+        linked = set[PeerId]().union(*(link.linked.keys() for link in self._up.values())) - self._by_peer.keys()
+        found = {peer for peer in linked if not self._dialer.is_barred(peer)}
+        reached = found & self._circuits.reached & self._book.records.keys()
+        self._dialer.on_reached(reached, reached if self._may_be_dialled else frozenset())
+        self._reached_since = {peer: self._reached_since.get(peer, now) for peer in found}
+        for peer in self._reported.keys() - found:
             del self._reported[peer]
             self._listener.report_unreachable(peer, "")
-        for peer, by in self._unreachable.items():
-            if peer in former and self._reported.get(peer) != by:
-                self._reported[peer] = by
-                self._listener.report_unreachable(peer, by)
-        if self._unreachable.keys() - former.keys():
-            self.look_soon()
+        waits = list[float]()
+        for peer in sorted(found):
+            wait = self._reached_since[peer] + UNREACHABLE_AFTER - now
+            if wait > SLACK:
+                waits.append(wait)
+            else:
+                self._report_unreachable(peer)
+        if waits:
+            self.look_soon(min(waits))
+
+    def _report_unreachable(self, peer: PeerId) -> None:
+        by = [link.peer for link in self._up.values() if peer in link.linked]
+        if self._reported.get(peer) not in by:
+            self._reported[peer] = by[0]
+            self._listener.report_unreachable(peer, by[0])
+
+    @property
+    def _may_be_dialled(self) -> bool:
+        """Return whether others may dial this peer, as far as its addresses say."""
+        near = any(is_loopback(link.host) for link in self._up.values())
+        return any(near or not is_loopback(split_endpoint(endpoint)[0]) for endpoint in self._at)
 
     def on_members_changed(self, users: AbstractSet[UserId]) -> None:
         """Take the records of those of these users, or of those for whom they answer, who are admitted now."""
@@ -404,9 +437,7 @@ class PeerExchange:
         usable = [
             endpoint
             for endpoint in record.e
-            if self._is_shareable(endpoint, near)
-            and self._is_within_reach(endpoint, link.host)
-            and relay_peer(split_endpoint(endpoint)[0]) in ("", record.id)
+            if self._is_shareable(endpoint, near) and self._is_within_reach(endpoint, link.host)
         ]
         for address in self._book.take(record, usable):
             self._dialer.on_learned(address)
@@ -426,9 +457,12 @@ class PeerExchange:
         host = split_endpoint(endpoint)[0]
         if not is_private(host) or is_private(teller) or is_loopback(teller):
             return True
-        if not is_address(teller) and teller != RELAY_HOST:
+        if not is_address(teller) and teller != CARRIED:
             return True
         return any(is_in_one_network(host, split_endpoint(own)[0]) for own in self._at)
+
+
+LinkTold = tuple[int, bool]  # the time of the peer's record, 0 without one; and whether others carry its link
 
 
 class PeerChanges:
@@ -443,24 +477,24 @@ class PeerChanges:
 
     def __init__(self) -> None:
         self.last: int = 0
-        self._known: dict[PeerId, tuple[int, int | None]] = {}  # (change, time or None: not linked any more)
+        self._known: dict[PeerId, tuple[int, LinkTold | None]] = {}  # (change, None: not linked any more)
 
-    def put(self, peer: PeerId, at: int | None) -> None:
-        """Store the time of a peer's record, 0 without one; None when it is not linked."""
+    def put(self, peer: PeerId, told: LinkTold | None) -> None:
+        """Store what is told of a linked peer; None when it is not linked."""
         known = self._known.get(peer, (0, None))[1]
-        if known != at:
+        if known != told:
             self.last += 1
             self._known.pop(peer, None)  # so that it moves to the end
-            self._known[peer] = self.last, at
+            self._known[peer] = self.last, told
 
-    def since(self, change: int) -> dict[PeerId, int | None]:
+    def since(self, change: int) -> dict[PeerId, LinkTold | None]:
         """Return what changed after this change. After none (0), peers that are gone are left out."""
-        news: dict[PeerId, int | None] = {}
-        for peer, (number, at) in reversed(self._known.items()):
+        news: dict[PeerId, LinkTold | None] = {}
+        for peer, (number, told) in reversed(self._known.items()):
             if number <= change:
                 break
-            if change or at is not None:
-                news[peer] = at
+            if change or told is not None:
+                news[peer] = told
         return news
 
     def forget_gone(self) -> None:

@@ -16,7 +16,6 @@ from p2pchat.core.effects import PauseReading, WarningIssued
 from p2pchat.core.log import answering_member, size_bytes
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory, MemberShares
-from p2pchat.core.mesh.addressbook import RELAY_HOST
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.names import describe_user
@@ -24,6 +23,7 @@ from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
 from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.protocol import (
     Bye,
+    Carried,
     Entries,
     Frame,
     Have,
@@ -44,7 +44,7 @@ from p2pchat.settings import Settings
 
 ENTRIES_A_TOKEN = 5  # or KiB of them: 500 a second, 2,500 at once. A guess: a busy program reads 2,000
 PASSED_ON_PART = 10  # as many of other members
-UNCHARGED = {Entries, Have, Piece, Pull}  # frames that take no token
+UNCHARGED = {Carried, Entries, Have, Piece, Pull}  # frames that take no token
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
 
@@ -80,6 +80,9 @@ class PeerLink:
         blocked: Users that the other end told and that are blocked here; they are not among `users`.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with; the record of one whose member is not admitted.
+        direct: Of these, those whose link nobody carries.
+        carrier: The peer that carries this link; "" for a direct one.
+        through: The link of that peer, 0 for none.
         begun: Position in the order in which connections of this process began, from 1.
         up_at: When it came up, monotonic seconds; before that, when it began.
     """
@@ -104,6 +107,9 @@ class PeerLink:
     blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
     linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
+    direct: KeySet[PeerId] = field(default_factory=dict)
+    carrier: PeerId = ""
+    through: int = 0
     up_at: float = 0.0
     timer: Timer | None = None  # the next step must be done by then
     # Keepalive
@@ -120,15 +126,15 @@ class PeerLink:
     untold: KeySet[PeerId] = field(default_factory=dict)  # linked peers whose records it may lack
     takes_files: bool = False  # the other end answers pulls, and understands pieces
     faulted: bool = False  # it ends because one side broke a rule
+    # Circuits
+    carries: bool = False  # the other end carries links of others
+    fruitless: int = 0  # circuits begun through it since a link came up
+    last_circuit: int = 0  # the highest even number begun here
+    circuit_begun: int = -1  # the number that the other end begun last
 
     @property
     def dialled(self) -> bool:
         return self.dial != 0
-
-    @property
-    def relayed(self) -> bool:
-        """True if it goes through an engine."""
-        return self.host == RELAY_HOST
 
     @property
     def up(self) -> bool:
@@ -213,14 +219,14 @@ class Keepalive:
     of them pings, and a peer with many idle links wakes once for all of them, together with the other peers of its
     machine.
 
-    Frames take tokens from a bucket, but for entries and have, which storage slows down, and pulls and pieces, of which
-    few are under way. The peers of a member that are no contacts together begin logs at the same rate, and write a few
-    entries for each token: storage takes far more than programs and people read, who would see what others write behind
-    all that. But what others ask for and pass on because somebody floods is not theirs: a want of what this peer told
-    is free, and entries for which another member answers cost little. When a bucket is overdrawn, reading pauses. A
-    frame takes one for each record and user in it, since a signature may have to be checked. Telling users for the
-    first time is free up to the number that a peer may host, and the bucket holds one more token for each user that the
-    peer hosts: all may change at one moment.
+    Frames take tokens from a bucket, but for entries and have, which storage slows down, pulls and pieces, of which few
+    are under way, and what a circuit bounds. The peers of a member that are no contacts together begin logs at the same
+    rate, and write a few entries for each token: storage takes far more than programs and people read, who would see
+    what others write behind all that. But what others ask for and pass on because somebody floods is not theirs: a want
+    of what this peer told is free, and entries for which another member answers cost little. When a bucket is
+    overdrawn, reading pauses. A frame takes one for each record and user in it, since a signature may have to be
+    checked. Telling users for the first time is free up to the number that a peer may host, and the bucket holds one
+    more token for each user that the peer hosts: all may change at one moment.
 
     Args:
         up: The links that are up.

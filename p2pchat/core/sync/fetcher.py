@@ -3,7 +3,7 @@
 A difference found by a comparison is wanted at once, and so is what a mark announces of a writer without a link here.
 Otherwise what a mark announces is wanted only if it has not arrived within a second, since its writer pushes it. A link
 that gives nearly nothing for ten seconds is given up for the next: peers of the writer come first, then contacts, and
-links that were given up last.
+links that were given up last. Links that nobody carries come before others.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
 peer that is ahead but gives nothing gets fewer and fewer wants. What known users wrote is wanted first, since unknown
 ones may have thousands of logs. No entries of a writer whose quota is full are wanted (quota.py).
@@ -58,7 +58,7 @@ class Fetcher:
         """Fetch the entries of a writer of which a remote is ahead."""
         if self._sync.quota.disk is DiskLevel.NOTHING:
             return
-        is_pushed = key[1] in self._sync.presence.hosts or key[1] in self._sync.hosted
+        is_pushed = key[1] in self._sync.hosted or self._pushes(key)
         urgent = urgent or not is_pushed
         request = self.requests.get(key)
         if request is None:
@@ -69,6 +69,13 @@ class Fetcher:
                 self._set_timer(request, self._ctx.settings.want_after)
         elif urgent and request.source is None and not request.fruitless:
             self._ask(request)
+
+    def _pushes(self, key: WriterKey) -> bool:
+        """Return whether a peer of a writer sends what it writes by itself."""
+        conversation = self._sync.conversations[key[0]]
+        links = self._sync.presence.hosts.get(key[1], ())
+        hosts = [self._sync.remotes[link] for link in links if link in self._sync.remotes]
+        return any(not self._sync.comes_by_carrier(remote, conversation, key) for remote in hosts)
 
     def on_early(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """Fetch what lies before a batch that was dropped because it came early."""
@@ -211,7 +218,7 @@ class Fetcher:
         """Return by what the link to ask is chosen: the least."""
         wants, link = remote.wants, remote.link
         is_host = link.id in self._sync.presence.hosts.get(key[1], ())
-        return not is_host, wants.failed, not link.known, len(wants.by_number), link.id
+        return bool(link.carrier), not is_host, wants.failed, not link.known, len(wants.by_number), link.id
 
     def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
         request.source, request.n = remote.id, remote.wants.next

@@ -209,6 +209,9 @@ class Sender:
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if key in remote.refusals or remote.serving.answers(key):
                 continue  # it comes with what is being served
+            if self._sync.comes_by_carrier(remote, conversation, key):
+                remote.serving.cursors.pop(log.id, None)
+                continue
             sent, cursor = given.get(remote.id, 0), remote.serving.cursors.get(log.id)
             has_room = not remote.link.full and sent < self._ctx.settings.buffer_limit_bytes
             if cursor is None and self._is_right_before(remote, log, batch):

@@ -356,6 +356,11 @@ class SyncContext:
         known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
+    def comes_by_carrier(self, remote: RemoteState, conversation: ConversationState, key: WriterKey) -> bool:
+        """Return whether a remote gets entries from the peer that carries its link, not through it a second time."""
+        carrier = self.remotes.get(remote.link.through)
+        return carrier is not None and key not in carrier.refusals and self.shares(carrier, conversation)
+
     def find_file(self, message: tuple[LogId, int], root: str, then: Callable[[FileRef | None], None]) -> None:
         """Ask storage for what a message says of some content; None if it does not name it, or no more."""
         self.lookups.ask("files", message, lambda files: then(next((one for one in files if one.root == root), None)))
