@@ -283,7 +283,7 @@ class CircuitEnd:
     """What one process knows of a circuit that ends there.
 
     Attributes:
-        end: The end of the wire.
+        wire, end: The connection, and this end of it.
         link: The link of the peer that carries it.
         id: Its number there.
         side: 0 for the dialler's end.
@@ -293,7 +293,8 @@ class CircuitEnd:
         sealed, opened: How many pieces were sent, and came.
     """
 
-    def __init__(self, end: WireEnd, link: int, id: int, side: int) -> None:
+    def __init__(self, wire: CircuitWire, end: WireEnd, link: int, id: int, side: int) -> None:
+        self.wire = wire
         self.end = end
         self.link = link
         self.id = id
@@ -317,13 +318,14 @@ class CircuitWire(SimWire):
 
     def __init__(self, schedule: Schedule, chance: Random, dial: int, secret: bytes) -> None:
         super().__init__(schedule, chance, 0.0, 0.0)
+        self.calm = False  # nobody knows what its carrier does
         self.dial: int = dial
         self.circuits: list[CircuitEnd] = []
         self._secret = secret
 
     def add(self, end: WireEnd, link: int, id: int) -> CircuitEnd:
         """Add the end at one process. The one that was dialled begins, and so proves who it is."""
-        circuit = CircuitEnd(end, link, id, len(self.circuits))
+        circuit = CircuitEnd(self, end, link, id, len(self.circuits))
         self.circuits.append(circuit)
         self.ends.append(end)
         self._send(circuit, Carried(id, room=circuit.window.take(0)))

@@ -44,7 +44,7 @@ from p2pchat.storage.contract import files_of
 from p2pchat.testing.eventlog_parser import Line
 from simulation.attached_files import SimContent, SimFiles
 from simulation.disk import SimDisk
-from simulation.network import CircuitEnd, SimWire, WireEnd
+from simulation.network import CircuitEnd, CircuitWire, SimWire, WireEnd
 from simulation.simulated_program import SimProgram, WrittenMessage, shown_id
 from simulation.virtual_time import LocalClock, signer
 
@@ -564,6 +564,11 @@ class SimPeer:
         """Its ends of all connections, with those that are not yet or no longer links."""
         return list(self._links.values())
 
+    @property
+    def open_circuits(self) -> list[CircuitWire]:
+        """The circuits that end here and have not ended."""
+        return [circuit.wire for circuit in self.circuits.values() if circuit.end.open]
+
     def end_of(self, link: int) -> WireEnd | None:
         """Return its end of a connection; None if that is gone."""
         return self._links.get(link)
@@ -668,7 +673,7 @@ class SimPeer:
     def _circuit_received(self, news: out.CircuitReceived) -> None:
         circuit = self.circuits.get((news.link, news.frame.id))
         if circuit is not None:
-            circuit.end.wire.on_frame(circuit, news.frame)  # type: ignore[attr-defined]
+            circuit.wire.on_frame(circuit, news.frame)
         elif isinstance(news.frame, Circuit) and news.frame.origin is not None:
             self.sim.accept_circuit(self, news.link, news.frame.id)
 

@@ -288,9 +288,7 @@ class Simulation:
         if begun is None:
             peer.put(inputs.CircuitSent(link, Circuit(circuit, end="lost")))
             return
-        wire = begun.end.wire
-        assert isinstance(wire, CircuitWire)
-        peer.circuits[link, circuit] = wire.add(peer.attach(wire), link, circuit)
+        peer.circuits[link, circuit] = begun.wire.add(peer.attach(begun.wire), link, circuit)
 
     def _dialler_of(self, peer: SimPeer, link: int, circuit: int) -> CircuitEnd | None:
         """Return the end of a circuit at its dialler, which the peer that carries it knows."""
@@ -303,7 +301,7 @@ class Simulation:
         if leg is None or leg.other is None or far is None:
             return None
         begun = far.other.owner.circuits.get((far.other.link, leg.other.id))
-        is_waiting = begun is not None and begun.end.open and len(begun.end.wire.ends) == 1
+        is_waiting = begun is not None and begun.end.open and len(begun.wire.ends) == 1
         return begun if is_waiting else None
 
     def break_wire(self, wire: SimWire) -> None:
@@ -318,6 +316,8 @@ class Simulation:
 
     def _is_dialling(self) -> bool:
         """Return whether a dial between honest peers is in progress that may succeed (seed 92534)."""
+        if any(wire.dial for peer in self.honest_up for wire in peer.open_circuits):
+            return True
         return any(
             dialler.up and dialler.lives == life and target.up and self._reaches(dialler, target)
             for dialler, life, target in self._dials if not (dialler.byzantine or target.byzantine)
