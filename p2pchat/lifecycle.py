@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import LinkChanged, WarningIssued
-from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, RelayChanged
+from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
-from p2pchat.core.mesh.addressbook import is_relayed, join_endpoint, relay_endpoint
+from p2pchat.core.mesh.addressbook import join_endpoint
+is_relayed = lambda e: False
 from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
@@ -46,7 +47,6 @@ from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
-from p2pchat.runtime.relay import RelayTransport
 from p2pchat.settings import Settings
 from p2pchat.threads import DISK_TIMEOUT, ends_within, in_thread
 
@@ -93,7 +93,7 @@ class Lifecycle:
         self.resources: PeerResources | None = None
         self.driver: Driver | None = None
         self.indexer: SearchIndexer | None = None
-        self.relay: RelayTransport | None = None
+        self.relay: object | None = None
         self.closed: bool = False
         self.is_offline: bool = False
         self.names_deadline: float = 0.0

@@ -140,6 +140,10 @@ class Mesh:
 
     # Faults
 
+    def separate(self, one: TCPPeer, other: TCPPeer) -> None:
+        """Keep two peers from connecting with each other until heal(). Their links break; others may carry new ones."""
+        self.network.separate(self._host(one).name, self._host(other).name)
+
     def partition(self, *groups: Sequence[TCPPeer]) -> None:
         """Disconnect groups from each other. Peers in no group form one together. Links between groups break now."""
         self.network.partition([[self._host(peer).name for peer in group] for group in groups])
@@ -331,6 +335,7 @@ class PipeNetwork:
         self._servers: dict[int, tuple[str, Server]] = {}  # port -> (listening host, server)
         self._pipes: list[tuple[str, str, PipeEnd]] = []
         self._groups: dict[str, int] = {}  # hosts of different groups do not reach each other
+        self._apart: set[frozenset[str]] = set()  # pairs that do not
         self._next_port = FIRST_FREE_PORT
 
     def transport(self, host: str) -> PipeTransport:
@@ -339,11 +344,19 @@ class PipeNetwork:
 
     def reaches(self, one: str, other: str) -> bool:
         """Return whether two hosts can connect now."""
-        return self._groups.get(one, 0) == self._groups.get(other, 0)
+        return self._groups.get(one, 0) == self._groups.get(other, 0) and {one, other} not in self._apart
 
     def partition(self, groups: Iterable[Iterable[str]]) -> None:
         """Disconnect these groups from each other and from all other hosts. Connections between them break."""
         self._groups = {host: number for number, group in enumerate(groups, 1) for host in group}
+        self._break()
+
+    def separate(self, one: str, other: str) -> None:
+        """Keep two hosts from connecting with each other. Connections between them break."""
+        self._apart.add(frozenset((one, other)))
+        self._break()
+
+    def _break(self) -> None:
         kept = []
         for one, other, end in self._pipes:
             if self.reaches(one, other):
@@ -354,7 +367,7 @@ class PipeNetwork:
 
     def heal(self) -> None:
         """Let all hosts reach each other again."""
-        self._groups = {}
+        self._groups, self._apart = {}, set()
 
     def cut(self, host: str) -> None:
         """Remove a host: it stops listening and its connections break."""

@@ -25,7 +25,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from p2pchat.core.mesh.addressbook import RELAY_HOST, RELAY_PORT
+RELAY_HOST, RELAY_PORT = '', 1
 from p2pchat.testing.eventlog_checker import causes, check
 from p2pchat.testing.eventlog_parser import Line as Line
 from p2pchat.testing.eventlog_parser import Log

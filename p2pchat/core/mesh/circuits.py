@@ -27,6 +27,7 @@ from p2pchat.protocol import MAX_CARRIED_BYTES, Carried, Circuit, PeerId, UserId
 WINDOW_BYTES = 256 * 1024  # on their way on one circuit: 3 MB/s at 80 ms
 FIRST_ROOM = 16 * 1024  # before the other end says how much it takes: more than TLS and the proofs need
 MAX_OF_MEMBER = 256  # circuits of one member that a peer carries; as many as it may have links
+MAX_DIALLED = 8  # circuits under way through one carrier: one that answers none costs few places. A guess
 BEGUN_A_SECOND = 20  # circuits of one member that a carrier begins; a guess
 BEGUN_AT_ONCE = 4.0  # seconds of these; a guess: one with many links has just come
 
@@ -82,24 +83,30 @@ class Circuits:
 
     Args:
         up, by_peer: The tables of Links.
+
+    Attributes:
+        legs: By link and number.
+        dialling: The link of the carrier, by dials under way.
     """
 
     def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], by_peer: Mapping[PeerId, PeerLink]) -> None:
         self._ctx = ctx
         self._up = up
         self._by_peer = by_peer
-        self.legs: dict[int, dict[int, CircuitLeg]] = {}  # by link and id
+        self.legs: dict[int, dict[int, CircuitLeg]] = {}
+        self.dialling: dict[int, int] = {}
         self._carried: Counter[UserId] = Counter()  # legs that are carried, by member
         self._begun = TokenBuckets()  # by member
 
     # At an end
 
     def carrier(self, peer: PeerId) -> PeerLink | None:
-        """Return the link of the peer that is to carry a link with another one; None if there is none.
+        """Return the link of the peer that is to carry a link with another one; None if there is none now.
 
         Pairs of peers spread over their carriers. One through which no link comes up is tried last.
         """
-        able = [link for link in self._able if peer in link.direct]
+        under_way = Counter(self.dialling.values())
+        able = [link for link in self._able if peer in link.direct and under_way[link.id] < MAX_DIALLED]
         return min(able, key=lambda link: (link.fruitless, self._spread(link.peer, peer)), default=None)
 
     @property
@@ -115,16 +122,13 @@ class Circuits:
         """Return a number that the ids of three peers have, in whichever direction."""
         return int(carrier, 16) ^ int(peer, 16) ^ int(self._ctx.me, 16)
 
-    def dial(self, dial: int, peer: PeerId) -> bool:
-        """Begin a circuit to a peer. Return False if nobody can carry it now."""
-        link = self.carrier(peer)
-        if link is None:
-            return False
+    def dial(self, dial: int, peer: PeerId, link: PeerLink) -> None:
+        """Begin a circuit to a peer through this carrier."""
+        self.dialling[dial] = link.id
         link.fruitless += 1  # until a link comes up
         leg = self._begin(link)
         self._ctx.send(Circuit(leg.id, to=peer), [link.id])
         self._ctx.emit(DialThrough(dial, link.id, leg.id))
-        return True
 
     def on_sent(self, input: CircuitSent) -> None:
         """Send what this end of a circuit has for the other one."""

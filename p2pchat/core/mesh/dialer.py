@@ -161,7 +161,7 @@ class Dialer:
     @property
     def _is_busy(self) -> bool:
         """True if so many dials are under way that handshakes would take longer and longer."""
-        return len(self._dials) * self._took >= MOST_UNDER_WAY
+        return (len(self._dials) - len(self._circuits.dialling)) * self._took >= MOST_UNDER_WAY
 
     def is_barred(self, peer: PeerId) -> bool:
         """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
@@ -433,6 +433,7 @@ class Dialer:
         self._schedule(plan)
 
     def _finish(self, dial: int) -> tuple[DialPlan, DialAddress] | None:
+        self._circuits.dialling.pop(dial, None)
         found = self._dials.pop(dial, None)
         if found is None:
             return None
@@ -610,10 +611,20 @@ class Dialer:
             self._schedule(plan)
         elif address.told and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
             self._drop(plan, address.endpoint)  # it gave way to another one in the book
+        elif address.endpoint == CARRIED:
+            self._dial_through(plan, address)
         elif self._is_paced(plan, address) and self._is_held_back(plan, address):
             return
         else:
             self._dial(plan, address)
+
+    def _dial_through(self, plan: DialPlan, address: DialAddress) -> None:
+        carrier = self._circuits.carrier(plan.peer)
+        if carrier is not None:
+            self._dial(plan, address, carrier)
+        else:  # those that can carry it have enough under way
+            address.due_at = self._ctx.now.mono + CARRIED_AFTER * (1.0 + self._ctx.random())
+            self._schedule(plan)
 
     def _has_place(self, peer: PeerId) -> bool:
         return self._places.giving_way(peer, known=self._book.is_chosen(peer)) is not None
@@ -626,13 +637,12 @@ class Dialer:
         self._address(self._plan(stored.peer), stored).typed = True
         return True
 
-    def _dial(self, plan: DialPlan, address: DialAddress) -> None:
+    def _dial(self, plan: DialPlan, address: DialAddress, carrier: PeerLink | None = None) -> None:
         self._last_dial += 1
         self._dials[self._last_dial] = (plan, address)
         plan.dials[self._last_dial] = None
-        if address.endpoint == CARRIED:
-            if not self._circuits.dial(self._last_dial, plan.peer):
-                self.on_failed(self._last_dial, "nobody here reaches it", "no_way")
+        if carrier is not None:
+            self._circuits.dial(self._last_dial, plan.peer, carrier)
         elif not self._is_told_name(plan, address):
             self._ctx.emit(Dial(self._last_dial, address.endpoint))
         elif address.resolved:
