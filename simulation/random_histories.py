@@ -208,7 +208,7 @@ class RandomHistory:
             linked.add(frozenset((peer, other)))
 
         for peer in peers:
-            others = [other for other in peers if other is not peer and self.sim.can_link(peer, other)]
+            others = [other for other in peers if other is not peer and self.sim.has_way(peer, other)]
             if others:
                 named = self._reached(peers).get(peer) if self._routers.on else None  # not everyone links with all
                 name(peer, named or others[0])
@@ -330,7 +330,7 @@ class RandomHistory:
 
         Peers tell each other whom they are linked with, and nothing of others.
         """
-        pairs = [pair for pair in combinations(peers, 2) if self.sim.can_link(*pair)]
+        pairs = [pair for pair in combinations(peers, 2) if self.sim.has_way(*pair)]
 
         def are_introduced(one: SimPeer, other: SimPeer) -> bool:
             return any({frozenset((one, third)), frozenset((other, third))} <= linked for third in peers)
@@ -344,7 +344,7 @@ class RandomHistory:
         reached: dict[SimPeer, SimPeer | None] = dict.fromkeys(peers[:1])
         waiting = peers[:1]
         for one in waiting:
-            new = [peer for peer in peers if peer not in reached and self.sim.can_link(one, peer)]
+            new = [peer for peer in peers if peer not in reached and self.sim.has_way(one, peer)]
             reached.update(dict.fromkeys(new, one))
             waiting += new
         return reached

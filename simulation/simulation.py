@@ -190,9 +190,9 @@ class Simulation:
     def can_link(self, one: SimPeer, two: SimPeer) -> bool:
         """Return whether two peers can ever link."""
         others = [peer for peer in self.honest_up if peer not in (one, two)]
-        return self._has_way(one, two) or any(self._carries(peer, one, two) for peer in others)
+        return self.has_way(one, two) or any(self._carries(peer, one, two) for peer in others)
 
-    def _has_way(self, one: SimPeer, two: SimPeer) -> bool:
+    def has_way(self, one: SimPeer, two: SimPeer) -> bool:
         """Return whether one of two peers can ever dial the other."""
         return self.can_dial(one, two) or self.can_dial(two, one)
 
@@ -200,7 +200,7 @@ class Simulation:
         """Return whether a peer can carry links of these two with each other."""
         blocked = carrier.blocks.get(carrier.user, set())
         return all(
-            self._has_way(carrier, peer)
+            self.has_way(carrier, peer)
             and peer.user not in blocked
             and carrier.user not in peer.blocks.get(peer.user, ())
             and carrier.admits(peer)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from p2pchat.client import Client
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
 from p2pchat.core.mesh.addressbook import is_loopback
+from p2pchat.core.mesh.dialer import CARRIED
 from p2pchat.core.token_bucket import MOST_FULL
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.tls_pipe import client_context, server_context
@@ -28,10 +27,8 @@ from p2pchat.runtime.connection_manager import (
     dial,
 )
 from p2pchat.runtime.stranger_limiter import (
-    RELAYED_A_SECOND,
-    RELAYED_PLACES,
-    RELAYED_UNKNOWN_A_SECOND,
-    SILENT_AFTER,
+    A_SECOND,
+    MAX_OF_CARRIER,
     Stranger,
     StrangerLimiter,
 )
@@ -354,8 +351,8 @@ class CountedStrangers(StrangerLimiter):
         assert host == HOME
         return host
 
-    def admit(self, host: str, now: float, close: Callable[[], None]) -> Stranger | None:
-        admitted = super().admit(self.host_of(host), now, close)
+    def admit(self, host: str, now: float, close: Callable[[], None], through: int = 0) -> Stranger | None:
+        admitted = super().admit(self.host_of(host), now, close, through)
         self.most = max(self.most, self.count)
         return admitted
 
@@ -558,54 +555,12 @@ async def test_refused_strangers_are_counted() -> None:
             writer.transport.abort()
 
 
-# Relayed strangers
+# Carried strangers
 
 
-def relayed(strangers: StrangerLimiter, count: int, now: float, *, known: bool, name: str = "peer") -> int:
-    """Have so many peers come; return how many find a place."""
-    peers = [f"{name} {number} {now}" for number in range(count)]
-    admitted = [strangers.admit_relayed(peer, now, lambda: None, is_known=known) for peer in peers]
-    return sum(one is not None for one in admitted)
-
-
-def taken(strangers: StrangerLimiter) -> int:
-    """Return the number of relayed strangers."""
-    return sum(places.taken[()] for places in strangers._relayed.values())
-
-
-def test_relayed_strangers_that_are_known_have_places_of_their_own() -> None:
+def test_strangers_of_one_carrier_have_few_places_and_leave_those_of_others() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    for known in (False, True):
-        assert relayed(strangers, 90, 0.0, known=known) == RELAYED_PLACES[known]
+    for link in (1, 2):
+        carried = [strangers.admit(CARRIED, 0.0, lambda: None, through=link) for _ in range(MAX_OF_CARRIER + 10)]
+        assert sum(one is not None for one in carried) == min(MAX_OF_CARRIER, A_SECOND)
     assert admitted(strangers, ABROAD, 1, now=0.0) == 1
-    assert taken(strangers) == sum(RELAYED_PLACES.values())
-    assert [relayed(strangers, 1, SILENT_AFTER, known=known) for known in (False, True)] == [1, 1]
-    assert taken(strangers) == sum(RELAYED_PLACES.values())
-
-
-def test_relayed_peers_that_nobody_knows_share_a_rate() -> None:
-    """Those that leave at once need no place."""
-    strangers, admitted = StrangerLimiter(SETTINGS), Counter[bool]()
-    for tenth in range(20):
-        for peer in range(500):
-            for known in (False, True):
-                one = strangers.admit_relayed(f"{known} {peer}", tenth / 10, lambda: None, is_known=known)
-                if one is not None:
-                    admitted[known] += 1
-                    strangers.release(one)
-    assert 2 * RELAYED_UNKNOWN_A_SECOND < admitted[False] <= 3 * RELAYED_UNKNOWN_A_SECOND
-    assert admitted[True] >= 500 * RELAYED_A_SECOND
-
-
-def test_a_relayed_peer_has_its_newest_place_and_a_rate() -> None:
-    strangers, closed = StrangerLimiter(SETTINGS), list[int]()
-    places = [
-        strangers.admit_relayed("bob", 0.0, partial(closed.append, number), is_known=True) for number in range(20)
-    ]
-    assert [place is not None for place in places] == [True] * RELAYED_A_SECOND + [False] * (20 - RELAYED_A_SECOND)
-    assert closed == [*range(RELAYED_A_SECOND - 1)]
-    assert taken(strangers) == 1
-    last = places[RELAYED_A_SECOND - 1]
-    assert last is not None
-    strangers.release(last)
-    assert taken(strangers) == 0

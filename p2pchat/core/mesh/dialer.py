@@ -43,7 +43,7 @@ from p2pchat.core.mesh.addressbook import (
     network_and_host,
     split_endpoint,
 )
-from p2pchat.core.mesh.circuits import Circuits
+from p2pchat.core.mesh.circuits import MAX_DIALLED, Circuits
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
@@ -148,6 +148,7 @@ class Dialer:
         self._last_dial = 0
         self._pace = DialPace(ctx, members)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
+        self._queued: dict[DialAddress, DialPlan] = {}  # wait until a carrier has fewer under way
         self.active_at: float = NEVER  # when a connection last came in, or a link up
         self._last_took: dict[UserId, float] = {}  # seconds of the last handshakes with users of two members
         self._took = 0.0  # the shorter one of these: where both took long, all peers are busy
@@ -294,6 +295,7 @@ class Dialer:
         if address is not None:
             address.forgotten = True
             self._held.pop(address, None)
+            self._queued.pop(address, None)
             self._schedule(plan)
 
     def stop(self) -> None:
@@ -333,7 +335,11 @@ class Dialer:
         return address
 
     def _retry_held(self) -> None:
-        """Try again what waits for the pace: the end of a dial may have ended the pause."""
+        """Try again what waits for the pace, or for a carrier: the end of a dial may have ended the pause."""
+        for address in [*islice(self._queued, MAX_DIALLED)]:
+            plan = self._queued.pop(address)
+            address.due_at = self._ctx.now.mono
+            self._schedule(plan)
         for address in [*islice(self._held, RETRIED)]:
             if self._is_busy or not self._pace.has_token:
                 return
@@ -623,7 +629,8 @@ class Dialer:
         if carrier is not None:
             self._dial(plan, address, carrier)
         else:  # those that can carry it have enough under way
-            address.due_at = self._ctx.now.mono + CARRIED_AFTER * (1.0 + self._ctx.random())
+            address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most * (1.0 + self._ctx.random())
+            self._queued[address] = plan
             self._schedule(plan)
 
     def _has_place(self, peer: PeerId) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256, shake_256
+from heapq import heappop
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -166,10 +167,12 @@ class Post:
     def wake(self, mono: float) -> list[Effect]:
         """Move the clock, through every deadline on the way."""
         while True:
-            pending = [at for at, _, timer in self.ctx.timers._heap if timer.call is not None]
-            if not pending or min(pending) > mono:
+            heap = self.ctx.timers._heap
+            while heap and heap[0][2].call is None:
+                heappop(heap)
+            if not heap or heap[0][0] > mono:
                 break
-            self.at(min(pending))
+            self.at(heap[0][0])
             self.ctx.run_due()
             self.links.end_dead()
         self.at(mono)

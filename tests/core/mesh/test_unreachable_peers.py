@@ -6,11 +6,12 @@ import pytest
 
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import UserBlocked
-from p2pchat.core.mesh.peer_exchange import LOOK_AFTER
+from p2pchat.core.mesh.peer_exchange import UNREACHABLE_AFTER
 from p2pchat.protocol import Peers
 from tests.core.scripted_nodes import IDS, Author, Peer, World
 
 BOB = IDS["bob"]
+LOOK_AFTER = UNREACHABLE_AFTER / 2
 THERE, GONE = Peers(linked=[BOB]), Peers(gone=[BOB])
 
 

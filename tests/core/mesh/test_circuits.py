@@ -1,0 +1,187 @@
+"""Circuits as their carrier sees them: who may begin one, what passes, how much waits, and how they end."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.effects import CircuitReceived, Close, DialThrough, Effect, Send
+from p2pchat.core.inputs import CircuitSent, LinkAccepted, LinkDown
+from p2pchat.core.mesh.circuits import BEGUN_A_SECOND, BEGUN_AT_ONCE, FIRST_ROOM, WINDOW_BYTES, CircuitWindow
+from p2pchat.protocol import MAX_CARRIED_BYTES, Bye, Carried, Circuit, Frame, Peers
+from p2pchat.settings import Settings
+from tests.core.mesh.linked_peers import Key, Meeting, Post, peers_in_order, record_of
+
+ADA, BOB, CYD, DAN = peers_in_order("ada", "bob", "cyd", "dan")
+
+
+def star(settings: Settings | None = None) -> tuple[Post, dict[Key, int]]:
+    """Return bob, who is linked with ada, cyd and dan, and his links by their keys."""
+    bob, links = Post(BOB, settings=settings), dict[Key, int]()
+    for number, key in enumerate((ADA, CYD, DAN)):
+        meeting = Meeting(bob, Post(key))
+        meeting._links = 100 * number
+        links[key] = meeting.connect(meeting.b)
+        meeting.take(bob)
+    return bob, links
+
+
+def sent(effects: list[Effect], link: int) -> list[Frame]:
+    """Return the frames of circuits sent on a link."""
+    frames = [effect.frame for effect in effects if isinstance(effect, Send) and link in effect.links]
+    return [frame for frame in frames if isinstance(frame, (Circuit, Carried, Bye))]
+
+
+def number(key: Key, nth: int = 1) -> int:
+    """Return the number of the nth circuit that a peer begins on its link with bob."""
+    return 2 * nth + (key.id > BOB.id)
+
+
+@pytest.fixture
+def carried() -> tuple[Post, dict[Key, int]]:
+    """Return bob, who carries one circuit from ada to cyd."""
+    bob, links = star()
+    effects = bob.got(links[ADA], Circuit(number(ADA), to=CYD.id))
+    assert sent(effects, links[CYD]) == [Circuit(number(BOB), origin=ADA.id)]
+    return bob, links
+
+
+def test_a_carrier_passes_bytes_and_ends_on_under_its_own_numbers(carried: tuple[Post, dict[Key, int]]) -> None:
+    bob, links = carried
+    effects = bob.got(links[ADA], Carried(number(ADA), b"hello"))
+    assert sent(effects, links[CYD]) == [Carried(number(BOB), b"hello")]
+    effects = bob.got(links[CYD], Carried(number(BOB), b"hi"), Circuit(number(BOB), end="closed"))
+    assert sent(effects, links[ADA]) == [Carried(number(ADA), b"hi"), Circuit(number(ADA), end="closed")]
+    assert sent(effects, links[DAN]) == []
+    assert sent(bob.got(links[ADA], Carried(number(ADA), b"late")), links[CYD]) == []
+
+
+@pytest.mark.parametrize("down", [ADA, CYD])
+def test_a_circuit_ends_with_either_link(carried: tuple[Post, dict[Key, int]], down: Key) -> None:
+    bob, links = carried
+    other = CYD if down is ADA else ADA
+    effects = bob.handle(LinkDown(links[down], "lost"))
+    assert sent(effects, links[other]) == [Circuit(number(BOB if other is CYD else ADA), end="lost")]
+
+
+def test_more_than_there_is_room_for_ends_a_circuit(carried: tuple[Post, dict[Key, int]]) -> None:
+    bob, links = carried
+    assert sent(bob.got(links[ADA], Carried(number(ADA), bytes(FIRST_ROOM))), links[CYD])
+    effects = bob.got(links[ADA], Carried(number(ADA), b"x"))
+    assert sent(effects, links[ADA]) == [Circuit(number(ADA), end="limit")]
+    assert sent(effects, links[CYD]) == [Circuit(number(BOB), end="limit")]
+
+
+def test_a_carrier_passes_on_less_room_the_more_circuits_a_member_has() -> None:
+    """So what may wait at a carrier for one member is some windows, however many circuits it begins."""
+    bob, links = star()
+    rooms = []
+    for nth in range(1, 33):
+        bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id))
+        told = sent(bob.got(links[CYD], Carried(number(BOB, nth), room=WINDOW_BYTES)), links[ADA])
+        rooms += [one.room for one in told if isinstance(one, Carried)] or [FIRST_ROOM]
+    assert (rooms[0], rooms[-1]) == (WINDOW_BYTES, FIRST_ROOM)
+    assert sum(rooms) < 5 * WINDOW_BYTES
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (Circuit(2, to=Key("nobody").id), "unknown"),
+        (Circuit(2, to=ADA.id), "unknown"),
+    ],
+    ids=["nobody is linked", "with itself"],
+)  # fmt: skip
+def test_a_circuit_leads_to_somebody_who_is_linked(frame: Circuit, why: str) -> None:
+    bob, links = star()
+    assert sent(bob.got(links[ADA], frame), links[ADA]) == [Circuit(2, end=why)]
+
+
+def test_a_circuit_goes_over_no_other_circuit() -> None:
+    bob, links = star()
+    bob.links.up[links[CYD]].carrier = DAN.id
+    effects = bob.got(links[ADA], Circuit(number(ADA), to=CYD.id))
+    assert sent(effects, links[ADA]) == [Circuit(number(ADA), end="unknown")]
+    begun = number(CYD)
+    assert sent(bob.got(links[CYD], Circuit(begun, to=ADA.id)), links[CYD]) == [Circuit(begun, end="unknown")]
+    effects = bob.got(links[CYD], Circuit(number(CYD, 2), origin=ADA.id))
+    assert sent(effects, links[CYD]) == [Circuit(number(CYD, 2), end="unknown")]
+
+
+def test_who_is_told_to_carry_nothing_says_so_and_refuses() -> None:
+    bob, links = star(Settings(carries=False))
+    assert sent(bob.got(links[ADA], Circuit(number(ADA), to=CYD.id)), links[ADA]) == [Circuit(number(ADA), end="busy")]
+
+
+def test_a_member_begins_circuits_at_a_rate() -> None:
+    bob, links = star()
+    at_once = int(BEGUN_A_SECOND * BEGUN_AT_ONCE)
+    ends = [
+        sent(bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id)), links[ADA]) for nth in range(1, at_once + 2)
+    ]
+    assert ends[:-1] == [[]] * at_once
+    assert ends[-1] == [Circuit(number(ADA, at_once + 1), end="busy")]
+    assert sent(bob.got(links[DAN], Circuit(number(DAN), to=CYD.id)), links[DAN]) == []  # another member
+
+
+@pytest.mark.parametrize("wrong", [number(BOB), number(ADA) - 2], ids=["of the other side", "not above the last"])
+def test_a_number_that_its_beginner_may_not_choose_ends_the_link(wrong: int) -> None:
+    bob, links = star()
+    bob.got(links[ADA], Circuit(number(ADA), to=CYD.id))
+    closed = [effect for effect in bob.got(links[ADA], Circuit(wrong, to=CYD.id)) if isinstance(effect, Close)]
+    assert [(effect.link, effect.bye and effect.bye.code) for effect in closed] == [(links[ADA], "order")]
+
+
+def test_no_stranger_begins_a_circuit() -> None:
+    bob, links = star()
+    bob.handle(LinkAccepted(900, "10.0.0.9"))
+    effects = bob.got(900, Circuit(2, to=ADA.id))
+    assert sent(effects, links[ADA]) == []
+    assert [effect.link for effect in effects if isinstance(effect, Close)] == [900]
+
+
+# ---- at the ends
+
+
+def test_who_cannot_be_dialled_is_dialled_through_somebody_linked_with_both() -> None:
+    bob, links = star()
+    eve = Key("eve")
+    tell = Peers([record_of(eve)], [eve.id], can=["carry"])
+    effects = bob.got(links[CYD], tell) + bob.wake(3.0)
+    (dial,) = [effect for effect in effects if isinstance(effect, DialThrough)]
+    assert (dial.link, dial.circuit) == (links[CYD], number(BOB))
+    assert sent(effects, links[CYD]) == [Circuit(number(BOB), to=eve.id)]
+    effects = bob.handle(CircuitSent(links[CYD], Carried(number(BOB), b"TLS")))
+    assert sent(effects, links[CYD]) == [Carried(number(BOB), b"TLS")]
+    effects = bob.got(links[CYD], Carried(number(BOB), b"answer"))
+    assert [one.frame for one in effects if isinstance(one, CircuitReceived)] == [Carried(number(BOB), b"answer")]
+
+
+@pytest.mark.parametrize(
+    "tell", [{"can": ["files"]}, {"can": ["carry"], "carried": True}], ids=["carries nothing", "is linked by another"]
+)
+def test_nobody_is_dialled_through_one_who_cannot_carry_it(tell: dict[str, object]) -> None:
+    bob, links = star()
+    eve = Key("eve")
+    carried = [eve.id] if tell.get("carried") else []
+    effects = bob.got(links[CYD], Peers([record_of(eve)], [eve.id], carried, can=tell["can"]))  # type: ignore[arg-type]
+    assert not [effect for effect in effects + bob.wake(30.0) if isinstance(effect, DialThrough)]
+
+
+def test_bytes_above_the_room_of_this_end_end_a_circuit() -> None:
+    bob, links = star()
+    assert bob.got(links[CYD], Circuit(number(CYD), origin=ADA.id))
+    bob.got(links[CYD], Carried(number(CYD), bytes(FIRST_ROOM)))
+    effects = bob.got(links[CYD], Carried(number(CYD), b"x"))
+    assert [one.frame for one in effects if isinstance(one, CircuitReceived)] == [Circuit(number(CYD), end="limit")]
+
+
+def test_a_window_holds_until_bytes_are_taken() -> None:
+    window, other = CircuitWindow(), CircuitWindow()
+    window.room = other.take(0)
+    assert window.room == WINDOW_BYTES
+    while window.may_send:
+        window.sent += window.may_send
+    assert window.sent == WINDOW_BYTES
+    assert other.take(MAX_CARRIED_BYTES - 1) == 0  # told in steps
+    window.room = other.take(1)
+    assert window.may_send == MAX_CARRIED_BYTES
