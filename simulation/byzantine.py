@@ -37,6 +37,8 @@ from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import (
     PROTOCOL_VERSION,
+    Carried,
+    Circuit,
     ConversationId,
     Digest,
     Entries,
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
 
 LENIENT = 0.15  # the part of byzantine peers that only forgot checks: they pass on what somebody else made up
 MOODS = ("forges", "withholds", "babbles", "poses")
+# What a hostile carrier makes of a frame, with weights.
+CARRIAGE = {"as it is": 60, "nothing": 2, "twice": 2, "changed": 2, "before": 1, "end": 1, "of another": 1}
 INVENTION_RATE = 0.02  # how often any of them writes as somebody that nobody added
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
 RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
@@ -104,6 +108,8 @@ class ByzantinePeer:
         self.is_lenient: bool = self._lenience.random() < LENIENT
         self._curiosity = Random(f"{peer.sim.seed} curiosity of {peer.name}")
         self._hiding = Random(f"{peer.sim.seed} what {peer.name} hides")
+        self._carriage = Random(f"{peer.sim.seed} what {peer.name} carries")
+        self._kept: Carried | Circuit | None = None  # the last frame of a circuit
         self._invention = Random(f"{peer.sim.seed} inventions of {peer.name}")
         self._babble: tuple[Callable[[WireEnd], Iterator[bytes]], ...] = (
             self._garbage, self._too_long, self._out_of_order, self._of_others, self._unknown, self._many_wants,
@@ -120,6 +126,8 @@ class ByzantinePeer:
             if "withholds" in self.moods and self._chance.random() < 0.3:
                 return
             yield encode(self._hidden(self.entries(frame, end.other.owner)))
+        elif isinstance(frame, (Carried, Circuit)):
+            yield from self._of_circuit(frame)
         elif isinstance(frame, (Hello, Welcome)) and "poses" in self.moods and self._chance.random() < 0.4:
             yield encode(self._posing(frame, end.other.owner))
         else:
@@ -130,6 +138,28 @@ class ByzantinePeer:
             yield from self._write_as_nobody(end.other.owner)
         if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
+
+    def _of_circuit(self, frame: Carried | Circuit) -> Iterator[bytes]:
+        """Yield what a hostile carrier, or end, makes of a frame of a circuit, mostly the frame itself."""
+        what = self._carriage.choices([*CARRIAGE], [*CARRIAGE.values()])[0]
+        self._peer.sim.counts["circuit_tampered"] += what != "as it is"
+        if what == "changed" and isinstance(frame, Carried) and frame.d:
+            frame = structs.replace(frame, d=bytes([frame.d[0] ^ 1]) + frame.d[1:])
+        elif what == "changed" and isinstance(frame, Carried):
+            frame = structs.replace(frame, room=2 * frame.room)
+        elif what == "changed" and frame.origin is not None:
+            frame = structs.replace(frame, origin=self._peer.user)
+        elif what == "of another":
+            frame = structs.replace(frame, id=self._carriage.randrange(12))
+        if what == "before" and self._kept is not None:
+            yield encode(self._kept)
+        if what != "nothing":
+            yield encode(frame)
+        if what == "twice":
+            yield encode(frame)
+        elif what == "end":
+            yield encode(Circuit(frame.id, end="lost"))
+        self._kept = frame
 
     def _passed_on(self, frame: Frame) -> Frame:
         """Return a frame with what somebody else made up among what is true."""

@@ -363,7 +363,7 @@ class CrowdInvariants:
         """Return a fault for each message to one user that is not stored by whom it was written to.
 
         Users who are no longer hosted where they wrote are left out, and logs that may fork, of which each peer keeps
-        its version (seed 1430361 with --relay). So is the crowd: it may write too, and nobody owes a stranger a place.
+        its version (seed 1430361). So is the crowd: it may write too, and nobody owes a stranger a place.
         """
         return [
             Fault("harmed", f"has not got {log_name(one.log)} {one.seq} of {one.at.name}", one.to.name)

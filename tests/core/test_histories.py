@@ -15,7 +15,7 @@ import pytest
 from simulation.__main__ import replay
 from simulation.random_histories import NOTHING, PlayResult, WantedEvents, play_many, shrink
 
-RELAY = WantedEvents(relay=True)
+ROUTERS = WantedEvents(routers=True)
 FILES = WantedEvents(files=True)
 MEMBERS = WantedEvents(members=True)
 
@@ -26,8 +26,8 @@ def test_every_promise_holds_in_history(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", (*range(4, 9), *range(10, 14)))
-def test_every_promise_holds_with_an_engine_in_history(seed: int) -> None:
-    assert not failures(played([seed], RELAY), RELAY)
+def test_every_promise_holds_with_routers_in_history(seed: int) -> None:
+    assert not failures(played([seed], ROUTERS), ROUTERS)
 
 
 def test_every_promise_holds_with_files_in_history() -> None:

@@ -1,4 +1,4 @@
-"""The simulated engine: peers behind routers are linked through it, and directly once one of them can be dialled."""
+"""Simulated routers: who cannot be dialled is linked through others, and directly once one of the two can be dialled."""
 
 from __future__ import annotations
 
@@ -8,106 +8,113 @@ from simulation.simulation import Simulation
 from tests.simulation.test_simulation import comes_to_rest
 
 
-def behind_routers(seed: int, count: int) -> tuple[Simulation, list[SimPeer]]:
-    """Return peers that nobody can dial, each of which knows the relayed endpoint of the first."""
+def behind_routers(seed: int, carriers: int = 1) -> tuple[Simulation, list[SimPeer]]:
+    """Return some peers that can be dialled, linked with each other, and two that cannot, which know all of those."""
     sim = Simulation(seed=seed)
-    peers = [sim.peer() for _ in range(count)]
+    peers = [sim.peer() for _ in range(carriers + 2)]
+    there = peers[:carriers]
     for peer in peers:
-        peer.has_engine = peer.behind_router = True
-        peer.start(*(other.relayed_endpoint for other in peers[:1] if other is not peer))
+        peer.behind_router = peer not in there
+        peer.start(*(other.endpoint for other in there if other is not peer))
     return sim, peers
 
 
-def ways(peers: list[SimPeer]) -> set[bool]:
-    """Return how all these peers are linked: True for through the engine."""
-    ends = [one.end_to(other) for one in peers for other in peers if other is not one]
-    assert None not in ends
-    return {end.wire.relayed for end in ends if end is not None}
+def is_carried(one: SimPeer, other: SimPeer) -> bool:
+    """Return whether a link is carried, which must be there."""
+    end = one.end_to(other)
+    assert end is not None
+    return end.wire.carried
 
 
 def texts(peer: SimPeer) -> list[str]:
     return [line["text"] for line in peer.lines if line["event"] == "message"]
 
 
-def test_peers_that_nobody_can_dial_are_linked_through_the_engine() -> None:
-    sim, (ada, bob, cyd) = behind_routers(1, 3)
-    ada.say("hello")
+def test_two_that_nobody_can_dial_are_linked_through_a_third_in_seconds() -> None:
+    sim, (_, bob, cyd) = behind_routers(1)
+    sim.run(4)  # with the link to the third
+    assert is_carried(bob, cyd)
+    assert is_carried(cyd, bob)
+    bob.say("to cyd alone", cyd)
     comes_to_rest(sim)
-    assert ways([ada, bob, cyd]) == {True}
-    assert texts(bob) == texts(cyd) == ["hello"]
+    assert texts(cyd) == ["to cyd alone"]
+
+
+def test_a_carrier_stores_nothing_of_what_it_carries() -> None:
+    sim, (ada, bob, cyd) = behind_routers(2)
+    sim.run(5)
+    conversation = bob.opened(cyd)
+    bob.say("to cyd alone", cyd)
+    comes_to_rest(sim)
+    assert any(log.conversation == conversation for log in cyd.disk.logs)
+    assert not any(log.conversation == conversation for log in ada.disk.logs)
+
+
+def test_a_line_in_the_room_comes_from_the_carrier_and_not_through_it_too() -> None:
+    sim, (_, bob, cyd) = behind_routers(3)
+    sim.run(5)
+    before = sim.frames["Entries"]
+    bob.say("to all")
+    sim.run(1.5)
+    assert texts(cyd) == ["to all"]
+    comes_to_rest(sim)
+    assert sim.frames["Entries"] - before == 2  # to the carrier, and from it
 
 
 def test_a_peer_that_comes_from_behind_its_router_is_linked_directly() -> None:
-    sim, (ada, bob) = behind_routers(2, 2)
-    sim.run(10)
-    assert ways([ada, bob]) == {True}
-    bob.behind_router = False
-    assert sim.invariants.unsettled()  # the relayed link is a fault as soon as there is a better way
-    comes_to_rest(sim)
-    assert ways([ada, bob]) == {False}
-    assert sim.counts["relayed_link_replaced"]
-
-
-def test_links_end_with_the_engine_and_come_back_with_it() -> None:
-    sim, (ada, bob) = behind_routers(3, 2)
+    sim, (_, bob, cyd) = behind_routers(4)
     sim.run(5)
-    sim.engine.go()
-    sim.run(5)
-    assert ada.end_to(bob) is None
-    ada.say("is anybody there?")
-    sim.run(30)
-    assert texts(bob) == []
-    sim.engine.come()
+    assert is_carried(bob, cyd)
+    cyd.behind_router = False
+    assert sim.invariants.unsettled()  # the carried link is a fault as soon as there is a better way
     comes_to_rest(sim)
-    assert texts(bob) == ["is anybody there?"]
-
-
-def test_who_is_cut_off_by_the_engine_comes_back_without_a_warning() -> None:
-    sim, (_, bob) = behind_routers(5, 2)
-    for _ in range(5):  # a copied key would be suspected the third time
-        sim.run(10)
-        sim.engine.cut(bob)
-    comes_to_rest(sim)
+    assert not is_carried(bob, cyd)
+    assert sim.counts["carried_link_replaced"]
     assert sim.counts["warned_two_processes"] == 0
 
 
-def test_what_the_engine_keeps_back_comes_when_it_passes_on_again() -> None:
-    sim, (ada, bob) = behind_routers(5, 2)
+def test_another_carrier_takes_over_when_one_is_killed_and_nobody_left() -> None:
+    sim, (ada, dan, bob, cyd) = behind_routers(5, carriers=2)
+    sim.run(8)
+    assert is_carried(bob, cyd)
+    assert bob.node is not None
+    link = bob.node.links.by_peer[cyd.user]
+    carrier = ada if link.carrier == ada.user else dan
+    bob.say("before", cyd)
+    carrier.crash()
+    bob.say("after", cyd)
     sim.run(5)
-    sim.engine.withhold(ada, bob)
-    ada.say("hello")
-    sim.run(60)
-    assert texts(bob) == []
+    assert is_carried(bob, cyd)
+    assert texts(cyd) == ["before", "after"]
+    assert not [line for line in bob.lines if line["event"] == "left" and line.get("user") == cyd.name]
     comes_to_rest(sim)
-    assert texts(bob) == ["hello"]
 
 
-def test_without_an_engine_of_its_own_nobody_is_reached() -> None:
-    sim, (ada, bob) = behind_routers(6, 2)
-    cyd = sim.peer()
-    cyd.behind_router = True
-    cyd.start(ada.relayed_endpoint, bob.endpoint)
+def test_who_has_no_linked_peer_in_common_is_not_linked() -> None:
+    sim = Simulation(seed=6)
+    ada, bob, cyd, dan = (sim.peer() for _ in range(4))
+    for peer in (bob, dan):
+        peer.behind_router = True
+    for one, other in ((ada, cyd), (ada, dan), (bob, cyd)):
+        sim.never(one, other)
+    ada.start()
+    cyd.start()
+    bob.start(ada.endpoint)
+    dan.start(cyd.endpoint)
     sim.run(60)
-    assert not sim.can_link(ada, cyd)
-    assert cyd.linked == []
+    assert bob.linked == [ada]
+    assert not sim.can_link(bob, dan)
 
 
 def test_who_can_link_and_has_no_linked_peer_in_common_is_named_at_the_end_of_a_history() -> None:
-    """Peers tell only whom they are linked with (seeds 1901333 and 1903786 with an engine)."""
-    history = RandomHistory(7, wanted=WantedEvents(relay=True))
+    history = RandomHistory(7, wanted=WantedEvents(routers=True))
     sim = history.sim
     ada, bob, cyd, dan = peers = [sim.peer() for _ in range(4)]
-    ada.has_engine = dan.has_engine = True
-    bob.behind_router = dan.behind_router = True
-    sim.never(ada, cyd)
     for peer in peers:
+        peer.behind_router = peer is not ada
         peer.start()
     bob.connect(ada.endpoint)
-    bob.connect(cyd.endpoint)
-    dan.connect(ada.endpoint)
-    sim.run(120)
-    assert [one.linked for one in peers] == [[bob, dan], [ada, cyd], [bob], [ada]]
-    assert sim.can_link(cyd, dan)
+    sim.run(60)
     history.name_ways(peers)
     comes_to_rest(sim)
-    assert [one.linked for one in peers] == [[bob, dan], [ada, cyd], [bob, dan], [ada, cyd]]
+    assert [set(one.linked) | {one} for one in peers] == [{ada, bob, cyd, dan}] * 4

@@ -9,15 +9,15 @@ import pytest
 
 from simulation.random_histories import NOTHING, PlayResult
 from tests.conftest import Tell
-from tests.core.test_histories import FILES, MEMBERS, RELAY, failures, played
+from tests.core.test_histories import FILES, MEMBERS, ROUTERS, failures, played
 
 HISTORIES = range(500)
-RELAYED_HISTORIES = range(200)
+HISTORIES_WITH_ROUTERS = range(200)
 HISTORIES_WITH_FILES = range(100)
 HISTORIES_WITH_MEMBERS = range(300)
 JOBS = 2  # processes; each imports everything once more
 CHUNK = 25
-RELAYED_CHUNK = 10
+ROUTERS_CHUNK = 10
 FILES_CHUNK = 4
 MEMBERS_CHUNK = 50
 OFTEN = 50
@@ -121,12 +121,9 @@ LESS_OFTEN = {
     "unhosted": 25,
     "guest_said": 100,
 }
-# With an engine, in each chunk at least so often.
-WITH_RELAY = RELAYED_CHUNK // 5
-OF_RELAY = (
-    "engine_go", "engine_come", "engine_restart", "engine_cut", "engine_withhold", "engine_move_router",
-    "relayed_link", "relayed_link_replaced",
-)  # fmt: skip
+# With routers, in each chunk at least so often.
+WITH_ROUTERS = ROUTERS_CHUNK // 5
+OF_ROUTERS = ("router_moved", "dialled_through", "circuit_carried", "carried_link_replaced")
 # Too rare to be counted on: `cites_unknown` (1 to 5 in five hundred; tests/core/groups/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
 # tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems
@@ -154,12 +151,12 @@ def test_every_promise_holds_in_the_histories_from(seeds: range, all_played: Pla
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seeds", chunks(RELAYED_HISTORIES, RELAYED_CHUNK), ids=attrgetter("start"))
-def test_every_promise_holds_with_an_engine_in_the_histories_from(seeds: range) -> None:
-    here = played(seeds, RELAY, JOBS)
-    failed = failures(here, RELAY)
+@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_ROUTERS, ROUTERS_CHUNK), ids=attrgetter("start"))
+def test_every_promise_holds_with_routers_in_the_histories_from(seeds: range) -> None:
+    here = played(seeds, ROUTERS, JOBS)
+    failed = failures(here, ROUTERS)
     assert not failed, failed
-    assert {what: here.counts[what] for what in OF_RELAY if here.counts[what] < WITH_RELAY} == {}
+    assert {what: here.counts[what] for what in OF_ROUTERS if here.counts[what] < WITH_ROUTERS} == {}
 
 
 @pytest.mark.timeout(300)
