@@ -147,7 +147,7 @@ class ByzantinePeer:
             frame = structs.replace(frame, d=bytes([frame.d[0] ^ 1]) + frame.d[1:])
         elif what == "changed" and isinstance(frame, Carried):
             frame = structs.replace(frame, room=2 * frame.room)
-        elif what == "changed" and frame.origin is not None:
+        elif what == "changed" and isinstance(frame, Circuit) and frame.origin is not None:
             frame = structs.replace(frame, origin=self._peer.user)
         elif what == "of another":
             frame = structs.replace(frame, id=self._carriage.randrange(12))

@@ -1,4 +1,4 @@
-"""Simulated routers: who cannot be dialled is linked through others, and directly once one of the two can be dialled."""
+"""Simulated routers: who cannot be dialled is linked through others, and directly once one of the two can be."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -195,6 +196,13 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "lacks": ("Only pieces 0 to 3 and 6 are there.", {"t": "lacks", "n": 1, "has": [[0, 4], [6, 1]]}),
     "lacks_all": ("Nothing is there, or nothing is given.", {"t": "lacks", "n": 1}),
     "holds_ask": ("It asks about two contents.", {"t": "holds", "ask": ["ab" * 32, "cd" * 32]}),
+    "circuit_to": ("Asks to be linked with cyd.", {"t": "circuit", "id": 2, "to": CYD}),
+    "circuit_from": ("Bob asks for it.", {"t": "circuit", "id": 3, "from": BOB}),
+    "circuit_end": ("It ends with the carrier's other link.", {"t": "circuit", "id": 3, "end": "lost"}),
+    "carried": (
+        "Five bytes, and room for a window after 16 KiB.",
+        {"t": "carried", "id": 3, "d": "aGVsbG8=", "room": 278528},
+    ),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
     "file": ("The first frame of a file.", {"t": "file", "v": 3, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
@@ -350,6 +358,11 @@ def _refused() -> list[Row]:
             ("a span downwards", having("digest_sums", span=[LAST_ID, FIRST_ID])),
             ("a span over two conversations", having("have_page", marks={room: {}, "00" * 32: {}})),
         ],
+        "A circuit leads to a peer, comes from one, or ends.": [
+            ("a circuit of nothing", without("circuit_to", "to")),
+            ("a circuit to and from", having("circuit_to", **{"from": BOB})),
+            ("bytes that are no base64", having("carried", d="a")),
+        ],
         "An item of names has one kind, and the users of a dm are sorted.": [
             ("a naming of two kinds", having("digest_sum", names=[NAMINGS["dm"] | {"talk": room}])),
             ("a dm with its users not sorted", having("digest_sum", names=[{"dm": NAMINGS["dm"]["dm"][::-1]}])),
@@ -385,6 +398,7 @@ def _refused() -> list[Row]:
         "257 peers gone": having("peers_change", gone=many),
         "65 tips": having("have_ack", marks={room: {BOB: [mark] * 65}}),
         "25 older marks": having("want_from", older=[mark] * 25),
+        "16,385 bytes on a circuit": having("carried", d=base64.b64encode(bytes(16_385)).decode()),
         "257 contents asked about": having("holds_ask", ask=many),
         "257 entries": having("entries_tail", e=[[number, "{}"] for number in range(1, 258)]),
     }
