@@ -199,10 +199,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "circuit_to": ("Asks to be linked with cyd.", {"t": "circuit", "id": 2, "to": CYD}),
     "circuit_from": ("Bob asks for it.", {"t": "circuit", "id": 3, "from": BOB}),
     "circuit_end": ("It ends with the carrier's other link.", {"t": "circuit", "id": 3, "end": "lost"}),
-    "carried": (
-        "Five bytes, and room for a window after 16 KiB.",
-        {"t": "carried", "id": 3, "d": "aGVsbG8=", "room": 278528},
-    ),
+    "carried": ("Five bytes, and room for more.", {"t": "carried", "id": 3, "d": "aGVsbG8=", "room": 278528}),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
     "file": ("The first frame of a file.", {"t": "file", "v": 3, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),

@@ -343,7 +343,7 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     """Ada added dan and forgot it with her machine's snapshot. Her forked log is served to nobody. Bob tells dan that
     the operation is void, even if bob knew that before dan came back.
     """
-    ada, bob, _, dan = peers = sim.peers(4)
+    ada, bob, cyd, dan = peers = sim.peers(4)
     group = SimulatedGroup(sim, bob)
     ada.crash()
     ada.start()
@@ -352,7 +352,7 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     assert group.members(dan) == ["ada", "bob", "dan"]
     if away:
         dan.crash()
-    sim.partition([ada], [bob, dan])
+    sim.partition([ada], [bob, cyd, dan])
     ada.resume()
     sim.run(APART)
     group.change(name="after")

@@ -154,7 +154,7 @@ def test_what_builds_on_the_other_version_of_a_log_comes_if_something_of_it_was_
 
 def test_who_has_a_shorter_version_of_a_deleted_log_gives_receipts_of_that() -> None:
     """The peer that deleted it hosts the user then, and knows no chain to compare (seed 1351219 with --deletions)."""
-    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=7)
+    sim, (ada, bob, cyd) = linked("ada", "bob", "cyd", seed=11)
     sim.partition([ada], [bob, cyd])
     zoe = sim.guest("zoe")
     bob.host_guest(zoe)
