@@ -6,6 +6,7 @@
     ada.lose("10.77.0.2")                           packets to that address vanish, as in a black hole
     ada.find("10.77.0.2")                           packets to that address arrive again
     ada.throttle(64)                                send at most 64 kbit/s; the rest waits in the queue
+    cyd = lan.home("10.77.0.3/24")                  behind a router that lets nobody in
 
 A namespace lives as long as the process that holds it, and that process ends when this one does, even after a kill. So
 nothing is left behind, nothing has a name, and tests may run in parallel. Without root rights, each namespace is inside
@@ -28,6 +29,17 @@ IS_ROOT = sys.platform != "win32" and os.geteuid() == 0
 NOBODY = "02:00:00:00:00:01"  # the Ethernet address of no machine here
 LINE_HOLDS_BYTES = 64 * 1024  # the queue of a slow line, as in an ordinary router; further packets are dropped
 TOOLS = ("ip", "unshare", "nsenter", "cat")
+INSIDE = "192.168.1.10/24"  # of a machine behind a router
+ROUTER = """
+table ip home {{
+  chain out {{ type nat hook postrouting priority 100; oifname "eth0" masquerade {ports}; }}
+  chain through {{
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept;
+    iifname "inner" accept;
+  }}
+  chain own {{ type filter hook input priority 0; policy accept; iifname "eth0" ct state new {refuse}; }}
+}}"""
 
 
 class NoNamespaces(pytest.skip.Exception):  # type: ignore[name-defined, misc]
@@ -175,6 +187,29 @@ class Lan:
         held.run("ip", "link", "set", "lo", "up")
         held.run("ip", "link", "set", "eth0", "up")
         return Machine(held, self._switch, cable, addresses)
+
+    def home(self, *public: str, answers: str = "drop", ports: str = "") -> Machine:
+        """Return a machine behind routers that let nobody in: one for each of these addresses, the outermost first.
+
+        Args:
+            answers: What the outermost router does with connections from outside: "drop", or "reject with tcp reset".
+            ports: "fully-random" for routers that draw the ports from which the machine seems to dial.
+        """
+        machine = self.machine(public[0])
+        for address in (*public[1:], INSIDE):
+            outside, near = machine._held, self._hold()
+            near.run("ip", "link", "set", "lo", "up")
+            gateway = f"{address.rpartition('.')[0]}.1"
+            outside.run("ip", "link", "add", "inner", "type", "veth", "peer", "name", "eth0", "netns", str(near.pid))
+            outside.run("ip", "address", "add", f"{gateway}/24", "dev", "inner")
+            outside.run("ip", "link", "set", "inner", "up")
+            outside.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+            refuse = "drop" if answers == "drop" else f"meta l4proto tcp {answers}"
+            outside.run("nft", ROUTER.format(ports=ports, refuse=refuse))
+            near.run("ip", "link", "set", "eth0", "up")
+            machine = Machine(near, near, "lo", [address])
+            near.run("ip", "route", "add", "default", "via", gateway)
+        return machine
 
     def close(self) -> None:
         """Remove everything."""
