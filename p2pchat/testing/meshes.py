@@ -34,7 +34,7 @@ from p2pchat.identity.invite_text import make_invitation
 from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PeerResources, contexts
-from p2pchat.runtime.relay import BufferedTransport, hand_over
+from p2pchat.runtime.buffered_transport import BufferedTransport, hand_over
 from p2pchat.server import Server
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
