@@ -62,7 +62,7 @@ class Resolved(Input):
 
 class DialFailed(Input):
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
-    no_way, no_peer, engine (is away), failed.
+    no_way, no_peer, failed.
     """
 
     dial: int

@@ -37,7 +37,6 @@ from p2pchat.core.inputs import (
 from p2pchat.core.mesh.addressbook import is_address, relay_peer
 from p2pchat.errors import HandshakeError, P2PChatError
 from p2pchat.identity.own_addresses import address_towards
-from p2pchat.nats_client import EngineAway
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.garbage_collection import link_ends
 from p2pchat.runtime.stranger_limiter import Stranger, StrangerLimiter
@@ -509,8 +508,6 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
         return "no such name", "no_name"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there", "nobody"
-    if isinstance(error, EngineAway):
-        return "the engine is away", "engine"
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return "no way there from this machine", "no_way"
     if isinstance(error, OSError) and error.strerror:
