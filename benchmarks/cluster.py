@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from benchmarks.gateways import engine_cpu as cpu_of
 from benchmarks.others.servers import found, free_port, running
 from benchmarks.results import Row, Setting, middle, shown
 from benchmarks.workers import ROOT, Worker, WorkFailed
@@ -57,6 +56,18 @@ WORKS = (
     Work("direct", DIRECT_RATE, direct=True),
     Work("direct, with keys", DIRECT_RATE, direct=True, keys=True),
 )
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds of a process; 0 if the system does not say."""
+    if sys.platform == "win32":
+        return 0.0
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    ticks: int = os.sysconf("SC_CLK_TCK")
+    return (int(fields[11]) + int(fields[12])) / ticks
 
 
 @dataclass(slots=True)

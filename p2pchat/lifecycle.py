@@ -17,11 +17,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
-from p2pchat.core.effects import LinkChanged, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
-is_relayed = lambda e: False
 from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
@@ -40,10 +39,9 @@ from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
 from p2pchat.messaging.users import Status, UserDirectory
-from p2pchat.nats_client import NKEY_PURPOSE
 from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
 from p2pchat.program_log import ProgramLog
-from p2pchat.protocol import ConversationId, PeerId, UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.connection_manager import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.garbage_collection import gc_paused
@@ -77,7 +75,6 @@ class Lifecycle:
         is_offline: It neither listens nor dials, to work on a profile that is not running; set before start().
         names_deadline: Until when calls wait for names that are not known yet, on the clock of the loop.
         indexer: The search index; None before the start.
-        relay: The links through an engine; None without one.
     """
 
     def __init__(self, options: PeerArguments, endpoints: list[str]) -> None:
@@ -93,7 +90,6 @@ class Lifecycle:
         self.resources: PeerResources | None = None
         self.driver: Driver | None = None
         self.indexer: SearchIndexer | None = None
-        self.relay: object | None = None
         self.closed: bool = False
         self.is_offline: bool = False
         self.names_deadline: float = 0.0
@@ -114,8 +110,6 @@ class Lifecycle:
         self._open_resources = lambda: open_resources(options, founds=not self.is_offline)
         self._transport: Transport = TCPTransport(options.listener)
         self._clock: Callable[[], Now] | None = None
-        self._engine_reported = ""  # its state as last reported
-        self._relayed_named: list[tuple[str, PeerId]] = []  # relayed endpoints to dial once the engine has answered
         self._starting = False  # start() was called
         self._closing: asyncio.Task[None] | None = None
         self._discovery: Discovery | None = None
@@ -171,13 +165,6 @@ class Lifecycle:
         return not (self.options.temporary or self.options.is_in_memory)
 
     @property
-    def relay_endpoints(self) -> list[str]:
-        """The endpoint at which an engine makes this peer reachable; [] without one."""
-        if self.relay is None or self.resources is None:
-            return []
-        return [relay_endpoint(self.resources.identity.peer_id)]
-
-    @property
     def has_blocks(self) -> bool:
         """True if a user of this peer blocks somebody."""
         return self.driver is not None and bool(self.driver.node.blocks.starts)
@@ -202,7 +189,7 @@ class Lifecycle:
         if node is None or self.is_offline:
             return 0.0
         links = node.links
-        expected = links.by_peer or links.book or links.dialer.seeking or self._relayed_named or self._discovery
+        expected = links.by_peer or links.book or links.dialer.seeking or self._discovery
         return max(0.0, self.names_deadline - asyncio.get_running_loop().time()) if expected else 0.0
 
     @property
@@ -278,16 +265,15 @@ class Lifecycle:
         """Listen first, since the port may be taken; then load storage, then make the core."""
         early: list[Input] = []  # what connections report before there is a driver
         self._trace = self._open_trace(resources)
-        transport = self._open_relay(resources)
         connections = ConnectionManager(
-            transport,
+            self._transport,
             self.settings,
             server_context=resources.server_context,
             client_context=resources.client_context,
             put=early.append,
             trace=self._trace,
         )
-        if not self.is_offline and (self.options.listen or self.relay is not None):
+        if self.options.listen and not self.is_offline:
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
         self.listening_at = aware(now_micros())
         try:
@@ -306,8 +292,6 @@ class Lifecycle:
             self.driver = driver
             self.dispatcher.follow_members(driver.node.member_directory)
             self.directory.knows = driver.node.contacts.are_known
-            if self.relay is not None:
-                self.relay.is_known = driver.node.links.is_known_peer
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
@@ -332,13 +316,8 @@ class Lifecycle:
         driver.put(ListeningAt(told))
         if self.options.listen and not self.told_endpoints:
             self._watching = asyncio.create_task(self._watch_addresses(driver, told))
-        named = [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]
-        if self.relay is not None:
-            self.relay.engine.start()
-            self._relayed_named = [pair for pair in named if is_relayed(pair[0])]
-        for endpoint, pin in named:
-            if (endpoint, pin) not in self._relayed_named:
-                driver.put(Connect(endpoint, pin))
+        for endpoint, pin in [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]:
+            driver.put(Connect(endpoint, pin))
         await self._store_name(stored)
         self._start_discovery()
 
@@ -347,8 +326,8 @@ class Lifecycle:
         direct = self.told_endpoints
         if self.options.listen and not direct:
             own = await in_thread(own_endpoints, self.host, self.port)
-            direct = [*own[: MAX_ENDPOINTS - 2], join_endpoint(LOOPBACK, self.port)]
-        return (*direct, *self.relay_endpoints)
+            direct = [*own[: MAX_ENDPOINTS - 1], join_endpoint(LOOPBACK, self.port)]
+        return (*direct,)
 
     async def _watch_addresses(self, driver: Driver, told: tuple[str, ...]) -> None:
         """Tell others when this machine has other addresses: it came into another network, which ends links."""
@@ -360,38 +339,6 @@ class Lifecycle:
             if (now := await self._all_endpoints()) != told:
                 told = now
                 driver.put(ListeningAt(told))
-
-    def _open_relay(self, resources: PeerResources) -> Transport:
-        """Return the transport of links: with an engine one that goes through it, too."""
-        engine = self.options.engine_options
-        if engine is None or self.is_offline:
-            return self._transport
-        self.relay = RelayTransport(
-            resources.identity.peer_id,
-            engine,
-            resources.identity.derive(NKEY_PURPOSE),
-            resources.identity.agree,
-            bytes.fromhex(resources.network.key),
-            self._transport,
-            listens=bool(self.options.listen),
-            ping_after=self.settings.ping_after,
-            on_state=self._on_engine,
-        )
-        return self.relay
-
-    def _on_engine(self, server: str, reason: str) -> None:
-        """Report that the engine came, or why it is away."""
-        if self.driver is not None and not self.closed:
-            self.driver.put(RelayChanged(not reason))
-            named, self._relayed_named = self._relayed_named, []
-            for endpoint, pin in named:
-                self.driver.put(Connect(endpoint, pin))
-        state = "trying" if reason else "up"
-        if self._engine_reported != state:
-            self._engine_reported = state
-            self.dispatcher.dispatch(LinkChanged("", server, state, reason, "engine" if reason else ""))
-            if self.driver is not None:
-                self.driver.wake()  # start() waits for this
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock
@@ -457,13 +404,12 @@ class Lifecycle:
             self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str], timeout: float) -> None:
-        """Wait until each endpoint has failed once, or is linked and has announced its users; and for the engine."""
+        """Wait until each endpoint has failed once, or is linked and has announced its users."""
 
         def answered() -> bool:
             node = self.require_running().node
             complete = all(link.has_listed_users for link in node.links.up.values())
-            has_engine = self.relay is None or bool(self._engine_reported)
-            return complete and has_engine and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
+            return complete and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
         await ends_within(timeout, self.require_running().wait_until(answered))
         # Those that have not answered are still dialled; events report the outcome.
@@ -531,8 +477,6 @@ class Lifecycle:
 
     async def _release(self, resources: PeerResources | None, storage_closed: bool, last: Stopped | None) -> None:
         """End what is left, after the last word to every peer; locks of a busy storage as soon as it is closed."""
-        if self.relay is not None:
-            await self.relay.aclose()
         if self._trace is not None:
             self._trace.close()
         if self.options.listener is not None:

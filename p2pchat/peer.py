@@ -86,13 +86,9 @@ class TCPPeer(LocalUser):
         advertise: The endpoint to tell others, if it is not the one listened on.
         discover: Find members on the local network, and be found by them when listening beyond loopback (extra
             `discovery`). It finds members only: to join, an invite or the name of a network is needed.
-        engine: The URL of an engine (a NATS server, extra `nats`), "nats://host:4222", or several of one cluster. Peers
-            that use the same engine link through it where none of them can be dialled (docs/relay.md).
-        engine_credentials: A file of the engine's operator: .creds, or the seed of an nkey. Without it the peer signs
-            in with a key derived from its identity, if the engine asks.
-        listen: Listen on a socket. False: only dial, and be reached through the engine. A TCP socket that listens or is
-            bound: listen there, whatever `host` says; start() takes it over, and the peer closes it (give it a dup()
-            to keep yours). `port` is then that of the socket, also if it is 0.
+        listen: Listen on a socket. False: only dial. A TCP socket that listens or is bound: listen there, whatever
+            `host` says; start() takes it over, and the peer closes it (give it a dup() to keep yours). `port` is then
+            that of the socket, also if it is 0.
         trace: A file for every frame of the links, one JSON object a line; FILE.1 is the one before it
             (docs/troubleshooting.md). Without the file the peer goes on: an event Warned has code "trace".
         trace_texts: Trace what people wrote too, not only its size.
@@ -115,8 +111,6 @@ class TCPPeer(LocalUser):
         network: str | None = None,
         advertise: str | None = None,
         discover: bool = False,
-        engine: str | Sequence[str] | None = None,
-        engine_credentials: PathLike | None = None,
         listen: bool | socket.socket = True,
         trace: PathLike | None = None,
         trace_texts: bool = False,
@@ -140,8 +134,6 @@ class TCPPeer(LocalUser):
             network,
             advertise,
             discover,
-            engine,
-            engine_credentials,
             listen,
             trace,
             trace_texts,
@@ -216,15 +208,9 @@ class TCPPeer(LocalUser):
         """The endpoint "host:port" by which others on this machine or network reach it; "" if nobody can."""
         lifecycle = self._lifecycle
         told = lifecycle.told_endpoints
-        if lifecycle.options.listen or told:
-            return told[0] if told else join_endpoint(LOOPBACK, self.port)
-        return next(iter(lifecycle.relay_endpoints), "")
-
-    @property
-    def engine(self) -> str | None:
-        """The URL of the engine's server that is connected, "" while there is none; None without an engine."""
-        relay = self._lifecycle.relay
-        return None if relay is None else relay.engine.server
+        if told:
+            return told[0]
+        return join_endpoint(LOOPBACK, self.port) if lifecycle.options.listen else ""
 
     async def make_invite(self, *, uses: int = 1, days: float = DAYS, at: Sequence[str] = (), again: str = "") -> str:
         """Return a new invite: one line that admits people to this network while this peer runs, and says where it is.
@@ -254,21 +240,19 @@ class TCPPeer(LocalUser):
             raise InviteError(
                 f"only the founder of this network and its admins invite: ask {' or '.join(whom) or 'one of them'}"
             )
-        relayed = [] if at else lifecycle.relay_endpoints
-        direct = list(at) or lifecycle.told_endpoints
-        if not at and lifecycle.options.listen:
-            own = own_endpoints(lifecycle.host, lifecycle.port)[: MAX_ENDPOINTS - len(relayed)]
-            direct = direct or own or [self.endpoint]
-        if not direct and not relayed:
-            raise InviteError("nobody can dial this peer: start it with --engine, or invite from another one")
+        named = list(at) or lifecycle.told_endpoints
+        if not named and lifecycle.options.listen:
+            named = own_endpoints(lifecycle.host, lifecycle.port)[:MAX_ENDPOINTS] or [self.endpoint]
+        if not named:
+            raise InviteError("nobody can dial this peer: start it without --no-listen, or invite from another one")
         for made in self._people.invites():
             if made.id == again and not (made.used_by or made.revoked_at) and made.until > time.time():
                 invitation = repeat_invitation(network, resources.identity, made.id, made.uses, made.until)
-                return encode_invite(network, invitation, [*direct, *relayed])
+                return encode_invite(network, invitation, named)
         invitation = make_invitation(network, resources.identity, uses, days)
         made = MadeInvite(invitation.id, uses, invitation.until, int(time.time()))
         await self._choose(lambda: Change(meta=made.line), InviteMade(made.id, uses, made.until))
-        return encode_invite(network, invitation, [*direct, *relayed])
+        return encode_invite(network, invitation, named)
 
     @property
     def people(self) -> People:
@@ -440,9 +424,8 @@ class TCPPeer(LocalUser):
     @property
     def counted(self) -> dict[str, int]:
         """The counters of the core in this run, and those of connections, for tests and diagnostics."""
-        relay, refused = self._lifecycle.relay, self._driver.connections.strangers.refused
-        counted = {**self._driver.counted, **({} if relay is None else relay.counted)}
-        return counted | ({"strangers_refused": refused} if refused else {})
+        refused = self._driver.connections.strangers.refused
+        return {**self._driver.counted, **({"strangers_refused": refused} if refused else {})}
 
     async def round_trip(self) -> None:
         """Pass once through the core and the disk; returns when both have answered.

@@ -30,9 +30,6 @@ def peer_metrics(peer: TCPPeer, health: HealthCheck) -> Iterator[Metric]:
         return
     yield GaugeMetricFamily("p2pchat_peer_links", "Linked peers", links)
     yield GaugeMetricFamily("p2pchat_peer_users_here", "Users online or idle in the mesh", here)
-    if peer.engine is not None:
-        up = float(bool(peer.engine))
-        yield GaugeMetricFamily("p2pchat_engine_up", "Whether the engine that relays links is connected", value=up)
     family = CounterMetricFamily("p2pchat_peer_counted", "Counters of the core and of connections", labels=["what"])
     for what, count in sorted(counted.items()):
         family.add_metric([what], count)

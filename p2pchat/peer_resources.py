@@ -9,7 +9,7 @@ import getpass
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +25,6 @@ from p2pchat.identity.invite_text import Invite, parse_invite
 from p2pchat.identity.network import Network, validate_network_name
 from p2pchat.identity.profile import DATABASE_NAME, Profile, profiles_beside
 from p2pchat.identity.tls_pipe import client_context, server_context
-from p2pchat.nats_client import EngineOptions, parse_servers
-from p2pchat.nats_client import require as require_engine
 from p2pchat.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,8 +49,6 @@ class PeerArguments:
     network: str | None
     advertise: str | None
     discover: bool
-    engine: str | Sequence[str] | None = field(repr=False)  # URLs may contain passwords
-    engine_credentials: PathLike | None
     listen: bool | socket.socket
     trace: PathLike | None
     trace_texts: bool
@@ -72,10 +68,6 @@ class PeerArguments:
                 raise ValueError("an invite says which network: leave out the name of one")
         if self.temporary and self.data is not None:
             raise ValueError("a peer is either temporary or has a data directory, not both")
-        if self.engine is not None:
-            parse_servers(self.engine)
-        elif self.engine_credentials is not None:
-            raise ValueError("credentials of an engine need the engine: name it with engine (--engine URL)")
         if self.trace_texts and self.trace is None:
             raise ValueError("texts are traced into a file: name it with trace (--trace FILE)")
 
@@ -88,14 +80,6 @@ class PeerArguments:
     def listener(self) -> socket.socket | None:
         """The socket to listen on that the program made; None without one."""
         return self.listen if isinstance(self.listen, socket.socket) else None
-
-    @property
-    def engine_options(self) -> EngineOptions | None:
-        """The servers of the engine and the credentials; None without an engine."""
-        if self.engine is None:
-            return None
-        credentials = None if self.engine_credentials is None else Path(self.engine_credentials)
-        return EngineOptions(parse_servers(self.engine), credentials)
 
 
 @dataclass
@@ -128,8 +112,6 @@ def open_resources(options: PeerArguments, *, founds: bool = True) -> PeerResour
         from p2pchat.discovery import require
 
         require()
-    if options.engine is not None:
-        require_engine()
     invite = None if options.invite is None else parse_invite(options.invite)
     with ExitStack() as opened:  # closes what is open when a later step fails
         profile = Profile.open(

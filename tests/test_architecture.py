@@ -33,7 +33,7 @@ STRUCTURE = (*BETWEEN_STATEMENTS, tokenize.COMMENT, tokenize.NL, tokenize.ENDMAR
 DIRECTION = (
     {"errors", "extras", "settings", "program_log", "threads", "bounded", "protocol", "kinds"},
     {"core"},
-    {"identity", "client", "server", "nats_client", "storage", "trace"},
+    {"identity", "client", "server", "storage", "trace"},
     {"discovery", "runtime"},
     {"messaging", "peer_resources", "export_file", "lifecycle", "peer"},
     {"offline", "backup", "reachability"},
@@ -337,15 +337,14 @@ def test_frames_entries_and_records_are_the_only_users_of_msgspec() -> None:
 def test_apps_use_public_names_only() -> None:
     """An app imports like any program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files.
 
-    What it shares with the library beside that is named here: the connection to an engine, the sentence about an extra,
-    the program's log, threads, the kinds of entries.
+    What it shares with the library beside that is named here: the sentence about an extra, the program's log,
+    threads, the kinds of entries.
     """
     allowed = (
         None,
         "",
         "testing",
         "sync",
-        "nats_client",
         "extras",
         "program_log",
         "threads",

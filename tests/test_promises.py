@@ -41,16 +41,10 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such 
 SOON = {"left_grace": 0.2, "redial_most": 0.3, "gossip_within": 0.1, "want_after": 0.1, "typing_expires": 600.0}
 
 
-@pytest.fixture
-def engine() -> str:
-    """Return the URL of an engine through which the peers are linked; "" for sockets."""
-    return ""
-
-
 @pytest_asyncio.fixture(loop_scope="module")
-async def net(tmp_path: Path, fork_server: ForkServer | None, engine: str) -> AsyncIterator[Cluster]:
+async def net(tmp_path: Path, fork_server: ForkServer | None) -> AsyncIterator[Cluster]:
     """Yield a mesh without peers; its directories and logs are kept if the story fails."""
-    net = Cluster(tmp_path / "home", tmp_path / "logs", fork_server, engine)
+    net = Cluster(tmp_path / "home", tmp_path / "logs", fork_server)
     net.logs.mkdir()
     net.changes = changes(SOON)
     try:

@@ -272,7 +272,7 @@ class JoinSummary:
 
     def on_event(self, event: Any) -> None:
         """Handle any event of the peer."""
-        is_outgoing = isinstance(event, Link) and event.state == "up" and event.endpoint and event.peer  # no engine
+        is_outgoing = isinstance(event, Link) and event.state == "up" and event.endpoint
         if self.finished or not (self.in_progress or is_outgoing):
             return
         loop = asyncio.get_running_loop()

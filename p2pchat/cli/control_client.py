@@ -391,8 +391,6 @@ async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tu
         db=db or None,
         advertise=how.advertise or None,
         discover=how.discover,
-        engine=how.engine or None,
-        engine_credentials=how.engine_credentials or None,
         listen=how.listen,
     )
     try:

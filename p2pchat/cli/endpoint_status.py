@@ -7,7 +7,6 @@ the first time, what to do about it.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -54,13 +53,12 @@ _PROBLEMS = {  # by the `code` of a link event
     "busy": "it has no free link",
     "full": "this peer has no free link",
     "blocked": "its user is blocked here",
-    "engine": "waits for the engine",
     "member": "does not admit this peer",
     "maker": "is not the peer that admits with this invite",
     "outsider": "is no member of this network",
 }
 _PREDICATES = frozenset(
-    ("no_answer", "no_name", "no_way", "no_peer", "self", "engine", "member", "maker", "outsider")
+    ("no_answer", "no_name", "no_way", "no_peer", "self", "member", "maker", "outsider")
 )  # others follow "refused:"
 _NOT_FINAL = frozenset(("busy", "full", "maker"))  # a place may become free, and it told others that may have one
 _ENDED = {  # why an invite admits nobody, and never will
@@ -112,10 +110,7 @@ def report_reach(
         return
     settings = settings or ChatSettings.load(peer.data)
     last, listens = settings.last_start, not options.no_listen
-    credentials = os.path.abspath(options.engine_credentials) if options.engine_credentials else ""
-    now = LastStart(
-        options.host, options.advertise, options.discover, options.engine, credentials, listens, last.invite
-    )
+    now = LastStart(options.host, options.advertise, options.discover, listens, last.invite)
     if last.is_open and not now.is_open:
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
         others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
@@ -152,7 +147,6 @@ class EndpointStatus:
         endpoints: Of the command line.
         invited: Of the invite: all of one peer, so one that answers answers for all.
         port: The own port, for commands to copy.
-        engine: Whether the peer uses an engine, whose status is reported too.
         people: Those of the peer, who know whether it is a member.
     Attributes:
         all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
@@ -166,14 +160,12 @@ class EndpointStatus:
         invited: Sequence[str] = (),
         *,
         port: int = 0,
-        engine: bool = False,
         people: People | None = None,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
         self._initial = frozenset(self._states)
         self._invited = frozenset(invited)
         self._port = port
-        self._engine = engine
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
         self._left: set[str] = set()  # peers that said goodbye: that nobody answers there now is no news
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
@@ -190,7 +182,7 @@ class EndpointStatus:
     def of_start(cls, peer: TCPPeer, options: PeerOptions, invite: str | None) -> Self:
         """Return the status of the endpoints that a start names. `invite` is the text of its invite, if any."""
         invited = endpoints_of(invite or "")
-        return cls(options.endpoints, invited, port=options.port, engine=bool(options.engine), people=peer.people)
+        return cls(options.endpoints, invited, port=options.port, people=peer.people)
 
     async def watch(self, peer: TCPPeer, show: Callable[[Any], Awaitable[None]] | None = None) -> None:
         """Report what the events of a peer say, and what it warns of, until it ends.
@@ -248,9 +240,6 @@ class EndpointStatus:
     def on_link_event(self, event: Link) -> None:
         """Report what a Link event says, if it is news."""
         endpoint, state, reason, code = event.endpoint, event.state, event.reason, event.code
-        if self._engine and "://" in endpoint:
-            self._on_engine(endpoint, state, reason)
-            return
         if state == "up":
             self._linked.set()
             self._left.discard(event.peer)
@@ -286,10 +275,6 @@ class EndpointStatus:
             self.not_admitted = Failed(code=code, text=_ENDED[code])
         self.all_known.set()
         self.refused.set()
-
-    def _on_engine(self, server: str, state: str, reason: str) -> None:
-        text = "connected" if state == "up" else f"{safe_line(reason)}; links through it wait, still trying"
-        print_notice(f"-- engine {safe_line(server)}: {text}")
 
     @contextmanager
     def watching(self, shutdown: Shutdown) -> Iterator[None]:

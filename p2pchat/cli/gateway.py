@@ -62,8 +62,6 @@ from p2pchat.commands.exit_codes import (
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, iso, json_line, raw_stdout, raw_stream
 from p2pchat.commands.wrap import fold, terminal_width
-from p2pchat.nats_client import parse_servers
-from p2pchat.nats_client import require as require_nats
 from p2pchat.safe_text import quote_name, safe_line
 from p2pchat.threads import ends_within, in_thread, stop_tasks
 from p2pchat.web import WebSettings
@@ -71,6 +69,8 @@ from p2pchat.web.app import create_app
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.cluster_key import ClusterKey, read_key_file
 from p2pchat.web.cluster.engine_store import StoreOptions
+from p2pchat.web.cluster.nats_client import parse_servers
+from p2pchat.web.cluster.nats_client import require as require_nats
 from p2pchat.web.gateway_state import Gateway
 
 # ---- run

@@ -419,7 +419,8 @@ def warn_visible(secret: str, better: str) -> None:
     print_error(f"warning: others on this machine can see the {secret} on the command line: use {better}")
 
 
-def _warn_if_typed(ctx: click.Context, option: click.Parameter, secret: str, better: str) -> None:
+def warn_if_typed(ctx: click.Context, option: click.Parameter, secret: str, better: str) -> None:
+    """Warn of a secret that was typed as an option; one of a variable is not seen."""
     if typed(ctx, option) and not ctx.resilient_parsing:
         warn_visible(secret, better)
 
@@ -427,7 +428,7 @@ def _warn_if_typed(ctx: click.Context, option: click.Parameter, secret: str, bet
 def _check_db(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
     url = check_database_url(value or "")
     if has_password(url):
-        _warn_if_typed(ctx, option, "password", "P2PCHAT_DB")
+        warn_if_typed(ctx, option, "password", "P2PCHAT_DB")
     return url
 
 
@@ -452,22 +453,8 @@ def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None
     from p2pchat.commands.invite_screen import looks_like_invite
 
     if value and looks_like_invite(value):
-        _warn_if_typed(ctx, option, "invite", "--invite -, a file or P2PCHAT_INVITE")
+        warn_if_typed(ctx, option, "invite", "--invite -, a file or P2PCHAT_INVITE")
     return value
-
-
-def _check_engine(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
-    if value and "@" in value:
-        _warn_if_typed(ctx, option, "password", "P2PCHAT_ENGINE")
-    return value or ""
-
-
-engine_option: Callable[[Function], Function] = option(
-    "--engine",
-    "URL",
-    "link through a NATS server where nobody can be dialled: nats://HOST:4222 (extra: nats)",
-    callback=_check_engine,
-)
 
 
 def peer_options(function: Function) -> Function:
@@ -494,13 +481,6 @@ def peer_options(function: Function) -> Function:
         network_option("join the network of this name: whoever knows it is a member, and nobody can be kept out"),
         advertise_option,
         option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
-        engine_option,
-        option(
-            "--engine-credentials",
-            "FILE",
-            "signs in there: .creds, or an nkey's seed",
-            shell_complete=complete_file,
-        ),
         option("--no-listen", "", "only dial: open no port for other peers"),
         option("--listen-fd", "N", "listen on a socket that was handed over (systemd: 3)", type=DESCRIPTOR),
         json_option,

@@ -237,8 +237,6 @@ class PeerOptions:
     network: str | None = None
     advertise: str = ""
     discover: bool = False
-    engine: str = field(default="", repr=False)  # it may contain a password
-    engine_credentials: str = ""
     no_listen: bool = False
     listen_fd: int | None = None  # a socket to listen on that this process was given; `host` and `port` are its
     trace: str = ""
@@ -289,6 +287,8 @@ class WebOptions(PeerOptions):
     root_path: str = ""
     cluster: str = ""
     cluster_key: str = ""
+    engine: str = field(default="", repr=False)  # it may contain a password
+    engine_credentials: str = ""
     safe: bool = False
 
 
@@ -320,9 +320,7 @@ def recall_start(options: PeerOptions, directory: Path) -> None:
     if options.host == LOOPBACK:
         options.host, options.advertise = last.host, options.advertise or last.advertise
     options.discover = options.discover or last.discover
-    if not options.engine:
-        options.engine, options.engine_credentials = last.engine, options.engine_credentials or last.engine_credentials
-        options.no_listen = options.no_listen or not last.listen
+    options.no_listen = options.no_listen or not last.listen
 
 
 def read_peer_invite(options: PeerOptions, kind: InputKind) -> str | None:
@@ -370,8 +368,6 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
             network=options.network,
             advertise=options.advertise or None,
             discover=options.discover,
-            engine=options.engine or None,
-            engine_credentials=options.engine_credentials or None,
             listen=not options.no_listen if options.listen_fd is None else socket_of(options.listen_fd, "--listen-fd"),
             trace=options.trace or None,
             trace_texts=options.trace_texts,

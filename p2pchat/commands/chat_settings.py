@@ -40,8 +40,6 @@ class LastStart:
         host: The address it listened on.
         advertise: The address it announces to others; "": its own addresses.
         discover: Whether LAN discovery was on.
-        engine: The servers of its engine; they may contain a password.
-        engine_credentials: The file of credentials for it.
         listen: Whether it listened on a socket.
         invite: The id of the invite that it showed; "": none.
     """
@@ -49,8 +47,6 @@ class LastStart:
     host: str = LOOPBACK
     advertise: str = ""
     discover: bool = False
-    engine: str = field(default="", repr=False)
-    engine_credentials: str = ""
     listen: bool = True
     invite: str = ""
 
@@ -67,7 +63,7 @@ class LastStart:
     @property
     def is_open(self) -> bool:
         """Return whether peers of other machines could connect."""
-        return bool(self.engine or self.advertise) or (self.listen and not is_loopback(self.host))
+        return bool(self.advertise) or (self.listen and not is_loopback(self.host))
 
 
 FILE_NAME = "chat.json"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from p2pchat import Conversation, HostedUser, TCPPeer, User
+from p2pchat import Conversation, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
@@ -47,7 +47,7 @@ async def who(ctx: CommandContext) -> CommandResult:
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
     rows = [user_row(user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who {ALL} shows them too"] if known > len(users) else []
-    return CommandResult(rows, [*(format_user(row, now) for row in rows), *others, *_engine_lines(ctx.peer)])
+    return CommandResult(rows, [*(format_user(row, now) for row in rows), *others])
 
 
 def _status_row(user: User) -> EventLine:
@@ -57,12 +57,6 @@ def _status_row(user: User) -> EventLine:
 def is_present(row: EventLine) -> bool:
     """Return whether a row of /who is of someone who is here, or elsewhere. It needs `me`, `status` and `text`."""
     return bool(row["me"]) or row["status"] in ("online", "idle", UNREACHABLE) or is_gateway(row)
-
-
-def _engine_lines(peer: TCPPeer | HostedUser) -> list[str]:
-    if isinstance(peer, HostedUser) or peer.engine is None:
-        return []
-    return [f"-- engine: {safe_line(peer.engine) or 'away, links through it wait'}"]
 
 
 async def whois(ctx: CommandContext, user: User | str) -> CommandResult:

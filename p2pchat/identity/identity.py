@@ -7,16 +7,13 @@ library. A repr never shows it.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.private_files import read_private, write_private
-from p2pchat.protocol import PeerId, is_key
-
-_P = 2**255 - 19  # the prime of Curve25519
+from p2pchat.protocol import PeerId
 
 
 class Identity:
@@ -46,26 +43,6 @@ class Identity:
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
         return HKDF(SHA256(), 32, salt=None, info=purpose).derive(self._private_key.private_bytes_raw())
-
-    def agree(self, peer: PeerId) -> bytes:
-        """Return 32 secret bytes that this identity and another one can compute, and nobody else: X25519 (RFC 7748).
-
-        The keys are those of Ed25519 in their form on the other curve, as libsodium converts them. One key for both is
-        proven safe (https://eprint.iacr.org/2021/509). The ids of both belong into what is made with the result: a key
-        and its negative have the same form there.
-
-        Raises:
-            ValueError: The id is no key, or one with which anybody agrees.
-        """
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-
-        if not is_key(peer):
-            raise ValueError("no key, or one with which anybody agrees")
-        y = int.from_bytes(bytes.fromhex(peer), "little") & (2**255 - 1)
-        u = (1 + y) * pow(1 - y, -1, _P) % _P
-        scalar = hashlib.sha512(self._private_key.private_bytes_raw()).digest()[:32]
-        public = X25519PublicKey.from_public_bytes(u.to_bytes(32, "little"))
-        return X25519PrivateKey.from_private_bytes(scalar).exchange(public)
 
     @property
     def private_key(self) -> Ed25519PrivateKey:

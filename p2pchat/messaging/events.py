@@ -158,18 +158,16 @@ class Stopped(Event):
 class Link(Event):
     """The state of a link to a peer changed. Fields that are unknown are "".
 
-    With an engine also the state of the connection to it: `endpoint` is the URL of its server, and `peer` is "".
-
     Attributes:
         peer: The id of the peer in hex, as in `User.key`.
         endpoint: The endpoint dialled; "" if the peer dialled.
         state: up, down, trying, refused.
         reason: Why there is no link, for people.
         code: A stable word for the reason: nobody (listens there), no_answer, no_name, no_way, no_peer (another
-            program listens there), network, identity, version, busy, self, endpoint, full, engine, failed; member (it
-            does not admit this peer), used, late, revoked, invite, maker (why an invite does not admit now), outsider
+            program listens there), network, identity, version, busy, self, endpoint, full, failed; member (it does
+            not admit this peer), used, late, revoked, invite, maker (why an invite does not admit now), outsider
             (it is no member itself); "" for a link that is up or down.
-        address: The address of the other end of a link that came up, without its port; "relay" through an engine.
+        address: The address of the other end of a link that came up, without its port.
     """
 
     event: ClassVar[Literal["link"]] = "link"

@@ -1,4 +1,4 @@
-"""Transports that are no sockets: the base of those of circuits, and of links in memory (testing/meshes.py)."""
+"""The base of transports that are no sockets: what circuits and the pipes of tests share."""
 
 from __future__ import annotations
 

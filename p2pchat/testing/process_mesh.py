@@ -25,7 +25,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-RELAY_HOST, RELAY_PORT = '', 1
 from p2pchat.testing.eventlog_checker import causes, check
 from p2pchat.testing.eventlog_parser import Line as Line
 from p2pchat.testing.eventlog_parser import Log
@@ -135,9 +134,8 @@ class Child:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint "host:port" by which others reach it; through its engine if it listens on no socket."""
-        port = self.listening["port"]
-        return f"127.0.0.1:{port}" if port else f"{self.listening['peer_id'].lower()}.{RELAY_HOST}:{RELAY_PORT}"
+        """The endpoint "host:port" by which others reach it."""
+        return f"127.0.0.1:{self.listening['port']}"
 
     async def _read_lines(self) -> None:
         assert self.process.stdout is not None

@@ -28,10 +28,10 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from p2pchat import PeerClosed
-from p2pchat.nats_client import cancel
 from p2pchat.threads import ends_within, run_to_completion, spawn
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.cluster.engine_store import REQUESTS, AnswerLost, ClusterAway, EngineStore, OtherRevision
+from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.error_responses import WebError
 
 T = TypeVar("T")

@@ -125,23 +125,17 @@ async def test_one_profile_is_started_again(home: Path, ports: list[int], capsys
 
 async def test_a_profile_listens_where_it_did_last_time_by_default(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], "ada")
-    last = LastStart("0.0.0.0", "chat.example:80", True, "nats://u:secret@chat.example", "/etc/creds", listen=False)
-    assert "secret" not in repr(last)
+    last = LastStart("0.0.0.0", "chat.example:80", True, listen=False)
     ChatSettings.load(home / str(ports[0])).remember_start(last)
     options = await off_loop(bare(), Person())
     assert (options.host, options.advertise, options.discover) == ("0.0.0.0", "chat.example:80", True)
-    engine = (options.engine, options.engine_credentials, options.no_listen)
-    assert engine == ("nats://u:secret@chat.example", "/etc/creds", True)
-    options = await off_loop(bare("--engine", "other.example"), Person())
-    assert (options.engine, options.engine_credentials, options.no_listen) == ("other.example", "", False)
+    assert options.no_listen
     port = str(ports[0])
-    assert (parse_chat([port]).host, parse_chat([port]).engine) == ("0.0.0.0", last.engine)  # with its port too
+    assert (parse_chat([port]).host, parse_chat([port]).no_listen) == ("0.0.0.0", True)  # with its port too
     options = parse_chat([port, "--discover", "--network", "lab"])
-    assert (options.host, options.engine) == ("0.0.0.0", "")  # another profile
+    assert (options.host, options.advertise, options.no_listen) == ("0.0.0.0", "", False)  # another profile
     for said in (await off_loop(bare("--host", "127.0.0.1"), Person()), parse_chat([port, "--host", "127.0.0.1"])):
-        assert (said.host, said.advertise, said.discover, said.engine, said.no_listen) == (
-            "127.0.0.1", "", False, "", False,
-        )  # fmt: skip
+        assert (said.host, said.advertise, said.discover, said.no_listen) == ("127.0.0.1", "", False, False)
 
 
 async def test_an_unused_profile_is_not_offered(home: Path, ports: list[int]) -> None:
@@ -421,10 +415,9 @@ async def test_without_dialling_there_is_no_join() -> None:
     assert JoinSummary(TCPPeer(0), "", dials=False).finished
 
 
-async def test_an_incoming_link_is_no_join_and_neither_is_an_engine() -> None:
+async def test_an_incoming_link_is_no_join() -> None:
     arrival = JoinSummary(TCPPeer(0), "", dials=True)
     arrival.on_event(Link(peer="0a" * 32, endpoint="", state="up", reason=""))
-    arrival.on_event(Link(endpoint="nats://127.0.0.1:4222", state="up", reason=""))
     assert not arrival.in_progress and not arrival.finished
     arrival.on_event(Link(peer="0a" * 32, endpoint="127.0.0.1:8080", state="up", reason=""))
     assert arrival.in_progress

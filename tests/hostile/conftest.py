@@ -16,7 +16,7 @@ from p2pchat import Message, Settings, TCPPeer, Warned
 from p2pchat.identity.network import Network, load_network
 from tests.deadlines import WAIT
 from tests.hostile.attacker import Attacker
-from tests.processes.conftest import cluster, cluster_directories, links
+from tests.processes.conftest import cluster, cluster_directories
 
 QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
 
@@ -113,4 +113,4 @@ async def _all_gone(honest: Honest) -> None:
         await eve.disconnect()
 
 
-__all__ = ["cluster", "cluster_directories", "links"]
+__all__ = ["cluster", "cluster_directories"]

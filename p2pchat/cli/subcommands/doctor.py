@@ -32,7 +32,6 @@ from p2pchat.cli.options import (
     ENDPOINT,
     Command,
     ProfileChoice,
-    engine_option,
     json_option,
     stored_options,
 )
@@ -69,8 +68,7 @@ Exit codes: 0 nothing is wrong (there may be warnings); 1 something is; 2 usage.
 @click.argument("endpoint", required=False, metavar="[HOST:PORT]", type=ENDPOINT)
 @stored_options
 @json_option
-@engine_option
-def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool, engine: str) -> int:
+def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool) -> int:
     """Find out what is wrong, with or without a running peer: key and files, port, access from outside, clock, disk,
     database.
 
@@ -78,7 +76,7 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool,
     there is checked: who answers, and if nobody does, why.
     """
     directory = _find_profile(profile)
-    findings = _check_endpoint(endpoint, directory, db) if endpoint else examine(profile, directory, db, engine)
+    findings = _check_endpoint(endpoint, directory, db) if endpoint else examine(profile, directory, db)
     return asyncio.run(_print(findings, as_json, with_summary=not endpoint))
 
 
@@ -136,7 +134,7 @@ async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> Asy
     yield network.check_remote(found, await network.user_label(found.peer_id, directory, db))
 
 
-async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine: str = "") -> AsyncIterator[Finding]:
+async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> AsyncIterator[Finding]:
     """Check everything about one profile; without a profile (None) this machine only."""
     for finding in checks.check_machine():
         yield finding
@@ -151,8 +149,6 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str, engine
     if trouble:
         yield warning("commands", trouble, "end that process, then start the peer again")
     diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db, linked)
-    if engine and state.network:
-        yield await network.check_engine(engine, state.network_path)
     async for finding in _check_ways_in(diagnosis):
         yield finding
     async for finding in _check_stored(diagnosis):

@@ -10,21 +10,16 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from p2pchat import KnownAddress, Link, P2PChatError, Probed, TCPPeer, open_history, probe
+from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
 from p2pchat.cli.profiles import listen_error
-from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
+from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
 from p2pchat.commands.endpoints import host_port, is_loopback
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, quote_names
-
-ENGINE_TIMEOUT = 10.0  # seconds for the engine to answer; a connection has 5
-ENGINE_MEND = "start nats-server there, or compare the address: nats://HOST:4222"
 
 MAX_NAMED = 4  # addresses in one line
 
@@ -51,34 +46,6 @@ def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterato
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
         yield warning("reach", text, "check this machine's firewall, and --host")
-
-
-async def check_engine(url: str, network: Path) -> Finding:
-    """Check the engine (--engine) with a peer of its own: a second one with the real key would take its links.
-
-    Args:
-        network: The network file of the profile. That of a new directory would be made in the home of all profiles.
-    """
-    with tempfile.TemporaryDirectory(prefix="p2pchat-doctor-", ignore_cleanup_errors=True) as home:
-        shutil.copy(network, home)
-        try:
-            peer = TCPPeer(data=home, db="memory://", engine=url, listen=False)
-            links = peer.events(Link, consumer=None)  # before the start, which waits for the first answer
-            async with peer, asyncio.timeout(ENGINE_TIMEOUT):
-                return _engine_finding(await anext(links))
-        except TimeoutError:
-            return wrong("engine", "no server answers in time", ENGINE_MEND)
-        except (P2PChatError, ValueError) as error:
-            return from_error("engine", error)
-
-
-def _engine_finding(link: Link) -> Finding:
-    if link.state == "up":
-        return ok("engine", f"{link.endpoint}: connected")
-    if "does not admit" in link.reason:
-        seen = f"{link.endpoint}: it answers, and admits only whom its operator knows"
-        return warning("engine", seen, "start the peer, which says whether it is admitted")
-    return wrong("engine", f"{link.endpoint}: {link.reason}", ENGINE_MEND)
 
 
 def check_addresses(own: Sequence[str]) -> Finding:

@@ -48,6 +48,12 @@ def _parse_cluster(text: str) -> str:
         raise UsageError(str(error)) from None
 
 
+def _check_engine(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
+    if value and "@" in value:
+        cli.warn_if_typed(ctx, option, "password", "P2PCHAT_ENGINE")
+    return value or ""
+
+
 LIST = cli.ParsedType("list", lambda text: tuple(text.replace(",", " ").split()))
 
 EPILOG = """\
@@ -104,11 +110,20 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @cli.option(
     "--cluster",
     "NAME",
-    "one of several gateways with one set of accounts, kept in the --engine (nats-server -js)",
+    "one of several gateways with one set of accounts, kept in the --engine",
     type=cli.ParsedType("name", _parse_cluster),
 )
 @cli.option(
     "--cluster-key", "FILE", "the key of the cluster: `web cluster-key FILE` makes it", shell_complete=cli.complete_file
+)
+@cli.option(
+    "--engine",
+    "URL",
+    "the NATS server of the cluster (nats-server -js): nats://HOST:4222, several with commas (extra: nats)",
+    callback=_check_engine,
+)
+@cli.option(
+    "--engine-credentials", "FILE", "signs in there: .creds, or an nkey's seed", shell_complete=cli.complete_file
 )
 @cli.option("--safe", "", "in a cluster: answer to a message once a second gateway has it, or say that none has")
 @cli.option(
@@ -167,7 +182,7 @@ def web_options(values: dict[str, Any]) -> WebOptions:
     """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
     values = _with_page(values)
     options = parsed_options(WebOptions, {**values, "port": _peer_port(values)})
-    if bool(options.cluster) != bool(options.cluster_key) or (options.cluster and not options.engine):
+    if len({bool(options.cluster), bool(options.cluster_key), bool(options.engine)}) > 1:
         raise UsageError("a cluster has a name, a key and an engine: give --cluster, --cluster-key and --engine")
     if options.safe and not options.cluster:
         raise UsageError("--safe waits for a second gateway of a cluster: give --cluster, or leave it out")

@@ -23,7 +23,6 @@ from time import monotonic, time_ns
 
 from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownName
 from p2pchat.bounded import remember
-from p2pchat.nats_client import cancel
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import ends_within
 from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord
@@ -32,6 +31,7 @@ from p2pchat.web.cluster.account_directory import AccountDirectory
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
 from p2pchat.web.cluster.living_gateways import REMEMBERED, ClusterTimes, LivingGateways, UserVisits, hosts_of
+from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.error_responses import WebError
 
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key

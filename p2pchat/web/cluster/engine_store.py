@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from p2pchat.nats_client import (
+from p2pchat.program_log import ProgramLog
+from p2pchat.web.cluster.nats_client import (
     CHECKED_EVERY,
     CONNECT_TIMEOUT,
     Connection,
@@ -29,7 +30,6 @@ from p2pchat.nats_client import (
     serve_always,
     sign_in_with,
 )
-from p2pchat.program_log import ProgramLog
 from p2pchat.web.error_responses import WebError
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ class EngineStore:
 
     async def _serve(self, server: str) -> str:
         """Connect to one server and serve it; return why that ended."""
-        connection = Connection(server, _reason, min_payload_bytes=MAX_VALUE_BYTES)
+        connection = Connection(server, _reason, MAX_VALUE_BYTES)
         client, self._lost = connection.client, connection.lost
         try:
             try:

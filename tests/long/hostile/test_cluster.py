@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.nats_client import cancel
 from p2pchat.web import idempotency
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster import cluster as membership
 from p2pchat.web.cluster.cluster import ALIVE, Cluster
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import MAX_VALUE_BYTES, PAUSE_AFTER_LIST, REQUESTS, StoreOptions
+from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limits import TooMany
 from tests.deadlines import WAIT, until, within

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.processes.conftest import cluster, cluster_directories, links, pytest_generate_tests, quick
+from tests.processes.conftest import cluster, cluster_directories, quick
 from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login
 
-__all__ = ["cluster", "cluster_directories", "links", "pytest_generate_tests", "quick"]
+__all__ = ["cluster", "cluster_directories", "quick"]
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -140,7 +140,7 @@ def peak(process: subprocess.Popen[str]) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-async def test_texts_are_delivered_while_a_large_file_moves(cluster: Cluster, links: str) -> None:
+async def test_texts_are_delivered_while_a_large_file_moves(cluster: Cluster) -> None:
     """The network is slow, so an order of events says it: no time is measured."""
     proxy = Proxy(slow=0.01)  # 6 MiB a second
     endpoint, file = await proxy.listen(), cluster.home.parent / "film.bin"

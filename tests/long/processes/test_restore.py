@@ -14,7 +14,7 @@ from tests.deadlines import WAIT, within
 from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.relayed(always=False)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SHORT_PAUSES = {  # pauses from [0, 2.5 s): links last 1 s, as counted replacements must
     "redial_first": 2.5, "redial_most": 2.5, "redial_never_reached_most": 2.5,

@@ -1,4 +1,4 @@
-"""The control socket: processes of another login, more commands than places, and a peer linked through an engine."""
+"""The control socket: processes of another login, and more commands than places."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli.control_client import RequestRefused, connect, connect_or_run
+from p2pchat.cli.control_client import RequestRefused, connect
 from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
-from tests.cli.control.test_control_client import a_profile
 from tests.cli.control.test_control_server import talking
-from tests.nats import NatsServer
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes root, to be somebody else")
@@ -46,13 +43,6 @@ async def as_nobody(path: Path) -> bytes:
     out, _ = await other.communicate()
     assert other.returncode == 0
     return out
-
-
-async def test_the_peer_uses_the_engine_that_the_chat_did(home: Path, engine: NatsServer) -> None:
-    await a_profile(home / "ada")
-    ChatSettings.load(home / "ada").remember_start(LastStart(engine=engine.url, listen=False))
-    async with connect_or_run(home / "ada") as control:
-        assert control.listening["port"] == 0
 
 
 async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

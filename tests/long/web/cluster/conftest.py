@@ -1,3 +1,3 @@
-"""A nats-server for the gateways of a cluster, in place of the engine that links peers."""
+"""A nats-server for the gateways of a cluster."""
 
 from tests.web.cluster.doors import engine as engine

@@ -13,7 +13,6 @@ import pytest
 
 from p2pchat import TCPPeer, UnknownName
 from p2pchat.cli.control_server import AccountCommands
-from p2pchat.nats_client import cancel
 from p2pchat.settings import Settings
 from p2pchat.web import Gateway, WebSettings, create_app, idempotency
 from p2pchat.web.account_record import RELEASED, AccountNameTaken, first_record
@@ -22,6 +21,7 @@ from p2pchat.web.cluster.account_directory import AccountDirectory
 from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, StoreOptions
 from p2pchat.web.cluster.living_gateways import hosts_of
+from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.idempotency import RESULTS_A_RECORD, KeyReused, SharedIdempotency
 from p2pchat.web.session_hub import HubSession

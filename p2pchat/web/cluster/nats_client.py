@@ -1,41 +1,25 @@
-"""NATS servers through nats-py (extra `nats`): their URLs, attempts to connect, the ends of connections; and an engine.
+"""NATS servers through nats-py (extra `nats`), for the engine of a cluster (engine_store.py).
 
-Links of peers (runtime/relay.py) and the accounts of a cluster (web/cluster/engine_store.py) need the same of
-nats-py: the URLs of servers, signing in, growing pauses between attempts, and the ends of connections.
-
-`Engine` is the connection of one peer, for links. The engine is never believed. It may forget, repeat, reorder and
-withhold messages, go away, or be run by somebody curious; what that means for links is decided in relay.py. Here are
-the messages that leave and come, and the key to sign in with. Only the core protocol of NATS is used: publish,
-subscribe with callbacks, and the answer "no responders".
-
-A client of NATS signs whatever nonce the server sends. So it has a key of its own, derived from the identity
-(Identity.derive): a server that chose a head of a log as its nonce gets a signature that proves nothing.
+Their URLs, signing in, growing pauses between attempts to connect, and the ends of connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import errno
 import random
 import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from p2pchat.errors import P2PChatError
+from p2pchat import P2PChatError
 from p2pchat.extras import missing_extra
 from p2pchat.program_log import ProgramLog
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
-    from nats.aio.msg import Msg
-
 
 DEFAULT_PORT = 4222
 CONNECT_TIMEOUT = 5.0  # seconds for connecting and signing in; a guess
@@ -44,16 +28,10 @@ CLOSED_WITHIN = 1.0  # seconds; a guess
 CANCELLED_EVERY = 0.2  # seconds; see cancel()
 CHECKED_EVERY = 0.5  # seconds; nats-py may close a connection whose server died without calling back. A guess
 MAX_OUTSTANDING_PINGS = 2  # unanswered; then the server is gone
-NKEY_PURPOSE = b"p2pchat/nats/1"  # Identity.derive: the secret of the nkey
-RETRY_MOST = 5.0  # a guess: one server, asked by a hundred peers, sees twenty attempts a second
-LAST_WORDS = 1.0  # seconds for what waits when the connection is closed
-MAX_UNREAD_BYTES = 64 << 20  # received and not handled; more than the windows of all pipes that fill at once, a guess
-NOBODY = "503"  # status of "no responders"
 # Of a message, or of a line of the server that has not ended: a server takes no message above 64 MiB, whatever its
 # operator configures; its longest line names all servers of its cluster. A guess, as the next
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_LINE_BYTES = 256 << 10
-MIN_PAYLOAD_BYTES = 4096  # that an engine has to take in one message: links cost a message for each piece. A guess
 MAX_HEADER_BYTES = 16 << 10  # of a message: those of JetStream have some hundred; nats-py takes 100 ms for 1 MiB
 # In the patterns of nats-py's parser: its spaces, and those of the server, to which \v and \f are part of a name
 _SPACES = {rb"[^\s]": rb"[^ \t\r\n]", rb"[^\S\r\n]": b"[ \t]", rb"\s": b"[ \t]"}
@@ -125,22 +103,17 @@ class Connection:
 
     Args:
         explain: Returns for people why there is no connection.
-        on_dropped: Called for each message that nats-py dropped because too many wait here.
         min_payload_bytes: A server that takes only smaller messages is refused.
     Attributes:
         client: The client of nats-py.
         lost: Done when the connection is lost, with the reason.
     """
 
-    def __init__(
-        self, server: str, explain: Callable[[Exception], str], on_dropped: Callable[[], None] = lambda: None,
-        *, min_payload_bytes: int = MIN_PAYLOAD_BYTES,
-    ) -> None:  # fmt: skip
+    def __init__(self, server: str, explain: Callable[[Exception], str], min_payload_bytes: int) -> None:
         self.client: Client = _careful_client(server, min_payload_bytes)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._server = server
         self._explain = explain
-        self._on_dropped = on_dropped
         self._error: Exception | None = None  # the last one that nats-py reported
 
     async def open(self, sign_in: dict[str, Any], ping_every: int) -> None:
@@ -182,7 +155,6 @@ class Connection:
         from nats.errors import SlowConsumerError
 
         if isinstance(error, SlowConsumerError):  # once for each message of a flood; the connection goes on
-            self._on_dropped()
             return
         self._error = error
         _log.info("engine %s: %s", shown(self._server), error)
@@ -305,204 +277,3 @@ def reason_of(error: Exception) -> str:
         return "nobody listens there"
     text = (getattr(error, "strerror", None) or str(error)).removeprefix("nats: ").strip("'")
     return text or type(error).__name__
-
-
-# ---- the engine of one peer
-
-
-class EngineAway(OSError):
-    """No server of the engine is connected."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.ENETUNREACH, "the engine is away")
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """The servers of an engine, and how this peer signs in.
-
-    Attributes:
-        servers: URLs of the servers of one engine, "nats://host:4222", as `parse_servers` returns them.
-        credentials: A file of the operator, .creds or the seed of an nkey; None for the key derived here.
-    """
-
-    servers: tuple[str, ...] = field(repr=False)  # they may contain passwords
-    credentials: Path | None = None
-
-
-# ---- nkeys
-
-_SEED_PREFIX, _USER_PREFIX = 18 << 3, 20 << 3  # "S" and "U" in base32
-
-
-def nkey_seed(secret: bytes) -> str:
-    """Return 32 secret bytes as the seed of a user's nkey ("SU..."), as NATS writes it."""
-    head = bytes([_SEED_PREFIX | _USER_PREFIX >> 5, (_USER_PREFIX & 31) << 3])
-    return _checked_base32(head + secret)
-
-
-def nkey_public(public: bytes) -> str:
-    """Return a public Ed25519 key as a user's nkey ("U..."), which the operator of an engine admits."""
-    return _checked_base32(bytes([_USER_PREFIX]) + public)
-
-
-def own_nkey(secret: bytes) -> str:
-    """Return the public nkey of 32 secret bytes."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    return nkey_public(Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw())
-
-
-def _checked_base32(data: bytes) -> str:
-    crc = binascii.crc_hqx(data, 0)  # CRC-16/XMODEM
-    return base64.b32encode(data + crc.to_bytes(2, "little")).decode().rstrip("=")
-
-
-# ---- connection
-
-
-class Engine:
-    """One peer's connection to the engine, made anew whenever it is lost.
-
-    Args:
-        secret: 32 bytes derived from the identity, for the nkey.
-        subjects: What to subscribe to, and how many messages of each may wait here; more are dropped.
-        on_message: Called with the subject, the subject to answer to ("" for none), the bytes, and whether the engine
-            says that nobody is there for what was published with this subject to answer to.
-        on_state: Called with the URL of the server and the reason: "" when the connection is up, else why it is not.
-        on_dropped: Called for each message that was dropped because too many wait.
-
-    Attributes:
-        server: The URL of the server that is connected, without a password; "" while there is none.
-        version: What that server says its version is.
-        max_payload_bytes: The largest message that it takes.
-    """
-
-    def __init__(
-        self,
-        options: EngineOptions,
-        secret: bytes,
-        subjects: Mapping[str, int],
-        *,
-        ping_after: float,
-        on_message: Callable[[str, str, bytes, bool], None],
-        on_state: Callable[[str, str], None],
-        on_dropped: Callable[[], None],
-    ) -> None:
-        self._options = options
-        self._secret = secret
-        self._subjects = subjects
-        self._ping_after = ping_after
-        self._on_message, self._on_state, self._on_dropped = on_message, on_state, on_dropped
-        self.server: str = ""
-        self.version: str = ""
-        self.max_payload_bytes: int = 0
-        self._client: Client | None = None
-        self._outbox: deque[tuple[str, bytes, str]] = deque()
-        self._wake: asyncio.Event = asyncio.Event()
-        self._idle: asyncio.Event = asyncio.Event()  # nothing waits in the outbox
-        self._idle.set()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Connect in the background, and again after each loss."""
-        running = serve_always(
-            self._options.servers,
-            self._serve,
-            explain=self._explain,
-            on_end=lambda server, reason: self._on_state(shown(server), reason),
-            retry_most=RETRY_MOST,
-        )
-        self._task = asyncio.get_running_loop().create_task(running, name="p2pchat engine")
-
-    async def aclose(self) -> None:
-        """Publish what waits, for a moment, and disconnect."""
-        if self._task is None:
-            return
-        from nats.errors import Error
-
-        with suppress(TimeoutError, Error):  # the connection may have ended a moment ago
-            async with asyncio.timeout(LAST_WORDS):
-                await self._idle.wait()
-                if self._client is not None:
-                    await self._client.flush(int(LAST_WORDS))
-        await cancel([self._task])
-        self._task = None
-
-    def publish(self, subject: str, data: bytes, reply: str = "") -> None:
-        """Send a message, in order. Dropped while the engine is away."""
-        if self.server:
-            self._outbox.append((subject, data, reply))
-            self._idle.clear()
-            self._wake.set()
-
-    @property
-    def waiting(self) -> int:
-        """Number of messages that wait to be published."""
-        return len(self._outbox)
-
-    async def _serve(self, server: str) -> str:
-        """Connect to one server and serve it; return why that ended."""
-        connection = Connection(server, self._explain, self._on_dropped)
-        client = connection.client
-        try:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await connection.open(self._sign_in(server), max(1, int(self._ping_after)))
-                    for subject, most in self._subjects.items():
-                        await client.subscribe(
-                            subject, cb=self._on_msg, pending_msgs_limit=most, pending_bytes_limit=MAX_UNREAD_BYTES
-                        )
-                    await client.flush(int(CONNECT_TIMEOUT))
-            except Exception as error:  # of whatever kind: it says only that no server is left
-                raise connection.cause(error) from None
-            self._client, self.server = client, shown(server)
-            self.version, self.max_payload_bytes = str(client.connected_server_version), client.max_payload
-            self._on_state(self.server, "")
-            writing = asyncio.get_running_loop().create_task(self._write(client))
-            try:
-                while not connection.is_lost:
-                    await asyncio.wait([connection.lost], timeout=CHECKED_EVERY)
-                return connection.reason
-            finally:
-                writing.cancel()
-                await asyncio.wait([writing])
-        finally:
-            self._client, self.server = None, ""
-            self._outbox.clear()
-            self._idle.set()
-            await close(client)
-
-    def _sign_in(self, server: str) -> dict[str, Any]:
-        """Return how to sign in. The server asks for it or not."""
-        if self._options.credentials is not None:
-            return sign_in_with(self._options.credentials)
-        return {} if urlsplit(server).username else {"nkeys_seed_str": nkey_seed(self._secret)}
-
-    def _explain(self, error: Exception) -> str:
-        """Return for people why there is no connection."""
-        reason = reason_of(error)
-        if "authorization" not in reason.lower():
-            return reason
-        if self._options.credentials is None:
-            return (
-                f"it does not admit this peer: give its operator the key {own_nkey(self._secret)}, or name credentials"
-            )
-        return "it does not admit this peer: ask its operator for other credentials"
-
-    async def _on_msg(self, message: Msg) -> None:
-        nobody = not message.data and (message.headers or {}).get("Status") == NOBODY
-        self._on_message(message.subject, message.reply, message.data, nobody)
-
-    async def _write(self, client: Client) -> None:
-        while True:
-            self._wake.clear()
-            while self._outbox:
-                subject, data, reply = self._outbox.popleft()
-                try:
-                    await client.publish(subject, data, reply=reply)
-                except Exception as error:  # the connection is closing; pipes notice by numbers what is missing
-                    _log.info("engine: not published: %s", error)
-                    self._outbox.clear()
-            self._idle.set()
-            await self._wake.wait()
