@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.effects import CircuitReceived, Close, DialThrough, Effect, Send
-from p2pchat.core.inputs import CircuitSent, LinkAccepted, LinkDown
-from p2pchat.core.mesh.circuits import BEGUN_A_SECOND, BEGUN_AT_ONCE, FIRST_ROOM, WINDOW_BYTES, CircuitWindow
+from p2pchat.core.inputs import CircuitSent, DialFailed, LinkAccepted, LinkDown
+from p2pchat.core.mesh.circuits import (
+    BEGUN_A_SECOND,
+    BEGUN_AT_ONCE,
+    FIRST_ROOM,
+    MAX_DIALLED,
+    WINDOW_BYTES,
+    CircuitWindow,
+)
 from p2pchat.protocol import MAX_CARRIED_BYTES, Bye, Carried, Circuit, Frame, Peers
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, Meeting, Post, peers_in_order, record_of
@@ -165,6 +172,17 @@ def test_nobody_is_dialled_through_one_who_cannot_carry_it(tell: dict[str, objec
     carried = [eve.id] if tell.get("carried") else []
     effects = bob.got(links[CYD], Peers([record_of(eve)], [eve.id], carried, can=tell["can"]))  # type: ignore[arg-type]
     assert not [effect for effect in effects + bob.wake(30.0) if isinstance(effect, DialThrough)]
+
+
+def test_a_carrier_that_answers_nothing_has_few_dials_under_way() -> None:
+    bob, links = star()
+    eves = [Key(f"eve {n}") for n in range(3 * MAX_DIALLED)]
+    tell = Peers([record_of(eve) for eve in eves], [eve.id for eve in eves], can=["carry"])
+    effects = bob.got(links[CYD], tell) + bob.wake(5.0)
+    begun = [effect for effect in effects if isinstance(effect, DialThrough)]
+    assert len(begun) == MAX_DIALLED
+    then = bob.handle(DialFailed(begun[0].dial, "the circuit has ended"))
+    assert len([effect for effect in then if isinstance(effect, DialThrough)]) == 1
 
 
 def test_bytes_above_the_room_of_this_end_end_a_circuit() -> None:
