@@ -149,7 +149,7 @@ class Dialer:
         self._pace = DialPace(ctx, members)
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self._queued: dict[DialAddress, DialPlan] = {}  # wait until a carrier has fewer under way
-        self.active_at: float = NEVER  # when a connection last came in, or a link up
+        self.active_at: float = NEVER  # when a connection that nobody carries last came in, or a link up
         self._last_took: dict[UserId, float] = {}  # seconds of the last handshakes with users of two members
         self._took = 0.0  # the shorter one of these: where both took long, all peers are busy
         self._stopped = False
@@ -459,16 +459,17 @@ class Dialer:
 
     # Changes of links
 
-    def on_link_up(self, peer: PeerId, *, contacted: bool, reported: str, took: float) -> None:
-        """A link to this peer is up.
+    def on_link_up(self, link: PeerLink, *, reported: str, took: float) -> None:
+        """A link is up.
 
         Args:
-            contacted: The peer dialled us, so it is there.
             reported: The endpoint reported with this link. Other endpoints that users named for this peer are reported
                 here, once: otherwise users would wait for dials that are not needed any more.
             took: Seconds of its handshake.
         """
-        self.active_at = self._ctx.now.mono
+        peer = link.peer
+        if not link.carrier:
+            self.active_at = self._ctx.now.mono
         by_member, member = self._last_took, self._members.share(peer)
         remember(by_member, member, took, 2)
         self._took = min(by_member.values())
@@ -481,7 +482,7 @@ class Dialer:
             if address.typed and address.endpoint != reported and address.reported != UP:
                 self._ctx.emit(LinkChanged(peer, address.endpoint, "up"))
             address.reported = UP if address.typed else ("", "")
-            if contacted and not plan.faulted:
+            if not (link.dialled or plan.faulted):  # it dialled us, so it is there
                 address.tries = 0
 
     def on_link_down(self, peer: PeerId, lasted: float, *, fault: bool) -> None:

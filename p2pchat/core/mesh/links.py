@@ -286,7 +286,8 @@ class Links:
         if self._stopped:
             self._ctx.emit(Close(input.link))
             return
-        self.dialer.active_at = self._ctx.now.mono
+        if not input.through:
+            self.dialer.active_at = self._ctx.now.mono
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = PeerLink(input.link, input.host, server)
         if input.through and not self._set_carrier(link, input.through):
@@ -674,7 +675,7 @@ class Links:
             self._reported_up.add(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host, via=link.carrier))
         reported = link.endpoint if is_news else ""
-        self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=reported, took=took)
+        self.dialer.on_link_up(link, reported=reported, took=took)
         if link.dialled:
             self.dialer.on_ended(link.dial)
         elif link.carrier:
