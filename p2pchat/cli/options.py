@@ -482,6 +482,7 @@ def peer_options(function: Function) -> Function:
         advertise_option,
         option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
         option("--no-listen", "", "only dial: open no port for other peers"),
+        option("--no-carry", "", "carry no links between members who cannot dial each other"),
         option("--listen-fd", "N", "listen on a socket that was handed over (systemd: 3)", type=DESCRIPTOR),
         json_option,
         plain_option,

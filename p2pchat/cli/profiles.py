@@ -238,6 +238,7 @@ class PeerOptions:
     advertise: str = ""
     discover: bool = False
     no_listen: bool = False
+    no_carry: bool = False
     listen_fd: int | None = None  # a socket to listen on that this process was given; `host` and `port` are its
     trace: str = ""
     trace_texts: bool = False
@@ -351,7 +352,7 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
     from p2pchat import Settings, TCPPeer
 
     _warn_of_missing_key(options)
-    settings = Settings()
+    settings = Settings(carries=not options.no_carry)
     if options.trace_limit:
         settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:

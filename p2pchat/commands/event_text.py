@@ -450,7 +450,11 @@ def _host(host: Line, row: Line) -> str:
     if row["me"] and host["peer_id"] == row["user_id"]:
         return f"   this peer{at}"
     whose = "own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
-    state = f"linked, from {safe_line(host['address'])}" if host["linked"] else "not linked"
+    state = "not linked"
+    if host["linked"]:
+        state = (
+            f"linked through {quote_name(host['via'])}" if host["via"] else f"linked, from {safe_line(host['address'])}"
+        )
     return f"   {whose}: {state}{at}"
 
 

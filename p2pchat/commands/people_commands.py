@@ -63,7 +63,13 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
     """Show everything known about a user."""
     known = await ctx.peer.whois(user)
     hosts = [
-        {"peer_id": host.id, "linked": host.linked, "address": host.address, "endpoints": list(host.endpoints)}
+        {
+            "peer_id": host.id,
+            "linked": host.linked,
+            "address": host.address,
+            "via": host.via,
+            "endpoints": list(host.endpoints),
+        }
         for host in known.hosts
     ]
     row = {

@@ -183,7 +183,7 @@ class EventDispatcher:
         self.links_changed.set()
         if effect.endpoint:
             self.endpoints[effect.endpoint] = effect.state
-        if effect.host:
+        if effect.host and not effect.via:
             self._addresses[effect.peer] = effect.host
         elif effect.state == "down":
             self._addresses.pop(effect.peer, None)
@@ -199,7 +199,8 @@ class EventDispatcher:
             state=effect.state,
             reason=effect.reason,
             code=effect.code,
-            address=effect.host,
+            address="" if effect.via else effect.host,
+            via=effect.via,
         )
         self.emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
 

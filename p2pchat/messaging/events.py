@@ -168,6 +168,7 @@ class Link(Event):
             not admit this peer), used, late, revoked, invite, maker (why an invite does not admit now), outsider
             (it is no member itself); "" for a link that is up or down.
         address: The address of the other end of a link that came up, without its port.
+        via: The peer, in hex, that carries a link that came up; "" if it is direct.
     """
 
     event: ClassVar[Literal["link"]] = "link"
@@ -177,10 +178,11 @@ class Link(Event):
     reason: str
     code: str = ""
     address: str = ""
+    via: PeerId = ""
 
     def _fields(self) -> dict[str, Any]:
         found = super()._fields()
-        return {"peer_id": base32(found.pop("peer")), **found}
+        return {"peer_id": base32(found.pop("peer")), **found, "via": base32(self.via)}
 
 
 @event_class

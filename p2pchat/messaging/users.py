@@ -144,14 +144,16 @@ class HostPeer:
     Attributes:
         id: The id of the peer as people see it.
         linked: Whether a link to it is up.
-        address: The address from which it is linked, without a port; "" without a link.
+        address: The address from which it is linked, without a port; "" without a direct link.
         endpoints: Where it is known to listen, "host:port", the one that answered last first.
+        via: The name of the one whose peer carries its link, or the id; "" for a direct link, and without one.
     """
 
     id: str
     linked: bool
     address: str
     endpoints: tuple[str, ...]
+    via: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,8 +192,15 @@ def host_peers(node: Node, user: UserId) -> list[PeerId]:
 def _host_peer(node: Node, peer: PeerId) -> HostPeer:
     known = sorted(node.links.book.addresses(peer), key=lambda address: -address.verified_at)
     link = node.links.by_peer.get(peer)
-    address = "" if link is None else link.host
-    return HostPeer(base32(peer), link is not None, address, tuple(one.endpoint for one in known))
+    via = "" if link is None else link.carrier
+    address = "" if link is None or via else link.host
+    return HostPeer(
+        base32(peer),
+        link is not None,
+        address,
+        tuple(one.endpoint for one in known),
+        node.member_directory.names.get(via, base32(via)),
+    )
 
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
