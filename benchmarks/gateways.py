@@ -77,6 +77,13 @@ class Gateways:
             self._incomplete.pop()
         return not self._incomplete
 
+    @property
+    def in_step(self) -> bool:
+        """Whether each gateway has the log of every user: messages wait behind those that it lacks."""
+        nodes = [peer._lifecycle.running_node for peer in self.peers]
+        logs = (len(node.replicator.conversations[node.room].writers) for node in nodes if node is not None)
+        return all(count >= self.count * (self.users + 1) for count in logs)
+
     def everywhere(self, id: str) -> bool:
         return len(self.seen.get(id, ())) == self.count
 
@@ -111,6 +118,8 @@ async def serve(channel: Channel, data: str, gateways: int, hosted: int) -> None
         await mesh.fill()
         await until(lambda: mesh.all_online, "all users online everywhere", 10 * LOOK)  # each takes 10 ms
         figures["online"] = time.perf_counter() - begun
+        await until(lambda: mesh.in_step, "all profiles everywhere", 10 * LOOK)
+        figures["in step"] = time.perf_counter() - begun
         settle()
         figures["direct"] = await _direct(mesh)
         figures["paced"] = await _paced(mesh)
@@ -177,6 +186,7 @@ def _rows(setting: Setting, figures: dict[str, Any]) -> list[Row]:
     return [
         Row(f"{size}: all linked", figures["linked"], "s"),
         Row("all users online everywhere", figures["online"], "s", "at most 30 s"),
+        Row("all their profiles there too", figures["in step"], "s"),
         Row("a direct message, delivered, median", ms * middle(figures["direct"]), "ms", "at most 10 ms"),
         Row(
             "a room message at all gateways, 99 %",

@@ -182,7 +182,8 @@ def web_options(values: dict[str, Any]) -> WebOptions:
     """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
     values = _with_page(values)
     options = parsed_options(WebOptions, {**values, "port": _peer_port(values)})
-    if len({bool(options.cluster), bool(options.cluster_key), bool(options.engine)}) > 1:
+    whole = (options.cluster, options.cluster_key, options.engine)
+    if any((*whole, options.engine_credentials)) and not all(whole):
         raise UsageError("a cluster has a name, a key and an engine: give --cluster, --cluster-key and --engine")
     if options.safe and not options.cluster:
         raise UsageError("--safe waits for a second gateway of a cluster: give --cluster, or leave it out")

@@ -24,9 +24,9 @@ def test_a_cluster_has_a_name_a_key_and_an_engine() -> None:
     assert (options.cluster, options.cluster_key, options.engine) == tuple(WHOLE.values())
     for left_out in WHOLE:
         words = [word for option, value in WHOLE.items() if option != left_out for word in (option, value)]
-        if left_out != "--cluster":
+        for given in (words, ["--engine-credentials", "file"], [left_out, WHOLE[left_out]]):
             with pytest.raises(UsageError, match="give --cluster, --cluster-key and --engine"):
-                options_of(*words)
+                options_of(*given)
     with pytest.raises(UsageError, match="small letters"):
         options_of("--cluster", "Our Team")
 
