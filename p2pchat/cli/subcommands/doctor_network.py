@@ -46,7 +46,7 @@ def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterato
         text = f"it answers on {there}; whether firewalls and routers let others in cannot be seen from here"
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
     elif own and all(found[address].verdict == "refused" for address in own):
-        text = "it listens on this machine's loopback only: no other machine can link with it"
+        text = "it listens on this machine's loopback only: no other machine can dial it"
         yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"

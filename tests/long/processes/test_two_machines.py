@@ -100,6 +100,43 @@ async def test_the_invite_admits_and_others_are_refused(users: list[User]) -> No
         assert await terminal.ended() == 0
 
 
+async def test_two_guests_in_terminals_link_when_the_founder_has_left(users: list[User]) -> None:
+    """Each listened on loopback only, so they met nowhere but at the founder."""
+    ada = await users[0].terminal("8080", "--host", "0.0.0.0", "--name", "ada")
+
+    def shown() -> list[str]:
+        """Return the invites that her terminal has shown."""
+        return list(dict.fromkeys(re.findall(INVITE, "\n".join(ada.all_lines))))
+
+    for number, name in ((1, BALTHASAR), (2, MARGARET)):
+        await ada.until(lambda number=number: len(shown()) == number, "an invite")  # type: ignore[misc]
+        guest = await users[number].terminal("8080", "--invite", "-", "--name", name)
+        await guest.shows_line("(?i)paste .*invite")
+        await guest.line(shown()[-1])
+        await guest.shows("-- other machines can connect here now; start with --host 127.0.0.1 to end it")
+        await ada.shows_line(rf"\b{name}\b.*(came|joined|is here)")
+        if number == 1:
+            bob = guest
+            await ada.line("/invite")
+    await bob.shows_line(rf"\b{MARGARET} is here")
+    await ada.line("/quit")
+    assert await ada.ended() == 0
+    await bob.shows_line(r"\bada left")
+    await bob.line(f"/msg {MARGARET} only you and me")
+    await guest.shows_line("only you and me")
+    await bob.line("/quit")
+    assert await bob.ended() == 0
+
+    again = await users[1].terminal("8080")
+    await again.shows("listens on 0.0.0.0:8080")
+    await again.shows_line(rf"\b{MARGARET} is here")
+    await again.line("/quit")
+    assert await again.ended() == 0
+    alone = await users[1].terminal("8080", "--host", "127.0.0.1")
+    await alone.shows("listens on 127.0.0.1:8080")
+    await alone.shows("-- only this computer can connect now; last time others could")
+
+
 # Two terminals of one machine, and a guest
 
 
