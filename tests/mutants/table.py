@@ -740,6 +740,14 @@ MUTANTS = (
         "core/sync/test_missing_texts.py::test_what_is_missing_of_one_member_takes_no_places_from_others",
         ("self.lack_places.make_room(member, self._forget_lack)",
          "len(self.lacks) < MAX_REMEMBERED")),
+    Mutant("last-address-given-away", "a peer whose address another machine had for a day is never dialled again",
+        "core/mesh/test_addressbook.py::test_an_endpoint_where_another_key_answers_belongs_to_that_one",
+        ("if len(self._book.get(peer, ())) > 1:",
+         "if self._book.get(peer):")),
+    Mutant("last-address-untold", "a laptop that was offline for a moment is known nowhere any more",
+        "core/mesh/test_addressbook.py::test_a_record_without_an_address_that_may_be_dialled_displaces_none",
+        ("for address in self.addresses(peer) if endpoints else ():",
+         "for address in self.addresses(peer):")),
     Mutant("last-presence-not-sent", "a change right after another one is never sent",
         Rule("word", within=60, seed=15),
         ("""\
@@ -1221,6 +1229,18 @@ own = self._by_signer[self.founder].values()
         "core/test_other_networks.py::test_what_is_signed_in_one_network_counts_in_no_other",
         ("HOST_TAG + bytes.fromhex(network + user + peer)",
          "HOST_TAG + bytes.fromhex(user + peer)")),
+    Mutant("new-address-only-from-the-linked", "the new address of a peer that only others met is not taken, and it is looked for where it was",
+        "core/mesh/test_peer_exchange.py::test_a_new_address_counts_whoever_tells_it_also_one_that_is_not_linked_there",
+        ("            is_taken = self._take(record, link)\n",
+         """\
+            if record.id != link.peer and record.id not in link.linked:
+                continue
+            is_taken = self._take(record, link)
+""")),
+    Mutant("new-addresses-displace-each-other", "of a laptop that moved often, others dial only the bridge of its containers",
+        "core/mesh/test_addressbook.py::test_a_new_record_finds_room_beside_the_best_of_many_addresses_that_answered_before",
+        ("key=lambda one: (one is best, one.endpoint in told, *_worth(one))",
+         "key=lambda one: (one is best, *_worth(one))")),
     Mutant("new-groups-untold", "somebody puts you into a group, and nothing tells you who",
         "core/sync/test_known_conversations.py::test_a_group_is_told_once_to_each_whom_it_names_and_who_does_not_know_its_owner",
         ("step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])",

@@ -342,7 +342,7 @@ class Dialer:
         former.addresses.pop(address.endpoint, None)
         former.dials.pop(dial, None)
         if former.peer:
-            self._book.forget(former.peer, address.endpoint)
+            self._book.on_other_answered(former.peer, address.endpoint)
             self._schedule(former)
         else:
             self._unanswered.pop(address.endpoint, None)
@@ -419,7 +419,7 @@ class Dialer:
         self._report(plan, address, "refused", REFUSALS["self"], "self")
         plan.addresses.pop(address.endpoint, None)
         if plan.peer:
-            self._book.forget(plan.peer, address.endpoint)
+            self._book.on_other_answered(plan.peer, address.endpoint)
         else:
             self._unanswered.pop(address.endpoint, None)
         self._schedule(plan)

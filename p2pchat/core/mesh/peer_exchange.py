@@ -325,11 +325,10 @@ class PeerExchange:
             elif len(link.linked) < MAX_LINKED:
                 current = self._by_peer.get(peer)
                 link.linked.setdefault(peer if current is None else current.peer)  # the id is shared by all tables
-        for record in frame.records:
-            if record.id == link.peer or record.id in link.linked:
-                is_taken = self._take(record, link)
-                if record.id in link.linked:
-                    link.linked[record.id] = None if is_taken else record
+        for record in frame.records:  # also of whom it is not linked with: the signature proves where they are
+            is_taken = self._take(record, link)
+            if record.id in link.linked:
+                link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
             if peer in self._by_peer:
