@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 
 TURN_WITHIN = 0.01  # seconds until a peer that has not handled everything goes on
+BRIDGE = "172.17.0.1"  # the address of a bridge of containers, which all machines have
 
 
 class SimPeer:
@@ -83,6 +84,7 @@ class SimPeer:
         self._sign = signer(identity)
         self.host = host
         self.port: int = 7000 + number
+        self.moves: int = 0
         self.clock: LocalClock = LocalClock(sim.schedule)
         self.disk: SimDisk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
@@ -154,6 +156,14 @@ class SimPeer:
     @property
     def endpoint(self) -> str:
         return f"{self.host}:{self.port}"
+
+    @property
+    def told_endpoints(self) -> tuple[str, ...]:
+        """What it says of itself; after a move also a bridge, at which nobody answers. The book keeps two of a peer."""
+        if self.has_engine:
+            return (self.endpoint,) * self.listens + (self.relayed_endpoint,)
+        direct = (self.endpoint, f"{BRIDGE}:{self.port}") if self.moves else (self.endpoint,)
+        return direct * self.listens
 
     @property
     def relayed_endpoint(self) -> str:
@@ -236,8 +246,7 @@ class SimPeer:
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
-        at = (self.endpoint,) * self.listens + (self.relayed_endpoint,) * self.has_engine
-        self.put(inputs.ListeningAt(at))
+        self.put(inputs.ListeningAt(self.told_endpoints))
         self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))

@@ -70,6 +70,14 @@ MUTANTS = (
         Rule("after", within=60, seed=1),
         ("newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != log.user and place > since]",
          "newer: list[Ref] = []")),
+    Mutant("another-own-address-untold", "a peer that got another address tells nobody whom it is linked with",
+        Rule("unlinked", within=110, seed=71),
+        ("        former, guest = self._own, self._admission.guest\n",
+         """\
+        former, guest = self._own, self._admission.guest
+        if former is not None and self._up:
+            return
+""")),
     Mutant("answered-before-own-commit", "a message is accepted and sent that a crash of its writer undoes",
         "runtime/test_driver.py::test_nothing_is_sent_or_reported_before_it_is_durable",
         ("            self.storage.commit([*map(_change_of, valid)])",
@@ -1238,7 +1246,7 @@ own = self._by_signer[self.founder].values()
             is_taken = self._take(record, link)
 """)),
     Mutant("new-addresses-displace-each-other", "of a laptop that moved often, others dial only the bridge of its containers",
-        "core/mesh/test_addressbook.py::test_a_new_record_finds_room_beside_the_best_of_many_addresses_that_answered_before",
+        Rule("unlinked", within=110, seed=107),
         ("key=lambda one: (one is best, one.endpoint in told, *_worth(one))",
          "key=lambda one: (one is best, *_worth(one))")),
     Mutant("new-groups-untold", "somebody puts you into a group, and nothing tells you who",
@@ -1253,6 +1261,10 @@ own = self._by_signer[self.founder].values()
         "runtime/test_frame_queue.py::test_links_of_which_little_waits_go_first",
         ("if (not queue or link not in self.unread) and self._undecoded.get(link, 0) <= LITTLE_BYTES",
          "if False")),
+    Mutant("newer-record-not-taken", "a peer that moved is looked for where it was, whoever tells where it is",
+        Rule("unlinked", within=110, seed=39),
+        ("is_new = known is None or known.at < record.at",
+         "is_new = known is None")),
     Mutant("newest-of-the-lightest-goes", "a newcomer takes the place of a member with few links",
         "core/mesh/test_peer_link.py::test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_member",
         ("fullest = max(reversed(self.taken), key=self.taken.__getitem__)",
@@ -1306,7 +1318,7 @@ own = self._by_signer[self.founder].values()
         self._schedule(plan)""",
          "            pass")),
     Mutant("no-redo-of-lost-operations", "a restored owner's changes of a group are lost",
-        Rule("group", within=400, seed=169),
+        Rule("group", within=400, seed=366),
         ("self._sync.after(wait, partial(self._repair, group))",
          "del wait")),
     Mutant("no-wait-below-cut", "a reply appears before its message",
