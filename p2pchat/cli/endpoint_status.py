@@ -28,7 +28,7 @@ from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
-from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
 from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program
@@ -332,6 +332,7 @@ class EndpointStatus:
         some = [f"{safe_line(endpoint)} ({problem})" for endpoint, problem in self._remembered.items()]
         more = f" and {len(some) - MAX_LISTED} more" if len(some) > MAX_LISTED else ""
         print_notice(f"-- no known peer answers yet: {', '.join(some[:MAX_LISTED])}{more}; still trying")
+        print_notice(f"-- one may have another address: {ANOTHER_ADDRESS}")
 
     def _describe(self, endpoint: str, state: str, reason: str, code: str) -> str:
         if state == "up":

@@ -1245,6 +1245,10 @@ own = self._by_signer[self.founder].values()
                 continue
             is_taken = self._take(record, link)
 """)),
+    Mutant("new-address-waits", "a peer that moved is dialled where it was for ten seconds before it is where it is",
+        "core/mesh/test_addressbook.py::test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs",
+        ("learn = self._dialer.on_learned if known is None else self._dialer.on_moved",
+         "learn = self._dialer.on_learned")),
     Mutant("new-addresses-displace-each-other", "of a laptop that moved often, others dial only the bridge of its containers",
         Rule("unlinked", within=110, seed=107),
         ("key=lambda one: (one is best, one.endpoint in told, *_worth(one))",

@@ -14,12 +14,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from p2pchat import KnownAddress, Link, P2PChatError, Probed, TCPPeer, open_history, probe
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, wrong
-from p2pchat.commands.endpoints import host_port, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, host_port, is_loopback
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, quote_names
 
@@ -179,8 +180,11 @@ async def check_peers(known: Sequence[KnownAddress], data: str) -> Iterator[Find
     found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_TIMEOUT) for one in asked))
     best: dict[str, Probed] = {}
     for one, answer in zip(asked, found, strict=True):
-        if one.user.label not in best or answer.verdict == "reached":
+        is_there = answer.verdict == "reached" and answer.peer_id == one.user.id
+        if is_there or (one.user.label not in best and answer.verdict != "reached"):
             best[one.user.label] = answer
+        elif one.user.label not in best:  # another peer has that address now
+            best[one.user.label] = replace(answer, verdict="turned_away")
     return from_answers({label: answer for label, answer in best.items() if answer.verdict != "self"})
 
 
@@ -190,9 +194,10 @@ def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
     if here:
         yield ok("peers", f"{len(here)} of {len(best)} known here answer: {quote_names(here)}")
     elif best:
-        first = next(iter(best.values()))
+        who, first = next(iter(best.items()))
         text = f"no peer known here answers: {quote_names(list(best))}"
-        yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
+        why = f"start one of them, or see why: p2pchat doctor {first.endpoint}"
+        yield warning("peers", text, f"{why}; {quote_name(who)} may have another address: {ANOTHER_ADDRESS}")
 
 
 # ---- one endpoint

@@ -407,8 +407,9 @@ class PeerExchange:
             and self._is_within_reach(endpoint, link.host)
             and relay_peer(split_endpoint(endpoint)[0]) in ("", record.id)
         ]
+        learn = self._dialer.on_learned if known is None else self._dialer.on_moved
         for address in self._book.take(record, usable):
-            self._dialer.on_learned(address)
+            learn(address)
         if is_new and record.id in self._by_peer:
             self._on_linked(record.id)
         return True

@@ -429,6 +429,15 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
 
 
+def test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs() -> None:
+    """A machine that has another address answers nothing at the former one, for as long as a dial may take."""
+    met, link = linked()
+    met.a.got(link, told(record_of(CYD, "10.0.0.7:1")))
+    assert dials(met.a.wake(0.2)) == ["10.0.0.7:1"]
+    met.a.got(link, told(record_of(CYD, "10.0.0.8:1", at=START + 1)))
+    assert dials(met.a.wake(2.0)) == ["10.0.0.8:1"]
+
+
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     ada, bob, cyd = Post(ADA), Post(BOB), Post(CYD)
     for post, port in ((ada, 1), (bob, 2), (cyd, 3)):
