@@ -37,6 +37,10 @@ DAYS_AHEAD = 3 * 86_400.0  # seconds: of a clock by which a pin counts nowhere e
 RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 
+MOVE_RATE = 0.15  # of histories
+MOVES_AT = 0.25  # the part of their steps
+LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
+
 CHECK_EVERY = 0.005  # seconds between two checks of a condition
 PATIENCE = 3.0  # seconds
 COPIES = Settings().clone_replacements
@@ -53,6 +57,7 @@ class FaultInjector:
 
     Attributes:
         chance: The randomness of the present step.
+        moves: Peers of this history get other addresses.
     """
 
     def __init__(self, sim: Simulation, most_peers: int, routers: Routers, *, crowded: bool = False) -> None:
@@ -60,6 +65,7 @@ class FaultInjector:
         self._routers = routers
         self._crowded = crowded
         self.chance: Random = Random()
+        self.moves: bool = Random(f"{sim.seed} moves").random() < MOVE_RATE
         self._most_peers = most_peers
         self._said = 0
         self._exports: list[ExportFile] = []
@@ -255,6 +261,32 @@ class FaultInjector:
             one, other = self.chance.sample(self.sim.up, 2)
             self.sim.note(f"the links between {one.name} and {other.name} break")
             self.sim.cut(one, other)
+
+    def move_some(self, number: int) -> None:
+        """In some histories, perhaps give a peer another address, drawn from a chance of its own."""
+        chance = Random(f"{self.sim.seed} moves {number}")
+        if self.moves and chance.random() < MOVES_AT:
+            peer = chance.choice([peer for peer in self.honest if not peer.gone] or self.honest)
+            breaks = chance.random() < 0.8
+            self.sim.note(f"{peer.name} has another address{' now, and its links break' if breaks else ''}")
+            self.sim.move(peer, breaks=breaks)
+
+    def move_at_last(self, peers: list[SimPeer]) -> None:
+        """Give all but one another address at once, so that they find each other through that one only."""
+        chance = Random(f"{self.sim.seed} moves at last")
+        if not self.moves or self._routers.on or self._crowded or self.sim.invariants.blocks.any:
+            return
+        for staying in chance.sample(peers, len(peers)):
+            others = [peer for peer in peers if peer is not staying]
+            if all(self.sim.has_way(staying, peer) for peer in others) and len(others) > 1:
+                until = self.sim.now + LINKED_WITHIN
+                while self.sim.now < until and not all(staying.end_to(peer) for peer in others):
+                    self.sim.run(1.0)
+                self.sim.note(f"all but {staying.name} have another address")
+                for peer in others:
+                    self.sim.move(peer, breaks=True)
+                self.sim.counts["all_but_one_moved"] += 1
+                return
 
     def partition(self) -> None:
         peers = self.sim.all_peers

@@ -26,7 +26,7 @@ from random import Random
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.attached_files import FileActions
-from simulation.faults import FaultInjector
+from simulation.faults import LINKED_WITHIN, FaultInjector
 from simulation.hosted_users import HostedUsers
 from simulation.invariants.contact_invariants import answer_some
 from simulation.invariants.presence_invariants import UserChatter
@@ -75,7 +75,6 @@ WITH_A_CROWD = 0.15  # of those with at most MOST_IN_A_CROWD honest peers that c
 MOST_IN_A_CROWD = 3
 LIAR = 0.4  # of those with files and without a byzantine peer
 
-LINKED_WITHIN = 120.0  # seconds, when all faults have stopped
 ATTACKS = 3  # at the end of a history with a crowd, one a second
 UNHARMED_WITHIN = 120.0  # seconds until all that contacts wrote meanwhile has arrived. A disk that takes a second for
 # a frame, and a turn of one frame for each of six links, need over a minute for what waits at one of them.
@@ -222,6 +221,7 @@ class RandomHistory:
             self._membership.say()
         else:
             getattr(self._faults, name)()
+        self._faults.move_some(number)
         self._chatter.step(number)
         self._guests.step(number)
         self._routers.step(number)
@@ -260,6 +260,7 @@ class RandomHistory:
             self._end_blocks(remaining)
         if self._crowded:
             self._attack_at_last(remaining)
+        self._faults.move_at_last(remaining)
         sim.run(chance.choice((0.0, 1.0, 20.0)))
         for peer in remaining:
             self._faults.write(peer, None)

@@ -227,6 +227,18 @@ class Simulation:
             end.stall(True)
             self.schedule.after(seconds, lambda end=end: end.stall(False))  # type: ignore[misc]
 
+    def move(self, peer: SimPeer, *, breaks: bool) -> None:
+        """Give a peer another address. Nobody answers at the former one; `breaks`: its links end."""
+        self.counts["moved"] += 1
+        del self._by_endpoint[peer.endpoint]
+        peer.moves += 1
+        peer.port += 100
+        self._by_endpoint[peer.endpoint] = peer
+        for other in self.all_peers if breaks else ():
+            self.cut(peer, other)
+        if peer.up:
+            peer.put(inputs.ListeningAt(peer.told_endpoints))
+
     def heal(self) -> None:
         """End all separations and repair all disks. Held-back bytes arrive, unless their link was given up."""
         self._apart.clear()
@@ -258,7 +270,8 @@ class Simulation:
             if pending is not None:
                 self._dials.remove(pending)
             if dialler.up and dialler.lives == life:
-                if target is not None and target.up and self._reaches(dialler, target):
+                is_there = self._by_endpoint.get(endpoint) is target
+                if target is not None and target.up and is_there and self._reaches(dialler, target):
                     self._connect(dialler, dial, target)
                 else:
                     dialler.put(inputs.DialFailed(dial, "nobody answers"))

@@ -36,6 +36,7 @@ from p2pchat.cli.chat_startup import (
     StartupErrors,
     chat_options,
     next_steps,
+    open_to_others,
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
@@ -100,6 +101,7 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
         invite = read_invite(options.invite, kind) if options.bare else read_peer_invite(options, kind)
         if options.bare:
             options = run_setup_wizard(options, invite, ask)
+        open_to_others(options, invite, is_person=can_ask())
     except InputEnded:
         return DONE
     errors = StartupErrors(options, others)
@@ -246,8 +248,9 @@ class Chat:
 
     async def _print_next_steps(self, peer: TCPPeer) -> None:
         """Say how others join and what to do now; below the history, which may fill the screen."""
+        has_invite = False
         if not is_loopback(self._options.host):
-            await print_way_in(peer, self._options, self._session.settings)
+            has_invite = await print_way_in(peer, self._options, self._session.settings)
         if self._options.discover and is_loopback(self._options.host):
             print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
         report_reach(peer, self._options, self._session.settings, terminal=self._front.interactive)
@@ -257,7 +260,7 @@ class Chat:
         if self._options.bare:
             names = [user.name for user in peer.users()]
             network, dials = peer.listening.network, self._endpoints.dials
-            print_notice(next_steps(peer.port, self._options.host, network, names, dials=dials))
+            print_notice(next_steps(peer.port, self._options.host, network, names, has_invite=has_invite, dials=dials))
 
     # The end
 

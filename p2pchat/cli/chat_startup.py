@@ -28,6 +28,7 @@ from p2pchat import (
     inspect_profile,
     known_profiles,
     login_name,
+    own_addresses,
     parse_invite,
     probe,
     profile_directory,
@@ -45,10 +46,10 @@ from p2pchat.cli.profiles import (
     summarize_profile,
 )
 from p2pchat.cli.standard_input import InputEnded
-from p2pchat.commands.endpoints import LOOPBACK, is_loopback
+from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK, is_loopback
 from p2pchat.commands.event_text import format_time, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.invite_screen import JOIN_COMMAND, looks_like_invite
+from p2pchat.commands.invite_screen import JOIN_COMMAND, endpoints_of, looks_like_invite
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, safe_line
 
@@ -219,12 +220,13 @@ def _answer(ask: Ask, prompt: str) -> str:
     return answer
 
 
-def next_steps(port: int, host: str, network: str, names: Collection[str], *, dials: bool) -> str:
+def next_steps(port: int, host: str, network: str, names: Collection[str], *, has_invite: bool, dials: bool) -> str:
     """Return lines that say what to do next.
 
     Args:
         network: The name of a named network; "" for another.
         names: Names that are taken.
+        has_invite: An invite stands above.
         dials: This peer dials others, so nobody has to join it.
     """
     typing = "-- Enter sends to everyone here; /help shows more, /quit leaves"
@@ -234,13 +236,32 @@ def next_steps(port: int, host: str, network: str, names: Collection[str], *, di
     there = ["--network", network] if network else []
     other = next_port(port, LOOPBACK, network or None)
     near = f"-- another terminal joins with: {command(other, port, *there, '--name', name)}"
-    far = f"-- another machine joins with: {JOIN_COMMAND}, and the invite above"
-    if is_loopback(host):
-        far = f"-- for other machines: /quit, then {command(port, *there, '--host', '0.0.0.0')}"
-    return "\n".join([near, far, typing])
+    lines = [near, typing]
+    if has_invite:
+        lines.insert(1, f"-- another machine joins with: {JOIN_COMMAND}, and the invite above")
+    elif is_loopback(host):
+        lines.insert(1, f"-- for other machines: /quit, then {command(port, *there, '--host', '0.0.0.0')}")
+    return "\n".join(lines)
 
 
 # ---- joining a network
+
+
+def open_to_others(options: ChatOptions, invite: str | None, *, is_person: bool) -> None:
+    """Let a person's peer listen for other machines if it joined the network of one, and nobody chose where it listens.
+
+    Members there can then dial it. Programs stay on loopback, and so does whoever is alone.
+
+    Args:
+        invite: The text of the invite that the options name.
+        is_person: A person types here, and reads what is said of it.
+    """
+    here = own_addresses()
+    hosts = [endpoint.rpartition(":")[0].strip("[]") for endpoint in endpoints_of(invite or "")]
+    options.joined = options.joined or not all(is_loopback(host) or host in here for host in hosts)
+    may_open = is_person and not (options.as_json or options.host_chosen or options.no_listen)
+    if options.joined and may_open and is_free(EVERYWHERE, options.port):
+        options.host = EVERYWHERE
 
 
 JOINS_SETTLE_AFTER = 0.5  # seconds without news: a guess at what people gladly wait

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat import Settings, TooLong
 from p2pchat.cli.control_protocol import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
 from p2pchat.commands.chat_settings import LastStart
+from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
@@ -386,7 +387,7 @@ async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tu
 
     peer = TCPPeer(
         port,
-        host=how.host,
+        host=how.host or LOOPBACK,
         data=directory,
         db=db or None,
         advertise=how.advertise or None,

@@ -27,7 +27,7 @@ from p2pchat.cli.process import Shutdown
 from p2pchat.cli.profiles import PeerOptions
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
-from p2pchat.commands.endpoints import EVERYWHERE, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
 from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program
@@ -110,34 +110,46 @@ def report_reach(
         return
     settings = settings or ChatSettings.load(peer.data)
     last, listens = settings.last_start, not options.no_listen
-    now = LastStart(options.host, options.advertise, options.discover, listens, last.invite)
+    now = LastStart(
+        options.host if options.host_chosen else "",
+        options.advertise,
+        options.discover,
+        listens,
+        last.invite,
+        options.joined,
+    )
     if last.is_open and not now.is_open:
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
         others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
         such = f", such as {quote_names([user.label for user in others])}" if others else ""
-        host = EVERYWHERE if is_loopback(last.host) else last.host
+        host = last.host if last.host and not is_loopback(last.host) else EVERYWHERE
         print_notice(f"-- only this computer can connect now; last time others could{such}: --host {host}")
     settings.remember_start(now, terminal=terminal)
 
 
-async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None) -> None:
-    """Say how people on other machines join a peer that listens for them.
+async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None) -> bool:
+    """Say how people on other machines join a peer that listens for them. Return whether it showed an invite.
 
     Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
     """
+    if not options.host_chosen:
+        print_notice(f"-- other machines can connect here now; start with --host {LOOPBACK} to end it")
+        return False
     if not peer.people.decides:
-        return
+        return False
     if not can_ask():
         by_directory = options.data or options.is_temporary
         which = ["--data", str(peer.data)] if by_directory else ["--port", str(peer.port)]
         print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
-        return
+        return False
     settings = settings or ChatSettings.load(peer.data)
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
         invite = await peer.make_invite(again=settings.last_start.invite)
         settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
         only_here = names_loopback(invite, peer.address, peer.port)
         print_notice(invite_screen(invite, only_here=only_here, qr=True))
+        return True
+    return False
 
 
 class EndpointStatus:
@@ -305,6 +317,7 @@ class EndpointStatus:
         some = [f"{safe_line(endpoint)} ({problem})" for endpoint, problem in self._remembered.items()]
         more = f" and {len(some) - MAX_LISTED} more" if len(some) > MAX_LISTED else ""
         print_notice(f"-- no known peer answers yet: {', '.join(some[:MAX_LISTED])}{more}; still trying")
+        print_notice(f"-- one may have another address: {ANOTHER_ADDRESS}")
 
     def _describe(self, endpoint: str, state: str, reason: str, code: str) -> str:
         if state == "up":

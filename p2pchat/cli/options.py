@@ -464,7 +464,8 @@ def peer_options(function: Function) -> Function:
         option(
             "--host",
             "ADDR",
-            "listen address (default: the last one, at first 127.0.0.1; 0.0.0.0 for other machines, :: for IPv6 too)",
+            "listen address (0.0.0.0 for other machines, :: for IPv6 too; default: the last one; at first 127.0.0.1, "
+            "or 0.0.0.0 at a terminal that joined with an invite of another machine)",
             callback=without_brackets,
         ),
         data_option,

@@ -228,7 +228,8 @@ class PeerOptions:
     endpoints: tuple[str, ...] = ()
     name: str = ""
     host: str = LOOPBACK
-    host_given: bool = field(default=False, compare=False)  # by an option or a variable, or with a socket
+    host_chosen: bool = field(default=False, compare=False)  # by an option, a variable or a socket, now or earlier
+    joined: bool = field(default=False, compare=False)  # with an invite of another machine
     data: str = ""
     temp: bool = False
     db: str = field(default="", repr=False)
@@ -302,7 +303,7 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     given = {name: value for name, value in values.items() if value is not None}
     check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("network", "invite"))
     check_exclusive(given, ("listen_fd", "host"), ("listen_fd", "no_listen"))
-    options = kind(**{**others, **given}, host_given="host" in given or "listen_fd" in given)
+    options = kind(**{**others, **given}, host_chosen="host" in given or "listen_fd" in given)
     if options.network is not None and options.discover and "host" not in given:
         options.host = EVERYWHERE  # else the others on the local network would find it, and could not reach it
     if options.listen_fd is not None:
@@ -315,11 +316,13 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
 
 def recall_start(options: PeerOptions, directory: Path) -> None:
     """Let others reach a peer as at the last start of its profile, except as the command line says; --host ends it."""
-    if options.host_given:
-        return
     last = ChatSettings.load(directory).last_start
+    options.joined = last.joined
+    if options.host_chosen:
+        return
     if options.host == LOOPBACK:
-        options.host, options.advertise = last.host, options.advertise or last.advertise
+        options.host, options.advertise = last.host or LOOPBACK, options.advertise or last.advertise
+    options.host_chosen = bool(last.host) or options.host != LOOPBACK
     options.discover = options.discover or last.discover
     options.no_listen = options.no_listen or not last.listen
 

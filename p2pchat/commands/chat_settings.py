@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.endpoints import LOOPBACK, is_loopback
+from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.event_text import EventLine, user_fields
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.safe_text import quote_name
@@ -37,18 +37,20 @@ class LastStart:
     """The options by which others reached the peer of a profile at its last start, for a start without --host.
 
     Attributes:
-        host: The address it listened on.
+        host: The address that somebody chose for it to listen on; "": nobody did.
         advertise: The address it announces to others; "": its own addresses.
         discover: Whether LAN discovery was on.
         listen: Whether it listened on a socket.
         invite: The id of the invite that it showed; "": none.
+        joined: It joined with an invite of another machine, so a terminal listens for others.
     """
 
-    host: str = LOOPBACK
+    host: str = ""
     advertise: str = ""
     discover: bool = False
     listen: bool = True
     invite: str = ""
+    joined: bool = False
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:
@@ -63,7 +65,8 @@ class LastStart:
     @property
     def is_open(self) -> bool:
         """Return whether peers of other machines could connect."""
-        return bool(self.advertise) or (self.listen and not is_loopback(self.host))
+        is_open = not is_loopback(self.host) if self.host else self.joined
+        return bool(self.advertise) or (self.listen and is_open)
 
 
 FILE_NAME = "chat.json"

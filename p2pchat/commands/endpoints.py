@@ -14,6 +14,7 @@ from p2pchat.commands.exit_codes import UsageError
 MAX_ENDPOINTS = 8  # limit of an invite
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # all addresses of this machine
+ANOTHER_ADDRESS = "/connect HOST:PORT, or --discover"  # the ways to a peer that is not where it was
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,8 +23,16 @@ from p2pchat import (
     TCPPeer,
     home_directory,
     login_name,
+    own_addresses,
 )
-from p2pchat.cli.chat_startup import ChatOptions, JoinSummary, StartupErrors, next_steps, run_setup_wizard
+from p2pchat.cli.chat_startup import (
+    ChatOptions,
+    JoinSummary,
+    StartupErrors,
+    next_steps,
+    open_to_others,
+    run_setup_wizard,
+)
 from p2pchat.cli.profiles import is_free
 from p2pchat.cli.program import program
 from p2pchat.cli.standard_input import InputEnded
@@ -272,15 +280,68 @@ async def test_an_invite_selects_a_profile_of_its_network(
 
 def test_next_steps_are_three_short_lines(first_port: int) -> None:
     port = first_port
+
+    def steps(host: str, names: Sequence[str] = (), network: str = "", *, dials: bool = False) -> list[str]:
+        has_invite = host == "0.0.0.0"
+        return next_steps(port, host, network, names, has_invite=has_invite, dials=dials).splitlines()
+
     for host in ("127.0.0.1", "0.0.0.0"):
-        lines = next_steps(port, host, "", ["ada"], dials=False).splitlines()
+        lines = steps(host, ["ada"])
         assert len(lines) == 3 and all(len(line) < 80 for line in lines)
         assert f" {port} --name bob" in lines[0] and "/help" in lines[2]
-    assert next_steps(port, "127.0.0.1", "", [], dials=False).splitlines()[1].endswith(f" {port} --host 0.0.0.0")
-    assert JOIN_COMMAND in next_steps(port, "0.0.0.0", "", [], dials=False)
-    assert len(next_steps(port, "127.0.0.1", "", [], dials=True).splitlines()) == 1
-    assert f" {port} --network 'lab 5' --name " in next_steps(port, "127.0.0.1", "lab 5", [], dials=False)
-    assert " --name carol" in next_steps(port, "127.0.0.1", "", ["ada", "bob"], dials=False)  # a name nobody has
+    assert steps("127.0.0.1")[1].endswith(f" {port} --host 0.0.0.0")
+    assert JOIN_COMMAND in steps("0.0.0.0")[1]
+    assert len(steps("127.0.0.1", dials=True)) == 1
+    assert f" {port} --network 'lab 5' --name " in steps("127.0.0.1", network="lab 5")[0]
+    assert " --name carol" in steps("127.0.0.1", ["ada", "bob"])[0]  # a name nobody has
+    # a member listens for others, and makes no invites
+    assert len(next_steps(port, "0.0.0.0", "", [], has_invite=False, dials=False).splitlines()) == 2
+
+
+# ---- who listens for other machines
+
+
+async def invite_at(home: Path, *endpoints: str) -> str:
+    async with TCPPeer(data=home / "ada") as ada:
+        return await ada.make_invite(at=endpoints)
+
+
+def opened(invite: str | None, *words: str, is_person: bool = True) -> ChatOptions:
+    """Start a profile as a chat does, and remember it."""
+    options = parse_chat(words)
+    open_to_others(options, invite, is_person=is_person)
+    now = LastStart(options.host if options.host_chosen else "", joined=options.joined)
+    directory = home_directory() / words[0]
+    directory.mkdir(exist_ok=True)
+    ChatSettings.load(directory).remember_start(now)
+    return options
+
+
+async def test_a_terminal_that_joined_another_machine_listens_for_others_until_its_user_says_no(
+    home: Path, ports: list[int]
+) -> None:
+    port, invite = str(ports[0]), await invite_at(home, "127.0.0.1:1", "203.0.113.5:8080")
+    assert opened(invite, port).host == "0.0.0.0"
+    assert opened(None, port).host == "0.0.0.0"
+    assert opened(None, port, is_person=False).host == "127.0.0.1"
+    assert opened(None, port, "--json").host == "127.0.0.1"
+    assert opened(None, port, "--no-listen").host == "127.0.0.1"
+    assert opened(None, port, "--host", "127.0.0.1").host == "127.0.0.1"
+    assert opened(None, port).host == "127.0.0.1"
+    assert opened(invite, port).host == "127.0.0.1"
+    with socket.create_server(("127.0.0.1", ports[1])):  # else a start that works on loopback would fail
+        assert opened(invite, str(ports[1])).host == "127.0.0.1"
+
+
+async def test_whoever_is_alone_or_among_peers_of_this_machine_listens_on_loopback(
+    home: Path, ports: list[int]
+) -> None:
+    here = [f"[{one}]:8080" if ":" in one else f"{one}:8080" for one in own_addresses()]
+    near = await invite_at(home, "localhost:8080", "[::1]:8080", *here[:6])
+    for invite in (None, near):
+        options = opened(invite, str(ports[0]))
+        assert (options.host, options.joined) == ("127.0.0.1", False)
+    assert opened(None, str(ports[0]), "--network", "lab").host == "127.0.0.1"
 
 
 def starting(*words: str, bare: bool = False) -> StartupErrors:

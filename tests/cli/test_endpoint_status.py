@@ -134,12 +134,13 @@ async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
     for number in range(1, 6):
         endpoints.on_link_event(link(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody"))
     endpoints._report_alone()
-    [line] = notices
+    line, cure = notices
     assert line.startswith("-- no known peer answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
     assert line.endswith(" and 2 more; still trying")
+    assert cure == "-- one may have another address: /connect HOST:PORT, or --discover"
     endpoints.on_link_event(link("", "up", ""))
     endpoints._report_alone()
-    assert len(notices) == 1
+    assert len(notices) == 2
 
 
 async def test_refused_is_set_when_all_endpoints_refuse() -> None:

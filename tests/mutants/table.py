@@ -70,6 +70,14 @@ MUTANTS = (
         Rule("after", within=60, seed=1),
         ("newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != log.user and place > since]",
          "newer: list[Ref] = []")),
+    Mutant("another-own-address-untold", "a peer that got another address tells nobody whom it is linked with",
+        Rule("unlinked", within=110, seed=71),
+        ("        former, guest = self._own, self._admission.guest\n",
+         """\
+        former, guest = self._own, self._admission.guest
+        if former is not None and self._up:
+            return
+""")),
     Mutant("answered-before-own-commit", "a message is accepted and sent that a crash of its writer undoes",
         "runtime/test_driver.py::test_nothing_is_sent_or_reported_before_it_is_durable",
         ("            self.storage.commit([*map(_change_of, valid)])",
@@ -776,6 +784,14 @@ MUTANTS = (
         "core/sync/test_missing_texts.py::test_what_is_missing_of_one_member_takes_no_places_from_others",
         ("self.lack_places.make_room(member, self._forget_lack)",
          "len(self.lacks) < MAX_REMEMBERED")),
+    Mutant("last-address-given-away", "a peer whose address another machine had for a day is never dialled again",
+        "core/mesh/test_addressbook.py::test_an_endpoint_where_another_key_answers_belongs_to_that_one",
+        ("if len(self._book.get(peer, ())) > 1:",
+         "if self._book.get(peer):")),
+    Mutant("last-address-untold", "a laptop that was offline for a moment is known nowhere any more",
+        "core/mesh/test_addressbook.py::test_a_record_without_an_address_that_may_be_dialled_displaces_none",
+        ("for address in self.addresses(peer) if endpoints else ():",
+         "for address in self.addresses(peer):")),
     Mutant("last-presence-not-sent", "a change right after another one is never sent",
         Rule("word", within=60, seed=15),
         ("""\
@@ -1257,6 +1273,22 @@ own = self._by_signer[self.founder].values()
         "core/test_other_networks.py::test_what_is_signed_in_one_network_counts_in_no_other",
         ("HOST_TAG + bytes.fromhex(network + user + peer)",
          "HOST_TAG + bytes.fromhex(user + peer)")),
+    Mutant("new-address-only-from-the-linked", "the new address of a peer that only others met is not taken, and it is looked for where it was",
+        "core/mesh/test_peer_exchange.py::test_a_new_address_counts_whoever_tells_it_also_one_that_is_not_linked_there",
+        ("            is_taken = self._take(record, link)\n",
+         """\
+            if record.id != link.peer and record.id not in link.linked:
+                continue
+            is_taken = self._take(record, link)
+""")),
+    Mutant("new-address-waits", "a peer that moved is dialled where it was for ten seconds before it is where it is",
+        "core/mesh/test_addressbook.py::test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs",
+        ("learn = self._dialer.on_learned if known is None else self._dialer.on_moved",
+         "learn = self._dialer.on_learned")),
+    Mutant("new-addresses-displace-each-other", "of a laptop that moved often, others dial only the bridge of its containers",
+        Rule("unlinked", within=110, seed=107),
+        ("key=lambda one: (one is best, one.endpoint in told, *_worth(one))",
+         "key=lambda one: (one is best, *_worth(one))")),
     Mutant("new-groups-untold", "somebody puts you into a group, and nothing tells you who",
         "core/sync/test_known_conversations.py::test_a_group_is_told_once_to_each_whom_it_names_and_who_does_not_know_its_owner",
         ("step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id])",
@@ -1269,6 +1301,10 @@ own = self._by_signer[self.founder].values()
         "runtime/test_frame_queue.py::test_links_of_which_little_waits_go_first",
         ("if (not queue or link not in self.unread) and self._undecoded.get(link, 0) <= LITTLE_BYTES",
          "if False")),
+    Mutant("newer-record-not-taken", "a peer that moved is looked for where it was, whoever tells where it is",
+        Rule("unlinked", within=110, seed=39),
+        ("is_new = known is None or known.at < record.at",
+         "is_new = known is None")),
     Mutant("newest-of-the-lightest-goes", "a newcomer takes the place of a member with few links",
         "core/mesh/test_peer_link.py::test_a_newcomer_takes_the_place_of_the_newest_of_the_fullest_member",
         ("fullest = max(reversed(self.taken), key=self.taken.__getitem__)",
@@ -1322,7 +1358,7 @@ own = self._by_signer[self.founder].values()
         self._schedule(plan)""",
          "            pass")),
     Mutant("no-redo-of-lost-operations", "a restored owner's changes of a group are lost",
-        Rule("group", within=400, seed=169),
+        Rule("group", within=400, seed=366),
         ("self._sync.after(wait, partial(self._repair, group))",
          "del wait")),
     Mutant("no-wait-below-cut", "a reply appears before its message",

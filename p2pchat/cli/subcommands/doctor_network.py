@@ -12,12 +12,13 @@ import errno
 import ipaddress
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
-from p2pchat.commands.endpoints import host_port, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, host_port, is_loopback
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, quote_names
 
@@ -41,7 +42,7 @@ def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterato
         text = f"it answers on {there}; whether firewalls and routers let others in cannot be seen from here"
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
     elif own and all(found[address].verdict == "refused" for address in own):
-        text = "it listens on this machine's loopback only: no other machine can link with it"
+        text = "it listens on this machine's loopback only: no other machine can dial it"
         yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
@@ -146,8 +147,11 @@ async def check_peers(known: Sequence[KnownAddress], data: str) -> Iterator[Find
     found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_TIMEOUT) for one in asked))
     best: dict[str, Probed] = {}
     for one, answer in zip(asked, found, strict=True):
-        if one.user.label not in best or answer.verdict == "reached":
+        is_there = answer.verdict == "reached" and answer.peer_id == one.user.id
+        if is_there or (one.user.label not in best and answer.verdict != "reached"):
             best[one.user.label] = answer
+        elif one.user.label not in best:  # another peer has that address now
+            best[one.user.label] = replace(answer, verdict="turned_away")
     return from_answers({label: answer for label, answer in best.items() if answer.verdict != "self"})
 
 
@@ -157,9 +161,10 @@ def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
     if here:
         yield ok("peers", f"{len(here)} of {len(best)} known here answer: {quote_names(here)}")
     elif best:
-        first = next(iter(best.values()))
+        who, first = next(iter(best.items()))
         text = f"no peer known here answers: {quote_names(list(best))}"
-        yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
+        why = f"start one of them, or see why: p2pchat doctor {first.endpoint}"
+        yield warning("peers", text, f"{why}; {quote_name(who)} may have another address: {ANOTHER_ADDRESS}")
 
 
 # ---- one endpoint

@@ -10,7 +10,7 @@ Changes worth storing go to ctx.change. Host names are not resolved here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -111,8 +111,11 @@ class AddressBook:
 
     # Changes
 
-    def take(self, record: PeerRecord, endpoints: Iterable[str]) -> list[Address]:
+    def take(self, record: PeerRecord, endpoints: Sequence[str]) -> list[Address]:
         """Store a record that was checked in place of an older one, and those of its endpoints that may be dialled.
+
+        What is known stays if nothing in the record may be dialled: the peer may be offline for a moment. The address
+        that is worth most stays too.
 
         Returns:
             The addresses that are news: new ones, and those that failed before the peer signed this record.
@@ -124,11 +127,13 @@ class AddressBook:
             self.records[peer] = record
             self._ctx.change.records[peer] = record
             self.touched.add(peer)
-            for address in self.addresses(peer):
+            for address in self.addresses(peer) if endpoints else ():
                 if self.is_sighted(address):
                     self._forget_address(address)
+        best = max(self.addresses(peer), key=_worth, default=None)
+        is_apart = best is not None and best.endpoint not in endpoints
         news = []
-        for endpoint in endpoints:
+        for endpoint in endpoints[: self._ctx.settings.max_endpoints_a_peer - is_apart]:
             known = self.get(peer, endpoint)
             if known is None:
                 self._make_room(peer)
@@ -191,6 +196,11 @@ class AddressBook:
         if known.failed < FORGOTTEN_AFTER:
             self._keep(known.replace(failed=known.failed + 1))
         elif known is not max(self.addresses(peer), key=_worth):
+            self.forget(peer, endpoint)
+
+    def on_other_answered(self, peer: PeerId, endpoint: str) -> None:
+        """Forget an endpoint where another peer answered, unless no other one is known: an address may come back."""
+        if len(self._book.get(peer, ())) > 1:
             self.forget(peer, endpoint)
 
     def forget(self, peer: PeerId, endpoint: str) -> None:
@@ -280,9 +290,11 @@ class AddressBook:
         return has_room
 
     def _make_room(self, peer: PeerId) -> None:
-        """Forget the least useful address of this peer if it has as many as it may."""
-        if len(self._book.get(peer, ())) >= self._ctx.settings.max_endpoints_a_peer:
-            self._forget_address(min(self.addresses(peer), key=_worth))
+        """Forget an address of this peer if it has as many as it may: never the best one, first none of its record."""
+        known, record = self.addresses(peer), self.records.get(peer)
+        if len(known) >= self._ctx.settings.max_endpoints_a_peer:
+            told, best = () if record is None else record.e, max(known, key=_worth)
+            self._forget_address(min(known, key=lambda one: (one is best, one.endpoint in told, *_worth(one))))
 
 
 def _is_typed(address: Address) -> bool:

@@ -8,7 +8,8 @@ cancelled because another link came up (election.py needs that).
 Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, or to 300 s for an address that never answered ("full
 jitter"). Contact from the peer itself resets them, unless the last link ended early with a fault. Among very many stale
 addresses pauses are longer, since otherwise thousands of them would be dialled all the time. A second dial is made when
-a peer is seen on the local network while its only dial hangs, most likely at the address it had yesterday.
+a peer signed a newer record, or is seen on the local network, while its only dial hangs, most likely at the address it
+had yesterday.
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
 forms, it waits for as long as links and connections come, because the other peer is busy, but at most 30 s and what so
@@ -231,8 +232,11 @@ class Dialer:
         most = MAX_DEFERRED + self._took * min(len(self._plans), self._ctx.settings.max_links) / TOLD_AT_ONCE
         address.due_at = max(address.due_at, min(until, address.deferred_since + most))
 
-    def on_seen(self, address: Address) -> None:
-        """As on_learned(), for an address announced just now. It waits only briefly for a hanging dial elsewhere."""
+    def on_moved(self, address: Address) -> None:
+        """As on_learned(), for an address announced just now, or in a newer record than the one known.
+
+        It waits only briefly for a hanging dial elsewhere.
+        """
         self.on_learned(address)
         plan, endpoint = self._plan(address.peer), address.endpoint
         wait = self._ctx.settings.told_dial_after + self._pause(0, self._ctx.settings.redial_first)
@@ -352,7 +356,7 @@ class Dialer:
         former.addresses.pop(address.endpoint, None)
         former.dials.pop(dial, None)
         if former.peer:
-            self._book.forget(former.peer, address.endpoint)
+            self._book.on_other_answered(former.peer, address.endpoint)
             self._schedule(former)
         else:
             self._unanswered.pop(address.endpoint, None)
@@ -433,7 +437,7 @@ class Dialer:
         self._report(plan, address, "refused", REFUSALS["self"], "self")
         plan.addresses.pop(address.endpoint, None)
         if plan.peer:
-            self._book.forget(plan.peer, address.endpoint)
+            self._book.on_other_answered(plan.peer, address.endpoint)
         else:
             self._unanswered.pop(address.endpoint, None)
         self._schedule(plan)

@@ -358,7 +358,7 @@ class Links:
             may_keep = is_shareable(endpoint, from_loopback=False, settings=settings)
             sighted = self.book.sight(input.peer, endpoint) if may_keep else None
             if sighted is not None:
-                self.dialer.on_seen(sighted)
+                self.dialer.on_moved(sighted)
 
     def forget(self, input: Forget) -> None:
         if input.endpoint:

@@ -337,11 +337,10 @@ class PeerExchange:
                 link.direct.setdefault(peer if current is None else current.peer)
         for peer in frame.carried:
             link.direct.pop(peer, None)
-        for record in frame.records:
-            if record.id == link.peer or record.id in link.linked:
-                is_taken = self._take(record, link)
-                if record.id in link.linked:
-                    link.linked[record.id] = None if is_taken else record
+        for record in frame.records:  # also of whom it is not linked with: the signature proves where they are
+            is_taken = self._take(record, link)
+            if record.id in link.linked:
+                link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
             link.direct.pop(peer, None)
@@ -439,8 +438,9 @@ class PeerExchange:
             for endpoint in record.e
             if self._is_shareable(endpoint, near) and self._is_within_reach(endpoint, link.host)
         ]
+        learn = self._dialer.on_learned if known is None else self._dialer.on_moved
         for address in self._book.take(record, usable):
-            self._dialer.on_learned(address)
+            learn(address)
         if is_new and record.id in self._by_peer:
             self._on_linked(record.id)
         return True

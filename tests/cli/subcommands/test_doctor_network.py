@@ -158,6 +158,17 @@ async def test_one_known_peer_answers_and_then_none(home: Path) -> None:
     [found] = await check_peers(await known(home), str(home / "ada"))
     assert found.verdict == "warning" and "bob" in found.seen and "cyd" in found.seen
     assert "p2pchat doctor 127.0.0.1:" in found.mend
+    assert found.mend.endswith(" may have another address: /connect HOST:PORT, or --discover")
+
+
+async def test_a_peer_at_whose_address_another_one_answers_is_not_there(home: Path) -> None:
+    port = int(free_ports(1)[0])
+    async with TCPPeer(port, name="bob", data=home / "bob") as bob:
+        async with TCPPeer(0, bob.endpoint, name="ada", data=home / "ada") as ada:
+            await (await ada.send(bob.me, "hi")).delivered(timeout=60)
+    async with TCPPeer(port, name="cyd", data=home / "cyd"):
+        [found] = await check_peers(await known(home), str(home / "ada"))
+    assert found.verdict == "warning" and "bob" in found.seen
 
 
 def test_a_name_cannot_forge_a_finding() -> None:

@@ -242,6 +242,29 @@ def test_a_record_displaces_no_endpoint_that_a_user_named_for_its_peer() -> None
     assert kept.get(BOB.id, "10.0.0.1:1") is not None
 
 
+def test_a_record_without_an_address_that_may_be_dialled_displaces_none() -> None:
+    """A laptop that is offline for a moment tells no address, or loopback: others forgot the only one they knew."""
+    kept, _ = book()
+    kept.take(record_of(BOB, "10.0.0.1:1"), ["10.0.0.1:1"])
+    kept.take(record_of(BOB, "127.0.0.1:1", at=START + 1), [])
+    assert [address.endpoint for address in kept.addresses(BOB.id)] == ["10.0.0.1:1"]
+    kept.take(record_of(BOB, "10.0.0.2:1", at=START + 2), ["10.0.0.2:1"])
+    assert [address.endpoint for address in kept.addresses(BOB.id)] == ["10.0.0.2:1"]
+
+
+def test_a_new_record_finds_room_beside_the_best_of_many_addresses_that_answered_before() -> None:
+    """Each of its endpoints took the place of the one before it: of a laptop that had moved often, only the last one
+    stayed, a bridge of containers."""
+    former = [Address(BOB.id, f"10.0.0.{number}:1", START + number, failed=1) for number in range(1, 9)]
+    new = ["10.0.1.1:1", "10.0.1.2:1", "172.17.0.1:1"]
+    kept, _ = book(*former)
+    assert [one.endpoint for one in kept.take(record_of(BOB, *new, at=START + 9), new)] == new
+    assert {*new, former[-1].endpoint} <= {address.endpoint for address in kept.addresses(BOB.id)}
+    most = [f"10.0.2.{number}:1" for number in range(8)]
+    kept.take(record_of(BOB, *most, at=START + 10), most)
+    assert [address.endpoint for address in kept.addresses(BOB.id)] == [former[-1].endpoint, *most[:7]]
+
+
 # ---- peer exchange
 
 
@@ -404,6 +427,15 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     met.a.handle(LinkDialled(50, dial.dial, Key("eve").id, "10.0.0.7"))
     assert list(met.a.links.by_peer) == [BOB.id]
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
+
+
+def test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs() -> None:
+    """A machine that has another address answers nothing at the former one, for as long as a dial may take."""
+    met, link = linked()
+    met.a.got(link, told(record_of(CYD, "10.0.0.7:1")))
+    assert dials(met.a.wake(0.2)) == ["10.0.0.7:1"]
+    met.a.got(link, told(record_of(CYD, "10.0.0.8:1", at=START + 1)))
+    assert dials(met.a.wake(2.0)) == ["10.0.0.8:1"]
 
 
 def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
@@ -627,7 +659,20 @@ def test_an_endpoint_where_another_key_answers_belongs_to_that_one() -> None:
     met.connect(ada)  # typed without an id: whoever answers there is who it is
     assert list(ada.links.by_peer) == [CYD.id]
     assert ada.links.book.owner("10.0.0.9:8080") == CYD.id
-    assert ada.links.book.addresses(BOB.id) == []
+    assert BOB.id in ada.links.book  # that was the only address known of him, and may be his again
+    other = Address(BOB.id, "10.0.0.8:8080", START)
+    ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.9:8080", START), other])
+    Meeting(ada, Post(CYD)).connect(ada)
+    assert ada.links.book.addresses(BOB.id) == [other]
+
+
+def test_an_endpoint_that_is_the_own_one_now_stays_if_nothing_else_is_known_of_its_peer() -> None:
+    """A router gave this machine the address that the other one had yesterday."""
+    ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.9:8080", START)])
+    (dial,) = [effect for effect in ada.handle(Connect("10.0.0.9:8080")) if isinstance(effect, Dial)]
+    ada.handle(LinkDialled(1, dial.dial, ADA.id, "10.0.0.9"))
+    assert ada.links.book.get(BOB.id, "10.0.0.9:8080") is not None
+    assert dials(ada.wake(1000.0)) == []
 
 
 def test_a_typed_endpoint_is_kept_once_it_was_reached() -> None:

@@ -127,10 +127,17 @@ def test_an_older_record_changes_nothing() -> None:
     assert attack.dialled(VICTIM) == []
 
 
-def test_a_record_of_a_peer_that_is_not_linked_there_is_ignored() -> None:
+def test_a_new_address_counts_whoever_tells_it_also_one_that_is_not_linked_there() -> None:
+    """Before, only what a linked peer told counted: the new address of a peer that had gone again was lost."""
     attack = Attack()
-    attack.take(attack.join(0), Peers([record_of(CYD, "198.51.100.9:7")]))
-    assert CYD.id not in attack.ada.links.book.records
+    link = attack.join(0)
+    former, newer = record_of(CYD, "198.51.100.9:7"), record_of(CYD, "198.51.100.10:7", at=START + 1)
+    attack.take(link, told(former))
+    attack.take(link, Peers(gone=[CYD.id]))
+    attack.take(link, Peers([newer]))
+    assert attack.ada.links.book.records[CYD.id] == newer
+    attack.run(60.0)
+    assert attack.dialled("198.51.100.10")
 
 
 # ---- members

@@ -28,6 +28,8 @@ MUST_HAPPEN = (
     "cut",
     "restore",
     "resume",
+    "moved",
+    "all_but_one_moved",
     "commit_failed",
     "crash_with_commit_in_flight",
     "crash_between_commit_and_have",

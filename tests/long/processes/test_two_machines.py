@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from p2pchat.identity.network import load_network
-from p2pchat.testing.process_mesh import Child
+from p2pchat.testing.process_mesh import PATIENCE, Child
 from tests.deadlines import ROOT
 from tests.processes.machines import Lan, Machine, lan_or_skip
 from tests.terminal.pty import Terminal
@@ -100,6 +100,43 @@ async def test_the_invite_admits_and_others_are_refused(users: list[User]) -> No
         assert await terminal.ended() == 0
 
 
+async def test_two_guests_in_terminals_link_when_the_founder_has_left(users: list[User]) -> None:
+    """Each listened on loopback only, so they met nowhere but at the founder."""
+    ada = await users[0].terminal("8080", "--host", "0.0.0.0", "--name", "ada")
+
+    def shown() -> list[str]:
+        """Return the invites that her terminal has shown."""
+        return list(dict.fromkeys(re.findall(INVITE, "\n".join(ada.all_lines))))
+
+    for number, name in ((1, BALTHASAR), (2, MARGARET)):
+        await ada.until(lambda number=number: len(shown()) == number, "an invite")  # type: ignore[misc]
+        guest = await users[number].terminal("8080", "--invite", "-", "--name", name)
+        await guest.shows_line("(?i)paste .*invite")
+        await guest.line(shown()[-1])
+        await guest.shows("-- other machines can connect here now; start with --host 127.0.0.1 to end it")
+        await ada.shows_line(rf"\b{name}\b.*(came|joined|is here)")
+        if number == 1:
+            bob = guest
+            await ada.line("/invite")
+    await bob.shows_line(rf"\b{MARGARET} is here")
+    await ada.line("/quit")
+    assert await ada.ended() == 0
+    await bob.shows_line(r"\bada left")
+    await bob.line(f"/msg {MARGARET} only you and me")
+    await guest.shows_line("only you and me")
+    await bob.line("/quit")
+    assert await bob.ended() == 0
+
+    again = await users[1].terminal("8080")
+    await again.shows("listens on 0.0.0.0:8080")
+    await again.shows_line(rf"\b{MARGARET} is here")
+    await again.line("/quit")
+    assert await again.ended() == 0
+    alone = await users[1].terminal("8080", "--host", "127.0.0.1")
+    await alone.shows("listens on 127.0.0.1:8080")
+    await alone.shows("-- only this computer can connect now; last time others could")
+
+
 # Two terminals of one machine, and a guest
 
 
@@ -120,6 +157,47 @@ async def test_a_guest_and_the_second_terminal_of_a_machine_link_by_themselves(u
     await guest.event("delivered", user="second")
     found = [line["address"] for line in guest.lines if line["event"] == "link" and line["state"] == "up"]
     assert len(found) == 2 and all(address == "10.77.0.1" for address in found)
+
+
+# A new address
+
+
+async def joined(user: User, name: str, maker: Child, *words: str) -> Child:
+    """Start a program with an invite of a peer, and wait until both know each other."""
+    await maker.do(do="invite", ref=name)
+    [row] = (await maker.event("answer", ref=name))["rows"]
+    user.home.mkdir(parents=True, exist_ok=True)
+    (user.home / "invite").write_text(row["invite"])
+    child = await user.child(name, "--invite", str(user.home / "invite"), *words)
+    await maker.event("joined", user=name)
+    await child.event("joined", user=maker.name)
+    return child
+
+
+async def test_a_guest_on_loopback_hears_from_a_third_where_the_founder_is_now(users: list[User]) -> None:
+    ada = await users[0].child("ada", "--host", "0.0.0.0")
+    third = await joined(users[2], MARGARET, ada, "--host", "0.0.0.0")
+    guest = await joined(users[1], BALTHASAR, ada)
+    await guest.event("joined", user=MARGARET)
+    ada.kill()
+    await guest.event("left", user="ada")
+    users[0].machine.move("10.77.0.9/24")
+    await guest.do(do="send", to="ada", text="where are you now?")
+    again = await users[0].child("ada", "--host", "0.0.0.0")  # at another port too
+    await again.event("message", text="where are you now?")
+    await guest.event("delivered", user="ada")
+    await guest.wait(lambda line: line.get("address") == "10.77.0.9")
+    assert [await child.leave() for child in (guest, third, again)] == [0, 0, 0]
+
+
+async def test_a_laptop_that_gets_another_address_tells_it_while_it_runs(users: list[User]) -> None:
+    ada = await users[0].child("ada", "--host", "0.0.0.0")
+    third = await joined(users[2], MARGARET, ada, "--host", "0.0.0.0")
+    guest = await joined(users[1], BALTHASAR, ada)
+    await guest.event("joined", user=MARGARET)
+    users[0].machine.move("10.77.0.9/24")
+    await guest.wait(lambda line: line.get("address") == "10.77.0.9", 2 * PATIENCE)
+    assert [await child.leave() for child in (guest, third, ada)] == [0, 0, 0]
 
 
 # No endpoint at all: discovery
