@@ -76,7 +76,7 @@ class Settings(MemberLimits):
     told_dial_after: float = 1.0  # the peer with the larger id lets the other one dial first; a guess
     peers_told_after: float = 0.1  # changes within it are told together
     max_links: int = 256  # at once
-    carries: bool = True  # whether links of others are carried
+    max_circuits: int = 256  # links of one member with others that are carried; 0: none
     known_links: int = 64  # of them, kept for contacts: a guess at a person's contacts; never more than half
     busy_pause: float = 30.0  # seconds without a dial after `busy`, at least: far above a handshake; a guess
     max_strangers: int = 64  # connections that have not proved themselves

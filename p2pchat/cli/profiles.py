@@ -355,7 +355,7 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
     from p2pchat import Settings, TCPPeer
 
     _warn_of_missing_key(options)
-    settings = Settings(carries=not options.no_carry)
+    settings = Settings(max_circuits=0) if options.no_carry else Settings()
     if options.trace_limit:
         settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:

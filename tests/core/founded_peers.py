@@ -5,8 +5,6 @@ All far ends of its links are guests of the founder, who answers for that peer t
 
 from __future__ import annotations
 
-from typing import Any
-
 from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.statement import make_guest, room_id
 from p2pchat.core.node_context import NetworkCredentials
@@ -19,7 +17,7 @@ from tests.core.scripted_nodes import IDENTITIES, IDS, Author, K, Peer, World
 HERE = room_id(NETWORK)
 
 
-def of_founder(storage: TemporaryStorage | None = None, /, **limits: Any) -> Peer:
+def of_founder(storage: TemporaryStorage | None = None, /, **limits: int) -> Peer:
     """Return ada's peer, a guest of the founder's, in a network of which cyd and dan are members."""
     network = NetworkCredentials(NETWORK, K, FOUNDER.peer_id, member=FOUNDER.peer_id, sign=FOUNDER.sign)
     settings = Settings(**{"log_bytes": 0, "entry_bytes": 0, "auto_fetch_bytes": 0, **limits})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
@@ -49,7 +48,7 @@ from tests.fuzz.member_frames import GROUP, RUNS, TALK, TALKS, USERS, WHO, Membe
 from tests.fuzz.target import Target
 
 STEPS_AT_MOST = 120
-SMALL: dict[str, Any] = {
+SMALL = {
     "max_batch_entries": 4, "max_batch_bytes": 600, "page_items": 3, "page_marks": 3, "max_tips": 3, "max_older": 2,
     "max_wants": 3, "fetch_batches": 2, "max_hosted_users": 4, "flood_burst": 20, "flood_a_second": 5,
     "max_uncommitted_units": 8, "max_links": 2, "max_addresses": 4,

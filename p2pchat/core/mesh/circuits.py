@@ -26,7 +26,6 @@ from p2pchat.protocol import MAX_CARRIED_BYTES, Carried, Circuit, PeerId, UserId
 
 WINDOW_BYTES = 256 * 1024  # on their way on one circuit: 3 MB/s at 80 ms
 FIRST_ROOM = 16 * 1024  # before the other end says how much it takes: more than TLS and the proofs need
-MAX_OF_MEMBER = 256  # circuits of one member that a peer carries; as many as it may have links
 MAX_DIALLED = 8  # circuits under way through one carrier: one that answers none costs few places. A guess
 BEGUN_A_SECOND = 20  # circuits of one member that a carrier begins; a guess
 BEGUN_AT_ONCE = 4.0  # seconds of these; a guess: one with many links has just come
@@ -170,7 +169,7 @@ class Circuits:
         other = self._by_peer.get(frame.to)
         if link.carrier or other is None or other.carrier or other is link:
             return "unknown"
-        if not self._ctx.settings.carries or self._carried[link.member] >= MAX_OF_MEMBER:
+        if self._carried[link.member] >= self._ctx.settings.max_circuits:
             return "busy"
         return "" if self._begun.take(link.member, self._ctx.now.mono, BEGUN_A_SECOND, BEGUN_AT_ONCE) else "busy"
 

@@ -307,7 +307,7 @@ class PeerExchange:
             return
         if own is not None and link.sent_own != own_at:
             records.insert(0, own)
-        can = [FILES, *[CARRY] * self._ctx.settings.carries] if link.sent_own is None else []
+        can = [FILES, *[CARRY] * (self._ctx.settings.max_circuits > 0)] if link.sent_own is None else []
         link.sent_own = own_at
         if own is not None and own_at > self._told_at:  # the next one must be newer, also if the clock is set back
             self._told_at = own_at

@@ -115,7 +115,7 @@ def test_a_circuit_goes_over_no_other_circuit() -> None:
 
 
 def test_who_is_told_to_carry_nothing_says_so_and_refuses() -> None:
-    bob, links = star(Settings(carries=False))
+    bob, links = star(Settings(max_circuits=0))
     assert sent(bob.got(links[ADA], Circuit(number(ADA), to=CYD.id)), links[ADA]) == [Circuit(number(ADA), end="busy")]
 
 
