@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -31,6 +32,7 @@ from p2pchat_conformance.group_rules import order
 from p2pchat_conformance.runner import Kit, rule
 from p2pchat_conformance.scripted_member import ScriptedMember
 
+AT_ONCE = 8.0  # seconds: less than a sum takes to go round three links, one in about ten seconds
 LONG = 1 << 39  # UTC seconds, far in the future
 
 
@@ -292,6 +294,29 @@ async def statements_of_a_new_admin_are_asked_for(kit: Kit) -> None:
     ada.send(wire.Statements(s=[pair(kit.say(ADMIN, who=[kit.identity("admin").peer_id]))]))
     await ada.next(wire.Statements, "`statements` with `sum` and `ask` behind a new admin", after=after,
                    where=lambda one: one.sum is not None and one.ask)  # fmt: skip
+
+
+@rule
+async def statements_begin_a_comparison(kit: Kit) -> None:
+    """A sum that is told now and then goes to one of the links in ten seconds."""
+    links = [await kit.join(name) for name in ("ada", "bob", "cyd")]
+    zoe = kit.identity("zoe")
+    user = kit.identity("of zoe")
+    log = links[0].member.log(user=user, profile=False, hold=False,
+                              by=make_guest(kit.network.id, zoe.peer_id, zoe.sign, user.peer_id))  # fmt: skip
+    batch = log.text("nobody has named my member yet")
+    for link in links:
+        await link.compared()
+    for link in links:
+        link.send(batch)
+        await link.round_trip()
+    counts = [len(link.frames) for link in links]
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]))
+    await asyncio.gather(*(
+        link.next(wire.Digest, "`digest` after a statement that names the member of a log that was not taken",
+                  after=count, timeout=min(kit.timeout, AT_ONCE))
+        for link, count in zip(links, counts, strict=True)
+    ))  # fmt: skip
 
 
 @rule
