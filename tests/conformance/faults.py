@@ -111,7 +111,7 @@ FAULTS = (
     PeerFault("statements-kept-to-itself", "others never hear of it", "statements-are-told-on",
               'link.send({ t: "statements", s: news });'),
     PeerFault("sums-uncompared", "what was missed is never told", "who-lacks-statements-gets-them",
-              'this.send({ t: "statements", have: [...members.kept.keys()] });'),
+              'for (const s of members.pages()) this.send({ t: "statements", s });'),
     PeerFault("removed-stays-linked", "who was removed reads on", "who-is-removed-is-sent-away",
               'if (!this.members.admits(link.far, link.member)) link.fail("member");'),
     PeerFault("named-members-forgotten", "who was removed comes back under another member",
@@ -356,8 +356,6 @@ FAULTS = (
     PeerFault("sums-of-statements-wrong", "two peers that know the same compare for ever",
               "who-lacks-statements-gets-them",
               "sum([...this.kept.keys()], 16)", "sum([...this.kept.keys()].slice(1), 16)"),
-    PeerFault("pages-of-ids-forgotten", "each comparison sends everything again", "who-lacks-statements-gets-them",
-              "if (!have || more) return;", "if (!have) return;"),
     # ---- addresses and links
     PeerFault("records-unsigned", "anybody leads it to any address",
               "a-record-that-its-peer-did-not-sign-is-not-dialled",
