@@ -16,6 +16,11 @@ import sys
 from tests.mutants.mutant import Mutant, infect
 
 WRONG_PEERS = (
+    Mutant("certificates-in-records-unchecked", "anybody has every peer dial any address, as that of a member",
+           "a-record-that-its-peer-did-not-sign-is-not-dialled",
+           ("return record.guest is None or is_guest(network, record.id, record.guest)", "return True")),
+    Mutant("dead-after-ten-seconds", "an idle link to a slow peer ends again and again", "a-dead-link-is-ended",
+           ("if silence >= settings.dead_after - SLACK:", "if silence >= settings.ping_after:")),
     Mutant("dead-links-stay", "who lost its network is here for ever", "a-dead-link-is-ended",
            ("if silence >= settings.dead_after - SLACK:", "if False:")),
     Mutant("dials-who-is-not-admitted", "whoever was removed has every peer connect to an address of its choice",
