@@ -29,7 +29,6 @@ export class Link {
   users = new Set(); // hosted at the other end
   shared = new Map(); // conversations: id -> what the id stands for
   theirs = new Map(); // conversation and user -> the tips that the other end told last
-  has = []; // ids of statements that the other end has, as far as they came
   wants = new Map(); // number -> conversation and user
   full = new Set(); // conversations in which the other end takes no more of this peer's user
   news = true; // users were announced since the last comparison
@@ -215,18 +214,14 @@ export class Link {
     this.send({ t: "statements", founder, sum, ask });
   }
 
-  /** Compare statements about members, and take those that are missing here. */
-  on_statements({ sum, ask, have, more, s = [] }) {
+  /** Compare statements about members: where the sums differ, each end sends all of its own. */
+  on_statements({ sum, ask, s = [] }) {
     const { members } = this.peer;
     this.peer.hear(s);
     if (sum && sum !== members.sum) {
-      this.send({ t: "statements", have: [...members.kept.keys()] });
+      for (const s of members.pages()) this.send({ t: "statements", s });
       if (ask) this.tellSum();
     }
-    if (have) this.has.push(...have);
-    if (!have || more) return;
-    const missing = members.pairs(this.has.splice(0));
-    if (missing.length) this.send({ t: "statements", s: missing });
   }
 
   on_typing({ u }) {

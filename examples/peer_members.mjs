@@ -186,7 +186,14 @@ export class Members {
     return sum([...this.kept.keys()], 16);
   }
 
-  pairs(without = []) {
-    return [...this.kept.values()].filter(({ id }) => !without.includes(id)).map(({ pair }) => pair);
+  pages() {
+    const pages = [];
+    let room = 0;
+    for (const { pair, size } of this.kept.values()) {
+      if (size > room) pages.push([]);
+      room = (size > room ? 65_536 : room) - size;
+      pages.at(-1).push(pair);
+    }
+    return pages;
   }
 }

@@ -212,7 +212,6 @@ const record = tuple(text, hex(64));
 const endpoints = (value) => list(text)(value) && value.length <= 8 && value.every((one) => [...one].length <= 100);
 export const isPlace = has({ id: key, at: natural, e: endpoints, "guest?": guest }); // the text of a record
 const statements = list(tuple(text, hex(64)));
-const ids = list(hex(16));
 const few = (value) => statements(value) && value.length <= 4;
 const uses = (value) => positive(value) && value <= 64;
 const invite = has({ maker: key, id: hex(4), uses, until: natural, proof: hex(32) });
@@ -228,7 +227,7 @@ const FRAMES = {
   show: has({ show: shown }),
   go: has({ run: hex(8), n: positive }),
   peers: has({ "records?": list(record) }),
-  statements: has({ "founder?": key, "sum?": hex(16), "ask?": flag, "have?": ids, "more?": flag, "s?": statements }),
+  statements: has({ "founder?": key, "sum?": hex(16), "ask?": flag, "s?": statements }),
   here: has({ users: list(hosted), "gone?": list(hex(32)), "more?": flag }),
   digest: has({ "sum?": hex(32), "sums?": map(hex(32)), "span?": span, "ask?": flag }),
   have: has({ marks: map(map(marks)), "span?": span, "ask?": flag, "end?": natural, "full?": map(list(hex(32))) }),

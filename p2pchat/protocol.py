@@ -50,7 +50,6 @@ MAX_RECORD_BYTES = 1536  # of the text of one: 64 of them fit a frame whatever J
 MAX_ENDPOINTS = 8  # in one record
 MAX_ENDPOINT_CHARACTERS = 100
 RECORDS_CACHED = 1024
-MAX_STATEMENT_IDS = 2000  # in one page of `have` in `members`
 MAX_SHOWN = 4  # statements that a connection begins with: two are enough
 MAX_USES = 64  # of one invite
 
@@ -350,7 +349,7 @@ class Here(Frame, tag="here"):
 
 
 class Statements(Frame, tag="statements"):
-    """Statements about members: the sum of all that the sender keeps, the ids of them in pages, or some of them.
+    """Statements about members: the sum of all that the sender keeps, or some of them.
 
     With `sum` comes the key of the founder. With `ask`, answer a sum that differs with the own one.
     """
@@ -358,8 +357,6 @@ class Statements(Frame, tag="statements"):
     founder: Key32 | None = None
     sum: Hex16 | None = None
     ask: bool = False
-    have: list[Hex16] | None = None
-    more: bool = False
     s: list[tuple[str, Hex64]] = []
 
 
@@ -765,9 +762,6 @@ class Decoder:
         for field, roots in (("ask", frame.ask), ("has", frame.has), ("lacks", frame.lacks)):
             _at_most(self._settings.page_items, "holds", field, roots)
 
-    def _check_members(self, frame: Statements, size: int) -> None:
-        _at_most(MAX_STATEMENT_IDS, "members", "have", frame.have or ())
-
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
 
@@ -783,7 +777,6 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Go: Decoder._check_go,
     Peers: Decoder._check_peers,
     Here: Decoder._check_here,
-    Statements: Decoder._check_members,
     Digest: Decoder._check_digest,
     Have: Decoder._check_have,
     Want: Decoder._check_want,

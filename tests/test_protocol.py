@@ -362,7 +362,6 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Admit, st.lists(RECORDS, max_size=3)),
     st.builds(
         Statements, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
-        have=st.none() | st.lists(HEX8.map(lambda half: half * 2), max_size=3), more=st.booleans(),
         s=st.lists(st.tuples(TEXT, HEX64), max_size=3),
     ),
     st.builds(Go, HEX8, SEQ),

@@ -260,6 +260,12 @@ class ScriptedLink:
         await self.until(there, awaited or f"`{kind.__struct_config__.tag}`", timeout=timeout)
         return found[0]
 
+    async def heard(self) -> None:
+        """Wait until something came, or the link is over."""
+        self._news.clear()
+        if not self.over:
+            await self._news.wait()
+
     async def ended(self, *codes: str, after: str) -> str:
         """Wait until the candidate has closed the link, with one of these codes in its last frame; return it.
 
@@ -440,6 +446,14 @@ class ScriptedLink:
         self.writer.transport.abort()
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def records(self) -> list[wire.PeerRecord]:
+        """Return its own record, as often as it came before the answer to a ping: the announcement may have pages."""
+        await self.next(wire.Peers)
+        with suppress(RuleBroken):  # other rules judge the answer
+            await self.round_trip()
+        told = [record for one in self.frames if isinstance(one, wire.Peers) for record in one.records]
+        return [record for record in told if record.id == self.kit.candidate]
 
     async def end_of(self, n: int) -> wire.Have:
         """Wait for the `have` that closes a want."""

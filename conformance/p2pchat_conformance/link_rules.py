@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,7 +28,9 @@ from p2pchat_conformance.awaited_frames import (
 from p2pchat_conformance.runner import Kit, rule
 from p2pchat_conformance.scripted_member import ScriptedMember
 
-HOUR_US = 3_600_000_000
+PING_AFTER = 11.0  # seconds at the larger id
+DEAD_AFTER = 31.0  # seconds at the larger id
+LATE = 5.0  # seconds that a busy machine may take more, or less than at the larger id; a guess
 
 
 # ---- TLS
@@ -191,11 +195,15 @@ async def peers_that_are_named_are_dialled(kit: Kit) -> None:
 
 
 async def check_not_dialled(kit: Kit, what: str, wrong: Callable[[wire.PeerRecord], wire.PeerRecord]) -> None:
-    """Name one member by a wrong record, and then another: who dials that one would have dialled the first before."""
-    ada, bob = kit.member("ada"), kit.member("bob")
+    """Name one member by a wrong record, and then two others: who dials these would have dialled the first before.
+
+    Whom a record is of stands in `linked` too, since nobody need take other records.
+    """
+    ada = kit.member("ada")
     record = wrong(ada.record(await kit.listen(ada)))
-    (await kit.join("namer")).send(wire.Peers([record], [ada.id]))
-    await (await kit.accept(bob)).prove()
+    (await kit.join("namer")).send(wire.Peers([record], [record.id]))
+    for name in ("bob", "cyd"):
+        await (await kit.accept(kit.member(name))).prove()
     check(not kit.was_dialled(ada), f"the candidate dialled {what}")
 
 
@@ -217,9 +225,14 @@ async def a_record_that_its_peer_did_not_sign_is_not_dialled(kit: Kit) -> None:
 
 @rule
 async def who_is_not_admitted_is_not_dialled(kit: Kit) -> None:
-    zoe = kit.identity("zoe", decides=False)
-    await check_not_dialled(kit, "a peer for whom no member answers", lambda record: make_record(
-        kit.network.id, zoe.peer_id, zoe.sign, record.at, record.e, None))  # fmt: skip
+    zoe, member = kit.identity("zoe", decides=False), kit.identity("member of zoe")
+    guest = make_guest(kit.network.id, member.peer_id, member.sign, zoe.peer_id)
+
+    def of_zoe(by: wire.GuestCertificate | None, record: wire.PeerRecord) -> wire.PeerRecord:
+        return make_record(kit.network.id, zoe.peer_id, zoe.sign, record.at, record.e, by)
+
+    await check_not_dialled(kit, "a peer for whom no member answers", partial(of_zoe, None))
+    await check_not_dialled(kit, "a peer for whom somebody answers who is no member", partial(of_zoe, guest))
 
 
 @rule
@@ -397,6 +410,29 @@ async def go_comes_once_and_from_the_decider(kit: Kit) -> None:
 
 
 @rule
+async def a_silent_link_is_pinged(kit: Kit) -> None:
+    link = await kit.join("ada")
+    await link.round_trip()
+    await link.next(wire.Ping, "`ping`, and nobody said anything", timeout=PING_AFTER + min(kit.timeout, LATE))
+
+
+@rule
+async def a_dead_link_is_ended(kit: Kit) -> None:
+    link = await kit.join("ada")
+    await link.round_trip()
+    link.member.answers.clear()
+    silent_at = time.monotonic()
+    try:
+        async with asyncio.timeout(DEAD_AFTER + min(kit.timeout, LATE)):
+            while not link.over:
+                await link.heard()
+    except TimeoutError:
+        raise RuleBroken("the candidate keeps a link on which nothing came for more than 31 s") from None
+    silence = time.monotonic() - silent_at
+    check(silence > DEAD_AFTER - LATE, f"the candidate ended a link on which nothing came for {silence:.0f} s")
+
+
+@rule
 async def what_was_acknowledged_survives_a_kill(kit: Kit) -> None:
     if kit.restart is None:
         raise RuleSkipped("needs --restart")
@@ -446,8 +482,7 @@ async def its_record_is_newer_after_a_restart(kit: Kit) -> None:
     found = []
     for name in ("before", "after"):
         link = await kit.join(name)
-        peers = await link.next(wire.Peers)
-        found.append(next((record for record in peers.records if record.id == kit.candidate), None))
+        found.append(next(iter(await link.records()), None))
         if name == "before":
             await kit.restarted()
     former, later = found

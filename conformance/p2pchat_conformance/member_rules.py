@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from p2pchat.core.members.statement import (
     make_guest,
     make_statement,
     network_id,
+    parse_statement,
 )
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
@@ -31,6 +33,7 @@ from p2pchat_conformance.group_rules import order
 from p2pchat_conformance.runner import Kit, rule
 from p2pchat_conformance.scripted_member import ScriptedMember
 
+AT_ONCE = 8.0  # seconds: less than a sum takes to go round three links, one in about ten seconds
 LONG = 1 << 39  # UTC seconds, far in the future
 
 
@@ -269,19 +272,21 @@ async def who_lacks_statements_gets_them(kit: Kit) -> None:
                    where=lambda one: pair(said) in one.s)  # fmt: skip
     after = len(bob.frames)
     bob.send(wire.Statements(founder=kit.network.founder, sum="00" * 16, ask=True))
-    have = (await bob.next(wire.Statements, "`have` in `statements`, as the sum differs", after=after,
-                           where=lambda one: one.have is not None and said.id in one.have)).have  # fmt: skip
     said_sum = (await bob.next(wire.Statements, "`sum` in `statements`, as it was asked for", after=after,
                            where=lambda one: one.sum is not None)).sum  # fmt: skip
-    total = f"{sum(int(id, 16) for id in have or ()) % (1 << 128):032x}"
-    check(said_sum == total, f"the sum is {said_sum}, and that of the ids in `have` {total}")
-    bob.send(wire.Statements(have=[], more=True), wire.Statements(have=have))
-    await bob.round_trip()
-    sent = [one for frame in bob.frames[after:] if isinstance(frame, wire.Statements) for one in frame.s]
-    check(pair(said) not in sent, "a statement was sent that is in a page of `have`")
-    bob.send(wire.Statements(have=[]))
-    await bob.next(wire.Statements, "the statement in `statements`", after=after,
+    await bob.next(wire.Statements, "the statement in `statements`, as the sum differs", after=after,
                    where=lambda one: pair(said) in one.s)  # fmt: skip
+    await bob.round_trip()
+    ids = sent_to(bob, after)
+    total = f"{sum(int(id, 16) for id in ids) % (1 << 128):032x}"
+    check(said_sum == total, f"the sum is {said_sum}, and that of the statements that came {total}")
+
+
+def sent_to(link: ScriptedLink, after: int) -> set[str]:
+    """Return the ids of all statements that came behind the first `after` frames."""
+    frames = [one for one in link.frames[after:] if isinstance(one, wire.Statements)]
+    network = link.kit.network.id
+    return {parse_statement(network, text, bytes.fromhex(sig)).id for frame in frames for text, sig in frame.s}
 
 
 @rule
@@ -292,6 +297,29 @@ async def statements_of_a_new_admin_are_asked_for(kit: Kit) -> None:
     ada.send(wire.Statements(s=[pair(kit.say(ADMIN, who=[kit.identity("admin").peer_id]))]))
     await ada.next(wire.Statements, "`statements` with `sum` and `ask` behind a new admin", after=after,
                    where=lambda one: one.sum is not None and one.ask)  # fmt: skip
+
+
+@rule
+async def statements_begin_a_comparison(kit: Kit) -> None:
+    """A sum that is told now and then goes to one of the links in ten seconds."""
+    links = [await kit.join(name) for name in ("ada", "bob", "cyd")]
+    zoe = kit.identity("zoe")
+    user = kit.identity("of zoe")
+    log = links[0].member.log(user=user, profile=False, hold=False,
+                              by=make_guest(kit.network.id, zoe.peer_id, zoe.sign, user.peer_id))  # fmt: skip
+    batch = log.text("nobody has named my member yet")
+    for link in links:
+        await link.compared()
+    for link in links:
+        link.send(batch)
+        await link.round_trip()
+    counts = [len(link.frames) for link in links]
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]))
+    await asyncio.gather(*(
+        link.next(wire.Digest, "`digest` after a statement that names the member of a log that was not taken",
+                  after=count, timeout=min(kit.timeout, AT_ONCE))
+        for link, count in zip(links, counts, strict=True)
+    ))  # fmt: skip
 
 
 @rule
@@ -444,9 +472,9 @@ async def of_an_admin_the_smallest_ids_are_kept(kit: Kit) -> None:
     await ada.round_trip()
     after = len(ada.frames)
     ada.send(wire.Statements(founder=kit.network.founder, sum="00" * 16, ask=True))
-    have = (
-        await ada.next(wire.Statements, "`have` in `statements`", after=after, where=lambda one: one.have)
-    ).have or ()
+    await ada.next(wire.Statements, "`sum` in `statements`", after=after, where=lambda one: one.sum is not None)
+    await ada.round_trip()
+    have = sent_to(ada, after)
     size, due = 0, []
     for one in said:
         if size < 256 * 1024:

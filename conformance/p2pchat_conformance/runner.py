@@ -382,9 +382,8 @@ class Kit:
             self.candidate = hello.id or ""
         await link.go(2 if former else 1)
         await link.introduce()
-        peers = await link.next(wire.Peers, timeout=self.timeout)
         host = link.writer.get_extra_info("peername")[0]
-        own = [endpoint for record in peers.records if record.id == self.candidate for endpoint in record.e]
+        own = [endpoint for record in await link.records() for endpoint in record.e]
         if not link.dialled and own:
             port = own[0].rpartition(":")[2]
             self.endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

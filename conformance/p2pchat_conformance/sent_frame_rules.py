@@ -17,9 +17,10 @@ from p2pchat.core.log import LogId, RawEntry, batch_of, check_header, head_messa
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import LogError
-from p2pchat_conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned
+from p2pchat_conformance.awaited_frames import ABOUT_CONVERSATIONS, HIGHEST, LOWEST, ScriptedLink, mentioned, now_us
 
 Watcher = Callable[[ScriptedLink, wire.AnyFrame, str], str]
+UNIT = 30  # times a time may be wrong: a clock may, and milliseconds are a thousand times wrong
 WATCHERS: dict[str, Watcher] = {}  # by the name of the rule
 
 
@@ -56,6 +57,25 @@ def as_object(raw: str) -> dict[str, object]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def times_in(link: ScriptedLink, frame: wire.AnyFrame) -> Iterator[tuple[str, object]]:
+    """Yield the times that the candidate says of its own users: of entries, records, statements and `since`."""
+    for seq, (clock, text) in entries_in(frame, link):
+        yield f"the clock of entry {seq}", clock
+        yield f"`at` of entry {seq}", as_object(str(text)).get("at")
+    if isinstance(frame, wire.Peers):
+        yield from (("`at` of its record", record.at) for record in frame.records if record.id == link.kit.candidate)
+    if isinstance(frame, wire.Here):
+        yield from ((f"`since` of {user.name!a}", user.since) for user in frame.users if user.since)
+
+
+@watch
+def times_are_microseconds(link: ScriptedLink, frame: wire.AnyFrame, text: str) -> str:
+    for what, time in times_in(link, frame):
+        if not isinstance(time, int) or not now_us() / UNIT < time < now_us() * UNIT:
+            return f"{what} is {time}, and it is {now_us()} now"
+    return ""
 
 
 @watch

@@ -244,8 +244,8 @@ class Replicator:
             self.anti_entropy.on_digest(remote, frame)
             self.receipts.on_acked(self.context.step)
         elif isinstance(frame, Statements):
-            if frame.have is not None:
-                remote.forks.sent.clear()  # it lacked statements, and may have refused evidence
+            if frame.sum is not None:
+                remote.forks.sent.clear()  # it may lack statements, and have refused evidence
             return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)

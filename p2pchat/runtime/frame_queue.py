@@ -76,7 +76,7 @@ def units_of(frame: Frame | Unknown) -> int:
     elif isinstance(frame, Peers):
         return 1 + BATCH_UNITS * len(frame.records) + (len(frame.linked) + len(frame.gone)) // ITEMS_A_UNIT
     elif isinstance(frame, Statements):
-        return 1 + BATCH_UNITS * len(frame.s) + len(frame.have or ()) // ITEMS_A_UNIT
+        return 1 + BATCH_UNITS * len(frame.s)
     elif isinstance(frame, Holds):
         items = len(frame.ask) + len(frame.has) + len(frame.lacks)
     else:
@@ -230,7 +230,7 @@ def _pages_of(frame: Frame | Unknown) -> Iterator[Frame | Unknown]:
         for first in range(0, len(frame.s) - STATEMENTS_A_PART, STATEMENTS_A_PART):
             yield Statements(frame.founder, s=frame.s[first : first + STATEMENTS_A_PART])
         rest = frame.s[(len(frame.s) - 1) // STATEMENTS_A_PART * STATEMENTS_A_PART :]
-        frame = Statements(frame.founder, frame.sum, frame.ask, frame.have, frame.more, rest)
+        frame = Statements(frame.founder, frame.sum, frame.ask, rest)
     yield frame
 
 

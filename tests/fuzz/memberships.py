@@ -155,7 +155,7 @@ class AdmissionSession:
             case 1:
                 return {"t": "statements", "sum": "00" * 16, "ask": True, "founder": supply.pick((FOUNDER, CYD))}
             case 2:
-                return {"t": "statements", "have": [id_of(supply.pick(pool()))], "more": supply.yes()}
+                return {"t": "statements", "sum": id_of(supply.pick(pool()))}
             case 3:
                 return {"t": supply.pick(("admit", "ping", "go")), "run": "a1" * 8, "n": 1}
             case _ if self.is_listener:

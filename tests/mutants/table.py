@@ -1181,6 +1181,14 @@ own = self._by_signer[self.founder].values()
         self._ctx.change.statements += change.kept
         self._send([remote.link for remote in self._remotes.values()], change.kept)
 """)),
+    Mutant("member-statements-compared-in-vain", "who was away hears of no expulsion that was said meanwhile",
+        "core/members/test_statement_exchange.py::test_two_that_said_much_apart_agree_once_they_meet",
+        ("            self._send([link], self._durable.values())\n",
+         "")),
+    Mutant("member-statements-compared-too-soon", "each new admin has every peer send all statements on each link",
+        "core/members/test_statement_exchange.py::test_a_sum_that_comes_with_what_it_counts_is_no_reason_to_send_everything",
+        ("coming = self._sum + sum(int(id, 16) for id in self.undurable)",
+         "coming = self._sum")),
     Mutant("member-statements-in-one-step", "an admin stops a peer for as long as it takes to verify a thousand signatures",
         "runtime/test_frame_queue.py::test_a_frame_with_many_statements_is_several",
         ("range(0, len(frame.s) - STATEMENTS_A_PART, STATEMENTS_A_PART)",

@@ -88,14 +88,6 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
         "Who founded the network, and the sum of all statements of the sender.",
         {"t": "statements", "founder": ADA, "sum": "0a" * 16, "ask": True},
     ),
-    "statements_have": (
-        "A page of their ids.",
-        {"t": "statements", "have": ["0a" * 16, "0b" * 16], "more": True},
-    ),
-    "statements_have_none": (
-        "The sender keeps no statements: an empty `have` is not as absent.",
-        {"t": "statements", "have": []},
-    ),
     "statements_said": (
         "A statement, with its signature.",
         {"t": "statements", "s": [[compact({"at": T0, "by": ADA, "k": "add", "who": [BOB]}), "ab" * 64]]},

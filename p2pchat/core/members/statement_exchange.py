@@ -1,9 +1,8 @@
 """The exchange of statements with other peers: compared on each link, stored, and told on once they are durable.
 
-Each end sends a sum of all that it keeps. Where they differ, both send the ids of theirs, and each sends what the other
-lacks. What is new here goes to all links in the step in which it was committed. The rule decides what is kept
-(`member_list.py`): statements of somebody who was never an admin are dropped. So when there is a new admin, all links
-are asked for their sums again.
+Each end sends a sum of all that it keeps. Where they differ, both send all of theirs. What is new here goes to all
+links in the step in which it was committed. The rule decides what is kept (`member_list.py`): statements of somebody
+who was never an admin are dropped. So when there is a new admin, all links are asked for their sums again.
 
 A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
 takes the key from the first peer or export file that tells it. In a network that is made from a word there are no
@@ -33,13 +32,13 @@ from p2pchat.core.members.statement import (
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
 from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.errors import LogError
-from p2pchat.protocol import MAX_STATEMENT_IDS, ConversationId, Membership, Statements, UserId
+from p2pchat.protocol import ConversationId, Membership, Statements, UserId
 
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 HEARD = "heard:"  # in meta, before the id of a removal that came before its time: when it came, UTC microseconds
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
 SUM_MODULUS = 1 << 128
-# Answers to one peer that may have all statements. A link that comes up takes two, and so does each new admin.
+# Answers to one peer, which have all statements. A link that comes up takes one, and so does each new admin.
 ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
 # Of each admin as many bytes are taken at once as are kept, so no honest one is ever slowed, and as many again in these
 # seconds. More is not even read, and asked for later: it may have smaller ids.
@@ -52,8 +51,7 @@ class _Remote(Collected):
     """A linked peer.
 
     Attributes:
-        answers: How many answers it may get now that have all statements, or the ids of all.
-        have: The ids of its statements as far as they came.
+        answers: How many answers it may get now that have all statements.
         refuted: The hashes of those that it brought and that their authors did not make.
         owed: It is asked again for its sum when it may get one.
     """
@@ -61,7 +59,6 @@ class _Remote(Collected):
     link: int
     answers: TokenBucket
     owed: bool = False
-    have: set[StatementId] = set()
     refuted: set[bytes] = set()
 
 
@@ -122,17 +119,10 @@ class StatementExchange:
         self._take(self.members, frame.s, remote.refuted)
         if len(remote.refuted) > MAX_REFUTED:
             return LogError("too many statements that their authors did not make", code="malformed")
-        if frame.sum is not None and frame.sum != self._shown_sum() and self._may_answer(remote):
-            self._send_ids(link)
+        if frame.sum is not None and self._differs(frame.sum) and self._may_answer(remote):
+            self._send([link], self._durable.values())
             if frame.ask:
                 self._send_sum(link)
-        if frame.have is not None:
-            remote.have.update(self._durable.keys() & set(frame.have))  # anybody can make up ids without end
-            if not frame.more:
-                have, remote.have = remote.have, set()
-                missing = [one for id, one in self._durable.items() if id not in have]
-                if missing and self._may_answer(remote):
-                    self._send([link], missing)
         return None
 
     def _may_answer(self, remote: _Remote) -> bool:
@@ -276,15 +266,14 @@ class StatementExchange:
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
 
+    def _differs(self, theirs: str) -> bool:
+        """Return whether a peer keeps other statements than are on the disk here, or on their way to it."""
+        coming = self._sum + sum(int(id, 16) for id in self.undurable)
+        return theirs not in (self._shown_sum(), f"{coming % SUM_MODULUS:032x}")
+
     def _send_sum(self, link: int, *, ask: bool = False) -> None:
         if self.members is not None:
             self._ctx.send(Statements(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link])
-
-    def _send_ids(self, link: int) -> None:
-        ids = list(self._durable)
-        for first in range(0, len(ids) or 1, MAX_STATEMENT_IDS):
-            page = ids[first : first + MAX_STATEMENT_IDS]
-            self._ctx.send(Statements(have=page, more=first + len(page) < len(ids)), [link])
 
     def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""

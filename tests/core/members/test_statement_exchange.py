@@ -162,7 +162,7 @@ def test_evidence_goes_again_to_who_lacked_statements() -> None:
     assert evidence() == 2
     far.say(page(one))
     assert evidence() == 2  # once an hour
-    far.say(Statements(have=[]), page(one))
+    far.say(Statements(sum="00" * 16), page(one))
     assert evidence() == 4
 
 
@@ -427,6 +427,20 @@ def test_links_are_asked_again_once_somebody_is_an_admin() -> None:
     net.world.settle()
     asked = [frame for frame in far.heard if isinstance(frame, Statements) and frame.ask]
     assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {admin.id}
+
+
+def test_a_sum_that_comes_with_what_it_counts_is_no_reason_to_send_everything() -> None:
+    """So it is on each link when the founder names an admin: all ask at once, and what is new is not on disk yet."""
+    net = Net("ada")
+    ada, first, admin = net.peers["ada"], said(FOUNDER, "add", USERS[0]), said(FOUNDER, "admin", ADMIN.peer_id)
+    net.say("ada", first)
+    far = ada.far("eve", compared=False)
+    far.heard.clear()
+    total = f"{(int(first.id, 16) + int(admin.id, 16)) % (1 << 128):032x}"
+    pair = (admin.text, admin.signature.hex())
+    ada.put(Got(far.link, passed(Statements(s=[pair]), Statements(sum=total, ask=True))))
+    net.world.settle()
+    assert [one for frame in far.heard if isinstance(frame, Statements) for one in frame.s] == [pair]
 
 
 # ---- files

@@ -26,6 +26,7 @@ OF_THE_FOUNDER = {
         "who-is-kept-stays-when-an-admin-is-removed", "a-log-of-whom-a-former-admin-named-is-not-taken",
         "an-admin-removes-no-admin",
         "who-was-removed-stays-out-after-a-restart", "statements-of-a-new-admin-are-asked-for",
+        "statements-begin-a-comparison",
         "a-pardon-takes-back-the-removal-alone", "an-admin-removes-no-guest-of-another",
         "of-an-admin-the-smallest-ids-are-kept", "statements-with-other-fields-have-no-effect",
     },
