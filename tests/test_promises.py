@@ -354,6 +354,23 @@ async def test_who_disconnects_is_reported_with_the_reason(net: Cluster) -> None
             await peer.event("left", user=name, reason=reason)
 
 
+async def test_two_that_cannot_dial_each_other_are_linked_through_any_third(net: Cluster) -> None:
+    net.changes = changes({**SOON, "left_grace": 20.0})
+    ada = await net.add("ada")
+    dan = await net.add("dan")
+    bob, cyd = [await net.add(name, "--no-listen") for name in ("bob", "cyd")]
+    await told(bob, await bob.send("to cyd alone", to="cyd"), "cyd")
+    await told(cyd, await cyd.send("to bob alone", to="bob"), "bob")
+    for carrier in (ada, dan):
+        assert "alone" not in str(carrier.lines)
+    [row] = await answer(bob, "whois", user="cyd")
+    via = row["hosts"][0]["via"]
+    carrier = next(one for one in (ada, dan) if one.name == via)
+    await net.kill(carrier)
+    await told(bob, await bob.send("after that", to="cyd"), "cyd")
+    assert not bob.count("left", user="cyd") and not cyd.count("left", user="bob")
+
+
 # ---- groups, deletion, lost disks
 
 

@@ -1,4 +1,4 @@
-"""A mesh with a hole: two peers that cannot reach each other, and a third that reaches both."""
+"""A mesh with a hole: two peers that cannot reach each other, and a third that reaches both and carries nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOW = changes({"gossip_within": GOSSIP, "digest_every": 40.0})
 
 async def test_what_two_write_that_cannot_reach_each_other_goes_by_the_third(quick: Cluster) -> None:
     quick.changes = SLOW
-    ada = quick.child("ada")
+    ada = quick.child("ada", "--no-carry")
     await ada.start(WAIT)
     bob, cyd = (quick.child(name, ada.endpoint, "--no-listen") for name in ("bob", "cyd"))
     for child in (bob, cyd):
