@@ -197,7 +197,7 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
             Link(at=AT, peer=BOB, endpoint="h:1", state="up", reason=""),
             {
                 "event": "link", "peer_id": BOB_ID, "endpoint": "h:1", "state": "up", "reason": "", "code": "",
-                "address": "",
+                "address": "", "via": "",
             },
         ),
         (

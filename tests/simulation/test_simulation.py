@@ -398,7 +398,7 @@ def test_who_blocks_a_user_that_it_then_hosts_keeps_its_messages_from_another_ho
 def forked_without_room(*, byzantine: bool = False) -> tuple[Simulation, SimPeer, SimPeer]:
     """Bob knows that cyd's log is forked, and ada, parted from both, has no room for the proof."""
     room = 2 * 2_000 + 1_500  # a proof counts as two batches
-    settings = replace(SMALL, max_batch_bytes=2_000, contact_bytes=room, member_bytes=room)
+    settings = replace(SMALL, max_batch_bytes=2_000, contact_bytes=room, member_bytes=room, max_circuits=0)
     sim, (ada, bob, cyd) = started(22, 3, settings=settings)
     cyd.byzantine = byzantine
     for _ in range(3):
