@@ -250,6 +250,19 @@ async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.Monke
                 await TCPPeer(data=home / "bob2", invite=await bob.make_invite() + "x").start()
 
 
+async def test_who_cannot_dial_the_maker_of_its_invite_is_admitted_when_that_one_dials(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a machine that is always on joins the network of somebody behind a router."""
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        invite = await ada.make_invite(at=[f"127.0.0.1:{free_ports(1)[0]}"])
+        monkeypatch.setenv("P2PCHAT_HOME", str(home / "bob's"))
+        async with TCPPeer(data=home / "bob", name="bob", invite=invite) as bob:
+            assert bob.links() == []
+            assert await ada.connect(bob.port)
+            await bob.wait_user("ada", timeout=WAIT)
+
+
 async def test_an_invite_is_on_disk_when_it_is_made(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         invite = await ada.make_invite(uses=3)
