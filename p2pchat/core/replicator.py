@@ -244,7 +244,7 @@ class Replicator:
             self.anti_entropy.on_digest(remote, frame)
             self.receipts.on_acked(self.context.step)
         elif isinstance(frame, Statements):
-            if frame.sum is not None:
+            if frame.sum is not None and self.statements.differs(frame.sum):
                 remote.forks.sent.clear()  # it may lack statements, and have refused evidence
             return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):

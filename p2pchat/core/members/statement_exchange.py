@@ -119,7 +119,7 @@ class StatementExchange:
         self._take(self.members, frame.s, remote.refuted)
         if len(remote.refuted) > MAX_REFUTED:
             return LogError("too many statements that their authors did not make", code="malformed")
-        if frame.sum is not None and self._differs(frame.sum) and self._may_answer(remote):
+        if frame.sum is not None and self.differs(frame.sum) and self._may_answer(remote):
             self._send([link], self._durable.values())
             if frame.ask:
                 self._send_sum(link)
@@ -266,7 +266,7 @@ class StatementExchange:
     def _shown_sum(self) -> str:
         return f"{self._sum:032x}"
 
-    def _differs(self, theirs: str) -> bool:
+    def differs(self, theirs: str) -> bool:
         """Return whether a peer keeps other statements than are on the disk here, or on their way to it."""
         coming = self._sum + sum(int(id, 16) for id in self.undurable)
         return theirs not in (self._shown_sum(), f"{coming % SUM_MODULUS:032x}")
