@@ -178,8 +178,9 @@ class Circuits:
         self._add(leg)
         leg.other = self._begin(to)
         leg.other.other = leg
-        for one in (leg, leg.other):
+        for one, other in ((leg, leg.other), (leg.other, leg)):
             self._carried[one.link.member] += 1
+            one.link.carried_with[other.link.peer] += 1
         self._ctx.send(Circuit(leg.other.id, origin=leg.link.peer), [to.id])
 
     def on_carried(self, link: PeerLink, frame: Carried) -> None:
@@ -239,3 +240,4 @@ class Circuits:
         self.legs[leg.link.id].pop(leg.id, None)
         if leg.other is not None:
             self._carried -= Counter([leg.link.member])
+            leg.link.carried_with -= Counter([leg.other.link.peer])

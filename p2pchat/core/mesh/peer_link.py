@@ -7,6 +7,7 @@ with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -83,6 +84,7 @@ class PeerLink:
         direct: Of these, those whose link nobody carries.
         carrier: The peer that carries this link; "" for a direct one.
         through: The link of that peer, 0 for none.
+        carried_with: The peers with which links of the other end are carried here, and how many circuits.
         begun: Position in the order in which connections of this process began, from 1.
         up_at: When it came up, monotonic seconds; before that, when it began.
     """
@@ -110,6 +112,7 @@ class PeerLink:
     direct: KeySet[PeerId] = field(default_factory=dict)
     carrier: PeerId = ""
     through: int = 0
+    carried_with: Counter[PeerId] = field(default_factory=Counter)
     up_at: float = 0.0
     timer: Timer | None = None  # the next step must be done by then
     # Keepalive

@@ -430,7 +430,8 @@ class Acknowledgements:
             self._owe_to(sorted(gossip[key].intersection(links)), key)
         for id, by_hosts in alike.items():
             for remote in self._sync.remotes_sharing(self._sync.conversations[id]):
-                hears_of, peer = remote.link.direct.keys(), {remote.link.peer}
+                link, peer = remote.link, {remote.link.peer}
+                hears_of = link.linked.keys() - link.carried_with.keys()  # a carrier gives those what is for all
                 for hosts, told in by_hosts.items():
                     if not hosts or not hosts - peer <= hears_of:
                         self._sync.owe_marks(remote, told)
