@@ -13,7 +13,7 @@ from collections.abc import Callable
 from p2pchat.core.inputs import CircuitSent
 from p2pchat.core.mesh.circuits import CircuitWindow
 from p2pchat.core.mesh.dialer import CARRIED
-from p2pchat.protocol import MAX_CARRIED_BYTES, Carried, Circuit
+from p2pchat.protocol import MAX_CARRIED_BYTES, Carried, Circuit, encode
 from p2pchat.runtime.buffered_transport import BufferedTransport, hand_over
 
 
@@ -23,18 +23,25 @@ class CircuitTransport(BufferedTransport):
     Args:
         link: The link of the peer that carries it.
         circuit: Its number there.
-        put: Takes what goes to the other end.
+        put: Takes what the core has to know: how much this end takes, and its end.
+        send: Writes an encoded frame to that link: a goodbye is the last thing before that link ends too.
         forget: Called when it has ended.
     """
 
     def __init__(
-        self, link: int, circuit: int, put: Callable[[CircuitSent], None], forget: Callable[[], object]
+        self,
+        link: int,
+        circuit: int,
+        put: Callable[[CircuitSent], None],
+        send: Callable[[int, bytes], None],
+        forget: Callable[[], object],
     ) -> None:
         ends = {"peername": (CARRIED, link), "sockname": (CARRIED, link)}
         super().__init__({**ends, "through": link}, MAX_CARRIED_BYTES)
         self._link = link
         self._circuit = circuit
         self._put = put
+        self._send = send
         self._forget = forget
         self._window = CircuitWindow()
         self._unread: deque[bytes] = deque()
@@ -67,7 +74,7 @@ class CircuitTransport(BufferedTransport):
                 self.unsent_bytes += len(data) - most
                 data = data[:most]
             self._window.sent += len(data)
-            self._say(Carried(self._circuit, data))
+            self._send(self._link, encode(Carried(self._circuit, data)))
         self._passed_on()
         if self._closing and not self._unsent and not self._lost:
             self._say(Circuit(self._circuit, end="closed"))

@@ -275,7 +275,7 @@ class ConnectionManager:
 
     def _open_circuit(self, link: int, circuit: int) -> Streams:
         key = (link, circuit)
-        transport = CircuitTransport(*key, self.put, lambda: self._circuits.pop(key, None))
+        transport = CircuitTransport(*key, self.put, self.send, lambda: self._circuits.pop(key, None))
         self._circuits[key] = transport
         streams = transport.streams()
         transport.start()

@@ -309,7 +309,7 @@ class Links:
             if link.dialled:
                 self.dialer.on_failed(link.dial, "its carrier has gone", "no_way")
             return False
-        link.carrier, link.through = self.up[through].peer, through
+        link.carrier, link.through, link.endpoint = self.up[through].peer, through, ""
         return True
 
     def _on_link_down(self, input: LinkDown) -> None:
@@ -373,7 +373,7 @@ class Links:
         self._stopped = True
         self.dialer.stop()
         self._exchange.stop()
-        for link in list(self._links.values()):
+        for link in sorted(self._links.values(), key=lambda link: not link.carrier):  # while there is a carrier
             self._remove(link)
             self._ctx.emit(Close(link.id, Bye("left")))
         self.up.clear()
@@ -716,6 +716,7 @@ class Links:
             return
         was_up = link.up
         self._remove(link)
+        self.circuits.on_link_down(link)
         if close:
             self._ctx.emit(Close(link.id, bye))
         if was_up:
@@ -731,7 +732,6 @@ class Links:
         self._links.pop(link.id, None)
         self._pending_ends.pop(link.id, None)
         self.up.pop(link.id, None)
-        self.circuits.on_link_down(link)
         states = self._follower_states
         if link.peer in states:
             states[link.peer] = follower_link_down(states.pop(link.peer), link.id)
