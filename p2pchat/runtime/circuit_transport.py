@@ -67,6 +67,7 @@ class CircuitTransport(BufferedTransport):
 
     def _push(self) -> None:
         """Send what the other end takes."""
+        frames = bytearray()
         while self._unsent and (most := self._window.may_send) > 0:
             data = self._take_unsent()
             if len(data) > most:
@@ -74,7 +75,9 @@ class CircuitTransport(BufferedTransport):
                 self.unsent_bytes += len(data) - most
                 data = data[:most]
             self._window.sent += len(data)
-            self._send(self._link, encode(Carried(self._circuit, data)))
+            frames += encode(Carried(self._circuit, data))
+        if frames:
+            self._send(self._link, bytes(frames))
         self._passed_on()
         if self._closing and not self._unsent and not self._lost:
             self._say(Circuit(self._circuit, end="closed"))

@@ -102,11 +102,11 @@ class Circuits:
     def carrier(self, peer: PeerId) -> PeerLink | None:
         """Return the link of the peer that is to carry a link with another one; None if there is none now.
 
-        Pairs of peers spread over their carriers. One through which no link comes up is tried last.
+        Links spread over their carriers. One through which none comes up, or lasts, is tried last.
         """
         under_way = Counter(self.dialling.values())
         able = [link for link in self._able if peer in link.direct and under_way[link.id] < MAX_DIALLED]
-        return min(able, key=lambda link: (link.fruitless, self._spread(link.peer, peer)), default=None)
+        return min(able, key=lambda link: (link.circuits, self._spread(link.peer, peer)), default=None)
 
     @property
     def reached(self) -> set[PeerId]:
@@ -124,7 +124,7 @@ class Circuits:
     def dial(self, dial: int, peer: PeerId, link: PeerLink) -> None:
         """Begin a circuit to a peer through this carrier."""
         self.dialling[dial] = link.id
-        link.fruitless += 1  # until a link comes up
+        link.circuits += 1
         leg = self._begin(link)
         self._ctx.send(Circuit(leg.id, to=peer), [link.id])
         self._ctx.emit(DialThrough(dial, link.id, leg.id))

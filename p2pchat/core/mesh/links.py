@@ -38,7 +38,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable
 from p2pchat.core.mesh.circuits import Circuits
-from p2pchat.core.mesh.dialer import Dialer
+from p2pchat.core.mesh.dialer import STABLE_AFTER, Dialer
 from p2pchat.core.mesh.election import (
     DuplicateKeyDetector,
     FollowerState,
@@ -680,8 +680,6 @@ class Links:
             self.dialer.on_ended(link.dial)
         elif link.carrier:
             self.dialer.seek_direct(link.peer)
-        if link.through in self.up:
-            self.up[link.through].fruitless = 0
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
 
@@ -740,6 +738,9 @@ class Links:
                 del states[next(peer for peer, state in states.items() if state.link is None)]
 
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
+        lasted = self._ctx.now.mono - link.up_at
+        if link.dialled and link.through in self.up and lasted >= STABLE_AFTER:
+            self.up[link.through].circuits -= 1
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]
             self.places.free(link.peer)
@@ -748,7 +749,7 @@ class Links:
                 self._ctx.after(self._ctx.settings.left_grace, lambda: self._report_down(link, text))
             else:
                 self._report_down(link, text)
-            self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at, fault=link.faulted)
+            self.dialer.on_link_down(link.peer, lasted, fault=link.faulted)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
 

@@ -131,7 +131,7 @@ class PeerLink:
     faulted: bool = False  # it ends because one side broke a rule
     # Circuits
     carries: bool = False  # the other end carries links of others
-    fruitless: int = 0  # circuits begun through it since a link came up
+    circuits: int = 0  # begun through it from here, less those whose links lasted
     last_circuit: int = 0  # the highest even number begun here
     circuit_begun: int = -1  # the number that the other end begun last
 

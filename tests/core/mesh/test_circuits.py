@@ -14,7 +14,7 @@ from p2pchat.core.mesh.circuits import (
     WINDOW_BYTES,
     CircuitWindow,
 )
-from p2pchat.protocol import MAX_CARRIED_BYTES, Bye, Carried, Circuit, Frame, Peers
+from p2pchat.protocol import MAX_CARRIED_BYTES, Bye, Carried, Circuit, Frame, Peers, Pong
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, Meeting, Post, peers_in_order, record_of
 
@@ -161,6 +161,21 @@ def test_who_cannot_be_dialled_is_dialled_through_somebody_linked_with_both() ->
     assert sent(effects, links[CYD]) == [Carried(number(BOB), b"TLS")]
     effects = bob.got(links[CYD], Carried(number(BOB), b"answer"))
     assert [one.frame for one in effects if isinstance(one, CircuitReceived)] == [Carried(number(BOB), b"answer")]
+
+
+def test_the_carrier_through_which_no_link_lasted_is_asked_last() -> None:
+    bob, links = star()
+    eve = Key("eve")
+    for key in (CYD, DAN):
+        bob.got(links[key], Peers([record_of(eve)], [eve.id], can=["carry"]))
+    asked = list[int]()
+    while len(asked) < 4:
+        for dial in [effect for effect in bob.wake(bob.ctx.now.mono + 1.0) if isinstance(effect, DialThrough)]:
+            asked.append(dial.link)
+            bob.handle(DialFailed(dial.dial, "the circuit has ended"))
+        for link in links.values():
+            bob.got(link, Pong())
+    assert sorted(asked[:2]) == sorted(asked[2:]) == [links[CYD], links[DAN]]
 
 
 @pytest.mark.parametrize(
