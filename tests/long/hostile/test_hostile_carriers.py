@@ -48,7 +48,10 @@ async def test_who_floods_through_a_carrier_ends_its_own_circuits(logins: Logins
     for n in range(40):
         eve.say(Circuit(first + 2 * n, to=bob.me.key))
         eve.say(*[Carried(first + 2 * n, bytes(MAX_CARRIED_BYTES))] * 20)
-    ended = lambda: {one.id for one in eve.frames if isinstance(one, Circuit) and one.end}  # noqa: E731
+
+    def ended() -> set[int]:
+        return {one.id for one in eve.frames if isinstance(one, Circuit) and one.end}
+
     await until(lambda: len(ended()) == 40, "the end of all of them")
     assert not ada._driver.node.links.circuits._carried
     await (await ada.send("bob", "afterwards")).delivered()
