@@ -46,6 +46,7 @@ class Connection(NamedTuple):
     to_d: tuple[object, ...] = ()
     to_f: tuple[object, ...] = ()
     cut: bool = False
+    carried: bool = False
 
     def phase(self, side: Side) -> str:
         return self.d if side == "D" else self.f
@@ -55,15 +56,15 @@ class Connection(NamedTuple):
 
     def with_phase(self, side: Side, phase: str) -> Connection:
         if side == "D":
-            return Connection(self.id, self.dialler, phase, self.f, self.to_d, self.to_f, self.cut)
-        return Connection(self.id, self.dialler, self.d, phase, self.to_d, self.to_f, self.cut)
+            return Connection(self.id, self.dialler, phase, self.f, self.to_d, self.to_f, self.cut, self.carried)
+        return Connection(self.id, self.dialler, self.d, phase, self.to_d, self.to_f, self.cut, self.carried)
 
     def with_queue(self, side: Side, queue: tuple[object, ...]) -> Connection:
         if self.cut or self.phase(side) == GONE:
             queue = ()
         if side == "D":
-            return Connection(self.id, self.dialler, self.d, self.f, queue, self.to_f, self.cut)
-        return Connection(self.id, self.dialler, self.d, self.f, self.to_d, queue, self.cut)
+            return Connection(self.id, self.dialler, self.d, self.f, queue, self.to_f, self.cut, self.carried)
+        return Connection(self.id, self.dialler, self.d, self.f, self.to_d, queue, self.cut, self.carried)
 
     def is_dead(self, side: Side) -> bool:
         """Return True if this end will never receive anything again."""
@@ -222,17 +223,24 @@ def proved(world: World, rule: Rule | None, side: Side, connection: Connection) 
     return world.replace(connection.with_phase("F", WAITING))
 
 
-def may_dial(world: World, side: Side, most: int) -> bool:
-    """Return True if this side has no link up to the peer, and no own dial under way."""
-    phases = [(c.phase(side), c.dialler == side) for c in world.connections]
-    up = any(phase == UP for phase, _ in phases)
-    under_way = any(phase in (PROVING, WAITING) and own for phase, own in phases)
-    return world.runs("D") and world.runs("F") and not up and not under_way and len(phases) < most
+class Paths(NamedTuple):
+    """The ways between the two: direct alone, or through a third peer too. `seeks`: direct ones while that is up."""
+
+    carried: bool = False
+    seeks: bool = True
 
 
-def dial(world: World, side: Side) -> World:
+def may_dial(world: World, side: Side, most: int, paths: Paths, *, carried: bool) -> bool:
+    """Return True if this side has no link up to the peer, or none that is direct, and no own dial under way."""
+    ends = [(c.phase(side), c.dialler == side, c.carried) for c in world.connections]
+    up = any(phase == UP and (carried or not is_carried or not paths.seeks) for phase, _, is_carried in ends)
+    under_way = any(phase in (PROVING, WAITING) and own and kind == carried for phase, own, kind in ends)
+    return world.runs("D") and world.runs("F") and not up and not under_way and len(ends) < most
+
+
+def dial(world: World, side: Side, *, carried: bool) -> World:
     newest = max((c.id for c in world.connections), default=0)
-    new = Connection(max(newest, world.standing.begun) + 1, side, PROVING, PROVING)
+    new = Connection(max(newest, world.standing.begun) + 1, side, PROVING, PROVING, carried=carried)
     new = new.with_queue(OTHER[side], ("hello",))
     return world._replace(connections=(*world.connections, new))
 
@@ -262,9 +270,10 @@ class Step(NamedTuple):
 
 
 SIDES: tuple[Side, Side] = ("D", "F")
+DIRECT, BOTH, LAZY = Paths(), Paths(carried=True), Paths(carried=True, seeks=False)
 
 
-def steps(world: World, rule: Rule | None, most: int) -> Iterator[Step]:
+def steps(world: World, rule: Rule | None, most: int, paths: Paths) -> Iterator[Step]:
     for side in SIDES:
         for c in world.connections:
             if c.queue(side):
@@ -272,8 +281,9 @@ def steps(world: World, rule: Rule | None, most: int) -> Iterator[Step]:
             elif c.is_dead(side):
                 gone = forget(world.replace(c.with_phase(side, GONE)), side, c.id)
                 yield Step("noticed" if c.phase(side) == UP else "timeout", gone)
-        if may_dial(world, side, most):
-            yield Step("dial", dial(world, side))
+        for carried in (False, True)[: 1 + paths.carried]:
+            if may_dial(world, side, most, paths, carried=carried):
+                yield Step("dial", dial(world, side, carried=carried))
         if not world.runs(side):
             yield Step("start", start(world, side))
         else:
@@ -312,7 +322,7 @@ def canonical(world: World) -> World:
         return ("go", run_name[frame[1]], rank[frame[1], frame[2]]) if isinstance(frame, tuple) else frame
 
     connections = tuple([
-        Connection(id_name[c.id], c.dialler, c.d, c.f, c.to_d, tuple([renamed(frame) for frame in c.to_f]), c.cut)
+        c._replace(id=id_name[c.id], to_f=tuple([renamed(frame) for frame in c.to_f]))
         for c in sorted(alive, key=lambda c: c.id)
     ])  # fmt: skip
     begun = 2 * sum(id <= known.begun for id in id_name) + (known.begun not in id_name)
@@ -327,12 +337,14 @@ def canonical(world: World) -> World:
 
 
 def is_settled(world: World) -> bool:
-    """Return True if one link is up at both ends and current for both, its line works, and no frame is on its way."""
+    """Return True if one direct link is up at both ends and current for both, its line works, and no frame is on its
+    way.
+    """
     if not (world.run and world.f_runs and len(world.connections) == 1):
         return False
     (c,) = world.connections
     agreed = world.decided.link == world.standing.link == c.id
-    return (c.d, c.f, c.to_d, c.to_f, c.cut) == (UP, UP, (), (), False) and agreed
+    return (c.d, c.f, c.to_d, c.to_f, c.cut) == (UP, UP, (), (), False) and agreed and not c.carried
 
 
 class Graph(NamedTuple):
@@ -342,7 +354,7 @@ class Graph(NamedTuple):
     ways: list[list[tuple[str, int]]]
 
 
-def walk(rule: Rule | None, most: int) -> Graph:
+def walk(rule: Rule | None, most: int, paths: Paths = DIRECT) -> Graph:
     """Return all states reachable from two fresh peers, with their steps."""
     first = canonical(World())
     number = {first: 0}
@@ -350,7 +362,7 @@ def walk(rule: Rule | None, most: int) -> Graph:
     gc.disable()  # the graph contains no garbage
     for world in graph.worlds:  # grows in the loop
         ways = []
-        for kind, after in steps(world, rule, most):
+        for kind, after in steps(world, rule, most, paths):
             after = canonical(after)
             ways.append((kind, number.setdefault(after, len(graph.worlds))))
             if ways[-1][1] == len(graph.worlds):
@@ -379,6 +391,28 @@ def surely_settled(graph: Graph, without: set[str]) -> set[World]:
                 found.add(state)
                 sure.append(state)
     return {graph.worlds[state] for state in found}
+
+
+def quiet(graph: Graph) -> list[World]:
+    """Return the states in which nothing happens any more without a fault."""
+    states = zip(graph.worlds, graph.ways, strict=True)
+    return [world for world, ways in states if all(kind in FAULTS for kind, _ in ways)]
+
+
+def can_settle(graph: Graph) -> set[int]:
+    """Return the states from which some path without faults ends settled."""
+    before: list[list[int]] = [[] for _ in graph.worlds]
+    for state, ways in enumerate(graph.ways):
+        for kind, after in ways:
+            if kind not in FAULTS:
+                before[after].append(state)
+    found = {state for state, world in enumerate(graph.worlds) if is_settled(world)}
+    todo = [*found]
+    while todo:
+        new = [state for state in before[todo.pop()] if state not in found]
+        found.update(new)
+        todo += new
+    return found
 
 
 def redials(graph: Graph) -> list[World]:
@@ -410,10 +444,24 @@ def test_a_dead_link_never_blocks_a_redial(decider: Graph) -> None:
 
 
 def test_only_the_same_link_stays_up_at_both_ends(decider: Graph) -> None:
-    states = zip(decider.worlds, decider.ways, strict=True)
-    quiet = [world for world, ways in states if all(kind in FAULTS for kind, _ in ways)]
-    assert quiet
-    assert all(is_settled(world) for world in quiet)
+    assert quiet(decider)
+    assert all(is_settled(world) for world in quiet(decider))
+
+
+def test_with_two_kinds_of_path_all_rest_on_one_direct_link_and_every_state_can(tell: Tell) -> None:
+    """They take turns only while each dial meets the worst moment, and pauses are random and grow."""
+    graph = walk(DECIDER, 2, BOTH)
+    tell(f"the same with a second kind of path: {len(graph.worlds):,} states, {sum(map(len, graph.ways)):,} steps")
+    assert all(is_settled(world) for world in quiet(graph))
+    assert len(graph.worlds) == len(can_settle(graph))
+
+
+def test_who_seeks_no_direct_way_while_a_carried_link_is_up_stays_with_that() -> None:
+    graph = walk(DECIDER, FEWER, LAZY)
+    quiet = [
+        world for world, ways in zip(graph.worlds, graph.ways, strict=True) if all(kind in FAULTS for kind, _ in ways)
+    ]
+    assert any(world.connections[0].carried for world in quiet if world.connections)
 
 
 def test_keeping_the_one_the_lower_id_dialled_lets_a_dead_link_block_redials() -> None:
