@@ -261,6 +261,16 @@ const LEFT_OUT = {
   files: ["file", "file_end"],
   members: ["statements_sum", "statements_said"],
   attachments: ["pull", "pull_leaves", "lacks", "lacks_all", "holds_ask", "holds", "257 contents asked about"],
+  circuits: [
+    "circuit_to",
+    "circuit_from",
+    "circuit_end",
+    "carried",
+    "a circuit of nothing",
+    "a circuit to and from",
+    "bytes that are no base64",
+    "16,385 bytes on a circuit",
+  ],
   "unknown fields stay, and mean nothing": [
     "unknown field",
     "unknown field inside",

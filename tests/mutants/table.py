@@ -1294,7 +1294,7 @@ own = self._by_signer[self.founder].values()
         ("learn = self._dialer.on_learned if known is None else self._dialer.on_moved",
          "learn = self._dialer.on_learned")),
     Mutant("new-addresses-displace-each-other", "of a laptop that moved often, others dial only the bridge of its containers",
-        Rule("unlinked", within=110, seed=107),
+        "core/mesh/test_addressbook.py::test_a_new_record_finds_room_beside_the_best_of_many_addresses_that_answered_before",
         ("key=lambda one: (one is best, one.endpoint in told, *_worth(one))",
          "key=lambda one: (one is best, *_worth(one))")),
     Mutant("new-groups-untold", "somebody puts you into a group, and nothing tells you who",

@@ -100,6 +100,7 @@ MUST_HAPPEN = (
 # Rare events of the simulation: the least number, and the test of each. A change of the core changes every history. So
 # each number is less than half of the usual one, or a third if a few histories have most of it.
 LESS_OFTEN = {
+    "all_but_one_moved": 10,  # in some histories
     "handshake_identity": 25,  # these three: tests/core/mesh/test_handshake.py, test_links.py
     "bye_identity": 25,
     "bye_self": 25,
@@ -125,7 +126,7 @@ LESS_OFTEN = {
 }
 # With routers, in each chunk at least so often.
 WITH_ROUTERS = ROUTERS_CHUNK // 5
-OF_ROUTERS = ("router_moved", "dialled_through", "circuit_carried", "carried_link_replaced")
+OF_ROUTERS = ("router_moved", "dialled_through", "circuit_carried")
 # Too rare to be counted on: `cites_unknown` (1 to 5 in five hundred; tests/core/groups/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
 # tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems

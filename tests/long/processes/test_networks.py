@@ -189,7 +189,7 @@ async def two_that_never_meet_get_messages_but_no_receipts(network: Network) -> 
     network.machine(1), network.machine(2), network.machine(3)
     network.machine(1).lose("10.77.0.3")
     network.machine(3).lose("10.77.0.1")
-    bob = await network.peer("bob", 2, settings=QUICK)
+    bob = await network.peer("bob", 2, "--no-carry", settings=QUICK)
     ada = await network.peer("ada", 1, network.endpoint(bob, 2), settings=QUICK)
     cyd = await network.peer("cyd", 3, network.endpoint(bob, 2), settings=QUICK)
     await met(ada, bob)
