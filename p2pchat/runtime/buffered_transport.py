@@ -39,6 +39,11 @@ class BufferedTransport(asyncio.Transport):
         self.unsent_bytes -= len(data)
         return data
 
+    def _put_back(self, data: bytes) -> None:
+        """Put back the rest of a piece that was taken."""
+        self._unsent.appendleft(data)
+        self.unsent_bytes += len(data)
+
     def streams(self) -> Streams:
         """Return a reader and a writer over this transport; call this first."""
         reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES, loop=self._loop)

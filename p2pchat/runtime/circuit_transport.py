@@ -71,8 +71,7 @@ class CircuitTransport(BufferedTransport):
         while self._unsent and (most := self._window.may_send) > 0:
             data = self._take_unsent()
             if len(data) > most:
-                self._unsent.appendleft(data[most:])
-                self.unsent_bytes += len(data) - most
+                self._put_back(data[most:])
                 data = data[:most]
             self._window.sent += len(data)
             frames += encode(Carried(self._circuit, data))
