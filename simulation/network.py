@@ -355,7 +355,7 @@ class CircuitWire(SimWire):
         if isinstance(frame, Circuit):
             self._end(circuit, CLOSED if frame.end == "closed" else BROKEN)
             return
-        circuit.window.room = max(circuit.window.room, frame.room)
+        circuit.window.widen(frame.room)
         self._push(circuit)
         room = circuit.window.take(len(frame.d))
         if room:

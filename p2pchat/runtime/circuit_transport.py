@@ -91,8 +91,8 @@ class CircuitTransport(BufferedTransport):
         if frame.d:
             self._unread.append(frame.d)
             self._read()
-        if frame.room > self._window.room:
-            self._window.room = frame.room
+        if frame.room:
+            self._window.widen(frame.room)
             self._push()
 
     def _read_later(self) -> None:

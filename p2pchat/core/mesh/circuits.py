@@ -50,6 +50,10 @@ class CircuitWindow:
         """The number of bytes that one frame may have now."""
         return min(MAX_CARRIED_BYTES, self.room - self.sent)
 
+    def widen(self, room: int) -> None:
+        """Take how much the other end takes in all: at most a window above what was sent, whatever it says."""
+        self.room = max(self.room, min(room, self.sent + WINDOW_BYTES))
+
     def take(self, count: int) -> int:
         """Note that so many bytes were passed on. Return the room to tell the other end, 0 if it may wait."""
         self._taken += count
@@ -68,6 +72,8 @@ class CircuitLeg:
         other: The leg on the other link; None at the peer where the circuit ends.
         came: Bytes that came on this leg.
         room: Bytes that may come on it in all.
+        sent: Bytes that were passed on to it.
+        told_room: The room that the far end told while its link was full; 0 for none.
     """
 
     link: PeerLink
@@ -75,6 +81,8 @@ class CircuitLeg:
     other: CircuitLeg | None = None
     came: int = 0
     room: int = FIRST_ROOM
+    sent: int = 0
+    told_room: int = 0
 
 
 class Circuits:
@@ -165,7 +173,7 @@ class Circuits:
     def _refusal(self, link: PeerLink, frame: Circuit) -> str:
         """Return why a circuit does not begin, "" if it does."""
         if frame.to is None:
-            return "unknown" if link.carrier else ""
+            return "unknown" if link.carrier or frame.origin is None else ""
         other = self._by_peer.get(frame.to)
         if link.carrier or other is None or other.carrier or other is link:
             return "unknown"
@@ -192,12 +200,25 @@ class Circuits:
         if leg.came > leg.room:
             self._ctx.send(Circuit(leg.id, end="limit"), [leg.link.id])
             self._end(leg, "limit")
-        elif leg.other is None:
-            self._ctx.emit(CircuitReceived(link.id, frame))
         else:
-            room = self._room_for(leg.other, frame.room) if frame.room else 0
-            if frame.d or room:
-                self._ctx.send(Carried(leg.other.id, frame.d, room), [leg.other.link.id])
+            self._pass_on(leg, frame.d, frame.room)
+
+    def on_drained(self, link: PeerLink) -> None:
+        """Pass on the room that came while the link was full: whoever tells it need not read what it asks for."""
+        for leg in self.legs.get(link.id, {}).values():
+            if leg.told_room:
+                self._pass_on(leg, b"", leg.told_room)
+
+    def _pass_on(self, leg: CircuitLeg, data: bytes, room: int) -> None:
+        leg.told_room = max(leg.told_room, room) if leg.link.full else 0
+        room = 0 if leg.link.full else room
+        if leg.other is None:
+            self._ctx.emit(CircuitReceived(leg.link.id, Carried(leg.id, data, room)))
+            return
+        room = self._room_for(leg.other, min(room, leg.sent + WINDOW_BYTES)) if room else 0
+        if data or room:
+            leg.other.sent += len(data)
+            self._ctx.send(Carried(leg.other.id, data, room), [leg.other.link.id])
 
     def _room_for(self, leg: CircuitLeg, room: int) -> int:
         """Return how much room to pass on to a sender of which a carrier may have several circuits; 0 for no more."""

@@ -326,6 +326,7 @@ class Links:
         if link is not None:
             link.full = False
             if link.up:
+                self.circuits.on_drained(link)
                 self._exchange.on_drained(link)
 
     def _on_paused(self, input: Paused) -> None:

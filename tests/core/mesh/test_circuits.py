@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.effects import CircuitReceived, Close, DialThrough, Effect, Send
-from p2pchat.core.inputs import CircuitSent, DialFailed, LinkAccepted, LinkDown
+from p2pchat.core.inputs import CircuitSent, DialFailed, LinkAccepted, LinkDown, LinkDrained, LinkFilled
 from p2pchat.core.mesh.circuits import (
     BEGUN_A_SECOND,
     BEGUN_AT_ONCE,
@@ -90,17 +90,36 @@ def test_a_carrier_passes_on_less_room_the_more_circuits_a_member_has() -> None:
     assert sum(rooms) < 5 * WINDOW_BYTES
 
 
+def test_no_more_room_is_passed_on_than_a_window_above_what_went_out(carried: tuple[Post, dict[Key, int]]) -> None:
+    """Else two members fill the memory of a carrier: one sends at will, the other one reads nothing."""
+    bob, links = carried
+    told = sent(bob.got(links[CYD], Carried(number(BOB), room=2**53 - 1)), links[ADA])
+    assert told == [Carried(number(ADA), room=WINDOW_BYTES)]
+
+
+def test_room_waits_while_the_link_that_it_came_on_is_full(carried: tuple[Post, dict[Key, int]]) -> None:
+    bob, links = carried
+    bob.handle(LinkFilled(links[CYD]))
+    assert sent(bob.got(links[CYD], Carried(number(BOB), b"hi", WINDOW_BYTES)), links[ADA]) == [
+        Carried(number(ADA), b"hi")
+    ]
+    assert sent(bob.handle(LinkDrained(links[CYD])), links[ADA]) == [Carried(number(ADA), room=WINDOW_BYTES)]
+    assert sent(bob.handle(LinkDrained(links[CYD])), links[ADA]) == []
+
+
 @pytest.mark.parametrize(
     ("frame", "why"),
     [
         (Circuit(2, to=Key("nobody").id), "unknown"),
         (Circuit(2, to=ADA.id), "unknown"),
+        (Circuit(2), "unknown"),
     ],
-    ids=["nobody is linked", "with itself"],
+    ids=["nobody is linked", "with itself", "to nobody, from nobody"],
 )  # fmt: skip
 def test_a_circuit_leads_to_somebody_who_is_linked(frame: Circuit, why: str) -> None:
     bob, links = star()
     assert sent(bob.got(links[ADA], frame), links[ADA]) == [Circuit(2, end=why)]
+    assert not bob.links.circuits.legs.get(links[ADA])
 
 
 def test_a_circuit_goes_over_no_other_circuit() -> None:
@@ -208,13 +227,31 @@ def test_bytes_above_the_room_of_this_end_end_a_circuit() -> None:
     assert [one.frame for one in effects if isinstance(one, CircuitReceived)] == [Circuit(number(CYD), end="limit")]
 
 
+def test_an_end_gets_no_room_while_the_link_of_its_carrier_is_full() -> None:
+    bob, links = star()
+    bob.got(links[CYD], Circuit(number(CYD), origin=ADA.id))
+    bob.handle(LinkFilled(links[CYD]))
+    effects = bob.got(links[CYD], Carried(number(CYD), b"", WINDOW_BYTES)) + bob.handle(LinkDrained(links[CYD]))
+    rooms = [one.frame.room for one in effects if isinstance(one, CircuitReceived) and isinstance(one.frame, Carried)]
+    assert rooms == [0, WINDOW_BYTES]
+
+
+def test_an_end_sends_no_more_than_a_window_at_once_whatever_it_is_told() -> None:
+    window = CircuitWindow()
+    window.widen(2**53 - 1)
+    assert window.room == WINDOW_BYTES
+    window.sent = WINDOW_BYTES
+    window.widen(2**53 - 1)
+    assert window.room == 2 * WINDOW_BYTES
+
+
 def test_a_window_holds_until_bytes_are_taken() -> None:
     window, other = CircuitWindow(), CircuitWindow()
-    window.room = other.take(0)
+    window.widen(other.take(0))
     assert window.room == WINDOW_BYTES
     while window.may_send:
         window.sent += window.may_send
     assert window.sent == WINDOW_BYTES
     assert other.take(MAX_CARRIED_BYTES - 1) == 0  # told in steps
-    window.room = other.take(1)
+    window.widen(other.take(1))
     assert window.may_send == MAX_CARRIED_BYTES
