@@ -286,6 +286,11 @@ class Client(_BaseProtocol):
         return self._transport.get_write_buffer_size()
 
     @property
+    def transport(self) -> asyncio.Transport:
+        """What carries the bytes."""
+        return self._transport
+
+    @property
     def taken_bytes(self) -> int:
         """The number of bytes that the system has taken so far."""
         return self._written_bytes - self._transport.get_write_buffer_size()

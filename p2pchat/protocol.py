@@ -313,6 +313,7 @@ class Peers(Frame, tag="peers"):
     carried: list[Long32] = []
     gone: list[Long32] = []
     can: list[str] = []  # features of the sender: complete in the first frame on a link, and absent in later ones
+    seen: str = ""  # in that frame: where the sender sees the other end
 
 
 class Circuit(Frame, tag="circuit", rename={"origin": "from"}):
@@ -338,6 +339,14 @@ class Carried(Frame, tag="carried"):
 
     def __repr__(self) -> str:
         return f"Carried(id={self.id}, {len(self.d)} bytes, room={self.room})"
+
+
+class Punch(Frame, tag="punch"):
+    """Asks the other end of a carried link to dial too, and answers that, with where a carrier sees the sender (`at`).
+    Without it: "no" as an answer, and else "now".
+    """
+
+    at: str = ""
 
 
 class Here(Frame, tag="here"):
@@ -533,7 +542,7 @@ class Unknown(Struct):
 
 KnownFrame = (
     Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Statements | Digest | Have | Want | Entries
-    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | Circuit | Carried | File | FileEnd
+    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | Circuit | Carried | Punch | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 

@@ -48,6 +48,7 @@ class WireEnd:
     Attributes:
         open: False once this side ended the connection or learned of its end.
         closing: This side has written its last frame and ends when that is sent.
+        seen_at: Where the other side sees this one; "" where this one was dialled.
     """
 
     def __init__(self, wire: SimWire, link: int, owner: SimPeer, notify: Notify, settings: Settings) -> None:
@@ -56,6 +57,7 @@ class WireEnd:
         self.owner = owner
         self.notify = notify
         self.other: WireEnd = self
+        self.seen_at: str = ""
         self.open: bool = True
         self.decoder: Decoder = Decoder(settings)
         self.stalled: bool = False  # True: the network takes no bytes from this side

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 ACTS_AT = 0.5  # the part of steps
 BEHIND_A_ROUTER = 0.6  # the part of peers, at first
+KEEPS_PORTS = 0.7  # the part of routers
 BREAKS = 0.5  # the part of links that end when a router lets nobody in any more
 PRIVATE, PUBLIC = "10.0.0", "192.0.2"  # the network of all peers of a history; what is told of them differs
 
@@ -31,6 +32,7 @@ class Routers:
         """Draw whether a new peer is behind a router. The first one is not: everybody has to begin somewhere."""
         chance = Random(f"{self._sim.seed} router of {peer.name}")
         peer.behind_router = self.on and len(self._sim.all_peers) > 1 and chance.random() < BEHIND_A_ROUTER
+        peer.keeps_port = chance.random() < KEEPS_PORTS
 
     def step(self, number: int) -> None:
         """Perhaps have a peer come from behind its router, or go behind one."""

@@ -70,6 +70,7 @@ class SimPeer:
         restored: True after its disk went back to an older copy.
         odd: Its program signs any text as an entry.
         behind_router: A router lets no connection in.
+        keeps_port: That router keeps the port of a connection for others too, so two that dial at one moment meet.
         circuits: Its ends of circuits, by link and number.
         byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
@@ -104,6 +105,7 @@ class SimPeer:
         self.gone = False
         self.restored: bool = False
         self.behind_router = False
+        self.keeps_port: bool = False
         self.byzantine = False
         self.odd: OddWriter | None = None
         self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
@@ -136,6 +138,7 @@ class SimPeer:
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
             out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.DialThrough: self._dial_through,
+            out.DialBeside: lambda order: sim.punching.dial(self, order),
             out.CircuitReceived: self._circuit_received, out.Resolve: self._resolve,
             out.Established: self._established, out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at,
             out.Commit: self._commit, out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,

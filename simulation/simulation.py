@@ -23,18 +23,21 @@ from random import Random
 
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
+from p2pchat.core.effects import DialBeside
 from p2pchat.core.inputs import Input
 from p2pchat.core.members.statement import network_id
+from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Circuit, UserId
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault, Line, Log
 from simulation.byzantine import MadeUpUser
+from simulation.hole_punching import HolePunching
 from simulation.hosted_users import SimHostedUser
 from simulation.invariants.entry_invariants import QUIET_KINDS, Invariants
 from simulation.membership import Membership, invites_key
-from simulation.network import CircuitEnd, CircuitWire, SimWire
+from simulation.network import CircuitEnd, CircuitWire, SimWire, WireEnd
 from simulation.simulated_peer import SimPeer
 from simulation.virtual_time import SMALL, Schedule, signer
 
@@ -44,6 +47,7 @@ SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost ackn
 DELAYED_FRAMES = 5.0  # seconds in which delayed frames (gossip, addresses) are still sent
 MOST_DELAYED = 4  # times so long: pages of marks go back and forth on a slow link, by when all is there
 QUIET_FOR = 60.0  # seconds in which the traffic of a settled mesh is counted
+FIRST_PORT = 40_000  # from which peers dial
 CALM = 16.0  # seconds in which each link has a digest, and each redial that can succeed is made
 CALM_WITHIN = 80.0  # seconds; marks that cannot become equal are compared for ever
 
@@ -65,6 +69,7 @@ class Simulation:
         guests: The hosted users besides the peers' own, by user id.
         crowd: Byzantine peers of one network that take all links they get, by user id.
         made_up: The users that these made up, by user id.
+        punching: The dials of two peers at one moment.
     """
 
     def __init__(self, seed: int = 0, *, settings: Settings = SMALL, tell: Callable[[str], None] | None = None) -> None:
@@ -92,6 +97,7 @@ class Simulation:
         self._apart: set[Pair] = set()
         self._never: set[Pair] = set()
         self._dials: list[tuple[SimPeer, int, SimPeer]] = []  # in progress: (dialler, its session, target)
+        self.punching: HolePunching = HolePunching(self)
         self._tell = tell
 
     # ---- peers and users
@@ -279,13 +285,31 @@ class Simulation:
         self.schedule.after(seconds, answer)
 
     def _connect(self, dialler: SimPeer, dial: int, server: SimPeer) -> None:
+        near, far = self._wire(dialler, server)
+        near.seen_at = f"{dialler.host}:{FIRST_PORT + near.link}"
+        dialler.put(inputs.LinkDialled(near.link, dial, server.user, server.host))
+        server.put(inputs.LinkAccepted(far.link, dialler.host, port=FIRST_PORT + near.link))
+
+    def connect_beside(self, client: SimPeer, dialled: DialBeside, server: SimPeer, accepted: DialBeside) -> bool:
+        """Connect two peers that dial each other. Return False if something is in the way."""
+        if frozenset((client.user, server.user)) in self._apart | self._never:
+            return False
+        self.counts["punched"] += 1
+        near, far = self._wire(client, server)
+        near.seen_at, far.seen_at = accepted.endpoint, dialled.endpoint
+        host, port = split_endpoint(accepted.endpoint)
+        client.put(inputs.LinkDialled(near.link, dialled.dial, server.user, server.host))
+        server.put(inputs.LinkAccepted(far.link, host, port=port, dial=accepted.dial))
+        return True
+
+    def _wire(self, dialler: SimPeer, server: SimPeer) -> tuple[WireEnd, WireEnd]:
+        """Return the dialler's end and the server's end of a new connection."""
         quick = self.chance.choice((0.0005, 0.001, 0.01, 0.05))
         wire = SimWire(self.schedule, self.chance, quick, quick * self.chance.choice((1, 3, 30)))
         near = dialler.attach(wire)
         far = server.attach(wire)
         wire.join(near, far)
-        dialler.put(inputs.LinkDialled(near.link, dial, server.user, server.host))
-        server.put(inputs.LinkAccepted(far.link, dialler.host))
+        return near, far
 
     def dial_through(self, dialler: SimPeer, dial: int, link: int, circuit: int) -> None:
         """Carry out a DialThrough."""

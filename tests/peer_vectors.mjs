@@ -266,6 +266,8 @@ const LEFT_OUT = {
     "circuit_from",
     "circuit_end",
     "carried",
+    "punch",
+    "punch_now",
     "a circuit of nothing",
     "a circuit to and from",
     "bytes that are no base64",

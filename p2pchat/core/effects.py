@@ -51,6 +51,18 @@ class DialThrough(Effect):
     circuit: int
 
 
+class DialBeside(Effect):
+    """Connect there from the port of this link, while the other end does the same, and set up TLS.
+
+    Answered like Dial; with `serve` as the TLS server, by LinkAccepted or DialFailed.
+    """
+
+    dial: int
+    link: int
+    endpoint: str
+    serve: bool
+
+
 class CircuitReceived(Effect):
     """The other end of a circuit on a link begins it, has bytes or room for this end, or has ended it."""
 

@@ -52,12 +52,16 @@ class LinkAccepted(Input):
         host: The remote address; CARRIED of a circuit.
         took: Seconds that TLS took.
         through: The link of the peer that carries it, 0 for none.
+        port: The remote port, 0 for none.
+        dial: The number of the DialBeside that it answers, 0 for none.
     """
 
     link: int
     host: str
     took: float = 0.0
     through: int = 0
+    port: int = 0
+    dial: int = 0
 
 
 class LinkDialled(Input):

@@ -34,7 +34,7 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
-from p2pchat.core.mesh.addressbook import is_address
+from p2pchat.core.mesh.addressbook import is_address, split_endpoint
 from p2pchat.core.mesh.dialer import CARRIED
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.own_addresses import address_towards
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
 MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
+PUNCH_SECONDS = 3.0  # to connect from both ends: a router that drops what comes first gets it again after a second
+PUNCH_AGAIN = 0.05  # seconds after one that refuses it
 STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
@@ -126,14 +128,33 @@ async def _resolve(host: str, port: int) -> list[str]:
     return [address for address in alternating if address is not None]
 
 
-async def _connect(address: str, port: int) -> Streams:
-    if "%" not in address:
+async def dial_beside(other: asyncio.BaseTransport, address: str, port: int) -> Streams:
+    """Connect from the port of another connection, while the far end does the same: again until a router lets that in.
+
+    Raises:
+        OSError: No connection, or PUNCH_SECONDS have passed.
+    """
+    sock, own = other.get_extra_info("socket"), other.get_extra_info("sockname")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    async with asyncio.timeout(PUNCH_SECONDS):
+        while True:
+            try:
+                return await _connect(address, port, own[1])
+            except ConnectionError:
+                await asyncio.sleep(PUNCH_AGAIN)
+
+
+async def _connect(address: str, port: int, own_port: int = 0) -> Streams:
+    if "%" not in address and not own_port:
         return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
     # asyncio would look up an address with a network card, in the executor of the program.
     [(*kind, _, place)] = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     with ExitStack() as opened:
         sock = opened.enter_context(socket.socket(*kind))
         sock.setblocking(False)
+        if own_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("", own_port))
         await asyncio.get_running_loop().sock_connect(sock, place)
         streams = await asyncio.open_connection(sock=sock, limit=STREAM_LIMIT_BYTES)
         opened.pop_all()
@@ -265,6 +286,23 @@ class ConnectionManager:
         """Do the TLS handshake over a circuit that begins on a link. The answer is as of dial()."""
         self._spawn(self._dial(dial, CARRIED, self._open_circuit(link, circuit)), self._handshakes)
 
+    def dial_beside(self, dial: int, link: int, endpoint: str, *, serve: bool) -> None:
+        """Connect from the port of a link and do the TLS handshake. The answer is as of dial(), or LinkAccepted."""
+        if not self._closed:
+            self._spawn(self._dial_beside(dial, link, endpoint, serve), self._handshakes)
+
+    async def _dial_beside(self, dial: int, link: int, endpoint: str, serve: bool) -> None:
+        try:
+            host, port = split_endpoint(endpoint)
+            streams = await dial_beside(self._clients[link].transport, host, port)
+            client = self._make_client(*streams, endpoint, server_side=serve)
+            server_key = await client.handshake(self._settings.handshake_timeout)
+        except Exception as error:  # any error, as of a dial: the link may be gone, or no socket
+            self._on_dial_failed(dial, endpoint, error)
+        else:
+            accepted = LinkAccepted(client.link_id, host, port=port, dial=dial)
+            self._start(client, accepted if serve else LinkDialled(client.link_id, dial, server_key, host))
+
     def on_circuit(self, link: int, frame: Circuit | Carried) -> None:
         """Take what came for this end of a circuit, or a new one."""
         key = (link, frame.id)
@@ -345,8 +383,9 @@ class ConnectionManager:
         except Exception:  # any error: a stranger that is gone must not be counted as one for ever
             self._release_place(client.link_id)
             return
-        through = writer.get_extra_info("through", 0)
-        self._start(client, LinkAccepted(client.link_id, host, loop.time() - accepted_at, through))
+        through, peername = writer.get_extra_info("through", 0), writer.get_extra_info("peername")
+        port = peername[1] if isinstance(peername, tuple) and not through else 0
+        self._start(client, LinkAccepted(client.link_id, host, loop.time() - accepted_at, through, port))
 
     def _release_place(self, link: int) -> None:
         """Stop counting a link as a stranger's: it became a member's, or ended."""

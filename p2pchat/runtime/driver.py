@@ -161,6 +161,9 @@ class Driver:
             fx.Close: self._close_link,
             fx.Dial: lambda effect: connections.dial(effect.dial, effect.endpoint),
             fx.DialThrough: lambda effect: connections.dial_through(effect.dial, effect.link, effect.circuit),
+            fx.DialBeside: lambda effect: connections.dial_beside(
+                effect.dial, effect.link, effect.endpoint, serve=effect.serve
+            ),
             fx.CircuitReceived: lambda effect: connections.on_circuit(effect.link, effect.frame),
             fx.Resolve: lambda effect: connections.resolve(effect.dial, effect.endpoint),
             fx.Established: lambda effect: connections.on_established(effect.link),

@@ -58,8 +58,9 @@ if TYPE_CHECKING:
 
 # In a quiet minute two linked peers exchange only pings (every 10 s from both ends, with their pongs: 24), digests
 # (each peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sums of read and taken
-# marks. Those of circuits are not counted: each frame of a carried link is two of them.
-QUIET_KINDS = {"Carried", "Ping", "Pong", "Digest", "ReadFrame", "TakenFrame"}
+# marks. Those of circuits are not counted: each frame of a carried link is two of them. A carried link tries now and
+# then whether a direct way opens.
+QUIET_KINDS = {"Carried", "Ping", "Pong", "Punch", "Digest", "ReadFrame", "TakenFrame"}
 QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy never stops
 

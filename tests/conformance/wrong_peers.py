@@ -48,7 +48,7 @@ WRONG_PEERS = (
             "            remote.dropped.clear()\n")),
 )  # fmt: skip
 
-_TELL = "            self._ctx.send(Peers(told, named, by_others, gone[part], [] if page else can), [link.id])\n"
+_TELL = "            self._ctx.send(Peers(told, named, by_others, gone[part], [] if page else can, seen), [link.id])\n"
 RIGHT_PEERS = (
     Mutant("links-told-after-a-second", "news of links is joined", "links-are-told-to-others",
            ("wait = max(self._ctx.settings.peers_told_after, ", "wait = max(1.0, ")),

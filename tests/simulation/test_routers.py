@@ -119,3 +119,41 @@ def test_who_can_link_and_has_no_linked_peer_in_common_is_named_at_the_end_of_a_
     history.name_ways(peers)
     comes_to_rest(sim)
     assert [set(one.linked) | {one} for one in peers] == [{ada, bob, cyd, dan}] * 4
+
+
+def test_two_whose_routers_keep_ports_open_a_direct_way_and_nobody_left() -> None:
+    sim, (_, bob, cyd) = behind_routers(6)
+    bob.keeps_port = cyd.keeps_port = True
+    sim.run(6)
+    assert not is_carried(bob, cyd)
+    assert sim.counts["punched"] == sim.counts["carried_link_replaced"] == 1
+    assert sim.counts["warned_two_processes"] == 0
+    bob.say("to cyd alone", cyd)
+    comes_to_rest(sim)
+    assert texts(cyd) == ["to cyd alone"]
+    assert not [line for line in (*bob.lines, *cyd.lines) if line["event"] == "left"]
+
+
+def test_two_of_whom_one_has_a_router_that_draws_ports_stay_linked_through_a_third() -> None:
+    sim, (_, bob, cyd) = behind_routers(7)
+    bob.keeps_port = True
+    sim.run(60)
+    assert is_carried(bob, cyd)
+    assert not sim.counts["punched"]
+
+
+def test_who_is_behind_a_punched_way_itself_carries_links() -> None:
+    sim, (ada, bob, cyd) = behind_routers(8)
+    dan = sim.peer()
+    dan.behind_router = True
+    dan.start(ada.endpoint)
+    for peer in (bob, cyd, dan):
+        peer.keeps_port = True
+    sim.never(bob, cyd)
+    sim.run(30)
+    assert is_carried(bob, cyd) and not is_carried(bob, dan) and not is_carried(cyd, dan)
+    ada.crash()
+    bob.say("to cyd alone", cyd)
+    sim.run(40)
+    assert is_carried(bob, cyd)
+    assert texts(cyd) == ["to cyd alone"]

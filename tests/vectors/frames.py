@@ -177,8 +177,8 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "typing_on": ("Bob types.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": True}),
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),
     "peers_can": (
-        "It answers pulls, understands pieces, and answers which content is there.",
-        {"t": "peers", "can": ["files", "later"]},
+        "It answers pulls, understands pieces, answers which content is there, and says where it sees the other end.",
+        {"t": "peers", "can": ["files", "later"], "seen": "198.51.100.7:40001"},
     ),
     "pull": (
         "Four pieces of content that entry 2 of ada's log names.",
@@ -192,6 +192,8 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "circuit_from": ("Bob asks for it.", {"t": "circuit", "id": 3, "from": BOB}),
     "circuit_end": ("It ends with the carrier's other link.", {"t": "circuit", "id": 3, "end": "lost"}),
     "carried": ("Five bytes, and room for more.", {"t": "carried", "id": 3, "d": "aGVsbG8=", "room": 278528}),
+    "punch": ("It asks to be dialled, and says where its carrier sees it.", {"t": "punch", "at": "198.51.100.7:40001"}),
+    "punch_now": ("Dial now.", {"t": "punch"}),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
     "file": ("The first frame of a file.", {"t": "file", "v": 3, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),

@@ -52,6 +52,7 @@ from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import PeerId, UserId
 
 CARRIED = "carried"  # the address of a peer that others reach, and the host of a link that one of them carries
+NO_ADDRESS = ("", CARRIED)  # DialAddress.endpoint of what nobody remembers: where others see a peer, and a circuit
 CARRIED_AFTER = 0.3  # seconds by which a direct address is dialled before it; a guess, after RFC 8305
 STABLE_AFTER = 5.0  # seconds a link must have been up for the pauses to be reset; a guess, after others' experience
 NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does not admit this one
@@ -86,7 +87,7 @@ class DialAddress(Collected, eq=False):
         deferred_since: When the other peer was first left to dial us, or NEVER.
         reported: (state, reason) as last reported to people, ("", "") for nothing.
         resolved: What its name means for the next dial, as an endpoint. "" for a name that must be resolved first, or
-            need not be; and for an address.
+            need not be; and for an address. Where others see the peer, if `endpoint` is "".
         forgotten: It is not wanted any more, but a dial to it is under way.
     """
 
@@ -148,6 +149,7 @@ class Dialer:
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
         self._last_dial = 0
         self._pace = DialPace(ctx, members)
+        self._beside = DialPace(ctx, members)  # of dials where others see a peer: its own addresses may be there too
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self._queued: dict[DialAddress, DialPlan] = {}  # wait until a carrier has fewer under way
         self.active_at: float = NEVER  # when a connection that nobody carries last came in, or a link up
@@ -309,6 +311,19 @@ class Dialer:
 
     # Results of dials
 
+    def dial_beside(self, peer: PeerId, at: str) -> int:
+        """Return the number of a dial to where others see a peer, which the caller carries out; 0 for none now."""
+        if not at or self._stopped or self.is_barred(peer) or self._is_busy or self._beside.wait(peer, at) > SLACK:
+            return 0
+        self._beside.on_dial(at)
+        return self._add(self._plan(peer), DialAddress("", peer, told=True, resolved=at))
+
+    def on_opened(self, dial: int) -> None:
+        """The other end of such a dial did the same."""
+        plan, address = self._dials[dial]
+        self._beside.on_answered(plan.peer, address.resolved)
+        self.on_ended(dial)
+
     def address_of(self, dial: int) -> DialAddress | None:
         """Return the address of a dial; None when the dial is not wanted any more."""
         if self._stopped or dial not in self._dials:
@@ -332,10 +347,10 @@ class Dialer:
             plan = self._move(dial, plan, address, peer)
         was_paced, endpoint = self._is_paced(plan, address), address.resolved or address.endpoint
         address.reached, address.told = True, False
-        if address.endpoint != CARRIED:
+        if address.endpoint not in NO_ADDRESS:
             self._book.on_verified(peer, address.endpoint)
         if was_paced:
-            self._pace.on_answered(peer, endpoint)
+            self._pace_of(address).on_answered(peer, endpoint)
         return address
 
     def _retry_held(self) -> None:
@@ -409,7 +424,7 @@ class Dialer:
             self._schedule(plan)
             return
         if self._is_paced(plan, address) and code not in NO_SILENCE:
-            self._pace.on_failed(plan.peer, endpoint)
+            self._pace_of(address).on_failed(plan.peer, endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
         pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
@@ -421,7 +436,7 @@ class Dialer:
             self._book.on_failed(plan.peer, address.endpoint)
             if (
                 not address.typed
-                and address.endpoint != CARRIED
+                and address.endpoint not in NO_ADDRESS
                 and self._book.get(plan.peer, address.endpoint) is None
             ):
                 plan.addresses.pop(address.endpoint, None)
@@ -650,19 +665,23 @@ class Dialer:
         return True
 
     def _dial(self, plan: DialPlan, address: DialAddress, carrier: PeerLink | None = None) -> None:
+        dial = self._add(plan, address)
+        if carrier is not None:
+            self._circuits.dial(dial, plan.peer, carrier)
+        elif not self._is_told_name(plan, address):
+            self._ctx.emit(Dial(dial, address.endpoint))
+        elif address.resolved:
+            self._ctx.emit(Dial(dial, address.resolved))
+        else:
+            self._ctx.emit(Resolve(dial, address.endpoint))
+        if CARRIED in plan.addresses:
+            self._schedule(plan)  # the other way may be due while this one hangs
+
+    def _add(self, plan: DialPlan, address: DialAddress) -> int:
         self._last_dial += 1
         self._dials[self._last_dial] = (plan, address)
         plan.dials[self._last_dial] = None
-        if carrier is not None:
-            self._circuits.dial(self._last_dial, plan.peer, carrier)
-        elif not self._is_told_name(plan, address):
-            self._ctx.emit(Dial(self._last_dial, address.endpoint))
-        elif address.resolved:
-            self._ctx.emit(Dial(self._last_dial, address.resolved))
-        else:
-            self._ctx.emit(Resolve(self._last_dial, address.endpoint))
-        if CARRIED in plan.addresses:
-            self._schedule(plan)  # the other way may be due while this one hangs
+        return self._last_dial
 
     def _is_told_name(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an endpoint has a name that its peer told.
@@ -672,7 +691,7 @@ class Dialer:
         """
         if (
             address.typed
-            or address.endpoint == CARRIED
+            or address.endpoint in NO_ADDRESS
             or not (address.told or address.reached)
             or (address.reached and self._book.is_chosen(plan.peer))
         ):
@@ -693,6 +712,9 @@ class Dialer:
         self._held[address] = plan
         self._schedule(plan)
         return True
+
+    def _pace_of(self, address: DialAddress) -> DialPace:
+        return self._pace if address.endpoint else self._beside
 
     def _is_paced(self, plan: DialPlan, address: DialAddress) -> bool:
         """Return whether an address is dialled with a pace: a name, or one where no key has answered."""

@@ -36,7 +36,7 @@ from p2pchat.core.inputs import (
     Stop,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.mesh.addressbook import AddressBook, is_shareable
+from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, is_shareable, join_endpoint
 from p2pchat.core.mesh.circuits import Circuits
 from p2pchat.core.mesh.dialer import STABLE_AFTER, Dialer
 from p2pchat.core.mesh.election import (
@@ -47,6 +47,7 @@ from p2pchat.core.mesh.election import (
     is_decider,
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
+from p2pchat.core.mesh.hole_puncher import HolePuncher
 from p2pchat.core.mesh.peer_exchange import PeerExchange, member_of
 from p2pchat.core.mesh.peer_link import (
     FAULTS,
@@ -78,6 +79,7 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
+    Punch,
     RunId,
     Show,
     Statements,
@@ -86,7 +88,7 @@ from p2pchat.protocol import (
     Welcome,
 )
 
-ABOUT_LINKS = {Bye, Carried, Circuit, Hello, Welcome, Show, Admit, Go, Ping, Peers, Unknown, Pong}
+ABOUT_LINKS = {Bye, Carried, Circuit, Hello, Welcome, Show, Admit, Go, Ping, Peers, Unknown, Pong, Punch}
 FULL_WARNED_EVERY = 3600.0  # seconds; a guess
 NO_ROOM = "no room for more links"
 REFUSED_BUSY = "this peer has as many links as it takes"
@@ -160,6 +162,7 @@ class Links:
             self.circuits,
             listener,
         )
+        self._puncher = HolePuncher(ctx, up, self.dialer, self._exchange)
         self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
@@ -290,6 +293,10 @@ class Links:
             self.dialer.active_at = self._ctx.now.mono
         server = ServerSide(self._ctx.me, self._network, self._ctx.draw(NONCE_BYTES))
         link = PeerLink(input.link, input.host, server)
+        if input.dial:
+            self.dialer.on_opened(input.dial)
+        if input.port and not is_loopback(input.host):
+            link.sees = join_endpoint(input.host, input.port)
         if input.through and not self._set_carrier(link, input.through):
             return
         self._begin(link, max(0.0, self._ctx.settings.handshake_timeout - input.took))
@@ -402,6 +409,8 @@ class Links:
             self._exchange.on_peers(link, frame)
         elif isinstance(frame, Carried):
             self.circuits.on_carried(link, frame)
+        elif isinstance(frame, Punch):
+            self._puncher.on_frame(link, frame)
         elif isinstance(frame, Circuit):
             why = self.circuits.on_circuit(link, frame)
             if why:
@@ -467,7 +476,14 @@ class Links:
         except HandshakeError as error:
             self._on_wrong_key(input.dial, error.code)
             return None
-        return PeerLink(input.link, input.host, client, address.endpoint, input.dial)
+        return PeerLink(
+            input.link,
+            input.host,
+            client,
+            address.endpoint,
+            input.dial,
+            sees="" if address.endpoint else address.resolved,
+        )
 
     def _on_wrong_key(self, dial: int, code: str) -> None:
         self._ctx.count(f"handshake_{code}")
@@ -682,6 +698,7 @@ class Links:
         elif link.carrier:
             self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
+        self._puncher.on_link_up(link)
         self._listener.link_up(link)
 
     # Ends

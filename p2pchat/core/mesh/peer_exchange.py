@@ -320,7 +320,8 @@ class PeerExchange:
             told = records[page * of_page : (page + 1) * of_page]
             named = linked[part]
             by_others = [peer for peer in named if peer in carried]
-            self._ctx.send(Peers(told, named, by_others, gone[part], [] if page else can), [link.id])
+            seen = link.sees if can and not page else ""
+            self._ctx.send(Peers(told, named, by_others, gone[part], [] if page else can, seen), [link.id])
 
     # Receiving
 
@@ -328,6 +329,7 @@ class PeerExchange:
         if frame.can:
             link.takes_files = FILES in frame.can
             link.carries = CARRY in frame.can
+            link.seen = frame.seen if self._is_shareable(frame.seen, near=False) else ""
         for peer in frame.linked:  # in a large mesh each link tells of nearly all peers
             if peer == self._ctx.me:
                 self._duplicates.on_claimed(link.peer)
@@ -436,7 +438,7 @@ class PeerExchange:
         usable = [
             endpoint
             for endpoint in record.e
-            if self._is_shareable(endpoint, near) and self._is_within_reach(endpoint, link.host)
+            if self._is_shareable(endpoint, near) and self.is_within_reach(endpoint, link.host)
         ]
         learn = self._dialer.on_learned if known is None else self._dialer.on_moved
         for address in self._book.take(record, usable):
@@ -448,7 +450,7 @@ class PeerExchange:
     def _is_shareable(self, endpoint: str, near: bool) -> bool:
         return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)
 
-    def _is_within_reach(self, endpoint: str, teller: str) -> bool:
+    def is_within_reach(self, endpoint: str, teller: str) -> bool:
         """Return whether an endpoint means the same machine here as at a teller with this address.
 
         A private address that comes from the Internet most likely means a machine of another network, or is meant to

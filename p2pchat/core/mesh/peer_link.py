@@ -84,6 +84,8 @@ class PeerLink:
         direct: Of these, those whose link nobody carries.
         carrier: The peer that carries this link; "" for a direct one.
         through: The link of that peer, 0 for none.
+        sees: Where this end sees the other one, if that is where it dials from; "" otherwise.
+        seen: Where the other end sees this one, as it says.
         carried_with: The peers with which links of the other end are carried here, and how many circuits.
         begun: Position in the order in which connections of this process began, from 1.
         up_at: When it came up, monotonic seconds; before that, when it began.
@@ -112,6 +114,8 @@ class PeerLink:
     direct: KeySet[PeerId] = field(default_factory=dict)
     carrier: PeerId = ""
     through: int = 0
+    sees: str = ""
+    seen: str = ""
     carried_with: Counter[PeerId] = field(default_factory=Counter)
     up_at: float = 0.0
     timer: Timer | None = None  # the next step must be done by then
@@ -134,6 +138,9 @@ class PeerLink:
     circuits: int = 0  # begun through it from here, less those whose links lasted
     last_circuit: int = 0  # the highest even number begun here
     circuit_begun: int = -1  # the number that the other end begun last
+    # Punching
+    asked_at: float | None = None  # when the other end was asked to dial, until it answers
+    dials_at: str = ""  # where it waits to be dialled from here
 
     @property
     def dialled(self) -> bool:
