@@ -7,6 +7,7 @@
     ada.find("10.77.0.2")                           packets to that address arrive again
     ada.throttle(64)                                send at most 64 kbit/s; the rest waits in the queue
     cyd = lan.home("10.77.0.3/24")                  behind a router that lets nobody in
+    lan.slow(10)                                    everything takes 10 ms to the other machines there are
 
 A namespace lives as long as the process that holds it, and that process ends when this one does, even after a kill. So
 nothing is left behind, nothing has a name, and tests may run in parallel. Without root rights, each namespace is inside
@@ -21,6 +22,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +167,8 @@ class Lan:
             if shutil.which(tool) is None:
                 raise NoNamespaces(f"{tool} is not installed")
         self._held: list[Held] = []
+        self._cables: list[str] = []
+        self._hub: subprocess.Popen[str] | None = None
         try:
             self._switch: Held = self._hold()
             self._switch.run("ip", "link", "add", "switch", "type", "bridge", "mcast_snooping", "0")
@@ -184,6 +188,7 @@ class Lan:
         far = ["peer", "name", "eth0", "netns", str(held.pid)]
         self._switch.run("ip", "link", "add", cable, "type", "veth", *far)
         self._switch.run("ip", "link", "set", cable, "master", "switch", "up")
+        self._cables.append(cable)
         held.run("ip", "link", "set", "lo", "up")
         held.run("ip", "link", "set", "eth0", "up")
         return Machine(held, self._switch, cable, addresses)
@@ -211,8 +216,28 @@ class Lan:
             near.run("ip", "route", "add", "default", "via", gateway)
         return machine
 
+    def slow(self, milliseconds: float) -> None:
+        """Put a slow hub in place of the switch, for the machines that there are.
+
+        Raises:
+            NoNamespaces: There is no ethtool.
+        """
+        if shutil.which("ethtool") is None:
+            raise NoNamespaces("ethtool is not installed")
+        for held in self._held[1:]:  # a hub passes on what is on the wire: whole packets with their sums
+            held.run("ethtool", "-K", "eth0", "tx", "off", "tso", "off", "gso", "off", "gro", "off")
+        for cable in self._cables:
+            self._switch.run("ip", "link", "set", cable, "nomaster")
+        command = self._switch.under(sys.executable, str(Path(__file__).with_name("slow_hub.py")))
+        self._hub = subprocess.Popen([*command, str(milliseconds), *self._cables], stdout=subprocess.PIPE, text=True)
+        assert self._hub.stdout is not None
+        assert self._hub.stdout.readline() == "ready\n"
+
     def close(self) -> None:
         """Remove everything."""
+        if self._hub is not None:
+            self._hub.kill()
+            self._hub.communicate()
         for held in reversed(self._held):
             held.let_go()
         self._held.clear()
