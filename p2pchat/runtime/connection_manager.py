@@ -15,7 +15,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
 MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
 PUNCH_SECONDS = 3.0  # to connect from both ends: a router that drops what comes first gets it again after a second
-PUNCH_AGAIN = 0.05  # seconds after one that refuses it
+PUNCH_TRIES = 4  # where routers refuse what comes first: few, since nobody may be there. A guess, as the next one
+PUNCH_AGAIN = 0.1  # seconds after each
 STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
@@ -129,19 +130,19 @@ async def _resolve(host: str, port: int) -> list[str]:
 
 
 async def dial_beside(other: asyncio.BaseTransport, address: str, port: int) -> Streams:
-    """Connect from the port of another connection, while the far end does the same: again until a router lets that in.
+    """Connect from the port of another connection, while the far end does the same.
 
     Raises:
-        OSError: No connection, or PUNCH_SECONDS have passed.
+        OSError: No connection after PUNCH_TRIES, or PUNCH_SECONDS.
     """
     sock, own = other.get_extra_info("socket"), other.get_extra_info("sockname")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     async with asyncio.timeout(PUNCH_SECONDS):
-        while True:
-            try:
+        for _ in range(PUNCH_TRIES - 1):
+            with suppress(ConnectionError):
                 return await _connect(address, port, own[1])
-            except ConnectionError:
-                await asyncio.sleep(PUNCH_AGAIN)
+            await asyncio.sleep(PUNCH_AGAIN)
+        return await _connect(address, port, own[1])
 
 
 async def _connect(address: str, port: int, own_port: int = 0) -> Streams:
