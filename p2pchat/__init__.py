@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.receipts import Receipt as Receipt
     from p2pchat.messaging.receipts import Receipts as Receipts
     from p2pchat.messaging.subscription import Events as Events
+    from p2pchat.messaging.users import Cause as Cause
     from p2pchat.messaging.users import HostPeer as HostPeer
     from p2pchat.messaging.users import User as User
     from p2pchat.messaging.users import Whois as Whois
@@ -157,7 +158,7 @@ _MODULES = {
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),
-    "messaging.users": ("User", "HostPeer", "Whois"),
+    "messaging.users": ("User", "Cause", "HostPeer", "Whois"),
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),

@@ -291,7 +291,7 @@ class Lifecycle:
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
             self.dispatcher.follow_members(driver.node.member_directory)
-            self.directory.knows = driver.node.contacts.are_known
+            self.directory.knows, self.directory.cause = driver.node.contacts.are_known, driver.node.cause
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()

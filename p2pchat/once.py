@@ -34,6 +34,7 @@ class SentReceipt:
         delivered_to: The labels of those who have it.
         read_by: The labels of those who have read it.
         missing: The labels of those who lack it.
+        causes: A sentence for each cause that is known of that.
     """
 
     id: str
@@ -42,6 +43,7 @@ class SentReceipt:
     delivered_to: tuple[str, ...]
     read_by: tuple[str, ...]
     missing: tuple[str, ...]
+    causes: tuple[str, ...]
 
     @property
     def is_delivered(self) -> bool:
@@ -92,6 +94,7 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
     from p2pchat.cli.control_client import RequestRefused, connect_or_run
     from p2pchat.cli.options import ProfileChoice
     from p2pchat.cli.profiles import find_profile
+    from p2pchat.commands.event_text import format_causes, local_now
     from p2pchat.commands.exit_codes import CommandError, UsageError
     from p2pchat.threads import in_thread
 
@@ -112,8 +115,8 @@ async def _send(to: str, text: str, port: int | None, data: str | PathLike[str] 
         raise _error_of(refused, to, text) from None
     except (CommandError, UsageError) as error:
         raise P2PChatError(str(error)) from None
-    who = (tuple(map(str, row[name])) for name in ("delivered_to", "read_by", "missing"))
-    return SentReceipt(id, row["status"], row["of"], *who)
+    has, read, lacks = (tuple(map(str, row[name])) for name in ("delivered_to", "read_by", "missing"))
+    return SentReceipt(id, row["status"], row["of"], has, read, lacks, tuple(format_causes(row, local_now())))
 
 
 async def _discard_lines(control: ControlClient) -> None:

@@ -33,6 +33,11 @@ async def test_the_peer_that_runs_beside_the_program_sends_it(serve: Serve, home
     told = [await bob.message(each.id) for each in at_once]  # each is told of its own message
     assert [post.text for post in told] == [f"{number}" for number in range(10)]
 
+    await bob.aclose()
+    await until(lambda: ada.user("bob").status == "offline", "bob is away")
+    kept = await once("bob", "when you are back", data=home / "ada", timeout=0)
+    assert len(kept.causes) == 1 and kept.causes[0].startswith("bob will get it when back: away since ")
+
     await server.shut_down("gone")
     kept = await once("bob", "later", data=str(home / "ada"), timeout=0)
     assert (kept.status, kept.is_delivered, kept.missing) == ("accepted", False, ("bob",))

@@ -26,7 +26,7 @@ from p2pchat import HOP_LIMIT
 from p2pchat.bounded import remember
 from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.command_table import BY_NAME
-from p2pchat.commands.event_text import EventLine, format_size
+from p2pchat.commands.event_text import EventLine, format_causes, format_size, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.kinds import HEADS, LISTS
 from p2pchat.kinds.message_fields import fields_at
@@ -442,7 +442,7 @@ def _receipt(row: EventLine, *, again: bool = False, key: str = "") -> Answer:
     lacks, status = row["missing"], row["status"]
     answer: Answer = {
         "id": row["id"], "status": status, "of": row["of"], "delivered": row["count"], "read": row["read_count"],
-        "missing": lacks[:MAX_LISTED],
+        "missing": lacks[:MAX_LISTED], "why": format_causes(row, local_now())[:MAX_LISTED],
     }  # fmt: skip
     if again:
         answer |= {"again": True, "status": status if key else "repeated"}

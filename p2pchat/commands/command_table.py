@@ -262,7 +262,7 @@ TABLE = (
             "case and accents do not matter; at most 50 messages",
         )),
     CommandRow("receipts", "to:conversation? limit:int? before:message? id:message?", "[N]", here="to",
-        help="who has your last N messages here (5), and who lacks them", example="/receipts",
+        help="who has your last N messages here (5), who lacks them, why", example="/receipts",
         details=("delivered means: on the disk of that user's peer",)),
     CommandRow("away", "text?", "[TEXT]", kind="small",
         help="tell others that you are away; with no text: that you are back", example="/away lunch, back at one"),
@@ -365,7 +365,7 @@ def _tool_of(call: Call) -> CommandRow:
     return _tool(call.name, " ".join(needed), kind="write", result="id next?", help=call.purpose)
 
 
-_SENT = "id status of:int delivered:int read:int missing:list again:bool? next?"
+_SENT = "id status of:int delivered:int read:int missing:list why:list again:bool? next?"
 TOOLS = (
     _tool("who", result="me members:members more:int? groups:list next?",
         help="Who is a member here, people and agents, and whether each is online now; and your groups. Write to a "
@@ -400,7 +400,7 @@ TOOLS = (
     *(_tool(name, "to:conversation", result="messages:posts more:bool next?",
         help=f"The {kind.event} messages of a conversation.") for name, kind in HEADS.items()),
     _tool("receipt", "id:message", result=_SENT,
-        help="What became of a message that you sent: who has it, who read it, whom it lacks."),
+        help="What became of a message that you sent: who has it, read it, lacks it and why."),
     *(_tool_of(call) for call in CALLS.values() if call.tool),
     _tool("get", "id:message number:int? path? wait:float?", kind="files",
         result="saved:bool path? next?",

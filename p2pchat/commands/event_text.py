@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from p2pchat import DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, User, where_found
+from p2pchat import Cause, DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, User, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.kinds import CHANGE_EVENTS, LISTS
@@ -356,11 +356,39 @@ def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
     if (by := peer.people.expelled_by) is not None:
         who = "your login" if by.is_me else quote_name(by.label)
         return f"{who} expelled this peer from its network: a pardon lets it send what waits"
-    known = [one for one in peer.users() if one.label in labels] if labels else []
-    out = [one.label for one in known if peer.people.is_expelled(one)]
-    if out:
-        return f"{quote_names(out)} cannot get it while expelled from this network"
-    return "; ".join(unreachable(one.label, one.status_text) for one in known if one.status == UNREACHABLE)
+    known = {one.label: one.cause for one in peer.users() if one.label in labels} if labels else {}
+    stays = ("expelled", UNREACHABLE)
+    return "; ".join(_sentences((who, cause_text(why)) for who, why in known.items() if why and why.kind in stays))
+
+
+_CAUSES = {
+    "away": "will get it when back: away",
+    "online": "will get it soon: online, not stored there yet",
+    "carried": "will get it soon: carried by {}, not stored there yet",
+    "expelled": "can get it after a pardon: expelled by {}",
+    UNREACHABLE: "can get it once linked: cannot be reached from here; {} says it can",
+}
+
+
+def cause_text(cause: Cause) -> str:
+    """Return what ends the wait of a user who lacks a message, and why it lacks it, but for since when."""
+    return _CAUSES[cause.kind].format("" if cause.by is None else quote_name(cause.by.label))
+
+
+def format_causes(row: Line, now: datetime) -> list[str]:
+    """Return sentences that say why users lack a message, by a row of /receipts."""
+    return _sentences(
+        (one["user"], one["text"] + (f" since {format_time(one['since'], now)}" if one["since"] else ""))
+        for one in row["causes"]
+    )
+
+
+def _sentences(said: Iterable[tuple[str, str]]) -> list[str]:
+    """Return one sentence for all users of whom the same is said."""
+    users: dict[str, list[str]] = {}
+    for label, text in said:
+        users.setdefault(text, []).append(label)
+    return [f"{quote_names(labels)} {text}" for text, labels in users.items()]
 
 
 def unreachable(label: str, by: str) -> str:
@@ -480,7 +508,7 @@ def format_conversation(row: Line) -> str:
 
 def format_receipt(row: Line, now: datetime, text: str = "") -> str:
     """Return one row of /receipts: who has an own message; `text` is shown for one without a text."""
-    lacks, read, of = row["missing"], row["read_by"], row["of"]
+    read, of, causes = row["read_by"], row["of"], format_causes(row, now)
     stored = [label for label in row["at_gateway"] if label not in read]
     has = [label for label in row["delivered_to"] if label not in read and label not in stored]
     kept, seen = row["at_gateway_count"], row["read_count"]
@@ -492,14 +520,14 @@ def format_receipt(row: Line, now: datetime, text: str = "") -> str:
     who = [f"{quote_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"a gateway keeps it for {quote_names(stored)}, seen or not"] if stored else []
-    who += [f"{quote_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
-    who += [row["obstacle"]] if row.get("obstacle") else []
+    who += causes or filter(None, [row.get("obstacle")])
     if "files_delivered_to" in row:
         labels = row["files_delivered_to"]
         files = f"{quote_names(labels)} {'have' if len(labels) > 1 else 'has'}" if labels else "nobody else has"
         who.append(f"{files} {'its file' if row['files'] == 1 else 'its files'}")
     shown = DELETED if row.get("deleted") else excerpt(row["text"] or text)
-    return f"-- {format_time(row['sent_at'], now)} {shown}: {state}; {', '.join(who) or 'nobody else has it yet'}"
+    have = ", ".join(who or ["nobody else is known to have it"])
+    return f"-- {format_time(row['sent_at'], now)} {shown}: {state}; {have}"
 
 
 FEW_HOLDERS = 3  # of a file, named; more are counted

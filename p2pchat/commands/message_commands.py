@@ -22,6 +22,7 @@ from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import (
     DeletedLines,
     EventLine,
+    cause_text,
     excerpt,
     file_label,
     find_obstacle,
@@ -30,6 +31,7 @@ from p2pchat.commands.event_text import (
     found_line,
     local_now,
     said,
+    user_fields,
     users_fields,
     with_gap,
 )
@@ -428,6 +430,17 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
         "at_gateway_count": len(unseen & set(of or unseen)),
         **users_fields("read_by", read),
         **users_fields("missing", lacks),
+        "causes": [
+            {
+                **user_fields(user),
+                "cause": why.kind,
+                "since": why.since and iso(why.since),
+                "text": cause_text(why),
+                **user_fields(why.by, "by"),
+            }
+            for user in lacks
+            if (why := user.cause)
+        ],
         **(files if message.attachments else {}),
     }
 

@@ -83,7 +83,7 @@ from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.presence_tracker import PresenceTracker
+from p2pchat.core.mesh.presence_tracker import Cause, PresenceTracker
 from p2pchat.core.names import full_label
 from p2pchat.core.node_context import (
     LAZY_COMMIT_EVERY,
@@ -314,6 +314,19 @@ class Node:
         """The name of every known user: from the newest profile entry, or as announced by its peer."""
         return self.replicator.people.names
 
+    def cause(self, me: UserId, user: UserId) -> Cause | None:
+        """Return why a user lacks a message of a hosted one, as far as that is known. A block reads as away."""
+        members = self.member_directory
+        if members.is_out(me):
+            return None
+        if removals := members.removals(user):
+            return "expelled", 0, members.speaker(removals[-1].by)
+        if members.is_out(user):  # as nobody's user
+            return None
+        if user in self.blocks.of(me) or me in self.blocks.of(user):
+            return "away", 0, ""
+        return self.presence.cause(user)
+
     # ---- links
 
     def _on_frames(self, got: Got) -> None:
@@ -384,7 +397,7 @@ class Node:
     def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
         """Report that a peer is reached by a linked one, and not from here."""
         if self.stays(peer):
-            self.presence.set_unreachable(peer, by and (self.names.get(by) or full_label(None, by)))
+            self.presence.set_unreachable(peer, by, by and (self.names.get(by) or full_label(None, by)))
 
     def stays(self, user: UserId) -> bool:
         """Return whether what is known of a user outlives its links."""

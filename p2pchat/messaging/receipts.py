@@ -95,7 +95,7 @@ class Receipt:
 
     @property
     def missing(self) -> list[User]:
-        """The members in `of` who are not known to have it yet."""
+        """The members in `of` who are not known to have it yet; `User.cause` says why."""
         holders = self._holders("delivered")
         return self._users(member for member in self._members if member not in holders)
 

@@ -18,6 +18,7 @@ from heapq import nsmallest
 
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
 from p2pchat.core.members.member_directory import MemberDirectory
+from p2pchat.core.mesh import presence_tracker
 from p2pchat.core.names import (
     MAX_TYPED_CHARACTERS,
     ROOM_SKELETON,
@@ -111,6 +112,15 @@ class User:
         micros = self._people.status(self.key)[2]
         return aware(micros) if micros else None
 
+    @property
+    def cause(self) -> Cause | None:
+        """Why the user lacks a message that `Receipt.missing` says it lacks; None where nothing is known."""
+        found = self._people.cause(self._people.me, self.key)
+        if found is None:
+            return None
+        kind, micros, by = found
+        return Cause(kind, aware(micros) if micros else None, self._people.user(by) if by else None)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, User) and other.key == self.key
 
@@ -132,6 +142,23 @@ def _user_fields(user: User, name: str) -> dict[str, str]:
 def by_label(users: Iterable[User]) -> tuple[User, ...]:
     """Return users sorted by label, in the same order at every call."""
     return tuple(sorted(users, key=lambda user: (user.label.casefold(), user.key)))
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a user lacks a message.
+
+    Attributes:
+        kind: away: it comes with the user's return; online, or carried by a third peer: it is on its way; unreachable,
+            except by a third peer, which says so; expelled from the network. Who blocks somebody, or is blocked, is
+            away.
+        since: Since when the user is away; None if unknown.
+        by: Who carries, reaches, or expelled the user; else None.
+    """
+
+    kind: str
+    since: datetime | None
+    by: User | None
 
 
 # ---- whois
@@ -243,6 +270,7 @@ class UserDirectory:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
         expelled: Who is out of the network.
         knows: Returns whether the first user chose to have to do with the second one.
+        cause: Returns why the second user lacks a message of the first one.
         abouts: What users tell about themselves.
     """
 
@@ -254,6 +282,7 @@ class UserDirectory:
         "_users",
         "abouts",
         "blocked",
+        "cause",
         "expelled",
         "ignored",
         "knows",
@@ -271,6 +300,7 @@ class UserDirectory:
         self.blocked: set[UserId] = set()
         self.expelled: ExpelledUsers = ExpelledUsers()
         self.knows: Callable[[UserId, UserId], bool] = lambda me, user: False
+        self.cause: Callable[[UserId, UserId], presence_tracker.Cause | None] = lambda me, user: None
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -282,6 +312,7 @@ class UserDirectory:
         other.abouts, other._index = self.abouts, self._index
         other.expelled = self.expelled
         other.knows = lambda me, user: self.knows(me, user)
+        other.cause = lambda me, user: self.cause(me, user)
         return other
 
     def load(self, me: UserId, stored: Stored) -> None:

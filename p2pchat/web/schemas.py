@@ -214,6 +214,17 @@ class Done(BaseModel):
     status: Literal["ok"] = "ok"
 
 
+class CauseOut(BaseModel):
+    """Why a receiver lacks a message."""
+
+    user: str
+    user_id: str
+    cause: Literal["away", "online", "carried", "unreachable", "expelled"]
+    since: str | None = Field(description="Since when it is away, if that is known.")
+    text: str = Field(description="What ends its wait, and the cause; since when is left out.")
+    by: str | None = Field(description="Who carries its link, says that it reaches it, or expelled it.")
+
+
 class ReceiptStatus(
     BaseModel,
     json_schema_extra={
@@ -231,6 +242,7 @@ class ReceiptStatus(
     )
     read_by: list[str]
     missing: list[str] = Field(description="Receivers not known to have it yet.")
+    causes: list[CauseOut] = Field([], description="Why these lack it, of each of whom something is known.")
     files_delivered_to: list[str] | None = Field(
         None, description="Of a message with files: those who are known to have all of them, whole and verified."
     )

@@ -41,6 +41,7 @@ from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_checker import check
 from p2pchat.testing.eventlog_parser import Fault, Log
 from simulation.disk import is_same
+from simulation.invariants.cause_invariants import CauseInvariants
 from simulation.invariants.contact_invariants import BlockInvariants, InboxInvariants
 from simulation.invariants.content_invariants import OF_FILES, ContentInvariants
 from simulation.invariants.deletion_invariants import DeletionInvariants
@@ -92,6 +93,7 @@ class Invariants:
         self.inbox: InboxInvariants = InboxInvariants(self)
         self.taken: TakenInvariants = TakenInvariants(self)
         self.content: ContentInvariants = ContentInvariants(self)
+        self.causes: CauseInvariants = CauseInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -208,6 +210,7 @@ class Invariants:
             if log.user != one.user:
                 self.fail("guest", peer, f"a message of {self._sim.person(one.user).name} was written by another user")
         self.written += written
+        self.causes.accepted(peer, answer)
 
     def imported(self, peer: SimPeer, taken: Sequence[Frame], news: ImportResult) -> None:
         """Check the reported result of an import."""

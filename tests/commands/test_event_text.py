@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from p2pchat import Cause
 from p2pchat.commands.event_text import (
     UNSUPPORTED,
+    cause_text,
     format_deletion,
     format_event,
     format_member_change,
@@ -16,8 +18,10 @@ from p2pchat.commands.event_text import (
     format_notice,
     format_receipt,
 )
+from p2pchat.messaging.users import UserDirectory
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+SOON = "will get it soon: online, not stored there yet"
 
 
 def said(**fields: Any) -> dict[str, Any]:
@@ -154,12 +158,17 @@ def test_a_late_answer_says_both() -> None:
 @pytest.mark.parametrize(
     ("has", "lacks", "of", "expected"),
     [
-        ([], [], 0, "accepted; nobody else has it yet"),
-        ([], ["bob"], 1, "accepted; bob does not have it yet"),
-        (["bob"], ["Anna Maria"], 2, 'delivered 1 of 2; bob has it, "Anna Maria" does not have it yet'),
+        ([], [], 0, "accepted; nobody else is known to have it"),
+        ([], ["bob"], 1, "accepted; bob will get it soon: online, not stored there yet"),
+        (
+            ["bob"],
+            ["Anna Maria"],
+            2,
+            'delivered 1 of 2; bob has it, "Anna Maria" will get it soon: online, not stored there yet',
+        ),
         (["bob", "cyd"], [], 2, "delivered 2 of 2; bob, cyd have it"),
         (["bob"], [], 0, "delivered to 1; bob has it"),
-        ([], ["bob", "cyd"], 2, "accepted; bob, cyd do not have it yet"),
+        ([], ["bob", "cyd"], 2, "accepted; bob, cyd will get it soon: online, not stored there yet"),
         ([f"p{n}" for n in range(10)], [], 10, "delivered 10 of 10; p0, p1, p2, p3, p4, p5, p6, p7 and 2 more have it"),
     ],
 )
@@ -175,7 +184,7 @@ def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, e
             ["bob", "cyd"],
             ["cyd"],
             3,
-            "delivered 2 of 3, read 1 of 3; cyd has read it, bob has it, dan does not have it yet",
+            f"delivered 2 of 3, read 1 of 3; cyd has read it, bob has it, dan {SOON}",
         ),
         (["bob", "cyd"], ["bob"], 0, "delivered to 2, read by 1; bob has read it, cyd has it"),
     ],
@@ -194,14 +203,48 @@ def test_a_receipt_of_the_room_counts_those_who_were_here() -> None:
 def receipt_row(has: list[str], read: list[str], lacks: list[str], of: int) -> dict[str, Any]:
     sent = {"kind": "group", "text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "of": of}
     counts = {"count": len(has), "read_count": len(read), "at_gateway_count": 0}
-    return {**sent, **counts, "delivered_to": has, "at_gateway": [], "read_by": read, "missing": lacks}
+    causes = [{"user": user, "user_id": user, "since": None, "text": SOON} for user in lacks]
+    row = {**sent, **counts, "delivered_to": has, "at_gateway": [], "read_by": read, "missing": lacks}
+    return row | {"causes": causes}
+
+
+@pytest.mark.parametrize(
+    ("kind", "by", "expected"),
+    [
+        ("away", None, "bob will get it when back: away"),
+        ("online", None, f"bob {SOON}"),
+        ("carried", "Ann Lee", 'bob will get it soon: carried by "Ann Lee", not stored there yet'),
+        ("unreachable", "cyd", "bob can get it once linked: cannot be reached from here; cyd says it can"),
+        ("expelled", "ada", "bob can get it after a pardon: expelled by ada"),
+    ],
+)
+def test_a_receipt_says_why_somebody_lacks_a_message(kind: str, by: str | None, expected: str) -> None:
+    people = UserDirectory("", lambda me, user: ("unknown", "", 0))
+    people.learn([("ab" * 32, by or "")])
+    text = cause_text(Cause(kind, None, people.user("ab" * 32) if by else None))
+    row = receipt_row([], [], ["bob"], 1) | {"causes": [{"user": "bob", "since": None, "text": text}]}
+    assert format_receipt(row, NOW) == f'-- 11:30 "hi": accepted; {expected}'
+
+
+def test_a_receipt_says_the_same_of_several_users_once() -> None:
+    times = {"bob": "02", "cyd": "02", "dan": "05"}
+    row = receipt_row([], [], list(times), 3)
+    for one in row["causes"]:
+        one |= {"text": "will get it when back: away", "since": f"2026-11-20T11:{times[one['user']]}:00.000000Z"}
+    said = [f"{who} will get it when back: away since {at}" for who, at in (("bob, cyd", "11:02"), ("dan", "11:05"))]
+    assert format_receipt(row, NOW) == f'-- 11:30 "hi": accepted; {", ".join(said)}'
+
+
+def test_a_receipt_says_nothing_of_those_of_whom_nothing_is_known() -> None:
+    row = receipt_row([], [], ["bob"], 1) | {"causes": []}
+    assert format_receipt(row, NOW) == '-- 11:30 "hi": accepted; nobody else is known to have it'
 
 
 def test_a_receipt_counts_only_its_recipients_and_names_those_at_a_gateway() -> None:
     row = {**receipt_row(["bob", "zoe", "yan"], ["bob"], ["cyd"], 2), "count": 1, "at_gateway": ["zoe", "yan"]}
     assert format_receipt(row, NOW) == (
         '-- 11:30 "hi": delivered 1 of 2, read 1 of 2; '
-        "bob has read it, a gateway keeps it for zoe, yan, seen or not, cyd does not have it yet"
+        f"bob has read it, a gateway keeps it for zoe, yan, seen or not, cyd {SOON}"
     )
     row = {**receipt_row(["bob", "zoe"], [], [], 2), "at_gateway": ["zoe"], "at_gateway_count": 1}
     assert format_receipt(row, NOW) == (

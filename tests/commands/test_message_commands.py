@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat import Deleted, Edited, Message, Reaction, Sent, TCPPeer
+from p2pchat import Deleted, Edited, Left, Message, Reaction, Sent, TCPPeer
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.session import Session
 from p2pchat.testing import Mesh, mesh
@@ -308,7 +308,29 @@ async def test_receipts_list_the_users_who_have_a_message(shown: Shown) -> None:
         has = [f' "to all of you": delivered 2 of 2 here; {who} have it' for who in ("bob, cyd", "cyd, bob")]
         assert room[:3] == "-- " and room[8:] in has  # in the order in which they stored it
         await session.execute([b"/go cyd", b"/receipts 1"])
-        assert shown.new[-1][8:] == ' "for later": accepted; cyd does not have it yet'
+        assert shown.new[-1][8:] == ' "for later": accepted; cyd will get it soon: online, not stored there yet'
+
+
+async def test_receipts_say_since_when_somebody_is_away(shown: Shown) -> None:
+    async with mesh("ada", "cyd") as net:
+        ada, cyd = net.peers
+        session = open_session(ada, shown)
+        left = ada.events(Left)
+        await cyd.aclose()
+        await anext(left)
+        await session.execute([b"/msg cyd for later", b'{"do":"receipts","to":"cyd"}'])
+        [cause] = shown.rows[-1]["causes"]
+        assert cause == {
+            "user": "cyd",
+            "user_id": cyd.me.id,
+            "cause": "away",
+            "since": shown.rows[-1]["causes"][0]["since"],
+            "text": "will get it when back: away",
+            "by": None,
+            "by_id": None,
+        }
+        await session.execute([b'{"do":"who"}'])
+        assert cause["since"] in [row["since"] for row in shown.rows]  # in the same format
 
 
 async def test_receipts_for_programs_are_rows(shown: Shown) -> None:

@@ -72,7 +72,7 @@ async def test_who_was_expelled_is_announced_as_that_also_after_as_offline(recor
         assert await recorder.next() == '-- bob is offline: "one" is saved, and delivered when they are back'
         await ada.people.expel("bob")
         await sent(notifier, ada, to, ["two"])
-        assert await recorder.next() == '-- "two" is saved; bob cannot get it while expelled from this network'
+        assert await recorder.next() == '-- "two" is saved; bob can get it after a pardon: expelled by ada'
 
 
 async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: NoticeRecorder) -> None:

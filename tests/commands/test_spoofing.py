@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from p2pchat import safe_text
+from p2pchat import Cause, safe_text
 from p2pchat.commands import event_text
+from p2pchat.messaging.users import UserDirectory
 from p2pchat.safe_text import CONTINUED, quote_name, quote_speaker
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
@@ -200,6 +201,10 @@ def test_answers_are_lines_of_the_program(
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
     receipt |= {"kind": "group", "count": 1, "read_count": 0, "at_gateway": [], "at_gateway_count": 0}
+    people = UserDirectory("", lambda me, user: ("unknown", "", 0))
+    people.learn([("ab" * 32, user)])
+    why = event_text.cause_text(Cause("carried", None, people.user("ab" * 32)))
+    receipt["causes"] = [{"user": other, "user_id": other, "since": since, "text": why}]
     first, *more = event_text.format_whois(row, NOW)
     answers = [first, event_text.format_conversation(talk), event_text.format_receipt(receipt, NOW)]
     for line in answers:
@@ -208,9 +213,8 @@ def test_answers_are_lines_of_the_program(
         assert len(lines_of(line)) == 1 and line.startswith("   ")
     assert re.fullmatch(rf"-- {NAME}: [a-z ]+(?: since {TIME})?(?: {QUOTED})?", first)
     assert re.fullmatch(rf"-- {NAME}: 2 unread, 1 with your name", answers[1])
-    assert re.fullmatch(
-        rf"-- {TIME} {QUOTED}: delivered 1 of 2; {NAME} has it, {NAME} does not have it yet", answers[2]
-    )
+    waits = rf"{NAME} will get it soon: carried by {NAME}, not stored there yet(?: since {TIME})?"
+    assert re.fullmatch(rf"-- {TIME} {QUOTED}: delivered 1 of 2; {NAME} has it, {waits}", answers[2])
 
 
 @settings(deadline=None)

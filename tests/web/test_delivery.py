@@ -38,10 +38,12 @@ class Writer:
         return id
 
     async def status(self, id: str) -> tuple[str, list[str]]:
-        """Return the status of a message, the same by REST and /lines, and who lacks it."""
+        """Return the status of a message, the same by REST and /lines, as are the causes; and who lacks it."""
         fate = (await self.http.get(f"/messages/{id}/receipt")).json()
         [row] = await self.lines.ask(do="receipts", id=id)
         assert (row["status"], row["missing"]) == (fate["status"], fate["missing"])
+        told = [{name: value for name, value in one.items() if value is not None} for one in row["causes"]]
+        assert (told, [one["user"] for one in told]) == (fate["causes"], row["missing"])
         return fate["status"], fate["missing"]
 
     async def hears(self, status: str, id: str) -> None:

@@ -367,6 +367,8 @@ async def test_the_receipt_of_a_message(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         id = await write(ada, to="bob", content="done?")
         fate = (await ada.get(f"/messages/{id}/receipt")).json()
+        [cause] = fate.pop("causes")
+        assert (cause["user"], cause["cause"], cause["text"]) == ("bob", "away", "will get it when back: away")
         assert fate == {"id": id, "status": "accepted", "delivered_to": [], "read_by": [], "missing": ["bob"]}
         assert (await bob.post(f"/messages/{id}/read")).json()["status"] == "ok"
         while (fate := (await ada.get(f"/messages/{id}/receipt")).json())["status"] != "read":

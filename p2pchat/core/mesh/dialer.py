@@ -68,7 +68,7 @@ TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
 TOLD_AT_ONCE = 8
 MOST_UNDER_WAY = 8.0  # dials times the seconds of a handshake; a guess
 TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
-MAX_SILENT = 1024  # hosts with failures remembered: those that are dialled twice a second in eight minutes; a guess
+MAX_SILENT = 1024  # hosts with failures remembered, or peers: those that are dialled twice a second in eight minutes
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
@@ -147,6 +147,7 @@ class Dialer:
         self._plans: dict[PeerId, DialPlan] = {}
         self._unanswered: dict[str, DialPlan] = {}  # by endpoint: named by a user, and no peer has answered there yet
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
+        self.no_place: dict[PeerId, None] = {}  # one had none for the other since their last link, as who blocks says
         self._last_dial = 0
         self._pace = DialPace(ctx, members)
         self._beside = DialPace(ctx, members)  # of dials where others see a peer: its own addresses may be there too
@@ -362,9 +363,9 @@ class Dialer:
         for address in [*islice(self._held, RETRIED)]:
             if self._is_busy or not self._pace.has_token:
                 return
-            plan = self._held.pop(address)
-            address.due_at = self._ctx.now.mono
-            self._schedule(plan)
+            if address in self._held:  # else it was dialled in place of one before it
+                address.due_at = self._ctx.now.mono
+                self._schedule(self._held.pop(address))
 
     def _move(self, dial: int, former: DialPlan, address: DialAddress, peer: PeerId) -> DialPlan:
         """Move an address to the plan of the peer that answered: another one than last time, or the first."""
@@ -426,8 +427,11 @@ class Dialer:
         if self._is_paced(plan, address) and code not in NO_SILENCE:
             self._pace_of(address).on_failed(plan.peer, endpoint)
         self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
-        is_busy = code in ("busy", "full") and not address.typed  # a user who named it waits for it
-        pause = self._busy_pause() if is_busy else self._pause_after(plan, address)
+        is_busy = code in ("busy", "full")
+        if is_busy:
+            remember(self.no_place, plan.peer, None, MAX_SILENT)
+        waits = is_busy and not address.typed  # a user who named it waits for it
+        pause = self._busy_pause() if waits else self._pause_after(plan, address)
         if code == "member":
             pause = NOT_A_MEMBER_PAUSE
         address.due_at = self._ctx.now.mono + pause
@@ -487,6 +491,7 @@ class Dialer:
             took: Seconds of its handshake.
         """
         peer = link.peer
+        self.no_place.pop(peer, None)
         if not link.carrier:
             self.active_at = self._ctx.now.mono
         by_member, member = self._last_took, self._members.share(peer)
@@ -549,6 +554,7 @@ class Dialer:
 
     def on_busy(self, peer: PeerId) -> None:
         """The last link to this peer ended because one side gave its place to another peer: dial it much later."""
+        remember(self.no_place, peer, None, MAX_SILENT)
         self.resume(peer, self._busy_pause())
 
     def resume(self, peer: PeerId, wait: float = 0.0) -> None:

@@ -20,7 +20,8 @@ No frame names the receiver as linked, with one exception: a peer that names the
 another process that has the receiver's key.
 
 Whoever is named as linked for a while and is not linked here is not offline: the two cannot reach each other. What both
-write to the room goes by the peer between them.
+write to the room goes by the peer between them. A member can name who is long gone. So a record counts that is newer
+than the last link with that peer, or came since the start: each of the two signs one when it finds the other like this.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
+from p2pchat.bounded import remember
 from p2pchat.core.log import verify
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import is_guest
@@ -66,13 +68,14 @@ MAX_SAMPLE_BYTES = 3584  # of records told by one without a place, in a frame of
 MAX_QUIET = 8  # times as long, at most, wait news that other peers spread as well; a guess
 LOOK_AFTER = 0.3  # seconds after a change
 UNREACHABLE_AFTER = 5.0  # seconds for which looks find a peer: a dial takes a moment. A guess
+SIGNED_EVERY = 60.0  # seconds at least between records for peers that only others reach; a guess
 
 
 # ---- records
 
 
 RECORD_TAG = b"p2pchat/peer/2\0"
-CACHE_SIZE = 1024  # records; the peers of one process, as those of a test, check the same ones
+CACHE_SIZE = 1024  # records remembered; the peers of one process, as those of a test, check the same ones
 
 
 def make_record(
@@ -158,6 +161,8 @@ class PeerExchange:
         self._listener = listener
         self._reached_since: dict[PeerId, float] = {}  # peers that others reach, and since when looks find that
         self._reported: dict[PeerId, PeerId] = {}
+        self._fresh: dict[PeerId, float] = {}  # when a new record came; no more once its peer's link ended after that
+        self._signed_at = float("-inf")  # for those that only others reach
         self._look_timer: Timer | None = None
         self._at: tuple[str, ...] = ()
         self._told_at = 0  # the time of the last own record that was told
@@ -195,6 +200,8 @@ class PeerExchange:
         """Tell the other links soon, unless another link to that peer is up."""
         self._book.touched.add(link.peer)
         if link.peer not in self._by_peer:
+            if self._fresh.get(link.peer, 0.0) <= link.heard_at:
+                self._fresh.pop(link.peer, None)
             self._book.on_unlinked(link.peer)
             self._on_news()
         self.look_soon()
@@ -372,18 +379,25 @@ class PeerExchange:
         reached = found & self._circuits.reached & self._book.records.keys()
         self._dialer.on_reached(reached, reached if self._may_be_dialled else frozenset())
         self._reached_since = {peer: self._reached_since.get(peer, now) for peer in found}
-        for peer in self._reported.keys() - found:
+        shown = found & self._fresh.keys() - self._dialer.no_place.keys()
+        for peer in self._reported.keys() - shown:
             del self._reported[peer]
             self._listener.report_unreachable(peer, "")
-        waits = list[float]()
-        for peer in sorted(found):
-            wait = self._reached_since[peer] + UNREACHABLE_AFTER - now
-            if wait > SLACK:
-                waits.append(wait)
-            else:
-                self._report_unreachable(peer)
-        if waits:
-            self.look_soon(min(waits))
+        waits = {peer: self._reached_since[peer] + UNREACHABLE_AFTER - now for peer in found}
+        late = {peer for peer, wait in waits.items() if wait <= SLACK}
+        for peer in sorted(shown & late):
+            self._report_unreachable(peer)
+        has_places = (
+            2 * len(self._up) < self._ctx.settings.max_links
+        )  # else it is linked with some only, and so are all
+        for peer in late if has_places else ():
+            if self._reached_since[peer] > self._signed_at and self._listener.stays(peer):
+                waits[peer] = self._signed_at + SIGNED_EVERY - now
+                if waits[peer] <= SLACK:
+                    self._signed_at = now
+                    self.on_listening(self._at)
+        if due := [wait for wait in waits.values() if wait > SLACK]:
+            self.look_soon(min(due))
 
     def _report_unreachable(self, peer: PeerId) -> None:
         by = [link.peer for link in self._up.values() if peer in link.linked]
@@ -433,6 +447,8 @@ class PeerExchange:
         if is_new and not is_signed(self._network, record):
             self._ctx.count("record_refused")
             return True
+        if is_new:
+            remember(self._fresh, record.id, self._ctx.now.mono, CACHE_SIZE)
         self._admission.note(record.id, member)
         near = is_loopback(link.host)
         usable = [

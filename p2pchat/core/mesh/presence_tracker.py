@@ -33,6 +33,7 @@ from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
 STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several statuses of a user the best counts
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
+Cause = tuple[str, int, UserId]  # why a user lacks a message, since when in UTC microseconds or 0, and by whom or ""
 UNKNOWN = ("unknown", "", 0)
 AWAY = ("offline", "", 0)  # how users see each other where one blocks the other
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
@@ -40,6 +41,7 @@ DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "sl
 MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
 AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
+LINKED_AFTER = 5.0  # seconds in which who is online is linked, mostly; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 
 
@@ -92,6 +94,7 @@ class PresenceTracker:
         self._here: dict[UserId, PeerId] = {}
         self._grace_timers: dict[UserId, Timer] = {}
         self._reported: dict[UserId, Status] = {}  # as last reported to programs
+        self._unreachable: dict[UserId, tuple[PeerId, int]] = {}  # who says it reaches them, since when they are away
         self._certificates = Certificates(network)
         self._checking = False
         self._expected: Recipients | None = None  # cached until a change
@@ -145,6 +148,25 @@ class PresenceTracker:
     def status(self, user: UserId) -> Status:
         """Return the best status that any peer hosting the user gives; unknown when none ever did."""
         return self._reported.get(user) or (self._status_of(user) if user in self._own else UNKNOWN)
+
+    def cause(self, user: UserId) -> Cause | None:
+        """Return why a user lacks a message that others got: away, unreachable, carried or online.
+
+        None where nothing is known: of somebody not seen yet before links had time to come up, or while others reach
+        it. Somebody whose own peer is linked gets messages, whatever its status.
+        """
+        status, _, since = self.status(user)
+        hosts = map(self._links.__getitem__, sorted(self.hosts.get(user, ())))
+        links = [link for link in hosts if link.peer == user or status != "offline"]
+        if links and all(link.carrier for link in links):
+            return "carried", 0, links[0].carrier
+        if links or status in ("online", "idle"):
+            return "online", 0, ""
+        if status == "unreachable":
+            return status, 0, self._unreachable[user][0]
+        is_reached = any(user in link.linked for link in self._links.values())
+        is_early = self._ctx.now.mono < self.announcer.began_at + LINKED_AFTER
+        return None if status == "unknown" and (is_reached or is_early) else ("away", since, "")
 
     # Users hosted here, and links
 
@@ -228,16 +250,20 @@ class PresenceTracker:
             if hosted.id in self._own:
                 self.shared.setdefault(hosted.id, set()).add(link.peer)
             self._departed.remove(hosted.id)
+            self._unreachable.pop(hosted.id, None)
             self._end_grace(hosted.id)
             self._update_here(hosted.id)
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         link.has_listed_users |= not frame.more
 
-    def set_unreachable(self, user: UserId, by: str) -> None:
-        """Set that a peer's own user is reached from elsewhere alone: by whom, or by nobody any more, if it is ""."""
-        if user in self.hosts or user in self._here or (by == "" and self.status(user)[0] != "unreachable"):
+    def set_unreachable(self, user: UserId, by: PeerId, name: str) -> None:
+        """Set that a peer's own user is reached from elsewhere alone: by whom; "" takes that back."""
+        former_by, since = self._unreachable.pop(user, ("", self.status(user)[2]))
+        if user in self.hosts or user in self._here or not (by or former_by):
             return
-        self._report_status(user, ("unreachable" if by else "offline", by, self._ctx.now.utc))
+        if by:
+            self._unreachable[user] = by, since
+        self._report_status(user, ("unreachable", name, self._ctx.now.utc) if by else ("offline", "", since))
 
     def block(self, user: UserId) -> None:
         """Take back what links say about a user who is blocked now. It leaves at once."""
@@ -248,7 +274,8 @@ class PresenceTracker:
         self._after_loss([user], "lost")
         if self._end_grace(user):
             self._leave(user, "lost")
-        self.set_unreachable(user, "")
+        if self._unreachable.pop(user, None):
+            self._report_status(user, AWAY)
 
     def expel(self, users: AbstractSet[UserId]) -> None:
         """Take back what links say about those of these users who are out now, though their peers are not."""
@@ -318,6 +345,7 @@ class PresenceTracker:
             return
         if user not in self._departed and not self._listener.stays(user):
             self._reported.pop(user, None)
+            self._unreachable.pop(user, None)
             self.events.forget(user)
             self._listener.forget(user)
 
@@ -478,9 +506,11 @@ class PresenceAnnouncer:
         self._sent_at = float("-inf")  # when all links last got a frame, monotonic
         self._timer: Timer | None = None
         self.has_new_users: bool = False  # a new user was not announced yet
+        self.began_at: float = 0.0  # monotonic
 
     def start(self) -> None:
         """Give all users their initial status. Since when is said of a status that somebody has set."""
+        self.began_at = self._ctx.now.mono
         for user in self.own.values():
             self._statuses[user.id] = (user.status, "", 0)
 

@@ -234,10 +234,11 @@ function messageTicks(message, kind) {
  */
 export async function showReceipts(chat, message) {
   const [row] = await chat.ask({ do: "receipts", id: message.id });
+  const why = Object.fromEntries(row.causes.map((/** @type {any} */ { user_id: id, text, since }) => [id, since ? `${text} since ${when(since)}` : text]));
   const people = (/** @type {string} */ title, /** @type {string[]} */ names, /** @type {string[]} */ ids) => {
     const sorted = names.map((name, index) => ({ name, id: ids[index] })).sort((one, other) => one.name.localeCompare(other.name));
     return names.length > 0 && h("section", {}, h("h3", {}, title), h("ul", { class: "plain" },
-      sorted.map(({ name, id }) => h("li", { class: "person-row" }, disc(id, name), h("bdi", {}, safeLine(name))))));
+      sorted.map(({ name, id }) => h("li", { class: "person-row" }, disc(id, name), h("bdi", {}, safeLine(name)), why[id] && h("span", { class: "hint" }, safeLine(why[id]))))));
   };
   const [has, hasIds] = namesExcept(row.delivered_to, row.delivered_to_ids, [...row.read_by_ids, ...row.at_gateway_ids]);
   const [stored, storedIds] = namesExcept(row.at_gateway, row.at_gateway_ids, row.read_by_ids);

@@ -198,7 +198,7 @@ def test_a_record_is_dialled_once_its_member_is_admitted(record: PeerRecord) -> 
     assert network.ada.links.up[network.link].linked == {record.id: record}
     network.say(said("add", MEMBER, at=2))
     assert network.dialled(25.0)[:1] == ["198.51.100.9:7"]
-    assert network.ada.ctx.change.records == {record.id: record}
+    assert network.ada.ctx.change.records[record.id] == record
     assert network.ada.links.up[network.link].linked == {record.id: None}
 
 
@@ -297,6 +297,21 @@ def test_all_hosts_together_are_dialled_twice_a_second() -> None:
         attack.tell(link, *(f"198.{number}.{host}.1:80" for host in range(60)))
     attack.run(60.0)
     assert 60 <= len(attack.dials) <= 8 + 2 * 60
+
+
+def test_of_two_addresses_of_a_peer_that_wait_either_may_be_dialled_first() -> None:
+    """Before: an error ended the peer when the first one had to wait on, and the other one was dialled in its place."""
+    attack = Attack()
+    link, ada, peers = attack.join(0), attack.ada, [Key(f"sybil {number}") for number in range(30)]
+    records = [record_of(key, f"{VICTIM}:{n}", f"198.18.{n}.1:80") for n, key in enumerate(peers, 1)]
+    dials = [effect for effect in ada.got(link, told(*records)) if isinstance(effect, Dial)]
+    reached = set[str]()
+    for second in range(1, 200):
+        ada.at(float(second))  # busy: what is due has to wait
+        effects = ada.handle(DialFailed(dials.pop(0).dial, "nobody")) if dials else ada.wake(float(second))
+        dials += [effect for effect in effects if isinstance(effect, Dial)]
+        reached.update(dial.endpoint for dial in dials)
+    assert reached > {f"198.18.{n}.1:80" for n in range(1, 31)}
 
 
 def test_an_answer_by_the_right_key_gives_a_dial_back() -> None:

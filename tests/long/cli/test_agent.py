@@ -71,6 +71,9 @@ async def test_a_person_who_is_away_gets_it_later_and_the_agent_is_told_so(ada: 
         await ada.leave()
         sent = await reviewer.call("send", to="ada", text="are you there?", wait=0)
         assert (sent["status"], sent["delivered"], sent["of"], sent["missing"]) == ("accepted", 0, 1, ["ada"])
+        [why] = sent["why"]
+        assert why.startswith("ada will get it when back: away since ")
+        assert (await reviewer.call("receipt", id=sent["id"]))["why"] == [why]
         assert sent["next"] == "It is on this disk and goes to ada by itself later: do not send it again."
         asked = await reviewer.call("ask", to="ada", text="shall I?", wait=0.1)
         assert not asked["answered"] and "It is not a yes" in asked["next"]

@@ -53,7 +53,7 @@ async def test_the_expelled_one_reads_it_from_every_command(logins: list[Login])
 async def test_who_writes_to_the_expelled_one_reads_why_it_waits(logins: list[Login]) -> None:
     first, _, _ = logins
     ada, _ = await expelled(logins)
-    why = "bob cannot get it while expelled from this network"
+    why = "bob can get it after a pardon: expelled by ada"
     said = await notices(first, "send", "bob", "hi", "--timeout", "0.2", "--data", str(first.home / "ada"), code=3)
     assert why in said and "as soon as possible" not in said
     await ada.send("hi", to="bob")

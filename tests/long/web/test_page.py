@@ -275,6 +275,10 @@ async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scen
     await expect(ticks).to_have_text("· saved")
     offline = zoe.page.get_by_text("terry is offline: what you wrote is saved, and delivered when they are back.")
     await offline.wait_for()
+    await ticks.click()
+    status = zoe.page.get_by_role("dialog", name="Delivery status")
+    await status.get_by_text(re.compile(r"^will get it when back: away since \d\d:\d\d$")).wait_for()
+    await zoe.page.keyboard.press("Escape")
     await terry.start()
     assert (await terry.next("message", text="while the terminal is dead"))["sender"] == "zoe"
     await ticks.and_(zoe.page.locator("[data-level=delivered]")).wait_for()

@@ -1,0 +1,33 @@
+"""Why somebody lacks a message, in a simulation, and the faults found when a peer says something else."""
+
+from __future__ import annotations
+
+from tests.simulation.test_simulation import started
+
+LONG = 120.0  # seconds: longer than a peer needs to learn of a change
+
+
+def test_who_is_killed_is_away_and_who_cannot_store_is_online() -> None:
+    sim, (ada, bob, cyd) = started(1, 3)
+    cyd.disk.broken = True
+    bob.crash(silent=True)
+    ada.say("one", to=bob)
+    ada.say("two", to=cyd)
+    sim.run(LONG)
+    counts = sim.counts
+    assert counts["cause_away_said_away"] and counts["cause_online_said_online"] and counts["cause_lasting_asked"]
+    assert counts["cause_lasting_named"] == counts["cause_lasting_asked"]
+    assert not [fault for fault in sim.invariants.faults() if fault.rule == "cause"]
+
+
+def test_a_cause_that_is_not_true_is_a_fault() -> None:
+    sim, (ada, bob) = started(2, 2)
+    bob.disk.broken = True
+    ada.say("hello", to=bob)
+    assert ada.node is not None
+    del ada.node.presence.hosts[bob.user]  # as if its link had not told of it
+    ada.node.presence._reported[bob.user] = ("offline", "", 0)
+    sim.run(LONG)
+    assert {fault.text for fault in sim.invariants.faults() if fault.rule == "cause"} == {
+        "says bob is away: it is linked"
+    }
