@@ -15,7 +15,7 @@ from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
 # Run only if named: they take minutes, or need an extra or servers.
-ALONE = ("files", "web", "databases", "gateways", "hosting", "cluster")
+ALONE = ("files", "carried", "web", "databases", "gateways", "hosting", "cluster")
 NEEDED_GIB = 0.002  # per thousand entries: two databases with 300 bytes per entry, their logs, and a reserve
 
 

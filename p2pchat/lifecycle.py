@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
@@ -29,7 +30,7 @@ from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
-from p2pchat.identity.own_addresses import own_endpoints
+from p2pchat.identity.own_addresses import endpoints_of, own_addresses
 from p2pchat.messaging.access_policy import AccessPolicy, are_apart, has_others
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.event_dispatcher import EventDispatcher
@@ -38,7 +39,7 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
-from p2pchat.messaging.users import Status, UserDirectory
+from p2pchat.messaging.users import Status, UserDirectory, carrier
 from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
 from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import ConversationId, UserId
@@ -292,6 +293,7 @@ class Lifecycle:
             self.driver = driver
             self.dispatcher.follow_members(driver.node.member_directory)
             self.directory.knows, self.directory.cause = driver.node.contacts.are_known, driver.node.cause
+            self.directory.via = partial(carrier, driver.node)
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
@@ -312,8 +314,8 @@ class Lifecycle:
             self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
         if self.is_offline:
             return
-        told = await self._all_endpoints()
-        driver.put(ListeningAt(told))
+        told = await self._addresses()
+        driver.put(told)
         if self.options.listen and not self.told_endpoints:
             self._watching = asyncio.create_task(self._watch_addresses(driver, told))
         for endpoint, pin in [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]:
@@ -321,24 +323,24 @@ class Lifecycle:
         await self._store_name(stored)
         self._start_discovery()
 
-    async def _all_endpoints(self) -> tuple[str, ...]:
-        """Return every endpoint at which this peer can be reached now."""
-        direct = self.told_endpoints
+    async def _addresses(self) -> ListeningAt:
+        """Return every endpoint at which this peer can be reached now, and the addresses of this machine."""
+        direct, near = self.told_endpoints, await in_thread(own_addresses)
         if self.options.listen and not direct:
-            own = await in_thread(own_endpoints, self.host, self.port)
+            own = endpoints_of(near, self.host, self.port)
             direct = [*own[: MAX_ENDPOINTS - 1], join_endpoint(LOOPBACK, self.port)]
-        return (*direct,)
+        return ListeningAt((*direct,), (*near,))
 
-    async def _watch_addresses(self, driver: Driver, told: tuple[str, ...]) -> None:
+    async def _watch_addresses(self, driver: Driver, told: ListeningAt) -> None:
         """Tell others when this machine has other addresses: it came into another network, which ends links."""
         links = self.dispatcher.links_changed
         while True:
             await asyncio.sleep(ADDRESSES_SETTLE)
             await ends_within(ADDRESSES_CHECKED_EVERY, links.wait())
             links.clear()
-            if (now := await self._all_endpoints()) != told:
+            if (now := await self._addresses()) != told:
                 told = now
-                driver.put(ListeningAt(told))
+                driver.put(told)
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock

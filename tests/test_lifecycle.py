@@ -25,11 +25,12 @@ from p2pchat import (
     home_directory,
     open_alone,
     open_history,
+    own_addresses,
     parse_invite,
     probe,
 )
 from p2pchat.testing import Mesh
-from tests.deadlines import WAIT
+from tests.deadlines import WAIT, until
 from tests.messaging.conftest import home as home
 from tests.messaging.conftest import net as net
 from tests.ports import free_ports
@@ -91,6 +92,14 @@ async def test_listening_is_constant_and_before_all_received(home: Path) -> None
             await (await bob.send("ada", "hello")).delivered(timeout=60)
         [post] = await ada.history("bob")
         assert began == ada.listening.at < post.received_at
+
+
+async def test_a_peer_on_loopback_knows_the_addresses_of_its_machine(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        exchange = ada._driver.node.links._exchange
+        await until(lambda: exchange._at, "the endpoints that are told")
+        assert exchange._at == (ada.endpoint,)
+        assert exchange._near == (*own_addresses(), "127.0.0.1")
 
 
 async def test_an_endpoint_that_does_not_answer_is_an_event(home: Path) -> None:

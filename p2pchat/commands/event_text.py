@@ -450,6 +450,7 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     if is_gateway(row):
         state, since, text = "a gateway, linked", "", ""
     marks = _marks(you=row["me"], owner=row.get("owner", False))
+    marks += f" (linked through {quote_name(row['via'])})" if row.get("via") else ""
     marks += next((f" ({why})" for why in ("expelled", "blocked", "ignored") if row.get(why)), "")
     if row["status"] == UNREACHABLE:
         return f"-- {unreachable(row['user'], row['text'])}{marks}"

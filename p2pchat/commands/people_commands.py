@@ -89,6 +89,7 @@ def user_row(user: User) -> EventLine:
         "name": user.name,
         **_status_row(user),
         "since": None if user.since is None else iso(user.since),
+        "via": user.via,
         "ignored": user.ignored,
         "blocked": user.blocked,
         **({"expelled": True} if user.expelled else {}),

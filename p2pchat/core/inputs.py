@@ -142,9 +142,10 @@ class Paused(Input):
 
 
 class ListeningAt(Input):
-    """All endpoints at which this peer can be reached."""
+    """All endpoints at which this peer can be reached, and the addresses of its machine, also where none listens."""
 
     at: tuple[str, ...]
+    near: tuple[str, ...] = ()
 
 
 class Connect(Input):

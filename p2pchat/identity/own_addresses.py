@@ -38,9 +38,13 @@ def own_addresses() -> list[str]:
 
 def own_endpoints(host: str, port: int) -> list[str]:
     """Return the endpoints at which others may reach this machine when it listens on 0.0.0.0, or on "" or ::, both."""
+    return endpoints_of(own_addresses(), host, port)
+
+
+def endpoints_of(addresses: list[str], host: str, port: int) -> list[str]:
+    """Return the same for these addresses of this machine."""
     kinds = (".", ":") if host in ("", "::") else (".",)
-    fitting = [address for address in own_addresses() if any(kind in address for kind in kinds)]
-    return [join_endpoint(address, port) for address in fitting]
+    return [join_endpoint(address, port) for address in addresses if any(kind in address for kind in kinds)]
 
 
 def is_reachable(address: str) -> bool:

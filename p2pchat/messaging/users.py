@@ -107,6 +107,11 @@ class User:
         return self._people.status(self.key)[1]
 
     @property
+    def via(self) -> str:
+        """The name of the one whose peer carries the link with this user, or the id; "" without such a link."""
+        return self._people.via(self.key)
+
+    @property
     def since(self) -> datetime | None:
         """Since when the status holds, by the user's own clock; None if unknown, or if nobody has set one there."""
         micros = self._people.status(self.key)[2]
@@ -216,6 +221,17 @@ def host_peers(node: Node, user: UserId) -> list[PeerId]:
     return list(peers)
 
 
+def carrier(node: Node, user: UserId) -> str:
+    """Return who carries the links with all peers of a user; "" if one is direct, or there is none."""
+    links = (node.links.up.get(id) for id in node.presence.hosts.get(user, ()))
+    carriers = {link.carrier for link in links if link is not None}
+    return _name_of(node, min(carriers, default=""))
+
+
+def _name_of(node: Node, user: UserId) -> str:
+    return node.member_directory.names.get(user, base32(user))
+
+
 def _host_peer(node: Node, peer: PeerId) -> HostPeer:
     known = sorted(node.links.book.addresses(peer), key=lambda address: -address.verified_at)
     link = node.links.by_peer.get(peer)
@@ -226,7 +242,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
         link is not None,
         address,
         tuple(one.endpoint for one in known),
-        node.member_directory.names.get(via, base32(via)),
+        _name_of(node, via),
     )
 
 
@@ -271,6 +287,7 @@ class UserDirectory:
         expelled: Who is out of the network.
         knows: Returns whether the first user chose to have to do with the second one.
         cause: Returns why the second user lacks a message of the first one.
+        via: Returns who carries the link with a user; see User.via.
         abouts: What users tell about themselves.
     """
 
@@ -287,6 +304,7 @@ class UserDirectory:
         "ignored",
         "knows",
         "me",
+        "via",
     )
 
     def __init__(
@@ -301,6 +319,7 @@ class UserDirectory:
         self.expelled: ExpelledUsers = ExpelledUsers()
         self.knows: Callable[[UserId, UserId], bool] = lambda me, user: False
         self.cause: Callable[[UserId, UserId], presence_tracker.Cause | None] = lambda me, user: None
+        self.via: Callable[[UserId], str] = lambda user: ""
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -313,6 +332,7 @@ class UserDirectory:
         other.expelled = self.expelled
         other.knows = lambda me, user: self.knows(me, user)
         other.cause = lambda me, user: self.cause(me, user)
+        other.via = lambda user: self.via(user)
         return other
 
     def load(self, me: UserId, stored: Stored) -> None:

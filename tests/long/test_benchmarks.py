@@ -51,7 +51,9 @@ def found(main: Callable[[list[str]], int], words: Sequence[str], place: Path) -
     return told
 
 
-@pytest.mark.parametrize("words", [[], ["web"], ["files"], ["cluster"]], ids=lambda words: words[0] if words else "all")
+@pytest.mark.parametrize(
+    "words", [[], ["web"], ["files"], ["carried"], ["cluster"]], ids=lambda words: words[0] if words else "all"
+)
 def test_the_works_are_measured(words: list[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if words == ["cluster"] and (missing() or sys.platform != "linux"):
         pytest.skip(missing() or "there is no /proc")

@@ -28,6 +28,13 @@ async def test_who_left_is_away_since_then_and_who_is_here_gets_it_soon(net: Mes
     assert before <= user.since <= datetime.now(UTC)
 
 
+async def test_who_is_linked_and_calls_itself_offline_gets_it_soon(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    bob.set_presence("offline")
+    await until(lambda: ada.user("bob").status == "offline", "ada hears that")
+    assert ada.user("bob").cause == Cause("online", None, None)
+
+
 async def test_who_carries_a_link_is_named() -> None:
     async with mesh("rita") as net:
         net.network.separate("ada", "bob")

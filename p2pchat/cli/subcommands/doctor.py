@@ -87,7 +87,7 @@ class Diagnosis:
     state: ProfileState
     port: int
     db: str
-    linked: Sequence[str]
+    linked: str
 
     @property
     def is_readable(self) -> bool:
@@ -157,19 +157,24 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
         yield await in_thread(checks.check_disk, directory)
 
 
-async def _running_peer(directory: Path) -> tuple[int, Sequence[str], str]:
+async def _running_peer(directory: Path) -> tuple[int, str, str]:
     """Return port and linked users of the running peer, 0 when none answers, and the error of one that hangs."""
     try:
         control = await connect(directory)
         if control is None:
-            return 0, (), ""
+            return 0, "", ""
         async with aclosing(control):
             users = await control.ask("who")
     except CommandError as failure:
-        return 0, (), str(failure)
+        return 0, "", str(failure)
     others = [user for user in users if not user["me"]]
-    linked = [user["user"] for user in others if user["status"] in ("online", "idle") or is_gateway(user)]
-    return int(control.listening["port"]), linked, ""
+    by_carrier = dict[str, list[str]]()
+    for user in others:
+        if user["status"] in ("online", "idle") or is_gateway(user):
+            by_carrier.setdefault(user.get("via", ""), []).append(user["user"])
+    through = {via: f" through {quote_name(via)}" if via else "" for via in by_carrier}
+    linked = [f"{quote_names(by_carrier[via])}{through[via]}" for via in sorted(by_carrier)]
+    return int(control.listening["port"]), "; ".join(linked), ""
 
 
 def _usual_port(which: ProfileChoice, directory: Path) -> int:
@@ -221,7 +226,7 @@ async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
 
 async def _check_known_peers(diagnosis: Diagnosis, history: History) -> AsyncIterator[Finding]:
     if diagnosis.linked:  # perhaps over links that they opened, from where nobody can reach them
-        yield ok("peers", f"linked with {quote_names(diagnosis.linked)}")
+        yield ok("peers", f"linked with {diagnosis.linked}")
     elif diagnosis.is_readable:
         for finding in await network.check_peers(history.addresses(), str(diagnosis.state.directory)):
             yield finding

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from p2pchat.bounded import remember
 from p2pchat.core.effects import CircuitReceived, DialThrough
 from p2pchat.core.inputs import CircuitSent
 from p2pchat.core.mesh.peer_link import PeerLink
@@ -26,9 +27,12 @@ from p2pchat.protocol import MAX_CARRIED_BYTES, Carried, Circuit, PeerId, UserId
 
 WINDOW_BYTES = 256 * 1024  # on their way on one circuit: 3 MB/s at 80 ms
 FIRST_ROOM = 16 * 1024  # before the other end says how much it takes: more than TLS and the proofs need
+FEW_BYTES = 64  # a frame with fewer is charged by a carrier, as any other: a guess, less than a ping and its TLS record
+MAX_CARRIERS = 1024  # that are remembered; four times as many as may be linked
 MAX_DIALLED = 8  # circuits under way through one carrier: one that answers none costs few places. A guess
-BEGUN_A_SECOND = 20  # circuits of one member that a carrier begins; a guess
-BEGUN_AT_ONCE = 4.0  # seconds of these; a guess: one with many links has just come
+MAX_OF_PAIR = 4  # circuits that a carrier has for two peers: each dials the other one, and again; a guess
+BEGUN_A_SECOND = 2  # circuits of one member to one peer, which takes few of a carrier in a second; a guess
+BEGUN_AT_ONCE = 4.0  # seconds of these; a guess: the first pauses between dials are short
 
 
 class CircuitWindow:
@@ -74,6 +78,7 @@ class CircuitLeg:
         room: Bytes that may come on it in all.
         sent: Bytes that were passed on to it.
         told_room: The room that the far end told while its link was full; 0 for none.
+        most_room: The most that the far end told.
     """
 
     link: PeerLink
@@ -83,6 +88,7 @@ class CircuitLeg:
     room: int = FIRST_ROOM
     sent: int = 0
     told_room: int = 0
+    most_room: int = 0
 
 
 class Circuits:
@@ -94,6 +100,8 @@ class Circuits:
     Attributes:
         legs: By link and number.
         dialling: The link of the carrier, by dials under way.
+        begun: The circuits begun from here through each peer, less those whose links ended with a goodbye. So one that
+            carries nothing for long, or goes away again and again, is asked last.
     """
 
     def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], by_peer: Mapping[PeerId, PeerLink]) -> None:
@@ -102,19 +110,25 @@ class Circuits:
         self._by_peer = by_peer
         self.legs: dict[int, dict[int, CircuitLeg]] = {}
         self.dialling: dict[int, int] = {}
+        self.begun: dict[PeerId, int] = {}
         self._carried: Counter[UserId] = Counter()  # legs that are carried, by member
-        self._begun = TokenBuckets()  # by member
+        self._begun = TokenBuckets()  # by member and peer
 
     # At an end
+
+    def on_goodbye(self, carrier: PeerId) -> None:
+        """A link that was begun from here through this peer ended, and one end of it said why."""
+        if carrier in self.begun:
+            self.begun[carrier] -= 1
 
     def carrier(self, peer: PeerId) -> PeerLink | None:
         """Return the link of the peer that is to carry a link with another one; None if there is none now.
 
-        Links spread over their carriers. One through which none comes up, or lasts, is tried last.
+        Links spread over their carriers. One through which none comes up, or lasts, is asked last.
         """
         under_way = Counter(self.dialling.values())
         able = [link for link in self._able if peer in link.direct and under_way[link.id] < MAX_DIALLED]
-        return min(able, key=lambda link: (link.circuits, self._spread(link.peer, peer)), default=None)
+        return min(able, key=lambda link: (self.begun.get(link.peer, 0), self._spread(link.peer, peer)), default=None)
 
     @property
     def reached(self) -> set[PeerId]:
@@ -132,7 +146,7 @@ class Circuits:
     def dial(self, dial: int, peer: PeerId, link: PeerLink) -> None:
         """Begin a circuit to a peer through this carrier."""
         self.dialling[dial] = link.id
-        link.circuits += 1
+        remember(self.begun, link.peer, self.begun.get(link.peer, 0) + 1, MAX_CARRIERS)
         leg = self._begin(link)
         self._ctx.send(Circuit(leg.id, to=peer), [link.id])
         self._ctx.emit(DialThrough(dial, link.id, leg.id))
@@ -177,9 +191,11 @@ class Circuits:
         other = self._by_peer.get(frame.to)
         if link.carrier or other is None or other.carrier or other is link:
             return "unknown"
-        if self._carried[link.member] >= self._ctx.settings.max_circuits:
+        is_many = self._carried[link.member] >= self._ctx.settings.max_circuits
+        if is_many or link.carried_with[frame.to] >= MAX_OF_PAIR:
             return "busy"
-        return "" if self._begun.take(link.member, self._ctx.now.mono, BEGUN_A_SECOND, BEGUN_AT_ONCE) else "busy"
+        pair = f"{link.member} {frame.to}"
+        return "" if self._begun.take(pair, self._ctx.now.mono, BEGUN_A_SECOND, BEGUN_AT_ONCE) else "busy"
 
     def _carry(self, leg: CircuitLeg, to: PeerLink) -> None:
         self._ctx.count("circuit_carried")
@@ -192,10 +208,14 @@ class Circuits:
         self._ctx.send(Circuit(leg.other.id, origin=leg.link.peer), [to.id])
 
     def on_carried(self, link: PeerLink, frame: Carried) -> None:
-        """Pass on what came on a circuit."""
+        """Pass on what came on a circuit. Frames that its room does not bound count against the link."""
         leg = self.legs.get(link.id, {}).get(frame.id)
         if leg is None:
+            link.charged += 1
             return  # it has ended
+        least = 1 if leg.other is None else FEW_BYTES  # what comes from a carrier was counted there
+        link.charged += len(frame.d) < least and frame.room < leg.most_room + FIRST_ROOM
+        leg.most_room = max(leg.most_room, frame.room)
         leg.came += len(frame.d)
         if leg.came > leg.room:
             self._ctx.send(Circuit(leg.id, end="limit"), [leg.link.id])
@@ -215,14 +235,16 @@ class Circuits:
         if leg.other is None:
             self._ctx.emit(CircuitReceived(leg.link.id, Carried(leg.id, data, room)))
             return
-        room = self._room_for(leg.other, min(room, leg.sent + WINDOW_BYTES)) if room else 0
+        members = {leg.link.member, leg.other.link.member}
+        most = max(self._carried[one] for one in members) * len(members) // 2  # of one member both count
+        room = self._room_for(leg.other, min(room, leg.sent + WINDOW_BYTES), most) if room else 0
         if data or room:
             leg.other.sent += len(data)
             self._ctx.send(Carried(leg.other.id, data, room), [leg.other.link.id])
 
-    def _room_for(self, leg: CircuitLeg, room: int) -> int:
-        """Return how much room to pass on to a sender of which a carrier may have several circuits; 0 for no more."""
-        room -= WINDOW_BYTES - max(FIRST_ROOM, WINDOW_BYTES // self._carried[leg.link.member])
+    def _room_for(self, leg: CircuitLeg, room: int, circuits: int) -> int:
+        """Return how much room to pass on to a sender if one of the two has so many circuits; 0 for no more."""
+        room -= WINDOW_BYTES - max(FIRST_ROOM, WINDOW_BYTES // circuits)
         if room <= leg.room:
             return 0
         leg.room = room

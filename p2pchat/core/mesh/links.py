@@ -38,7 +38,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, is_shareable, join_endpoint
 from p2pchat.core.mesh.circuits import Circuits
-from p2pchat.core.mesh.dialer import STABLE_AFTER, Dialer
+from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (
     DuplicateKeyDetector,
     FollowerState,
@@ -173,7 +173,7 @@ class Links:
             LinkFilled: self._on_filled,
             LinkDrained: self.on_drained,
             Paused: self._on_paused,
-            ListeningAt: lambda input: self._exchange.on_listening(input.at),
+            ListeningAt: lambda input: self._exchange.on_listening(input.at, input.near),
             CircuitSent: self.circuits.on_sent,
             Connect: self._connect,
             PeerSighted: self._on_sighted,
@@ -757,8 +757,8 @@ class Links:
 
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         lasted = self._ctx.now.mono - link.up_at
-        if link.dialled and link.through in self.up and lasted >= STABLE_AFTER:
-            self.up[link.through].circuits -= 1
+        if link.dialled and link.carrier and (why or reason != "lost") and reason != "timeout":
+            self.circuits.on_goodbye(link.carrier)
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]
             self.places.free(link.peer)

@@ -165,6 +165,7 @@ class PeerExchange:
         self._signed_at = float("-inf")  # for those that only others reach
         self._look_timer: Timer | None = None
         self._at: tuple[str, ...] = ()
+        self._near: tuple[str, ...] = ()  # addresses of this machine, or said to be
         self._told_at = 0  # the time of the last own record that was told
         self._changes = PeerChanges()
         self._timer: Timer | None = None
@@ -175,9 +176,13 @@ class PeerExchange:
 
     # Sending
 
-    def on_listening(self, at: tuple[str, ...]) -> None:
-        """This peer can be reached at these endpoints."""
+    def on_listening(self, at: tuple[str, ...], near: tuple[str, ...]) -> None:
+        """This peer can be reached at these endpoints, and its machine has these addresses."""
         self._at = tuple(endpoint for endpoint in at if self._is_shareable(endpoint, near=True))[:MAX_ENDPOINTS]
+        self._near = (*near, *(split_endpoint(endpoint)[0] for endpoint in self._at))
+        self._renew_record()
+
+    def _renew_record(self) -> None:
         former, guest = self._own, self._admission.guest
         now = self._ctx.now.utc if former is None else max(self._ctx.now.utc, former.at + 1)
         self._book.records[self._ctx.me] = make_record(self._network, self._ctx.me, self._sign, now, self._at, guest)
@@ -387,15 +392,14 @@ class PeerExchange:
         late = {peer for peer, wait in waits.items() if wait <= SLACK}
         for peer in sorted(shown & late):
             self._report_unreachable(peer)
-        has_places = (
-            2 * len(self._up) < self._ctx.settings.max_links
-        )  # else it is linked with some only, and so are all
+        # Else it is linked with some only, and so are all.
+        has_places = 2 * len(self._up) < self._ctx.settings.max_links
         for peer in late if has_places else ():
             if self._reached_since[peer] > self._signed_at and self._listener.stays(peer):
                 waits[peer] = self._signed_at + SIGNED_EVERY - now
                 if waits[peer] <= SLACK:
                     self._signed_at = now
-                    self.on_listening(self._at)
+                    self._renew_record()
         if due := [wait for wait in waits.values() if wait > SLACK]:
             self.look_soon(min(due))
 
@@ -477,7 +481,7 @@ class PeerExchange:
             return True
         if not is_address(teller) and teller != CARRIED:
             return True
-        return any(is_in_one_network(host, split_endpoint(own)[0]) for own in self._at)
+        return any(is_in_one_network(host, own) for own in self._near)
 
 
 LinkTold = tuple[int, bool]  # the time of the peer's record, 0 without one; and whether others carry its link

@@ -45,7 +45,7 @@ from p2pchat.settings import Settings
 
 ENTRIES_A_TOKEN = 5  # or KiB of them: 500 a second, 2,500 at once. A guess: a busy program reads 2,000
 PASSED_ON_PART = 10  # as many of other members
-UNCHARGED = {Carried, Entries, Have, Piece, Pull}  # frames that take no token
+UNCHARGED = {Carried, Entries, Have, Piece, Pull}  # frames that take no token; of Carried see Circuits.on_carried
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 
 
@@ -135,8 +135,8 @@ class PeerLink:
     faulted: bool = False  # it ends because one side broke a rule
     # Circuits
     carries: bool = False  # the other end carries links of others
-    circuits: int = 0  # begun through it from here, less those whose links lasted
     last_circuit: int = 0  # the highest even number begun here
+    charged: int = 0  # frames of circuits that came since the last charge, and count
     circuit_begun: int = -1  # the number that the other end begun last
     # Punching
     asked_at: float | None = None  # when the other end was asked to dial, until it answers
@@ -274,9 +274,10 @@ class Keepalive:
         written = 0.0
         if not link.known:
             written = sum(self._cost_of(link, one) for one in frames if type(one) is Entries)
-        if not counted and not written:
+        charged, link.charged = link.charged + len(counted), 0
+        if not charged and not written:
             return
-        charged = len(counted) + sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
+        charged += sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
         charged += sum(len(frame.records) for frame in counted if isinstance(frame, Peers))
         asked = min(link.offered, sum(isinstance(frame, Want) for frame in counted))
         link.offered -= asked

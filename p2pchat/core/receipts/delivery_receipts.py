@@ -385,12 +385,14 @@ class Acknowledgements:
 
     They go at the next step to the source of the entries, and to the peers of their writers if none of those is the
     source. Within 0.3 x `gossip_within` they go to the other peers of their writers, many in one frame, and to peers
-    that are not linked with all of these.
+    that are not linked with all of these. Those whose links with a writer this peer carries have it from here alone, so
+    what comes after a pause is told them at once.
     """
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._gossip: dict[WriterKey, set[int]] = {}  # links of writers' peers that are sent the newest marks later
+        self._sent_at = float("-inf")
 
     def on_durable(self, step: Step) -> None:
         """Acknowledge the entries of a commit that is durable."""
@@ -411,6 +413,9 @@ class Acknowledgements:
     def _schedule_gossip(self, key: WriterKey, later: set[int]) -> None:
         if not self._gossip:
             wait = self._sync.ctx.settings.gossip_within * (0.1 + 0.2 * self._sync.ctx.random())
+            hosts = self._sync.presence.hosts.get(key[1], set())
+            if any(self._sync.remotes[id].link.carried_with for id in hosts & self._sync.remotes.keys()):
+                wait = max(0.0, self._sent_at + wait - self._sync.ctx.now.mono)
             self._sync.after(wait, self._send_gossip)
         self._gossip[key] = later
 
@@ -422,6 +427,7 @@ class Acknowledgements:
     def _send_gossip(self) -> None:
         """Send marks to the other peers of their writers, and to links that may not hear them from these."""
         gossip, self._gossip = self._gossip, {}
+        self._sent_at = self._sync.ctx.now.mono
         alike: dict[ConversationId, dict[frozenset[PeerId], list[WriterKey]]] = {}  # a flood has one source
         for key in sorted(gossip):
             links = self._sync.presence.hosts.get(key[1], ())

@@ -72,6 +72,20 @@ def test_beside_a_chat_the_lock_the_port_and_a_linked_user_are_named(chats: Open
     assert found["port"] == ("ok", f"{ada.port} is this peer's, which answers")
 
 
+def test_who_carries_a_link_is_named(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob, cyd = (chats.open(name, ada, listen=False) for name in ("bob", "cyd"))
+    bob.wait_user("cyd", timeout=60)
+    ran = here("doctor", "--json", "--data", bob.data)
+    assert {line["what"]: line["seen"] for line in ran.events}["peers"] == "linked with ada; cyd through ada"
+    rows = here("users", "--json", "--data", bob.data).events
+    assert {row["user"]: row["via"] for row in rows} == {"ada": "", "bob": "", "cyd": "ada"}
+    shown = here("users", "--data", bob.data).out.splitlines()
+    assert sorted(shown) == ["ada: online", "bob: online (you)", "cyd: online (linked through ada)"]
+    assert (bob.user("cyd").via, bob.user("ada").via, ada.user("cyd").via) == ("ada", "", "")
+    cyd.wait_user("bob", timeout=60)
+
+
 async def test_of_a_program_that_answers_no_commands_doctor_does_not_say_that_it_is_not_running(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from p2pchat.core.effects import Dial, DialThrough, Effect, LinkChanged, Send
 from p2pchat.core.inputs import Connect, DialFailed, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.dialer import CARRIED
 from p2pchat.core.mesh.election import SETTLED_AFTER
-from p2pchat.protocol import Peers
+from p2pchat.protocol import Bye, Peers
 from tests.core.mesh.linked_peers import START, Key, Meeting, Post, link_changes, peers_in_order, record_of
 
 DIRECT = "198.51.100.7:8080"
@@ -127,6 +127,38 @@ def test_a_link_whose_carrier_has_gone_meanwhile_does_not_begin(pair: Pair) -> N
     pair.a.handle(LinkDialled(77, dial.dial, pair.b.key.id, CARRIED, dial.link))
     pair.a.handle(LinkAccepted(78, CARRIED, through=dial.link))
     assert not pair.a.links._links
+
+
+@pytest.mark.parametrize(
+    ("end", "asked_last"),
+    [
+        (LinkDown(0, "timeout"), True),
+        (LinkDown(0, "lost"), True),
+        (Bye("left"), False),
+        (Bye("replaced"), False),
+    ],
+    ids=["silence", "a cut", "a goodbye", "another link"],
+)
+def test_a_carrier_through_which_a_link_ended_without_a_word_is_asked_last(
+    pair: Pair, end: LinkDown | Bye, asked_last: bool
+) -> None:
+    """Before: one that passes handshakes and nothing else was asked for ever, though another one was there."""
+    link_through(pair)
+    pair.a.at(pair.a.ctx.now.mono + 20.0)
+    link = pair.a.links.by_peer[pair.b.key.id].id
+    if isinstance(end, Bye):
+        pair.a.got(link, end)
+    else:
+        pair.a.handle(LinkDown(link, end.reason))
+    assert pair.a.links.circuits.begun == {pair.rita.key.id: asked_last}
+
+
+def test_who_answers_with_another_key_through_a_carrier_is_not_linked(pair: Pair) -> None:
+    effects = pair.told(pair.a) + pair.a.wake(3.0)
+    (dial,) = [effect for effect in effects if isinstance(effect, DialThrough)]
+    pair.a.handle(LinkDialled(77, dial.dial, pair.rita.key.id, CARRIED, dial.link))
+    assert not pair.a.links._links.get(77)
+    assert pair.a.links.circuits.begun == {pair.rita.key.id: 1}
 
 
 def test_a_carried_link_tells_no_neighbours(pair: Pair) -> None:

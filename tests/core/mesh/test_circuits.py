@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.effects import CircuitReceived, Close, DialThrough, Effect, Send
+from p2pchat.core.effects import CircuitReceived, Close, DialThrough, Effect, PauseReading, Send
 from p2pchat.core.inputs import CircuitSent, DialFailed, LinkAccepted, LinkDown, LinkDrained, LinkFilled
 from p2pchat.core.mesh.circuits import (
     BEGUN_A_SECOND,
     BEGUN_AT_ONCE,
     FIRST_ROOM,
     MAX_DIALLED,
+    MAX_OF_PAIR,
     WINDOW_BYTES,
     CircuitWindow,
 )
@@ -21,10 +22,10 @@ from tests.core.mesh.linked_peers import Key, Meeting, Post, peers_in_order, rec
 ADA, BOB, CYD, DAN = peers_in_order("ada", "bob", "cyd", "dan")
 
 
-def star(settings: Settings | None = None) -> tuple[Post, dict[Key, int]]:
-    """Return bob, who is linked with ada, cyd and dan, and his links by their keys."""
+def star(settings: Settings | None = None, *others: Key) -> tuple[Post, dict[Key, int]]:
+    """Return bob, who is linked with ada, cyd, dan and others, and his links by their keys."""
     bob, links = Post(BOB, settings=settings), dict[Key, int]()
-    for number, key in enumerate((ADA, CYD, DAN)):
+    for number, key in enumerate((ADA, CYD, DAN, *others)):
         meeting = Meeting(bob, Post(key))
         meeting._links = 100 * number
         links[key] = meeting.connect(meeting.b)
@@ -78,16 +79,29 @@ def test_more_than_there_is_room_for_ends_a_circuit(carried: tuple[Post, dict[Ke
     assert sent(effects, links[CYD]) == [Circuit(number(BOB), end="limit")]
 
 
-def test_a_carrier_passes_on_less_room_the_more_circuits_a_member_has() -> None:
-    """So what may wait at a carrier for one member is some windows, however many circuits it begins."""
-    bob, links = star()
+@pytest.mark.parametrize("begins", [True, False], ids=["to others", "from others"])
+def test_a_carrier_passes_on_less_room_the_more_circuits_a_member_has(begins: bool) -> None:
+    """So what waits at a carrier for one member is some windows, however many send to it, or it sends to."""
+    many = [Key(f"one {nth}") for nth in range(32)]
+    bob, links = star(None, *many)
     rooms = []
-    for nth in range(1, 33):
-        bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id))
-        told = sent(bob.got(links[CYD], Carried(number(BOB, nth), room=WINDOW_BYTES)), links[ADA])
+    for nth, key in enumerate(many, 1):
+        one, other = (ADA, key) if begins else (key, ADA)
+        (circuit,) = sent(bob.got(links[one], Circuit(number(one, nth), to=other.id)), links[other])
+        assert isinstance(circuit, Circuit)
+        told = sent(bob.got(links[other], Carried(circuit.id, room=WINDOW_BYTES)), links[one])
         rooms += [one.room for one in told if isinstance(one, Carried)] or [FIRST_ROOM]
     assert (rooms[0], rooms[-1]) == (WINDOW_BYTES, FIRST_ROOM)
     assert sum(rooms) < 5 * WINDOW_BYTES
+
+
+def test_two_peers_of_one_member_have_a_whole_window() -> None:
+    """Before: half of one, since both ends counted for the member: 1.4 MB/s at 80 ms."""
+    bob, links = star()
+    bob.links.up[links[CYD]].member = ADA.id
+    bob.got(links[ADA], Circuit(number(ADA), to=CYD.id))
+    told = sent(bob.got(links[CYD], Carried(number(BOB), room=WINDOW_BYTES)), links[ADA])
+    assert told == [Carried(number(ADA), room=WINDOW_BYTES)]
 
 
 def test_no_more_room_is_passed_on_than_a_window_above_what_went_out(carried: tuple[Post, dict[Key, int]]) -> None:
@@ -107,6 +121,41 @@ def test_room_waits_while_the_link_that_it_came_on_is_full(carried: tuple[Post, 
     assert sent(bob.handle(LinkDrained(links[CYD])), links[ADA]) == []
 
 
+BURST = Settings().flood_burst + 100  # frames
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [Carried(number(ADA), b"x")] * BURST,
+        [Carried(number(ADA))] * BURST,
+        [Carried(number(ADA, 9), bytes(MAX_CARRIED_BYTES))] * BURST,
+        [Carried(number(ADA), room=FIRST_ROOM + n) for n in range(BURST)],
+    ],
+    ids=["one byte", "nothing", "of no circuit", "a little more room"],
+)
+def test_frames_that_no_room_bounds_are_charged(carried: tuple[Post, dict[Key, int]], frames: list[Frame]) -> None:
+    """Before: the window of one circuit, byte by byte, was 12 MB in the buffer of who reads nothing."""
+    bob, links = carried
+    bob.got(links[CYD], Carried(number(BOB), room=WINDOW_BYTES))
+    paused = [effect.link for effect in bob.got(links[ADA], *frames) if isinstance(effect, PauseReading)]
+    assert paused == [links[ADA]]
+
+
+def test_what_a_circuit_carries_is_not_charged_nor_what_an_end_gets_of_others(
+    carried: tuple[Post, dict[Key, int]],
+) -> None:
+    bob, links = carried
+    effects = list[Effect]()
+    for nth in range(BURST):
+        effects += bob.got(links[CYD], Carried(number(BOB), room=WINDOW_BYTES + nth * FIRST_ROOM))
+        effects += bob.got(links[ADA], Carried(number(ADA), bytes(MAX_CARRIED_BYTES)))
+    assert len([one for one in sent(effects, links[CYD]) if isinstance(one, Carried)]) == BURST
+    bob.got(links[DAN], Circuit(number(DAN), origin=ADA.id))
+    effects += bob.got(links[DAN], *[Carried(number(DAN), b"x")] * BURST)  # from ada, whom dan charges
+    assert not [effect for effect in effects if isinstance(effect, PauseReading)]
+
+
 @pytest.mark.parametrize(
     ("frame", "why"),
     [
@@ -120,6 +169,19 @@ def test_a_circuit_leads_to_somebody_who_is_linked(frame: Circuit, why: str) -> 
     bob, links = star()
     assert sent(bob.got(links[ADA], frame), links[ADA]) == [Circuit(2, end=why)]
     assert not bob.links.circuits.legs.get(links[ADA])
+
+
+def test_two_peers_have_few_circuits_with_each_other() -> None:
+    """Else each of them has room of its own, and what waits at the carrier for two members is as much as for all."""
+    bob, links = star()
+    for nth in range(1, MAX_OF_PAIR + 1):
+        assert not sent(bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id)), links[ADA])
+    more = number(ADA, MAX_OF_PAIR + 1)
+    assert sent(bob.got(links[ADA], Circuit(more, to=CYD.id)), links[ADA]) == [Circuit(more, end="busy")]
+    assert sent(bob.got(links[CYD], Circuit(number(CYD), to=ADA.id)), links[CYD]) == [Circuit(number(CYD), end="busy")]
+    assert not sent(bob.got(links[ADA], Circuit(more + 2, to=DAN.id)), links[ADA])
+    bob.got(links[CYD], Circuit(number(BOB), end="closed"))
+    assert not sent(bob.got(links[ADA], Circuit(more + 4, to=CYD.id)), links[ADA])
 
 
 def test_a_circuit_goes_over_no_other_circuit() -> None:
@@ -138,15 +200,19 @@ def test_who_is_told_to_carry_nothing_says_so_and_refuses() -> None:
     assert sent(bob.got(links[ADA], Circuit(number(ADA), to=CYD.id)), links[ADA]) == [Circuit(number(ADA), end="busy")]
 
 
-def test_a_member_begins_circuits_at_a_rate() -> None:
+def test_a_member_begins_circuits_to_a_peer_at_a_rate() -> None:
+    """Before, of all its circuits: three members used up those that a peer takes from one carrier, 20 a second."""
     bob, links = star()
     at_once = int(BEGUN_A_SECOND * BEGUN_AT_ONCE)
-    ends = [
-        sent(bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id)), links[ADA]) for nth in range(1, at_once + 2)
-    ]
+    ends = list[list[Frame]]()
+    for nth in range(1, at_once + 2):
+        ends.append(sent(bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id)), links[ADA]))
+        bob.got(links[ADA], Circuit(number(ADA, nth), end="closed"))
     assert ends[:-1] == [[]] * at_once
     assert ends[-1] == [Circuit(number(ADA, at_once + 1), end="busy")]
     assert sent(bob.got(links[DAN], Circuit(number(DAN), to=CYD.id)), links[DAN]) == []  # another member
+    again = number(ADA, at_once + 2)
+    assert sent(bob.got(links[ADA], Circuit(again, to=DAN.id)), links[ADA]) == []  # to another peer
 
 
 @pytest.mark.parametrize("wrong", [number(BOB), number(ADA) - 2], ids=["of the other side", "not above the last"])

@@ -522,6 +522,16 @@ def test_a_private_address_from_the_internet_is_not_dialled(teller: str, endpoin
     assert [address.endpoint for peer in book for address in book.addresses(peer)] == ([endpoint] if taken else [])
 
 
+@pytest.mark.parametrize("at", ["127.0.0.1:80", "198.51.100.1:80"], ids=["loopback", "advertised"])
+def test_a_neighbour_is_dialled_by_who_tells_no_address_of_its_machine(at: str) -> None:
+    """Before: a link with it went through a third."""
+    attack = Attack()
+    attack.ada.handle(ListeningAt((at,), ("10.8.8.1",)))
+    attack.tell(attack.join(0, "203.0.113.9"), "10.8.9.9:80", "192.168.7.9:80")
+    book = attack.ada.links.book
+    assert [address.endpoint for peer in book for address in book.addresses(peer)] == ["10.8.9.9:80"]
+
+
 def test_an_endpoint_that_may_not_be_dialled_by_one_link_may_be_by_another() -> None:
     attack = Attack()
     far, near = attack.join(0), attack.join(1, "127.0.0.1")

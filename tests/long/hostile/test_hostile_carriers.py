@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from p2pchat import TCPPeer
-from p2pchat.protocol import CARRY, MAX_CARRIED_BYTES, Carried, Circuit, Digest, Here, Hosted, Peers
+from p2pchat.core.mesh.circuits import WINDOW_BYTES
+from p2pchat.protocol import CARRY, MAX_CARRIED_BYTES, Carried, Circuit, Digest, Here, Hosted, Peers, encode
 from p2pchat.runtime.stranger_limiter import MAX_OF_CARRIER
 from tests.deadlines import until
 from tests.hostile.attacker import Attacker, invented_identity
@@ -79,4 +80,24 @@ async def test_who_says_that_it_carries_and_does_not_costs_little(logins: Logins
     assert len(ada._driver.node.links.circuits.dialling) <= 8
     assert not ada._driver.broken and not bob._driver.broken
     eve.say(Here([Hosted(eve.id, "eve", "online")]), Digest(sum="0" * 64))
+    await eve.disconnect()
+
+
+async def test_two_who_collude_byte_by_byte_fill_no_carrier(logins: Logins) -> None:  # noqa: F811
+    """Before: 3 MiB in the carrier's buffer, above what the system took, of a window of 256 KiB."""
+    ada = await logins.start("ada")
+    await logins.join("bob", ada)
+    eve, mallory = await eve_of(logins, ada), await eve_of(logins, ada, "mallory")
+    first = 2 + (eve.id > ada.me.key)
+    eve.say(Circuit(first, to=mallory.id))
+    mallory.say(Carried((await mallory.next(Circuit)).id, room=2**53 - 1))
+    await eve.next(Carried)
+    mallory.read_nothing()
+    link = ada._driver.node.links.by_peer[mallory.id].id
+    said = asyncio.create_task(eve.flood([encode(Carried(first, b"x")) * 100] * FLOOD))
+    for n in range(20):
+        await (await ada.send("bob", f"{n} beside all that")).delivered()
+        assert ada._driver.connections.buffered(link) < WINDOW_BYTES
+    assert not said.done()
+    said.cancel()
     await eve.disconnect()
