@@ -369,7 +369,7 @@ class Node:
             if user.id in there:
                 fresh = fresh and self.replicator.is_unknown(user.id)
                 is_same = self.names.get(user.id, user.name) == user.name or people.has_profile(user.id)
-                is_news = is_same or self.presence.events.may_tell(self.presence.share(user.id))  # of each member a few
+                is_news = is_same or self._ctx.work.take("presence", self.presence.share(user.id))  # a few of each
                 people.on_announced_name(user.id, user.name, stays=self.stays(user.id), old=not is_news)
                 if user.id in self.contacts:
                     self.links.on_known(link, user.id)

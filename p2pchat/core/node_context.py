@@ -12,14 +12,11 @@ from typing import TypeAlias, TypeVar
 
 from p2pchat.core.durable_changes import Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
-from p2pchat.core.token_bucket import TokenBuckets
+from p2pchat.core.work_limits import WorkLimits, rates_of
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId, user_start
 from p2pchat.settings import Settings
 
 LAZY_COMMIT_EVERY = 5.0  # seconds between commits of what is heard again; a guess
-
-
-WARNINGS_A_SECOND, WARNINGS_SECONDS = 1 / 60, 960  # of one kind that others cause: 16 at once; a guess
 
 
 class Now(Record):
@@ -30,7 +27,11 @@ class Now(Record):
 
 
 class NodeContext:
-    """The state that all machines of one node share."""
+    """The state that all machines of one node share.
+
+    Attributes:
+        work: What each party was charged for lately.
+    """
 
     def __init__(self, settings: Settings, me: PeerId, draw: Callable[[int], bytes]) -> None:
         self.settings = settings
@@ -43,7 +44,7 @@ class NodeContext:
         self.orders: list[ContentOrder] = []  # of this step, for the store of content
         self.owes: bool = False  # something is sent, asked or ended at the end of this step
         self.timers: Timers = Timers()
-        self._warnings = TokenBuckets()
+        self.work: WorkLimits = WorkLimits(rates_of(settings), lambda: self.now.mono)
         self._ticket = 0
         self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run
 
@@ -70,7 +71,7 @@ class NodeContext:
         Args:
             kind: Kinds of one code have numbers of their own.
         """
-        is_given = self._warnings.take(warning.code + kind, self.now.mono, WARNINGS_A_SECOND, WARNINGS_SECONDS)
+        is_given = self.work.take("warnings", warning.code + kind)
         if is_given:
             self.emit(warning)
         return is_given

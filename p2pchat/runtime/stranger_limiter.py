@@ -16,14 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from p2pchat.core.mesh.addressbook import is_loopback, is_private, network_and_host
-from p2pchat.core.token_bucket import TokenBuckets
+from p2pchat.core.work_limits import WorkLimits, rates_of
 from p2pchat.settings import Settings
 
 SILENT_AFTER = 1.0  # seconds; a handshake takes a few round trips, so also a slow network says something within it
 MAX_OF_ADDRESS = 8  # strangers; an address is an IPv6 /64 or an IPv4 address
 MAX_OF_CARRIER = 24  # of those that one peer carries: all its links may come at one moment. A guess
-A_SECOND = 20  # new strangers of one address
-LOOPBACK_A_SECOND = 500  # of this machine
 NEAR_PART = 4  # the part of all places that is kept for those who are near
 CROWD_PART = 4  # a network with more than this part of all places gives way at once: it may reconnect all the time
 
@@ -95,10 +93,10 @@ def _nodes(line: Line) -> list[Line]:
 
 
 class StrangerLimiter:
-    """Caps on strangers, in total and per address, and a token bucket for new ones from each address.
+    """Caps on strangers, in total and per address, and a rate of new ones from each address.
 
     An address is what one party controls: an IPv4 address, or the /64 network of an IPv6 address; all of loopback is
-    one. A bucket holds the tokens of one second. Some places are kept for addresses that are near: private ones, those
+    one. Those of one second may come at once. Some places are kept for addresses that are near: private ones, those
     of this machine, and those at which the address book has a peer.
 
     Attributes:
@@ -110,7 +108,8 @@ class StrangerLimiter:
         self._settings = settings
         self._near = StrangerPlaces(settings.max_strangers)
         self._far = StrangerPlaces(settings.max_strangers - settings.max_strangers // NEAR_PART)
-        self._buckets = TokenBuckets()  # by address
+        self._now = 0.0
+        self._work = WorkLimits(rates_of(settings), lambda: self._now)
         self.knows: Callable[[str], bool] = lambda host: False
         self.refused: int = 0
 
@@ -128,19 +127,20 @@ class StrangerLimiter:
             close: Called when another stranger takes its place, which then is free already.
             through: The link of the peer that carries it, 0 for none.
         """
+        self._now = now
         line = (host, f"{host} {through}") if through else network_and_host(host)
         if is_loopback(host):  # one machine's own peers and tests: trusted a little more, still bounded
             line = ("loopback", "loopback")
-            max_strangers, rate = self._settings.max_strangers_loopback, LOOPBACK_A_SECOND
+            max_strangers, kind = self._settings.max_strangers_loopback, "own strangers"
         else:
-            max_strangers, rate = MAX_OF_CARRIER if through else MAX_OF_ADDRESS, A_SECOND
+            max_strangers, kind = MAX_OF_CARRIER if through else MAX_OF_ADDRESS, "strangers"
         near = is_loopback(host) or is_private(host) or self.knows(host)
         shares = self._near if near else self._far
-        has_token = self._buckets.take(line[-1], now, rate)
+        has_token = self._work.take(kind, line[-1])
         if shares.taken[line] < max_strangers:
-            has_place = has_token and self._has_place(line, now, near=near)
+            has_place = has_token and self._has_place(line, near=near)
         else:
-            has_place = has_token and self._close_longest([one for one in shares if one.line == line], now)
+            has_place = has_token and self._close_longest([one for one in shares if one.line == line])
         return self._admit(Stranger(line, close, now), shares, has_place)
 
     def _admit(self, stranger: Stranger, shares: StrangerPlaces, has_place: bool) -> Stranger | None:
@@ -155,15 +155,15 @@ class StrangerLimiter:
         self._near.remove(stranger)
         self._far.remove(stranger)
 
-    def _has_place(self, line: Line, now: float, *, near: bool) -> bool:
+    def _has_place(self, line: Line, *, near: bool) -> bool:
         """Return whether there is a place for a newcomer, after a silent stranger was closed for it if need be."""
         if self.count < self._settings.max_strangers and (near or self._far.has_room):
             return True
         if near:
-            return self._make_room(self._far, (), now) or self._make_room(self._near, line, now)
-        return self._make_room(self._far, line, now)
+            return self._make_room(self._far, ()) or self._make_room(self._near, line)
+        return self._make_room(self._far, line)
 
-    def _make_room(self, shares: StrangerPlaces, line: Line, now: float) -> bool:
+    def _make_room(self, shares: StrangerPlaces, line: Line) -> bool:
         """Close the stranger that was silent longest in the fullest branch, if the newcomer may take its place.
 
         Of another network with many places that may be anybody. Otherwise it is the one that was silent longest of
@@ -172,16 +172,16 @@ class StrangerLimiter:
         """
         fullest = shares.fullest(line)
         no_lighter = [one for one in shares if _is_no_lighter(shares, one.line, line)]
-        if self._close_longest([one for one in shares if one.line == fullest], now):
+        if self._close_longest([one for one in shares if one.line == fullest]):
             return True
         network = line[:1] if fullest is None else fullest[:1]
         if network != line[:1] and shares.taken[network] > self._settings.max_strangers // CROWD_PART:
-            return self._close_longest([one for one in shares if one.line[:1] == network], now, silent_after=0.0)
-        return self._close_longest(no_lighter, now)
+            return self._close_longest([one for one in shares if one.line[:1] == network], silent_after=0.0)
+        return self._close_longest(no_lighter)
 
-    def _close_longest(self, strangers: Iterable[Stranger], now: float, silent_after: float = SILENT_AFTER) -> bool:
+    def _close_longest(self, strangers: Iterable[Stranger], silent_after: float = SILENT_AFTER) -> bool:
         """Close the one of them that was silent longest. Return False if none was."""
-        silent = [one for one in strangers if now - one.heard_at >= silent_after]
+        silent = [one for one in strangers if self._now - one.heard_at >= silent_after]
         if not silent:
             return False
         longest = min(silent, key=lambda one: one.heard_at)

@@ -17,7 +17,7 @@ from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
 from p2pchat.core.mesh.addressbook import is_loopback
 from p2pchat.core.mesh.dialer import CARRIED
-from p2pchat.core.token_bucket import MOST_FULL
+from p2pchat.core.work_limits import MOST_LACKING, rates_of
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.protocol import Ping, Pong, encode
@@ -27,7 +27,6 @@ from p2pchat.runtime.connection_manager import (
     dial,
 )
 from p2pchat.runtime.stranger_limiter import (
-    A_SECOND,
     MAX_OF_CARRIER,
     Stranger,
     StrangerLimiter,
@@ -329,12 +328,12 @@ def test_new_connections_of_an_address_are_admitted_at_a_rate(address: str, rate
 
 def test_idle_addresses_are_forgotten() -> None:
     strangers = StrangerLimiter(SETTINGS)
-    for n in range(3 * MOST_FULL):
+    for n in range(3 * MOST_LACKING):
         address = f"10.{n >> 8}.{n & 255}.1"
         stranger = strangers.admit(address, n / 100, no_one)
         assert stranger is not None
         strangers.release(stranger)
-        assert len(strangers._buckets._buckets) <= MOST_FULL
+        assert len(strangers._work._left) <= MOST_LACKING
     assert strangers.count == 0
 
 
@@ -562,5 +561,7 @@ def test_strangers_of_one_carrier_have_few_places_and_leave_those_of_others() ->
     strangers = StrangerLimiter(SETTINGS)
     for link in (1, 2):
         carried = [strangers.admit(CARRIED, 0.0, lambda: None, through=link) for _ in range(MAX_OF_CARRIER + 10)]
-        assert sum(one is not None for one in carried) == min(MAX_OF_CARRIER, A_SECOND)
+        assert sum(one is not None for one in carried) == min(
+            MAX_OF_CARRIER, int(rates_of(SETTINGS)["strangers"].at_once)
+        )
     assert admitted(strangers, ABROAD, 1, now=0.0) == 1

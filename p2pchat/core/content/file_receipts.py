@@ -22,24 +22,20 @@ from functools import partial
 from itertools import chain, islice
 
 from p2pchat.bounded import remember
-from p2pchat.core.durable_changes import NamedContent
+from p2pchat.core.durable_changes import Collected, NamedContent
 from p2pchat.core.effects import FileHeld, FindHeld
 from p2pchat.core.inputs import HeldFound
 from p2pchat.core.log import Batch, FileRef, LogId, attachments_of
+from p2pchat.core.node_context import KeySet
 from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import Holds, PeerId, UserId
 
 TOLD_EVERY = 0.1  # seconds between two frames to a link, so that many contents share one; as read marks
 MAX_CONTENTS = 2_000  # asked about, named by users here, and as many named by others: the newest; a guess, 1 MiB
 MAX_MESSAGES = 4  # that name the same content, remembered: the newest; a guess
 MAX_ASKED = 10_000  # contents that a link may ask about; more are not answered
-EVENTS_A_SECOND = 20  # about what unknown peers have; a guess
-EVENTS_BURST = 300
-CHECKED_A_SECOND = 100  # contents looked up for a link in the long run, however often it asks
-CHECKED_BURST = 2_000
 # Messages that name some content, looked at before a link is told of it, those stored first: anybody can name it again.
 MAX_NAMING = 1_000
 MAX_GONE = 10_000  # contents that were removed, remembered until their files are gone
@@ -47,7 +43,7 @@ MAX_GONE = 10_000  # contents that were removed, remembered until their files ar
 Source = tuple[LogId, int]  # a message that names the content
 
 
-class LinkReceipts:
+class LinkReceipts(Collected, eq=False):
     """Questions and answers of one link about content.
 
     Attributes:
@@ -56,18 +52,15 @@ class LinkReceipts:
         told: Contents it asked about, and what it was told: None for nothing since it asked last.
         to_check: Those to be looked up.
         to_tell: Answers not sent yet.
-        checks: The rate at which it has contents looked up.
         is_due: A frame goes out soon.
     """
 
-    def __init__(self, now: float) -> None:
-        self.asked: set[str] = set()
-        self.to_ask: dict[str, None] = {}
-        self.told: dict[str, bool | None] = {}
-        self.to_check: dict[str, None] = {}
-        self.to_tell: dict[str, bool] = {}
-        self.checks: TokenBucket = TokenBucket(CHECKED_A_SECOND, CHECKED_BURST, now)
-        self.is_due: bool = False
+    asked: set[str] = set()
+    to_ask: KeySet[str] = {}
+    told: dict[str, bool | None] = {}
+    to_check: KeySet[str] = {}
+    to_tell: dict[str, bool] = {}
+    is_due: bool = False
 
 
 class FileReceipts:
@@ -80,11 +73,10 @@ class FileReceipts:
     def __init__(self, sync: SyncContext, named: Sequence[NamedContent]) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._links = defaultdict[int, LinkReceipts](lambda: LinkReceipts(sync.ctx.now.mono))
+        self._links = defaultdict[int, LinkReceipts](LinkReceipts)
         # The messages that name it, by root, all with the newest last: of others, and of users here.
         self._named: tuple[dict[str, list[Source]], ...] = ({}, {})
         self._told: dict[str, dict[PeerId, bool]] = {}  # by root: what each peer said last
-        self._events = TokenBucket(EVENTS_A_SECOND, EVENTS_BURST, sync.ctx.now.mono)
         self._checks: dict[int, tuple[int, list[str]]] = {}  # link and contents, by ticket
         self.gone: dict[str, None] = {}  # goes from the disk just now
         self._deletions = 0  # of messages and of content: what was looked up before one is looked up again
@@ -176,10 +168,10 @@ class FileReceipts:
             link.told.update(tells)
             has = [root for root, is_here in tells.items() if is_here]
             self._ctx.send(Holds(asks, has, [root for root in tells if not tells[root]]), [id])
-        if link.to_check and not remote.link.full and link.checks.wait(self._ctx.now.mono) == 0:
+        if link.to_check and not remote.link.full and not self._ctx.work.wait("contents", id):
             ticket = self._ctx.next_ticket()
             roots = _take(link.to_check, most)
-            link.checks.charge(len(roots), self._ctx.now.mono)
+            self._ctx.work.charge("contents", id, len(roots))
             self._checks[ticket] = id, roots
             self._ctx.emit(FindHeld(ticket, roots))
         if link.to_ask or link.to_tell or link.to_check:
@@ -271,7 +263,7 @@ class FileReceipts:
     def _on_own_found(self, source: Source, remote: RemoteState, has: bool, file: FileRef | None) -> None:
         """Report who has a file of a hosted user, or has it no more."""
         users = tuple(self._readers(source[0], remote.link.users))
-        if file and users and (remote.link.known or self._events.take(self._ctx.now.mono)):
+        if file and users and (remote.link.known or self._ctx.work.take("holders", "")):
             self._ctx.emit(FileHeld(*source, file, users, has))
 
 

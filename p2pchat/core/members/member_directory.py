@@ -320,31 +320,30 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class MemberShares(Generic[Item]):
-    """Places of one kind: for links, peers, requests or conversations.
+    """Places of one kind: for links, peers, logs or frames.
 
     Args:
         most: How many there are.
-        each: How many of them a member may hold; None for no such limit.
 
     Attributes:
         taken: How many each member holds.
     """
 
-    def __init__(self, most: int, each: int | None = None) -> None:
+    def __init__(self, most: int) -> None:
         self.taken: Counter[UserId] = Counter()
         self._most = most
-        self._each = most if each is None else each
         self._members: dict[Item, UserId] = {}  # the oldest item first
 
     def __contains__(self, item: object) -> bool:
         return item in self._members
 
-    def has_room(self, member: UserId) -> bool:
-        """Return whether there is a place for one more of this member."""
-        return len(self._members) < self._most and self.taken[member] < self._each
+    @property
+    def has_room(self) -> bool:
+        """True if there is a free place."""
+        return len(self._members) < self._most
 
     def add(self, item: Item, member: UserId) -> None:
-        """Count an item that is not here. The limits are not checked."""
+        """Count an item, unless it is here. The limit is not checked."""
         if item not in self._members:
             self._members[item] = member
             self.taken[member] += 1
@@ -357,19 +356,20 @@ class MemberShares(Generic[Item]):
             if not self.taken[member]:
                 del self.taken[member]
 
-    def make_room(self, member: UserId, evict: Callable[[Item], None]) -> bool:
-        """Return whether there is a place for one more, after another item gave way if need be.
+    def take(self, item: Item, member: UserId, evict: Callable[[Item], object]) -> bool:
+        """Give an item a place, that of another one if need be. Return whether it has one.
 
         Args:
-            evict: Called with the item that gives way; it must remove it.
+            evict: Called with the item that gave way.
         """
-        if self.has_room(member):
-            return True
-        gone = self.giving_way(member) if self.taken[member] < self._each else None
-        if gone is None:
-            return False
-        evict(gone)
-        return self.has_room(member)
+        if item not in self and not self.has_room:
+            gone = self.giving_way(member)
+            if gone is None:
+                return False
+            self.remove(gone)
+            evict(gone)
+        self.add(item, member)
+        return True
 
     def giving_way(self, member: UserId = "") -> Item | None:
         """Return the newest item of the fullest member, whose place a newcomer takes; None if it must be refused.

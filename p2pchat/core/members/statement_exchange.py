@@ -30,7 +30,6 @@ from p2pchat.core.members.statement import (
     room_id,
 )
 from p2pchat.core.node_context import NetworkCredentials, NodeContext
-from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Membership, Statements, UserId
 
@@ -38,12 +37,8 @@ FOUNDER = "founder"  # in meta: the key of the founder, where the network was jo
 HEARD = "heard:"  # in meta, before the id of a removal that came before its time: when it came, UTC microseconds
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
 SUM_MODULUS = 1 << 128
-# Answers to one peer, which have all statements. A link that comes up takes one, and so does each new admin.
-ANSWERS_A_SECOND, ANSWERS_BURST = 1.0, 16  # a guess
-# Of each admin as many bytes are taken at once as are kept, so no honest one is ever slowed, and as many again in these
-# seconds. More is not even read, and asked for later: it may have smaller ids.
-REFILL_SECONDS = 1200.0
 ASKED_AFTER = 60.0  # seconds; a guess
+ANSWERED_AFTER = 1.0  # seconds until a peer that was not answered is compared with again
 MAX_REFUTED = 256  # false statements that one link may pass on; a guess
 
 
@@ -51,13 +46,11 @@ class _Remote(Collected):
     """A linked peer.
 
     Attributes:
-        answers: How many answers it may get now that have all statements.
         refuted: The hashes of those that it brought and that their authors did not make.
         owed: It is asked again for its sum when it may get one.
     """
 
     link: int
-    answers: TokenBucket
     owed: bool = False
     refuted: set[bytes] = set()
 
@@ -83,7 +76,6 @@ class StatementExchange:
         self.undurable: set[StatementId] = set()
         self._sum = 0  # of the ids of the durable ones
         self.heard: dict[StatementId, int] = {}
-        self._rates = TokenBuckets()  # by admins
         self._asks_later = False
         self.members: MemberList | None = None
 
@@ -98,7 +90,7 @@ class StatementExchange:
             self.heard = heard_in(meta)
 
     def on_link_up(self, link: int) -> None:
-        self._remotes[link] = _Remote(link, TokenBucket(ANSWERS_A_SECOND, ANSWERS_BURST, self._ctx.now.mono))
+        self._remotes[link] = _Remote(link)
         self._send_sum(link)
 
     def on_link_down(self, link: int) -> None:
@@ -127,11 +119,11 @@ class StatementExchange:
 
     def _may_answer(self, remote: _Remote) -> bool:
         """Return whether a peer gets an answer now. Else it is compared with again later."""
-        if remote.answers.take(self._ctx.now.mono):
+        if self._ctx.work.take("answers", remote.link):
             return True
         if not remote.owed:
             remote.owed = True
-            self._ctx.after(1 / ANSWERS_A_SECOND, lambda: self._compare_again(remote))
+            self._ctx.after(ANSWERED_AFTER, lambda: self._compare_again(remote))
         return False
 
     def _compare_again(self, remote: _Remote) -> None:
@@ -213,7 +205,7 @@ class StatementExchange:
         new = dict[bytes, Statement]()
         for text, signature in pairs:
             key = blake2b((text + signature).encode(), digest_size=16).digest()
-            if key in refuted or not self._may_take(members, author_of(text)):
+            if key in refuted or not self._may_take(author_of(text)):
                 continue
             try:
                 said = parse_statement(self._network.id, text, bytes.fromhex(signature))
@@ -228,13 +220,14 @@ class StatementExchange:
             refuted |= false
             made = [one for key, one in turn.items() if key not in false]
             for one in made:
-                self._charge(members, one.by, one.size)
+                if one.by != members.founder:
+                    self._ctx.work.charge("statements", one.by, one.size / member_list.MAX_BYTES_OF_ADMIN)
             if made:
                 self._keep(members.add(made))
 
-    def _may_take(self, members: MemberList, by: UserId) -> bool:
+    def _may_take(self, by: UserId) -> bool:
         """Return whether more of an admin's statements are taken now. Else all links are asked for them later."""
-        if self._charge(members, by, 0) == 0:
+        if self._ctx.work.left("statements", by) >= 0:
             return True
         if not self._asks_later:
             self._asks_later = True
@@ -244,13 +237,6 @@ class StatementExchange:
     def _ask_later(self) -> None:
         self._asks_later = False
         self.compare_all()
-
-    def _charge(self, members: MemberList, by: UserId, size: int) -> float:
-        """Count so many bytes of what somebody signed. Return the seconds until more is taken of that; 0: now."""
-        if by not in members.admins:
-            return 0.0
-        a_second = member_list.MAX_BYTES_OF_ADMIN / REFILL_SECONDS
-        return self._rates.charge(by, size, self._ctx.now.mono, a_second, REFILL_SECONDS)
 
     def _keep(self, change: ListChange) -> None:
         self._ctx.change.statements += change.kept

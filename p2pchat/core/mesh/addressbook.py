@@ -279,15 +279,9 @@ class AddressBook:
 
     def _has_share(self, peer: PeerId) -> bool:
         """Return whether there is room for a peer, after the newest of the fullest member was forgotten if need be."""
-        if peer in self._shares or peer in self._contacts or peer in self._linked:
+        if peer in self._contacts or peer in self._linked or any(map(_is_typed, self.addresses(peer))):
             return True
-        if any(map(_is_typed, self.addresses(peer))):
-            return True
-        share = self._members.share(peer)
-        has_room = self._shares.make_room(share, self._forget_peer)
-        if has_room:
-            self._shares.add(peer, share)
-        return has_room
+        return self._shares.take(peer, self._members.share(peer), self._forget_peer)
 
     def _make_room(self, peer: PeerId) -> None:
         """Forget an address of this peer if it has as many as it may: never the best one, first none of its record."""

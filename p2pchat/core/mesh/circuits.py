@@ -22,7 +22,6 @@ from p2pchat.core.effects import CircuitReceived, DialThrough
 from p2pchat.core.inputs import CircuitSent
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.node_context import NodeContext
-from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.protocol import MAX_CARRIED_BYTES, Carried, Circuit, PeerId, UserId
 
 WINDOW_BYTES = 256 * 1024  # on their way on one circuit: 3 MB/s at 80 ms
@@ -31,8 +30,6 @@ FEW_BYTES = 64  # a frame with fewer is charged by a carrier, as any other: a gu
 MAX_CARRIERS = 1024  # that are remembered; four times as many as may be linked
 MAX_DIALLED = 8  # circuits under way through one carrier: one that answers none costs few places. A guess
 MAX_OF_PAIR = 4  # circuits that a carrier has for two peers: each dials the other one, and again; a guess
-BEGUN_A_SECOND = 2  # circuits of one member to one peer, which takes few of a carrier in a second; a guess
-BEGUN_AT_ONCE = 4.0  # seconds of these; a guess: the first pauses between dials are short
 
 
 class CircuitWindow:
@@ -112,7 +109,6 @@ class Circuits:
         self.dialling: dict[int, int] = {}
         self.begun: dict[PeerId, int] = {}
         self._carried: Counter[UserId] = Counter()  # legs that are carried, by member
-        self._begun = TokenBuckets()  # by member and peer
 
     # At an end
 
@@ -194,8 +190,7 @@ class Circuits:
         is_many = self._carried[link.member] >= self._ctx.settings.max_circuits
         if is_many or link.carried_with[frame.to] >= MAX_OF_PAIR:
             return "busy"
-        pair = f"{link.member} {frame.to}"
-        return "" if self._begun.take(pair, self._ctx.now.mono, BEGUN_A_SECOND, BEGUN_AT_ONCE) else "busy"
+        return "" if self._ctx.work.take("circuits", (link.member, frame.to)) else "busy"
 
     def _carry(self, leg: CircuitLeg, to: PeerLink) -> None:
         self._ctx.count("circuit_carried")

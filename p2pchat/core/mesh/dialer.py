@@ -48,7 +48,6 @@ from p2pchat.core.mesh.circuits import MAX_DIALLED, Circuits
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
-from p2pchat.core.token_bucket import TokenBucket
 from p2pchat.protocol import PeerId, UserId
 
 CARRIED = "carried"  # the address of a peer that others reach, and the host of a link that one of them carries
@@ -64,8 +63,6 @@ PATIENCE = 4  # handshakes for which the other peer gets more time to dial; a gu
 RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
 # Failed dials of which the host heard nothing, or where a peer of this network answered.
 NO_SILENCE = ("no_way", "no_name", "busy", "full", "self")
-TOLD_A_SECOND = 2.0  # dials that fail; a guess, as the next three
-TOLD_AT_ONCE = 8
 MOST_UNDER_WAY = 8.0  # dials times the seconds of a handshake; a guess
 TOLD_TRIES = 3  # of one host that fail on the word of one member, before Settings.told_rest
 MAX_SILENT = 1024  # hosts with failures remembered, or peers: those that are dialled twice a second in eight minutes
@@ -149,8 +146,8 @@ class Dialer:
         self._dials: dict[int, tuple[DialPlan, DialAddress]] = {}
         self.no_place: dict[PeerId, None] = {}  # one had none for the other since their last link, as who blocks says
         self._last_dial = 0
-        self._pace = DialPace(ctx, members)
-        self._beside = DialPace(ctx, members)  # of dials where others see a peer: its own addresses may be there too
+        self._pace = DialPace(ctx, members, "told")
+        self._beside = DialPace(ctx, members, "beside")  # where others see a peer: its own addresses may be there
         self._held: dict[DialAddress, DialPlan] = {}  # wait for the pace, the first ones first
         self._queued: dict[DialAddress, DialPlan] = {}  # wait until a carrier has fewer under way
         self.active_at: float = NEVER  # when a connection that nobody carries last came in, or a link up
@@ -232,7 +229,8 @@ class Dialer:
         """Leave the other peer more time to dial first, as long as links and connections come: it is busy, too."""
         until = self.active_at + self._ctx.settings.told_dial_after + self.patience
         # It may have as many to dial.
-        most = MAX_DEFERRED + self._took * min(len(self._plans), self._ctx.settings.max_links) / TOLD_AT_ONCE
+        at_once = self._ctx.work.rates["dials"].at_once
+        most = MAX_DEFERRED + self._took * min(len(self._plans), self._ctx.settings.max_links) / at_once
         address.due_at = max(address.due_at, min(until, address.deferred_since + most))
 
     def on_moved(self, address: Address) -> None:
@@ -713,7 +711,7 @@ class Dialer:
         if wait <= SLACK:
             self._pace.on_dial(endpoint)
             return False
-        spread = len(self._held) / TOLD_A_SECOND
+        spread = len(self._held) / self._ctx.work.rates["dials"].a_second
         address.due_at = self._ctx.now.mono + wait + self._ctx.random() * spread
         self._held[address] = plan
         self._schedule(plan)
@@ -737,46 +735,42 @@ class DialPace:
 
     Args:
         members: Says on whose word a peer is dialled.
+        kind: The addresses that count together.
     """
 
-    def __init__(self, ctx: NodeContext, members: MemberDirectory) -> None:
+    def __init__(self, ctx: NodeContext, members: MemberDirectory, kind: str) -> None:
         self._ctx = ctx
         self._members = members
-        self._bucket = TokenBucket(TOLD_A_SECOND, TOLD_AT_ONCE, ctx.now.mono)
-        self._ready_at: dict[str, float] = {}  # by host
+        self._kind = kind
         self._failed: dict[tuple[str, str], tuple[int, float]] = {}  # by member and host: dials, when the last failed
 
     @property
     def has_token(self) -> bool:
         """True if one more dial may fail now."""
-        return not self._bucket.wait(self._ctx.now.mono)
+        return not self._ctx.work.wait("dials", self._kind)
 
     def wait(self, peer: PeerId, endpoint: str) -> float:
         """Return the seconds until this endpoint of a peer may be dialled, 0 for now."""
-        now, host = self._ctx.now.mono, _host_of(endpoint)
-        ready_at = self._ready_at.get(host, now)
+        now, host, work = self._ctx.now.mono, _host_of(endpoint), self._ctx.work
         count, last = self._failed.get((self._members.share(peer), host), (0, now))
-        if count >= TOLD_TRIES:
-            ready_at = max(ready_at, last + self._ctx.settings.told_rest)
-        return ready_at - now if ready_at > now else self._bucket.wait(now)
+        rest = last + self._ctx.settings.told_rest - now if count >= TOLD_TRIES else 0.0
+        return max(rest, work.wait("hosts", (self._kind, host))) or work.wait("dials", self._kind)
 
     def on_dial(self, endpoint: str) -> None:
         """Note a dial that wait() allowed."""
-        now = self._ctx.now.mono
-        self._bucket.tokens -= 1
-        self._ready_at = {host: at for host, at in self._ready_at.items() if at > now}
+        self._ctx.work.charge("dials", self._kind)
         if host := _host_of(endpoint):
-            self._ready_at[host] = now + self._ctx.settings.told_host_pause
+            self._ctx.work.charge("hosts", (self._kind, host))
 
     def on_resolved(self) -> None:
         """Note that a name means an address that may be dialled: the dial counts, and not the look-up too."""
-        self._bucket.tokens += 1
+        self._ctx.work.charge("dials", self._kind, -1)
 
     def on_answered(self, peer: PeerId, endpoint: str) -> None:
         """Note that the right key answered there."""
-        self._bucket.tokens += 1
         host = _host_of(endpoint)
-        self._ready_at.pop(host, None)
+        self._ctx.work.charge("dials", self._kind, -1)
+        self._ctx.work.charge("hosts", (self._kind, host), -1)
         self._failed.pop((self._members.share(peer), host), None)
 
     def on_failed(self, peer: PeerId, endpoint: str) -> None:

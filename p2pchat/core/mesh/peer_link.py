@@ -21,7 +21,6 @@ from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.core.names import describe_user
 from p2pchat.core.node_context import SLACK, KeySet, NodeContext, Timer
-from p2pchat.core.token_bucket import TokenBucket, TokenBuckets
 from p2pchat.protocol import (
     Bye,
     Carried,
@@ -122,7 +121,6 @@ class PeerLink:
     # Keepalive
     reads: bool = True  # False while reading is paused
     heard_at: float = 0.0
-    bucket: TokenBucket = field(init=False)
     check_at: float = 0.0  # when its silence is measured next
     pings: int = 0  # sent; each is answered once, in order
     pongs: int = 0  # received
@@ -250,7 +248,6 @@ class Keepalive:
         self._ctx = ctx
         self._up = up
         self._admission = admission
-        self._written = TokenBuckets()  # of logs and entries, by member
         self._flooding: set[UserId] = set()  # members of whom that was said
         self.dead: list[PeerLink] = []
         self._timer: Timer | None = None  # for the next check of any link
@@ -259,7 +256,6 @@ class Keepalive:
         """Start with a link that has just come up."""
         now, settings = self._ctx.now.mono, self._ctx.settings
         link.heard_at = now
-        link.bucket = TokenBucket(settings.flood_a_second, settings.flood_burst, now)
         self._check_by(link, now + settings.ping_after)
         self._schedule(link.check_at)
 
@@ -270,23 +266,13 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        counted = [frame for frame in frames if type(frame) not in UNCHARGED]
-        written = 0.0
-        if not link.known:
-            written = sum(self._cost_of(link, one) for one in frames if type(one) is Entries)
-        charged, link.charged = link.charged + len(counted), 0
-        if not charged and not written:
-            return
-        charged += sum(self._charged_users(link, frame) for frame in counted if isinstance(frame, Here))
-        charged += sum(len(frame.records) for frame in counted if isinstance(frame, Peers))
-        asked = min(link.offered, sum(isinstance(frame, Want) for frame in counted))
-        link.offered -= asked
-        link.bucket.burst = self._ctx.settings.flood_burst + len(link.users)
-        wait = link.bucket.charge(charged - asked, self._ctx.now.mono)
+        charged = link.charged + sum(self._tokens_of(link, frame) for frame in frames if type(frame) not in UNCHARGED)
+        written = 0.0 if link.known else sum(self._cost_of(link, one) for one in frames if type(one) is Entries)
+        wait = self._ctx.work.charge("frames", link.id, charged, more=len(link.users)) if charged else 0.0
+        link.charged = 0
         if written:
-            rate, most = self._ctx.settings.flood_a_second, self._ctx.settings.flood_burst
             member = self._admission.users.share(link.peer)
-            behind = self._written.charge(member, written, self._ctx.now.mono, rate, most / rate)
+            behind = self._ctx.work.charge("entries", member, written)
             if behind and member not in self._flooding:
                 self._warn(link, member)
             wait = max(wait, behind)
@@ -314,12 +300,17 @@ class Keepalive:
         is_passed_on = member != link.member and self._admission.is_heard_of(member)
         return cost / PASSED_ON_PART if is_passed_on else cost
 
-    def _charged_users(self, link: PeerLink, frame: Here) -> int:
-        """Return for how many users a frame is charged, besides the frame itself."""
-        new = sum(user.id not in link.users for user in frame.users)
-        free = min(new, self._ctx.settings.max_hosted_users - link.users_told)
-        link.users_told += free
-        return max(0, len(frame.users) + len(frame.gone or ()) - free - 1)
+    def _tokens_of(self, link: PeerLink, frame: Frame | Unknown) -> int:
+        """Return the tokens of any other frame: one, and of those with records or users one for each."""
+        if isinstance(frame, Want) and link.offered:
+            link.offered -= 1
+            return 0
+        if isinstance(frame, Here):
+            new = sum(user.id not in link.users for user in frame.users)
+            free = min(new, self._ctx.settings.max_hosted_users - link.users_told)
+            link.users_told += free
+            return max(1, len(frame.users) + len(frame.gone or ()) - free)
+        return 1 + len(frame.records) if isinstance(frame, Peers) else 1
 
     def _check_by(self, link: PeerLink, due: float) -> None:
         """Set the time of the next check: the tick before `due` for the decider, the one after for the follower."""
@@ -399,7 +390,7 @@ class LinkPlaces:
         is_scarce = 2 * len(self._by_peer) >= self._most
         if is_scarce and self._others.taken[member] >= MAX_OF_MEMBER:
             return None
-        if len(self._by_peer) < self._most and (known or self._others.has_room(member)):
+        if len(self._by_peer) < self._most and (known or self._others.has_room):
             return []
         gone = self._others.giving_way(member)
         if gone is None and known:

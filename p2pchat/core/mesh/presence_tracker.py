@@ -27,7 +27,6 @@ from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.mesh.handshake import Certificates, is_due, is_expired, make_cert
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
 from p2pchat.core.node_context import HostedIdentity, KeySet, NodeContext, Timer
-from p2pchat.core.token_bucket import TokenBuckets
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
@@ -39,7 +38,6 @@ AWAY = ("offline", "", 0)  # how users see each other where one blocks the other
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
-AT_ONCE = 15  # seconds' worth of changes, 300: a mesh of 100 users of a member may form; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
 LINKED_AFTER = 5.0  # seconds in which who is online is linked, mostly; a guess
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
@@ -313,9 +311,7 @@ class PresenceTracker:
         self.announcer.link_down(link.id)
         if link.peer in link.users and not self._listener.stays(link.peer):
             # Its own user is remembered, in place of another if need be.
-            share = self._members.share(link.peer)
-            if self._departed.make_room(share, self._forget_departed):
-                self._departed.add(link.peer, share)
+            self._departed.take(link.peer, self._members.share(link.peer), self._forget_if_gone)
         self._unhost_all(link, set(link.users), "lost" if reason == "replaced" else reason)
         del self._links[link.id]
 
@@ -334,10 +330,6 @@ class PresenceTracker:
                 self._here[user] = link.peer
 
     # Users who never wrote
-
-    def _forget_departed(self, user: UserId) -> None:
-        self._departed.remove(user)
-        self._forget_if_gone(user)
 
     def _forget_if_gone(self, user: UserId) -> None:
         """Forget a user that no link tells any more, unless it stays."""
@@ -438,18 +430,13 @@ class PresenceEvents:
 
     def __init__(self, ctx: NodeContext) -> None:
         self._ctx = ctx
-        self._buckets = TokenBuckets()
         # By user, those first that wait longest: its member, that it came or left, and its status (True).
         self._waiting: dict[UserId, tuple[UserId, dict[bool, Change]]] = {}
-
-    def may_tell(self, member: UserId) -> bool:
-        """Return whether something about a user of a member may be told now; if so, it is counted."""
-        return self._buckets.take(member, self._ctx.now.mono, self._ctx.settings.events_a_second, AT_ONCE)
 
     def tell(self, change: Change, member: UserId) -> None:
         """Tell a change, now or later."""
         user = change.user
-        if user not in self._waiting and self.may_tell(member):
+        if user not in self._waiting and self._ctx.work.take("presence", member):
             self._ctx.emit(change)
             return
         if not self._waiting:
@@ -466,7 +453,7 @@ class PresenceEvents:
 
     def _tell_waiting(self) -> None:
         for user, (member, latest) in list(self._waiting.items()):
-            if not latest or self.may_tell(member):
+            if not latest or self._ctx.work.take("presence", member):
                 for is_status in sorted(latest):
                     self._ctx.emit(latest[is_status])
                 del self._waiting[user]

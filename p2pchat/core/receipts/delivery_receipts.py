@@ -64,7 +64,8 @@ class AckTracker:
         self._sync = sync
         self._positions: dict[LogId, dict[Holder, int]] = {}
         self.unsaved: dict[AckKey, Mark] = {}
-        self._silent: MemberShares[Holder] = MemberShares(MEMBERS_SAVED * silent, silent)
+        self._silent: MemberShares[Holder] = MemberShares(MEMBERS_SAVED * silent)
+        self._most_silent = silent
         self._passing: dict[Holder, dict[LogId, Mark]] = {}  # of holders that are not saved
         self.add_known(known)
 
@@ -148,7 +149,7 @@ class AckTracker:
         if log.conversation != self._sync.conversations.room or self._sync.stays(member):
             return True
         share = self._sync.members.share(member)
-        if member not in self._silent and self._silent.has_room(share):
+        if self._silent.has_room and self._silent.taken[share] < self._most_silent:
             self._silent.add(member, share)
         return member in self._silent
 
@@ -356,7 +357,7 @@ class LeftOut:
     def add(self, log: LogId, members: Iterable[UserId]) -> None:
         """Leave these members out of a log."""
         known = self._members.get(log, ())
-        all_members = (*known, *(member for member in members if member not in known))
+        all_members = tuple(dict.fromkeys((*known, *members)))
         if all_members != known and len(all_members) <= MAX_MEMBERS and (known or len(self._members) < MAX_LOGS):
             self._members[log] = all_members
             self.logs.add(log)

@@ -90,22 +90,15 @@ class Ingest:
 
     def retry(self) -> None:
         """Take the frames again about which storage was asked, or that it had to write something for."""
-        unsure, self.unsure = self.unsure, {}
-        for take in unsure:
-            self._unsure_places.remove(take)
-        for take in unsure:
-            take()
+        if self.unsure:
+            unsure, self.unsure, self._unsure_places = self.unsure, {}, MemberShares(MAX_UNSURE)
+            for take in unsure:
+                take()
 
     def retry_late(self, user: UserId, take: Callable[[], None]) -> None:
         """Take a frame with late texts of a user again later, if there is a place for its member. Each comes once."""
-        member = self._sync.members.share(user)
-        if self._unsure_places.make_room(member, self._drop_unsure):
-            self._unsure_places.add(take, member)
+        if self._unsure_places.take(take, self._sync.members.share(user), self.unsure.pop):
             self.unsure[take] = None
-
-    def _drop_unsure(self, take: Callable[[], None]) -> None:
-        self._unsure_places.remove(take)
-        del self.unsure[take]
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
         """Take frames that are proven together, from any source. Return the first fault, if any."""

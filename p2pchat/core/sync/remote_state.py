@@ -186,14 +186,10 @@ class RemoteState(Collected, eq=False):
         One member's logs take no places from others: whose text is unknown to be missing would count as delivered.
         """
         if part[0] > part[1]:
-            self._forget_lack(log)
-        elif log in self.lacks or self.lack_places.make_room(member, self._forget_lack):
-            self.lack_places.add(log, member)
+            self.lack_places.remove(log)
+            self.lacks.pop(log, None)
+        elif self.lack_places.take(log, member, self.lacks.pop):
             self.lacks[log] = part
-
-    def _forget_lack(self, log: LogId) -> None:
-        self.lack_places.remove(log)
-        self.lacks.pop(log, None)
 
     @property
     def _most_remembered(self) -> int:

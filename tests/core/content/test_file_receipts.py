@@ -10,6 +10,7 @@ from p2pchat.core import effects as out
 from p2pchat.core.content import file_receipts
 from p2pchat.core.inputs import ContentKept, ContentRemoved, HeldFound, WriteRequest
 from p2pchat.core.log import FileRef, Marks, Ref, ref_key
+from p2pchat.core.work_limits import Rate
 from p2pchat.protocol import Holds, Peers
 from tests.core.content.test_transfers import FILE, ROOT, SIZE, asker, done, holder
 from tests.core.scripted_nodes import IDS, ROOM, Far, Peer
@@ -238,31 +239,32 @@ def test_who_asks_again_is_told_again() -> None:
         assert told(bob)[-1:] == [Holds([], [ROOT], [])]
 
 
-def test_who_says_yes_and_no_in_turn_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_says_yes_and_no_in_turn_causes_few_events() -> None:
     """Before: each word was an event, some 25,000 a second."""
-    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 20)
     ada, _, _ = holder()
+    ada.node._ctx.work.rates["holders"] = Rate(20, 20)
     bob = linked(ada, "bob")
     for _ in range(100):
         bob.say(Holds(has=[ROOT]), Holds(lacks=[ROOT]))
     assert len(done(ada, out.FileHeld)) == 20
 
 
-def test_a_link_has_few_contents_looked_up_however_often_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_has_few_contents_looked_up_however_often_it_asks() -> None:
     """Before: 2,560 a second for each link, and all again before each digest."""
-    monkeypatch.setattr(file_receipts, "CHECKED_BURST", 5)
     ada, _, _ = holder()
+    work = ada.node._ctx.work
+    work.rates["contents"] = Rate(work.rates["contents"].a_second, 5)
     bob = linked(ada, "bob")
     looked_up = 0
     for _ in range(20):
         bob.say(Holds(ask=[f"{n:064x}" for n in range(100)]))
         looked_up += sum(map(len, answer(ada)))
-    assert 100 <= looked_up <= 100 + 5 + 20 * 2 * 0.15 * file_receipts.CHECKED_A_SECOND
+    assert 100 <= looked_up <= 100 + 5 + 20 * 2 * 0.15 * work.rates["contents"].a_second
 
 
-def test_what_unknown_peers_have_causes_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_receipts, "EVENTS_BURST", 20)
+def test_what_unknown_peers_have_causes_few_events() -> None:
     ada, log, _ = holder()
+    ada.node._ctx.work.rates["holders"] = Rate(20, 20)
     bob = linked(ada, "bob")
     roots = [f"{n:064x}" for n in range(50)]
     for n, root in enumerate(roots):

@@ -115,12 +115,12 @@ def fill(shares: MemberShares[str], member: str, *items: str) -> None:
         shares.add(item, member)
 
 
-def test_one_member_and_all_together_have_a_limit() -> None:
-    shares: MemberShares[str] = MemberShares(most=3, each=2)
+def test_what_has_a_place_takes_no_second_one() -> None:
+    shares: MemberShares[str] = MemberShares(most=3)
     fill(shares, "n", "a", "b", "b")
-    assert (len(shares._members), shares.has_room("n"), shares.has_room("m")) == (2, False, True)
+    assert (len(shares._members), shares.has_room) == (2, True)
     fill(shares, "m", "c")
-    assert not shares.has_room("m")
+    assert not shares.has_room and shares.take("a", "n", shares.remove) and len(shares._members) == 3
 
 
 def test_what_is_removed_leaves_nothing() -> None:
@@ -158,14 +158,13 @@ def test_where_nobody_is_nobody_gives_way() -> None:
     assert shares.giving_way("n") is None and shares.giving_way() is None
 
 
-def test_room_is_made_when_all_is_full_and_not_when_the_own_member_is() -> None:
-    shares: MemberShares[str] = MemberShares(most=5, each=3)
+def test_room_is_made_when_all_is_full_and_not_for_the_fullest() -> None:
+    shares, gone = MemberShares[str](most=5), list[str]()
     fill(shares, "n", "a", "b", "c")
-    assert not shares.make_room("n", shares.remove) and len(shares._members) == 3
     fill(shares, "m", "d", "e")
-    assert shares.make_room("x", shares.remove) and list(shares._members) == ["a", "b", "d", "e"]
-    fill(shares, "x", "f")
-    assert not shares.make_room("x", shares.remove) and len(shares._members) == 5
+    assert not shares.take("f", "n", gone.append) and (len(shares._members), gone) == (5, [])
+    assert shares.take("f", "x", gone.append) and (list(shares._members), gone) == (["a", "b", "d", "e", "f"], ["c"])
+    assert not shares.take("g", "x", gone.append) and len(shares._members) == 5
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -177,10 +176,8 @@ def test_all_honest_members_get_in_and_stay_in(seed: int) -> None:
     honest = [f"h{number}" for number in range(150)]
     for name in honest:
         member = f"member {chance.randrange(60)}"
-        assert shares.make_room(member, shares.remove)
-        fill(shares, member, name)
+        assert shares.take(name, member, shares.remove)
     for number in range(2000):
-        if shares.make_room("evil", shares.remove):
-            fill(shares, "evil", f"again {number}")
+        shares.take(f"again {number}", "evil", shares.remove)
     assert [name for name in honest if name not in shares] == []
     assert len(shares._members) == 192

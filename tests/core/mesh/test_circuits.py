@@ -7,14 +7,13 @@ import pytest
 from p2pchat.core.effects import CircuitReceived, Close, DialThrough, Effect, PauseReading, Send
 from p2pchat.core.inputs import CircuitSent, DialFailed, LinkAccepted, LinkDown, LinkDrained, LinkFilled
 from p2pchat.core.mesh.circuits import (
-    BEGUN_A_SECOND,
-    BEGUN_AT_ONCE,
     FIRST_ROOM,
     MAX_DIALLED,
     MAX_OF_PAIR,
     WINDOW_BYTES,
     CircuitWindow,
 )
+from p2pchat.core.work_limits import rates_of
 from p2pchat.protocol import MAX_CARRIED_BYTES, Bye, Carried, Circuit, Frame, Peers, Pong
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key, Meeting, Post, peers_in_order, record_of
@@ -203,7 +202,7 @@ def test_who_is_told_to_carry_nothing_says_so_and_refuses() -> None:
 def test_a_member_begins_circuits_to_a_peer_at_a_rate() -> None:
     """Before, of all its circuits: three members used up those that a peer takes from one carrier, 20 a second."""
     bob, links = star()
-    at_once = int(BEGUN_A_SECOND * BEGUN_AT_ONCE)
+    at_once = int(rates_of(Settings())["circuits"].at_once)
     ends = list[list[Frame]]()
     for nth in range(1, at_once + 2):
         ends.append(sent(bob.got(links[ADA], Circuit(number(ADA, nth), to=CYD.id)), links[ADA]))

@@ -281,7 +281,7 @@ def test_a_host_where_a_member_says_three_times_in_vain_that_it_is_rests_for_an_
 
 def test_the_words_of_one_member_say_nothing_of_another() -> None:
     ctx = Post(Key("ada")).ctx
-    pace = DialPace(ctx, admission_of(ctx, share=lambda peer: peer)[0].users)
+    pace = DialPace(ctx, admission_of(ctx, share=lambda peer: peer)[0].users, "told")
     for minute in range(3):
         ctx.now = ctx.now.replace(mono=60.0 * minute)
         pace.on_failed("mallory", f"{VICTIM}:{minute + 1}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.effects import Effect, PresenceChanged, UserJoined, UserLeft
 from p2pchat.core.mesh.peer_link import PeerLink
-from p2pchat.core.mesh.presence_tracker import AT_ONCE
+from p2pchat.core.work_limits import rates_of
 from p2pchat.protocol import Hosted
 from p2pchat.settings import Settings
 from tests.core.mesh.linked_peers import Key
@@ -12,7 +12,9 @@ from tests.core.mesh.test_presence_tracker import BOB, GATE, Here_, departures, 
 from tests.core.mesh.test_unwritten_users import guests
 
 RATE = 4
-BURST = AT_ONCE * RATE  # joined, and online: two for each user who comes
+BURST = int(
+    rates_of(Settings(events_a_second=RATE))["presence"].at_once
+)  # joined, and online: two for each user who comes
 
 
 def gateway(count: int) -> tuple[Here_, PeerLink, list[Hosted]]:

@@ -220,7 +220,7 @@ def test_users_told_again_cost_tokens_and_the_first_telling_is_free() -> None:
         return sum(effect.seconds for effect in ada.take() if isinstance(effect, PauseReading))
 
     assert paused(Here(guests(GATE, *range(50)))) == 0.0
-    assert gate.bucket.tokens == 19.0
+    assert ada.ctx.work.left("frames", gate.id) == 19.0
     ada.at(100.0)
     assert paused(Here(guests(GATE, *range(50)))) == 0.0  # all of them may change at one moment
     assert paused(Here(guests(GATE, *range(50)))) == pytest.approx(3.0)  # 100 users, 70 tokens

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from _pytest.mark import ParameterSet
 
-from p2pchat.core import node_context
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import (
     Ref,
     decode_entry,
 )
+from p2pchat.core.work_limits import Rate
 from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.settings import Settings
 from simulation.simulation import Simulation
@@ -487,11 +487,9 @@ def test_another_version_of_a_held_log_counts_where_the_log_does(size: int, fork
     assert ada.counted["forks_ignored"] == (not forked)
 
 
-def test_forks_of_unknown_users_cause_few_warnings_and_those_of_contacts_always_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(node_context, "WARNINGS_SECONDS", 60)
+def test_forks_of_unknown_users_cause_few_warnings_and_those_of_contacts_always_one() -> None:
     ada = World().peer("ada")
+    ada.node._ctx.work.rates["warnings"] = Rate(1 / 60, 1)
     ada.put(QuotaLifted(IDS["dan"]))
     far = ada.far("eve")
     for name in ("bob", "cyd", "dan"):

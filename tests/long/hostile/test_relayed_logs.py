@@ -28,7 +28,8 @@ async def test_who_fetches_and_relays_a_flood_of_logs_is_read_as_before(logins: 
         for peer in (ada, bob, dan):
             for link in peer._driver.node.links.by_peer.values():
                 pair = peer.me.name, link.peer
-                lowest[pair] = min(lowest.get(pair, link.bucket.tokens), link.bucket.tokens)
+                left = peer._driver.node._ctx.work.left("frames", link.id)
+                lowest[pair] = min(lowest.get(pair, left), left)
 
     def has_all(number: int) -> bool:
         look()
