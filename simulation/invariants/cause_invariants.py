@@ -198,9 +198,11 @@ class CauseInvariants:
         if kind in ("online", "carried"):
             if peer in hosts:
                 return ""
-            ages = [min(self._past("linked", peer.user, host.user), self._age(peer, host)) for host in hosts]
+            ages = [min(self._past("linked", peer.user, host.user), self._silence(peer, host)) for host in hosts]
             if min(said_for, *ages) > learnt:
                 return "no link works"
+            if any(age <= learnt and peer.end_to(host) is None for host, age in zip(hosts, ages, strict=True)):
+                return ""  # the link with another host, which broke without a sign
             ends = [end for host in self._hosts(user) for end in [peer.end_to(host)] if end is not None]
             if ends and all(end.wire.carried != (kind == "carried") for end in ends):
                 return "the link is another one"
@@ -224,7 +226,9 @@ class CauseInvariants:
         is_known = since > 0 and not peer.clock.ahead
         return "it was linked later" if is_known and since < last - LEARNS_WITHIN * 1_000_000 else ""
 
-    def _age(self, peer: SimPeer, host: SimPeer) -> float:
-        """Return how old the newest link of two peers is at the first."""
+    def _silence(self, peer: SimPeer, host: SimPeer) -> float:
+        """Return for how long the first peer has heard nothing on its link with the second, while it reads."""
         link = peer.node.links.by_peer.get(host.user) if peer.node is not None else None
-        return inf if link is None else peer.clock.now().mono - link.up_at
+        if link is None:
+            return inf
+        return peer.clock.now().mono - link.heard_at if link.reads else 0.0

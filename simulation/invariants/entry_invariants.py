@@ -297,7 +297,8 @@ class Invariants:
                     yield Fault("unlinked", f"still dials {endpoint}", one.name)
             for end in one.ends:
                 other = end.other.owner  # a byzantine peer may dial for ever
-                if not other.byzantine and one.end_to(other) is not end:
+                is_dialled = end.other is end  # a circuit that nobody has answered yet
+                if not (is_dialled or other.byzantine) and one.end_to(other) is not end:
                     yield Fault("unlinked", f"its connection with {other.name} is not a link", one.name)
 
     def _carried(self, honest: list[SimPeer]) -> Iterator[Fault]:

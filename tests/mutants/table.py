@@ -71,7 +71,7 @@ MUTANTS = (
         ("newer = [Ref(ref, seq) for ref, (place, by, seq) in shown if by != log.user and place > since]",
          "newer: list[Ref] = []")),
     Mutant("another-own-address-untold", "a peer that got another address tells nobody whom it is linked with",
-        Rule("unlinked", within=110, seed=71),
+        "core/mesh/test_peer_exchange.py::test_a_record_counts_whatever_the_clock_of_its_peer_says",
         ("        former, guest = self._own, self._admission.guest\n",
          """\
         former, guest = self._own, self._admission.guest
@@ -1378,7 +1378,7 @@ own = self._by_signer[self.founder].values()
         ("if (not queue or link not in self.unread) and self._undecoded.get(link, 0) <= LITTLE_BYTES",
          "if False")),
     Mutant("newer-record-not-taken", "a peer that moved is looked for where it was, whoever tells where it is",
-        Rule("unlinked", within=110, seed=39),
+        "core/mesh/test_peer_exchange.py::test_a_new_address_counts_whoever_tells_it_also_one_that_is_not_linked_there",
         ("is_new = known is None or known.at < record.at",
          "is_new = known is None")),
     Mutant("newest-of-the-lightest-goes", "a newcomer takes the place of a member with few links",

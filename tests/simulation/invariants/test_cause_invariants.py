@@ -31,3 +31,20 @@ def test_a_cause_that_is_not_true_is_a_fault() -> None:
     assert {fault.text for fault in sim.invariants.faults() if fault.rule == "cause"} == {
         "says bob is away: it is linked"
     }
+
+
+def test_a_link_that_broke_without_a_sign_may_be_named_for_a_while_beside_one_that_is_carried() -> None:
+    """Seed 920086, --deletions: the user has two hosts."""
+    sim, (ada, bob, cyd) = started(3, 3)
+    yan = sim.guest("yan")
+    ada.host_guest(yan)
+    cyd.host_guest(yan)
+    sim.separate(bob, cyd)
+    sim.run(LONG)
+    end = bob.end_to(cyd)
+    assert end is not None and end.wire.carried
+    sim.separate(bob, ada)
+    bob.say("are you there?")
+    sim.run(20)
+    assert sim.counts["cause_carried_said_online"]
+    assert not [fault for fault in sim.invariants.faults() if fault.rule == "cause"]
