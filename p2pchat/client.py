@@ -287,7 +287,7 @@ class Client(_BaseProtocol):
 
     @property
     def transport(self) -> asyncio.Transport:
-        """What carries the bytes."""
+        """The transport below TLS."""
         return self._transport
 
     @property

@@ -204,7 +204,7 @@ async def test_a_laptop_that_gets_another_address_tells_it_while_it_runs(users: 
             [row] = (await guest.event("answer", ref=f"where {number}"))["rows"]
             if any(host["address"] == "10.77.0.9" for host in row["hosts"]):
                 break
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # poll: nobody is told of a link that takes the place of a carried one
     assert [await child.leave() for child in (guest, third, ada)] == [0, 0, 0]
 
 
