@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from p2pchat.identity.network import Network, load_network
 from p2pchat.testing.process_mesh import Child, Line, ProcessMesh
-from tests.deadlines import WAIT
+from tests.deadlines import WAIT, within
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ class PeerProcess(Child):
         if self.place is not None:
             self._under = self.place.under(*self._under)
         return await super()._spawn(words, environment)
+
+
+async def linked_directly(one: Child, other: Child) -> None:
+    """Wait until nobody carries the link of two children: a carried one may come first, and ends with its carrier."""
+    async with within(WAIT, f"a direct link of {one.name} and {other.name}"):
+        for number in count():
+            ref = f"way to {other.name} {number}"
+            await one.do(do="whois", user=other.name, ref=ref)
+            [row] = (await one.event("answer", ref=ref))["rows"]
+            if any(host["linked"] and not host["via"] for host in row["hosts"]):
+                return
+            await asyncio.sleep(0.05)  # poll: nobody is told of a link that takes the place of a carried one
 
 
 def launcher(points: Sequence[str]) -> list[str]:

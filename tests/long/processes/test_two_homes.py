@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
 from tests.processes.machines import IS_ROOT, Lan, Machine, lan_or_skip
+from tests.processes.peers import linked_directly
 
 pytestmark = pytest.mark.skipif(
     not IS_ROOT or shutil.which("nft") is None or shutil.which("sysctl") is None, reason="needs root, nft and sysctl"
@@ -78,12 +78,7 @@ async def joins(one: Child, other: Child) -> float:
 async def opens_directly(one: Child, other: Child) -> float:
     """Wait until nobody carries the link of two children; return the seconds since this call."""
     began = time.perf_counter()
-    for number in count():
-        await one.do(do="whois", user=other.name, ref=f"way {number}")
-        [row] = (await one.event("answer", ref=f"way {number}"))["rows"]
-        if row["hosts"] and row["hosts"][0]["linked"] and not row["hosts"][0]["via"]:
-            break
-        await asyncio.sleep(0.05)  # poll: nobody is told of a link that takes the place of a carried one
+    await linked_directly(one, other)
     return time.perf_counter() - began
 
 
