@@ -65,9 +65,8 @@ export const sum = (hashes, size = 32) => {
 export const roomId = (network) => blake2b(tag("room/1") + network);
 export const dmId = (room, ...users) => blake2b(tag("dm/2") + room + users.sort().join(""));
 export const chainStart = (header) => blake2b(tag("log/2") + Buffer.from(header).toString("hex"));
-const CITE = /,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}$/;
 const utf8 = (text) => Buffer.from(text).toString("hex");
-export const textProof = (text) => typeof text === "object" ? text.hash + utf8(text.cite ?? "") : blake2b(tag("text/1") + utf8(text.replace(CITE, ""))) + utf8(CITE.exec(text)?.[0] ?? "");
+export const textProof = (text) => (typeof text === "object" ? text.hash : blake2b(tag("text/1") + utf8(text)));
 export const chainNext = (chain, [c, text]) => blake2b(chain + u64(c) + textProof(text));
 export const headMessage = (log, number, chain) => tag("head/1") + log + u64(number) + chain;
 export const markHash = (log, number, chain) => blake2b(tag("mark/1") + log + u64(number) + chain);
@@ -216,7 +215,7 @@ const few = (value) => statements(value) && value.length <= 4;
 const uses = (value) => positive(value) && value <= 64;
 const invite = has({ maker: key, id: hex(4), uses, until: natural, proof: hex(32) });
 const shown = has({ "founder?": key, "guest?": guest, "s?": few, "invite?": invite });
-const stub = has({ hash: hex(32), "cite?": text }); // of a text that is gone
+const stub = has({ hash: hex(32) }); // of a text that is gone
 const entries = (value) => list(tuple(positive, (said) => text(said) || stub(said)))(value) && value.length > 0;
 const batch = { c: hex(32), u: hex(32), r: hex(8), first: positive, prev: hex(32), e: entries, head: hex(64) };
 

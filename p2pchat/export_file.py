@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 from p2pchat.core import effects as fx
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, piece_size
 from p2pchat.core.durable_changes import ForkStart, Start, WantStart
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry, frame_of
 from p2pchat.core.members.statement_exchange import file_frames

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.core.durable_changes import META_NAME, Stored
 from p2pchat.core.groups.group_replica import GroupReplica, GroupView
-from p2pchat.core.log import decode_entry
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, StatementId, parse_statement, room_id
@@ -158,10 +157,13 @@ class History(Viewer):
         rooms = (id for id, naming in namings.items() if naming.room)
         room = next(rooms, None) or room_id(network_of(self._profile).id)
         groups: dict[ConversationId, GroupReplica] = {}
-        for log, seq, raw, _ in stored.group_entries:
+        for log, raw, chain, before in stored.group_entries:
             group = groups.setdefault(log.conversation, GroupReplica(log.conversation, room))
-            group.add(log, seq, raw, decode_entry(raw))
-        self._views = {id: view for id, group in groups.items() if (view := group.view) is not None}
+            if (fact := group.read(log, raw, chain, before)) is not None:
+                group.add(fact)
+        ours = {me, *(one.id for one in storage.hosted())}
+        known = ((id, group.state) for id, group in groups.items() if not ours.isdisjoint(group.named))
+        self._views = {id: state for id, state in known if state is not None}
         self._groups.load()
         namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
         self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}

@@ -403,10 +403,9 @@ class Want(Frame, tag="want"):
 
 
 class Stub(Struct, gc=False, frozen=True, omit_defaults=True):
-    """A stand-in for a text that is gone: the hash of all but its cite, and its cite."""
+    """A stand-in for a text that is gone: its hash."""
 
     hash: Hex32
-    cite: Annotated[str, Meta(pattern=r'\A(,"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\})?\Z')] = ""
 
 
 class Entries(Frame, tag="entries"):

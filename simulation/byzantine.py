@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from p2pchat.core.groups.group_state import group_body, operation_hash
+from p2pchat.core.groups.group_fact import CREATE, fact_body, group_id, run_of
 from p2pchat.core.log import (
     Entry,
     LogId,
@@ -55,6 +55,7 @@ from p2pchat.protocol import (
     PeerRecord,
     Peers,
     Ping,
+    RunId,
     Statements,
     TypingFrame,
     Want,
@@ -205,7 +206,7 @@ class ByzantinePeer:
         true = decode_entry(last)
         if true.k != "text":
             return frame
-        false = Entry(true.k, true.at, true.c, true.re, true.after, f"a lie for {to.name}", g=true.g)
+        false = Entry(true.k, true.at, true.c, true.re, true.after, f"a lie for {to.name}")
         forged = [*kept, encode_entry(false)]
         head = frame.head if frame.u != self._peer.user else self._sign(frame, forged)
         return Entries(
@@ -338,9 +339,9 @@ class MadeUpUser:
         """Return the highest number of a log that it ever held: it holds nothing."""
         return 0
 
-    def write(self, conversation: ConversationId, naming: Naming, raw: RawEntry) -> Entries:
+    def write(self, conversation: ConversationId, naming: Naming, raw: RawEntry, run: RunId = "") -> Entries:
         """Return a log of this one entry."""
-        log = LogId(conversation, self.user, self.user[:16])
+        log = LogId(conversation, self.user, run or self.user[:16])
         header = encode_header(log, (), self.by)
         start = first_chain(header)
         head = self.sign(head_message(log, 1, extend_chain(start, [raw]))).hex()
@@ -384,11 +385,11 @@ class Sybil:
             yield encode(user.write(dm_id(room, user.user, to.user), dm_naming(user.user, to.user), text))
             if number:  # the first never writes to the room, and nobody answers for the last
                 yield encode(user.write(room, Naming(room=True), text))
-            members = {user.user: 1, to.user: 1}
-            body = group_body(1, "ops", user.user, members, {}, salt=self._chance.randbytes(16).hex())
+            body = fact_body(CREATE, [user.user, to.user], name="ops", salt=self._chance.randbytes(16).hex())
             raw = encode_entry(Entry("group", now, now + number, b=body))
-            group = operation_hash(room, raw)
-            yield encode(user.write(group, Naming(group=(group, user.user, user.user[:16])), raw))
+            group = group_id(room, user.user, raw)
+            run = run_of(group, user.user, (), user.by, raw)
+            yield encode(user.write(group, Naming(group=(group, user.user, run)), raw, run))
         honest = self._chance.choice([peer for peer in self.peer.sim.all_peers if not peer.byzantine])
         records = [
             self._record(me, self.peer.identity.sign),

@@ -575,14 +575,14 @@ class FaultInjector:
             self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
 
     def group_add(self) -> None:
-        for peer, view in self._some(_owns):
+        for peer, view in self._some(_manages):
             others = [each.user for each in self.honest if each.user not in view.members]
             if others:
                 added = (self.chance.choice(others),)
                 self.ask(peer, inputs.GroupChangeRequest, view.group, add=added)
 
     def group_remove(self) -> None:
-        for peer, view in self._some(_owns):
+        for peer, view in self._some(_manages):
             others = sorted(view.members.keys() - {peer.user})
             if others:
                 removed = (self.chance.choice(others),)
@@ -599,6 +599,36 @@ class FaultInjector:
             owner = self.chance.choice(sorted(view.members))
             self.ask(peer, inputs.GroupChangeRequest, view.group, owner=owner)
 
+    def group_admin(self) -> None:
+        """Make a member an admin, or one of them a plain member again."""
+        for peer, view in self._some(_owns):
+            others = sorted(view.members.keys() - {peer.user})
+            if others:
+                user = (self.chance.choice(others),)
+                change = {"unadmin" if user[0] in view.admins else "admin": user}
+                self.ask(peer, inputs.GroupChangeRequest, view.group, **change)
+
+    def group_admins_apart(self) -> None:
+        """Disconnect the owner and an admin from each other: each adds and removes, and one may unmake the other."""
+        for owner, view in self._some(lambda peer, view: _owns(peer, view) and bool(view.admins)):
+            admins = [peer for peer in self.sim.honest_up if peer.user in view.admins]
+            if not admins:
+                continue
+            admin = self.chance.choice(admins)
+            self.sim.note(f"{owner.name} and {admin.name}, who manage a group, are disconnected")
+            rest = [peer for peer in self.sim.all_peers if peer not in (owner, admin)]
+            at = self.chance.randint(0, len(rest))
+            self.sim.partition([owner, *rest[:at]], [admin, *rest[at:]])
+            for _ in range(self.chance.choice((1, 2, 4))):
+                peer = self.chance.choice((owner, admin))
+                user = (self.chance.choice(self.honest).user,)
+                what = self.chance.choice(("add", "remove", "remove", "unadmin"))
+                self.ask(peer, inputs.GroupChangeRequest, view.group, **{what: user})
+                self.sim.run(0.1)
+                for member in self.sim.honest_up:
+                    if self.chance.random() < 0.3 and member.user in view.members:
+                        self._write(member, view)
+
     def group_leave(self) -> None:
         for peer, view in self._some(lambda peer, view: peer.user in view.members and not _owns(peer, view)):
             self.sim.note(f"{peer.name} leaves a group")
@@ -606,7 +636,7 @@ class FaultInjector:
 
     def group_apart(self) -> None:
         """Disconnect a member that writes, is removed, writes again and may be added again."""
-        for owner, view in self._some(_owns):
+        for owner, view in self._some(_manages):
             apart = [peer for peer in self.sim.up if peer.user in view.members and peer is not owner]
             if not apart:
                 continue
@@ -623,7 +653,7 @@ class FaultInjector:
                 self._write(member, view)
 
     def group_old(self) -> None:
-        """Restore an owner, which changes the group before it gets its own later changes: two operations of one gen."""
+        """Restore an owner, which changes the group before it gets its own later changes."""
         for owner, view in self._some(_owns):
             length = len(owner.disk)
             for _ in range(self.chance.choice((1, 1, 2))):
@@ -634,9 +664,9 @@ class FaultInjector:
             owner.restore(length)
             owner.start()
             others = [each.user for each in self.honest]
-            what = self.chance.choice(("add", "remove", "name"))
+            what = self.chance.choice(("add", "remove", "name", "admin", "owner"))
             user = (self.chance.choice(others),)
-            change: dict[str, object] = {what: "old" if what == "name" else user}
+            change: dict[str, object] = {what: {"name": "old", "owner": user[0]}.get(what, user)}
             self.ask(owner, inputs.GroupChangeRequest, view.group, **change)
 
     # ---- helpers
@@ -694,6 +724,10 @@ class FaultInjector:
 
 def _owns(peer: SimPeer, view: GroupView) -> bool:
     return view.owner == peer.user and peer.user in view.members
+
+
+def _manages(peer: SimPeer, view: GroupView) -> bool:
+    return _owns(peer, view) or peer.user in view.admins
 
 
 # ---- export files

@@ -55,7 +55,7 @@ WEIGHTS = {
 }  # fmt: skip
 GROUP_WEIGHTS = {
     "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
-    "group_hand": 1, "group_apart": 3, "group_old": 2,
+    "group_hand": 1, "group_apart": 3, "group_old": 2, "group_admin": 4, "group_admins_apart": 3,
 }  # fmt: skip
 
 # Events of which most histories have none, and how often there are some: the part of all histories, if nothing else is

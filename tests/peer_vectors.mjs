@@ -345,6 +345,7 @@ const LEFT_OUT = {
     "marks of a group unknown here",
     "the create entry",
     "a removal",
+    "a fact in another log",
     "a message in the talk",
     "want in a talk",
     "different sums with a group",

@@ -14,7 +14,7 @@ from typing import Any
 
 from p2pchat import protocol as wire
 from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.log import (
     LogId,
     RawEntry,

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from p2pchat import protocol as wire
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.log import LogId, RawEntry, batch_of, check_header, head_message, ref_key, verify
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.known_conversations import dm_id

@@ -184,7 +184,7 @@ async def group(ctx: CommandContext, name: str, members: Sequence[UserOrId] = ()
 
 
 async def add(ctx: CommandContext, to: Group, users: Sequence[UserOrId]) -> CommandResult:
-    _require_owner(to)
+    _require_manager(to)
     if users and all(_is_member(to, one) for one in users):
         raise UsageError(f"{_names_are(users)} already in {_shown(to)}")
     await to.add(*users)
@@ -192,9 +192,10 @@ async def add(ctx: CommandContext, to: Group, users: Sequence[UserOrId]) -> Comm
 
 
 async def kick(ctx: CommandContext, to: Group, users: Sequence[UserOrId]) -> CommandResult:
-    _require_owner(to)
+    _require_manager(to)
     if ctx.peer.me in users:
-        raise UsageError(f"to leave yourself, hand the group over first{_typed(ctx, ': /owner NAME, then /leave')}")
+        first = f"hand the group over first{_typed(ctx, ': /owner NAME, then /leave')}" if _is_owner(to) else "/leave"
+        raise UsageError(f"to leave yourself, {first}")
     if strangers := [one for one in users if not _is_member(to, one)]:
         hint = _typed(ctx, ": /members lists the members")
         raise UsageError(f"{_names_are(strangers)} not in {_shown(to)}{hint}")
@@ -253,9 +254,21 @@ async def owner(ctx: CommandContext, to: Group, user: UserOrId) -> CommandResult
     return _group_result(to)
 
 
+async def make_group_admin(ctx: CommandContext, to: Group, user: UserOrId, *, on: bool) -> CommandResult:
+    """Make a member of a group an admin of it, or a plain member again."""
+    _require_owner(to)
+    if (user in to.admins) == on or user == to.owner:
+        raise UsageError(f"{_names_are([user])} {'already an' if on else 'no'} admin of {_shown(to)}")
+    if on and not _is_member(to, user):
+        raise UsageError(f"{_names_are([user])} not in {_shown(to)}{_typed(ctx, ': /add first')}")
+    await to.make_admin(user, on=on)
+    return _group_result(to)
+
+
 def group_members(ctx: CommandContext, to: Group) -> CommandResult:
     """Return the answer to /members in a group."""
-    rows = [{**user_row(user), "owner": user == to.owner} for user in to.members]
+    admins = to.admins
+    rows = [{**user_row(user), "owner": user == to.owner, "admin": user in admins} for user in to.members]
     now = local_now()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(to)} has no members"])
 
@@ -284,6 +297,11 @@ def _require_owner(there: Group) -> None:
     if not _is_owner(there):
         owner = "" if there.owner is None else f"{quote_name(there.owner.label)}, "
         raise UsageError(f"only {owner}the owner of {_shown(there)}, can do that")
+
+
+def _require_manager(there: Group) -> None:
+    if not any(user.is_me for user in there.admins):
+        _require_owner(there)
 
 
 def _shown(there: Group) -> str:

@@ -309,7 +309,8 @@ def format_group_change(event: Line, me: str) -> str | None:
     if change == "renamed":
         former = quote_conversation(event["former"], "group") if event.get("former") else "the group"
         return f"{by} renamed {former} to {place}"
-    return f"{by} made {target} the owner of {place}" if change == "owner" else None
+    made = {"owner": "the owner", "admin": "an admin", "unadmin": "a plain member"}.get(change)
+    return f"{by} made {target} {made} of {place}" if made else None
 
 
 def format_member_change(event: Line, me: str) -> str:
@@ -449,7 +450,7 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     text = f" {excerpt(row['text'], len(row['text']))}" if row.get("text") else ""
     if is_gateway(row):
         state, since, text = "a gateway, linked", "", ""
-    marks = _marks(you=row["me"], owner=row.get("owner", False))
+    marks = _marks(you=row["me"], owner=row.get("owner", False), admin=row.get("admin", False))
     marks += f" (linked through {quote_name(row['via'])})" if row.get("via") else ""
     marks += next((f" ({why})" for why in ("expelled", "blocked", "ignored") if row.get(why)), "")
     if row["status"] == UNREACHABLE:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from p2pchat import Conversation, Group, MadeInvite, Member, TCPPeer, User
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
-from p2pchat.commands.conversation_commands import group_members
+from p2pchat.commands.conversation_commands import group_members, make_group_admin
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, format_invite, format_member, local_now, user_fields, users_fields
 from p2pchat.commands.exit_codes import UsageError
@@ -209,16 +209,20 @@ async def pardon(ctx: CommandContext, user: User | str) -> CommandResult:
     return CommandResult([{**user_fields(one), "expelled": False} for one in _users(ctx, found)])
 
 
-async def admin(ctx: CommandContext, user: User | str) -> CommandResult:
-    """Make a member an admin."""
+async def admin(ctx: CommandContext, user: User | str, to: Conversation | None = None) -> CommandResult:
+    """Make a member an admin: of the group that is open, else of the network."""
+    if isinstance(to, Group):
+        return await make_group_admin(ctx, to, user, on=True)
     found = await ctx.tcp_peer.people.make_admin(user)
     line = f"-- {quote_name(_users(ctx, found)[0].label)} may invite and expel already"
     row = {**user_fields(_users(ctx, found)[0]), "admin": True}
     return CommandResult([row], [line] if found.role != "member" else [])
 
 
-async def unadmin(ctx: CommandContext, user: User | str) -> CommandResult:
-    """Make an admin a plain member. Who types it is asked first."""
+async def unadmin(ctx: CommandContext, user: User | str, to: Conversation | None = None) -> CommandResult:
+    """Make an admin a plain member: of the group that is open, else of the network. Who types that is asked first."""
+    if isinstance(to, Group):
+        return await make_group_admin(ctx, to, user, on=False)
     people = ctx.tcp_peer.people
     found = people.find(user)
     who = _users(ctx, found)[0]

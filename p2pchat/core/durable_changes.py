@@ -164,14 +164,6 @@ class Relation(Record):
     aspect: str
 
 
-class Cite(NamedTuple):
-    """From entry `first` on, a log of a group's talk cites this gen. `chain` is the chain before that entry."""
-
-    first: int
-    gen: int
-    chain: str
-
-
 class Fork(Record):
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
@@ -249,7 +241,6 @@ class Change(Collected):
     consumers: dict[str, int] = {}  # name -> last place acknowledged
     forks: list[Fork] = []
     meta: dict[str, str | None] = {}  # None removes a value
-    cites: list[tuple[LogId, Cite]] = []  # of logs of group talks, in order
     visible: dict[LogId, int] = {}  # only 1..n may be read; EVERYTHING: all of it
     pruned: list[Prune] = []  # entries to be deleted; nothing happens where as much of a log is deleted already
     hosted: list[StoredUser] = []  # new ones, and those with another name
@@ -274,15 +265,12 @@ class Change(Collected):
 
 
 class GroupEntry(NamedTuple):
-    """An entry of a group's own conversation: an operation, a leave, or one without effect.
-
-    With the first of a log comes what the log builds on.
-    """
+    """The entry of a log in a group's own conversation: a fact, or one without effect."""
 
     log: LogId
-    seq: int
     raw: RawEntry
-    before: tuple[Mark, ...] = ()
+    chain: bytes
+    before: tuple[Mark, ...]
 
 
 class LogFacts(Record):
@@ -296,7 +284,6 @@ class LogFacts(Record):
     covered: bool = False
     forked: bool = False
     before: tuple[Mark, ...] = ()
-    cites: tuple[Cite, ...] = ()
     visible: int = EVERYTHING  # see Change.visible
     pruned: int = 0  # entries 1..pruned were deleted here
 
@@ -332,7 +319,7 @@ class Stored(Collected):
     meta: dict[str, str] = {}
     members: list[tuple[UserId, UserId]] = []  # users with logs here, and whom these name
     statements: list[tuple[str, bytes]] = []  # text and signature
-    group_entries: list[GroupEntry] = []  # all that was written to groups, each log in order
+    group_entries: list[GroupEntry] = []  # all that was written to groups, in the order it came
     missing: dict[LogId, int] = {}  # stubs that no deletion here made, as bits (core/sync/missing_texts.py)
     sizes: dict[UserId, int] = {}  # bytes of the entries of each user
 

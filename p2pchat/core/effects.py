@@ -371,9 +371,9 @@ class ReadReceipt(Effect):
 class GroupUpdate(Effect):
     """A group has changed. Emitted once for each difference, after its entry is durable.
 
-    `change` is created, added, removed, left, renamed or owner. `target` is the user added, removed, leaving or now the
-    owner; "" for created and renamed. `by` is the user who did it. The rest describes the group as it is now: `members`
-    are those who have not left, sorted; `log` and `seq` name the operation or the leave. A group that becomes known
+    `change` is created, added, removed, left, admin, unadmin, renamed or owner. `target` is the user added, removed,
+    leaving, now an admin or none, or now the owner; "" for created and renamed. `by` is the user who did it. The rest
+    describes the group as it is now: `members` are sorted; `log` and `seq` name the fact. A group that becomes known
     here begins with `created`.
     """
 

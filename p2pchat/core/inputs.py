@@ -364,10 +364,11 @@ class GroupCreateRequest(Input):
 
 
 class GroupChangeRequest(Input):
-    """The owner of a group changes it. None and () leave a field as it is. `owner` hands the group over to a member.
+    """The owner or an admin of a group changes it. None and () leave a field as it is. `owner` hands the group over to
+    a member, `admin` makes members admins, `unadmin` plain members again.
 
     Answered by WriteAccepted or WriteRefused (codes: those of GroupCreateRequest, group: not known here, owner: the
-    user does not own it, nothing: nothing would change).
+    user may not, nothing: nothing would change).
     """
 
     ticket: int
@@ -377,6 +378,8 @@ class GroupChangeRequest(Input):
     remove: tuple[UserId, ...] = ()
     name: str | None = None
     owner: UserId | None = None
+    admin: tuple[UserId, ...] = ()
+    unadmin: tuple[UserId, ...] = ()
 
 
 class GroupLeaveRequest(Input):

@@ -37,7 +37,6 @@ from p2pchat.protocol import (
     Entries,
     GuestCertificate,
     Hex8,
-    Hex16,
     Hex24,
     Hex32,
     Mark,
@@ -152,7 +151,6 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     auto: bool = False
     choices: Choices = ()
     hops: Hops = 0
-    g: tuple[Micros, Hex16] | None = None  # the last key, so that it can stay when the text goes
 
     @property
     def is_message(self) -> bool:
@@ -301,10 +299,7 @@ def parted(batch: Batch) -> Iterator[Batch]:
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
 _TEXT_HASH = blake2b(TEXT_TAG, digest_size=32)
-_CITE = re.compile(r',"g":\[(0|[1-9][0-9]{0,15}),"([0-9a-f]{32})"\]\}\Z')
-_CITE_BYTES = 59  # of the longest
-_CITE_END = '"]}'
-_KEYS = ("k", "at", "re", "after", "g", "t")  # with one form each; another body than a text is of one by its kind
+_KEYS = ("k", "at", "re", "after", "t")  # with one form each; another body than a text is of one by its kind
 # One without an end reaches to the end, and the JSON decoder refuses it: otherwise each quote in it would be tried.
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _encode = msgspec.json.Encoder().encode
@@ -331,12 +326,10 @@ def decode_entry(raw: RawEntry) -> Entry:
     if type(c) is not int or not isinstance(text, str | Stub):
         raise LogError("what is stored is no entry", code="malformed")
     try:
-        [entry] = _decode_usual([raw])
+        return _decode_usual([raw])[0]
     except (msgspec.MsgspecError, ValueError, RecursionError):
         assert isinstance(text, str)
-        entry = _decode_odd(text, c)
-        _set(entry, "g", _cited(text))
-    return entry
+        return _decode_odd(text, c)
 
 
 def decode_entries(raws: Sequence[RawEntry]) -> list[Entry]:
@@ -351,22 +344,14 @@ def _decode_usual(raws: Sequence[RawEntry]) -> list[Entry]:
     entries = []
     for c, text in raws:
         if isinstance(text, Stub):
-            entries.append(Entry(GONE, c, c, g=_cited(text.cite)))
+            entries.append(Entry(GONE, c, c))
             continue
         entry = _decode_known(text)
         if type(entry.b) is not str or "\\" in text:
             entry = _with_body_checked(entry, c)
-        if entry.g is not None:
-            _set(entry, "g", _cited(text))
         _set(entry, "c", c)
         entries.append(entry)
     return entries
-
-
-def _cited(text: str) -> tuple[int, Hex16] | None:
-    """Return the operation that a text cites at its end: `g` elsewhere cites nothing."""
-    found = _CITE.fullmatch(cite_in(text))
-    return (int(found[1]), found[2]) if found is not None and int(found[1]) <= MAX_INT else None
 
 
 def attachments_of(entry: Entry) -> tuple[FileRef, ...]:
@@ -460,7 +445,7 @@ def size_bytes(raws: Sequence[RawEntry]) -> int:
     """Return the size of the texts of these entries in bytes of UTF-8; of one that is gone, that of its stub."""
     texts: Iterable[str] = map(text_of, raws)
     if has_stubs(raws):
-        texts = [text if isinstance(text, str) else text.hash + text.cite for _, text in raws]
+        texts = [text if isinstance(text, str) else text.hash for _, text in raws]
     joined = "".join(texts)
     return len(joined) if joined.isascii() else len(joined.encode())
 
@@ -484,7 +469,7 @@ def extend_chain(chain: bytes, raws: Iterable[RawEntry]) -> bytes:
     """Return the chain after these entries."""
     new, new_text = _HASH.copy, _TEXT_HASH.copy
     for c, text in raws:
-        if type(text) is str and not text.endswith(_CITE_END):  # as text_proof, a third sooner
+        if type(text) is str:  # as text_proof, a third sooner
             text_hash = new_text()
             text_hash.update(text.encode())
             proof = text_hash.digest()
@@ -508,23 +493,16 @@ def is_gone(raw: RawEntry) -> bool:
 
 def stub_of(text: str) -> Stub:
     """Return what stands for a text that goes."""
-    proof = text_proof(text)
-    return Stub(proof[:32].hex(), proof[32:].decode())
+    return Stub(text_proof(text).hex())
 
 
 def text_proof(text: str | Stub) -> bytes:
-    """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
+    """Return what stands for a text in the chain: its hash."""
     if isinstance(text, Stub):
-        return bytes.fromhex(text.hash) + text.cite.encode()
-    cite, hash = cite_in(text), _TEXT_HASH.copy()
-    hash.update(text.removesuffix(cite).encode())
-    return hash.digest() + cite.encode()
-
-
-def cite_in(text: str) -> str:
-    """Return the end of a text that cites an operation of a group, which stays when the text goes; "" for none."""
-    found = _CITE.search(text, len(text) - _CITE_BYTES) if text.endswith(_CITE_END) else None
-    return "" if found is None else found[0]
+        return bytes.fromhex(text.hash)
+    hash = _TEXT_HASH.copy()
+    hash.update(text.encode())
+    return hash.digest()
 
 
 def head_message(log: LogId, seq: int, chain: bytes) -> bytes:

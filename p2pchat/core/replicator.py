@@ -30,7 +30,7 @@ from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.sync.anti_entropy import AntiEntropy
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT
-from p2pchat.core.sync.conversation_state import ConversationState, seq_of, user_of
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, seq_of, user_of
 from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.group_sync import GroupSync
 from p2pchat.core.sync.import_file import FileImport
@@ -110,7 +110,6 @@ class Replicator:
         """Begin everything that depends on the present time."""
         stored, self._stored = self._stored, Stored()
         self._load_timed(stored)
-        self.group_editor.start()
         self.quota.bytes.load(self._stored_costs(stored).items())
         self.inbox.start()
         self.transfers.requests.on_loaded([*stored.tips, *stored.unreleased], stored.meta)
@@ -128,8 +127,6 @@ class Replicator:
         self.quota.disk = level
         if level is DiskLevel.NOTHING:
             self.ingest.fetcher.give_up()
-        else:
-            self.group_editor.start()
         for remote in self.context.remotes.values():
             remote.full_sent_at.clear()
 
@@ -399,9 +396,8 @@ class Replicator:
             for effect in step.effects:
                 if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
                     self.typing.on_end(effect.talk, effect.target)
-        if step.groups:  # compared when links can be told the new operations
+        if step.groups:  # compared when links can be told the new facts
             self.groups.on_durable(step.groups)
-            self.group_editor.on_durable(step.groups)
             self.anti_entropy.on_groups_changed(step.groups)
         for fork in change.forks:  # evidence is read from storage, so it stands there first
             self.ingest.forks.on_durable(fork)
@@ -471,11 +467,11 @@ class Replicator:
         for facts in [*stored.tips, *stored.unreleased]:
             found = self.conversations.get(facts.log.conversation)
             if found is not None and found.log(*facts.log[1:]) is None:
-                found.refresh_sum(found.add(found.log_from(facts)))
+                found.refresh_sum(found.add(LogState.from_facts(found, facts)))
         for id in stored.forked:  # so that no more of it is fetched or accepted
             found = self.conversations.get(id.conversation)
             if found is not None:
-                log = found.log(*id[1:]) or found.add(found.new_log(id))
+                log = found.log(*id[1:]) or found.add(LogState(found, id))
                 log.forked = True
                 self.ingest.forks.conversations[found.id] = None
         self.context.refresh_unnamed({user for each in self.conversations.values() for user in each.writers})

@@ -13,7 +13,7 @@ from p2pchat.kinds.action import ACTION
 from p2pchat.kinds.call import Call
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
-from p2pchat.kinds.group_change import GROUP, LEAVE
+from p2pchat.kinds.group_change import GROUP
 from p2pchat.kinds.kind import Kind as Kind
 from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
@@ -22,7 +22,7 @@ from p2pchat.kinds.text import TEXT
 from p2pchat.kinds.user_profile import PROFILE
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (TEXT, ACTION, EDIT, DELETION, REACTION, PIN, POLL, VOTE, CLOSE, PROFILE, GROUP, LEAVE)
+    kind.name: kind for kind in (TEXT, ACTION, EDIT, DELETION, REACTION, PIN, POLL, VOTE, CLOSE, PROFILE, GROUP)
 }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from p2pchat.core.groups.group_replica import may_read
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.sync.conversation_state import ConversationState
@@ -93,7 +92,7 @@ class AccessPolicy:
         state = self._state(log.conversation)
         if state is None or self.refuses(log.user) or not self.knows(log.conversation):
             return False
-        return state.group is None or not state.is_talk or may_read(state.group, self._me(), entry)
+        return state.group is None or not state.is_talk or state.group.may_read(self._me(), entry)
 
     def hears(self, audience: Audience) -> bool:
         """Return whether an event for these users is for this user."""
@@ -128,7 +127,7 @@ class AccessPolicy:
     def _is_refused(self, state: ConversationState) -> bool:
         """Return whether the user blocks who began a conversation, and did nothing in it."""
         group = state.group
-        if not any(map(self.refuses, state.members or () if group is None else (group.creator,))):
+        if not any(map(self.refuses, state.members or () if group is None else [group.adder([self._me()])])):
             return False
         key = state.id if group is None else group.talk
         talk = self._state(key)
@@ -190,5 +189,5 @@ def audience_of(conversations: Mapping[ConversationId, ConversationState], conve
     if state is None:
         return ()
     if state.group is not None:
-        return state.group.state.present if state.group.state is not None else ()
+        return state.group.state.members if state.group.state is not None else ()
     return state.members

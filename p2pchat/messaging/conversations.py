@@ -203,9 +203,9 @@ Who = User | str  # a user, a name as typed, or the full id of a user never met
 class Group(Conversation):
     """A conversation with members. Its name and members are those of the present moment.
 
-    Every method that changes the group raises P2PChatError when it cannot: the own user is not the owner, or the user
-    is already a member. UnknownName and AmbiguousName concern a name; StorageError and PeerClosed are raised as by
-    TCPPeer.send.
+    Every method that changes the group raises P2PChatError when it cannot: the own user is not the owner, nor an admin
+    who adds or removes members, or the user is already a member. UnknownName and AmbiguousName concern a name;
+    StorageError and PeerClosed are raised as by TCPPeer.send.
     """
 
     __slots__ = ()
@@ -225,6 +225,12 @@ class Group(Conversation):
         """The user who may change the group; None while the group is unknown here."""
         view = self.view
         return None if view is None else self._viewer.directory.user(view.owner)
+
+    @property
+    def admins(self) -> list[User]:
+        """The members who add and remove others beside the owner."""
+        view = self.view
+        return [user for user in self.members if view is not None and user.key in view.admins]
 
     @property
     def members(self) -> list[User]:
@@ -257,6 +263,10 @@ class Group(Conversation):
         """Make a member the owner."""
         [owner] = await self._keys_of((who,))
         await self._request(GroupChangeRequest, owner=owner)
+
+    async def make_admin(self, *who: Who, on: bool = True) -> None:
+        """Make members admins, who add and remove others; with on=False, plain members again."""
+        await self._request(GroupChangeRequest, **{"admin" if on else "unadmin": await self._keys_of(who)})
 
     async def leave(self) -> None:
         """Leave the group. An owner hands it over first.

@@ -470,14 +470,14 @@ class GroupChanged(Event):
 
     Attributes:
         group: The group in its present state.
-        change: created, added, removed, left, renamed, owner. For a new member the first one is created.
+        change: created, added, removed, left, admin, unadmin, renamed, owner. For a new member the first is created.
         by: The user who did it.
-        target: The user added, removed or leaving, or the new owner; None for created and renamed.
+        target: The user added, removed or leaving, the admin or the owner; None for created and renamed.
         members: Those of the group after the change.
         name: That of the group after the change.
         former: The name before renamed; "" for other changes.
         expelled: True if it was known that `by` is expelled.
-        log: The log of the entry that did it, in the conversation of the group's operations.
+        log: The log of the entry that did it, in the conversation of the group's facts.
         seq: The number of that entry in the log.
     """
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
 from p2pchat.core.durable_changes import META_IGNORED, Change
 from p2pchat.core.effects import PresenceChanged
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
     GroupCreateRequest,

@@ -947,8 +947,8 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     if conversation is None:
         return ()
     group = conversation.group
-    if group is not None and entry.g is not None:
-        counted = group.members_at(entry.g[0]) - {log.user}
+    if group is not None and conversation.is_talk:
+        counted = {user for user in group.named if user != log.user and group.was_member(user, entry.c)}
         is_out = node.member_directory.is_out
         present = {user for user in counted if group.is_present(user) and not is_out(user)}
         return tuple(sorted(present.union(counted.intersection(holders))))

@@ -70,7 +70,6 @@ from p2pchat.storage.schema import (
     attachments,
     batch_to_text,
     changes,
-    cites,
     consumers,
     conversations,
     entries,
@@ -360,9 +359,6 @@ class RowBuffer:
         self._forks += change.forks
         self._pruned += change.pruned
         self._late += change.late
-        for id, cite in change.cites:
-            row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain))
-            self._db.insert(cites, row)
         for id, upto in change.visible.items():
             log = self._writer.log(id)
             if upto == EVERYTHING:
@@ -414,7 +410,7 @@ class RowBuffer:
                 if isinstance(text, str):
                     self._entries += (id + at, log.conversation, c, place + at if place else None, *placed, text)
                 else:
-                    self._add_rows(gone, (id + at, c, bytes.fromhex(text.hash), text.cite))
+                    self._add_rows(gone, (id + at, c, bytes.fromhex(text.hash), ""))
         else:
             rows = [id, log.conversation, 0, place or None, *placed, ""] * count
             rows[2::WIDTH], rows[6::WIDTH] = zip(*raws, strict=True)
@@ -450,7 +446,7 @@ class RowBuffer:
         left: list[object] = []
         for id, c, text in self._db.all(STORED, start, last):
             stub = left_behind((c, text))[1]
-            left += (id, c, None, text) if isinstance(stub, str) else (id, c, bytes.fromhex(stub.hash), stub.cite)
+            left += (id, c, None, text) if isinstance(stub, str) else (id, c, bytes.fromhex(stub.hash), "")
         self._db.insert(gone, left)
         self._forget_places(start, last)
         for table in (entries, attachments, unreadable, changes):

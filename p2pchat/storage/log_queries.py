@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.durable_changes import (
     EVERYTHING,
-    Cite,
     LogFacts,
     LogKey,
     Prune,
@@ -79,9 +78,6 @@ PLACE_OF = "select place from entries where id >= ? and id <= ? order by id limi
 RECEIVED = "select received_at from entries where id = ?"
 
 
-CITES = "select log, first, gen, chain from cites "
-
-
 class Head(NamedTuple):
     """A stored head: `size` is the bytes of the entries after the head before up to seq, `c` the clock of entry seq."""
 
@@ -112,18 +108,10 @@ def stored_raws(database: Database, ranges: Iterable[tuple[int, int]]) -> list[R
 
 def left_of(c: int, hash: bytes | None, rest: str) -> RawEntry:
     """Return the entry in a row of `gone`."""
-    return c, rest if hash is None else Stub(hash.hex(), rest)
+    return c, rest if hash is None else Stub(hash.hex())
 
 
-def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
-    """Return the cites of logs, by the numbers of the logs."""
-    found: dict[int, tuple[Cite, ...]] = {}
-    for log, first, gen, chain in rows:
-        found[log] = (*found.get(log, ()), Cite(first, gen, chain.hex()))
-    return found
-
-
-def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING) -> LogFacts:
+def log_facts(row: Any, visible: int = EVERYTHING) -> LogFacts:
     """Return the facts in a row of FACTS."""
     _, conversation, user, run, state, builds_on, certificate, head, c, chain, released, upto = row
     log = log_of(conversation, user, run)
@@ -139,7 +127,6 @@ def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING)
         bool(state & COVERED),
         bool(state & FORKED),
         marks_of_bytes(builds_on),
-        cites,
         visible,
         pruned=upto or 0,
     )
@@ -199,10 +186,9 @@ class LogQueries:
         return [self._facts(row) for row in rows if row[7] is not None]
 
     def _facts(self, row: Any) -> LogFacts:
-        """Return the facts in a row of FACTS, with the cites and the limit that only logs of talks have."""
-        cites = cites_of(self.db.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
+        """Return the facts in a row of FACTS, with the limit that only logs of talks have."""
         visible = self.db.value("select upto from seen where log = ?", row[0])
-        return log_facts(row, cites=cites, visible=EVERYTHING if visible is None else visible)
+        return log_facts(row, EVERYTHING if visible is None else visible)
 
     def header(self, number: int, log: LogId) -> str:
         """Return the text of the header of a stored log."""

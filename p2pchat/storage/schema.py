@@ -46,7 +46,7 @@ from p2pchat.protocol import (
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
-SCHEMA_VERSION = 18
+SCHEMA_VERSION = 19
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -191,7 +191,7 @@ gone: Table = Table(  # entries of which no text is shown: it was deleted here, 
         _key("id"),
         Column("c"),
         Column("hash", BYTES, 32, nullable=True),  # null where deletion keeps the text (core/sync/pruner.py)
-        Column("rest", LONG_TEXT),  # the cite of the text, or the text that is kept
+        Column("rest", LONG_TEXT),  # the text that is kept
     ),
 )
 unreadable: Table = Table("unreadable", (_key("id"),))  # entries whose texts cannot be read
@@ -263,7 +263,6 @@ guests: Table = Table(  # users, and the members that they named, first when `lo
     "guests", (_key("guest"), _key("member", BYTES, 32), Column("log"))
 )
 consumers: Table = Table("consumers", (_key("name", NAME), Column("place")))
-cites: Table = Table("cites", (_key("log"), _key("first"), Column("gen"), Column("chain", BYTES, 32)))
 seen: Table = Table("seen", (_key("log"), Column("upto")))  # only entries 1..upto of the log may be read
 pruned: Table = Table(  # entries 1..upto of these logs were deleted, with their places; they stand in `gone`
     "pruned",
@@ -300,7 +299,7 @@ statements: Table = Table(  # about members of the network
     "statements",
     (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
-TABLES = (addresses, attachments, changes, cites, consumers, conversations, entries, forks, former_names, gone, guests,
+TABLES = (addresses, attachments, changes, consumers, conversations, entries, forks, former_names, gone, guests,
           heads, heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,
           tokens, unreadable, users, waiting)  # fmt: skip
 
@@ -392,7 +391,7 @@ def record_of_text(peer: PeerId, text: str) -> PeerRecord:
 def batch_to_text(batch: Batch, header: str) -> str:
     """Return the text of a batch of evidence, with the header of its log."""
     ends = batch.prev.hex(), batch.chain.hex(), batch.head.hex()
-    raws = [(c, text if isinstance(text, str) else (text.hash, text.cite)) for c, text in batch.raws]
+    raws = [(c, text if isinstance(text, str) else (text.hash,)) for c, text in batch.raws]
     return json.dumps([batch.first, raws, *ends, header])
 
 

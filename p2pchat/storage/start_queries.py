@@ -5,7 +5,7 @@ It takes milliseconds however much is stored: no statement here reads all entrie
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +13,6 @@ from p2pchat.core.content.file_receipts import MAX_CONTENTS
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Address,
-    Cite,
     DeliveredMark,
     FormerName,
     GroupEntry,
@@ -34,7 +33,7 @@ from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.contract import PROFILE_BEGINS, StoredConversation
 from p2pchat.storage.database import Database, placeholders
-from p2pchat.storage.log_queries import CITES, FACTS, LogQueries, cites_of, log_facts
+from p2pchat.storage.log_queries import FACTS, LogQueries, log_facts
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -116,12 +115,13 @@ join users u on u.number = l.writer
 left join pruned p on p.log = l.number
 where l.state in {ALL_STATES} and h.id is not null
 """
-# The operations and leaves written to groups, no messages; entries of logs that forked stay.
+# The facts of groups, no messages; those of logs that forked stay.
 GROUP_ENTRIES = f"""
-select c.id, u.id, l.run, e.id, e.c, e.body, case when e.id & {SEQS - 1} = 1 then l.builds_on end
+select c.id, u.id, l.run, e.c, e.body, h.chain, l.builds_on
 from (select number, id from conversations where naming like '%"group"%') c
 {THEN_ENTRIES}
 join logs l on l.number = e.id >> {SEQ_BITS}
+join heads h on h.id = e.id
 join users u on u.number = l.writer
 where e.conversation = c.number
 order by c.number, e.id
@@ -154,19 +154,15 @@ WAITING = "select id, c, body from entries where id > ? and id < ? order by id"
 def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
     """Return what a starting node needs; `delivered` only for logs of the hosted users."""
     database, settings, rows = reader.db, reader.settings, reader.db.all
-    cited = cites_of(rows(f"{CITES} order by log, first"))
     visible: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
 
     def facts_of(where: str) -> list[tuple[int, LogFacts]]:
         """Return facts of these logs, by their numbers."""
         found = rows(f"{FACTS} where {where} order by l.number")
-        return [
-            (row[0], log_facts(row, cites=cited.get(row[0], ()), visible=visible.get(row[0], EVERYTHING)))
-            for row in found
-        ]
+        return [(row[0], log_facts(row, visible.get(row[0], EVERYTHING))) for row in found]
 
     unreleased = facts_of("l.number in (select log from waiting union select log from seen)")
-    covered, sizes = _covered_and_sizes(rows(LOGS), cited, {number for number, _ in unreleased})
+    covered, sizes = _covered_and_sizes(rows(LOGS), {number for number, _ in unreleased})
     stored = Stored(
         tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
         forked=[log_of(*row) for row in rows(FORKED_LOGS)],
@@ -203,8 +199,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         members=[(user.hex(), member.hex()) for user, member in rows(MEMBERS)],
         statements=load_statements(reader),
         group_entries=[
-            GroupEntry(log_of(*row), row[3] % SEQS, (row[4], row[5]), marks_of_bytes(row[6] or b""))
-            for row in rows(GROUP_ENTRIES)
+            GroupEntry(log_of(*row), (row[3], row[4]), row[5], marks_of_bytes(row[6])) for row in rows(GROUP_ENTRIES)
         ],
         missing=_missing(reader, rows(MISSING)),
         sizes=sizes,
@@ -220,7 +215,7 @@ def _missing(reader: LogQueries, rows: Sequence[Any]) -> dict[LogId, int]:
 
 
 def _covered_and_sizes(
-    logs: Sequence[Any], cited: Mapping[int, tuple[Cite, ...]], unreleased: Container[int]
+    logs: Sequence[Any], unreleased: Container[int]
 ) -> tuple[dict[ConversationId, list[bytes]], dict[UserId, int]]:
     """Return the covered logs of which nothing waits, as rows for memory, and the bytes of each user."""
     covered: dict[ConversationId, list[bytes]] = {}
@@ -229,7 +224,7 @@ def _covered_and_sizes(
         for conversation, user, run, head, chain, c, deleted, builds_on, number, state, size in logs:
             sizes[user] = sizes.get(user, 0) + int(size)
             if state == COVERED and number not in unreleased:
-                row = pack_row(user, run, head % SEQS, chain, c, deleted or 0, builds_on, cited.get(number, ()))
+                row = pack_row(user, run, head % SEQS, chain, c, deleted or 0, builds_on)
                 covered.setdefault(conversation.hex(), []).append(row)
         return covered, {user.hex(): size for user, size in sizes.items()}
 
@@ -282,8 +277,6 @@ def _check(stored: Stored) -> None:
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failed)]
     numbers += [record.at for record in stored.records]
-    cites = [cite for facts in (*stored.tips, *stored.unreleased) for cite in facts.cites]
-    numbers += [number for cite in cites for number in (cite.first, cite.gen)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for record in stored.records for text in (*record.e, record.sig)]
     texts += [text for user in stored.users for text in (user.name, user.about)]

@@ -27,7 +27,7 @@ from typing import Self
 
 from p2pchat.client import Streams
 from p2pchat.core.node import Node
-from p2pchat.core.sync.conversation_state import ConversationState, TalkLog
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PortInUse
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import make_invitation
@@ -228,7 +228,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
     for key in here.keys() | there.keys():
         known = [conversations[key] for conversations in (here, there) if key in conversations]
         named = [each for each in known if each.group is None or each.group.state is not None]  # else not known whose
-        if not all(_is_taken(each, node) for each in named for node in (one, other)):
+        if not any(_is_taken(each, one) and _is_taken(each, other) for each in named):  # one may know more of a group
             continue
         sums = {conversation.sum for conversation in known}
         if len(sums) > 1 or (len(known) == 1 and sums != {0}):
@@ -252,7 +252,7 @@ def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
                 # No peer holds entries after a cut.
-                last = log.visible if isinstance(log, TalkLog) else log.durable_seq
+                last = log.shared_seq
                 if last and tracker.wrote(log.id) and reader.peer not in tracker.holders(log.id, last):
                     yield "lack a receipt"
 

@@ -146,9 +146,11 @@ class Invariants:
         return made_up is not None and not made_up.is_named
 
     def _check_beginning(self, peer: SimPeer, batch: Batch) -> None:
-        """Check that a stored log builds only on entries that are held, or forked."""
+        """Check that a stored log builds only on entries that are held, or forked; it may name facts of a group."""
         for mark in before_in(batch.header):
             below = batch.log._replace(run=mark.run)
+            if below not in peer.disk.logs and any(each.run == mark.run for each in peer.disk.logs):
+                continue
             suspect = ref_key(below.user, below.run).startswith(self._suspects())
             if len(peer.disk.logs.get(below, ())) < mark.seq and not suspect:
                 self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
@@ -541,7 +543,7 @@ class Invariants:
         def missing(conversation: ConversationId, refs: Iterable[Ref | None]) -> list[Ref]:
             unseen = [ref for ref in refs if ref and (conversation, *ref) not in seen]
             honest = [ref for ref in unseen if not ref.log.startswith(suspects)]
-            kept = [ref for ref in honest if not self.groups.is_cut(peer, conversation, ref)]
+            kept = [ref for ref in honest if not self.groups.is_cut(peer, conversation, ref, seen)]
             kept = [ref for ref in kept if (conversation, *ref) not in late]
             return [ref for ref in kept if not self.deletions.is_gone(peer, conversation, ref)]
 

@@ -80,6 +80,26 @@ async def test_a_user_sees_changes_that_concern_them(shown: Shown) -> None:
         assert await group_lines.lines(1) == []
 
 
+async def test_the_owner_makes_admins_who_add_and_remove(shown: Shown) -> None:
+    async with mesh("ada", "bob", "cyd") as net:
+        ada, bob, cyd = net.peers
+        mine, theirs = open_session(ada, shown, as_json=False), open_session(bob, shown, as_json=False)
+        changes = GroupLines(ada, mine, shown)
+        await mine.execute([b"/group ops bob"])
+        assert (await changes.lines(1))[1:] == ["-- you created #ops with bob"]
+        await mine.execute([b"/admin bob"])
+        assert await changes.lines(1) == ["-- you made bob an admin of #ops"]
+        await mine.execute([b"/members"])
+        assert [line.partition(" (")[2] for line in shown.new] == ["you) (owner)", "admin)"]
+        await net.settle()
+        await theirs.execute([b"/go #ops", b"/add cyd", b"/kick bob", b"/kick ada", b"/unadmin bob"])
+        assert (await changes.lines(1))[1:] == ["-- bob added cyd to #ops"]
+        await net.settle()
+        assert cyd.group("ops").admins == [cyd.user("bob")]
+        await mine.execute([b"/unadmin bob"])
+        assert await changes.lines(1) == ["-- you made bob a plain member of #ops"]
+
+
 async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, _ = net.peers
@@ -89,9 +109,10 @@ async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
         await mine.execute(
             [b"/go ops", b"/add bob", b"/kick carol", b"/kick ada", b"/owner carol", b"/owner ada", b"/rename ops"]
         )
+        await mine.execute([b"/admin carol", b"/admin ada", b"/unadmin bob"])
         await mine.execute([b"/leave", b"/group ops", b"/group ops carol"])
         await theirs.execute(
-            [b"/go #ops", b"/add carol", b"/rename mine", b"/leave", b"/leave", b"/go #ops", b"/leave"]
+            [b"/go #ops", b"/add carol", b"/admin bob", b"/rename mine", b"/leave", b"/leave", b"/go #ops", b"/leave"]
         )
         assert [line["text"] for line in shown.lines if line["event"] == "error"] == [
             "bob is already in #ops",
@@ -100,10 +121,12 @@ async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
             "carol is not in #ops: /add first",
             "you own #ops already",
             "it is already called #ops",
+            "carol is not in #ops: /add first",
+            "ada is already an admin of #ops",
+            "bob is no admin of #ops",
             "you own #ops: hand it over first, /owner NAME",
             *["this group exists already: /go #ops"] * 2,
-            "only ada, the owner of #ops, can do that",
-            "only ada, the owner of #ops, can do that",
+            *["only ada, the owner of #ops, can do that"] * 3,
             "/leave works in a group: /go #NAME first, or create one: /group NAME MEMBER",
             "you are no longer in #ops: /go switches to another conversation",
         ]

@@ -17,6 +17,7 @@ from hashlib import sha256, shake_256
 
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import Change, LogKey, Stored
+from p2pchat.core.groups.group_fact import CREATE, FACT, fact_body, group_id, run_of, talk_id
 from p2pchat.core.inputs import (
     Committed,
     Connect,
@@ -164,6 +165,61 @@ class Author:
 
     def ref(self, seq: int) -> Ref:
         return Ref(ref_key(self.log.user, self.log.run), seq)
+
+
+class GroupPen:
+    """Writes facts of one group as the peers of its people would; each frame may be given to a node or not.
+
+    Attributes:
+        id, talk: The conversations of the group.
+        first: The frame with the fact that makes it.
+    """
+
+    def __init__(
+        self, owner: str, *members: str, name: str = "ops", salt: int = 0, room: str = ROOM,
+        by: GuestCertificate | None = None,
+    ) -> None:  # fmt: skip
+        self.clock = 0
+        self._room, self._by = room, by
+        self._tips: dict[str, tuple[Mark, ...]] = {}
+        self.marks: list[Mark] = []  # of all facts, the newest last
+        raw = self.raw(CREATE, [IDS.get(one, one) for one in (owner, *members)], name=name, salt=salt)
+        self.id = group_id(room, IDS[owner], raw)
+        self.talk = talk_id(self.id)
+        self.first = self.write(owner, raw)
+        NAMINGS[self.id] = Naming(group=(self.id, IDS[owner], self.first.r))
+        NAMINGS[self.talk] = Naming(talk=self.id)
+        self.first.names = names_of(self.id)
+
+    def raw(self, kind: str, who: object = (), **fields: object) -> RawEntry:
+        """Return the entry of a fact, with the next clock."""
+        self.clock += 1
+        if "salt" in fields:
+            fields["salt"] = f"{fields['salt']:032x}"
+        return encode_entry(Entry(FACT, self.clock, self.clock, b=fact_body(kind, who, **fields)))  # type: ignore[arg-type]
+
+    def say(self, by: str, kind: str, *who: str, ends: Iterable[str] = (), **fields: object) -> Entries:
+        """Return a frame with a fact of somebody about others, whom names or ids say."""
+        about = {IDS.get(one, one): tuple(ends) for one in who}
+        return self.write(by, self.raw(kind, about, **fields))
+
+    def write(self, by: str, raw: RawEntry) -> Entries:
+        before = self._tips.get(by, ())
+        author = Author(by, "00", self.id, before, self._by)
+        author.log = author.log._replace(run=run_of(self.id, IDS[by], before, self._by, raw))
+        frame = author.write(raw)
+        self._tips[by] = (author.mark,)
+        self.marks.append(author.mark)
+        return frame
+
+    @property
+    def last(self) -> str:
+        """The id of the newest fact."""
+        return self.marks[-1].chain[:32]
+
+    def tips(self, by: str) -> tuple[Mark, ...]:
+        """Return the mark of the newest fact of somebody."""
+        return self._tips.get(by, ())
 
 
 def alike(mark: Mark) -> Mark:

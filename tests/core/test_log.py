@@ -121,7 +121,6 @@ def test_entries_of_later_versions_are_read(fields: str) -> None:
         ',"at":-1',
         ',"re":["00",1]',
         ',"re":["' + 32 * "0" + '",0]',
-        ',"g":[1,"xyz"]',
         ',"t":-1',
         ',"t":"yesterday"',
         ',"after":[' + ",".join(3 * ['["' + 32 * "0" + '",1]']) + "]",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.members.statement import make_guest, make_statement, room_id
 from p2pchat.core.mesh.handshake import make_cert
@@ -14,7 +14,7 @@ from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.protocol import Entries, Frame, Here, Hosted, Naming, Peers, Statements
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, USERS, Net
-from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author
+from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, GroupPen
 
 OTHER = "0e" * 16
 DAN, BOB = IDENTITIES["dan"], IDENTITIES["bob"]
@@ -68,12 +68,9 @@ def direct_log(network: str) -> list[Frame]:
 
 def group(network: str) -> tuple[str, Entries]:
     """Return the id of a group of bob with ada, and the batch that begins it."""
-    body = group_body(1, "ops", BOB.peer_id, {BOB.peer_id: 1, IDS["ada"]: 1}, {}, salt="00" * 16)
-    raw = encode_entry(Entry("group", START, START, b=body))
-    id = operation_hash(room_id(network), raw)
-    frame = log(network, id).write(raw)
-    frame.names = [Naming(group=(id, BOB.peer_id, "b1" * 8))]
-    return id, frame
+    by = log(network, "00" * 32).by
+    pen = GroupPen("bob", "ada", room=room_id(network), by=by)
+    return pen.id, pen.first
 
 
 def group_log(network: str) -> list[Frame]:
@@ -82,7 +79,7 @@ def group_log(network: str) -> list[Frame]:
 
 def talk_log(network: str) -> list[Frame]:
     id, begun = group(network)
-    entry = encode_entry(Entry("text", START + 1, START + 1, b="hi", g=(1, id[:32])))
+    entry = encode_entry(Entry("text", START + 1, START + 1, b="hi"))
     said = log(network, talk_id(id)).write(entry)
     said.names = [Naming(talk=id)]
     return [begun, said]

@@ -1,7 +1,6 @@
 """Which entries can be read: the tables of docs/protocol-entries.md and docs/protocol-groups.md, with examples.
 
-`python -m docs.tables` writes the tables into the pages. The examples are the test vectors entries.json and
-operations.json.
+`python -m docs.tables` writes the tables into the pages. The examples are the test vectors entries.json and facts.json.
 """
 
 from __future__ import annotations
@@ -133,8 +132,8 @@ KEYS = [
     Row("clock that stays",
         "a clock that is not above that of the entry before", "head", (entry(), "no entry"), 7, 7),
     Row("null as absent",
-        "`re`, `g`, `t`, `b`: `null` is read as absent", "taken",
-        (*(entry(**{key: "null"}) for key in ("re", "g", "t")), entry(k='"delete"', b="null", re=OWN_REF))),
+        "`re`, `t`, `b`: `null` is read as absent", "taken",
+        (*(entry(**{key: "null"}) for key in ("re", "t")), entry(k='"delete"', b="null", re=OWN_REF))),
     Row("null in after",
         "`after`: `null`, or three or more", UNSUPPORTED, (entry(after="null"),)),
     Row("re",
@@ -150,15 +149,10 @@ KEYS = [
         entries("after", "[]", f"[{REF}]", f"[{REF},{REF}]")),
     Row("three after",
         "`after`: `null`, or three or more", UNSUPPORTED, entries("after", f"[{REF},{REF},{REF}]")),
-    Row("g",
-        "`g`: an integer from 0 and a hex16, in any conversation", "taken", entries("g", f'[0,"{"ab" * 16}"]')),
-    Row("g of another form",
-        "`g` or `t`: any other value", UNSUPPORTED,
-        entries("g", "[]", "[1]", f'[-1,"{"ab" * 16}"]', f'[1,"{"AB" * 16}"]', "7")),
     Row("t",
         "`t`: an integer from 0", "taken", entries("t", "0", "-0", str(2**53 - 1))),
     Row("t of another form",
-        "`g` or `t`: any other value", UNSUPPORTED, entries("t", '"yesterday"', "-1", "false")),
+        "`t`: any other value", UNSUPPORTED, entries("t", '"yesterday"', "-1", "false")),
     Row("of any form",
         "`files`, `auto`, `choices`, `hops`: any value, in an entry of any kind", "taken",
         (*entries("files", f"[{FILE}]", "[]", "null", "7", f'[{FILE},"x"]', f"[{','.join([FILE] * 11)}]"),
@@ -212,8 +206,8 @@ KINDS = [
         "`profile` with `re`, `after` or unknown keys in `b`", "taken",
         (entry(k='"profile"', b='{"name":"robert","later":[1]}', re=REF, after=f"[{REF}]"),)),
     Row("group or leave",
-        "`group`, `leave`: any `b`, in any conversation", "taken",
-        tuple(entry(k=kind, b=body) for kind in ('"group"', '"leave"') for body in ("", "7", '{"gen":0}'))),
+        "`group`: any `b`, in any conversation", "taken",
+        tuple(entry(k='"group"', b=body) for body in ("", "7", '{"k":0}'))),
     Row("other kind",
         "a kind that is not known: `b` is a string, `\"\"` too", "taken",
         tuple(entry(k='"later"', b=body, re=REF) for body in ('"Lunch? pizza or soup"', '""'))),
@@ -226,71 +220,63 @@ KINDS = [
 
 BOB = OWN + "cb8d8a91b4ee37a25df60f5b8fc9b394"
 ADA = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
-CUT = f'["{ADA}","{"cd" * 8}",1,"{"ef" * 32}"]'
+ENDS = f'"{"ab" * 16}"'
 
 
-def operation(kind: str = "group", g: str = "", **changed: str) -> str:
-    """Return the text of a create entry of bob's with these parts of its body set to JSON, or left out for ""."""
-    body = {"gen": "1", "name": '"ops"', "owner": f'"{BOB}"', "members": f'{{"{BOB}":1}}', "cuts": "[]",
-            "salt": f'"{"ab" * 16}"'} | changed  # fmt: skip
+def fact(k: str = '"add"', **changed: str) -> str:
+    """Return the text of a fact with these parts of its body set to JSON, or left out for ""."""
+    body = {"k": k, "who": f'{{"{ADA}":[]}}'} | changed
     shown = ",".join(f'"{key}":{value}' for key, value in body.items() if value)
-    return entry(k=f'"{kind}"', b=f"{{{shown}}}", g=g)
+    return entry(k='"group"', b=f"{{{shown}}}")
 
 
-def operations(key: str, *values: str) -> tuple[str, ...]:
-    return tuple(operation(**{key: value}) for value in values)
+def facts(key: str, *values: str, **others: str) -> tuple[str, ...]:
+    return tuple(fact(**others, **{key: value}) for value in values)
 
 
-def members(count: int) -> str:
-    ids = [BOB, *(f"{number:064x}" for number in range(1, count))]
-    return "{" + ",".join(f'"{id}":1' for id in ids) + "}"
+def users(count: int) -> str:
+    return "{" + ",".join(f'"{number:064x}":[]' for number in range(count)) + "}"
 
 
-ABSENT_OR_ODD = "`gen`, `name`, `members`, `owner` or `cuts`: absent or of another form"
+ODD = "`who`, `name`, `n`, `cuts`, `said` or `salt`: of another form"
 
-OPERATIONS = [
-    Row("gen",
-        "`gen`: an integer from 1", "taken", (operation(), operation(gen="7", salt=""))),
-    Row("gen of another form",
-        ABSENT_OR_ODD, NO_EFFECT, operations("gen", "", "0", "-1", "1.0", '"1"', "null", "true")),
-    Row("name",
-        "`name`: a [name](protocol.md#users-peers-networks)", "taken", operations("name", '"ops 2"')),
+FACTS = [
+    Row("needless",
+        "fields that a kind has no use for, and unknown keys in `b`: not looked at", "taken",
+        (fact(name='"#x"', n="7", later="[1]"), fact(k='"leave"', who="", said=f"[{MARK}]"))),
+    Row("who",
+        "`who`: up to 256 hex32, each with up to 256 hex16; absent is `{}`", "taken",
+        facts("who", "", "{}", users(256), f'{{"{ADA}":[{ENDS},{ENDS}]}}', f'{{"{ADA}":[{",".join([ENDS] * 256)}]}}')),
+    Row("n",
+        "`n`: absent is 0", "taken", facts("n", "", "0", k='"name"', name='"dev"')),
+    Row("marks",
+        "`cuts`, `said`: absent is `[]`", "taken",
+        (*facts("cuts", "", "[]", f"[{MARK},{MARK}]", k='"remove"'), *facts("said", f"[{MARK}]", k='"unadmin"'))),
+    Row("k of another form",
+        "`k`: absent or unknown", NO_EFFECT, (fact(k=""), fact(k="7"), fact(k='"vote"'), fact(k="null"))),
+    Row("who of another form",
+        ODD, NO_EFFECT,
+        facts("who", "null", "[]", users(257), f'{{"{ADA}":null}}', f'{{"{ADA}":["ab"]}}', f'{{"{ADA.upper()}":[]}}',
+              f'{{"{ADA}":[{",".join([ENDS] * 257)}]}}')),
+    Row("n of another form", ODD, NO_EFFECT, facts("n", "-1", "1.0", '"1"', "null")),
+    Row("marks of another form",
+        ODD, NO_EFFECT,
+        (*facts("cuts", "null", "{}", "[[]]", f"[{MARK.replace(',1,', ',0,')}]", k='"remove"'),
+         *facts("said", "7", f"[{MARK[:-1]},1]]"))),
+    Row("salt of another form", ODD, NO_EFFECT, facts("salt", "7", '"ab"', "null")),
     Row("no name",
-        ABSENT_OR_ODD, NO_EFFECT,
-        operations("name", "", "7", '""', '"#ops"', f'"{"x" * 33}"', r'"e\u0301"')),
-    Row("members",
-        "`members`: 1 to 256 user ids, each with an integer from 1 to `gen`",
-        "taken", operations("members", members(256))),
-    Row("members of another form",
-        ABSENT_OR_ODD, NO_EFFECT,
-        operations("members", "", "[]", "{}", members(257), f'{{"{BOB}":2}}', f'{{"{BOB}":0}}', f'{{"{BOB}":1.0}}',
-                   f'{{"{BOB}":1,"{ADA.upper()}":1}}', f'{{"{BOB}":1,"ab":1}}')),
-    Row("owner",
-        "`owner`: one of `members`", "taken", operations("owner", f'"{BOB}"')),
-    Row("owner of another form",
-        ABSENT_OR_ODD, NO_EFFECT, operations("owner", "", "null", f'"{ADA}"', f'"{BOB.upper()}"')),
-    Row("cuts",
-        "`cuts`: an array of `[U, R, integer from 1, hex32]`, several of one user too", "taken",
-        (operation(gen="2", cuts=f"[{CUT},{CUT}]"),)),
-    Row("cuts of another form",
-        ABSENT_OR_ODD, NO_EFFECT,
-        operations("cuts", "", "null", "{}", "[[]]", f"[{CUT.replace(',1,', ',0,')}]", f"[{CUT[:-1]},1]]")),
-    Row("redo",
-        "`redo`: absent, `\"\"` or a hex32", "taken",
-        (operation(gen="2", redo='""'), operation(gen="2", redo=f'"{"ab" * 32}"'))),
-    Row("redo of another form",
-        "`redo`: anything else, `null` too", NO_EFFECT, operations("redo", "null", "7", '"ab"', f'"{"AB" * 32}"')),
-    Row("salt",
-        "`salt` in an operation that does not create, and unknown keys in `b`: not looked at", "taken",
-        (operation(gen="2", salt="7"), operation(gen="2", later="[1]"))),
-    Row("leave",
-        "`leave`: `g`, and `cuts` that are an array of marks", "taken",
-        tuple(entry(k='"leave"', g=f'[1,"{"ab" * 16}"]', b=f'{{"cuts":[{cuts}]}}')
-              for cuts in ("", MARK, f"{MARK},{MARK}"))),
-    Row("leave of another form",
-        "`leave`: without `g`, or with other `cuts`", NO_EFFECT,
-        (entry(k='"leave"', b='{"cuts":[]}'), *(entry(k='"leave"', g=f'[1,"{"ab" * 16}"]', b=body)
-                                               for body in ("", "{}", '{"cuts":null}', f'{{"cuts":[{REF}]}}')))),
+        "`name` in `create` and `name`: no [name](protocol.md#users-peers-networks)", NO_EFFECT,
+        (*facts("name", "", '""', '"#ops"', f'"{"x" * 33}"', r'"e\u0301"', k='"name"'), fact(name="7"))),
+    Row("no salt",
+        "`salt`: absent in `create`, present elsewhere", NO_EFFECT,
+        (fact(k='"create"', name='"ops"'), fact(salt=f'"{"ab" * 16}"'))),
+    Row("not about one",
+        "`who` in `remove`, `unadmin`, `heir`: not exactly one; in `leave`: any", NO_EFFECT,
+        (*(fact(k=f'"{kind}"', who=who) for kind in ("remove", "unadmin", "heir") for who in ("", users(2))),
+         fact(k='"leave"'))),
+    Row("another create",
+        "`create` in a log that does not hash to G", NO_EFFECT,
+        (fact(k='"create"', name='"ops"', salt=f'"{"ab" * 16}"'),)),
 ]  # fmt: skip
 
-TABLES = {"json": JSON, "keys": KEYS, "kinds": KINDS, "operations": OPERATIONS}
+TABLES = {"json": JSON, "keys": KEYS, "kinds": KINDS, "facts": FACTS}

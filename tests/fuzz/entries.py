@@ -7,8 +7,8 @@ from functools import cache
 from itertools import pairwise
 
 from p2pchat.core.edits import relation_of
+from p2pchat.core.groups.group_fact import ADD, CREATE, LEAVE, REMOVE, fact_body, group_id, read_fact
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.group_state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import (
     MAX_AFTER,
     UNREADABLE,
@@ -46,11 +46,11 @@ from tests.fuzz.target import Target, hold
 from tests.vectors.files import vectors
 
 WORDS = [
-    *(f'"{key}":'.encode() for key in ("k", "at", "c", "re", "after", "before", "g", "b")),
+    *(f'"{key}":'.encode() for key in ("k", "at", "c", "re", "after", "before", "b")),
     *(f'"{kind}"'.encode() for kind in (*KINDS, "later")),
     b'["' + b"00" * 24 + b'",1]', b'["' + b"00" * 8 + b'",1,"' + b"11" * 32 + b'"]', b"null", b"true", b"1.0", b"1e400",
-    b'"k":"leave","g":[1,"' + b"00" * 16 + b'"],', b'"gen":1,', b'"owner":"', b'"members":{"' + b"11" * 32 + b'":1}',
-    b'"cuts":[["' + b"11" * 32 + b'","' + b"00" * 8 + b'",1,"' + b"22" * 32 + b'"]]', b'"redo":"', b'"salt":"',
+    b'"k":"leave"', b'"n":1,', b'"said":[]', b'"who":{"' + b"11" * 32 + b'":["' + b"00" * 16 + b'"]}',
+    b'"cuts":[["' + b"00" * 8 + b'",1,"' + b"22" * 32 + b'"]]', b'"name":"', b'"salt":"',
     b"9007199254740991", b"9007199254740992", b"-1", b"\\u0000", b"\\ud800", b"\\ud83d\\ude00", b"[" * 17, b"{}",
     "\U0001f600".encode(), b"\xed\xa0\x80", b"\n", b'{"name":"ada"}', b"\\", b'"',
 ]  # fmt: skip
@@ -64,7 +64,7 @@ def one_entry(data: bytes) -> None:
         hold(entry.c == raw[0], "another clock than stands beside it")
         if entry.k == UNREADABLE:
             hold(
-                entry == Entry(UNREADABLE, entry.c, entry.c, b="", g=entry.g) or '"unreadable"' in str(raw[1]),
+                entry == Entry(UNREADABLE, entry.c, entry.c, b="") or '"unreadable"' in str(raw[1]),
                 "something that nobody said",
             )
         else:
@@ -76,13 +76,13 @@ def one_entry(data: bytes) -> None:
 def means_something(raw: RawEntry, seq: int, entry: Entry) -> None:
     """Apply an entry to a group and to a message: no exception is raised."""
     log = LogId("00" * 32, "11" * 32, "22" * 8)
-    operation, leave = read_operation(ROOM, log, seq, raw, entry), read_leave(log, seq, entry)
-    hold(operation is None or leave is None, "an operation that is a leave")
-    if operation is not None:
-        hold(operation.owner in operation.members and operation.name.isprintable(), "an operation that may not be")
-        group = GroupReplica(operation.hash, ROOM)
-        group.add(log, seq, raw, entry)
-        hold(group.state is None or group.view is not None, "a group that nobody can look at")
+    fact = read_fact(log, bytes(32), (), entry)
+    if fact is not None:
+        hold(not fact.name or fact.name.isprintable(), "a fact that may not be")
+        group = GroupReplica(group_id(ROOM, log.user, raw), ROOM)
+        if (first := group.read(log, raw, bytes(32), ())) is not None:
+            group.add(first)
+        hold((group.state is None) == (fact.kind != CREATE), "a group that nobody made, or that is none")
     change = relation_of(log, seq, entry)
     hold(
         change is None or change.aspect != "text" or change.re.log[:32] == log.user[:32],
@@ -119,12 +119,13 @@ def in_order(raws: list[RawEntry]) -> None:
 def entry_seeds() -> list[bytes]:
     logs = [text for log in vectors("logs").values() for _, text in log["given"]["entries"]]
     lines = [encode_entry(Entry("text", START + n, START + n, b="hi" * n)) for n in range(3)]
-    made = group_body(1, "ops", "11" * 32, {"11" * 32: 1}, {}, salt="00" * 16)
-    cut = group_body(2, "ops", "11" * 32, {"11" * 32: 1}, {"33" * 32: (Mark("22" * 8, 1, "44" * 32),)}, redo="55" * 32)
+    made, cuts = fact_body(CREATE, ["11" * 32], name="ops", salt="00" * 16), [Mark("22" * 8, 1, "44" * 32)]
     named = Ref("11" * 24, 1)
     lines += [
-        encode_entry(Entry("group", 9, 9, b=made)), encode_entry(Entry("group", 10, 10, b=cut)),
-        encode_entry(Entry("leave", 11, 11, g=(1, "00" * 16), b=leave_body([Mark("22" * 8, 1, "44" * 32)]))),
+        encode_entry(Entry("group", 9, 9, b=made)),
+        encode_entry(Entry("group", 10, 10, b=fact_body(REMOVE, ["33" * 32], cuts=cuts, said=cuts))),
+        encode_entry(Entry("group", 11, 11, b=fact_body(ADD, {"33" * 32: ["00" * 16]}))),
+        encode_entry(Entry("group", 11, 11, b=fact_body(LEAVE, cuts=cuts))),
         *(encode_entry(Entry(kind, 12, 12, named, b=body)) for kind, body in (("edit", "x"), ("delete", None))),
         encode_entry(Entry("reaction", 13, 13, named, b="😀")),
     ]  # fmt: skip

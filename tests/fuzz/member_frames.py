@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable
 
 from p2pchat import protocol as wire
-from p2pchat.core.groups.group_state import group_body, leave_body, operation_hash, talk_id
+from p2pchat.core.groups.group_fact import ADD, ADMIN, CREATE, HEIR, LEAVE, NAME, REMOVE, UNADMIN
 from p2pchat.core.log import Entry, RawEntry, Ref, encode_entry, ref_key
 from p2pchat.core.members.statement import make_guest
 from p2pchat.core.mesh.peer_exchange import make_record
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.kinds import KINDS, RELATION_KINDS
-from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, dm
+from tests.core.scripted_nodes import ALL, IDENTITIES, IDS, ROOM, START, Author, Far, GroupPen, N, Peer, dm
 from tests.core.scripted_nodes import NAMINGS as NAMED
 from tests.fuzz.choices import Supply
 
@@ -25,14 +25,11 @@ DMS = (dm("ada", "bob"), dm("ada", "cyd"), dm("bob", "cyd"))
 RUNS = ("b1" * 8, "b2" * 8, "c1" * 8, "a1" * 8, "00" * 8)
 PAIRS = (("ada", "bob"), ("ada", "cyd"), ("bob", "cyd"))
 # a group of bob with ada, cyd and eve
-MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt="00" * 16)
-FIRST = encode_entry(Entry("group", START, START, b=MADE))
-GROUP = operation_hash(ROOM, FIRST)
-TALK = talk_id(GROUP)
-OF_GROUP = (wire.Naming(group=(GROUP, IDS["bob"], "b1" * 8)), wire.Naming(talk=GROUP))
-NAMED[GROUP], NAMED[TALK] = OF_GROUP
+MADE = GroupPen("bob", *WHO[1:])
+GROUP, TALK = MADE.id, MADE.talk
+OF_GROUP = (NAMED[GROUP], NAMED[TALK])
 TALKS = (ROOM, ROOM, *DMS, GROUP, TALK, TALK, "00" * 32, "ff" * 32)
-GENS = (1, 2, 2, 2, 3, 3, 4, 5, 64, wire.MAX_INT)
+FACTS = (ADD, ADD, REMOVE, REMOVE, LEAVE, ADMIN, UNADMIN, HEIR, NAME, CREATE)
 NAMINGS = (
     wire.Naming(room=True),
     *OF_GROUP,
@@ -51,7 +48,7 @@ class MemberFrames:
         self.peer = peer
         self.live = live
         self.authors: dict[tuple[str, str, str], Author] = {}
-        self.operations = [(1, GROUP)]  # gen and hash
+        self.pen = GroupPen("bob", *WHO[1:])
         self.made: deque[wire.Entries] = deque(maxlen=12)  # signed batches, for repeats
 
     def frame(self) -> wire.Frame:
@@ -162,16 +159,16 @@ class MemberFrames:
         """Return a batch signed by its author, with any content."""
         supply = self.supply
         name, talk, run = supply.pick(WHO), supply.pick(TALKS[:8]), supply.pick(RUNS)
-        if talk == GROUP and not supply.yes(3):
-            name = next((name for name in WHO if IDS[name] == self.now()[1]), name)
+        if talk == GROUP and not supply.yes(6):
+            frame = self.fact(name if supply.yes(3) else "bob")
+            self.made.append(frame)
+            return frame
         author = self.authors.get((name, talk, run))
         if author is None or supply.yes(12):  # or a fork: the same log from the beginning
             before = self.marks() if supply.yes(3) else []
             by = self.certificate(IDS[name]) if supply.yes(20) else None
             author = self.authors[name, talk, run] = Author(name, run[:2], talk, before, by)
         raws = [self.entry(author, at) for at in range(1 + supply.often(5))]
-        if (name, talk, run) == ("bob", GROUP, RUNS[0]) and not author.seq and not supply.yes(8):
-            raws[0] = FIRST
         frame = author.write(*raws)
         frame.n = supply.pick(NUMBERS[:4]) if supply.yes(3) else None
         frame.names = [wire.Naming(room=True)] if talk == ROOM else self.names() or NAMINGS[1:4]  # type: ignore[assignment]
@@ -194,48 +191,30 @@ class MemberFrames:
         if supply.yes(20):
             return clock, supply.text(60)
         after = tuple(self.ref() for _ in range(supply.below(3 + supply.yes(20)) if supply.yes(3) else 0))
-        in_group, in_talk = author.log.conversation == GROUP, author.log.conversation == TALK
-        if in_group and not supply.yes(6):
-            return self.of_group(clock)
         kind = supply.pick(("text", "text", *(kind for kind in KINDS if kind != "group"), "x"))
         body = None if kind == "delete" and not supply.yes(4) else self.body(kind)
         named = self.ref() if supply.yes(6) or (kind in RELATION_KINDS and not supply.yes(4)) else None
-        cite = self.cite() if in_talk != supply.yes(20) else None
-        return encode_entry(Entry(kind, clock, clock, named, after, body, g=cite))
+        return encode_entry(Entry(kind, clock, clock, named, after, body))
 
     # ---- groups
 
     def first_of_group(self) -> wire.Entries:
-        author = self.authors["bob", GROUP, RUNS[0]] = Author("bob", "b1", GROUP)
-        frame = author.write(FIRST)
+        return MADE.first
+
+    def fact(self, by: str) -> wire.Entries:
+        """Return a fact of the group, mostly a valid one."""
+        supply, kind = self.supply, self.supply.pick(FACTS)
+        few = {REMOVE: 1, UNADMIN: 1, HEIR: 1, LEAVE: 0, NAME: 0}.get(kind, 1 + supply.often(4))
+        who = [supply.pick(USERS) for _ in range(few if not supply.yes(8) else supply.often(3))]
+        ends = [supply.pick(self.pen.marks).chain[:32] for _ in range(supply.often(4))] if kind in (ADD, ADMIN) else []
+        fields: dict[str, object] = {"cuts": self.marks()} if kind in (REMOVE, LEAVE) else {}
+        fields |= {"said": [supply.pick(self.pen.marks)]} if kind in (REMOVE, UNADMIN) and supply.yes(2) else {}
+        fields |= {"name": supply.text(12) if supply.yes(3) else "ops"} if kind in (NAME, CREATE) else {}
+        fields |= {"n": supply.pick(NUMBERS)} if kind in (NAME, HEIR) or supply.yes(20) else {}
+        fields |= {"salt": supply.below(3)} if kind == CREATE else {}
+        frame = self.pen.say(by, kind, *who, ends=ends, **fields)
         frame.names = list(OF_GROUP)
         return frame
-
-    def now(self) -> tuple[int, str]:
-        """Return the gen and the owner of the group, as ada sees it."""
-        view = self.peer.node.groups.get(GROUP)
-        return (view.gen, view.owner) if view is not None else (1, IDS["bob"])
-
-    def of_group(self, clock: int) -> RawEntry:
-        """Return an operation or a leave, mostly a valid one."""
-        supply = self.supply
-        if supply.yes(3):
-            return encode_entry(Entry("leave", clock, clock, b=leave_body(self.marks()), g=self.cite()))
-        gen = supply.pick(GENS) if supply.yes(4) else self.now()[0] + supply.below(2)
-        members = {supply.pick(USERS): min(gen, supply.pick(GENS)) for _ in range(1 + supply.often(5))}
-        owner = supply.pick((*members, IDS["ada"]) if not supply.yes(6) else USERS)
-        if not supply.yes(6):
-            members[owner] = min(gen, supply.pick(GENS))
-        cuts = {supply.pick(USERS): tuple(self.marks()) for _ in range(supply.often(3))}
-        name = supply.text(40) if supply.yes(4) else "ops"
-        redo = supply.pick(self.operations)[1] if supply.yes(4) else ""
-        raw = encode_entry(Entry("group", clock, clock, b=group_body(gen, name, owner, members, cuts, redo=redo)))
-        self.operations = [*self.operations[-8:], (gen, operation_hash(ROOM, raw))]
-        return raw
-
-    def cite(self) -> tuple[int, str]:
-        gen, hash = self.supply.pick(self.operations)
-        return (self.supply.pick(GENS) if self.supply.yes(6) else gen), hash[:32]
 
     # ---- pieces
 

@@ -170,6 +170,7 @@ class NodeSession:
             GroupChangeRequest(11, ada, group, add=(supply.pick(USERS),)),
             GroupChangeRequest(12, ada, group, remove=(supply.pick(USERS),), name=supply.text(12)),
             GroupChangeRequest(13, ada, group, owner=supply.pick(USERS)),
+            GroupChangeRequest(14, ada, group, admin=(supply.pick(USERS),), unadmin=(supply.pick(USERS),)),
         )  # fmt: skip
         return supply.pick(some)
 

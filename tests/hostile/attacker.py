@@ -14,7 +14,7 @@ from time import time_ns
 from typing import TypeVar
 
 from p2pchat import protocol as wire
-from p2pchat.core.groups.group_state import group_body, operation_hash
+from p2pchat.core.groups.group_fact import CREATE, FACT, fact_body, group_id, run_of
 from p2pchat.core.log import (
     Entry,
     LogId,
@@ -271,10 +271,26 @@ def letter_of(eve: Attacker, user: Identity) -> wire.Entries:
 
 
 def group_of(eve: Attacker, owner: Identity, name: str) -> wire.Entries:
-    """Return the first operation of a group that names the attacked peer's user."""
-    members = {owner.peer_id: 1, eve.server: 1}
-    raw = encode_entry(Entry("group", NOW, NOW, b=group_body(1, name, owner.peer_id, members, {}, salt="00" * 16)))
-    pen = eve.pen(owner, operation_hash(eve.room, raw))
-    frame = pen.write(raw)
-    frame.names = [wire.Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
-    return frame
+    """Return the fact that makes a group with the attacked peer's user."""
+    return made_group(eve, owner, [owner.peer_id, eve.server], name)[1]
+
+
+def made_group(
+    eve: Attacker, owner: Identity, members: list[str], name: str, salt: str = "00" * 16
+) -> tuple[str, wire.Entries]:
+    """Return the id of a group, and the fact that makes it."""
+    body = fact_body(CREATE, members, name=name, salt=salt)
+    raw = encode_entry(Entry(FACT, NOW, NOW, b=body))
+    group = group_id(eve.room, owner.peer_id, raw)
+    frame = said_fact(eve, owner, group, body)
+    frame.names = [wire.Naming(group=(group, owner.peer_id, frame.r))]
+    return group, frame
+
+
+def said_fact(
+    eve: Attacker, by: Identity, group: str, body: object, clock: int = NOW, before: Sequence[wire.Mark] = ()
+) -> wire.Entries:
+    """Return a fact of a group."""
+    raw, guest = encode_entry(Entry(FACT, clock, clock, b=body)), eve.network.guest(by.peer_id)
+    run = run_of(group, by.peer_id, tuple(before), guest, raw)
+    return LogWriter(by, group, run, before, guest).write(raw)

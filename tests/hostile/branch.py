@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from p2pchat.cli.process import allow_descriptors
-from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import MAX_FILES, Entry, FileRef, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
@@ -43,14 +42,13 @@ from p2pchat.protocol import (
     Hosted,
     Lacks,
     Mark,
-    Naming,
     Peers,
     Ping,
     Pong,
     Pull,
     ReadFrame,
 )
-from tests.hostile.attacker import Attacker, invented_identity
+from tests.hostile.attacker import Attacker, invented_identity, made_group
 
 SILENT = 8  # connections from each address that say nothing; no address may have more
 AGAIN_AFTER = 0.5  # seconds until who was sent away comes back
@@ -109,14 +107,8 @@ class Sybil(Attacker):
     def groups(self) -> Iterator[Frame]:
         """Create groups with the attacked user."""
         for _ in range(MANY // 5):
-            owner, now = self.invent(), _now()
-            members = {owner.peer_id: 1, self.server: 1}
-            body = group_body(1, "ops", owner.peer_id, members, {}, salt=f"{next(_numbers):032x}")
-            raw = encode_entry(Entry("group", now, now, b=body))
-            pen = self.pen(owner, operation_hash(self.room, raw))
-            frame = pen.write(raw)
-            frame.names = [Naming(group=(pen.log.conversation, owner.peer_id, pen.log.run))]
-            yield frame
+            owner = self.invent()
+            yield made_group(self, owner, [owner.peer_id, self.server], "ops", f"{next(_numbers):032x}")[1]
             sent["groups"] += 1
 
     def addresses(self) -> Iterator[Frame]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from p2pchat.core.groups.group_state import MAX_MEMBERS, group_body, leave_body, talk_id
+from p2pchat.core.groups.group_fact import ADD, ADMIN, HEIR, LEAVE, MAX_MEMBERS, NAME, REMOVE, fact_body, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
-from tests.hostile.attacker import NOW, ROOM, Attacker
+from tests.hostile.attacker import NOW, ROOM, Attacker, said_fact
 from tests.hostile.conftest import QUICK, Attacked, Meet
 from tests.hostile.test_attacks import key, lives_on
 
@@ -37,16 +37,11 @@ class ConversationWriter:
 
 
 def _at(entry: Entry, clock: int) -> Entry:
-    return Entry(entry.k, clock, clock, entry.re, g=entry.g, b=entry.b)
+    return Entry(entry.k, clock, clock, entry.re, b=entry.b)
 
 
-def entry(kind: str, body: Any, re: Ref | None = None, g: tuple[int, str] | None = None) -> Entry:
-    return Entry(kind, 0, 0, re, g=g, b=body)
-
-
-def operation(gen: int, name: str, owner: str, *members: str, cuts: Any = None, redo: str = "") -> Entry:
-    body = group_body(gen, name, owner, dict.fromkeys((owner, *members), 1), cuts or {}, redo=redo)
-    return entry("group", body)
+def entry(kind: str, body: Any, re: Ref | None = None) -> Entry:
+    return Entry(kind, 0, 0, re, b=body)
 
 
 async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: Attacked) -> None:
@@ -55,23 +50,27 @@ async def test_a_removed_member_can_neither_write_nor_break_the_group(attacked: 
     await group.remove(honest.ada.directory.user(eve.id))
     [id] = honest.ada._driver.node.groups
     naming = honest.ada._driver.node.replicator.conversations[id].naming
-    writes, ada, bob = ConversationWriter(eve, id, naming), key(honest.ada), key(honest.bob)
+    ada, bob = key(honest.ada), key(honest.bob)
     crowd = [f"{n:064x}" for n in range(MAX_MEMBERS + 1)]
-    writes.put(
-        operation(3, "mine", eve.id, ada, bob), operation(3, "mine", ada), operation(MAX_INT, "mine", eve.id),
-        operation(3, "mine", eve.id, *crowd), operation(3, "\x1b[2J", eve.id), operation(3, "mine", eve.id, redo=id),
-        operation(3, "mine", eve.id, cuts={bob: (Mark("00" * 8, MAX_INT, "00" * 32),)}),
-        entry("leave", leave_body([Mark("00" * 8, MAX_INT, "00" * 32)]), g=(MAX_INT, "00" * 16)),
-        entry("leave", {"cuts": 7}, g=(1, "00" * 16)), entry("group", None), entry("later", []),
-    )  # fmt: skip
-    talk = ConversationWriter(eve, talk_id(id), naming, Naming(talk=id))
-    cites = [(1, id[:32]), (3, "ab" * 16), (MAX_INT, id[:32])]
-    for cite in cites:
-        ConversationWriter(eve, talk_id(id), *talk.names).put(entry("text", "let me in", g=cite))
+    cuts = [Mark("00" * 8, MAX_INT, "00" * 32)]
+    removal = honest.ada._driver.node.replicator.conversations.groups[id]
+    ends = {eve.id: [out.id for out in removal.outs(eve.id)]}
+    bodies = [
+        fact_body(ADD, ends), fact_body(ADD, crowd), fact_body(REMOVE, [bob], cuts=cuts), fact_body(ADMIN, [eve.id]),
+        fact_body(HEIR, [eve.id]), fact_body(NAME, name="mine", n=7), fact_body(NAME, name="\x1b[2J", n=7),
+        fact_body(LEAVE, cuts=cuts), {"k": LEAVE, "cuts": 7}, None, fact_body(REMOVE, [ada], cuts=cuts),
+    ]  # fmt: skip
+    for clock, body in enumerate(bodies, NOW):
+        frame = said_fact(eve, eve.identity, id, body, clock)
+        eve.say(msgspec.structs.replace(frame, names=[naming]))
+    for before in ((), (Mark("00" * 8, 1, "00" * 32),), cuts):
+        pen = eve.pen(eve.identity, talk_id(id), before=before)
+        frame = pen.write(encode_entry(Entry("text", NOW, NOW, b="let me in")))
+        eve.say(msgspec.structs.replace(frame, names=[naming, Naming(talk=id)]))
     await honest.while_chatting(lives_on(eve))
     await group.rename("dev")
     [view] = honest.ada._driver.node.groups.values()
-    assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
+    assert (view.name, view.owner, {*view.members}) == ("dev", ada, {ada, bob})
     assert eve.id in honest.ada._driver.node.replicator.conversations[id].writers  # stored and served to others
     assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
 

@@ -10,14 +10,7 @@ from p2pchat import TCPPeer
 from p2pchat.commands.command_table import fields_of
 from p2pchat.kinds import KINDS, Kind
 from p2pchat.kinds.call import Call
-from tests.deadlines import WAIT, until, within
-
-
-async def leave(ada: TCPPeer, bob: TCPPeer) -> None:
-    await bob.create_group("ops", ["ada"])
-    await until(lambda: any(one.name == "ops" for one in ada.groups()), "ada is in the group")
-    await ada.group("ops").leave()
-
+from tests.deadlines import WAIT, within
 
 # What somebody who adds a record without calls writes by hand: ada does it once, and bob is there.
 SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
@@ -25,7 +18,6 @@ SAMPLES: dict[str, Callable[[TCPPeer, TCPPeer, str], Awaitable[object]]] = {
     "action": lambda ada, bob, text: ada.send("room", text, action=True),
     "profile": lambda ada, bob, text: ada.rename("lovelace"),
     "group": lambda ada, bob, text: ada.create_group("ops", ["bob"]),
-    "leave": lambda ada, bob, text: leave(ada, bob),
 }
 
 

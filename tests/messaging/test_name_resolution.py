@@ -144,7 +144,7 @@ async def test_of_equal_names_the_one_is_meant_to_whom_the_user_wrote(net: Mesh)
 
 
 def view(talk: str, name: str) -> GroupView:
-    return GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset())
+    return GroupView(talk[::-1], talk, name, ADA, {ADA: 1}, frozenset())
 
 
 def directory(**names: str) -> GroupDirectory:

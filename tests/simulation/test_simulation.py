@@ -11,11 +11,11 @@ import pytest
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key, size_bytes
 from p2pchat.core.sync.forks import AGAIN_AFTER
-from p2pchat.protocol import Entries, Have, Want
+from p2pchat.protocol import ConversationId, Entries, Have, Want
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.__main__ import main
@@ -45,6 +45,12 @@ def comes_to_rest(sim: Simulation) -> None:
 def texts(peer: SimPeer) -> list[str]:
     """Return the texts that the program of a peer received, in order."""
     return [line["text"] for line in peer.lines if line["event"] == "message"]
+
+
+def shown_in(peer: SimPeer, conversation: ConversationId) -> list[object]:
+    """Return what was shown in a conversation, in order of place."""
+    places = peer.disk.storage.places(0, 1 << 30)
+    return [decode_entry(one.raw).b for one in places if one.log.conversation == conversation]
 
 
 def test_a_room_message_reaches_everyone() -> None:
@@ -523,3 +529,30 @@ def test_who_has_content_of_a_former_group_is_known_as_it_was() -> None:
     assert ada.node.replicator.transfers.receipts.holders(file.root) and not bob.content.store.is_whole(
         file.root, file.size
     )
+
+
+def test_what_was_cut_off_when_an_entry_was_shown_may_come_after_it() -> None:
+    """A removal may prove not to count, when what it hid was followed already (seed 910046)."""
+    sim, (ada, bob, cyd, dan) = started(29, 4)
+    assert ada.node is not None
+    ada.put(GroupCreateRequest(-1, ada.user, "of us", (bob.user, cyd.user, dan.user)))
+    sim.calm()
+    (group,) = ada.node.groups
+    ada.put(GroupChangeRequest(-2, ada.user, group, admin=(bob.user,)))
+    sim.calm()
+    sim.partition([ada], [bob], [cyd, dan])
+    sim.run(1)
+    bob.put(GroupChangeRequest(-3, bob.user, group, remove=(dan.user,)))
+    ada.put(GroupChangeRequest(-4, ada.user, group, admin=(dan.user,)))
+    dan.program.write(talk_id(group), "text", ["hidden at first"])
+    sim.run(1)
+    cyd.program.write(talk_id(group), "text", ["after it"])
+    sim.run(1)
+    sim.heal()
+    sim.partition([ada], [bob, cyd, dan])
+    sim.run(60)
+    assert shown_in(bob, talk_id(group)) == ["after it"]
+    sim.heal()
+    sim.run(60)
+    assert shown_in(bob, talk_id(group)) == ["after it", "hidden at first"]
+    comes_to_rest(sim)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import msgspec
 
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
-from p2pchat.core.durable_changes import Cite
 from p2pchat.core.edits import relation_of
-from p2pchat.core.groups.group_replica import GroupReplica, visible_ends
-from p2pchat.core.groups.group_state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
+from p2pchat.core.groups.group_fact import group_id, read_fact, talk_id
+from p2pchat.core.groups.group_members import CutCoverage
+from p2pchat.core.groups.group_replica import GroupReplica, Visibility
 from p2pchat.core.log import (
     SUM_MODULUS,
     UNREADABLE,
@@ -105,7 +106,7 @@ _HASHES: dict[str, Callable[[Given], str]] = {
     "blake2b": lambda given: blake2b(bytes.fromhex(given["message"]), digest_size=32).hexdigest(),
     "room": lambda given: room_id(given["network"]),
     "dm": lambda given: dm_id(given["room"], *given["users"]),
-    "group": lambda given: operation_hash(given["room"], tuple(given["entry"])),
+    "group": lambda given: group_id(given["room"], given["user"], tuple(given["entry"])),
     "talk": lambda given: talk_id(given["group"]),
     "chain_0": lambda given: first_chain(given["header"]).hex(),
     "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [_raw(*given["entry"])]).hex(),
@@ -209,12 +210,12 @@ def entries(given: Given) -> Result:
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
 
 
-def operations(given: Given) -> Result:
-    raw = 2, given["text"]
-    entry = decode_entry(raw)
-    log = LogId("00" * 32, read("operations")["setting"]["bob"]["id"], "3030303030303003")
-    has_shape = read_operation("00" * 32, log, 1, raw, entry) or read_leave(log, 1, entry)
-    return {"taken": True} | ({} if has_shape else {"effect": False})
+def facts(given: Given) -> Result:
+    log = LogId("00" * 32, read("facts")["setting"]["bob"]["id"], "3030303030303003")
+    raw: RawEntry = (2, given["text"])
+    fact = read_fact(log, bytes(32), (), decode_entry(raw))
+    has_effect = fact is not None and GroupReplica("00" * 32, "00" * 32).read(log, raw, bytes(32), ()) is not None
+    return {"taken": True} | ({} if has_effect else {"effect": False})
 
 
 def batches(given: Given) -> Result:
@@ -470,63 +471,55 @@ def _decide(steps: list[dict[str, Any]]) -> list[Result]:
 
 
 def groups(given: Given) -> Result:
-    forward, backward = _state(given, given["entries"]), _state(given, given["entries"][::-1])
-    assert forward == backward, "the order of the entries means nothing"
+    forward, backward = _state(given, given["logs"]), _state(given, given["logs"][::-1])
+    assert forward == backward, "the order of the facts means nothing"
     return forward
 
 
-def _state(given: Given, entries: list[dict[str, Any]]) -> Result:
+def _state(given: Given, logs: list[dict[str, Any]]) -> Result:
     group = GroupReplica(given["group"], given["room"])
-    for one in entries:
-        log = LogId(given["group"], one["user"], one["run"])
-        c, text = one["entry"]
-        if "before" in one:
-            group.note_before(log, [Mark(*mark) for mark in one["before"]])
-        group.add(log, one["seq"], (c, text), decode_entry((c, text)))
-    for user, run in given.get("forked", ()):
-        group.fork(LogId(given["group"], user, run))
-    state, view = group.state, group.view
-    assert state is not None and view is not None
+    for one in logs:
+        header, (c, text) = json.loads(one["header"]), one["entry"]
+        chain = extend_chain(first_chain(one["header"]), [(c, text)])
+        before = tuple(Mark(*mark) for mark in header["before"])
+        fact = group.read(LogId(given["group"], one["user"], header["r"]), (c, text), chain, before)
+        if fact is not None:
+            group.add(fact)
+    state = group.state
+    assert state is not None
     return {
-        "gen": state.gen,
-        "operation": state.hash,
         "name": state.name,
         "owner": state.owner,
-        "members": dict(view.members),
-        "left": sorted(state.left),
-        "rules": {user: [_rule(rule) for rule in state.visibility_rules(user)] for user in given["users"]},
-        "lost": [operation.hash for operation in group.lost_operations(state.owner)],
+        "members": dict(state.members),
+        "admins": sorted(state.admins),
+        "out": {
+            user: {out.id: sorted(one.id for one in group.enders(user, out)) for out in group.outs(user)}
+            for user in given["users"]
+        },
     }
-
-
-def _rule(rule: VisibilityRule) -> Result:
-    return {"added": rule.added, "cuts": [list(mark) for mark in rule.cuts]}
 
 
 @dataclass(frozen=True)
 class _View:
     seq: int
+    builds_on: tuple[Mark, ...]
     before: tuple[Mark, ...]
-    cites: Sequence[Cite]
 
 
 def visibility(given: Given) -> Result:
-    rules = [VisibilityRule(rule["added"], tuple(Mark(*mark) for mark in rule["cuts"])) for rule in given["rules"]]
-    views: dict[RunId, _View] = {
-        log["run"]: _View(
-            log["entries"],
-            tuple(Mark(*mark) for mark in log["before"]),
-            [Cite(first, gen, "00" * 32) for first, gen in log["cites"]],
-        )
-        for log in given["logs"]
-    }
-    return {"visible": {run: end.seq for run, end in visible_ends(rules, views).items()}}
+    views: dict[RunId, _View] = {}
+    for log in given["logs"]:
+        builds_on = tuple(Mark(*mark) for mark in log["before"])
+        views[log["run"]] = _View(log["entries"], builds_on, (*builds_on, *(Mark(run, 1, "") for run in log["facts"])))
+    cuts = [(cut["ended"], CutCoverage([Mark(*mark) for mark in cut["cuts"]], views)) for cut in given["cuts"]]
+    ends = {run: Visibility(cuts).end(run, view.before) for run, view in views.items()}
+    return {"visible": {run: min(end.seq, views[run].seq) for run, end in ends.items()}}
 
 
 ANSWERS: dict[str, Callable[[Given], Result]] = {
     function.__name__: function
     for function in (
-        hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
+        hashes, signatures, logs, entries, facts, batches, forks, clocks, frames, handshakes, certificates,
         statements, members, guests, records, joins,
         invites, networks, discovery, attachments, choices, files, names, elections, groups, visibility, sync,
     )

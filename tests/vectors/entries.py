@@ -45,7 +45,7 @@ def logs() -> list[Row]:
         "room_cyd_1": "Another order of keys, blanks and an unknown key: the bytes stay as they are.",
         "dm_ada_2": "A direct conversation.",
         "group_ada_2": "The create entry of a group.",
-        "talk_bob_1": "A message in the group's talk cites its operation.",
+        "talk_bob_1": "A message in the group's talk.",
     }
     made = []
     for name, one in LOGS.items():
@@ -67,8 +67,8 @@ def entries() -> list[Row]:
     return [row for table in ("json", "keys", "kinds") for row in _examples(table)]
 
 
-def operations() -> list[Row]:
-    return _examples("operations")
+def facts() -> list[Row]:
+    return _examples("facts")
 
 
 def _examples(table: str) -> list[Row]:

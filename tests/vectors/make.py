@@ -38,7 +38,7 @@ FILES = {
     "hashes": VectorFile(
         "Every hash and sum, and the ids that follow from a user's key.",
         {
-            "what": "which row of the document's table; `group` is the hash of any operation",
+            "what": "which row of the document's table; `group` is that of the fact that makes it",
             "message": "the bytes to hash, for `blake2b`",
             "hashes": "what is added, for `sum`",
             "network, room, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
@@ -93,12 +93,12 @@ FILES = {
         entries.entries,
         _HERE | _USERS,
     ),
-    "operations": VectorFile(
+    "facts": VectorFile(
         "Texts of entries of bob in a group: an example of each row of the table of docs/protocol-groups.md. All are"
-        " valid entries. Those with an effect have the shape of an operation or a leave.",
+        " valid entries. Those with an effect have the shape of a fact.",
         {"text": "the text"},
         {"taken": "true: it is stored, served and acknowledged", "effect": "false: nothing else changes by it"},
-        entries.operations,
+        entries.facts,
         _USERS,
     ),
     "batches": VectorFile(
@@ -322,32 +322,27 @@ FILES = {
         sync.elections,
     ),
     "groups": VectorFile(
-        "Sets of operations and leaves of one group, and the state that follows from each, in any order.",
+        "Sets of facts of one group, and the state that follows from each, in any order.",
         {
             "group": "G",
             "room": "of its network",
-            "entries": "each with its writer, its log, its number there, its clock and its text; entry 1 with what its"
-            " log builds on, if that is something",
-            "users": "those whose rules are asked for",
-            "forked": "logs that have forked: user and run",
+            "logs": "each with its header and its one entry, a clock and a text",
+            "users": "those who are asked about",
         },
         {
-            "gen, operation": "the gen that holds, and the hash to cite",
             "name, owner": "of the group",
-            "members": "those who have not left, each with the gen that added it",
-            "left": "members who have left",
-            "rules": "what is visible of these users, one rule for each operation of that gen in order of"
-            " hashes: entries that cite the gen `added` or a later one (null: none), and what `cuts` cover",
-            "lost": "hashes of the present owner's lost operations, in the order in which they are made again",
+            "members": "each with the clock of what made it one",
+            "admins": "the members who add and remove others, without the owner",
+            "out": "the removals and leaves of these users that count, by id, each with the ids of what ended it",
         },
         groups.groups,
     ),
     "visibility": VectorFile(
-        "How far the logs of one user in a talk are visible.",
+        "How far the logs of one user in a talk are visible, who was added once.",
         {
-            "rules": "as in groups.json",
-            "logs": "each with its run, the number of its entries here, the gens it cites ([first entry, gen], up to"
-            " the next), and the marks it builds on",
+            "cuts": "of each removal and leave of the user, with the runs of the facts that ended it",
+            "logs": "each with its run, the number of its entries here, the marks it builds on, and the runs of the"
+            " facts that its header names",
         },
         {"visible": "the number of the last visible entry of each log, 0 for none"},
         groups.visibility,

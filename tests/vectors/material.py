@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -59,28 +58,18 @@ FIRST_ID, LAST_ID = "0" * 64, "f" * 64
 
 ROOM = blake(b"p2pchat/room/1\0", N)
 DM = blake(b"p2pchat/dm/2\0", ROOM, *sorted((IDS["ada"], IDS["bob"])))
-CREATE_TEXT = compact(
-    {
-        "k": "group",
-        "at": T0 + 50,
-        "b": {
-            "gen": 1,
-            "name": "ops",
-            "owner": ADA,
-            "members": {ADA: 1, BOB: 1},
-            "cuts": [],
-            "salt": bytes(range(200, 216)).hex(),
-        },
-    }
-)
 Entry = list[Any]  # a clock and a text
-CREATE: Entry = [T0 + 50, CREATE_TEXT]
-GROUP = blake(b"p2pchat/group/2\0", ROOM, u64(CREATE[0]), CREATE_TEXT.encode())
+CREATE_BODY = {"k": "create", "who": {ADA: [], BOB: []}, "name": "ops", "salt": bytes(range(200, 216)).hex()}
+CREATE: Entry = [T0 + 50, compact({"k": "group", "at": T0 + 50, "b": CREATE_BODY})]
+GROUP = blake(
+    b"p2pchat/group/3\0",
+    blake(ROOM + IDS["ada"], u64(CREATE[0]), blake(b"p2pchat/text/1\0", CREATE[1].encode())),
+)
 TALK = blake(b"p2pchat/talk/1\0", GROUP)
 NAMINGS: dict[str, Any] = {
     "room": {"room": True},
     "dm": {"dm": sorted((ADA, BOB))},
-    "group": {"group": [GROUP.hex(), ADA, RUNS["ada2"].hex()]},
+    "group": {"group": [GROUP.hex(), ADA, ""]},  # and the run of the log that makes it, below
     "talk": {"talk": GROUP.hex()},
 }
 
@@ -88,20 +77,18 @@ NAMINGS: dict[str, Any] = {
 
 
 def entry(kind: str, at: int, body: object = None, *, clock: int | None = None, **fields: object) -> Entry:
-    """Return an entry: its clock, and its JSON: k, at, re, after, b, g, without empty values."""
+    """Return an entry: its clock, and its JSON: k, at, re, after, b, without empty values."""
     made: dict[str, object] = {"k": kind, "at": T0 + at}
     made |= {key: fields[key] for key in ("re", "after") if key in fields}
     return [
         T0 + (at if clock is None else clock),
-        compact(made | ({} if body is None else {"b": body}) | {key: fields[key] for key in ("g",) if key in fields}),
+        compact(made | ({} if body is None else {"b": body})),
     ]
 
 
 def text_proof(text: str) -> bytes:
-    """Return what stands for a text in the chain: the hash of all but its cite, and its cite."""
-    found = re.search(r',"g":\[(0|[1-9][0-9]{0,15}),"[0-9a-f]{32}"\]\}\Z', text)
-    cite = found[0] if found else ""
-    return blake(b"p2pchat/text/1\0", text.removesuffix(cite).encode("utf-8", "surrogatepass")) + cite.encode()
+    """Return what stands for a text in the chain."""
+    return blake(b"p2pchat/text/1\0", text.encode("utf-8", "surrogatepass"))
 
 
 def certificate(member: str, user: str, network: bytes = N) -> list[str]:
@@ -148,6 +135,19 @@ def log(
         "message_id_prefix": prefix,
         "entries": entries,
     }
+
+
+def fact(user: str, one: Entry, before: list[Any] | None = None, *, conversation: bytes = GROUP) -> dict[str, Any]:
+    """Return the log with a fact of the group, whose run is a hash of all else in it."""
+    header = compact({"u": IDS[user].hex(), "c": conversation.hex(), "r": "", "before": before or []})
+    chain = blake(blake(b"p2pchat/log/2\0", header.encode()), u64(one[0]), text_proof(one[1]))
+    run = hashlib.blake2b(b"p2pchat/fact/1\0" + chain, digest_size=8).digest()
+    return log(conversation, user, run, [one], before=before)
+
+
+def said(kind: str, at: int, who: dict[str, list[str]] | None = None, **fields: Any) -> Entry:
+    """Return the entry of a fact."""
+    return entry("group", at, {"k": kind} | ({"who": who} if who else {}) | fields)
 
 
 def tip(log: dict[str, Any]) -> list[Any]:
@@ -232,9 +232,9 @@ def _logs() -> dict[str, dict[str, Any]]:
     odd = [entry("profile", 0, {"name": "guest"}), [T0 + 1, "no entry"], [T0 + 2, ""]]
     made["room_guest_1"] = log(ROOM, "guest", b"\x50" * 8, odd, by=certificate("ada", "guest"))
     made["dm_ada_2"] = log(DM, "ada", RUNS["ada2"], [entry("text", 10_000, "psst")])
-    made["group_ada_2"] = log(GROUP, "ada", RUNS["ada2"], [CREATE])
-    cited = [1, GROUP[:16].hex()]  # the create entry is operation 1, and its hash is G
-    made["talk_bob_1"] = log(TALK, "bob", RUNS["bob1"], [entry("text", 12_000, "deploying", g=cited)])
+    made["group_ada_2"] = fact("ada", CREATE)
+    NAMINGS["group"]["group"][2] = made["group_ada_2"]["run"]
+    made["talk_bob_1"] = log(TALK, "bob", RUNS["bob1"], [entry("text", 12_000, "deploying")])
     return made
 
 

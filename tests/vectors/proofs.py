@@ -70,12 +70,10 @@ def hashes() -> list[Row]:
         ),
         hashed(
             "group",
-            "The clock and the bytes of the create entry give the id; of a later operation, its hash.",
-            {"what": "group", "room": ROOM.hex(), "entry": CREATE},
-            b"p2pchat/group/2\0",
-            ROOM,
-            u64(CREATE[0]),
-            CREATE[1].encode(),
+            "Who makes it, and the entry that does so, give the id.",
+            {"what": "group", "room": ROOM.hex(), "user": ADA, "entry": CREATE},
+            b"p2pchat/group/3\0",
+            blake(ROOM + IDS["ada"], u64(CREATE[0]), blake(b"p2pchat/text/1\0", CREATE[1].encode())),
         ),
         hashed(
             "talk",

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.vectors.material import (
     ADA,
+    BOB,
     CREATE,
     CYD,
     DM,
@@ -25,11 +26,13 @@ from tests.vectors.material import (
     blake,
     entries_frame,
     entry,
+    fact,
     log,
     row,
     sum_of,
     tip,
 )
+from tests.vectors.material import said as fact_entry
 
 # Elections
 
@@ -527,12 +530,12 @@ def _sync_of_group() -> list[Row]:
     g, t, talk_named = GROUP.hex(), TALK.hex(), [NAMINGS["talk"]]
     made: list[Row] = []
 
-    def add(name: str, why: str, before: list[Any], frames: list[Any], out: list[Any]) -> None:
-        made.append(row(name, why, {"held": before, "heard": [], "in": frames}, {"out": out}))
+    def add(name: str, why: str, before: list[Any], frames: list[Any], out: list[Any], **result: str) -> None:
+        made.append(row(name, why, {"held": before, "heard": [], "in": frames}, {"out": out} | result))
 
-    def talk(user: str, *cite: object) -> dict[str, Any]:
-        cites: dict[str, Any] = {"g": list(cite)} if cite else {}
-        return log(TALK, user, RUNS["ada2" if user == "ada" else "cyd1"], [entry("text", 20_000, "hi", **cites)])
+    def talk(user: str, *before: list[Any]) -> dict[str, Any]:
+        run = RUNS["ada2" if user == "ada" else "cyd1"]
+        return log(TALK, user, run, [entry("text", 20_000, "hi")], before=list(before))
 
     def said(log: dict[str, Any]) -> list[Any]:
         return [_batch(log, 1, 1, names=both)]
@@ -541,16 +544,16 @@ def _sync_of_group() -> list[Row]:
         return {"t": "have", "marks": {conversation: {log["user"]: [tip(log)]}}} | more
 
     first = _batch(group, 1, 1, names=named)
-    removal = entry("group", 60, {"gen": 2, "name": "ops", "owner": ADA, "members": {ADA: 1}, "cuts": []})
-    removed = log(GROUP, "ada", RUNS["ada2"], [CREATE, removal])
-    copied = log(GROUP, "cyd", RUNS["cyd1"], [CREATE])
-    good, cite8 = talk("ada", 1, g[:32]), g[:32]
+    removed = fact("ada", fact_entry("remove", 60, {BOB: []}), [tip(group)])
+    copied, good = fact("cyd", CREATE), talk("ada")
+    back = fact("ada", fact_entry("add", 70, {ADA: []}), [tip(group)])
+    unnamed = log(GROUP, "ada", RUNS["ada2"], [fact_entry("remove", 60, {BOB: []})])
     empty = {"t": "have", "marks": {g: {}}, "span": _ALL}
     unknown = {"t": "digest", "sums": {g: sum_of([group])}, "span": _ALL, "names": named}
     page = marks(g, group, span=_ALL, ask=True, names=named)
     owner = {"t": "want", "n": 1, "c": g, "u": ADA, "tips": [], "names": named}
     sums = {t: sum_of([good]), g: sum_of([group])}
-    dropped = "It is dropped, and wanted again once the group's operations have come."
+    by_id = sorted(("group", "talk"), key=lambda name: {"group": g, "talk": t}[name])
     add(
         "a group unknown here",
         "It is compared as an empty one.",
@@ -558,28 +561,39 @@ def _sync_of_group() -> list[Row]:
         [unknown],
         [empty | {"ask": True, "names": named}],
     )
-    add("marks of a group unknown here", "The owner's log is wanted first.", [], [page], [owner, empty])
+    add("marks of a group unknown here", "The creator's logs are wanted first.", [], [page], [owner, empty])
     add("the create entry", "It is stored, and acknowledged.", [], [first], [marks(g, group, names=named)])
-    add("the create entry in another's log", "It is its writer's own.", [], [_batch(copied, 1, 1, names=named)], [])
+    add("the create entry in another's log", "It hashes to another group.", [], [_batch(copied, 1, 1, names=named)], [])
     add(
         "a removal",
         "It is served to the removed too.",
         [first],
-        [_batch(removed, 2, 2, names=named)],
+        [_batch(removed, 1, 1, names=named)],
         [marks(g, removed, names=named)],
     )
     add(
         "a message in the talk",
-        "It cites an operation that is held.",
+        "Ada is a member.",
         [first],
         said(good),
         [marks(t, good, names=talk_named)],
     )
-    add("a message that cites an unknown gen", dropped, [first], said(talk("ada", 2, "00" * 16)), [])
-    add("a message that cites another hash", dropped, [first], said(talk("ada", 1, "00" * 16)), [])
-    add("a message that cites gen 0", dropped, [first], said(talk("ada", 0, cite8)), [])
-    add("a message without a citation", "Every entry of the talk cites.", [first], said(talk("ada")), [])
-    add("a message of a stranger", "Cyd is no member.", [first], said(talk("cyd", 1, cite8)), [])
+    add(
+        "a message whose log names a fact that is not held",
+        "It is dropped, and wanted again once the group's facts have come.",
+        [first],
+        said(talk("ada", tip(back))),
+        [],
+    )
+    add(
+        "a fact in another log",
+        "Its run is a hash of it.",
+        [first],
+        [_batch(unnamed, 1, 1, names=named)],
+        [],
+        closed="malformed",
+    )
+    add("a message of a stranger", "Cyd is no member.", [first], said(talk("cyd")), [])
     add("a message before its group", "Nothing of a talk is stored before its group is known.", [], said(good), [])
     add(
         "want in a talk",
@@ -593,6 +607,6 @@ def _sync_of_group() -> list[Row]:
         "The sums of the talk and of the group.",
         [first, *said(good)],
         [_digest(LOGS["room_ada_1"])],
-        [{"t": "digest", "sums": sums, "span": _ALL, "names": both}],
+        [{"t": "digest", "sums": sums, "span": _ALL, "names": [NAMINGS[name] for name in by_id]}],
     )
     return made

@@ -78,7 +78,7 @@ def test_each_kind_of_entry_is_among_the_entries(kind: str) -> None:
     """A kind that changes something has an entry without effect too, which the answers have to tell from others."""
     results = [
         vector["result"]
-        for vector in [*vectors("entries").values(), *vectors("operations").values()]
+        for vector in [*vectors("entries").values(), *vectors("facts").values()]
         if f'"k":"{kind}"' in vector["given"]["text"]
     ]
     assert {"taken": True} in results, f"no valid {kind}: tests/docs/valid_entries.py"

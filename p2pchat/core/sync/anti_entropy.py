@@ -235,10 +235,8 @@ class AntiEntropy:
         here = {item.id: item for item in self._sync.shared_conversations(remote, span)}
         for id in theirs:
             found = here.get(id) or self._sync.find_conversation(remote, id)
-            if found is not None and (found.group is not None or id not in here):
-                _note_group(remote, found)
-                if self._sync.shares(remote, found):
-                    here[id] = found
+            if found is not None and id not in here and self._sync.shares(remote, found):
+                here[id] = found
         differing, equal = list[ConversationId](), list[ConversationState]()
         for id in sorted(here):
             group = here[id].group
@@ -267,7 +265,6 @@ class AntiEntropy:
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
-        _note_group(remote, conversation)
         writers, hosted = conversation.writers, self._sync.hosted
         few, many = (writers, hosted) if len(writers) < len(hosted) else (hosted, writers)
         for user in sorted(user for user in few if user in many):  # of a thousand hosted users a few write here
@@ -289,7 +286,6 @@ class AntiEntropy:
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:
                 continue
-            _note_group(remote, conversation)
             remote.comparison.equal.pop(id, None)
             if frame.span is not None:
                 self._on_page(remote, conversation, users, frame.span, ask=frame.ask)
@@ -365,12 +361,6 @@ class AntiEntropy:
             ahead = {}
         if remote.set_ahead(key, ahead) and ahead:
             self._fetcher.request(key, urgent=urgent)
-
-
-def _note_group(remote: RemoteState, conversation: ConversationState) -> None:
-    """Note that the remote mentioned a conversation, so it is shared there."""
-    if conversation.group is not None:
-        remote.groups_announced[conversation.id] = None
 
 
 def _keys_of(remote: RemoteState, conversation: ConversationState) -> list[WriterKey]:

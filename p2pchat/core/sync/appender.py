@@ -16,6 +16,8 @@ from itertools import accumulate, chain, count, repeat
 from typing import Any
 
 from p2pchat.core.effects import WriteRefused
+from p2pchat.core.groups.group_fact import FACT, run_of
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import (
     MAX_AFTER,
@@ -42,7 +44,7 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
-from p2pchat.protocol import MAX_INT, RunId, UserId
+from p2pchat.protocol import MAX_INT, Mark, RunId, UserId
 
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
 NO_CLOCK = MAX_INT // 2  # the year 2112: what is stamped later was stamped by no clock that is set wrong
@@ -91,26 +93,32 @@ class Appender:
         )  # fmt: skip
         self._sync.step.writes.append((request.ticket, log, log.seq - len(bodies) + 1, len(bodies), kind))
 
-    def write_to_group(
-        self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
-        cite: tuple[int, str] | None = None,
-    ) -> None:  # fmt: skip
-        """Append one entry to a group. `ticket` is that of its request, None without one."""
-        log = self._running_log(conversation, user)
-        self._append_bodies(log, kind, [body], cite=cite)
-        self._note_ticket(log, kind, ticket)
+    def fact_entry(self, body: Any, group: GroupReplica | None = None) -> Entry:
+        """Return an entry with a fact of a group, None: of a new one."""
+        now = self._ctx.now.utc
+        return Entry(FACT, now, next_c(now, 0, self._newest_c(group)), b=body)
 
-    def write_entries(
-        self, conversation: ConversationState, user: UserId, entries: list[Entry], ticket: int | None
-    ) -> None:
-        """Append the first entries of a group as they are, since their bytes give its id."""
-        log = self._running_log(conversation, user)
-        self._append_entries(log, entries)
-        self._note_ticket(log, entries[-1].k, ticket)
-
-    def _note_ticket(self, log: LogState, kind: str, ticket: int | None) -> None:
+    def write_fact(self, conversation: ConversationState, user: UserId, entry: Entry, ticket: int | None) -> None:
+        """Write a fact of a group as a log of its own. `ticket` is that of its request, None without one."""
+        before, certificate = self._tail_marks(conversation, user), self._sync.hosted[user].guest
+        run = run_of(conversation.id, user, before, certificate, encode_entry(entry))
+        log = LogState(conversation, LogId(conversation.id, user, run), own=True)
+        log.before = before
+        self._append_entries(log, [entry])
         if ticket is not None:
-            self._sync.step.writes.append((ticket, log, log.seq, 1, kind))
+            self._sync.step.writes.append((ticket, log, 1, 1, FACT))
+
+    def _tail_marks(self, conversation: ConversationState, user: UserId) -> tuple[Mark, ...]:
+        """Return the newest tips of a user, on which its next log builds."""
+        tips = sorted(conversation.writer(user).tail_tips(), key=lambda tip: tip.last_c, reverse=True)
+        return tuple(tip.tail_mark for tip in tips[: self._ctx.settings.max_before])
+
+    def _newest_c(self, group: GroupReplica | None) -> int:
+        """Return the newest clock in the two conversations of a group: each is above what its writer knew in both."""
+        ids = () if group is None else (group.id, group.talk)
+        here = (self._sync.conversations.get(id) for id in ids)
+        clocks = (found.newest_c for found in here if found is not None)
+        return max((c for c in clocks if is_plausible(c, self._ctx.now.utc)), default=0)
 
     def _refusal(self, conversation: ConversationState | None, request: WriteRequest) -> tuple[str, str] | None:
         if request.user not in self._sync.hosted:
@@ -147,7 +155,7 @@ class Appender:
     def _running_log(self, conversation: ConversationState, user: UserId) -> LogState:
         """Return the running log of a user in a conversation, begun if need be."""
         log = self._running.get((conversation.id, user))
-        if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
+        if log is not None and log.limit < MAX_INT:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own:  # or forked, or of a copy
             began = log is not None or conversation.log(user, self._sync.run) is not None
@@ -155,21 +163,19 @@ class Appender:
         return log
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
-        log = conversation.new_log(LogId(conversation.id, user, run), own=True)
+        log = LogState(conversation, LogId(conversation.id, user, run), own=True)
         self._running[conversation.id, user] = log
-        writer = conversation.writer(user)
-        most = self._ctx.settings.max_before
-        if conversation.is_talk:
-            log.before = tuple(writer.visible_marks()[-most:])
+        if conversation.is_talk and conversation.group is not None:
+            most = self._ctx.settings.max_before
+            facts = conversation.group.ending(user, most - 1)
+            log.before = (*facts, *conversation.writer(user).visible_marks()[len(facts) - most :])
         else:
-            tips = sorted(writer.tail_tips(), key=lambda tip: tip.last_c, reverse=True)
-            log.before = tuple(tip.tail_mark for tip in tips[:most])
+            log.before = self._tail_marks(conversation, user)
         return log
 
     def _append_bodies(
         self, log: LogState, kind: str, bodies: Sequence[Any], re: Ref | None = None, claims: Mapping[int, int] = {}, *,
-        begins_with_profile: bool = False, cite: tuple[int, str] | None = None, above: int = 0,
-        marks: Marks | None = None,
+        begins_with_profile: bool = False, above: int = 0, marks: Marks | None = None,
     ) -> None:  # fmt: skip
         """Append entries with clocks above this one; in the room a log begins with its writer's profile.
 
@@ -177,17 +183,15 @@ class Appender:
         report a gap before it, and none follows it. The next entries follow what was shown before.
         """
         conversation = log.conversation
-        if conversation.is_talk and conversation.group is not None:
-            cite = conversation.group.cite
-        now = self._ctx.now.utc
-        c = next_c(now, max(above, log.last_c), conversation.newest_c)
+        now, newest = self._ctx.now.utc, max(conversation.newest_c, self._newest_c(conversation.group))
+        c = next_c(now, max(above, log.last_c), newest)
         entries: list[Entry] = []
         if begins_with_profile and conversation.members is None and not log.seq:
             entries.append(Entry("profile", now, c, b=self._profile_of(log.user)))
             c += 1
         after = chain([() if kind == "profile" else self._references(log)], repeat(()))
         entries += [
-            Entry(kind, now, c + at, re, follows, body, claims.get(at), g=cite)
+            Entry(kind, now, c + at, re, follows, body, claims.get(at))
             for at, body, follows in zip(count(), bodies, after)
         ]
         if marks:

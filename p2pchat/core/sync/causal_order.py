@@ -28,7 +28,7 @@ from p2pchat.core.effects import GapShown, WarningIssued
 from p2pchat.core.log import Batch, Entry, LogId, Ref, bits_between, ref_key
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.names import describe_user
-from p2pchat.core.sync.conversation_state import ConversationState, LogState, TalkLog, WaitingEntry
+from p2pchat.core.sync.conversation_state import ConversationState, LogState, WaitingEntry
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.kinds import KINDS, RELATION_KINDS
@@ -362,13 +362,10 @@ class CausalOrder:
     def _release(self, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log: in one stretch those that are all old, or all news."""
         first = start = log.released + 1
-        end, group, stretches = log.released + count, log.conversation.group, self._ctx.change.stretches
+        end, stretches = log.released + count, self._ctx.change.stretches
         while first <= end:
-            if isinstance(log, TalkLog) and group is not None and group.state is not None:
-                stop, old = log.split_by_gen(group.first_added(self._sync.hosted), first, end)
-            else:
-                old = first <= log.history_seq
-                stop = min(end, log.history_seq) if old else end
+            old = first <= log.history_seq
+            stop = min(end, log.history_seq) if old else end
             last, more = stretches[-1] if stretches else None, stop - first + 1
             if (
                 last
@@ -413,5 +410,5 @@ def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return the references that an entry of this log must come after: `re`, `after` and what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1:
-        refs += tuple(Ref(ref_key(log.user, mark.run), mark.seq) for mark in log.before)
+        refs += tuple(Ref(ref_key(log.user, mark.run), mark.seq) for mark in log.builds_on)
     return refs

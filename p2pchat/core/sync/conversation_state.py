@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from struct import Struct
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from p2pchat.bounded import remember
-from p2pchat.core.durable_changes import EVERYTHING, Cite, LogFacts, Relation
-from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, LogView, is_wanted, stored_may_be_visible
+from p2pchat.core.durable_changes import EVERYTHING, LogFacts, Relation
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.log import (
     MARK,
     SUM_MODULUS,
@@ -28,7 +28,6 @@ from p2pchat.core.log import (
     LogId,
     Ref,
     WriterKey,
-    extend_chain,
     first_chain,
     mark_hash,
     marks_of_bytes,
@@ -36,10 +35,9 @@ from p2pchat.core.log import (
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
-from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId, split_ref
+from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId, split_ref
 
-_HEAD = Struct(">32s8sQ32sQQII")  # user, run, seq, chain, last_c, pruned, and how many of the following there are
-_CITE = Struct(">QQ32s")
+_HEAD = Struct(">32s8sQ32sQQ")  # user, run, seq, chain, last_c, pruned; the marks that it builds on follow
 _USER, _RUN, _SEQ = slice(0, 32), slice(32, 40), slice(40, 48)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
@@ -129,27 +127,22 @@ class Heads:
         return at if at < len(self._rows) and self._rows[at].startswith(key) else None
 
 
-def pack_row(
-    user: bytes, run: bytes, seq: int, chain: bytes, last_c: int, pruned: int, before: bytes, cites: Sequence[Cite]
-) -> bytes:  # fmt: skip
+def pack_row(user: bytes, run: bytes, seq: int, chain: bytes, last_c: int, pruned: int, before: bytes) -> bytes:
     """Return the row of a log, from what storage has of it; `before` as `marks_to_bytes` makes it.
 
     Raises ValueError or struct.error for values that cannot be of a log.
     """
     if [len(user), len(run), len(chain), len(before) % MARK.size] != [32, 8, 32, 0]:
         raise ValueError("a log of a wrong size")
-    head = _HEAD.pack(user, run, seq, chain, last_c, pruned, len(before) // MARK.size, len(cites))
-    return b"".join([head, before, *(_CITE.pack(cite.first, cite.gen, bytes.fromhex(cite.chain)) for cite in cites)])
+    return _HEAD.pack(user, run, seq, chain, last_c, pruned) + before
 
 
 def facts_in(conversation: ConversationId, row: bytes) -> LogFacts:
     """Return what a row says of its log."""
-    user, run, seq, chain, last_c, pruned, marks, _ = _HEAD.unpack_from(row)
-    behind = _HEAD.size + marks * MARK.size
-    before = marks_of_bytes(row[_HEAD.size : behind])
-    cites = tuple(Cite(first, gen, chain.hex()) for first, gen, chain in _CITE.iter_unpack(row[behind:]))
+    user, run, seq, chain, last_c, pruned = _HEAD.unpack_from(row)
     log = LogId(conversation, user.hex(), run.hex())
-    return LogFacts(log, seq, chain, last_c, seq, covered=True, before=before, cites=cites, pruned=pruned)
+    before = marks_of_bytes(row[_HEAD.size :])
+    return LogFacts(log, seq, chain, last_c, seq, covered=True, before=before, pruned=pruned)
 
 
 # ---- logs
@@ -161,10 +154,8 @@ class LogState:
     __slots__ = (
         "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
         "durable_seq", "key", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
-        "user",
+        "user", "hidden", "limit", "limit_chain", "stored_visible",
     )  # fmt: skip
-
-    cites: Sequence[Cite] = ()
 
     def __init__(self, conversation: ConversationState, log: LogId, *, own: bool = False) -> None:
         self.conversation: ConversationState = conversation
@@ -189,6 +180,11 @@ class LogState:
         # Entry released + 1, and every later entry that follows another entry. () is 0.6 KiB smaller than a deque.
         self.queue: Sequence[WaitingEntry] = ()
         self.shown_hash: int = 0  # its part of the conversation's sum
+        # Of a group's talk only the beginning up to `limit` is shown, announced and sent (group_sync.py).
+        self.limit: int = MAX_INT
+        self.limit_chain: str = ""
+        self.hidden: bool | None = None  # of a writer of whom something was cut off: another visible log builds on this
+        self.stored_visible: int = EVERYTHING  # what storage knows of the limit
 
     @classmethod
     def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> LogState:
@@ -202,6 +198,7 @@ class LogState:
         log.forked = facts.forked
         log.released = facts.released
         log.pruned = facts.pruned
+        log.stored_visible = facts.visible
         return log
 
     @property
@@ -209,13 +206,22 @@ class LogState:
         """The row that is kept of it when it is settled."""
         user, run = map(bytes.fromhex, self.id[1:])
         before = marks_to_bytes(self.before)
-        return pack_row(user, run, self.seq, self.chain, self.last_c, self.pruned, before, self.cites)
+        return pack_row(user, run, self.seq, self.chain, self.last_c, self.pruned, before)
+
+    @property
+    def builds_on(self) -> tuple[Mark, ...]:
+        """The marks of other logs of its writer in `before`: a log of a talk may name facts there too."""
+        group = self.conversation.group
+        if not self.conversation.is_talk or group is None:
+            return self.before
+        return tuple(mark for mark in self.before if mark.run not in group.facts)
 
     @property
     def is_settled(self) -> bool:
         """True if a row may keep it: nothing is on its way to disk or to readers, and nobody writes in it here."""
         is_same = self.seq == self.durable_seq == self.released and self.covered == self.durable_covered
-        return is_same and not (self.queue or self.own or self.forked)
+        is_whole = self.hidden is None and self.stored_visible == EVERYTHING
+        return is_same and is_whole and not (self.queue or self.own or self.forked)
 
     def begin(self, header: str) -> None:
         """Begin the chain with the header of the log."""
@@ -254,7 +260,7 @@ class LogState:
     @property
     def show_limit(self) -> int:
         """The last entry that may be shown."""
-        return self.seq
+        return min(self.limit, self.seq)
 
     @property
     def shown_end(self) -> tuple[int, str]:
@@ -265,17 +271,23 @@ class LogState:
     @property
     def shared_seq(self) -> int:
         """The last entry that is announced and sent to others: the last durable one."""
-        return self.durable_seq
+        return min(self.limit, self.durable_seq)
 
     @property
     def is_tip(self) -> bool:
         """True if it is durable and no later log of its writer builds on all of it."""
-        return self.durable_seq > 0 and not self.durable_covered and not self.forked
+        covered = self.durable_covered if self.hidden is None else self.hidden
+        return self.shared_seq > 0 and not covered and not self.forked
 
     @property
     def mark(self) -> Mark:
         """The mark that others may hear: of the durable part."""
-        return Mark(self.id.run, self.durable_seq, self.durable_chain.hex())
+        return Mark(self.id.run, self.shared_seq, self.shared_chain.hex())
+
+    @property
+    def visible_mark(self) -> Mark:
+        """The mark of the visible part of everything taken in."""
+        return self.tail_mark if self.limit >= self.seq else Mark(self.id.run, self.limit, self.limit_chain)
 
     @property
     def tail_mark(self) -> Mark:
@@ -285,97 +297,10 @@ class LogState:
     @property
     def shared_chain(self) -> bytes:
         """The chain at shared_seq."""
-        return self.durable_chain
+        return self.durable_chain if self.limit >= self.durable_seq else bytes.fromhex(self.limit_chain)
 
     def __repr__(self) -> str:
         return f"LogState({self.ref[:6]}/{self.id.run[:6]} durable {self.durable_seq} of {self.seq})"
-
-
-class TalkLog(LogState):
-    """A log of a group's talk. Only its visible beginning is shown, announced and sent.
-
-    Attributes:
-        cites: The gens it cites, and from which entry on.
-        visible: The last visible entry, set by group_sync.py.
-        visible_chain: The chain there, "" at the log's own end.
-        hidden: A visible log of its writer builds on all of its visible part.
-        uncut: Nothing of its writer was ever cut off, so tips are as in other conversations.
-        stored_visible: `visible` as stored: EVERYTHING, or the last visible entry.
-    """
-
-    __slots__ = ("cites", "hidden", "stored_visible", "uncut", "visible", "visible_chain")
-
-    def __init__(self, conversation: ConversationState, log: LogId, *, own: bool = False) -> None:
-        super().__init__(conversation, log, own=own)
-        self.cites: list[Cite] = []
-        self.visible: int = 0
-        self.visible_chain: str = ""
-        self.hidden: bool = False
-        self.uncut: bool = True
-        self.stored_visible: int = EVERYTHING
-
-    @classmethod
-    def from_facts(cls, conversation: ConversationState, facts: LogFacts) -> TalkLog:
-        log = super().from_facts(conversation, facts)
-        assert isinstance(log, TalkLog)
-        log.cites = list(facts.cites)
-        log.stored_visible = facts.visible
-        return log
-
-    @property
-    def is_settled(self) -> bool:
-        return super().is_settled and self.uncut and self.visible == self.seq and self.stored_visible == EVERYTHING
-
-    @property
-    def show_limit(self) -> int:
-        return self.visible
-
-    @property
-    def shared_seq(self) -> int:
-        return min(self.visible, self.durable_seq)
-
-    @property
-    def is_tip(self) -> bool:
-        covered = self.durable_covered if self.uncut else self.hidden
-        return self.shared_seq > 0 and not covered and not self.forked
-
-    @property
-    def shared_chain(self) -> bytes:
-        return bytes.fromhex(self.visible_chain) if self.visible < self.durable_seq else self.durable_chain
-
-    @property
-    def mark(self) -> Mark:
-        return Mark(self.id.run, self.shared_seq, self.shared_chain.hex())
-
-    @property
-    def visible_mark(self) -> Mark:
-        """The mark of the visible part of everything taken in."""
-        return Mark(self.id.run, self.visible, self.visible_chain if self.visible < self.seq else self.chain.hex())
-
-    def add_cites(self, batch: Batch) -> list[Cite]:
-        """Add the gens that this log's next batch cites. Return the entries where the gen changes.
-
-        An entry that cites none has that of the entry before, and the first of a log has 0.
-        """
-        assert batch.entries is not None
-        new: list[Cite] = []
-        gen = self.cites[-1].gen if self.cites else None
-        for at, entry in enumerate(batch.entries):
-            cited = entry.g[0] if entry.g is not None else gen or 0
-            if cited != gen:
-                gen = cited
-                new.append(Cite(batch.first + at, gen, extend_chain(batch.prev, batch.raws[:at]).hex()))
-        self.cites += new
-        return new
-
-    def split_by_gen(self, gen: int, first: int, end: int) -> tuple[int, bool]:
-        """Return the entry up to which first..end all cite a gen below this one, or none does, and whether they do."""
-        at = bisect_right(self.cites, first, key=lambda cite: cite.first)
-        is_below = at > 0 and self.cites[at - 1].gen < gen
-        for cite in self.cites[at:]:
-            if cite.first <= end and (cite.gen < gen) != is_below:
-                return cite.first - 1, is_below
-        return end, is_below
 
 
 class WriterLogs:
@@ -388,19 +313,14 @@ class WriterLogs:
         self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
 
-    @property
-    def log_views(self) -> Mapping[RunId, LogView]:
-        """The logs of a talk as core/groups/group_replica.py takes them."""
-        return cast(Mapping[RunId, LogView], self.logs)
-
     def visible_marks(self) -> list[Mark]:
         """Return the marks of the visible part of a talk. The writer's next log builds on them, and a cut
         names them.
         """
-        logs = [log for log in self.logs.values() if isinstance(log, TalkLog) and log.visible and not log.forked]
+        logs = [log for log in self.logs.values() if log.show_limit and not log.forked]
         named = [mark for log in logs for mark in log.before]
         return [
-            log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
+            log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.show_limit for m in named)
         ]
 
     def tips(self) -> list[LogState]:
@@ -520,7 +440,7 @@ class ConversationState:
 
     __slots__ = (
         "by_ref", "concerns_us", "covered", "group", "id", "is_operations", "is_talk", "allowed_writers", "members",
-        "waiting_logs", "named_only_by_void", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
+        "waiting_logs", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
         "is_stored", "unnamed", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
 
@@ -529,9 +449,7 @@ class ConversationState:
         self.naming: Naming = naming
         # Peers of these users hear of it; None: everyone in the network.
         self.members: frozenset[UserId] | None = members
-        self.allowed_writers = members  # in a group: everyone who was ever named, but see allow_writers
-        # Members of a group that only void operations named; other peers may not know of them.
-        self.named_only_by_void: frozenset[UserId] = NO_USERS
+        self.allowed_writers = members  # in a group: everyone who was ever named
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.is_operations: bool = False  # a group's own conversation, of operations: those are accepted from anyone
@@ -547,7 +465,7 @@ class ConversationState:
         self.newest_place: int = 0  # of what programs were shown here, or a higher one; 0: none is known
         self.waiting_logs: WaitingLogs = WaitingLogs()
         self.recently_shown: dict[str, ShownEntry] = {}  # the newest of a log, by log as references name it
-        self.history_until: int = 0  # entries of others up to this clock predate this peer; in the room alone
+        self.history_until: int = 0  # entries of others up to this clock predate this peer, or its being added
         self.is_stored: bool = False  # storage knows what the id stands for
 
     def writer(self, user: UserId) -> WriterLogs:
@@ -597,10 +515,7 @@ class ConversationState:
         return bool(rows)
 
     def _covered_log(self, row: bytes) -> LogState:
-        log = self.log_from(facts_in(self.id, row))
-        if isinstance(log, TalkLog):
-            log.visible = log.seq
-        return log
+        return LogState.from_facts(self, facts_in(self.id, row))
 
     def older_marks(self, user: UserId, most: int) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
@@ -617,7 +532,8 @@ class ConversationState:
             return False
         if self.is_talk and self.group is not None and (log is None or mark.seq > log.seq):
             writer = self.writers.get(user)
-            return is_wanted(self.group.visibility_rules(user), writer.log_views if writer else {}, mark)
+            seq, before = (0, None) if log is None else (log.seq, log.before)
+            return self.group.visibility(user, writer.logs if writer else {}).end(mark.run, before).at_most > seq
         return log is None or log.is_behind(mark)
 
     def shows(self, batch: Batch) -> bool:
@@ -631,20 +547,12 @@ class ConversationState:
         if found is not None and found.seq >= ref.seq:
             if found.show_limit >= ref.seq or self.group is None:
                 return found.show_limit < ref.seq
-            rules, views = self.group.visibility_rules(found.user), self.writer(found.user).log_views
-            return not stored_may_be_visible(rules, views, found.id.run, ref.seq)  # when logs come that the cuts name
+            visibility = self.group.visibility(found.user, self.writer(found.user).logs)
+            return visibility.end(found.id.run, found.before).at_most < ref.seq  # when logs come that cuts name
         start, run = split_ref(ref.log)
         users = [user for user in self.allowed_writers or () if user.startswith(start)]
         mark = Mark(run, ref.seq, "")
         return bool(users) and not any(self.lacks(user, mark, self.log(user, mark.run)) for user in users)
-
-    def new_log(self, id: LogId, *, own: bool = False) -> LogState:
-        """Return a new log that begins here, not added to memory yet."""
-        return (TalkLog if self.is_talk else LogState)(self, id, own=own)
-
-    def log_from(self, facts: LogFacts) -> LogState:
-        """Return a log as storage knows it, not added to memory yet."""
-        return (TalkLog if self.is_talk else LogState).from_facts(self, facts)
 
     def add(self, log: LogState) -> LogState:
         """Keep a log as an object."""
@@ -661,14 +569,6 @@ class ConversationState:
         self.covered.put(log.row)
         del self.writers[log.user].logs[log.id.run], self.by_ref[log.ref]
         return True
-
-    def allow_writers(self, users: frozenset[UserId]) -> None:
-        """Announce and accept the logs of these users only."""
-        changed = users ^ (self.allowed_writers or frozenset())
-        self.allowed_writers = users
-        for user in sorted(changed & self.writers.keys()):
-            for log in self.writers[user].logs.values():
-                self.refresh_sum(log)
 
     def refresh_sum(self, log: LogState) -> None:
         """Have the sum follow a log that changed."""

@@ -100,7 +100,7 @@ class Forks:
         for remote in self._sync.remotes_sharing(conversation):
             if log.user in remote.link.users:
                 self._owe(remote, log)
-            elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
+            elif remote in waiting:
                 self.send_evidence(remote, log.id)
 
     def _uncover_below(self, forked: LogState) -> None:
@@ -131,22 +131,17 @@ class Forks:
                 self.send_evidence(remote, log.id)
 
     def send_to_hosts(self, remote: RemoteState) -> None:
-        """Send the evidence of the forked logs of a remote's users, before marks of logs that build on them.
-
-        For group operations send that of all writers, since visibility in the talk depends on it.
-        """
+        """Send the evidence of the forked logs of a remote's users, before marks of logs that build on them."""
         users = remote.link.users.keys()
         held = [self._sync.conversations.get(id) for id in sorted(self.conversations)]
         for conversation in held:
             if conversation is None or not self._sync.shares(remote, conversation):
                 continue
             writers = conversation.writers
-            for user in sorted(writers if conversation.is_operations else users & writers.keys()):
+            for user in sorted(users & writers.keys()):
                 for log in writers[user].logs.values():
-                    if log.forked and user in users:
+                    if log.forked:
                         self._owe(remote, log)
-                    elif log.forked:
-                        self.send_evidence(remote, log.id)
 
     def _owe(self, remote: RemoteState, log: LogState) -> None:
         if log.id not in remote.forks.sent:
@@ -193,7 +188,7 @@ class Forks:
         known.evidence = None
         if not (one.is_signed and other.is_signed and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
-        log = log or conversation.new_log(other.log)
+        log = log or LogState(conversation, other.log)
         forked = [each for each in conversation.writer(frame.u).logs.values() if each.forked]
         if not log.seq and len(forked) >= self._ctx.settings.max_tips:
             self._ctx.count("forks_ignored")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from p2pchat.core.effects import ImportResult
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.members.statement_exchange import StatementExchange
@@ -292,7 +292,7 @@ class FileSource(EntrySource):
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         found = self.sync.conversations.get(conversation)
-        if found is not None and found.shared_with(self.sync.hosted):
+        if found is not None and (found.is_operations or found.shared_with(self.sync.hosted)):
             if found.group is not None and found.group.state is None:
                 self.reason = "foreign"  # of a group that does not begin here, the rest is of others
             return found

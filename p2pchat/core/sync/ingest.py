@@ -43,7 +43,7 @@ from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.group_sync import GroupSync
+from p2pchat.core.sync.group_sync import GroupSync, check_fact
 from p2pchat.core.sync.log_validation import (
     EntrySource,
     LogExtension,
@@ -71,7 +71,7 @@ class Ingest:
     Attributes:
         order: Decides when they are shown.
         fetcher: Has what is missing sent.
-        groups: Takes the operations of groups.
+        groups: Takes the facts of groups.
         forks: Takes what contradicts them.
     """
 
@@ -134,7 +134,7 @@ class Ingest:
             source.learn_namings(frame.names)
         conversation = source.find_conversation(frame.c)
         if conversation is not None and conversation.is_talk and extensions:
-            self._prove_all(extensions)  # it may cite operations among them
+            self._prove_all(extensions)  # what is visible there depends on facts among them
         if conversation is None or not conversation.may_write(frame.u):
             return
         if source.remote is not None and (conversation.id, frame.u) in source.remote.refuted:
@@ -142,10 +142,9 @@ class Ingest:
         log = conversation.log(frame.u, frame.r)
         # The text of the frame is its own copy, and would stay.
         id = LogId(conversation.id, frame.u, frame.r) if log is None else log.id
-        if conversation.is_operations and has_stubs(frame.e):
-            source.on_dropped("early", id, frame)  # nobody deletes operations
-            return
         member = ""
+        if conversation.is_operations:
+            check_fact(frame)
         if frame.first == 1 or frame.fork:
             check_header(frame)
             if not self._sync.may_begin(frame.u, frame.h):
@@ -166,7 +165,7 @@ class Ingest:
         if extension is None:
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
-                if conversation.is_operations and not self.groups.may_begin(conversation, id, frame):
+                if conversation.is_operations and not self.groups.may_begin(conversation, frame):
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:

@@ -20,8 +20,8 @@ from itertools import islice
 from p2pchat.bounded import remember
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import ConversationBegun
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
-from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.log import LogId
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement import room_id
@@ -114,7 +114,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
             found.members = (found.members or NO_USERS).union(asked)
-            found.allow_writers((found.allowed_writers or NO_USERS) | {owner})
+            found.allowed_writers = (found.allowed_writers or NO_USERS) | {owner}
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
         """Yield the users to whom this user ever wrote directly."""
@@ -305,16 +305,21 @@ class Inbox:
             return None
         talk = self._conversations.get(group.talk)
         hosts = [user for user in group.named if user in self._hosted]
-        if self._is_answered(group.creator, hosts) or any(
+        adder = group.adder(hosts)
+        if self._is_answered(adder, hosts) or any(
             user in there.writers for there in (conversation, talk) if there is not None for user in hosts
         ):
             return None
-        return Unanswered(group.talk, group.creator, tuple(hosts))
+        return Unanswered(group.talk, adder, tuple(hosts))
 
-    def _is_answered(self, creator: UserId, hosts: Iterable[UserId]) -> bool:
-        """Return whether a group of a creator needs no place: this peer knows it, or one of these hosted members."""
-        is_known_here = creator in self._hosted or creator in self._contacts
-        return is_known_here or any(self._contacts.are_known(user, creator) for user in hosts)
+    def adder(self, group: GroupReplica) -> UserId:
+        """Return who first added a user hosted here to a group; its creator if nobody did."""
+        return group.adder(user for user in group.named if user in self._hosted)
+
+    def _is_answered(self, adder: UserId, hosts: Iterable[UserId]) -> bool:
+        """Return whether a group needs no place: this peer knows who added these members, or one of them does."""
+        is_known_here = adder in self._hosted or adder in self._contacts
+        return is_known_here or any(self._contacts.are_known(user, adder) for user in hosts)
 
     def of(self, user: UserId) -> Iterator[Unanswered]:
         """Yield the unanswered conversations of a hosted user, and those that have no place."""
@@ -379,11 +384,23 @@ class Inbox:
 
     # ---- what happens
 
-    def on_begun(self, conversation: ConversationState) -> list[ConversationBegun]:
-        """Return what is told of a conversation whose first entry is stored, unless a file brought it."""
+    def on_begun(
+        self, conversation: ConversationState, named: Collection[UserId] | None = None
+    ) -> list[ConversationBegun]:
+        """Return what is told of a conversation whose first entry is stored, unless a file brought it.
+
+        Args:
+            named: Those whom an entry names now as members of a group.
+        """
         self._refused.pop(conversation.id, None)
-        found = self._stored(conversation) if conversation.id in self._places else None
-        return [ConversationBegun(found.conversation, host, found.user) for host in found.hosts] if found else []
+        had_place, found = conversation.id in self._places, self._stored(conversation)
+        if had_place:
+            self.free(conversation.id)
+            self._update(conversation)  # it counts at who added somebody here
+        if not had_place or found is None:
+            return []
+        hosts = found.hosts if named is None else [host for host in found.hosts if host in named]
+        return [ConversationBegun(found.conversation, host, found.user) for host in hosts]
 
     def on_answered(self, conversation: ConversationState, by: UserId) -> None:
         """Make the other user of a direct conversation, or the owner of a group, a contact of who writes there.
@@ -400,7 +417,8 @@ class Inbox:
 
     def on_contact(self, user: UserId) -> bool:
         """Free the places of a user who is a contact of a hosted user now. Return whether any had been refused."""
-        made = [id for id, group in self._conversations.groups.items() if id in self._places and group.creator == user]
+        groups = self._conversations.groups
+        made = [id for id, group in groups.items() if id in self._places and self.adder(group) == user]
         for id in (*self._conversations.direct(user), *made):
             self._update(self._conversations[id])
         refused = [id for id, one in self._refused.items() if one.user == user]

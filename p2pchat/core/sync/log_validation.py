@@ -133,7 +133,7 @@ class NewLogChecks:
 
     def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> LogState | None:
         """Return a new log if this frame begins it and everything it builds on is held; else None."""
-        log = conversation.new_log(id)
+        log = LogState(conversation, id)
         if frame.first != 1:
             source.on_dropped("early", id, frame)
             return None
@@ -144,8 +144,7 @@ class NewLogChecks:
             source.on_dropped("unsure", id, frame)
             source.on_dropped("early", id, frame)
             return None
-        missing = [mark for mark in log.before if not held[mark]]
-        if missing and not self._are_cut(source.remote, conversation, frame):
+        if False in held.values():
             source.on_dropped("early", id, frame)
             return None
         if count_tips_with(log) > self._ctx.settings.max_tips:
@@ -163,20 +162,13 @@ class NewLogChecks:
 
         Few new logs build on the middle of one: their writer lost what follows, or signed another version of it.
         """
-        log = conversation.log(id.user, mark.run)
+        log, group = conversation.log(id.user, mark.run), conversation.group
+        if log is None and conversation.is_talk and group is not None and mark.run in group.facts:
+            return group.facts[mark.run].mark == mark
         if log is None or log.forked or mark.seq >= log.seq:
             return log is not None and (log.forked or log.tail_mark == mark)
         chain = self._sync.chain_at(log, mark.seq)
         return None if chain is None else chain.hex() == mark.chain
-
-    def _are_cut(self, remote: RemoteState | None, conversation: ConversationState, frame: Entries) -> bool:
-        """Return whether the logs that this one builds on may have been cut off from a talk: they never come.
-
-        An answer has them before this one. So they come if something of it was dropped.
-        """
-        if not conversation.is_talk or conversation.group is None or not conversation.group.has_cut(frame.u):
-            return False
-        return remote is not None and frame.n in remote.wants.by_number.keys() - remote.wants.incomplete
 
 
 # ---- sources

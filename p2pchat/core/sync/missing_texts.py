@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import groupby
 
 from p2pchat.core.durable_changes import LateTexts, Span
-from p2pchat.core.groups.group_state import talk_id
+from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.log import LogId, RawEntry, bits_between, has_stubs, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState

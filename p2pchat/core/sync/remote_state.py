@@ -142,7 +142,6 @@ class RemoteState(Collected, eq=False):
     texts_given: dict[LogId, int] = {}  # up to where it was given what texts were here of it
     refuted: KeySet[WriterKey] = {}  # writers hosted elsewhere of whom it gave what nobody takes
     named: KeySet[ConversationId] = {}  # the room, and conversations whose names it was sent
-    groups_announced: KeySet[ConversationId] = {}  # groups of which it sent marks or sums
     groups_refused: KeySet[ConversationId] = {}  # groups for which there was no place
     owed_marks: KeySet[WriterKey] = {}
     refusals: dict[WriterKey, list[Mark] | None] = {}  # it takes no more; its marks since

@@ -22,7 +22,7 @@ from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
-from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState, TalkLog
+from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations, dm_id
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
@@ -78,7 +78,7 @@ class Step(Collected):
     writes: list[tuple[int, LogState, int, int, str]] = []  # ticket, log, first, count, kind
     sources: dict[WriterKey, set[int]] = {}  # whose entries came, and the links that brought them; none for a file
     imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
-    groups: set[ConversationId] = set()  # groups with new operations
+    groups: set[ConversationId] = set()  # groups with new facts
     # What a remote has of a hosted user by its marks, or by an equal sum (True)
     acked: list[tuple[RemoteState, ConversationState, UserId, list[HeldMark], bool]] = []
     sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
@@ -295,7 +295,6 @@ class SyncContext:
     def _may_be_mentioned(self, conversation: ConversationState) -> bool:
         """Return whether there is a link that may hear of a conversation."""
         near = {link for user in conversation.members or () for link in self.presence.hosts.get(user, ())}
-        near.update(id for id, remote in self.remotes.items() if conversation.id in remote.groups_announced)
         remotes = (self.remotes[link] for link in near if link in self.remotes)
         return any(remote.comparison.begun and self.shares(remote, conversation) for remote in remotes)
 
@@ -330,31 +329,15 @@ class SyncContext:
     def is_among_known(self, conversation: ConversationState) -> bool:
         """Return whether this is a direct conversation of known users, or a group of a known one."""
         if conversation.group is not None:
-            return self.inbox.is_known(conversation.group.creator)
+            return self.inbox.is_known(self.inbox.adder(conversation.group))
         return conversation.naming.dm is not None and all(map(self.inbox.is_known, conversation.naming.dm))
 
     def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        """Return whether a conversation is shared with a remote.
-
-        An operation that named the remote's users may be in a forked log, and unknown here. So a remote that announced
-        such a group is one of those who hear of it.
-        """
+        """Return whether a conversation is shared with a remote."""
         users, dm = remote.link.users, conversation.naming.dm
         if dm is not None:  # thousands
             return conversation.concerns_us and (dm[0] in users or dm[1] in users)
-        is_announced = conversation.id in remote.groups_announced
-        if not conversation.shared_with(users):
-            group = conversation.group if conversation.is_operations and conversation.concerns_us else None
-            return is_announced and group is not None and group.may_lack_operations
-        return is_announced or not conversation.named_only_by_void or self._knows_group(users, conversation)
-
-    def _knows_group(self, users: Collection[UserId], conversation: ConversationState) -> bool:
-        """Return whether a peer surely knows why a group is shared with it. Not every peer received operations that are
-        void now.
-        """
-        assert conversation.members is not None
-        known = conversation.members - conversation.named_only_by_void
-        return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
+        return conversation.shared_with(users)
 
     def comes_by_carrier(self, remote: RemoteState, conversation: ConversationState, key: WriterKey) -> bool:
         """Return whether a remote gets entries from the peer that carries its link, not through it a second time."""
@@ -374,9 +357,7 @@ class SyncContext:
         if conversation is None or conversation.is_operations or not self.shares(remote, conversation):
             return False
         state = conversation.log(log.user, log.run)
-        if not isinstance(state, TalkLog) or seq <= state.show_limit:
-            return True
-        return state.uncut and not state.seq  # forked, so nothing else of it is known here since the start
+        return state is None or seq <= state.limit
 
     def remotes_sharing(self, conversation: ConversationState) -> list[RemoteState]:
         """Return the remotes that may hear of a conversation: their users are known, and one of them belongs to it."""
@@ -401,7 +382,7 @@ class SyncContext:
     def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.
 
-        Operations of a group are accepted from anyone: one that has not arrived here may have named that peer's users.
+        Facts of a group are accepted from anyone: one that has not arrived here may have named that peer's users.
         What this node sends about the group goes only to peers with which it `shares` it.
         """
         found = self.conversations.get(conversation)

@@ -11,7 +11,7 @@ from p2pchat.core import effects as out
 from p2pchat.core.content import transfers
 from p2pchat.core.content.pieces import PIECE_BYTES
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.groups.group_state import group_body, talk_id
+from p2pchat.core.groups.group_fact import REMOVE
 from p2pchat.core.inputs import (
     ContentFailed,
     ContentGivenUp,
@@ -28,7 +28,7 @@ from p2pchat.core.log import Entry, FileRef, LogId, Marks, Ref, encode_entry, re
 from p2pchat.protocol import Lacks, Peers, Piece, Pull
 from tests.core.founded_peers import answers_for, guest, of_founder
 from tests.core.groups.test_groups_ingest import Away
-from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
+from tests.core.scripted_nodes import ROOM, START, Author, Far, Peer, World
 
 E = TypeVar("E", bound=out.Effect | out.ContentOrder)
 ROOT, SIZE = "ab" * 32, 20 * PIECE_BYTES
@@ -142,18 +142,17 @@ def test_a_member_is_given_what_a_message_of_a_forked_log_names_also_after_a_res
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_of_a_forked_log_in_a_group_is_given_what_nobody_cut_off(removed: bool) -> None:
-    away = Away(IDS["cyd"])
-    cite, talk = (1, away.id[:32]), talk_id(away.id)
+    away = Away("cyd")
+    talk = away.pen.talk
     cyd = Author("cyd", "c1", talk)
-    message = cyd.write(encode_entry(Entry("text", 1, 1, g=cite, b="", files=(FILE,))))
-    lie = Author("cyd", "c1", talk).write(encode_entry(Entry("text", 1, 1, g=cite, b="no")))
-    away.bob.say(away.operations.write(away.first), message)
+    message = cyd.write(encode_entry(Entry("text", 1, 1, b="", files=(FILE,))))
+    lie = Author("cyd", "c1", talk).write(encode_entry(Entry("text", 1, 1, b="no")))
+    away.bob.say(away.first, message)
     away.bob.say(lie)
     away.ada.start()
     bob = linked(away.ada, "bob")
     if removed:
-        body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
-        bob.say(away.operations.write(encode_entry(Entry("group", 3, 3, b=body))))
+        bob.say(away.pen.say("bob", REMOVE, "cyd"))
     bob.heard.clear()
     bob.say(Pull(1, *cyd.log, 1, ROOT, 0, 1))
     given = [] if removed else [out.GivePieces(bob.link, 1, ROOT, SIZE, 0, 1)]

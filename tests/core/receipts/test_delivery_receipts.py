@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from p2pchat.core.groups.group_state import talk_id
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.known_conversations import dm_naming
@@ -279,9 +278,9 @@ def test_a_list_of_users_comes_before_the_marks_of_their_peer(ada: Peer) -> None
 
 
 def test_a_mark_for_many_members_is_looked_up_once_and_counts_for_all_of_them() -> None:
-    away = Away(IDS["cyd"], IDS["dan"])
-    away.bob.say(away.operations.write(away.first))
-    ada, talk = away.ada, talk_id(away.id)
+    away = Away("cyd", "dan")
+    away.bob.say(away.first)
+    ada, talk = away.ada, away.pen.talk
     ada.say("one", to=talk)
     ada.say("two", to=talk)
     ada.restart()

@@ -5,23 +5,22 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.durable_changes import DiskLevel
-from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.inputs import ComparisonAwaited, ConversationOpened, DiskLow, UserHosted, UserUnhosted, WriteRequest
-from p2pchat.core.log import Entry, encode_entry, mark_hash
+from p2pchat.core.log import mark_hash
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import Digest, Frame, Naming, Pong
+from p2pchat.protocol import Digest, Frame, Pong
 from tests.core.scripted_nodes import (
     ALL,
     IDENTITIES,
     IDS,
     NAMES,
-    NAMINGS,
     ROOM,
     Author,
     Far,
+    GroupPen,
     Peer,
     World,
     dm,
@@ -94,14 +93,12 @@ def test_what_is_fetched_has_to_be_durable() -> None:
 
 
 def test_a_group_that_is_not_here_yet_is_waited_for_and_its_messages_are_compared_then() -> None:
-    """Nobody knows its members before its first operation is here."""
+    """Nobody knows its members before its first fact is here."""
     world = World()
-    body = group_body(1, "ops", IDS["cyd"], {BOB: 1, IDS["cyd"]: 1}, {}, salt="00" * 16)
-    first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(ROOM, first)
-    NAMINGS[group] = Naming(group=(group, IDS["cyd"], "c0" * 8))
-    operations = Author("cyd", "c0", group)
-    entries = operations.write(first)
+    entries = GroupPen("cyd", "bob").first
+    group, operations = entries.c, Author("cyd", "c0", entries.c)
+    operations.log = operations.log._replace(run=entries.r)
+    operations.write(*entries.e)
     held = Digest(sums={group: f"{mark_hash(operations.log, operations.seq, operations.chain):064x}"}, span=ALL)
     ada, far = awaiting(world, held, have(operations, span=ALL))
     far.say(Pong())

@@ -6,9 +6,9 @@ import tracemalloc
 from random import Random
 from secrets import token_bytes
 
-from p2pchat.core.durable_changes import Cite, LogFacts
+from p2pchat.core.durable_changes import LogFacts
 from p2pchat.core.log import LogId, mark_hash, marks_to_bytes, ref_key
-from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogState, TalkLog, facts_in, pack_row
+from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogState, facts_in, pack_row
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 
@@ -131,7 +131,7 @@ def test_a_log_of_which_nothing_waits_is_small() -> None:
     tracemalloc.start()
     try:
         for id in ids:
-            conversation.add(conversation.new_log(id))
+            conversation.add(LogState(conversation, id))
         size = tracemalloc.get_traced_memory()[0] / len(ids)
     finally:
         tracemalloc.stop()
@@ -157,12 +157,12 @@ def test_writers_within_a_span_are_found_in_order_while_they_come() -> None:
 # ---- rows
 
 BOB = IDS["bob"]
-MARKS, CITES = (Mark("b0" * 8, 4, "ab" * 32),), (Cite(1, 3, "cd" * 32),)
+MARKS = (Mark("b0" * 8, 4, "ab" * 32),)
 
 
 def row_of(user: str = BOB, run: str = "b1" * 8, seq: int = 7) -> bytes:
     before = marks_to_bytes(MARKS)
-    return pack_row(bytes.fromhex(user), bytes.fromhex(run), seq, bytes(range(32)), 2**53 - 1, 3, before, CITES)
+    return pack_row(bytes.fromhex(user), bytes.fromhex(run), seq, bytes(range(32)), 2**53 - 1, 3, before)
 
 
 LOG = row_of()
@@ -172,9 +172,9 @@ MOST = 280  # bytes of memory for a row, with its place in the list and in empti
 def test_a_row_keeps_all_of_a_log() -> None:
     heads, id = Heads(), LogId(ROOM, BOB, "b1" * 8)
     heads.put(LOG)
-    kept = LogFacts(id, 7, bytes(range(32)), 2**53 - 1, 7, covered=True, before=MARKS, cites=CITES, pruned=3)
+    kept = LogFacts(id, 7, bytes(range(32)), 2**53 - 1, 7, covered=True, before=MARKS, pruned=3)
     assert facts_in(ROOM, LOG) == kept
-    assert TalkLog.from_facts(room(), kept).row == LOG
+    assert LogState.from_facts(room(), kept).row == LOG
     assert [len(heads), heads.of(BOB)] == [1, [LOG]]
     assert [heads.take(BOB), heads.take(BOB), len(heads)] == [[LOG], [], 0]
 

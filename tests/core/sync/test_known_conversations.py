@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from p2pchat.core.effects import ConversationBegun, Effect, Released
+from p2pchat.core.groups.group_fact import ADD, ADMIN, talk_id
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.groups.group_state import group_body, operation_hash, talk_id
 from p2pchat.core.inputs import (
     Committed,
     ContactAdded,
@@ -23,7 +23,7 @@ from p2pchat.core.inputs import (
     UserUnhosted,
     WriteRequest,
 )
-from p2pchat.core.log import Entry, LogId, encode_entry
+from p2pchat.core.log import batch_of
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity, Now
 from p2pchat.core.replicator import SWEPT_EVERY
@@ -37,10 +37,10 @@ from tests.core.scripted_nodes import (
     IDENTITIES,
     IDS,
     NAMINGS,
-    ROOM,
     START,
     Author,
     Far,
+    GroupPen,
     N,
     Peer,
     World,
@@ -279,14 +279,8 @@ def test_what_was_read_is_told_before_there_is_an_answer(ada: Peer) -> None:
 
 
 def made(by: str, number: int, *members: str, name: str = "ops", ada: bool = True) -> Entries:
-    """Return the first operation of a group."""
-    named = dict.fromkeys((*(["ada"] if ada else []), by, *members))
-    body = group_body(1, name, IDS[by], {IDS[each]: 1 for each in named}, {}, salt=f"{number:032x}")
-    first = encode_entry(Entry("group", 1, 1, b=body))
-    group = operation_hash(ROOM, first)
-    NAMINGS[group] = Naming(group=(group, IDS[by], f"{by[0]}0" * 8))
-    NAMINGS[talk_id(group)] = Naming(talk=group)
-    return Author(by, f"{by[0]}0", group).write(first)
+    """Return the fact that makes a group."""
+    return GroupPen(by, *(["ada"] if ada else []), *members, name=name, salt=number).first
 
 
 def passed_on(far: Far, frame: Entries) -> list[str]:
@@ -338,6 +332,7 @@ def test_a_group_without_a_place_is_fetched_once_its_owner_is_written_to_and_not
     far, frame = ada.far("bob"), made("bob", 1)
     assert any("full" in line for line in passed_on(far, frame))
     pen = Author("bob", "b0", frame.c)
+    pen.log = pen.log._replace(run=frame.r)
     pen.write(*frame.e)
     assert wanted(ada, far, pen) == [] and frame.c not in [one.id for one in ada.storage.load([]).conversations]
     ada.open("bob")
@@ -385,21 +380,43 @@ def test_a_group_of_somebody_known_to_one_whom_it_names_needs_no_place() -> None
     assert groups_at(ada) == ["for cyd"] and listed(ada)["refused"] == ["for ada"]
 
 
-def test_a_group_counts_when_it_is_stored_whomever_its_first_operation_names() -> None:
+def test_a_group_counts_when_it_is_stored_whomever_its_first_fact_names() -> None:
     """An owner could make any number of groups, and add somebody here to each only later."""
     ada = World().peer("ada", max_unanswered_groups=1)
     eve = ada.far("eve")
     for number in range(3):
         passed_on(eve, made("eve", number, "cyd", name=f"{number}", ada=False))
-    assert len(ada.node.groups) == 1
+    assert len([group for group in ada.node.replicator.conversations.groups.values() if group.state]) == 1
 
 
 def test_a_group_of_a_contact_needs_no_place_although_it_names_nobody_here_yet() -> None:
     """Seed 600048."""
     ada = World().peer("ada", max_unanswered_groups=0)
     ada.put(ContactAdded(IDS["eve"]))
-    passed_on(ada.far("eve"), made("eve", 1, "cyd", name="ops", ada=False))
-    assert groups_at(ada) == ["ops"]
+    passed_on(ada.far("eve"), frame := made("eve", 1, "cyd", name="ops", ada=False))
+    assert ada.node.replicator.conversations.groups[frame.c].state
+
+
+def test_a_group_counts_at_who_added_somebody_here(ada: Peer) -> None:
+    """Bob, whom ada knows, adds her to a group of eve: it needs no place, and she hears of it once, from him."""
+    told = record(ada)
+    eve, pen = ada.far("eve"), GroupPen("eve", "bob")
+    ada.put(ContactAdded(IDS["bob"]))
+    passed_on(eve, pen.first)
+    assert ada.node.replicator.inbox._taken["group", IDS["eve"]] == 1 and told == []
+    for frame in (pen.say("eve", ADMIN, "bob"), pen.say("bob", ADD, "ada")):
+        passed_on(eve, frame)
+    assert not ada.node.replicator.inbox._taken and listed(ada) == {"here": [], "refused": []}
+
+
+def test_who_is_added_to_a_group_that_is_here_is_told_by_whom(ada: Peer) -> None:
+    told = record(ada)
+    eve, pen = ada.far("eve"), GroupPen("eve", "bob")
+    passed_on(eve, pen.first)
+    for frame in (pen.say("eve", ADMIN, "bob"), pen.say("bob", ADD, "ada"), pen.say("bob", ADD, "ada", "cyd")):
+        passed_on(eve, frame)
+    assert told == [ConversationBegun(pen.talk, ada.id, IDS["bob"])]
+    assert dict(ada.node.replicator.inbox._taken)["group", IDS["bob"]] == 1
 
 
 def test_a_group_that_its_owner_did_not_sign_takes_no_place(ada: Peer) -> None:
@@ -456,15 +473,16 @@ class Unread(dict[ConversationId, GroupReplica]):
 
 
 def group_of_ada(conversations: KnownConversations, *others: str) -> Naming:
-    """Add a group with its first operation, and its talk."""
-    members = {IDS[name]: 1 for name in ("ada", *others)}
-    entry = Entry("group", START, START, b=group_body(1, "ops", IDS["ada"], members, {}, salt="5a" * 16))
-    raw = encode_entry(entry)
-    naming = Naming(group=(operation_hash(ROOM, raw), IDS["ada"], FAR_RUN))
+    """Add a group with its first fact, and its talk."""
+    pen = GroupPen("ada", *others)
+    batch = batch_of(pen.first)
+    naming = NAMINGS[pen.id]
     conversations.open(naming)
-    id = operation_hash(ROOM, raw)
-    conversations.groups[id].add(LogId(id, IDS["ada"], FAR_RUN), 1, raw, entry)
-    conversations.open(Naming(talk=id))
+    group = conversations.groups[pen.id]
+    fact = group.read(batch.log, batch.raws[0], batch.chain, ())
+    assert fact is not None
+    group.add(fact)
+    conversations.open(Naming(talk=pen.id))
     return naming
 
 

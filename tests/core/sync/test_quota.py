@@ -10,17 +10,17 @@ import pytest
 
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import WarningIssued
-from p2pchat.core.groups.group_state import group_body, operation_hash
+from p2pchat.core.groups.group_fact import ADD
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted, StatementsMade
 from p2pchat.core.log import Entry, encode_entry, size_bytes
-from p2pchat.protocol import Entries, Have, Mark, Naming
+from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from simulation.simulation import Simulation
 from simulation.virtual_time import SMALL
 from tests.core.founded_peers import HERE, answers_for, founders, guest, of_founder
 from tests.core.members.test_statement_exchange import FOUNDER, said
-from tests.core.scripted_nodes import IDENTITIES, IDS, NAMINGS, ROOM, Author, Far, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, GroupPen, Peer, World, dm, have, page
 from tests.core.sync.test_sender import takes_no_more, want
 
 FULL = "to bob: have nothing full"
@@ -494,22 +494,20 @@ def test_more_in_a_log_counts_with_its_bytes_alone() -> None:
     assert all(kept(link.say(pen.say("x"))) for _ in range(20))
 
 
-def operations_of_eve(far: Far) -> int:
+def facts_of_eve(far: Far) -> int:
     """Let eve change her group until it is refused; return the bytes that were taken."""
-    members = {IDS["ada"]: 1, IDS["eve"]: 1}
-    raw = encode_entry(Entry("group", 1, 1, b=group_body(1, "ops", IDS["eve"], members, {}, salt="00" * 16)))
-    NAMINGS[operation_hash(ROOM, raw)] = Naming(group=(operation_hash(ROOM, raw), IDS["eve"], "e0" * 8))
-    pen, gen, stored = Author("eve", "e0", operation_hash(ROOM, raw)), 1, 0
-    while kept(far.say(pen.write(raw))):
-        gen, stored = gen + 1, stored + len(str(raw[1]))
-        raw = encode_entry(Entry("group", gen, gen, b=group_body(gen, "ops", IDS["eve"], members, {})))
+    pen, stored = GroupPen("eve", "ada"), 0
+    frame = pen.first
+    while kept(far.say(frame)):
+        stored += len(str(frame.e[0][1]))
+        frame = pen.say("eve", ADD, "ada", "bob", "cyd", "dan")
     return stored
 
 
-def test_an_operation_of_a_group_counts_what_it_takes_in_memory_after_a_restart_too() -> None:
+def test_a_fact_of_a_group_counts_what_it_takes_in_memory_after_a_restart_too() -> None:
     """256 MiB of them, as one branch may have, took 1.3 GB."""
     ada = World().peer("ada", member_bytes=5 * 10_000)
-    assert 9_500 < operations_of_eve(ada.far("eve")) <= 10_000
+    assert 9_300 < facts_of_eve(ada.far("eve")) <= 10_000
     again = World().peer("ada", ada.storage, member_bytes=5 * 10_000)
     assert "to eve: have nothing full" in again.far("eve").say(Author("eve", "e1").say("x" * 2_000))
 

@@ -11,18 +11,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import msgspec
 import pytest
 
-from p2pchat.core.groups.group_state import group_body, operation_hash
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
 from p2pchat.settings import KIB, MIB
 from tests.conftest import Tell
-from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
+from tests.hostile.attacker import NOW, ROOM, Attacker, invented_identity, made_group
 from tests.processes.peers import Cluster
 from tests.processes.strangers import chat, memory, two_members
 
@@ -115,24 +113,15 @@ async def digests(eve: Attacker) -> None:
 
 
 async def groups_of_nobody(eve: Attacker) -> None:
-    """Announce groups, and send none of their operations."""
+    """Announce groups, and send none of their facts."""
     await eve.flood(
         Have({}, names=[Naming(group=(f"{n:064x}", eve.id, f"{n:016x}")) for n in page]) for page in pages(500)
     )
 
 
 async def groups_without_end(eve: Attacker) -> None:
-    members = {eve.id: 1, eve.server: 1}
     for n in range(500):
-        writes = hand(eve, group_body(1, f"ops {n}", eve.id, members, {}, salt=f"{n:032x}"))
-        await eve.flood([writes[1]])
-
-
-def hand(eve: Attacker, body: dict[str, Any]) -> tuple[LogWriter, Entries]:
-    """Return the writer of a group and the frame with its first operation."""
-    raw = encode_entry(Entry("group", NOW, NOW, b=body))
-    pen = eve.pen(eve.identity, operation_hash(eve.room, raw))
-    return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, eve.id, pen.log.run))])
+        await eve.flood([made_group(eve, eve.identity, [eve.id, eve.server], f"ops {n}", f"{n:032x}")[1]])
 
 
 def named(frame: Entries, names: list[Naming]) -> Entries:

@@ -18,14 +18,14 @@ from statistics import median
 import pytest
 import pytest_asyncio
 
-from p2pchat.core.groups.group_state import group_body
-from p2pchat.core.log import Entry, FileRef, RawEntry, Ref, encode_entry, ref_key
+from p2pchat.core.groups.group_fact import NAME, fact_body
+from p2pchat.core.log import Entry, FileRef, RawEntry, Ref, batch_of, encode_entry, ref_key
 from p2pchat.identity.identity import load_identity
 from p2pchat.identity.network import load_network
-from p2pchat.protocol import Entries
+from p2pchat.protocol import Entries, Mark
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
-from tests.hostile.attacker import Attacker, LogWriter, group_of, invented_identity, letter_of
+from tests.hostile.attacker import Attacker, LogWriter, group_of, invented_identity, letter_of, said_fact
 from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login, met
 
@@ -124,11 +124,11 @@ def groups(zoe: Attacker) -> Iterator[Entries]:
 def operations(zoe: Attacker) -> Iterator[Entries]:
     first = group_of(zoe, zoe.identity, f"ops {now()}")
     yield first
-    pen = LogWriter(zoe.identity, first.c, first.r, by=zoe.network.guest(zoe.id))
-    members = {zoe.id: 1, zoe.server: 1}
-    pen.write(*first.e)
-    for gen in count(2):
-        yield pen.write(encode_entry(Entry("group", now(), now(), b=group_body(gen, "x", zoe.id, members, {}))))
+    tips = [Mark(first.r, 1, batch_of(first).chain.hex())]
+    for number in count(1):
+        frame = said_fact(zoe, zoe.identity, first.c, fact_body(NAME, name="x", n=number), now(), tips)
+        tips = [Mark(frame.r, 1, batch_of(frame).chain.hex())]
+        yield frame
 
 
 def large_texts(zoe: Attacker) -> Iterator[Entries]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from p2pchat.core.durable_changes import (
     EVERYTHING,
     Change,
-    Cite,
     DeliveredMark,
     KnownConversation,
     PruneKey,
@@ -38,7 +37,7 @@ GROUP = KnownConversation(
 )  # as if it were a group: what was said there is loaded
 
 # One step: what happens, to which of the logs there are, and how much of it.
-KINDS = "begin write write release release heard swap edit edit cite see prune"
+KINDS = "begin write write release release heard swap edit edit see prune"
 kinds = st.sampled_from(KINDS.split())
 steps = st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(1, 9)), max_size=25)
 
@@ -49,7 +48,6 @@ class Story:
     def __init__(self) -> None:
         self.authors: list[Author] = []
         self.released: dict[int, int] = {}
-        self.cited: dict[int, int] = {}
         self.place = 1
 
     def change(self, what: str, which: int, amount: int) -> Change | PruneKey:
@@ -65,10 +63,6 @@ class Story:
             return self.authors[at].appends(*(f"{what} {number}" for number in range(amount)))
         if what == "release":
             return self._release(at, amount)
-        if what == "cite":
-            author = self.authors[at]
-            self.cited[at] = self.cited.get(at, 0) + amount
-            return Change(cites=[(author.log, Cite(self.cited[at], amount, f"{amount:064x}"))])
         if what == "see":
             return Change(visible={self.authors[at].log: amount - 1 if amount < 8 else EVERYTHING})
         if what == "edit":

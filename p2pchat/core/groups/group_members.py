@@ -1,0 +1,307 @@
+"""The members of a group: a function of a set of facts, whatever their order.
+
+The group's creator is its owner, until a fact of the owner names another one (`heir`). The owner makes admins and
+unmakes them, and removes anybody. An admin adds members and removes those who never were owner or admin; of who becomes
+so the removals stay that the owner knew. A leave counts for its writer. A removal or a leave holds until an `add` names
+it, whoever made either, and its cut stays: what lies between the cut and the adding is hidden. So two admins who act
+apart end with one list, and a removal that nobody knew when somebody was added again outweighs that.
+
+Who manages a group follows from facts of owners alone, so nobody can make a circle: of who is an admin no more, those
+facts count that the owner had when it said so (`said`), under each such word; of a former owner those on which the fact
+builds that handed the group over. All facts of who is an admin or the owner now count.
+
+What a fact changes is looked at only for those whom it names, and for those whom facts of these name. Of what one
+writer says of one user without end the newest count, a fixed number of each kind: an honest addition or removal makes
+older ones needless, since it ends all or cuts off more.
+
+Source: docs/protocol-groups.md.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from p2pchat.core.groups.group_fact import (
+    ADD,
+    ADMIN,
+    CREATE,
+    HEIR,
+    LEAVE,
+    MAX_MEMBERS,
+    NAME,
+    REMOVE,
+    UNADMIN,
+    FactId,
+    GroupFact,
+    Marks,
+)
+from p2pchat.protocol import Mark, RunId, UserId
+
+MAX_HANDOVERS = 64  # each may change what counts of all that was said; a guess
+MAX_ALIKE = 64  # facts of one writer and kind about one user; a guess
+MAX_UNMAKING = 4  # words that one user is no admin, which no later one ended; a guess
+MAX_FACTS = 4096  # of one writer in one group: an admin has added or removed somebody as often
+Key = TypeVar("Key")
+NOTHING, AS_ADMIN, AS_OWNER = range(3)  # how a fact counts
+
+
+class LogView(Protocol):
+    """The facts of a log on which it depends what a cut covers."""
+
+    @property
+    def seq(self) -> int:
+        """The number of its entries that are here."""
+
+    @property
+    def builds_on(self) -> Marks:
+        """The marks of other logs of its writer that it builds on."""
+
+
+class CutCoverage:
+    """Coverage of marks: what they name and everything those logs build on.
+
+    Attributes:
+        upto: The last covered entry, by run.
+        is_known: All logs that the marks name or build on have begun here, so that nothing else can prove to be
+            covered.
+    """
+
+    def __init__(self, marks: Iterable[Mark], views: Mapping[RunId, LogView]) -> None:
+        self.upto: dict[RunId, int] = {}
+        self.is_known: bool = True
+        self._chains: dict[tuple[RunId, int], str] = {}
+        todo = list(marks)
+        while todo:
+            mark = todo.pop()
+            self._chains[mark.run, mark.seq] = mark.chain
+            if mark.run not in self.upto:
+                view = views.get(mark.run)
+                if view is not None and view.seq:
+                    todo += view.builds_on
+                else:
+                    self.is_known = False
+            self.upto[mark.run] = max(mark.seq, self.upto.get(mark.run, 0))
+
+    def chain(self, run: RunId, seq: int) -> str:
+        """Return a log's chain where a cut ends the log; "" elsewhere."""
+        return self._chains.get((run, seq), "")
+
+
+class GroupMembers:
+    """The members of one group.
+
+    Attributes:
+        owners: Who owned the group, one after the other; the creator is the first.
+    """
+
+    def __init__(self) -> None:
+        self.owners: list[UserId] = []
+        self._handovers: list[GroupFact] = []  # from each of them to the next
+        self._heirs: dict[tuple[int, UserId], dict[FactId, GroupFact]] = {}  # those whom owners named, by whose word
+        self._said: dict[UserId, dict[RunId, GroupFact]] = {}
+        self._levels: dict[FactId, int] = {}  # of the facts that count
+        self._every: dict[tuple[str, UserId, UserId], list[GroupFact]] = {}  # facts that count, the newest first
+        self._about: dict[tuple[str, UserId], dict[FactId, GroupFact]] = {}  # the newest of these, of all writers
+        self._enders: dict[tuple[str, UserId, FactId], dict[FactId, GroupFact]] = {}  # by kind and by what they end
+        self._covered: dict[UserId, tuple[list[CutCoverage], list[CutCoverage]]] = {}  # as far as somebody asked
+        self._since: dict[UserId, int] = {}  # those who are in, and since when
+        self._in: list[tuple[int, UserId]] = []  # the same, the oldest first
+
+    def take(self, fact: GroupFact) -> None:
+        """Take a fact that is not here."""
+        self._said.setdefault(fact.by, {})[fact.run] = fact
+        if fact.kind == CREATE:
+            self.owners = [fact.by]
+            self._refresh_owners()
+        elif fact.kind == HEIR and fact.n < MAX_HANDOVERS:
+            _list(self._heirs, (fact.n, fact.by), fact, is_there=True)
+            self._refresh_owners()
+        if any(fact.run in each.upto for both in self._covered.get(fact.by, ()) for each in both):
+            self._weigh_all(fact.by)  # others may be covered through it
+        else:
+            self._count(fact, self._level(fact))
+
+    def drop(self, fact: GroupFact) -> None:
+        """Take a fact back: its log forked, so that nobody can tell which one others have. That the group was made is
+        proven by its id.
+        """
+        if fact.kind != CREATE and self._said[fact.by].pop(fact.run, None) is not None:
+            if fact.id in self._heirs.get((fact.n, fact.by), ()):
+                _list(self._heirs, (fact.n, fact.by), fact, is_there=False)
+                self._refresh_owners()
+            self._count(fact, NOTHING)
+            self._weigh_all(fact.by)
+
+    # ---- which facts count
+
+    def _refresh_owners(self) -> None:
+        """Follow the handovers from the creator on: of each owner the one with the smallest id."""
+        former, self.owners, self._handovers = self.owners, self.owners[:1], []
+        while self.owners and (found := self._heirs.get((len(self._handovers), self.owners[-1]))):
+            self._handovers.append(found[min(found)])
+            self.owners += self._handovers[-1].who
+        for user in dict.fromkeys((*former, *self.owners)):
+            self._weigh_all(user)
+            self._judge(user)
+
+    def _weigh_all(self, user: UserId) -> None:
+        """Look again at all facts of somebody."""
+        self._covered.pop(user, None)
+        for fact in [*self._said.get(user, {}).values()]:
+            self._count(fact, self._level(fact))
+
+    def _level(self, fact: GroupFact) -> int:
+        """Return how a fact counts."""
+        by, kind = fact.by, fact.kind
+        if kind == CREATE or by == self.owner:
+            return AS_OWNER
+        if kind == LEAVE:
+            return AS_ADMIN
+        if not self.is_ranked(by):
+            return NOTHING
+        if by not in self._covered:
+            views = self._said[by]
+            handed = [CutCoverage([one.mark], views) for one in self._handovers if one.by == by]
+            self._covered[by] = handed, [CutCoverage(one.said, views) for one in self.unmaking(by)]
+        handed, left = self._covered[by]
+        if any(fact.run in each.upto for each in handed):
+            return AS_OWNER
+        is_admin = kind in (ADD, REMOVE) and (ADMIN, by) in self._about and all(fact.run in one.upto for one in left)
+        return AS_ADMIN if is_admin else NOTHING
+
+    def has_room(self, user: UserId) -> bool:
+        """Return whether more facts of somebody are taken."""
+        return len(self._said.get(user, ())) < MAX_FACTS
+
+    def unmaking(self, user: UserId) -> list[GroupFact]:
+        """Return by what somebody is no admin, whoever made it one: the newest, mostly the only one."""
+        found = sorted((*self._of(UNADMIN, user), *self._of(REMOVE, user)), key=_age)
+        left = (one for one in found if self._is_owners(one) and (ADMIN, user, one.id) not in self._enders)
+        return [*islice(left, MAX_UNMAKING)]
+
+    def _of(self, kind: str, user: UserId) -> Collection[GroupFact]:
+        return self._about.get((kind, user), {}).values()
+
+    def _is_owners(self, fact: GroupFact) -> bool:
+        return self._levels.get(fact.id) == AS_OWNER
+
+    def _count(self, fact: GroupFact, level: int) -> None:
+        """Have a fact count so, and look at all that follows."""
+        former, is_there = self._levels.pop(fact.id, NOTHING), level != NOTHING
+        if is_there:
+            self._levels[fact.id] = level
+        if level == former:
+            return
+        kind = ADD if fact.kind == CREATE else fact.kind
+        who = [fact.by] if kind == LEAVE else fact.who
+        if NOTHING in (former, level):
+            for user in who:
+                self._list_newest((kind, user), fact, is_there=is_there)
+            if fact.name:
+                self._list_newest((NAME, ""), fact, is_there=is_there)
+        for user in who:
+            if kind in (ADMIN, UNADMIN, REMOVE) and AS_OWNER in (former, level):
+                self._weigh_all(user)
+            self._judge(user)
+
+    def _list_newest(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
+        """Have a fact stand among the newest of its writer about a user, or no more."""
+        every = self._every.setdefault((*key, fact.by), [])
+        former = every[:MAX_ALIKE]
+        at = bisect_left(every, _age(fact), key=_age)
+        every[at : at + (not is_there)] = [fact] if is_there else []
+        if at < MAX_ALIKE:
+            for changed in {one.id: one for one in (*former[-1:], fact, *every[MAX_ALIKE - 1 : MAX_ALIKE])}.values():
+                self._list_fact(key, changed, is_there=changed in every[:MAX_ALIKE])
+
+    def _list_fact(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
+        if (fact.id in self._about.get(key, ())) != is_there:
+            _list(self._about, key, fact, is_there=is_there)
+            for id in fact.who.get(key[1], ()):
+                _list(self._enders, (*key, id), fact, is_there=is_there)
+
+    # ---- who is in
+
+    def _judge(self, user: UserId) -> None:
+        """Look at whether somebody is in."""
+        since = self._since.pop(user, None)
+        if since is not None:
+            del self._in[bisect_left(self._in, (since, user))]
+        is_out = any((ADD, user, out.id) not in self._enders for out in self.outs(user))
+        if self._of(ADD, user) and not is_out:
+            self._since[user] = self.since(user)
+            insort(self._in, (self._since[user], user))
+
+    def outs(self, user: UserId) -> Iterator[GroupFact]:
+        """Yield the removals and the leaves of somebody that count, ended or not."""
+        yield from self._of(LEAVE, user)
+        is_ranked = self.is_ranked(user)
+        yield from (one for one in self._of(REMOVE, user) if not is_ranked or self._outranks(one, user))
+
+    def _outranks(self, out: GroupFact, user: UserId) -> bool:
+        """Return whether a removal counts for who was an admin or the owner: an owner's, or known when it became so."""
+        return self._is_owners(out) or any((kind, user, out.id) in self._enders for kind in (ADMIN, HEIR))
+
+    def known_of(self, user: UserId) -> list[FactId]:
+        """Return what a fact names that raises somebody: what unmade it, which ends, and its removals, which stay."""
+        return [*dict.fromkeys(one.id for one in (*self.unmaking(user), *self.outs(user)))]
+
+    def is_ranked(self, user: UserId) -> bool:
+        """Return whether somebody ever was an admin or the owner, so that no admin can remove it."""
+        return (ADMIN, user) in self._about or user in self.owners
+
+    def enders(self, user: UserId, out: GroupFact) -> Collection[GroupFact]:
+        """Return what ends a removal or a leave of somebody."""
+        return self._enders.get((ADD, user, out.id), {}).values()
+
+    def since(self, user: UserId) -> int:
+        """Return the clock of what made somebody a member last, perhaps one that is none any more; 0 if nothing did."""
+        each = [self._of(ADD, user), *(self.enders(user, out) for out in self.outs(user))]
+        return max(min((one.c for one in adds), default=0) for adds in each)
+
+    def was_member(self, user: UserId, c: int) -> bool:
+        """Return whether somebody was a member at this clock."""
+        return any(one.c <= c for one in self._of(ADD, user)) and all(
+            out.c > c or any(one.c <= c for one in self.enders(user, out)) for out in self.outs(user)
+        )
+
+    def adder(self, users: Iterable[UserId]) -> UserId:
+        """Return who first added one of these users; the creator if nobody did."""
+        found = (one for user in users for one in self._of(ADD, user))
+        return min(((one.c, one.by) for one in found), default=(0, self.owners[0] if self.owners else ""))[1]
+
+    @property
+    def owner(self) -> UserId:
+        """Who owns the group now; "" before the fact is here that made it."""
+        return self.owners[-1] if self.owners else ""
+
+    @property
+    def present(self) -> dict[UserId, int]:
+        """The members, each with the clock of what made it one: of too many those who are it for longest."""
+        return {user: since for since, user in self._in[:MAX_MEMBERS]}
+
+    def is_admin(self, user: UserId) -> bool:
+        """Return whether all facts of somebody count who does not own the group."""
+        return (ADMIN, user) in self._about and not self.unmaking(user) and user != self.owner
+
+    @property
+    def name_fact(self) -> GroupFact:
+        """What gave the group its name."""
+        return max(self._of(NAME, ""), key=lambda one: (one.n, one.id))
+
+
+def _age(fact: GroupFact) -> tuple[int, FactId]:
+    return -fact.c, fact.id
+
+
+def _list(index: dict[Key, dict[FactId, GroupFact]], key: Key, fact: GroupFact, *, is_there: bool) -> None:
+    """Have a fact stand in an index, or no more."""
+    if is_there:
+        index.setdefault(key, {})[fact.id] = fact
+    else:
+        del index[key][fact.id]
+        if not index[key]:
+            del index[key]

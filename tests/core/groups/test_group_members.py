@@ -1,0 +1,394 @@
+"""Members of groups as a function of a set of facts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b, sha256
+
+import pytest
+
+from p2pchat.core.groups.group_fact import (
+    ADD,
+    ADMIN,
+    CREATE,
+    HEIR,
+    LEAVE,
+    MAX_MEMBERS,
+    NAME,
+    REMOVE,
+    UNADMIN,
+    GroupFact,
+)
+from p2pchat.core.groups.group_members import CutCoverage, GroupMembers
+from p2pchat.protocol import Mark, UserId
+
+NAMES = ("own", "bob", "cyd", "dan", "eve", "fay")
+IDS = {name: sha256(name.encode()).hexdigest() for name in NAMES}
+OF = {id: name for name, id in IDS.items()}
+
+
+class Peer:
+    """A peer with some facts of one group, on which anybody can say something here."""
+
+    clock = 0
+
+    def __init__(self, facts: Iterable[GroupFact] = ()) -> None:
+        self.facts: dict[str, GroupFact] = {}
+        self.members = GroupMembers()
+        self.take(facts)
+
+    def take(self, facts: Iterable[GroupFact]) -> None:
+        for fact in facts:
+            if fact.id not in self.facts:
+                self.facts[fact.id] = fact
+                self.members.take(fact)
+
+    def tips(self, by: str) -> tuple[Mark, ...]:
+        own = [one for one in self.facts.values() if one.by == IDS[by]]
+        named = {mark.run for one in own for mark in one.builds_on}
+        return tuple(Mark(one.run, 1, "") for one in own if one.run not in named)
+
+    def say(self, by: str, kind: str, *who: str, name: str = "", n: int = 0, talk: Sequence[Mark] = ()) -> GroupFact:
+        """Say something as an honest program does by what is known here."""
+        Peer.clock += 1
+        c, user, members = Peer.clock, IDS[by], self.members
+        about: dict[UserId, tuple[str, ...]] = dict.fromkeys((IDS[one] for one in who), ())
+        if kind == ADD:
+            about = {one: tuple(out.id for out in members.outs(one)) for one in about}
+        if kind in (ADMIN, HEIR):
+            about = {one: tuple(members.known_of(one)) for one in about}
+        said = self.tips(who[0]) if kind in (REMOVE, UNADMIN) else ()
+        before = self.tips(by)
+        id = blake2b(repr((c, user, kind, about, said, before, name, n, talk)).encode(), digest_size=16).hexdigest()
+        fact = GroupFact(user, Mark(id[:16], 1, id * 2), c, before, kind, about, name, n, tuple(talk), said)
+        self.take([fact])
+        return fact
+
+    def unadmin(self, by: str, who: str) -> None:
+        self.say(by, UNADMIN, who)
+
+    def hand_over(self, by: str, to: str) -> GroupFact:
+        return self.say(by, HEIR, to, n=len(self.members.owners) - 1)
+
+    @property
+    def here(self) -> list[str]:
+        return sorted(OF[user] for user in self.members.present)
+
+    @property
+    def admins(self) -> list[str]:
+        return sorted(OF[user] for user in self.members.present if self.members.is_admin(user))
+
+    @property
+    def all(self) -> tuple[object, ...]:
+        members = self.members
+        outs = {name: sorted(one.id for one in members.outs(id)) for name, id in IDS.items()}
+        return members.present, self.admins, members.owner, members.name_fact.name, outs
+
+
+def group(*members: str, admins: Sequence[str] = ()) -> Peer:
+    peer = Peer()
+    peer.say("own", CREATE, "own", *members, name="ops")
+    if admins:
+        peer.say("own", ADMIN, *admins)
+    return peer
+
+
+def copy(peer: Peer) -> Peer:
+    return Peer(peer.facts.values())
+
+
+def meet(one: Peer, other: Peer) -> None:
+    facts = [*one.facts.values()]
+    one.take(other.facts.values())
+    other.take(facts)
+    assert one.all == other.all
+
+
+# ---- one rule each
+
+
+def test_the_creator_is_the_owner_and_makes_admins() -> None:
+    ops = group("bob", "cyd")
+    assert (ops.here, ops.members.owner, ops.admins) == (["bob", "cyd", "own"], IDS["own"], [])
+    ops.say("own", ADMIN, "bob")
+    assert ops.admins == ["bob"]
+    ops.say("bob", ADMIN, "cyd")
+    assert ops.admins == ["bob"]  # the word of an admin makes none
+
+
+def test_admins_add_and_remove_plain_members_and_others_do_not() -> None:
+    ops = group("bob", "cyd", "dan", admins=["bob"])
+    ops.say("bob", ADD, "eve")
+    ops.say("bob", REMOVE, "dan")
+    assert ops.here == ["bob", "cyd", "eve", "own"]
+    ops.say("cyd", ADD, "fay")
+    ops.say("cyd", REMOVE, "eve")
+    assert ops.here == ["bob", "cyd", "eve", "own"]
+
+
+def test_admins_do_not_remove_one_another_nor_the_owner() -> None:
+    ops = group("bob", "cyd", admins=["bob", "cyd"])
+    ops.say("bob", REMOVE, "cyd")
+    ops.say("cyd", REMOVE, "bob")
+    ops.say("cyd", REMOVE, "own")
+    assert ops.here == ["bob", "cyd", "own"]
+    ops.say("own", REMOVE, "cyd")
+    assert (ops.here, ops.admins) == (["bob", "own"], ["bob"])
+
+
+def test_who_was_made_an_admin_apart_from_a_removal_by_an_admin_stays() -> None:
+    here = group("bob", "cyd", admins=["bob"])
+    there = copy(here)
+    here.say("bob", REMOVE, "cyd")
+    there.say("own", ADMIN, "cyd")
+    meet(here, there)
+    assert here.here == ["bob", "cyd", "own"]
+    here.unadmin("own", "cyd")
+    assert here.here == ["bob", "cyd", "own"]  # it does not fall when it is an admin no more
+
+
+def test_a_leave_counts_for_its_writer() -> None:
+    ops = group("bob", "cyd")
+    ops.say("bob", LEAVE)
+    assert ops.here == ["cyd", "own"]
+    ops.say("own", ADD, "bob")
+    assert ops.here == ["bob", "cyd", "own"]
+
+
+def test_an_addition_ends_removals_and_leaves_whoever_made_them() -> None:
+    ops = group("bob", "cyd", "dan", admins=["bob", "cyd"])
+    ops.say("bob", REMOVE, "dan")
+    ops.say("cyd", ADD, "dan")
+    assert "dan" in ops.here
+    ops.say("own", REMOVE, "dan")
+    ops.say("cyd", ADD, "dan")
+    assert "dan" in ops.here
+
+
+def test_a_removal_that_an_addition_did_not_know_outweighs_it() -> None:
+    here = group("bob", "cyd", "dan", admins=["bob", "cyd"])
+    there = copy(here)
+    here.say("bob", REMOVE, "dan")
+    here.say("bob", ADD, "dan")
+    there.say("cyd", REMOVE, "dan")
+    meet(here, there)
+    assert here.here == ["bob", "cyd", "own"]
+
+
+def test_the_cut_of_a_removal_stays_after_it_ended() -> None:
+    ops = group("bob", "dan", admins=["bob"])
+    out = ops.say("bob", REMOVE, "dan", talk=[Mark("d1" * 8, 3, "")])
+    again = ops.say("own", ADD, "dan")
+    assert [*ops.members.outs(IDS["dan"])] == [out]
+    assert [*ops.members.enders(IDS["dan"], out)] == [again]
+
+
+def test_the_cut_of_a_removal_stays_after_its_user_became_an_admin_or_the_owner() -> None:
+    for raised_by in ("admin", "heir"):
+        ops = group("bob", "cyd", "dan", admins=["bob", "cyd"])
+        out = ops.say("bob", REMOVE, "dan", talk=[Mark("d1" * 8, 3, "")])
+        again = ops.say("cyd", ADD, "dan")
+        if raised_by == "admin":
+            ops.say("own", ADMIN, "dan")
+        else:
+            ops.hand_over("own", "dan")
+        ops.say("bob", REMOVE, "dan")  # too late
+        assert [*ops.members.outs(IDS["dan"])] == [out]
+        assert [*ops.members.enders(IDS["dan"], out)] == [again]
+        assert "dan" in ops.here
+
+
+def test_of_a_former_admin_counts_what_the_owner_had_when_it_said_so() -> None:
+    here = group("bob", "cyd", admins=["bob"])
+    here.say("bob", ADD, "dan")
+    there = copy(here)
+    here.unadmin("own", "bob")
+    there.say("bob", ADD, "eve")
+    there.say("bob", REMOVE, "cyd")
+    meet(here, there)
+    assert (here.here, here.admins) == (["bob", "cyd", "dan", "own"], [])
+    here.say("own", ADMIN, "bob")  # trusted again, with all that it said
+    assert (here.here, here.admins) == (["bob", "dan", "eve", "own"], ["bob"])
+
+
+def test_a_removed_admin_that_goes_on_has_no_effect() -> None:
+    here = group("bob", "cyd", "dan", admins=["bob", "cyd"])
+    there = copy(here)
+    here.say("own", REMOVE, "bob")
+    there.say("bob", REMOVE, "dan")
+    here.say("own", REMOVE, "cyd")
+    there.take(here.facts.values())
+    there.say("bob", ADD, "bob", "cyd")  # each would bring the other back
+    there.say("cyd", ADD, "bob", "cyd")
+    meet(here, there)
+    assert (here.here, here.admins) == (["dan", "own"], [])
+
+
+def test_who_unmakes_an_admin_outweighs_who_makes_it_one_apart() -> None:
+    here = group("bob", admins=["bob"])
+    there = copy(here)
+    here.unadmin("own", "bob")
+    there.say("own", ADMIN, "bob")  # the same creator, restored
+    meet(here, there)
+    assert here.admins == []
+
+
+def test_nothing_of_a_restored_creator_is_lost() -> None:
+    here = group("bob", "cyd")
+    there = copy(here)
+    here.say("own", ADD, "dan")
+    here.say("own", NAME, name="news", n=1)
+    there.say("own", ADD, "eve")
+    there.say("own", ADMIN, "bob")
+    meet(here, there)
+    assert (here.here, here.admins) == (["bob", "cyd", "dan", "eve", "own"], ["bob"])
+    assert here.members.name_fact.name == "news"
+
+
+def test_the_owner_hands_the_group_over() -> None:
+    ops = group("bob", "cyd", admins=["bob"])
+    ops.say("own", ADD, "dan")
+    ops.hand_over("own", "cyd")
+    assert (ops.members.owner, ops.admins, ops.here) == (IDS["cyd"], ["bob"], ["bob", "cyd", "dan", "own"])
+    ops.say("own", ADD, "eve")
+    ops.say("own", UNADMIN, "bob")
+    assert (ops.admins, ops.here) == (["bob"], ["bob", "cyd", "dan", "own"])
+    ops.say("cyd", REMOVE, "own")
+    assert ops.here == ["bob", "cyd", "dan"]
+    ops.say("cyd", ADD, "own")
+    ops.hand_over("cyd", "own")
+    assert (ops.members.owner, ops.here) == (IDS["own"], ["bob", "cyd", "dan", "eve", "own"])
+
+
+def test_of_two_heirs_one_owns_the_group_everywhere_and_an_old_one_never_again() -> None:
+    here = group("bob", "cyd")
+    there = copy(here)
+    first, other = here.hand_over("own", "bob"), there.hand_over("own", "cyd")
+    meet(here, there)
+    owner = OF[here.members.owner]
+    assert owner == OF[next(iter(min((first, other), key=lambda one: one.id).who))]
+    here.hand_over(owner, "own")
+    assert here.members.owner == IDS["own"]
+
+
+def test_a_name_is_the_one_given_last() -> None:
+    ops = group("bob", "cyd", admins=["bob"])
+    ops.say("own", NAME, name="news", n=1)
+    ops.say("bob", NAME, name="mine", n=2)
+    assert ops.members.name_fact.name == "news"
+
+
+def test_of_too_many_members_the_oldest_count() -> None:
+    here = group("bob", admins=["bob"])
+    there = copy(here)
+    for peer, by in ((here, "own"), (there, "bob")):
+        made = {sha256(f"{by}{at}".encode()).hexdigest(): f"{by}{at}" for at in range(MAX_MEMBERS - 10)}
+        OF.update(made)
+        IDS.update({name: id for id, name in made.items()})
+        peer.say(by, ADD, *made.values())
+    meet(here, there)
+    assert len(here.here) == MAX_MEMBERS
+    assert {f"own{at}" for at in range(MAX_MEMBERS - 10)} <= {*here.here}
+
+
+def test_who_was_a_member_when() -> None:
+    ops = group("bob")
+    begun = Peer.clock
+    ops.say("own", REMOVE, "bob")
+    gone = Peer.clock
+    ops.say("own", ADD, "bob")
+    back = Peer.clock
+    was = [ops.members.was_member(IDS["bob"], c) for c in (begun - 1, begun, gone, back - 1, back, back + 9)]
+    assert was == [False, True, False, back - 1 < gone, True, True]
+    assert ops.members.present[IDS["bob"]] == back
+
+
+# ---- every order
+
+
+def history(seed: int) -> list[GroupFact]:
+    """Return what people of a group say at three peers that meet now and then; some of them are not honest."""
+    draw = random.Random(seed)
+    peers = [group(*draw.sample(NAMES[1:], 3))]
+    peers += [copy(peers[0]), copy(peers[0])]
+    for _ in range(draw.randrange(10, 30)):
+        peer, by = draw.choice(peers), draw.choice(NAMES)
+        if draw.random() < 0.2:
+            meet(peer, draw.choice(peers))
+        owner = OF[peer.members.owner]
+        kind = draw.choice((ADD, ADD, REMOVE, REMOVE, LEAVE, ADMIN, UNADMIN, HEIR, NAME))
+        by = owner if kind in (ADMIN, UNADMIN, HEIR, NAME) and draw.random() < 0.7 else by
+        if kind == NAME:
+            peer.say(by, NAME, name=draw.choice("xyz"), n=peer.members.name_fact.n + 1)
+        elif kind == HEIR:
+            peer.hand_over(by, draw.choice(NAMES))
+        elif kind == LEAVE:
+            peer.say(by, LEAVE)
+        else:
+            peer.say(by, kind, *draw.sample(NAMES, 2 if kind == ADD else 1))
+    return [*{id: fact for peer in peers for id, fact in peer.facts.items()}.values()]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_order_of_facts_means_nothing(seed: int) -> None:
+    facts, draw = history(seed), random.Random(seed)
+    expected = Peer(facts)
+    assert judged(facts) == (expected.here, expected.admins, OF[expected.members.owner])
+    for _ in range(5):
+        draw.shuffle(facts)
+        assert Peer(facts).all == expected.all
+        half = len(facts) // 2
+        one, other = Peer(facts[:half]), Peer(facts[half:])
+        if one.members.owners and other.members.owners:
+            meet(one, other)
+    gone = draw.sample([one for one in facts if one.kind != CREATE], min(3, len(facts) - 1))
+    some = Peer(facts)
+    for fact in gone:
+        some.members.drop(fact)
+    assert some.all == Peer([one for one in facts if one not in gone]).all
+
+
+def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
+    """Return who is in, the admins and the owner, worked out in the plainest way."""
+    views = {(one.by, one.run): one for one in facts}
+
+    def under(fact: GroupFact, marks: Iterable[Mark]) -> bool:
+        own = {run: one for (by, run), one in views.items() if by == fact.by}
+        return fact.run in CutCoverage(marks, own).upto
+
+    owners, handed = [next(one.by for one in facts if one.kind == CREATE)], list[GroupFact]()
+    while True:
+        found = [one for one in facts if one.kind == HEIR and (one.n, one.by) == (len(handed), owners[-1])]
+        if not found:
+            break
+        handed.append(min(found, key=lambda one: one.id))
+        owners += handed[-1].who
+    owned = [
+        one
+        for one in facts
+        if one.by == owners[-1]
+        or one.kind == CREATE
+        or any(heir.by == one.by and under(one, [Mark(heir.run, 1, "")]) for heir in handed)
+    ]
+    made = {user for one in owned if one.kind == ADMIN for user in one.who}
+    ended = {(user, id) for one in owned if one.kind == ADMIN for user, ids in one.who.items() for id in ids}
+    noted = ended | {(user, id) for one in owned if one.kind == HEIR for user, ids in one.who.items() for id in ids}
+    ends = [(user, one) for one in owned if one.kind in (UNADMIN, REMOVE) for user in one.who]
+    left = [(user, one) for user, one in ends if (user, one.id) not in ended]
+    counting = list(owned)
+    for one in facts:
+        limits = [end.said for user, end in left if user == one.by]
+        if one not in owned and one.by in made and all(under(one, marks) for marks in limits):
+            counting.append(one)
+    adds = [one for one in counting if one.kind in (CREATE, ADD)]
+    brought = {(user, id) for one in adds for user, ids in one.who.items() for id in ids}
+    outs = [(one.by, one) for one in facts if one.kind == LEAVE]
+    for one in counting:
+        if one.kind == REMOVE:
+            ranked = {*made, *owners}
+            outs += [(user, one) for user in one.who if one in owned or user not in ranked or (user, one.id) in noted]
+    out = {user for user, one in outs if (user, one.id) not in brought}
+    here = {user for one in adds for user in one.who} - out
+    admins = (made & here) - {user for user, _ in left} - {owners[-1]}
+    return sorted(OF[user] for user in here), sorted(OF[user] for user in admins), OF[owners[-1]]
