@@ -97,7 +97,7 @@ from p2pchat.core.node_context import (
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
 from p2pchat.core.sync.anti_entropy import repeat_at_random
-from p2pchat.core.sync.sync_context import Step
+from p2pchat.core.sync.step import Step
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import (
     ConversationId,

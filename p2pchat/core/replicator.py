@@ -41,7 +41,8 @@ from p2pchat.core.sync.pruner import Pruner
 from p2pchat.core.sync.quota import OPERATION_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
-from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.sync.typing_tracker import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import (

@@ -27,7 +27,8 @@ from functools import partial
 from p2pchat.core.durable_changes import Change, Collected, DiskLevel, LogFacts
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.member_directory import Line
-from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import PIECE_BYTES, UserId
 
 Source = tuple[LogId, int]  # a message that names the content

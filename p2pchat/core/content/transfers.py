@@ -47,7 +47,8 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import FileRef, LogId
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import PIECE_BYTES, Lacks, PeerId, Piece, Pull
 

@@ -20,7 +20,8 @@ from p2pchat.core.mesh.presence_tracker import Recipients
 from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Mark, PeerId, RunId, UserId
 
 # ---- acknowledged positions

@@ -25,7 +25,8 @@ from p2pchat.core.receipts.delivery_receipts import (
 from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkExchange, ReaderKey, ReadPosition, TakenMarks
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.remote_state import RemoteState
-from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import Mark, MarksFrame, ReadFrame, RunId, UserId, split_ref, user_start
 
 

@@ -31,7 +31,8 @@ from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.log_validation import EntrySource, Why
 from p2pchat.core.sync.remote_state import ForkEvidence
-from p2pchat.core.sync.sync_context import PendingImport, SyncContext
+from p2pchat.core.sync.step import PendingImport
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import (
     FILE_VERSION,

@@ -19,7 +19,8 @@ from p2pchat.core.log import LogId, RawEntry, bits_between, has_stubs, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
-from p2pchat.core.sync.sync_context import Step, SyncContext
+from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, MissingParts, RunId, UserId
 
 NONE_MORE: Span = (1, 0)  # on the wire: all texts are here now

@@ -6,26 +6,23 @@ step owes.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from typing import Any
 
-from p2pchat.bounded import remember
 from p2pchat.core.contacts import Blocks, Contacts
-from p2pchat.core.durable_changes import Change, Collected, KnownConversation, PrunePlan, Start, Stored, field
-from p2pchat.core.effects import ConversationBegun, Effect, Fetch, Lookup
-from p2pchat.core.inputs import FetchResult, LookupResult, PruneRequest
-from p2pchat.core.log import Batch, FileRef, LogId, WriterKey, certificate_of, member_of
+from p2pchat.core.durable_changes import KnownConversation, Stored
+from p2pchat.core.log import FileRef, LogId, WriterKey, certificate_of, member_of
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
 from p2pchat.core.names import KnownPeople
 from p2pchat.core.node_context import HostedIdentities, NodeContext, Timer
-from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations, dm_id
+from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
+from p2pchat.core.sync.step import Step
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
@@ -44,131 +41,6 @@ from p2pchat.protocol import (
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
 NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
-
-
-# ---- the step: what one input of the node leads to, from its frames to what is told once it is durable
-#
-# A machine writes into the step what happened, with the logs that it found, and the next one reads it there. A log with
-# something on its way to the disk stays the same object (conversation_state.py), so nobody looks it up by name again.
-
-
-class PendingImport(Collected, eq=False):
-    """The frames of one ImportRequest."""
-
-    ticket: int
-    undecided: int = 0  # frames about which storage is asked
-    commits: int = 0  # commits with entries of it, not durable yet
-    new: int = 0  # entries
-    known: int = 0
-    foreign: int = 0
-    refused: Counter[str] = field(default_factory=Counter)  # entries by code
-    unreadable: int = 0  # frames of statements
-
-
-class Step(Collected):
-    """One step: its change, the logs in it, what follows when it is durable, and what links were sent in it."""
-
-    change: Change  # committed with this step, unless all of it may wait
-    own: bool = False
-    grown: list[tuple[LogState, Batch]] = []
-    with_files: list[tuple[LogState, Batch]] = []  # of these, those that name attachments
-    covered: dict[LogState, bool] = {}  # logs that another one builds on from now on, or no longer
-    shown: list[LogState] = []  # of which entries have places now
-    logs: list[LogState] = []  # those that are grown or covered, once that is durable
-    writes: list[tuple[int, LogState, int, int, str]] = []  # ticket, log, first, count, kind
-    sources: dict[WriterKey, set[int]] = {}  # whose entries came, and the links that brought them; none for a file
-    imports: dict[int, PendingImport] = {}  # imports with entries in this step, by ticket
-    groups: set[ConversationId] = set()  # groups with new facts
-    # What a remote has of a hosted user by its marks, or by an equal sum (True)
-    acked: list[tuple[RemoteState, ConversationState, UserId, list[HeldMark], bool]] = []
-    sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
-    effects: list[Effect] = []  # emitted when all this is durable
-    begun: list[ConversationBegun] = []  # the same, before what they are about is shown
-    reads: list[int] = []  # tickets of marks of readers
-    prunes: list[tuple[PruneRequest, PrunePlan | None]] = []  # None: before the first look
-
-
-# ---- lookups
-#
-# Each machine that needs something of storage asks here and goes on in a callback; nothing waits. Of logs everything is
-# in memory but the chains in their middle (conversation_state.py). Their answers are kept: the frame that needs one is
-# dropped, and comes again.
-
-
-Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
-ChainKey = tuple[LogId, int]  # a log, and an entry in its middle
-NOT_HELD: dict[str, Any] = {"chains": b"", "shown": [], "prunable": PrunePlan(), "files": (), "naming": []}
-MAX_CHAINS = 4096  # answers that are kept; a guess: 2 MiB
-MAX_ASKED = 1024  # chains asked for at once that frames need: a quarter of a second at full speed
-
-
-class Lookups:
-    """Questions to storage about what is not in memory, and reads of entries for a link.
-
-    All questions of one kind of one step are sent together. Callbacks run when the answer comes, in the order of the
-    questions. Answers from before a reload of storage are dropped.
-
-    Attributes:
-        waiting: The questions that were not sent yet, by field of Lookup.
-    """
-
-    def __init__(self, ctx: NodeContext) -> None:
-        self._ctx = ctx
-        self.waiting: dict[str, list[Question]] = {}
-        self._sent: dict[int, tuple[str, list[Question]]] = {}  # by ticket
-        self._chains: dict[ChainKey, bytes] = {}  # those used last at the end
-        self._asked: set[ChainKey] = set()
-        self._fetching: dict[int, Callable[[FetchResult], None]] = {}
-
-    def chain_at(self, log: LogId, seq: int) -> bytes | None:
-        """Return the chain at a durable entry, b"" if it is not held; None while storage is asked."""
-        key = (log, seq)
-        if key in self._chains:
-            self._chains[key] = self._chains.pop(key)
-            return self._chains[key]
-        if key not in self._asked and len(self._asked) < MAX_ASKED:
-            self._asked.add(key)
-            self.ask("chains", key, partial(self.keep_chain, key))
-        return None
-
-    def keep_chain(self, key: ChainKey, chain: bytes) -> None:
-        """Keep a chain; those used last are kept."""
-        self._asked.discard(key)
-        remember(self._chains, key, chain, MAX_CHAINS)
-
-    def ask(self, kind: str, key: Any, then: Callable[[Any], None]) -> None:
-        """Ask a question of this kind, a field of Lookup."""
-        self.waiting.setdefault(kind, []).append((key, then))
-        self._ctx.owes = True
-
-    def fetch(
-        self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None], *, most: int, first: bool
-    ) -> None:  # fmt: skip
-        """Read what a user wrote in a conversation from `start` on, to be sent on a link; the rest as in Fetch."""
-        ticket = self._ctx.next_ticket()
-        self._fetching[ticket] = then
-        self._ctx.emit(Fetch(link, ticket, *key, start, most, first))
-
-    def on_fetch_result(self, answer: FetchResult) -> None:
-        """Pass the batches that were read to their callback."""
-        then = self._fetching.pop(answer.ticket, None)
-        if then is not None:
-            then(answer)
-
-    def flush(self) -> None:
-        """Send the questions of this step."""
-        waiting, self.waiting = self.waiting, {}
-        for kind, questions in waiting.items():
-            ticket = self._ctx.next_ticket()
-            self._sent[ticket] = kind, questions
-            self._ctx.emit(Lookup(ticket, **{kind: list(dict.fromkeys(key for key, _ in questions))}))
-
-    def on_result(self, answer: LookupResult) -> None:
-        """Pass an answer to all callbacks that wait for it."""
-        kind, questions = self._sent.pop(answer.ticket, ("", []))
-        answers = getattr(answer, kind) if kind else {}
-        for key, then in questions:
-            then(answers.get(key, NOT_HELD[kind]))
 
 
 class SyncContext:
