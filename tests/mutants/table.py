@@ -1758,7 +1758,7 @@ own = self._by_signer[self.founder].values()
     Mutant("read-marks-not-compared", "read marks set while two peers were apart are never sent",
         Rule("unread", within=60, seed=2),
         ("if total:",
-         "if total and remote.comparison.differing:")),
+         "if total and remote.comparison.present.differing:")),
     Mutant("read-marks-not-loaded", "after a restart a read message counts as unread, and is reported again",
         Rule("read", within=60, seed=9),
         ("mine = (item for item in stored if item.log.user in sync.hosted)",

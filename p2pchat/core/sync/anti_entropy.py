@@ -30,7 +30,7 @@ from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, sum_of
 from p2pchat.core.sync.fetcher import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.remote_state import MarkListing, RemoteState
+from p2pchat.core.sync.remote_state import Comparison, MarkListing, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, Ping, UserId
 
@@ -88,7 +88,6 @@ class AntiEntropy:
         if wait <= 0.0 or comparison.number < 2:  # the first one may be of nobody but the peer's own user
             self._begin(remote, ask=ask)
             return comparison.number
-        comparison.all_compared = False  # theirs are not
         if comparison.next_timer is None:
             comparison.next_timer = self._sync.after(wait, partial(self._on_next_due, remote))
         self._on_users_changed(remote)
@@ -114,18 +113,14 @@ class AntiEntropy:
 
     def _begin(self, remote: RemoteState, *, ask: bool = False) -> None:
         comparison = remote.comparison
-        comparison.begun = True
-        comparison.number += 1
         if comparison.next_timer is not None:
             comparison.next_timer.cancel()
             comparison.next_timer = None
-        comparison.all_compared = comparison.digest_sent = False
-        comparison.compared.clear()
-        comparison.sums_through = ""  # pages of the former comparison, still on their way, do not end this one
-        comparison.differing, comparison.marks_through = {}, {}
+        if comparison.present.digest_timer is not None:
+            comparison.present.digest_timer.cancel()
+        # Pages of the former one, still on their way, do not end this one.
+        comparison.present = Comparison(comparison.number + 1)
         self._on_users_changed(remote)
-        if comparison.digest_timer is not None:
-            comparison.digest_timer.cancel()
         self._repeat_digest(remote, self._ctx.settings.gossip_within, ask)
 
     def _end(self, remote: RemoteState) -> None:
@@ -133,7 +128,7 @@ class AntiEntropy:
         comparison = remote.comparison
         if comparison.ended < comparison.number:
             comparison.ended, comparison.ended_at = comparison.number, self._ctx.now.mono
-        comparison.all_compared = comparison.next_timer is None
+        comparison.present.is_over = True
         if comparison.next_timer is not None:
             comparison.next_timer.cancel()
             wait = max(0.0, self._until_next(remote))
@@ -141,9 +136,9 @@ class AntiEntropy:
 
     def _repeat_digest(self, remote: RemoteState, wait: float, ask: bool) -> None:
         """Send the digest, and repeat it less and less often until everything is compared."""
-        comparison = remote.comparison
+        comparison = remote.comparison.present
         comparison.digest_timer = None
-        if self._sync.is_up(remote) and not (comparison.all_compared and comparison.digest_sent):
+        if self._sync.is_up(remote) and not (remote.comparison.all_compared and comparison.digest_sent):
             if remote.accepts_marks:
                 self.send_digest(remote, ask=ask or comparison.digest_sent)
             again = min(2 * wait, self._ctx.settings.digest_every)
@@ -151,7 +146,7 @@ class AntiEntropy:
 
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
-        remote.comparison.digest_sent, remote.comparison.digest_at = True, self._ctx.now.mono
+        remote.comparison.present.digest_sent, remote.comparison.digest_at = True, self._ctx.now.mono
         self._before_digest(remote)
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
 
@@ -207,7 +202,7 @@ class AntiEntropy:
         remote.clear_ahead()
         for conversation in self._newly_equal(remote, shared):
             self._on_equal(remote, conversation)
-        remote.comparison.differing.clear()
+        remote.comparison.present.differing.clear()
         self._end(remote)
         if ask:
             self.send_digest(remote)
@@ -227,7 +222,7 @@ class AntiEntropy:
             start = next_id(end)
 
     def _on_sums(self, remote: RemoteState, theirs: dict[ConversationId, str], span: tuple[str, str]) -> None:
-        comparison = remote.comparison
+        comparison = remote.comparison.present
         if span[0] == FIRST_ID:
             comparison.sums_through, comparison.differing = "", {}
         through = comparison.sums_through
@@ -320,7 +315,7 @@ class AntiEntropy:
         if ask and self._sync.may_list(remote) and self._sync.shares(remote, conversation):
             self.pages.answer(remote, conversation, span)
         # How far pages have come. A conversation is compared when they reach the end.
-        comparison, id = remote.comparison, conversation.id
+        comparison, id = remote.comparison.present, conversation.id
         self.pages.on_page(remote, id, span)
         through = comparison.marks_through
         if span[0] == FIRST_ID:

@@ -45,28 +45,46 @@ class ServedWant(Collected):
     durable: dict[LogId, int] = {}  # how far running logs were durable when reading began
 
 
-class ComparisonState(Collected, eq=False):
-    """The comparison with one remote, kept by AntiEntropy."""
+class Comparison(Collected, eq=False):
+    """One comparison with a remote."""
 
-    begun: bool = False
-    number: int = 0  # of the present or last one, counted from 1
-    ended: int = 0  # number of the last one that ended; one that gave way to the next never does
-    ended_at: float = float("-inf")  # monotonic: when it did
-    next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
-    known_users: KeySet[UserId] = {}  # its users when the comparison began, and fresh ones
-    digest_sent: bool = False  # since the comparison began
-    digest_at: float = 0.0  # monotonic: when the last one was sent
-    digest_timer: Timer | None = None  # repeats the digest until everything is compared
-    all_compared: bool = False  # including conversations that began since
+    number: int = 0  # counted from 1; 0: none has begun
+    is_over: bool = False
+    digest_sent: bool = False
+    digest_timer: Timer | None = None  # repeats the digest until it is over
     compared: KeySet[ConversationId] = {}
-    equal: dict[ConversationId, int] = {}  # sums that were equal, and say nothing new again
     sums_through: ConversationId = ""  # id up to which sums were received
     differing: KeySet[ConversationId] = {}  # sums differed, marks not complete yet
     marks_through: dict[ConversationId, UserId] = {}  # user up to whom marks were received
 
+
+class ComparisonState(Collected, eq=False):
+    """The comparisons with one remote, kept by AntiEntropy."""
+
+    present: Comparison = field(default_factory=Comparison)  # or the last one
+    ended: int = 0  # number of the last one that ended; one that gave way to the next never does
+    ended_at: float = float("-inf")  # monotonic: when it did
+    next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
+    known_users: KeySet[UserId] = {}  # its users when the present one began, and fresh ones
+    digest_at: float = 0.0  # monotonic: when the last digest was sent
+    equal: dict[ConversationId, int] = {}  # sums that were equal, and say nothing new again
+
+    @property
+    def number(self) -> int:
+        return self.present.number
+
+    @property
+    def begun(self) -> bool:
+        return self.number > 0
+
+    @property
+    def all_compared(self) -> bool:
+        """Whether all is compared, including conversations that began since."""
+        return self.present.is_over and self.next_timer is None
+
     def is_over(self, conversation: ConversationId) -> bool:
         """Return whether the first comparison of this conversation is over."""
-        return self.all_compared or conversation in self.compared
+        return self.all_compared or conversation in self.present.compared
 
 
 class MarkListing(Collected):
