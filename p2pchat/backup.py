@@ -20,7 +20,7 @@ from typing import Any
 
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import GUEST_NAME, save_certificate, save_network
+from p2pchat.identity.network import GUEST_NAME, save_certificates, save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
     make_private_directory,
@@ -30,7 +30,7 @@ from p2pchat.identity.private_files import (
     temporary_path,
     write_private,
 )
-from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity
+from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity, stored_keys
 from p2pchat.peer_resources import MEMORY_URL, PathLike
 from p2pchat.storage import schema
 from p2pchat.storage.content_store import CONTENT_NAME, whole_files
@@ -130,8 +130,7 @@ def _copy(directory: Path, to: Path, db: str | None, files: bool, progress: Prog
         if _is_copied(path):
             write_private(to / path.name, path.read_bytes())
     save_network(to / NETWORK_NAME, network)
-    if (certificate := network.guest(stored_identity(directory).peer_id)) is not None:
-        save_certificate(to / GUEST_NAME, certificate)
+    save_certificates(to / GUEST_NAME, network, stored_keys(directory))
 
 
 def _copy_content(content: Path, to: Path, done: int, progress: Progress) -> None:

@@ -284,7 +284,7 @@ class Lifecycle:
                 if await in_thread(learn_of_login, resources):
                     stored, hosted = await in_thread(_load, resources)
             lost = await in_thread(resources.storage.lost)
-            self.newest_own = _newest_own(stored, resources.identity.peer_id, self.settings.recent_places)
+            self.newest_own = _newest_own(stored, resources.user.peer_id, self.settings.recent_places)
             if self.is_offline:
                 stored.addresses.clear()
             with gc_paused():
@@ -294,7 +294,7 @@ class Lifecycle:
             self.dispatcher.follow_members(driver.node.member_directory)
             self.directory.knows, self.directory.cause = driver.node.contacts.are_known, driver.node.cause
             self.directory.via = partial(carrier, driver.node)
-            self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
+            self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.user.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
             self.feed.open(driver)
@@ -357,7 +357,7 @@ class Lifecycle:
         )
 
     def _load_own_user(self, resources: PeerResources, stored: Stored) -> None:
-        me = resources.identity.peer_id
+        me = resources.user.peer_id
         self.directory.load(me, stored)
         self.dispatcher.load(stored)
         former = stored.meta.get(META_NAME) or self.directory.name(me)
@@ -369,16 +369,19 @@ class Lifecycle:
     def _make_driver(
         self, resources: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[HostedIdentity]
     ) -> Driver:
-        me = resources.identity.peer_id
-        settings = self.settings
+        me, settings, machine = resources.user.peer_id, self.settings, None
         if resources.directory is None:
             settings = replace(settings, auto_fetch_bytes=0)  # memory is for what a program sends, or asks for
         about, guest = self.directory.user(me).about, resources.network.guest(me)
-        own = HostedIdentity(me, self.name, resources.identity.sign, guest=guest, about=about, is_kept=self.is_kept)
+        own = HostedIdentity(me, self.name, resources.user.sign, guest=guest, about=about, is_kept=self.is_kept)
+        if resources.own is not None:
+            peer = resources.identity.peer_id
+            machine = HostedIdentity(peer, "", resources.identity.sign, guest=resources.network.guest(peer))
         node = Node(
             settings=settings,
-            peer=me,
+            peer=resources.identity.peer_id,
             users=[own, *hosted],
+            machine=machine,
             network=_credentials(resources),
             draw=secrets.token_bytes,
             stored=stored,
@@ -501,7 +504,7 @@ def _newest_own(stored: Stored, me: UserId, recent_places: int) -> str | None:
 def _load(resources: PeerResources) -> tuple[Stored, list[StoredUser]]:
     with gc_paused():
         hosted = resources.storage.hosted()
-        return resources.storage.load([resources.identity.peer_id, *(user.id for user in hosted)]), hosted
+        return resources.storage.load([resources.user.peer_id, *(user.id for user in hosted)]), hosted
 
 
 def _credentials(resources: PeerResources) -> NetworkCredentials:

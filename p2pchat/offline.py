@@ -137,16 +137,14 @@ class History(Viewer):
             await in_thread(opened.storage.close)
 
     def _open(self) -> None:
-        from p2pchat.identity.identity import load_identity
-        from p2pchat.identity.profile import DATABASE_NAME
+        from p2pchat.identity.profile import DATABASE_NAME, stored_keys
         from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
         from p2pchat.storage.sql_storage import SqlStorage
 
         self._profile = directory = data_directory(self._data)
-        try:
-            me = load_identity(directory / KEY_NAME).peer_id
-        except FileNotFoundError:
-            raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer") from None
+        if not (directory / KEY_NAME).exists():
+            raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer")
+        me = stored_keys(directory)[-1]
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
         self._opened = _OpenStorage(storage, SearchIndexer(storage, Settings(), directory))
         stored = storage.load([me])

@@ -341,7 +341,7 @@ class TCPPeer(LocalUser):
 
     def _contact_line(self, user: User) -> dict[str, str | None]:
         node = self._require_running().node
-        return {node.contacts.line(user.key, node.peer): "1"}
+        return {node.contacts.line(user.key, node.user): "1"}
 
     async def allow(self, who: User | str) -> User:
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too.
@@ -607,7 +607,7 @@ def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId
     if isinstance(who, str) and (id := id_of(who)) in known:
         return [id]
     user = who if isinstance(who, User) else people.find(who)
-    if user.key == node.peer:
+    if user.key in (node.peer, node.user):
         raise ValueError("that is this peer itself: it does not dial itself")
     hosting = {node.links.up[link].peer for link in node.presence.hosts.get(user.key, ()) if link in node.links.up}
     return sorted({user.key, *hosting})

@@ -87,6 +87,8 @@ class PeerResources:
     """The open resources of a peer.
 
     Attributes:
+        identity: The key of the peer.
+        own: The key of its user; None if that is the key of the peer.
         directory: The data directory; None for a peer in memory.
         pins: The endpoints in an invite, each with the key that must answer there.
         close: Releases files and locks.
@@ -98,8 +100,14 @@ class PeerResources:
     server_context: ssl.SSLContext = field(repr=False)
     client_context: ssl.SSLContext = field(repr=False)
     directory: Path | None = None
+    own: Identity | None = field(default=None, repr=False)
     pins: list[tuple[str, str]] = field(default_factory=list)
     close: Callable[[], None] = lambda: None
+
+    @property
+    def user(self) -> Identity:
+        """The key of the peer's own user."""
+        return self.own or self.identity
 
 
 def open_resources(options: PeerArguments, *, founds: bool = True) -> PeerResources:
@@ -139,6 +147,7 @@ def open_resources(options: PeerArguments, *, founds: bool = True) -> PeerResour
         server_context=server,
         client_context=client,
         directory=profile.directory,
+        own=profile.own,
         pins=[] if invite is None else [(endpoint, invite.peer_id) for endpoint in invite.endpoints],
         close=profile.close,
     )

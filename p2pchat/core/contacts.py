@@ -51,7 +51,7 @@ class Contacts:
         self._ctx = ctx
         self._on_added = on_added
         self.own: KeySet[UserId | PeerId] = {}
-        self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.me: self.own}  # by who chose them
+        self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.user: self.own}  # by who chose them
         self._chosen: set[UserId | PeerId] = set()  # by anybody here
         for name in meta:
             if name.startswith(CONTACT):
@@ -72,18 +72,18 @@ class Contacts:
     def load(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
         """Add those of whom stored entries say that they were contacts. Nothing that was stored changes by it."""
         for id in ids:
-            self._put(id, by or self._ctx.me)
+            self._put(id, by or self._ctx.user)
 
     def add(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
         """Add users or peers, until the node stops: what is stored makes them contacts again at the next start."""
-        by = by or self._ctx.me
+        by = by or self._ctx.user
         for id in ids:
             if self._put(id, by):
                 self._on_added(id, by)
 
     def keep(self, ids: Iterable[UserId | PeerId], by: UserId = "") -> None:
         """Add users or peers for as long as the profile lives: nothing else that is stored says it."""
-        by = by or self._ctx.me
+        by = by or self._ctx.user
         for id in ids:
             if id not in self._ids.get(by, ()):
                 self._ctx.choose(self.line(id, by), "1")
@@ -107,7 +107,7 @@ class Contacts:
 
     def line(self, id: UserId | PeerId, by: UserId) -> str:
         """Return the key of the line of meta that makes a user a contact of somebody here."""
-        return CONTACT + (id if by == self._ctx.me else f"{by}:{id}")
+        return CONTACT + (id if by == self._ctx.user else f"{by}:{id}")
 
 
 class Blocks:
@@ -124,13 +124,13 @@ class Blocks:
     def __init__(self, ctx: NodeContext, meta: Mapping[str, str]) -> None:
         self._ctx = ctx
         self.users: KeySet[UserId] = {}
-        self._by: dict[UserId, KeySet[UserId]] = {ctx.me: self.users}
+        self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
         self.starts: Counter[str] = Counter()
         for name, text in meta.items():
             which, _, by = name.partition(":")
             if which == META_BLOCKED:
                 for user in json.loads(text):
-                    self._add(by or ctx.me, user)
+                    self._add(by or ctx.user, user)
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
         """Block a user on behalf of one hosted here, or end that."""
@@ -141,7 +141,7 @@ class Blocks:
         else:
             del self._by[by][user]
             self._unstart(user)
-        self._ctx.choose(blocked_key("" if by == self._ctx.me else by), json.dumps(sorted(self._by[by])))
+        self._ctx.choose(blocked_key("" if by == self._ctx.user else by), json.dumps(sorted(self._by[by])))
 
     def _unstart(self, user: UserId) -> None:
         self.starts[user_start(user)] -= 1

@@ -127,7 +127,8 @@ class Node:
     Args:
         settings: Limits and times.
         peer: This peer's id.
-        users: The users hosted here, with the one whose key is the peer's.
+        users: The users hosted here, with the peer's own: the one whose key is the peer's, or the first one.
+        machine: The key of the peer, if its own user has another one.
         network: N and K.
         draw: Returns n random bytes.
         stored: What storage holds.
@@ -139,6 +140,7 @@ class Node:
         settings: Settings,
         peer: PeerId,
         users: list[HostedIdentity],
+        machine: HostedIdentity | None = None,
         network: NetworkCredentials,
         draw: Callable[[int], bytes],
         stored: Stored,
@@ -148,17 +150,20 @@ class Node:
         self.network = network
         self.hosted: HostedIdentities = HostedIdentities(users)
         self.run: RunId = draw(8).hex()
-        self._ctx = NodeContext(settings, peer, draw)
+        own = self.hosted[peer] if machine is None else users[0]
+        machine = machine or own
+        self.user: UserId = own.id
+        self._ctx = NodeContext(settings, peer, draw, self.user)
         self.blocks: Blocks = Blocks(self._ctx, stored.meta)
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
-        own, up = self.hosted[peer], dict[int, PeerLink]()
+        up: dict[int, PeerLink] = {}
         self._statements = StatementExchange(self._ctx, network)
+        member = peer if machine.guest is None else machine.guest.member
         self.member_directory: MemberDirectory = MemberDirectory(
-            network.id, peer, peer if own.guest is None else own.guest.member, self.hosted, up, self._statements,
-            is_named=network.is_named,
+            network.id, peer, member, self.hosted, up, self._statements, is_named=network.is_named,
         )  # fmt: skip
         self.admission: Admission = Admission(
-            self._ctx, network, own.guest, self._statements, self.member_directory, stored.meta
+            self._ctx, network, machine.guest, self._statements, self.member_directory, stored.meta
         )
         self.presence: PresenceTracker = PresenceTracker(
             self._ctx, network.id, users, self, self.admission, self.blocks
@@ -166,7 +171,7 @@ class Node:
         self.replicator: Replicator = self._replicator(stored, self.run)
         self.admission.load()
         self.links: Links = Links(
-            self._ctx, network, own, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
+            self._ctx, network, machine, self.run, stored.addresses, stored.records, self, self.contacts, self.blocks,
             self.admission, up,
         )  # fmt: skip
         self.storage: StorageState = StorageState(self._ctx)
@@ -412,7 +417,7 @@ class Node:
         return self.links.is_known(link)
 
     def _on_contact(self, id: PeerId | UserId, by: UserId) -> None:
-        if by == self.peer:
+        if by == self.user:
             self.links.on_contact(id)
         self.replicator.on_contact(id, by)
 
@@ -580,7 +585,7 @@ class Node:
         people = self.replicator.people
         unnamed = [
             id for id, user in self.hosted.items()
-            if user.is_kept and not (people.has_profile(id) and (id != self.peer or self.names[id] == user.name))
+            if user.is_kept and not (people.has_profile(id) and (id != self.user or self.names[id] == user.name))
         ]  # fmt: skip
         if unnamed and self.storage.accepts_writes:
             for id in unnamed[:NAMES_AT_ONCE]:
@@ -588,7 +593,7 @@ class Node:
             self._ctx.after(0.0, self._write_names)
 
     def _on_user_unhosted(self, input: UserUnhosted) -> None:
-        if input.user in self.hosted and input.user != self.peer:
+        if input.user in self.hosted and input.user != self.user:
             self.replicator.before_user_unhosted(input.user)
             self.hosted.remove(input.user)
             self.replicator.on_user_unhosted(input.user)
@@ -609,10 +614,10 @@ class Node:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""
         self.replicator.people.keep(input.user)
         self.blocks.set(input.by, input.user, input.on)
-        if input.by == self.peer and input.on and input.user not in self.hosted:
+        if input.by == self.user and input.on and input.user not in self.hosted:
             self.presence.block(input.user)
             self.links.block(input.user)
-        elif input.by == self.peer and not input.on:
+        elif input.by == self.user and not input.on:
             self.links.unblock({input.user})
         elif input.by in self.hosted:
             self.presence.announcer.on_changed([input.by])

@@ -30,12 +30,17 @@ class NodeContext:
     """The state that all machines of one node share.
 
     Attributes:
+        me: The peer.
+        user: Its own user.
         work: What each party was charged for lately.
     """
 
-    def __init__(self, settings: Settings, me: PeerId, draw: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, settings: Settings, me: PeerId, draw: Callable[[int], bytes], user: UserId | None = None
+    ) -> None:
         self.settings = settings
         self.me = me
+        self.user: UserId = user or me
         self.draw = draw
         self.now: Now = Now(0.0, 0)
         self.out: list[Effect] = []

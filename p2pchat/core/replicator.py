@@ -289,7 +289,7 @@ class Replicator:
         self.people.keep(user)
         has_refused = self.inbox.on_contact(user)
         has_refused |= any(remote.groups_refused for remote in self.context.remotes.values())  # which keep no owner
-        has_refused |= by == self._ctx.me and self.quota.on_contact(user)
+        has_refused |= by == self._ctx.user and self.quota.on_contact(user)
         if has_refused:
             for remote in self.context.remotes.values():
                 remote.groups_refused.clear()
@@ -324,9 +324,9 @@ class Replicator:
         if not on:
             every = self.context.remotes.values()
             self.anti_entropy.on_freed(
-                user, every if by == self._ctx.me else [one for one in every if user in one.link.users]
+                user, every if by == self._ctx.user else [one for one in every if user in one.link.users]
             )
-        elif by == self._ctx.me:
+        elif by == self._ctx.user:
             self.quota.stop_awaiting(user)
             for conversation, _ in [key for key in self.typing.active if key[1] == user]:
                 self.typing.on_end(conversation, user)

@@ -29,7 +29,7 @@ from p2pchat.identity.network import (
     locked_network,
     login_network,
     put_aside,
-    save_certificate,
+    save_certificates,
     save_network,
 )
 from p2pchat.identity.private_files import give_to_owner, make_private_directory, write_private
@@ -42,6 +42,7 @@ from p2pchat.identity.profile import (
     lost_file,
     profiles_in,
     stored_identity,
+    stored_keys,
 )
 
 MARK_NAME = "network.backup"
@@ -234,9 +235,7 @@ def _put_aside(home: Path, former: Network) -> list[Path]:
     """Move the network of a login away; return the profiles that stay in it. The caller holds the lock."""
     stay = [path for path in profiles_in(home) if (path / KEY_NAME).exists() and not (path / FILE_NAME).exists()]
     for path in stay:
-        certificate = former.guest(stored_identity(path).peer_id)
-        if certificate is not None:
-            save_certificate(path / GUEST_NAME, certificate)
+        save_certificates(path / GUEST_NAME, former, stored_keys(path))
         save_network(path / FILE_NAME, former)
     put_aside(home)
     return stay

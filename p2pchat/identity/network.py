@@ -10,7 +10,8 @@ are private, and one line in hex:
     founder    p2pchat-founder 1 <seed of F>
     member     p2pchat-member 1 <seed of the member> <the invite: maker, id, uses, until, secret>
                p2pchat-member 1 <seed of the member> <the statement by which the founder added it> <its signature>
-    guest      p2pchat-guest 1 <member> <its certificate for the profile>, only where the member's key is elsewhere
+    guest      p2pchat-guest 1 <member> <its certificate for the profile>, only where the member's key is elsewhere;
+               a line for each of its keys
 
 Copies of a profile have `network` and `guest` alone.
 
@@ -26,14 +27,14 @@ import re
 import secrets
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import scrypt
 from pathlib import Path
 
-from p2pchat.core.members.statement import ADD, make_guest, make_statement, network_id
+from p2pchat.core.members.statement import ADD, is_guest, make_guest, make_statement, network_id
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.identity import Identity
@@ -57,6 +58,7 @@ _MEMBER_LINE = re.compile(
 )
 _ADDED_LINE = re.compile(rb"p2pchat-member 1 ([0-9a-f]{64}) ((?:[0-9a-f]{2})+) ([0-9a-f]{128})\s*")
 _GUEST_LINE = re.compile(rb"p2pchat-guest 1 ([0-9a-f]{64}) ([0-9a-f]{128})\s*")
+_GUEST_LINES = re.compile(rb"(?:%s)+" % _GUEST_LINE.pattern)
 _LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
 PREFIX = "p2pchat:"  # of an invite
 MAX_ENDPOINTS = 8  # as many as the address book keeps of one peer
@@ -84,7 +86,7 @@ class Network:
         member: The key of the member that answers for the users here; None where it is elsewhere.
         invitation: The invite with which that member joined; None for a founder.
         added: The statement by which the founder added that member before, if it did: its text and signature.
-        certificate: Where that key is elsewhere, its certificate for the profile here.
+        certificates: Where that key is elsewhere, its certificates for the keys of the profile here.
     """
 
     id: str
@@ -94,7 +96,7 @@ class Network:
     member: Identity | None = field(default=None, repr=False, compare=False)
     invitation: Invitation | None = field(default=None, compare=False)
     added: tuple[str, bytes] | None = field(default=None, repr=False, compare=False)
-    certificate: GuestCertificate | None = field(default=None, repr=False, compare=False)
+    certificates: tuple[GuestCertificate, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def found(cls, seed: bytes | None = None) -> Network:
@@ -105,7 +107,7 @@ class Network:
     def guest(self, user: UserId) -> GuestCertificate | None:
         """Return the certificate of the member that answers for a user here; None where nobody can make one."""
         if self.name or self.member is None:
-            return self.certificate
+            return next((one for one in self.certificates if is_guest(self.id, user, one)), None)
         return make_guest(self.id, self.member.peer_id, self.member.sign, user)
 
     @classmethod
@@ -166,8 +168,9 @@ def _with_member(network: Network, directory: Path) -> Network:
         seed, maker, id, uses, until, secret = (group.decode() for group in match.groups())
         invitation = Invitation(maker, id, int(uses), int(until), bytes.fromhex(secret))
         return replace(network, member=Identity.from_seed(bytes.fromhex(seed)), invitation=invitation)
-    if (match := _read(directory / GUEST_NAME, _GUEST_LINE)) is not None:
-        return replace(network, certificate=GuestCertificate(match[1].decode(), match[2].decode()))
+    if (match := _read(directory / GUEST_NAME, _GUEST_LINES)) is not None:
+        lines = _GUEST_LINE.findall(match[0])
+        return replace(network, certificates=tuple(GuestCertificate(by.decode(), sig.decode()) for by, sig in lines))
     return network
 
 
@@ -235,9 +238,11 @@ def add_member(directory: Path, network: Network, kind: str = ADD) -> None:
     save_network(directory / FILE_NAME, network)
 
 
-def save_certificate(path: Path, certificate: GuestCertificate) -> None:
-    """Write the certificate of a profile whose member's key is elsewhere. Raises P2PChatError."""
-    _write(path, f"p2pchat-guest 1 {certificate.member} {certificate.sig}")
+def save_certificates(path: Path, network: Network, users: Iterable[UserId]) -> None:
+    """Write what lets a profile with these keys be without its member's key. Raises P2PChatError."""
+    certificates = [one for user in users if (one := network.guest(user)) is not None]
+    if certificates:
+        _write(path, "\n".join(f"p2pchat-guest 1 {one.member} {one.sig}" for one in certificates))
 
 
 def login_network(home: Path, join: tuple[Network, Invitation] | None = None) -> Network:

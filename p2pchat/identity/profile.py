@@ -44,7 +44,7 @@ from p2pchat.identity.network import (
     locked_network,
     login_network,
     put_aside,
-    save_certificate,
+    save_certificates,
     save_network,
     validate_network_name,
 )
@@ -57,6 +57,7 @@ from p2pchat.identity.private_files import (
     remove_leftovers,
     remove_stale,
 )
+from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
+USER_KEY_NAME = "user.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
 WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, MEMBER_NAME, "control.json", "chat.json")  # the last two by the command line
@@ -197,7 +199,7 @@ def lost_file(directory: Path, own: Network | None) -> str:
         own: The network in the profile's own directory.
     """
     home = home_of(directory)
-    if own is not None and (own.name or own.member is not None or own.certificate is not None):
+    if own is not None and (own.name or own.member is not None or own.certificates):
         return ""
     if own is None and _has_history(directory) and (directory / MEMBER_NAME).exists():
         return f"{directory / FILE_NAME} is missing, beside the key of its member: put it back from a backup"
@@ -228,7 +230,7 @@ def _has_history(directory: Path) -> bool:
 
 def _keep_login(network: Network, home: Path) -> None:
     """Have a login without a network belong to that of a profile which was brought from elsewhere, as a guest."""
-    if network.certificate is not None and not (home / FILE_NAME).exists():
+    if network.certificates and not (home / FILE_NAME).exists():
         with suppress(P2PChatError):  # the profile itself needs nothing there
             make_private_directory(home)
             with locked_network(home):
@@ -244,6 +246,7 @@ class Profile:
     ) -> None:
         self.directory = directory
         self.identity = identity
+        self.own: Identity | None = _own_user(directory)
         self.network: Network = network
         self.temporary = temporary
         self._lock = lock
@@ -365,8 +368,8 @@ class Profile:
         The login knows its profiles by their ports alone, and none of those at other places.
         """
         save_network(self.directory / FILE_NAME, self.network)
-        if (certificate := self.network.guest(self.identity.peer_id)) is not None:
-            save_certificate(self.directory / GUEST_NAME, certificate)
+        keys = [one.peer_id for one in (self.identity, self.own) if one is not None]
+        save_certificates(self.directory / GUEST_NAME, self.network, keys)
 
     def close(self) -> None:
         """Release the directory; remove a temporary one. Calling it again does nothing."""
@@ -384,6 +387,19 @@ class Profile:
 
     def __repr__(self) -> str:
         return f"<Profile {str(self.directory)!r} of {self.identity.peer_id[:16]}>"
+
+
+def stored_keys(directory: Path) -> list[UserId]:
+    """Return the key of the peer of a profile and that of its user, which are mostly one. Raises as stored_identity."""
+    return [one.peer_id for one in (stored_identity(directory), _own_user(directory)) if one is not None]
+
+
+def _own_user(directory: Path) -> Identity | None:
+    """Return the key of a person with several machines; None where the key of the machine is that of its user."""
+    try:
+        return load_identity(directory / USER_KEY_NAME)
+    except FileNotFoundError:
+        return None
 
 
 def _identity_from(key: str | os.PathLike[str]) -> Identity:

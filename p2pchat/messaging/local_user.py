@@ -666,7 +666,7 @@ class LocalUser(Viewer):
             PeerClosed: The peer is not running.
         """
         driver, key = self._require_running(), self.find(conversation).key
-        self._access.check_deletion(driver.node.peer)
+        self._access.check_deletion(driver.node.user)
         writer = "" if sender is None else self.directory.resolve(sender).key
         clock = 0 if before is None else max(1, micros_of(before))
         messages = size = 0

@@ -276,8 +276,9 @@ class People:
         """Return whether a user is hosted by the peer of another one, as accounts are by a gateway."""
         node = self._lifecycle.require_running().node
         if user.key in node.hosted:
-            return user.key != node.peer
-        return any(user.key in link.users and user.key != link.peer for link in node.links.up.values())
+            return user.key != node.user
+        hosting = (link for link in node.links.up.values() if user.key in link.users)
+        return any(link.peer in link.users and user.key != link.peer for link in hosting)
 
     def is_expelled(self, user: User) -> bool:
         """Return whether a user is out, by itself or with the member that answers for it, as far as is known here."""
@@ -309,7 +310,7 @@ class People:
 
     def _own_removals(self) -> list[Statement]:
         """Return the removals by which the own user is out, also those that are not durable yet."""
-        return self._removals(self._node.peer)
+        return self._removals(self._node.user)
 
     def _wrote(self, user: UserId) -> bool:
         return self._node.replicator.quota.bytes.of_user[user] > 0

@@ -216,8 +216,10 @@ def host_peers(node: Node, user: UserId) -> list[PeerId]:
     """Return the peers that are known to act for a user: those linked, and the user's own if an address is known."""
     links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
-    if user == node.peer or user in node.links.book:
+    if user in (node.peer, *node.links.book):
         peers = {user: None, **peers}
+    if user == node.user:
+        peers = {node.peer: None, **peers}
     return list(peers)
 
 

@@ -293,7 +293,7 @@ class DeliveryReceipts(AckTracker):
         all of it was deleted. A log of another user may simply have been continued at another host.
         """
         remote = ack.remote
-        if remote is not None and ack.writer == self._sync.ctx.me:
+        if remote is not None and ack.writer == self._sync.ctx.user:
             announced = remote.acked.get(log.key, {}).get(log.id.run)
             if announced is not None and announced.seq > mark.seq:
                 receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
