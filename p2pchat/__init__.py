@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from p2pchat.core.members.admission import MadeInvite as MadeInvite
     from p2pchat.core.names import skeleton as skeleton
     from p2pchat.core.names import validate_name as validate_name
+    from p2pchat.devices import Device as Device
+    from p2pchat.devices import add_device as add_device
+    from p2pchat.devices import join_device as join_device
     from p2pchat.errors import AmbiguousName as AmbiguousName
     from p2pchat.errors import ConsumerBusy as ConsumerBusy
     from p2pchat.errors import DataLocked as DataLocked
@@ -124,6 +127,7 @@ _MODULES = {
     "peer_resources": ("login_name",),
     "settings": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
+    "devices": ("Device", "add_device", "join_device"),
     "export_file": ("Exported", "Imported"),
     "messaging.attachments": ("Attachment", "KeptFile", "StoredFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "Group", "UnansweredConversation"),

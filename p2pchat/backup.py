@@ -10,7 +10,6 @@ has it can act as the user, so it is readable by the owner only.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import GUEST_NAME, save_certificates, save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
+    directory_made_whole,
     make_private_directory,
     remove_leftovers,
     sync_directory,
     sync_file,
-    temporary_path,
     write_private,
 )
 from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity, stored_keys
@@ -98,19 +97,9 @@ def _backup(directory: Path, to: Path, db: str | None, files: bool, progress: Pr
     stored_identity(directory)  # readable, and a key
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise P2PChatError(f"{to} exists and is not empty: name another directory")
-    aside = temporary_path(to)
     remove_leftovers(to)
-    try:
-        make_private_directory(aside)
+    with directory_made_whole(to) as aside:
         _copy(directory, aside, db, files, progress)
-        if to.exists():
-            to.rmdir()  # it is empty; not every system renames onto an empty directory
-        os.replace(aside, to)
-        sync_directory(to.parent)
-    except OSError as error:
-        raise P2PChatError(f"cannot make {to}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return Backup(to, sum(path.stat().st_size for path in to.rglob("*") if path.is_file()))
 
 

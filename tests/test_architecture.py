@@ -36,7 +36,7 @@ DIRECTION = (
     {"identity", "client", "server", "storage", "trace"},
     {"discovery", "runtime"},
     {"messaging", "peer_resources", "export_file", "lifecycle", "peer"},
-    {"offline", "backup", "reachability"},
+    {"offline", "backup", "devices", "reachability"},
     {"testing"},
     {"sync"},
     {"commands", "peer_metrics", "safe_text"},

@@ -51,6 +51,7 @@ COMMANDS = {
     "pardon": ("members:pardon", "take back that somebody was expelled"),
     "admin": ("members:admin", "let a member invite and expel"),
     "unadmin": ("members:unadmin", "make an admin a plain member again"),
+    "device": ("own_devices:device", "another machine for the same person"),
     "network": ("login_network:network", "this login's network: show it, copy its key, found another"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
     "export": ("archive:export", "write what is stored into a file that others can import"),

@@ -16,7 +16,8 @@ import shutil
 import stat
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -101,6 +102,27 @@ def give_to_owner(path: Path) -> None:
 def temporary_path(path: Path) -> Path:
     """Return an unused name beside `path`, for a file that will be moved to `path`."""
     return path.with_name(f".{_beginning(path)}.{secrets.token_hex(6)}.new")
+
+
+@contextmanager
+def directory_made_whole(path: Path) -> Iterator[Path]:
+    """Yield a private directory that is moved to `path` at the end; nothing is left of it if that is not reached.
+
+    Raises:
+        P2PChatError: It cannot be made; `path` is as it was, missing or empty.
+    """
+    aside = temporary_path(path)
+    try:
+        make_private_directory(aside)
+        yield aside
+        if path.exists():
+            path.rmdir()  # it is empty; not every system renames onto an empty directory
+        os.replace(aside, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise P2PChatError(f"cannot make {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _beginning(path: Path) -> str:

@@ -8,9 +8,9 @@ from tests.ports import free_ports
 
 _BLANK = re.compile(r"\s+")
 _PORT = re.compile(r"(?<![\w.])80[89]\d(?!\w)")
-_INVITE = re.compile(r"p2pchat:[A-Z2-7]+\.\.\.@")
+_INVITE = re.compile(r"p2pchat(?:-device)?:[A-Z2-7]+\.\.\.@")
 _DIFFERS = {
-    "invite": (_INVITE.pattern, r"(?P<invite>p2pchat:[A-Z2-7]{178})@"),
+    "invite": (_INVITE.pattern, r"(?P<invite>p2pchat:[A-Z2-7]{178}|p2pchat-device:[A-Z2-7]{85})@"),
     "rest": (r"\.\.\.", r".*?"),
     "moment": (r"\d{4}-\d\d-\d\dT[\d:.]+Z", r"\d{4}-\d\d-\d\dT[\d:.]+Z"),
     "date": (r"\b\d{4}-\d\d-\d\d\b", r"\d{4}-\d\d-\d\d"),
@@ -23,7 +23,7 @@ _TOKEN = re.compile("|".join(f"(?P<{name}>{page})" for name, (page, _) in _DIFFE
 
 
 class Ports:
-    """The real port for each port of the page, in one scene, and the invite shown last."""
+    """The real port for each port of the page, in one scene, and the invite or code of a device shown last."""
 
     def __init__(self) -> None:
         self._real: dict[str, str] = {}

@@ -34,9 +34,9 @@ machines of a scene are on one network (tests/processes/machines.py). Without na
 directory of a scene is empty at first and shared by all; `p2pchat` and `python` are those that run the tests.
 
 Comparison: blanks and line ends are ignored, `...` matches anything (also several lines), and times, dates, ids and
-`#K7QF2M3P` after a name match any of their kind. `p2pchat:AFOB...@` is an invite: in output it is learned, and in input
-it is replaced by the one learned last. Ports 8080 to 8099 are replaced by free ones, the same everywhere in a scene; a
-port that first appears in output is the one that the program chose.
+`#K7QF2M3P` after a name match any of their kind. `p2pchat:AFOB...@` is an invite, `p2pchat-device:AEVK...@` a code: in
+output either is learned, and in input it is replaced by the one learned last. Ports 8080 to 8099 are replaced by free
+ones, the same everywhere in a scene; a port that first appears in output is the one that the program chose.
 """
 
 from __future__ import annotations

@@ -260,6 +260,16 @@ def _around(call: Callable[..., Awaitable[Any]], count: Count) -> Callable[..., 
     return watched
 
 
+def _before_rename(count: Count) -> None:
+    replace = os.replace
+
+    def about_to(*paths: Any) -> None:
+        count.hit()
+        replace(*paths)
+
+    _put(os, "replace", about_to)
+
+
 POINTS: dict[str, Callable[[Count], None]] = {
     "before-commit": _at_commits("batches", before=True),  # all rows of entries are written, but not committed
     "after-commit": _at_commits("batches", before=False),  # entries are on disk, and the core does not know it yet
@@ -281,6 +291,7 @@ POINTS: dict[str, Callable[[Count], None]] = {
     "mid-line": _mid_line,
     "file": _file,
     "closing": _closing,
+    "before-rename": _before_rename,  # a file or directory is written whole, under another name
 }
 
 

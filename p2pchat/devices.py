@@ -1,0 +1,317 @@
+"""Devices: one person on several machines, each with a key of its own, all with the key of the person's user.
+
+    old -> new   nonce
+    new -> old   peer, nonce, its signature over T, its proof of the code
+    old -> new   nothing, or what makes the new machine a device of the person
+    new -> old   that it is stored
+
+Both show the same four words, a hash of T; the person compares them and says yes at the old machine. Nothing is handed
+over before. TLS has proved the key of the old machine, which stands in the code (identity/device_code.py). A frame is a
+line of JSON.
+
+Whatever is killed meanwhile, one begins again: the new machine's directory gets its name when all is in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import secrets
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2pchat.core.contacts import CONTACT
+from p2pchat.core.durable_changes import META_ABOUT, META_BLOCKED, META_IGNORED, META_NAME, Address, Change
+from p2pchat.core.log import verify
+from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
+from p2pchat.core.names import base32
+from p2pchat.core.receipts.peer_receipts import RECEIPTS_CHOSEN
+from p2pchat.errors import HandshakeError, InviteError, P2PChatError
+from p2pchat.identity.device_code import NONCE_BYTES, DeviceCode, parse_device_code, words_of
+from p2pchat.identity.identity import Identity, load_identity
+from p2pchat.identity.network import FILE_NAME, GUEST_NAME, LOOPBACK, Network, save_certificates, save_network
+from p2pchat.identity.own_addresses import own_endpoints
+from p2pchat.identity.private_files import (
+    directory_made_whole,
+    make_private_directory,
+    remove_leftovers,
+    write_private,
+)
+from p2pchat.identity.profile import (
+    DATABASE_NAME,
+    KEY_NAME,
+    USER_KEY_NAME,
+    data_directory,
+    locked,
+    network_of,
+    stored_identity,
+)
+from p2pchat.identity.tls_pipe import client_context, peer_key, server_context
+from p2pchat.peer_resources import PathLike
+from p2pchat.protocol import GuestCertificate, PeerId
+from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.threads import in_thread
+
+SECONDS = 600.0
+"""Seconds for which a code is good."""
+MAX_LINE_BYTES = 64 * 1024  # from the new machine, which nobody knows yet
+MAX_PACKAGE_BYTES = 4 * 1024 * 1024
+KEPT = (META_NAME, META_ABOUT, META_IGNORED, META_BLOCKED, RECEIPTS_CHOSEN)  # what a new machine begins with
+MAX_ADDRESSES = 64  # of others, told to a new device; a guess: it needs one that answers
+DIAL_SECONDS = 10.0  # for one address of the old machine
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine of a person.
+
+    Attributes:
+        peer_id: The key of its peer (base32).
+        directory: Its data directory, where it is on this machine.
+    """
+
+    peer_id: str
+    directory: Path | None = None
+
+
+# ---- the old machine
+
+
+async def add_device(
+    data: PathLike | int,
+    *,
+    on_code: Callable[[str], None],
+    is_wanted: Callable[[str], Awaitable[bool]],
+    host: str = "0.0.0.0",
+    at: Sequence[str] = (),
+    seconds: float = SECONDS,
+) -> Device | None:
+    """Make another machine a device of this profile's user; return it, or None if it was not wanted after all.
+
+    The first time the profile gets a peer key of its own, until then the user's key is that of the machine. Invites
+    that it made before admit nobody any more.
+
+    Args:
+        data: The profile's data directory, or its port.
+        on_code: Called with the code for the other machine.
+        is_wanted: Called with four words; returns whether the other machine shows the same.
+        host: The address to listen on.
+        at: Endpoints to tell the other machine, with the port to listen on; without any those of this machine.
+        seconds: For how long the code is good.
+    Raises:
+        DataLocked: The profile's peer runs, and has no key of its own yet.
+        P2PChatError: There is no such profile, its member's key is elsewhere, or nobody came in time.
+    """
+    directory = data_directory(data)
+    network = await in_thread(_separate_keys, directory)
+    identity = stored_identity(directory)
+    context = await in_thread(server_context, identity, directory)
+    answered: asyncio.Future[Device | None] = asyncio.get_running_loop().create_future()
+    code: DeviceCode | None = None
+    came: list[PeerId] = []
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, TimeoutError, ssl.SSLError, ValueError, KeyError, TypeError):  # anybody may dial
+            assert code is not None
+            peer, t = await _meet_new(code, reader, writer)
+            came.append(peer)
+            if len(came) == 1:  # the code is used up, whatever the person says
+                await _hand_over(directory, network, peer, words_of(t), is_wanted, reader, writer, answered)
+        writer.close()
+
+    port = split_endpoint(at[0])[1] if at else 0
+    server = await asyncio.start_server(on_connection, host, port, ssl=context, limit=MAX_LINE_BYTES)
+    async with server:
+        bound = server.sockets[0].getsockname()[1]
+        places = [*at] or [*(own_endpoints(host, bound) if host != LOOPBACK else ()), join_endpoint(LOOPBACK, bound)]
+        code = DeviceCode.make(identity.peer_id, places)
+        on_code(code.text)
+        try:
+            async with asyncio.timeout(seconds):
+                return await answered
+        except TimeoutError:
+            raise P2PChatError(f"no machine came within {seconds:g} s: run it again for a new code") from None
+
+
+def _separate_keys(directory: Path) -> Network:
+    """Give a machine a key apart from its user's, and return the network in which somebody can answer for more keys.
+
+    The user's key is written first: whoever is killed after that has one key at two places, as before.
+    """
+    identity, network = stored_identity(directory), network_of(directory)
+    if network.member is None and not network.name:
+        raise P2PChatError("the key of this network's member is on another machine: add the device there")
+    path = directory / USER_KEY_NAME
+    if not path.exists() or load_identity(path).peer_id == identity.peer_id:
+        with locked(directory):
+            write_private(path, identity.to_pem())
+            write_private(directory / KEY_NAME, Identity.generate().to_pem())
+    return network
+
+
+async def _meet_new(
+    code: DeviceCode, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> tuple[PeerId, bytes]:
+    """Return the key of the machine that came, and T. Raises ValueError if it does not prove either."""
+    nonce = secrets.token_hex(NONCE_BYTES)
+    _send(writer, {"nonce": nonce})
+    async with asyncio.timeout(DIAL_SECONDS):
+        said = await _receive(reader)
+    peer, theirs = str(said["peer"]), str(said["nonce"])
+    t = code.transcript(peer, nonce, theirs)
+    is_proved = hmac.compare_digest(str(said["proof"]).encode(), code.proof(t).encode())
+    if len(bytes.fromhex(peer + theirs)) != 64 or not (is_proved and verify(peer, bytes.fromhex(str(said["sig"])), t)):
+        raise ValueError("another machine than the one that has the code")
+    return peer, t
+
+
+async def _hand_over(
+    directory: Path, network: Network, peer: PeerId, words: str, is_wanted: Callable[[str], Awaitable[bool]],
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: asyncio.Future[Device | None],
+) -> None:  # fmt: skip
+    """Ask the person, and hand over what makes the machine with this key a device."""
+    try:
+        if not await is_wanted(words):
+            _send(writer, {})
+            answered.set_result(None)
+            return
+        _send(writer, await in_thread(_package, directory, network, peer))
+        async with asyncio.timeout(DIAL_SECONDS):
+            await _receive(reader)
+        answered.set_result(Device(base32(peer)))
+    except Exception as error:
+        if not answered.done():
+            answered.set_exception(P2PChatError(f"the other machine went away ({error}): begin again at both"))
+
+
+def _package(directory: Path, network: Network, peer: PeerId) -> dict[str, Any]:
+    """Return what makes the machine with this key a device of the profile's user."""
+    identity, user = stored_identity(directory), load_identity(directory / USER_KEY_NAME)
+    with closing(SqlStorage(sqlite_url(directory / DATABASE_NAME), read_only=True)) as storage:
+        stored = storage.load([user.peer_id])
+    certificates = [one for key in (peer, user.peer_id) if (one := network.guest(key)) is not None]
+    others = [[one.peer, one.endpoint] for one in stored.addresses if one.verified_at and one.peer != identity.peer_id]
+    kept = {
+        name: line
+        for name, line in stored.meta.items()
+        if name in KEPT or (name.startswith(CONTACT) and name.count(":") == 1)  # those of other users here have two
+    }
+    port = int(directory.name) if directory.name.isdecimal() else 0
+    own = [*own_endpoints("", port), join_endpoint(LOOPBACK, port)] if port else []
+    return {
+        "network": [network.id, network.key, network.founder, network.name],
+        "user": user.private_key.private_bytes_raw().hex(),
+        "kept": kept,
+        "certificates": [[one.member, one.sig] for one in certificates],
+        "peers": [*([identity.peer_id, one] for one in own), *others[:MAX_ADDRESSES]],
+    }
+
+
+# ---- the new machine
+
+
+async def join_device(
+    code: str, data: PathLike | int, *, on_words: Callable[[str], None], seconds: float = SECONDS
+) -> Device:
+    """Make a new profile here a device of the person whose other machine shows this code; return it.
+
+    Args:
+        data: The data directory of the new profile, or its port. There may be no peer yet.
+        on_words: Called with four words, which the person compares with those of the other machine.
+        seconds: How long to wait for the yes there.
+    Raises:
+        InviteError: It is no code, or one that is no longer good.
+        P2PChatError: There is a peer already, the other machine is out of reach, or it says no.
+    """
+    offer, directory = parse_device_code(code), data_directory(data)
+    if (directory / KEY_NAME).exists():
+        raise P2PChatError(
+            f"there is a peer in {directory}, whose user stays who it is: choose another port, or --data"
+        )
+    identity = Identity.generate()
+    reader, writer = await _dial(offer)
+    try:
+        async with asyncio.timeout(seconds):
+            t = await _introduce(offer, identity, reader, writer)
+            on_words(words_of(t))
+            package = await _receive(reader)
+            if not package:
+                raise P2PChatError("the other machine said no: begin again there for a new code")
+            await in_thread(_store, directory, identity, package)
+            _send(writer, {"stored": True})
+            await writer.drain()
+    except TimeoutError:
+        raise P2PChatError("nobody said yes at the other machine: begin again there for a new code") from None
+    except (ConnectionError, ValueError, KeyError, TypeError):
+        raise InviteError("the code is no longer good: begin again at the other machine for a new one") from None
+    finally:
+        writer.close()
+    return Device(base32(identity.peer_id), directory)
+
+
+async def _dial(code: DeviceCode) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection with the machine whose key is in the code."""
+    for endpoint in code.endpoints:
+        host, port = split_endpoint(endpoint)
+        with suppress(OSError, TimeoutError, HandshakeError):
+            async with asyncio.timeout(DIAL_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    host, port, ssl=client_context(), limit=MAX_PACKAGE_BYTES
+                )
+            if peer_key(writer.get_extra_info("ssl_object").getpeercert(True)) == code.peer:
+                return reader, writer
+            writer.close()
+    raise P2PChatError(f"no machine with this code answers at {', '.join(code.endpoints)}: is it still waiting there?")
+
+
+async def _introduce(
+    code: DeviceCode, identity: Identity, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bytes:
+    """Prove this machine's key and the code; return T."""
+    said = await _receive(reader)
+    nonce = secrets.token_hex(NONCE_BYTES)
+    t = code.transcript(identity.peer_id, str(said["nonce"]), nonce)
+    _send(writer, {"peer": identity.peer_id, "nonce": nonce, "sig": identity.sign(t).hex(), "proof": code.proof(t)})
+    return t
+
+
+def _store(directory: Path, identity: Identity, package: dict[str, Any]) -> None:
+    """Make the profile, whole or not at all."""
+    certificates = tuple(GuestCertificate(member, sig) for member, sig in package["certificates"])
+    id, key, founder, name = package["network"]
+    network, user = Network(id, key, founder, name, certificates=certificates), bytes.fromhex(package["user"])
+    peers = [Address(peer, endpoint, told=True) for peer, endpoint in package["peers"]]
+    own = Identity.from_seed(user)
+    make_private_directory(directory.parent)
+    remove_leftovers(directory, untouched=0)
+    with directory_made_whole(directory) as aside:
+        write_private(aside / KEY_NAME, identity.to_pem())
+        write_private(aside / USER_KEY_NAME, own.to_pem())
+        save_certificates(aside / GUEST_NAME, network, [identity.peer_id, own.peer_id])
+        save_network(aside / FILE_NAME, network)
+        with closing(SqlStorage(sqlite_url(aside / DATABASE_NAME))) as storage:
+            storage.commit([Change(addresses=peers, meta=dict(package["kept"]))])
+
+
+# ---- lines of JSON
+
+
+def _send(writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
+    writer.write(json.dumps(frame).encode() + b"\n")
+
+
+async def _receive(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """Return the next frame. Raises ValueError for anything else, ConnectionError at the end."""
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise ConnectionResetError("the other machine has gone")
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("not a frame")
+    return found

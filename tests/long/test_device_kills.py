@@ -1,0 +1,77 @@
+"""A machine that is killed while it becomes a device, or while it gets a key of its own: one begins again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Device, P2PChatError, TCPPeer, join_device
+from tests.deadlines import ROOT
+from tests.messaging.conftest import home as home
+from tests.processes.peers import KILLED, launcher
+from tests.test_devices import Adding, Login
+from tests.test_devices import login as login
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system has no SIGKILL")
+RENAMES = 5  # two keys, the certificates, the network, and the directory with all of it
+
+
+async def killed(point: str, *words: str) -> None:
+    """Run a command of p2pchat that kills itself there."""
+    silent, environment = asyncio.subprocess.DEVNULL, {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        *launcher([point]), *words, stdin=silent, stdout=silent, stderr=silent, env=environment
+    )
+    assert await process.wait() == KILLED
+
+
+async def stays(home: Path, me: str) -> None:
+    """Check that the profile of the old machine runs, as the same person."""
+    async with TCPPeer(data=home / "ada") as ada:
+        assert ada.me.id == me
+
+
+@pytest.mark.parametrize("step", range(1, RENAMES + 1))
+async def test_a_kill_while_a_machine_joins(step: int, home: Path, login: Login) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        me = ada.me.id
+    adding = Adding(home / "ada")
+    code = await adding.code()
+    login("the laptop")
+    await killed(f"before-rename:{step}", "device", "join", code, "--data", str(home / "lap"))
+    with pytest.raises(P2PChatError, match="begin again at both"):
+        await adding.task
+    assert not (home / "lap").exists()
+    login("ada")
+    await stays(home, me)
+    again = Adding(home / "ada")
+    code = await again.code()
+    login("the laptop")
+    joined = await join_device(code, home / "lap", on_words=lambda words: None)
+    assert await again.task == Device(joined.peer_id)
+    assert [path.name for path in home.iterdir() if path.name.startswith(".")] == []  # nothing of the first one is left
+    async with TCPPeer(data=home / "lap") as laptop:
+        assert laptop.me.id == me
+
+
+@pytest.mark.parametrize("step", [1, 2])
+async def test_a_kill_while_a_machine_gets_its_own_key(step: int, home: Path, login: Login) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        me = ada.me.id
+    await killed(f"before-rename:{step}", "device", "add", "--data", str(home / "ada"), "--host", "127.0.0.1")
+    await stays(home, me)
+    adding = Adding(home / "ada")
+    code = await adding.code()
+    login("the laptop")
+    joined = await join_device(code, home / "lap", on_words=lambda words: None)
+    assert await adding.task == Device(joined.peer_id)
+    for name in ("ada", "lap"):
+        login(name)
+        async with TCPPeer(data=home / name) as one:
+            assert one.me.id == me

@@ -1,0 +1,237 @@
+"""Devices: one person on several machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from p2pchat import (
+    DataLocked,
+    Device,
+    InviteError,
+    P2PChatError,
+    TCPPeer,
+    add_device,
+    inspect_profile,
+    join_device,
+    profile_directory,
+)
+from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
+from p2pchat.identity.network import LOOPBACK
+from tests.deadlines import WAIT, until, within
+from tests.messaging.conftest import home as home
+from tests.messaging.texts import texts
+from tests.ports import free_ports
+
+Login = Callable[[str], None]
+
+
+@pytest.fixture
+def login(home: Path, monkeypatch: pytest.MonkeyPatch) -> Login:
+    """Return what has all that follows happen on the machine of somebody, with a home of its own."""
+    return lambda whose: monkeypatch.setenv("P2PCHAT_HOME", str(home / whose))
+
+
+class Adding:
+    """The old machine while it waits for the new one: the words that it shows, and what the person says."""
+
+    def __init__(self, data: int | Path, *, answer: bool | None = True) -> None:
+        self._code: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if answer is not None:
+            self.answer.set_result(answer)
+        self.words: list[str] = []
+        self.task = asyncio.create_task(
+            add_device(data, on_code=self._code.set_result, is_wanted=self._is_wanted, host=LOOPBACK)
+        )
+
+    def _is_wanted(self, words: str) -> Awaitable[bool]:
+        self.words.append(words)
+        return self.answer
+
+    async def code(self) -> str:
+        async with within(WAIT, "a code"):
+            return await self._code
+
+
+async def has(peer: TCPPeer, to: str, *wanted: str) -> None:
+    """Wait until a conversation of a peer's user has these texts, each once."""
+    async with within(WAIT, f"{wanted} at {peer}"):
+        while sorted(await texts(peer, to)) != sorted(wanted):
+            await asyncio.sleep(0.02)  # poll: what a comparison brings is no event of a program that was not there
+
+
+async def test_a_person_is_one_on_two_machines(login: Login) -> None:
+    """Both machines have the history, each writes as the person, and one receipt says that somebody has it."""
+    desk_port, lap_port, bob_port = map(int, free_ports(3))
+    login("ada")
+    async with TCPPeer(desk_port, name="ada") as ada:
+        me, invite = ada.me.id, await ada.make_invite()
+        await ada.broadcast("to all")
+        login("bob")
+        async with TCPPeer(bob_port, name="bob", invite=invite) as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+            await (await bob.send("ada", "to ada alone")).delivered(timeout=WAIT)
+    login("ada")
+    adding, seen = Adding(desk_port), list[str]()
+    code = await adding.code()
+    login("the laptop")
+    joined = await join_device(code, lap_port, on_words=seen.append)
+    added = await adding.task
+    login("ada")
+    own = inspect_profile(profile_directory(desk_port)).peer_id
+    assert added is not None and added.peer_id == joined.peer_id and len({me, own, joined.peer_id}) == 3
+    assert seen == adding.words and len(seen[0].split()) == 4
+
+    login("the laptop")
+    async with TCPPeer(lap_port) as laptop:
+        login("bob")
+        async with TCPPeer(bob_port) as bob:
+            login("ada")
+            async with TCPPeer(desk_port) as desk:
+                assert [(one.me.id, one.me.name) for one in (desk, laptop)] == [(me, "ada")] * 2
+                await has(laptop, "room", "to all")
+                await has(laptop, "bob", "to ada alone")
+                await (await laptop.send("bob", "from the laptop")).delivered(timeout=WAIT)
+                await (await bob.send("ada", "to both")).delivered(timeout=WAIT)
+                for one in (desk, laptop):
+                    await has(one, "bob", "to ada alone", "from the laptop", "to both")
+                assert [user.name for user in bob.directory.all()].count("ada") == 1
+                [unread] = [one for one in await desk.unread("bob") if one.text == "to both"]
+                await desk.mark_read_durably(unread)
+                async with within(WAIT, "read at the laptop, too"):
+                    while await laptop.unread("bob"):
+                        await asyncio.sleep(0.02)  # poll: marks of another machine are no event
+
+
+async def test_nothing_is_handed_over_without_a_yes(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    adding = Adding(home / "desk", answer=False)
+    code = await adding.code()
+    login("the laptop")
+    with pytest.raises(P2PChatError, match="said no: begin again there"):
+        await join_device(code, home / "lap", on_words=lambda words: None)
+    assert await adding.task is None
+    assert not (home / "lap").exists()
+    with pytest.raises(P2PChatError, match="no machine with this code answers"):
+        await join_device(code, home / "lap", on_words=lambda words: None)
+
+
+async def test_who_has_no_code_gets_nothing_and_costs_nobody_the_code(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    adding = Adding(home / "desk")
+    code = parse_device_code(await adding.code())
+    login("eva")
+    guessed = DeviceCode(code.peer, bytes(16), code.endpoints).text
+    with pytest.raises(InviteError, match="no longer good"):
+        await join_device(guessed, home / "eva's", on_words=lambda words: None)
+    other = DeviceCode("ab" * 32, code.secret, code.endpoints).text
+    with pytest.raises(P2PChatError, match="no machine with this code answers"):  # another key is there
+        await join_device(other, home / "eva's", on_words=lambda words: None)
+    assert adding.words == []
+    login("the laptop")
+    joined = await join_device(code.text, home / "lap", on_words=lambda words: None)
+    assert await adding.task == Device(joined.peer_id)
+
+
+async def test_a_code_is_good_once(login: Login, home: Path) -> None:
+    """A second machine with the same code is turned away, also while the person looks at the words of the first."""
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as ada:
+        await ada.set_receipts(False)
+    adding, seen = Adding(home / "desk", answer=None), list[str]()
+    code = await adding.code()
+    login("the laptop")
+    first = asyncio.create_task(join_device(code, home / "lap", on_words=seen.append))
+    await until(lambda: adding.words, "the words of the first")
+    with pytest.raises(InviteError, match="no longer good"):
+        await join_device(code, home / "another", on_words=seen.append)
+    adding.answer.set_result(True)
+    assert await adding.task == Device((await first).peer_id)
+    assert adding.words == seen[:1] and not (home / "another").exists()
+    async with TCPPeer(data=home / "lap") as laptop:
+        assert laptop.me.name == "ada" and not laptop.receipts()  # what the person chose is known there
+
+
+async def test_who_is_somebody_stays_it(login: Login, home: Path) -> None:
+    login("ada")
+    for name in ("ada", "bob"):
+        async with TCPPeer(data=home / name, name=name):
+            pass
+    adding = Adding(home / "ada")
+    with pytest.raises(P2PChatError, match="whose user stays who it is"):
+        await join_device(await adding.code(), home / "bob", on_words=lambda words: None)
+    adding.task.cancel()
+
+
+async def test_a_running_peer_keeps_its_key(login: Login, home: Path) -> None:
+    """The first time a machine gets a key of its own, so its peer must not run; later it may."""
+    login("ada")
+    async with TCPPeer(data=home / "ada", name="ada"):
+        with pytest.raises(DataLocked):
+            await add_device(home / "ada", on_code=print, is_wanted=lambda words: pytest.fail(words), host=LOOPBACK)
+    adding = Adding(home / "ada")
+    await adding.code()
+    adding.task.cancel()
+    async with TCPPeer(data=home / "ada") as ada:
+        adding = Adding(home / "ada")
+        joined = await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
+        assert await adding.task == Device(joined.peer_id)
+        async with TCPPeer(0, ada.endpoint, data=home / "lap") as laptop:
+            assert laptop.me.id == ada.me.id
+            await laptop.broadcast("as one")
+            await has(ada, "room", "as one")
+
+
+async def test_a_machine_without_the_members_key_adds_none(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "ada", name="ada"):
+        pass
+    adding = Adding(home / "ada")
+    await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
+    await adding.task
+    login("the laptop")
+    with pytest.raises(P2PChatError, match="key of this network's member is on another machine: add the device there"):
+        await add_device(home / "lap", on_code=print, is_wanted=lambda words: pytest.fail(words), host=LOOPBACK)
+
+
+async def test_nobody_comes_in_time(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "ada", name="ada"):
+        pass
+    with pytest.raises(P2PChatError, match="no machine came within"):
+        await add_device(
+            home / "ada", on_code=print, is_wanted=lambda words: pytest.fail(words), host=LOOPBACK, seconds=0.01
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text.replace("p2pchat-device:", "p2pchat:"), "no code of a device"),
+        (lambda text: text[:30] + ("a" if text[30] != "a" else "b") + text[31:], "damaged"),
+        (lambda text: text.partition("@")[0], "no address after an @"),
+        (lambda text: text.partition("@")[0] + "@desk:0", "bad address"),
+    ],
+)
+def test_a_code_is_read_whole(change: Callable[[str], str], reason: str) -> None:
+    text = DeviceCode("ab" * 32, bytes(range(16)), ("desk.example:8080", "[2001:db8::1]:8080")).text
+    assert parse_device_code(text.upper().replace("@", "\n@")).text == text
+    with pytest.raises(InviteError, match=reason):
+        parse_device_code(change(text))
+
+
+def test_both_machines_show_what_they_saw() -> None:
+    code = DeviceCode("ab" * 32, bytes(16), ("desk:1",))
+    assert words_of(code.transcript("cd" * 32, "01" * 32, "02" * 32)) == words_of(
+        code.transcript("cd" * 32, "01" * 32, "02" * 32)
+    )
+    others = {words_of(code.transcript(f"{n:064x}", "01" * 32, "02" * 32)) for n in range(100)}
+    assert len(others) == 100
