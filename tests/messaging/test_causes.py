@@ -54,8 +54,9 @@ async def test_who_expelled_somebody_is_named_also_when_somebody_else_did() -> N
         await until(lambda: kind(bob, "eve") == "expelled", "bob hears that")
         for one in (ada, bob):
             assert one.user("eve").cause == Cause("expelled", None, one.user("ada"))
-        await until(lambda: eve.people.expelled_by, "eve is told")
-        assert [kind(eve, name) for name in ("ada", "bob")] == ["", ""]  # what keeps it back is eve's own expulsion
+        # What keeps it back is eve's own expulsion, once that is on her disk.
+        await until(lambda: [kind(eve, name) for name in ("ada", "bob")] == ["", ""], "eve is told")
+        assert eve.people.expelled_by
         await ada.people.pardon("eve")
         await until(lambda: kind(ada, "eve") == kind(eve, "ada") == "online", "eve is back")
 
