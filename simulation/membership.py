@@ -185,10 +185,10 @@ class Membership:
         return not out
 
     def _is_calm(self) -> bool:
-        ups = self._sim.honest_up
+        ups, insiders = self._sim.honest_up, self._insiders()
         linked = {frozenset((one.name, other.name)) for one in ups for other in ups if one.end_to(other)}
-        lists = {frozenset(peer.statements) for peer in ups if peer.members is not None and self._admits(peer)}
-        waits = [peer for peer in ups if self._may_join(peer) and not self._admits(peer)]
+        lists = {frozenset(peer.statements) for peer in ups if peer.members is not None and peer in insiders}
+        waits = [peer for peer in ups if peer not in insiders and self._may_join(peer)]
         is_stored = not any(peer.disk.busy for peer in ups)
         return is_stored and len(lists) <= 1 and not waits and bool(linked or len(ups) < 2)
 
@@ -202,24 +202,27 @@ class Membership:
         is_out = final.removals(member) or final.removals(peer.user) or final.closing(invitation.id) is not None
         return not is_out and final.removed.isdisjoint(used) and len(used - {member}) < invitation.uses
 
-    def _final(self) -> MemberList:
-        """Return what follows from all statements that a peer has stored, and may tell."""
+    def _final(self, *, honest: bool = False) -> MemberList:
+        """Return what follows from all statements that a peer, or an honest one, has stored, and may tell."""
         final, network = MemberList(self._sim.founder.peer_id), self._sim.network().id
-        stored = {pair for peer in self._sim.up for pair in peer.disk.storage.load([]).statements}
+        peers = self._sim.honest_up if honest else self._sim.up
+        stored = {pair for peer in peers for pair in peer.disk.storage.load([]).statements}
         said = [parse_statement(network, *pair) for pair in stored]
         for _ in range(2):  # those of admins count only when it is known who is one
             final.add(said)
         return final
 
-    def _admits(self, peer: SimPeer) -> bool:
-        return self._final().admits(peer.user, peer.network.member)
+    def _insiders(self) -> set[SimPeer]:
+        """Return the peers that belong to the network, whether or not byzantine ones tell what they alone know."""
+        views = [self._final(honest=only) for only in (True, False)]
+        return {
+            peer for peer in self._sim.all_peers if all(view.admits(peer.user, peer.network.member) for view in views)
+        }
 
     def _outsiders(self) -> list[SimPeer]:
-        final = self._final()
-        return [
-            peer for peer in self._sim.all_peers
-            if not (peer.gone or peer.byzantine or final.admits(peer.user, peer.network.member))
-        ]  # fmt: skip
+        insiders = self._insiders()
+        honest = [peer for peer in self._sim.all_peers if not peer.byzantine]
+        return [peer for peer in honest if not peer.gone and peer not in insiders]
 
     def hides(self, one: SimPeer, other: SimPeer) -> bool:
         """Return whether a peer does not take another one's word for all users that this one hosts: some are out."""
@@ -258,7 +261,8 @@ class Membership:
 
     def _unnamed(self, final: MemberList) -> Iterator[Fault]:
         """Yield who does not know a user of a member by the name that this one has, wherever the user is."""
-        ups = [peer for peer in self._sim.honest_up if not peer.odd and self._admits(peer)]
+        insiders = self._insiders()
+        ups = [peer for peer in self._sim.honest_up if not peer.odd and peer in insiders]
         names = {peer: {one.id: one.name for one in peer.disk.storage.load([]).users} for peer in ups}
         for peer in ups:
             for other in ups:

@@ -53,7 +53,7 @@ class CauseInvariants:
 
     def _look(self) -> None:
         self._sim.schedule.after(LOOKS_EVERY, self._look)
-        self._note_facts()
+        self.note_facts()
         cases = dict[Case, None]()
         for (peer, life, log, user), seq in list(self._lacking.items()):
             node = peer.node
@@ -70,7 +70,8 @@ class CauseInvariants:
 
     # ---- what is true
 
-    def _note_facts(self) -> None:
+    def note_facts(self) -> None:
+        """Note what is true from now on. A block that ends and begins again between two looks did not last."""
         now, true = self._sim.now, set(self._facts())
         for fact in self._began.keys() - true:
             del self._began[fact]

@@ -95,6 +95,7 @@ class BlockInvariants:
         """Check what a peer did in the step in which a user of it blocked another, or ended that."""
         self.any = True
         self._sim.counts["user_blocked" if on else "user_unblocked"] += 1
+        self._invariants.causes.note_facts()
         if peer.node is None or peer.byzantine:
             return
         if on and by == peer.user and user in peer.node.links.by_peer:

@@ -283,7 +283,13 @@ class ProtocolInvariants:
             marked = self._marked_at.get(user, -1.0) >= since
             served = self._served_at.get(user, -ANNOUNCED_WITHIN) >= self._sim.now - ANNOUNCED_WITHIN
             held = max(self._given.get((end, log), 0), other.disk.ever.get(log, 0)) >= seq
-            if not (marked or served or held or user in self._full):
+            if marked or served or held or user in self._full:
+                continue
+            remote = peer.node and peer.node.replicator.context.remotes.get(end.link)
+            if remote and log.conversation in remote.listings.by_conversation:  # its page waits for those before
+                again = partial(self._is_told, peer, life, [end], log, seq, since)
+                self._sim.schedule.after(ANNOUNCED_WITHIN, again)
+            else:
                 self._invariants.fail("unannounced", peer, f"has not announced {log_name(log)} {seq} to {other.name}")
 
 

@@ -238,9 +238,12 @@ class MemberDirectory:
     def speaker(self, member: UserId) -> UserId:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
 
-        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself.
+        So a gateway is named by its own user and not by an account. Of nobody known it is the member itself. Who is
+        out does not speak for a member that is not.
         """
         users = self.users_of(member)
+        if not self.is_out(member):
+            users = {user for user in users if not self.is_out(user)}
         if self._me in users:
             return self._me
         named = {user for user in users if user in self.names} or users

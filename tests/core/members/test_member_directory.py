@@ -95,6 +95,19 @@ def test_users_count_with_their_member_before_anybody_told_who_founded_the_netwo
     assert exchange.members is None and users.line(ZOE, ADA) == (ADA, ZOE)
 
 
+def test_who_is_out_does_not_speak_for_the_member_that_expelled_it() -> None:
+    net = Net("ada")
+    users = net.peers["ada"].node.member_directory
+    admin, left, stays = USERS[:3]
+    net.say("ada", said(FOUNDING, "add", admin), said(FOUNDING, "remove", left))
+    users.note(left, admin)
+    assert users.speaker(admin) == admin
+    users.note(stays, admin)
+    assert users.speaker(admin) == stays
+    net.say("ada", said(FOUNDING, "remove", admin))
+    assert users.is_out(stays) and users.speaker(admin) in {left, stays}  # the name of who is out is better than none
+
+
 def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:
     net = Net("ada", "bob")
     net.hear_all()

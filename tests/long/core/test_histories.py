@@ -112,8 +112,9 @@ LESS_OFTEN = {
     "conversation_refused": 12,  # histories have few conversations; tests/core/test_node.py
     "group_left": 10,
     "group_owner": 7,
-    "undelivered": 6,  # this and the next two: tests/core/sync/test_group_sync.py
-    "operation_redone": 4,
+    "undelivered": 6,  # tests/core/sync/test_group_sync.py, as is `cut_off`
+    "group_admin": 25,  # this and the next: tests/core/groups/test_group_members.py
+    "group_unadmin": 2,
     "cut_off": 1,
     "link_gave_way": 20,  # in some histories; tests/core/mesh/test_peer_link.py
     "attack": 100,  # in some histories, as the next; tests/long/hostile/test_branches.py
@@ -127,7 +128,7 @@ LESS_OFTEN = {
 # With routers, in each chunk at least so often.
 WITH_ROUTERS = ROUTERS_CHUNK // 5
 OF_ROUTERS = ("router_moved", "dialled_through", "circuit_carried")
-# Too rare to be counted on: `cites_unknown` (1 to 5 in five hundred; tests/core/groups/test_groups_ingest.py).
+# Too rare to be counted on: `group_not_known` (tests/core/groups/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
 # tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems
 # (tests/storage).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulation.invariants.cause_invariants import LOOKS_EVERY
 from tests.simulation.test_simulation import started
 
 LONG = 120.0  # seconds: longer than a peer needs to learn of a change
@@ -47,4 +48,22 @@ def test_a_link_that_broke_without_a_sign_may_be_named_for_a_while_beside_one_th
     bob.say("are you there?")
     sim.run(20)
     assert sim.counts["cause_carried_said_online"]
+    assert not [fault for fault in sim.invariants.faults() if fault.rule == "cause"]
+
+
+def test_a_block_that_ended_for_a_moment_between_two_looks_did_not_last() -> None:
+    """Seed 2000010, --blocks, with groups: a link of that moment breaks without a sign."""
+    sim, (ada, bob) = started(4, 2)
+    ada.block(ada.user, bob.user, on=True)
+    bob.say("hello", to=ada)
+    sim.run(LONG)
+    sim.run(-sim.now % LOOKS_EVERY + 0.1)
+    ada.block(ada.user, bob.user, on=False)
+    while bob.end_to(ada) is None:
+        sim.run(0.1)
+    assert sim.now % LOOKS_EVERY < 4.0
+    sim.separate(ada, bob)
+    ada.block(ada.user, bob.user, on=True)
+    sim.run(15.0)
+    assert sim.counts["cause_away_said_online"]
     assert not [fault for fault in sim.invariants.faults() if fault.rule == "cause"]
