@@ -237,9 +237,8 @@ class Group(Conversation):
         """The present members, without those who are expelled, sorted by label; [] while nothing is known of the group
         here.
         """
-        view, people = self.view, self._viewer.directory
-        users = [] if view is None else map(people.user, view.members)
-        return [user for user in by_label(users) if people.expelled.since(user.key) is None]
+        users = [] if self.view is None else by_label(map(self._viewer.directory.user, self.view.members))
+        return [user for user in users if not user.expelled]
 
     @property
     def is_member(self) -> bool:

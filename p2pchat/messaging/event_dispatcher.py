@@ -308,10 +308,10 @@ class EventDispatcher:
                 change=effect.change,
                 by=people.user(effect.by),
                 target=people.user(effect.target) if effect.target else None,
-                members=by_label(people.user(one) for one in effect.members if people.expelled.since(one) is None),
+                members=by_label(map(people.user, effect.members)),
                 name=effect.name,
                 former=former if effect.change == "renamed" else "",
-                expelled=people.expelled.since(effect.by) is not None,
+                expelled=people.user(effect.by).expelled,
                 log=effect.log,
                 seq=effect.seq,
             )

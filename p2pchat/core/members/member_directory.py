@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
+from itertools import filterfalse
 from typing import Generic, Protocol, TypeVar
 
 from p2pchat.bounded import remember
@@ -280,6 +281,10 @@ class MemberDirectory:
     def is_out(self, user: UserId, *named: UserId) -> bool:
         """Return whether a user is removed, as far as this peer knows which members it named, or of no member."""
         return self.since(user, *named) is not None
+
+    def within(self, users: Iterable[UserId]) -> list[UserId]:
+        """Return those of these users who are not out, sorted: of a group's members those for whom anything counts."""
+        return sorted(filterfalse(self.is_out, users))
 
     def since(self, user: UserId, *named: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in.
