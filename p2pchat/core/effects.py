@@ -373,8 +373,8 @@ class GroupUpdate(Effect):
 
     `change` is created, added, removed, left, admin, unadmin, renamed or owner. `target` is the user added, removed,
     leaving, now an admin or none, or now the owner; "" for created and renamed. `by` is the user who did it. The rest
-    describes the group as it is now: `members` are sorted, without who is expelled; `log` and `seq` name the fact. A
-    group that becomes known here begins with `created`.
+    describes the group as it is now: `members` are sorted; `log` and `seq` name the fact. A group that becomes known
+    here begins with `created`.
     """
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("name",)

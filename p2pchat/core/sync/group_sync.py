@@ -154,7 +154,7 @@ class GroupSync:
         told = differences if group.id in self.views else [("created", "")]
         self._refresh_members(group)
         if (state := self.views.get(group.id)) is not None:
-            members, log = tuple(self._sync.members.within(state.members)), LogId(group.id, fact.by, fact.run)
+            members, log = tuple(sorted(state.members)), LogId(group.id, fact.by, fact.run)
             self._sync.step.effects += [
                 GroupUpdate(group.id, group.talk, change, fact.by, target, members, state.name, state.owner, log, 1)
                 for change, target in told
