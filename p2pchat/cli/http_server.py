@@ -22,6 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from p2pchat.bounded import Counts
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.web import WebSettings
 from p2pchat.web.rate_limits import network_of, networks_of, site_of
@@ -258,8 +259,6 @@ class RequestProtocol(WriteTimeout, H11Protocol):
         sites, self._sites = self._sites, ()
         for each in sites:
             self.connected[each] -= 1
-            if not self.connected[each]:
-                del self.connected[each]
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
@@ -322,7 +321,7 @@ def listen(host: str, port: int) -> socket.socket:
 def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:
     """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
     facts = {
-        "head_timeout": settings.body_timeout, "peer_port": peer_port, "connected": Counter(),
+        "head_timeout": settings.body_timeout, "peer_port": peer_port, "connected": Counts(),
         "is_exempt": staticmethod(_exemption(settings.trusted_proxies)),
     }  # fmt: skip
     protocol = type("InTime", (RequestProtocol,), facts)

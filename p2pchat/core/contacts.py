@@ -22,6 +22,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from p2pchat.bounded import Counts
 from p2pchat.core.durable_changes import META_BLOCKED
 from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.protocol import PeerId, UserId, user_start
@@ -125,7 +126,7 @@ class Blocks:
         self._ctx = ctx
         self.users: KeySet[UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
-        self.starts: Counter[str] = Counter()
+        self.starts: Counter[str] = Counts()
         for name, text in meta.items():
             which, _, by = name.partition(":")
             if which == META_BLOCKED:
@@ -140,13 +141,8 @@ class Blocks:
             self._add(by, user)
         else:
             del self._by[by][user]
-            self._unstart(user)
+            self.starts[user_start(user)] -= 1
         self._ctx.choose(blocked_key("" if by == self._ctx.user else by), json.dumps(sorted(self._by[by])))
-
-    def _unstart(self, user: UserId) -> None:
-        self.starts[user_start(user)] -= 1
-        if not self.starts[user_start(user)]:
-            del self.starts[user_start(user)]
 
     def _add(self, by: UserId, user: UserId) -> None:
         self._by.setdefault(by, {})[user] = None
@@ -155,7 +151,7 @@ class Blocks:
     def forget(self, by: UserId) -> None:
         """Forget whom a user blocked, when it is deleted."""
         for user in self._by.pop(by, ()):
-            self._unstart(user)
+            self.starts[user_start(user)] -= 1
 
     def of(self, by: UserId) -> Iterable[UserId]:
         """Return whom a user blocks."""

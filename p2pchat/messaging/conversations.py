@@ -21,7 +21,7 @@ from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, vali
 from p2pchat.errors import AmbiguousName, DeliveryTimeout, UnknownName
 from p2pchat.messaging.events import json_fields
 from p2pchat.messaging.messages import Message, Post, Sent
-from p2pchat.messaging.users import MAX_LISTED, NameIndex, User, by_label, listed, quoted, split_typed
+from p2pchat.messaging.users import MAX_LISTED, NameIndex, User, listed, quoted, split_typed
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -237,9 +237,7 @@ class Group(Conversation):
         """The present members, without those who are expelled, sorted by label; [] while nothing is known of the group
         here.
         """
-        view, people = self.view, self._viewer.directory
-        users = [] if view is None else map(people.user, view.members)
-        return [user for user in by_label(users) if people.expelled.since(user.key) is None]
+        return [] if self.view is None else [*self._viewer.directory.present(self.view.members)]
 
     @property
     def is_member(self) -> bool:

@@ -28,7 +28,7 @@ from p2pchat.messaging.events import aware
 from p2pchat.messaging.messages import users_with
 from p2pchat.messaging.receipts import Kind, ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import EventFeed, Subscription
-from p2pchat.messaging.users import UserDirectory, by_label
+from p2pchat.messaging.users import UserDirectory
 from p2pchat.messaging.viewer import Viewer
 from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import PeerId, UserId
@@ -308,10 +308,10 @@ class EventDispatcher:
                 change=effect.change,
                 by=people.user(effect.by),
                 target=people.user(effect.target) if effect.target else None,
-                members=by_label(people.user(one) for one in effect.members if people.expelled.since(one) is None),
+                members=people.present(effect.members),
                 name=effect.name,
                 former=former if effect.change == "renamed" else "",
-                expelled=people.expelled.since(effect.by) is not None,
+                expelled=people.user(effect.by).expelled,
                 log=effect.log,
                 seq=effect.seq,
             )

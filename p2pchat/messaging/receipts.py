@@ -949,9 +949,8 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     group = conversation.group
     if group is not None and conversation.is_talk:
         counted = {user for user in group.named if user != log.user and group.was_member(user, entry.c)}
-        is_out = node.member_directory.is_out
-        present = {user for user in counted if group.is_present(user) and not is_out(user)}
-        return tuple(sorted(present.union(counted.intersection(holders))))
+        present = node.member_directory.within(filter(group.is_present, counted))
+        return tuple(sorted(counted.intersection((*present, *holders))))
     if conversation.naming.dm is None:
         return ()
     return tuple(sorted(set(conversation.naming.dm) - {log.user})) or (log.user,)

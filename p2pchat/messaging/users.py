@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
 
+from p2pchat.bounded import Counts
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.mesh import presence_tracker
@@ -387,6 +388,10 @@ class UserDirectory:
             user = self._users[id] = User(self, id)
         return user
 
+    def present(self, ids: Iterable[UserId]) -> tuple[User, ...]:
+        """Return the users with these ids who are not expelled, sorted by label."""
+        return by_label(user for user in map(self.user, ids) if not user.expelled)
+
     def all(self) -> list[User]:
         """Return every user with a name, sorted by label."""
         return sorted((self.user(id) for id in self._index.names), key=lambda user: user.label.casefold())
@@ -508,7 +513,7 @@ class NameIndex:
         self.names: dict[str, str] = {}  # by id
         self.looks: dict[str, str] = {}  # skeletons, by id
         self.alike: dict[str, set[str]] = {}  # ids, by skeleton
-        self._labels: Counter[tuple[str, str]] = Counter()  # skeletons and suffixes: no two may be shown alike
+        self._labels: Counter[tuple[str, str]] = Counts()  # skeletons and suffixes: no two may be shown alike
 
     def full_label(self, id: str) -> str:
         """Return the name and the beginning of the id; the whole id where another one with this name begins alike."""
@@ -522,8 +527,6 @@ class NameIndex:
         if former is not None:
             del self.names[id]
             self._labels[former, suffix(id)] -= 1
-            if not self._labels[former, suffix(id)]:
-                del self._labels[former, suffix(id)]
             self.alike[former].discard(id)
             if not self.alike[former]:
                 del self.alike[former]

@@ -306,7 +306,9 @@ class GroupChange(RequestBody, json_schema_extra={"examples": [{"name": "operati
 class GroupOut(
     BaseModel,
     json_schema_extra={
-        "examples": [{"id": _CONVERSATION_ID, "name": "ops", "owner": "ada", "members": ["ada", "bob"]}]
+        "examples": [
+            {"id": _CONVERSATION_ID, "name": "ops", "owner": "ada", "admins": ["bob"], "members": ["ada", "bob"]}
+        ]
     },
 ):
     """A group."""
@@ -314,6 +316,7 @@ class GroupOut(
     id: str
     name: str
     owner: Label | None
+    admins: list[Label]
     members: list[Label]
 
 

@@ -35,6 +35,7 @@ from p2pchat import (
     TCPPeer,
     User,
 )
+from p2pchat.bounded import Counts
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import spawn, stop_tasks
 from p2pchat.web import WebSettings
@@ -136,7 +137,7 @@ class SessionHub:
         self._reader: asyncio.Task[None] | None = None
         self.stopping: bool = False
         self.open_by_kind: Counter[Kind] = Counter()
-        self._in_network: Counter[str] = Counter()  # sessions, by network
+        self._in_network: Counter[str] = Counts()  # sessions, by network
         self._all: dict[HubSession, None] = {}  # sessions that want all events, oldest first
         self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by event class
         self.deliveries: int = 0
@@ -252,8 +253,6 @@ class SessionHub:
             subscribers.pop(session, None)
         self.open_by_kind[kind] -= 1
         self._in_network[session.network] -= 1
-        if not self._in_network[session.network]:
-            del self._in_network[session.network]
         account.sessions -= 1
         self.refresh_presence(account)
         self.on_close(account)

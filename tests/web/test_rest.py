@@ -427,6 +427,19 @@ async def test_a_group_is_visible_to_its_members(people: Served) -> None:
         assert (await bob.get(by_id)).json() == made.json()
         grown = await ada.post("/groups/ops/members", json={"members": ["cyd"]})
         assert grown.json()["members"] == ["ada", "bob", "cyd"]
+        assert grown.json()["admins"] == []
+        made = await ada.post("/v1/do", json={"do": "admin", "to": "#ops", "user": "bob"})
+        assert made.status_code == 200 and made.json()["rows"][0]["group"] == "ops"
+        assert (await ada.get("/groups/ops")).json()["admins"] == ["bob"]
+        while not (await bob.get("/groups/ops")).json()["admins"]:
+            pass
+        assert (await bob.delete("/groups/ops/members/cyd")).json() == {"status": "ok"}
+        assert (await bob.post("/groups/ops/members", json={"members": ["cyd"]})).json()["members"][2:] == ["cyd"]
+        assert (await ada.post("/v1/do", json={"do": "unadmin", "to": "#ops", "user": "bob"})).status_code == 200
+        assert (await ada.get("/groups/ops")).json()["admins"] == []
+        for there in ({}, {"to": "room"}, {"to": "bob"}):  # of the network
+            told = await ada.post("/v1/do", json={"do": "admin", "user": "bob", **there})
+            assert "only the operator of this peer can do that" in told.json()["text"]
         assert (await ada.patch("/groups/ops", json={"name": "crew"})).json()["name"] == "crew"
         assert (await ada.delete("/groups/crew/members/cyd")).json() == {"status": "ok"}
         assert (await ada.get("/groups/crew")).json()["members"] == ["ada", "bob"]

@@ -24,6 +24,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+from p2pchat.bounded import Counts, drop
 from p2pchat.core.durable_changes import Change, Collected, DiskLevel, LogFacts
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.member_directory import Line
@@ -98,7 +99,7 @@ class WaitingRequests:
 
     def __init__(self) -> None:
         self.active: dict[str, tuple[Line, int]] = {}  # party and cost, by root, of those that have their turn
-        self._taken: Counter[Line] = Counter()  # the costs of these, together, at (), and by the first node of a party
+        self._taken: Counter[Line] = Counts()  # the costs of these, together, at (), and by the first node of a party
         self._waiting: dict[str, tuple[Line, int]] = {}  # party and cost
         # Who was served longest ago first; never empty. The first of a dict from which many were taken takes long.
         self._parties: dict[Line, OrderedDict[str, None]] = {}
@@ -121,9 +122,7 @@ class WaitingRequests:
             self._take(party, -cost)
         if root in self._waiting:
             party, _ = self._waiting.pop(root)
-            del self._parties[party][root]
-            if not self._parties[party]:
-                del self._parties[party]
+            drop(self._parties, party, root)
 
     def take(self) -> str | None:
         """Give a request its turn, and return it; None if none may have it now."""
@@ -144,8 +143,6 @@ class WaitingRequests:
     def _take(self, party: Line, cost: int) -> None:
         self._taken[()] += cost
         self._taken[party[:1]] += cost
-        if not self._taken[party[:1]]:
-            del self._taken[party[:1]]
 
 
 class ContentRequests:

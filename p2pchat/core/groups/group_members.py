@@ -22,8 +22,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
+from p2pchat.bounded import place
 from p2pchat.core.groups.group_fact import (
     ADD,
     ADMIN,
@@ -44,7 +45,6 @@ MAX_HANDOVERS = 64  # each may change what counts of all that was said; a guess
 MAX_ALIKE = 64  # facts of one writer and kind about one user; a guess
 MAX_UNMAKING = 4  # words that one user is no admin, which no later one ended; a guess
 MAX_FACTS = 4096  # of one writer in one group: an admin has added or removed somebody as often
-Key = TypeVar("Key")
 NOTHING, AS_ADMIN, AS_OWNER = range(3)  # how a fact counts
 
 
@@ -117,7 +117,7 @@ class GroupMembers:
             self.owners = [fact.by]
             self._refresh_owners()
         elif fact.kind == HEIR and fact.n < MAX_HANDOVERS:
-            _list(self._heirs, (fact.n, fact.by), fact, is_there=True)
+            place(self._heirs, (fact.n, fact.by), fact.id, fact, is_there=True)
             self._refresh_owners()
         if any(fact.run in each.upto for both in self._covered.get(fact.by, ()) for each in both):
             self._weigh_all(fact.by)  # others may be covered through it
@@ -130,7 +130,7 @@ class GroupMembers:
         """
         if fact.kind != CREATE and self._said[fact.by].pop(fact.run, None) is not None:
             if fact.id in self._heirs.get((fact.n, fact.by), ()):
-                _list(self._heirs, (fact.n, fact.by), fact, is_there=False)
+                place(self._heirs, (fact.n, fact.by), fact.id, fact, is_there=False)
                 self._refresh_owners()
             self._count(fact, NOTHING)
             self._weigh_all(fact.by)
@@ -219,9 +219,9 @@ class GroupMembers:
 
     def _list_fact(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
         if (fact.id in self._about.get(key, ())) != is_there:
-            _list(self._about, key, fact, is_there=is_there)
-            for id in fact.who.get(key[1], ()):
-                _list(self._enders, (*key, id), fact, is_there=is_there)
+            place(self._about, key, fact.id, fact, is_there=is_there)
+            for id in {*fact.who.get(key[1], ())}:
+                place(self._enders, (*key, id), fact.id, fact, is_there=is_there)
 
     # ---- who is in
 
@@ -295,13 +295,3 @@ class GroupMembers:
 
 def _age(fact: GroupFact) -> tuple[int, FactId]:
     return -fact.c, fact.id
-
-
-def _list(index: dict[Key, dict[FactId, GroupFact]], key: Key, fact: GroupFact, *, is_there: bool) -> None:
-    """Have a fact stand in an index, or no more."""
-    if is_there:
-        index.setdefault(key, {})[fact.id] = fact
-    else:
-        del index[key][fact.id]
-        if not index[key]:
-            del index[key]

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
+from itertools import filterfalse
 from typing import Generic, Protocol, TypeVar
 
-from p2pchat.bounded import remember
+from p2pchat.bounded import Counts, drop, remember
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, StatementId, is_guest
 from p2pchat.core.node_context import HostedIdentities
@@ -127,7 +128,7 @@ class MemberDirectory:
         """Take the member that a peer has shown on a link of its own."""
         former = self._shown.pop(peer, ())
         if former:
-            self._drop_peer(peer, former[-1])
+            drop(self._peers, former[-1], peer)
         rest = tuple(one for one in former if one != member)
         self._shown[peer] = (*rest, member)
         self._peers.setdefault(member, {})[peer] = None
@@ -135,12 +136,7 @@ class MemberDirectory:
             most = max(self._peers, key=lambda one: len(self._peers[one]))
             oldest = next(iter(self._peers[most]))
             del self._shown[oldest]
-            self._drop_peer(oldest, most)
-
-    def _drop_peer(self, peer: PeerId, member: UserId) -> None:
-        del self._peers[member][peer]
-        if not self._peers[member]:
-            del self._peers[member]
+            drop(self._peers, most, oldest)
 
     def on_members_changed(self, users: Iterable[UserId]) -> None:
         """Take that other statements about these users, or about their members, are durable now."""
@@ -284,6 +280,10 @@ class MemberDirectory:
         """Return whether a user is removed, as far as this peer knows which members it named, or of no member."""
         return self.since(user, *named) is not None
 
+    def within(self, users: Iterable[UserId]) -> list[UserId]:
+        """Return those of these users who are not out, sorted: of a group's members those for whom anything counts."""
+        return sorted(filterfalse(self.is_out, users))
+
     def since(self, user: UserId, *named: UserId) -> int | None:
         """Return since when a user is out, in UTC microseconds; None for one who is not, 0 for one who never was in.
 
@@ -333,7 +333,7 @@ class MemberShares(Generic[Item]):
     """
 
     def __init__(self, most: int) -> None:
-        self.taken: Counter[UserId] = Counter()
+        self.taken: Counter[UserId] = Counts()
         self._most = most
         self._members: dict[Item, UserId] = {}  # the oldest item first
 
@@ -356,8 +356,6 @@ class MemberShares(Generic[Item]):
         member = self._members.pop(item, None)
         if member is not None:
             self.taken[member] -= 1
-            if not self.taken[member]:
-                del self.taken[member]
 
     def take(self, item: Item, member: UserId, evict: Callable[[Item], object]) -> bool:
         """Give an item a place, that of another one if need be. Return whether it has one.

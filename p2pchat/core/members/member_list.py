@@ -28,6 +28,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Literal
 
+from p2pchat.bounded import Counts, place
 from p2pchat.core.durable_changes import Collected
 from p2pchat.core.members.statement import (
     ADD,
@@ -119,7 +120,7 @@ class MemberList:
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites, and is in force
         self._first_closing: dict[str, Statement] = {}  # the first of those
         self._in_force: set[StatementId] = set()  # removals
-        self._in: Counter[UserId] = Counter()  # how many statements make somebody a member
+        self._in: Counter[UserId] = Counts()  # how many statements make somebody a member
         self._out: dict[UserId, Counter[_Weight]] = {}  # how many removals in force are about somebody
 
     def statements(self) -> list[Statement]:
@@ -404,12 +405,10 @@ class MemberList:
         for more, statements in ((1, change.kept), (-1, change.dropped)):
             for one in statements:
                 for index, key in self._places(one):
-                    _set(index, key, one, is_there=more > 0)
+                    place(index, key, one.id, one, is_there=more > 0)
                 added = {*one.who} if one.kind == ADD else {*self._kept_by(one)}
                 for user in added:
                     self._in[user] += more
-                    if not self._in[user]:
-                        del self._in[user]
                 users |= added
                 if one.kind == CLOSE:
                     self._close(one, is_there=more > 0)
@@ -427,8 +426,8 @@ class MemberList:
         self._in_force ^= {removal.id}
         weight = removal.by == self.founder, removal.hide
         for user in {*removal.who}:
-            self._out.setdefault(user, Counter())[weight] += 1 if is_there else -1
-            if not self._out[user].total():
+            self._out.setdefault(user, Counts())[weight] += 1 if is_there else -1
+            if not self._out[user]:
                 del self._out[user]
         self._close(removal, is_there=is_there)
         return removal.who
@@ -436,7 +435,7 @@ class MemberList:
     def _close(self, one: Statement, *, is_there: bool) -> None:
         """Have a statement close its invites, or no more."""
         for invite in {*one.invites}:
-            _set(self._closing, invite, one, is_there=is_there)
+            place(self._closing, invite, one.id, one, is_there=is_there)
             first = self._first_closing.get(invite)
             if is_there and (first is None or self._order(one) < self._order(first)):
                 self._first_closing[invite] = one
@@ -478,23 +477,13 @@ class MemberList:
         return found
 
     def _look_at(self, user: UserId) -> None:
-        is_admin, weights = user in self.admins, +self._out.get(user, Counter())
+        is_admin, weights = user in self.admins, self._out.get(user, ())
         counting = [hide for is_founders, hide in weights if is_founders or not is_admin]
         is_in, is_out = is_admin or self._in[user] > 0, bool(counting)
         for users, is_there in (
             (self.removed, is_out), (self.members, is_in and not is_out), (self.concealed, any(counting)),
         ):  # fmt: skip
             users.add(user) if is_there else users.discard(user)
-
-
-def _set(index: dict[str, dict[StatementId, Statement]], key: str, one: Statement, *, is_there: bool) -> None:
-    """Have a statement stand in an index, or no more."""
-    if is_there:
-        index.setdefault(key, {})[one.id] = one
-    elif key in index:
-        index[key].pop(one.id, None)
-        if not index[key]:
-            del index[key]
 
 
 def make_statements(

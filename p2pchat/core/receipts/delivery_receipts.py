@@ -269,8 +269,7 @@ class DeliveryReceipts(AckTracker):
         """
         hosted = self._sync.hosted
         if conversation.group is not None and conversation.group.state is not None:
-            others = conversation.group.state.members.keys() - {user}
-            members = tuple(sorted(one for one in others if not self._sync.members.is_out(one)))
+            members = tuple(self._sync.members.within(conversation.group.state.members.keys() - {user}))
         elif conversation.members is not None:
             members = tuple(sorted(conversation.members - {user})) or (user,)
         else:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
 
+from p2pchat.bounded import Counts
 from p2pchat.core.durable_changes import LateTexts, Relation, Stretch, UnreleasedEntry
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import GapShown, WarningIssued
@@ -53,7 +54,7 @@ class CausalOrder:
         self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._ready: deque[LogState] = deque()  # logs that may go on, until `_run`
         self._counted: dict[LogId, tuple[Line, int]] = {}  # waiting entries, and where they count
-        self._waiting: Counter[Line] = Counter()  # of these, by member or contact, and at () of all members
+        self._waiting: Counter[Line] = Counts()  # of these, by member or contact, and at () of all members
 
     def load(self, waiting: Iterable[UnreleasedEntry]) -> None:
         """Let the entries wait that storage holds unreleased."""
@@ -170,8 +171,6 @@ class CausalOrder:
         where, former = self._counted.pop(log.id)
         for node in (where, where[1:]):
             self._waiting[node] += len(log.queue) - former
-            if not self._waiting[node]:
-                del self._waiting[node]
         if log.queue:
             self._counted[log.id] = where, len(log.queue)
 

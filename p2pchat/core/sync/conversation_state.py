@@ -18,7 +18,7 @@ from collections.abc import Collection, Container, Iterable, Sequence
 from struct import Struct
 from typing import NamedTuple
 
-from p2pchat.bounded import remember
+from p2pchat.bounded import drop, remember
 from p2pchat.core.durable_changes import EVERYTHING, LogFacts, Relation
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.log import (
@@ -403,9 +403,7 @@ class WaitingLogs:
     def _unlist(self, id: LogId, refs: Iterable[Ref]) -> None:
         for ref in refs:
             seqs = self._awaited[ref.log]
-            del seqs[ref.seq][id]
-            if not seqs[ref.seq]:
-                del seqs[ref.seq]
+            drop(seqs, ref.seq, id)
             if not seqs:
                 del self._awaited[ref.log]
 

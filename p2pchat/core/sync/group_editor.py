@@ -130,8 +130,7 @@ class GroupEditor:
     def _leave(self, group: GroupReplica, state: GroupView, request: GroupLeaveRequest) -> Refusal | None:
         if not group.is_present(request.user):
             return "member", "only members can leave a group"
-        others = state.members.keys() - {request.user}
-        if state.owner == request.user and not all(map(self._sync.members.is_out, others)):
+        if state.owner == request.user and self._sync.members.within(state.members.keys() - {request.user}):
             return "owner", "the owner cannot leave before the others: hand the group over first"
         body = fact_body(LEAVE, cuts=self._marks(group.talk, request.user))
         return self._write(group, request.user, [body], request.ticket)

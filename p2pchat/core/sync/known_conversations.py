@@ -17,7 +17,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
-from p2pchat.bounded import remember
+from p2pchat.bounded import Counts, drop, remember
 from p2pchat.core.contacts import Contacts
 from p2pchat.core.effects import ConversationBegun
 from p2pchat.core.groups.group_fact import talk_id
@@ -209,9 +209,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         conversation = self.pop(id)
         self.groups.pop(id, None)
         for user in {*(conversation.naming.dm or ())}:
-            del self._dms[user][id]
-            if not self._dms[user]:
-                del self._dms[user]
+            drop(self._dms, user, id)
         return conversation
 
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
@@ -273,7 +271,7 @@ class Inbox:
         self._members = members
         self._settings = ctx.settings
         self._places: dict[ConversationId, tuple[tuple[str, UserId], ...]] = {}  # where each counts
-        self._taken: Counter[tuple[str, UserId]] = Counter()  # by a member, or a user and "dm" or "group"
+        self._taken: Counter[tuple[str, UserId]] = Counts()  # by a member, or a user and "dm" or "group"
         self._refused: dict[ConversationId, Unanswered] = {}  # the newest last
 
     def start(self) -> None:
@@ -371,8 +369,6 @@ class Inbox:
         """Free the place of a conversation that was answered or forgotten."""
         for node in self._places.pop(id, ()):
             self._taken[node] -= 1
-            if not self._taken[node]:
-                del self._taken[node]
 
     def _update(self, conversation: ConversationState) -> None:
         """Count a conversation if it is stored and unanswered, also beyond the limits; else free its place."""

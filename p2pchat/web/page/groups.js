@@ -111,9 +111,8 @@ export async function showGroup(chat, layout, talk, refused = "") {
   const add = h("button", {}, "Add");
   const picker = memberPicker(chat, (count) => (add.hidden = !count));
   const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
-  const owned = h("div", {},
-    form(() => ({ do: "add", users: picker.chosen() }), [h("fieldset", {}, h("legend", {}, "Add members"), picker.element), add]),
-    form(() => ({ do: "rename", name: name.value.trim() }), [h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))]));
+  const added = form(() => ({ do: "add", users: picker.chosen() }), [h("fieldset", {}, h("legend", {}, "Add members"), picker.element), add]);
+  const renamed = form(() => ({ do: "rename", name: name.value.trim() }), [h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))]);
   const end = h("div", { class: "row end" });
   let named = talk.name;
   /** @type {any[]} */
@@ -121,18 +120,20 @@ export async function showGroup(chat, layout, talk, refused = "") {
   const load = async () => (rows = await chat.ask({ do: "members", to: talk.id }));
   const draw = () => {
     const mine = rows.some((row) => row.me && row.owner);
+    const manages = mine || rows.some((row) => row.me && row.admin);
     title.data = `#${safeLine(talk.name)}`;
     count.textContent = memberCount(rows.length);
-    members.draw(rows.map((row) => ({ key: row.user_id, drawn: JSON.stringify([row, mine]), draw: () => memberRow(row, mine && !row.me, talk, ask) })));
+    members.draw(rows.map((row) => ({ key: row.user_id, drawn: JSON.stringify([row, mine, manages]), draw: () => memberRow(row, mine && !row.me, mine ? !row.me : manages && !(row.owner || row.admin), talk, ask) })));
     picker.draw(rows.map((row) => row.user_id));
     if (name.value === named) name.value = talk.name; // nobody is writing there
     named = talk.name;
-    owned.hidden = !mine;
+    added.hidden = !manages;
+    renamed.hidden = !mine;
     fill(end, talk.member && (mine && rows.length > 1 ? h("p", { class: "hint" }, "You own this group. To leave it, make another member the owner first.") : h("button", { type: "button", class: "danger", onclick: () => leave(chat, layout, talk) }, "Leave group")));
   };
   await load();
   draw();
-  const shown = dialog(title, [count, members.list, h("p", { class: "trouble", role: "alert" }, refused), owned, end]);
+  const shown = dialog(title, [count, members.list, h("p", { class: "trouble", role: "alert" }, refused), added, renamed, end]);
   picker.follow(shown);
   const redraw = new Redraw(draw);
   shown.addEventListener("close", chat.model.bus.on("group", (changed) => changed === talk && load().then(() => redraw.soon(), () => {})));
@@ -148,18 +149,25 @@ async function refusalOf(action) {
   }
 }
 
-/** @param {any} row of a member @param {boolean} mayChange @param {Talk} talk @param {Ask} ask */
-function memberRow(row, mayChange, talk, ask) {
-  const what = [row.me && "you", row.owner && "owner"].filter(Boolean).join(", ") || statusText(row);
+/** @param {any} row of a member @param {boolean} mayRaise @param {boolean} mayRemove @param {Talk} talk @param {Ask} ask */
+function memberRow(row, mayRaise, mayRemove, talk, ask) {
+  const what = [row.me && "you", row.owner && "owner", row.admin && "admin"].filter(Boolean).join(", ") || statusText(row);
   return h("li", { class: "person-row" },
     disc(row.user_id, row.user, row.status), h("span", { class: "side-words" }, h("bdi", {}, safeLine(row.user)), h("span", { class: "side-sub" }, what)),
-    mayChange && h("button", { type: "button", class: "link", onclick: () => askOwner(row, talk, ask) }, "Make owner", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
-    mayChange && iconButton("close", `Remove ${safeLine(row.user)}`, () => askRemove(row, talk, ask)));
+    mayRaise && h("button", { type: "button", class: "link", onclick: () => askAdmin(row, talk, ask) }, row.admin ? "No admin" : "Make admin", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
+    mayRaise && h("button", { type: "button", class: "link", onclick: () => askOwner(row, talk, ask) }, "Make owner", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
+    mayRemove && iconButton("close", `Remove ${safeLine(row.user)}`, () => askRemove(row, talk, ask)));
+}
+
+/** @param {any} row of a member @param {Talk} talk @param {Ask} ask */
+function askAdmin({ user, user_id: id, admin }, talk, ask) {
+  if (admin) return ask({ do: "unadmin", user: id }, `Make ${safeLine(user)} a plain member?`, `Whom they added to #${safeLine(talk.name)} and removed stays so.`, "Make member");
+  return ask({ do: "admin", user: id }, `Make ${safeLine(user)} an admin?`, `Admins add and remove plain members of #${safeLine(talk.name)}.`, "Make admin");
 }
 
 /** @param {any} row of a member @param {Talk} talk @param {Ask} ask */
 function askOwner({ user, user_id: id }, talk, ask) {
-  const said = `Only the owner adds and removes members and renames the group. You stay a member of #${safeLine(talk.name)}, and cannot take this back yourself.`;
+  const said = `Only the owner makes admins and renames the group. You stay a member of #${safeLine(talk.name)}, and cannot take this back yourself.`;
   return ask({ do: "owner", user: id }, `Make ${safeLine(user)} the owner?`, said, "Make owner");
 }
 

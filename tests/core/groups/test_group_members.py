@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b, sha256
 
 import pytest
+from msgspec.structs import replace
 
 from p2pchat.core.groups.group_fact import (
     ADD,
@@ -106,6 +107,18 @@ def meet(one: Peer, other: Peer) -> None:
 
 
 # ---- one rule each
+
+
+def test_a_fact_that_names_what_it_ends_twice_counts_no_more_like_any_other() -> None:
+    ops = group("bob", "cyd", admins=["bob"])
+    there = copy(ops)
+    out = ops.say("bob", REMOVE, "cyd")
+    again = replace(ops.say("bob", ADD, "cyd"), who={IDS["cyd"]: (out.id, out.id)})
+    other = Peer(again if one.id == again.id else one for one in ops.facts.values())
+    assert other.here == ["bob", "cyd", "own"]
+    there.unadmin("own", "bob")
+    meet(other, there)  # nothing that bob said counts
+    assert other.here == ["bob", "cyd", "own"] and not [*other.members.outs(IDS["cyd"])]
 
 
 def test_the_creator_is_the_owner_and_makes_admins() -> None:
