@@ -134,6 +134,8 @@ class AntiEntropy:
         if comparison.ended < comparison.number:
             comparison.ended, comparison.ended_at = comparison.number, self._ctx.now.mono
         comparison.all_compared = comparison.next_timer is None
+        if comparison.digest_timer is not None and comparison.all_compared and comparison.digest_sent:
+            comparison.digest_timer.cancel()
         if comparison.next_timer is not None:
             comparison.next_timer.cancel()
             wait = max(0.0, self._until_next(remote))
