@@ -279,11 +279,7 @@ class Lifecycle:
         self.listening_at = aware(now_micros())
         try:
             _log.info("peer %s listens on %s:%s", base32(resources.identity.peer_id)[:8], self.host, self.port)
-            stored, hosted = await in_thread(_load, resources)
-            if not (stored.addresses or stored.statements or self.is_offline):
-                if await in_thread(learn_of_login, resources):
-                    stored, hosted = await in_thread(_load, resources)
-            lost = await in_thread(resources.storage.lost)
+            stored, hosted, lost = await in_thread(_load, resources, is_offline=self.is_offline)
             self.newest_own = _newest_own(stored, resources.user.peer_id, self.settings.recent_places)
             if self.is_offline:
                 stored.addresses.clear()
@@ -501,10 +497,16 @@ def _newest_own(stored: Stored, me: UserId, recent_places: int) -> str | None:
     return "" if own is None and stored.next_place <= recent_places else own
 
 
-def _load(resources: PeerResources) -> tuple[Stored, list[StoredUser]]:
+def _load(resources: PeerResources, *, is_offline: bool) -> tuple[Stored, list[StoredUser], str]:
+    """Return what is stored, the users that are hosted, and what was lost. A new profile learns of its login first."""
+    storage = resources.storage
     with gc_paused():
-        hosted = resources.storage.hosted()
-        return resources.storage.load([resources.user.peer_id, *(user.id for user in hosted)]), hosted
+        hosted = storage.hosted()
+        users = [resources.user.peer_id, *(user.id for user in hosted)]
+        stored = storage.load(users)
+        if not (stored.addresses or stored.statements or is_offline) and learn_of_login(resources):
+            stored = storage.load(users)
+    return stored, hosted, storage.lost()
 
 
 def _credentials(resources: PeerResources) -> NetworkCredentials:

@@ -82,6 +82,7 @@ from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.links import Links
+from p2pchat.core.mesh.peer_exchange import FEW_LINKS
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import Cause, PresenceTracker
 from p2pchat.core.names import full_label
@@ -568,10 +569,11 @@ class Node:
         self.looks = MAX_LOOKS
 
     def _look(self) -> None:
-        self.looks -= 1
         quiet = QUIET_LOOKS * len(self.links.up) if self.links.dialer.is_idle else MAX_LOOKS
+        count = 1 + len(self.links.up) // FEW_LINKS
+        self.looks -= count
         if self.looks > max(0, MAX_LOOKS - quiet):
-            self._ctx.after(self.settings.peers_told_after, self._look)
+            self._ctx.after(count * self.settings.peers_told_after, self._look)
         else:
             self.looks = 0
             self._write_names()

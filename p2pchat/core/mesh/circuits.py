@@ -14,7 +14,7 @@ room the more circuits a member has. So a sender stops, nothing is dropped, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from p2pchat.bounded import remember
@@ -123,13 +123,13 @@ class Circuits:
         Links spread over their carriers. One through which none comes up, or lasts, is asked last.
         """
         under_way = Counter(self.dialling.values())
-        able = [link for link in self._able if peer in link.direct and under_way[link.id] < MAX_DIALLED]
+        able = [link for link in self._able if link.reaches(peer) and under_way[link.id] < MAX_DIALLED]
         return min(able, key=lambda link: (self.begun.get(link.peer, 0), self._spread(link.peer, peer)), default=None)
 
-    @property
-    def reached(self) -> set[PeerId]:
-        """The peers with which others can carry a link."""
-        return set[PeerId]().union(*(link.direct.keys() for link in self._able))
+    def reached(self, peers: Iterable[PeerId]) -> set[PeerId]:
+        """Return those of these peers with which others can carry a link."""
+        able = self._able
+        return {peer for peer in peers if any(link.reaches(peer) for link in able)}
 
     @property
     def _able(self) -> list[PeerLink]:

@@ -58,6 +58,7 @@ NOT_A_MEMBER_PAUSE = 3600.0  # seconds until a peer is dialled again that does n
 SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers take proportionally longer
 BUSY_SPREAD = 9  # times Settings.busy_pause at most, in addition; a guess
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
+LATE = 0.1  # seconds after its deadline that a timer fires: there was much to do here; a guess
 MAX_DEFERRED = 30.0  # seconds that the other peer gets to dial us: it may not be able to at all; a guess
 PATIENCE = 4  # handshakes for which the other peer gets more time to dial; a guess
 RETRIED = 16  # addresses that waited, when a dial was answered: some times those dialled at once; a guess
@@ -621,7 +622,13 @@ class Dialer:
         if wait <= SLACK:
             self._try(plan, address)
         else:
-            plan.timer = self._ctx.after(wait, lambda: self._schedule(plan))
+            plan.timer = self._ctx.after(wait, lambda: self._on_due(plan))
+
+    def _on_due(self, plan: DialPlan) -> None:
+        """Dial what is due. If this process stood still, what came meanwhile waits, too: the other peer gets more time."""
+        if plan.timer is not None and self._ctx.now.mono > plan.timer.at + LATE:
+            self.active_at = self._ctx.now.mono
+        self._schedule(plan)
 
     def _candidates(self, plan: DialPlan) -> list[DialAddress]:
         """Return the addresses that may be dialled beside the link and the dials there are, direct or carried ones."""

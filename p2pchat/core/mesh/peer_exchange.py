@@ -48,7 +48,7 @@ from p2pchat.core.mesh.circuits import Circuits
 from p2pchat.core.mesh.dialer import CARRIED, Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector
 from p2pchat.core.mesh.peer_link import MeshListener, PeerLink
-from p2pchat.core.node_context import SLACK, HostedIdentity, KeySet, NodeContext, Timer
+from p2pchat.core.node_context import SLACK, HostedIdentity, NodeContext, Timer
 from p2pchat.protocol import (
     CARRY,
     FILES,
@@ -307,12 +307,12 @@ class PeerExchange:
         linked = sorted(peer for peer, told in news.items() if told is not None)
         carried = {peer for peer, told in news.items() if told is not None and told[1]}
         gone = sorted(peer for peer, told in news.items() if told is None)
-        ready: KeySet[PeerId] = {}
         link.untold |= dict.fromkeys(linked)
+        records = list[PeerRecord]()
         if link.has_told_peers and (not link.linked or len(linked) < FEW_LINKS):
-            ready, link.untold = link.untold, ready
-        lacking = [peer for peer in sorted(ready) if peer in self._by_peer and peer not in link.linked]
-        records = [self._book.records[peer] for peer in lacking if peer in self._book.records]
+            lacking = (link.untold.keys() - link.linked.keys()) & self._by_peer.keys() & self._book.records.keys()
+            records = [self._book.records[peer] for peer in sorted(lacking)]
+            link.untold.clear()
         own = self._own
         own_at = 0 if own is None else own.at
         if not (news or records) and link.sent_own == own_at:
@@ -348,16 +348,15 @@ class PeerExchange:
             elif len(link.linked) < MAX_LINKED:
                 current = self._by_peer.get(peer)
                 link.linked.setdefault(peer if current is None else current.peer)  # the id is shared by all tables
-                link.direct.setdefault(peer if current is None else current.peer)
-        for peer in frame.carried:
-            link.direct.pop(peer, None)
+                link.carried.pop(peer, None)
+        link.carried.update((peer, None) for peer in frame.carried if peer in link.linked)
         for record in frame.records:  # also of whom it is not linked with: the signature proves where they are
             is_taken = self._take(record, link)
             if record.id in link.linked:
                 link.linked[record.id] = None if is_taken else record
         for peer in frame.gone:
             link.linked.pop(peer, None)
-            link.direct.pop(peer, None)
+            link.carried.pop(peer, None)
             if peer in self._by_peer:
                 link.untold[peer] = None
                 self._on_news()
@@ -381,7 +380,7 @@ class PeerExchange:
         now = self._ctx.now.mono
         linked = set[PeerId]().union(*(link.linked.keys() for link in self._up.values())) - self._by_peer.keys()
         found = {peer for peer in linked if not self._dialer.is_barred(peer)}
-        reached = found & self._circuits.reached & self._book.records.keys()
+        reached = self._circuits.reached(found & self._book.records.keys())
         self._dialer.on_reached(reached, reached if self._may_be_dialled else frozenset())
         self._reached_since = {peer: self._reached_since.get(peer, now) for peer in found}
         shown = found & self._fresh.keys() - self._dialer.no_place.keys()

@@ -80,7 +80,7 @@ class PeerLink:
         blocked: Users that the other end told and that are blocked here; they are not among `users`.
         known: The peer, or a user that it hosts, is a contact of this peer (contacts.py).
         linked: The peers that the other end says it is linked with; the record of one whose member is not admitted.
-        direct: Of these, those whose link nobody carries.
+        carried: Of these, those whose link another peer carries.
         carrier: The peer that carries this link; "" for a direct one.
         through: The link of that peer, 0 for none.
         sees: Where this end sees the other one, if that is where it dials from; "" otherwise.
@@ -110,7 +110,7 @@ class PeerLink:
     blocked: KeySet[UserId] = field(default_factory=dict)
     known: bool = False
     linked: dict[PeerId, PeerRecord | None] = field(default_factory=dict)
-    direct: KeySet[PeerId] = field(default_factory=dict)
+    carried: KeySet[PeerId] = field(default_factory=dict)
     carrier: PeerId = ""
     through: int = 0
     sees: str = ""
@@ -151,6 +151,10 @@ class PeerLink:
     @property
     def gone(self) -> bool:
         return self.phase is LinkPhase.GONE
+
+    def reaches(self, peer: PeerId) -> bool:
+        """Return whether the other end says that it is linked with a peer, and that nobody carries that link."""
+        return peer in self.linked and peer not in self.carried
 
     def __repr__(self) -> str:
         return f"PeerLink({self.id} {self.phase.name.lower()} {self.peer[:8] or '?'})"
@@ -384,11 +388,10 @@ class LinkPlaces:
 
     def giving_way(self, peer: PeerId, *, known: bool) -> list[PeerId] | None:
         """Return the peers whose links end for one with this peer, at most one. None when there is no place for it."""
-        if peer in self._by_peer:
+        if peer in self._by_peer or 2 * len(self._by_peer) < self._most:
             return []
         member = "" if known else self._members.share(peer)
-        is_scarce = 2 * len(self._by_peer) >= self._most
-        if is_scarce and self._others.taken[member] >= MAX_OF_MEMBER:
+        if self._others.taken[member] >= MAX_OF_MEMBER:
             return None
         if len(self._by_peer) < self._most and (known or self._others.has_room):
             return []

@@ -437,8 +437,9 @@ class Acknowledgements:
             self._owe_to(sorted(gossip[key].intersection(links)), key)
         for id, by_hosts in alike.items():
             for remote in self._sync.remotes_sharing(self._sync.conversations[id]):
-                link, peer = remote.link, {remote.link.peer}
-                hears_of = link.linked.keys() - link.carried_with.keys()  # a carrier gives those what is for all
+                link = remote.link
                 for hosts, told in by_hosts.items():
-                    if not hosts or not hosts - peer <= hears_of:
+                    others = hosts - {link.peer}
+                    lost = others.intersection(link.carried_with)  # a carrier gives those what is for all
+                    if lost or not hosts or others.difference(link.linked):
                         self._sync.owe_marks(remote, told)

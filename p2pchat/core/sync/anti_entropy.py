@@ -128,7 +128,10 @@ class AntiEntropy:
         comparison = remote.comparison
         if comparison.ended < comparison.number:
             comparison.ended, comparison.ended_at = comparison.number, self._ctx.now.mono
-        comparison.present.is_over = True
+        present = comparison.present
+        present.is_over = True
+        if present.digest_timer is not None and present.digest_sent and comparison.all_compared:
+            present.digest_timer.cancel()
         if comparison.next_timer is not None:
             comparison.next_timer.cancel()
             wait = max(0.0, self._until_next(remote))

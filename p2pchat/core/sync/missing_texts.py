@@ -15,7 +15,7 @@ from itertools import groupby
 
 from p2pchat.core.durable_changes import LateTexts, Span
 from p2pchat.core.groups.group_fact import talk_id
-from p2pchat.core.log import LogId, RawEntry, bits_between, has_stubs, is_gone
+from p2pchat.core.log import LogId, RawEntry, bits_between, is_gone
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
@@ -112,7 +112,7 @@ class MissingTexts:
         """Tell of new stubs, and of texts that came, before anything else is told of that commit."""
         change = step.change
         talks = set(map(talk_id, step.groups))  # perhaps shared only now
-        changed = [batch.log for batch in change.batches if has_stubs(batch.raws)]
+        changed = [batch.log for batch in change.batches if batch.log in self._sync.missing]
         late = _parts(change.late)
         changed += [*late, *(prune.log for prune in change.pruned), *(self._within(talks) if talks else ())]
         for remote in self._sync.remotes.values():

@@ -78,6 +78,14 @@ def test_a_direct_address_is_dialled_first_and_the_other_way_while_that_dial_han
     assert dials(effects) == [DIRECT, CARRIED]  # one of each kind
 
 
+def test_after_it_stood_still_a_process_handles_what_came_before_it_dials_through_another(pair: Pair) -> None:
+    assert dials(pair.told(pair.a, DIRECT) + pair.a.wake(1.5)) == [DIRECT]
+    pair.a.at(5.0)  # 3 s later than the next timer was to fire: what bob did meanwhile is not handled yet
+    pair.a.ctx.run_due()
+    assert dials(pair.a.wake(5.9)) == []
+    assert dials(pair.a.wake(6.1)) == [CARRIED]
+
+
 def test_who_has_no_address_at_all_is_dialled_within_two_seconds() -> None:
     pair = Pair(*map(Post, peers_in_order("ada", "bob")))
     for post in (pair.a, pair.b):
