@@ -179,11 +179,11 @@ class ReceiptInvariants:
         if peer.byzantine or reader.byzantine:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
-        is_marked = self._said.get((news.member, news.log), 0) >= news.last
-        said, ref = self._said.get((news.member, news.log), 0), ref_key(news.log.user, news.log.run)
-        behind = range(said + 1, news.last + 1)  # nothing is shown of stubs
-        is_marked |= all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
-        is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
+        ref = ref_key(news.log.user, news.log.run)
+        # Nothing is shown of stubs, and what was deleted is not among what was shown any more.
+        said = max(self._said.get((news.member, news.log), 0), reader.disk.pruned.get(news.log, 0))
+        behind = range(said + 1, news.last + 1)
+        is_marked = all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
         if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
