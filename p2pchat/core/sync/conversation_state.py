@@ -449,7 +449,7 @@ class ConversationState:
         self.naming: Naming = naming
         # Peers of these users hear of it; None: everyone in the network.
         self.members: frozenset[UserId] | None = members
-        self.allowed_writers = members  # in a group: everyone who was ever named
+        self.allowed_writers: frozenset[UserId] | None = members  # in a group: everyone who was ever named
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.is_operations: bool = False  # a group's own conversation, of operations: those are accepted from anyone
