@@ -625,7 +625,7 @@ class Dialer:
             plan.timer = self._ctx.after(wait, lambda: self._on_due(plan))
 
     def _on_due(self, plan: DialPlan) -> None:
-        """Dial what is due. If this process stood still, what came meanwhile waits, too: the other peer gets more time."""
+        """Dial what is due. What came while this process stood still waits, too: leave the other peer more time."""
         if plan.timer is not None and self._ctx.now.mono > plan.timer.at + LATE:
             self.active_at = self._ctx.now.mono
         self._schedule(plan)
