@@ -33,8 +33,8 @@ from p2pchat.protocol import (
     Entries,
     Have,
     Marks,
-    MarksFrame,
     Naming,
+    ReadFrame,
     RunId,
     TypingFrame,
     UserId,
@@ -43,7 +43,7 @@ from p2pchat.protocol import (
 
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
-NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
+NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
 
 # ---- the step: what one input of the node leads to, from its frames to what is told once it is durable

@@ -78,7 +78,6 @@ MUST_HAPPEN = (
     "read_sum_differs",
     "taken",
     "taken_told",
-    "taken_sum_differs",
     "too_many_tips",
     "forks_ignored",
     "user_full",
