@@ -229,8 +229,7 @@ export class Link {
   }
 
   on_read({ marks, taken = {}, ask }) {
-    const readers = [marks, taken].flatMap(Object.values).flatMap(Object.keys);
-    if (!readers.every((u) => this.users.has(u))) throw "host";
+    if (![marks, taken].flatMap(Object.values).flatMap(Object.keys).every((u) => this.users.has(u))) throw "host";
     if (ask) this.send({ t: "read", marks: {}, all: true });
   }
 
