@@ -5,6 +5,7 @@ Costs are counted in calls of Python functions, which no other program on the ma
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -111,3 +112,18 @@ def test_a_fact_costs_no_more_with_many_former_writers() -> None:
             group.far.say(group.pen.say("eve", ADD, user))
         calls.append(count_steps(lambda: group.far.say(group.pen.say("eve", REMOVE, IDS["cyd"]))))  # noqa: B023
     assert calls[1] < 1.5 * calls[0]
+
+
+def test_a_fact_copies_nothing_of_all_whom_others_named() -> None:
+    """A plain member may name millions, and each further fact of anybody took as long as a copy of them."""
+    group = LongGroup()
+    for number in range(60):
+        group.far.say(group.pen.say("dan", ADD, *(f"{number:08x}{at:056x}" for at in range(200))))
+    frame = group.pen.say("eve", ADD, "ff" * 32)
+    tracemalloc.start()
+    try:
+        group.far.say(frame)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000

@@ -113,7 +113,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
             self._unknown_of[share] += 1
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
-            found.members = (found.members or NO_USERS).union(asked)
+            found.members = (found.members or NO_USERS) | {*asked}
             found.allowed_writers = (found.allowed_writers or NO_USERS) | {owner}
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
