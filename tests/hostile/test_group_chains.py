@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from p2pchat.core.groups.group_fact import ADD, ADMIN, HEIR, LEAVE, NAME, REMOVE, UNADMIN
-from p2pchat.core.log import Entry, encode_entry
+from p2pchat.core.log import Entry, LogId, before_of, encode_entry, extend_chain, size_bytes
+from p2pchat.core.sync.quota import OPERATION_FACTOR
 from p2pchat.protocol import Entries, Mark
 from tests.core.scripted_nodes import IDS, Author, Far, GroupPen, Peer, World
 from tests.core.steps import count_steps
@@ -127,3 +128,23 @@ def test_a_fact_copies_nothing_of_all_whom_others_named() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 100_000
+
+
+@pytest.mark.parametrize(("by", "count"), [("bob", 20), ("bob", 255), ("dan", 255), ("dan", 20)])
+def test_facts_take_no_more_memory_than_they_count(by: str, count: int) -> None:
+    """Those of an admin take most: each user whom it adds is in several tables."""
+    group = LongGroup()
+    replica = group.ada.node.replicator.context.conversations.groups[group.pen.id]
+    frames = [group.pen.say(by, ADD, *(f"{number:08x}{at:056x}" for at in range(count))) for number in range(50)]
+    counted = OPERATION_FACTOR * sum(size_bytes(frame.e) for frame in frames)
+    tracemalloc.start()
+    try:
+        for frame in frames:
+            log, chain = LogId(frame.c, frame.u, frame.r), extend_chain(bytes.fromhex(frame.prev), frame.e)
+            fact = replica.read(log, frame.e[0], chain, before_of(frame))
+            assert fact is not None
+            replica.add(fact)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken < counted
