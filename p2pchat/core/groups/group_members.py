@@ -20,6 +20,7 @@ Source: docs/protocol-groups.md.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Protocol
@@ -44,7 +45,9 @@ from p2pchat.protocol import Mark, RunId, UserId
 MAX_HANDOVERS = 64  # each may change what counts of all that was said; a guess
 MAX_ALIKE = 64  # facts of one writer and kind about one user; a guess
 MAX_UNMAKING = 4  # words that one user is no admin, which no later one ended; a guess
-MAX_FACTS = 4096  # of one writer in one group: an admin has added or removed somebody as often
+# Of one writer in one group, each counted for everybody in it: an admin has added or removed somebody as often. A word
+# of its owner has all of these looked at again.
+MAX_FACTS = 4096
 NOTHING, AS_ADMIN, AS_OWNER = range(3)  # how a fact counts
 
 
@@ -102,6 +105,7 @@ class GroupMembers:
         self._handovers: list[GroupFact] = []  # from each of them to the next
         self._heirs: dict[tuple[int, UserId], dict[FactId, GroupFact]] = {}  # those whom owners named, by whose word
         self._said: dict[UserId, dict[RunId, GroupFact]] = {}
+        self._sizes: Counter[UserId] = Counter()  # of all that somebody said: whom its facts are about
         self._levels: dict[FactId, int] = {}  # of the facts that count
         self._about: dict[tuple[str, UserId], dict[UserId, list[GroupFact]]] = {}  # that count, by writer, newest first
         self._enders: dict[tuple[str, UserId, FactId], dict[FactId, GroupFact]] = {}  # by kind and by what they end
@@ -112,6 +116,7 @@ class GroupMembers:
     def take(self, fact: GroupFact) -> None:
         """Take a fact that is not here."""
         self._said.setdefault(fact.by, {})[fact.run] = fact
+        self._sizes[fact.by] += max(1, len(fact.who))
         if fact.kind == CREATE:
             self.owners = [fact.by]
             self._refresh_owners()
@@ -173,7 +178,7 @@ class GroupMembers:
 
     def has_room(self, user: UserId) -> bool:
         """Return whether more facts of somebody are taken."""
-        return len(self._said.get(user, ())) < MAX_FACTS
+        return self._sizes[user] < MAX_FACTS
 
     def unmaking(self, user: UserId) -> list[GroupFact]:
         """Return by what somebody is no admin, whoever made it one: the newest, mostly the only one."""
