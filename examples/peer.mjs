@@ -228,8 +228,8 @@ export class Link {
     if (!this.users.has(u)) throw "host";
   }
 
-  on_read({ marks, ask }) {
-    if (!Object.values(marks).every((readers) => Object.keys(readers).every((u) => this.users.has(u)))) throw "host";
+  on_read({ marks, taken = {}, ask }) {
+    if (![marks, taken].flatMap(Object.values).flatMap(Object.keys).every((u) => this.users.has(u))) throw "host";
     if (ask) this.send({ t: "read", marks: {}, all: true });
   }
 

@@ -231,7 +231,7 @@ const FRAMES = {
   digest: has({ "sum?": hex(32), "sums?": map(hex(32)), "span?": span, "ask?": flag }),
   have: has({ marks: map(map(marks)), "span?": span, "ask?": flag, "end?": natural, "full?": map(list(hex(32))) }),
   want: has({ n: natural, c: hex(32), u: hex(32), tips: marks, "older?": marks }),
-  read: has({ marks: map(map(Array.isArray)), "ask?": flag }),
+  read: has({ marks: map(map(Array.isArray)), "taken?": map(map(Array.isArray)), "ask?": flag }),
   typing: has({ c: hex(32), u: hex(32) }),
   entries: has({ ...batch, "h?": text, "fork?": flag }),
 };

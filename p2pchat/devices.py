@@ -30,7 +30,7 @@ from p2pchat.core.durable_changes import META_ABOUT, META_BLOCKED, META_IGNORED,
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.names import base32
-from p2pchat.core.receipts.peer_receipts import RECEIPTS_CHOSEN
+from p2pchat.core.receipts.read_tracker import RECEIPTS_CHOSEN
 from p2pchat.errors import HandshakeError, InviteError, P2PChatError
 from p2pchat.identity.device_code import NONCE_BYTES, DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity

@@ -436,26 +436,20 @@ class Entries(Frame, tag="entries"):
         )
 
 
-class MarksFrame(Frame):
-    """Marks of readers: for each, the last entry of each log, named as in core/log.Ref, and the chain there.
+class ReadFrame(Frame, tag="read"):
+    """Read marks and taken marks: of each reader, the last entry of each log, named as in core/log.Ref, and the chain
+    there.
 
     `add` is what they change in the sum of the sender's marks; `all` begins that sum anew.
     """
 
     marks: ReadMarks
+    taken: ReadMarks = {}
     all: bool = False
     add: Hex32 | None = None
     ask: bool = False
     sum: Hex32 | None = None
     names: list[Naming] = []
-
-
-class ReadFrame(MarksFrame, tag="read"):
-    """Read marks, for the peers of writers and readers."""
-
-
-class TakenFrame(MarksFrame, tag="taken"):
-    """Taken marks, for peers that host the same readers."""
 
 
 class TypingFrame(Frame, tag="typing"):
@@ -541,7 +535,7 @@ class Unknown(Struct):
 
 KnownFrame = (
     Hello | Welcome | Show | Admit | Go | Ping | Pong | Bye | Peers | Here | Statements | Digest | Have | Want | Entries
-    | ReadFrame | TakenFrame | TypingFrame | Pull | Lacks | Holds | Circuit | Carried | Punch | File | FileEnd
+    | ReadFrame | TypingFrame | Pull | Lacks | Holds | Circuit | Carried | Punch | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Piece | Unknown
 
@@ -748,12 +742,11 @@ class Decoder:
         if size > self._settings.max_batch_bytes:
             raise _over("entries: a batch", size, self._settings.max_batch_bytes)
 
-    def _check_marks(self, frame: MarksFrame, size: int) -> None:
-        kind = str(frame.__struct_config__.tag)
-        counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]
-        if sum(counts) > self._settings.page_items:
-            raise _too_many(kind, "marks", self._settings.page_items)
-        self._check_names(kind, frame)
+    def _check_read(self, frame: ReadFrame, size: int) -> None:
+        every = [*frame.marks.values(), *frame.taken.values()]
+        if sum(max(1, len(marks)) for readers in every for marks in readers.values()) > self._settings.page_items:
+            raise _too_many("read", "marks", self._settings.page_items)
+        self._check_names("read", frame)
 
     def _check_lacks(self, frame: Lacks, size: int) -> None:
         _at_most(self._settings.page_items, "lacks", "has", frame.has)
@@ -773,7 +766,7 @@ class Decoder:
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
 
-    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | MarksFrame | TypingFrame) -> None:
+    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | ReadFrame | TypingFrame) -> None:
         """Check names, and drop unknown kinds. Two per conversation are enough: a talk comes with its group."""
         _at_most(2 * self._settings.page_marks, kind, "names", frame.names)
         frame.names = [naming for naming in frame.names if _is_known(naming)]
@@ -789,8 +782,7 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Have: Decoder._check_have,
     Want: Decoder._check_want,
     Entries: Decoder._check_entries,
-    ReadFrame: Decoder._check_marks,
-    TakenFrame: Decoder._check_marks,
+    ReadFrame: Decoder._check_read,
     TypingFrame: Decoder._check_typing,
     Lacks: Decoder._check_lacks,
     Holds: Decoder._check_holds,

@@ -326,7 +326,7 @@ class SimPeer:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])
         self.sim.invariants.receipts.hosting(self, stored)
-        marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
+        marks = tuple(stored.delivered), tuple(stored.reads)
         self.put(inputs.UserHosted(self._hosted(guest), *marks))
         self.put(inputs.PresenceSet(guest.user, "online"))
 

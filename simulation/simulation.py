@@ -45,6 +45,7 @@ NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
 SETTLE_MORE = 90.0  # seconds for each peer above five: digests repair lost acknowledgements one link at a time
 DELAYED_FRAMES = 5.0  # seconds in which delayed frames (gossip, addresses) are still sent
+MOST_OPENED = 4  # times that quiet minute: who has a carried link tries to open a direct way now and then
 MOST_DELAYED = 4  # times so long: pages of marks go back and forth on a slow link, by when all is there
 QUIET_FOR = 60.0  # seconds in which the traffic of a settled mesh is counted
 FIRST_PORT = 40_000  # from which peers dial
@@ -394,8 +395,13 @@ class Simulation:
             self.run(DELAYED_FRAMES)
             if not self.invariants.loud(self.frames - before, forks_differ=False):
                 break
-        before, forks_differ = self.frames.copy(), self.invariants.forks_differ()
-        self.run(QUIET_FOR)
+        for _ in range(MOST_OPENED):
+            carried = [(one, end.other.owner) for one in self.up for end in one.ends if end.wire.carried]
+            before, forks_differ = self.frames.copy(), self.invariants.forks_differ()
+            self.run(QUIET_FOR)
+            found = [one.end_to(other) for one, other in carried]
+            if all(end is None or end.wire.carried for end in found):  # else a direct way was opened: one more minute
+                break
         self.invariants.quiet_minute(self.frames - before, forks_differ=forks_differ)
         if any(peer.byzantine for peer in self.up):  # it may have released entries that it alone held
             deadline = self.now + within

@@ -356,7 +356,7 @@ const LEFT_OUT = {
     "a message to a link that lacks another's log",
   ],
   "where the other end stands": ["a message before the comparison"],
-  "users of several peers": ["taken", "taken_sum", "taken_ask"],
+  "users of several peers": ["read_taken"],
   "frames of one read are answered one by one": ["two wants of one writer", "a name again"],
 };
 

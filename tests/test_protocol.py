@@ -51,7 +51,6 @@ from p2pchat.protocol import (
     Show,
     Statements,
     Stub,
-    TakenFrame,
     TypingFrame,
     Unknown,
     Want,
@@ -234,7 +233,8 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Admit([record(size=1536 + over)])) == expected
         assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
         assert code(ReadFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
-        assert code(TakenFrame({ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(256 + over)]}})) == expected
+        taken = {ROOM: {ADA: [("0" * 48, seq + 1, "0" * 64) for seq in range(255 + over)]}}
+        assert code(ReadFrame({ROOM: {ADA: [("0" * 48, 1, "0" * 64)]}}, taken)) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -381,7 +381,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,
     ).map(_with_header),
     st.builds(ReadFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
-    st.builds(TakenFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
+    st.builds(ReadFrame, READ_MARKS, READ_MARKS, names=NAMES),
     st.builds(TypingFrame, HEX32, HEX32, st.booleans(), names=NAMES),
     st.builds(File, SEQ, HEX32),
     st.builds(FileEnd, COUNT),

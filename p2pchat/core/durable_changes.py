@@ -96,13 +96,18 @@ class DeliveredMark(Record):
 class ReadMark(Record):
     """`reader` has read or taken `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces it.
 
-    `chain` is the chain there; "" if that is not known, of what others have read.
+    `chain` is the chain there; "" if that is not known, of what others have read. `taken`: not read.
     """
 
     log: LogId
     reader: UserId
     seq: int
     chain: str
+    taken: bool = False
+
+    @property
+    def key(self) -> tuple[LogId, UserId, bool]:
+        return self.log, self.reader, self.taken
 
     @property
     def position(self) -> tuple[int, str]:
@@ -231,7 +236,6 @@ class Change(Collected):
     late: list[LateTexts] = []
     delivered: list[DeliveredMark] = []
     reads: list[ReadMark] = []
-    taken: list[ReadMark] = []
     conversations: list[KnownConversation] = []
     users: list[KnownUser] = []
     former_names: list[FormerName] = []  # of a name stored already the newer clock counts
@@ -309,8 +313,7 @@ class Stored(Collected):
     users: list[KnownUser] = []
     former_names: list[FormerName] = []
     delivered: list[DeliveredMark] = []  # of logs of the users named to load(), tips only
-    reads: list[ReadMark] = []  # by users named to load(); by others of their logs, tips only
-    taken: list[ReadMark] = []  # by users named to load()
+    reads: list[ReadMark] = []  # by users named to load(); by others of their logs, tips only, and none that say taken
     named: list[NamedContent] = []  # newest, the oldest first
     addresses: list[Address] = []
     records: list[PeerRecord] = []

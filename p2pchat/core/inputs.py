@@ -466,13 +466,12 @@ class StatementsMade(Input):
 class UserHosted(Input):
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
-    The others are what storage holds for the user: the deliveries of its messages, read marks, and taken marks.
+    The others are what storage holds for the user: the deliveries of its messages, and read and taken marks.
     """
 
     user: HostedIdentity
     delivered: tuple[DeliveredMark, ...] = ()
     reads: tuple[ReadMark, ...] = ()
-    taken: tuple[ReadMark, ...] = ()
 
 
 class NameKept(Input):

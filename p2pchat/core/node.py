@@ -224,10 +224,10 @@ class Node:
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
-            MarkedRead: sync.receipts.read.on_marked,
-            MarkedTaken: sync.receipts.taken.on_marked,
+            MarkedRead: sync.receipts.marks.on_marked,
+            MarkedTaken: sync.receipts.marks.on_marked,
             ComparisonAwaited: sync.anti_entropy.compared_users.on_awaited,
-            ReceiptsChosen: sync.receipts.read.on_privacy_chosen,
+            ReceiptsChosen: sync.receipts.marks.on_privacy_chosen,
             ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
             ContentRemoved: sync.transfers.on_removed,
@@ -557,7 +557,7 @@ class Node:
             return
         self.hosted.add(user)
         self.presence.host(user)
-        self.replicator.on_user_hosted(user.id, input.delivered, input.reads, input.taken)
+        self.replicator.on_user_hosted(user.id, input.delivered, input.reads)
         self.replicator.people.on_announced_name(user.id, user.name)
         if self.links.up:
             self._write_names_soon()
@@ -603,14 +603,14 @@ class Node:
             if input.is_deleted:
                 self.blocks.forget(input.user)
                 self.contacts.forget(input.user)
-                self.replicator.receipts.read.privacy.forget(input.user)
+                self.replicator.receipts.marks.privacy.forget(input.user)
                 for name in [name for name in self._ctx.choices if input.user in name]:
                     del self._ctx.choices[name]
 
     def choices_of(self, user: UserId) -> dict[str, str | None]:
         """Return the change of meta that deletes what a hosted user chose."""
         keys = (f"{META_IGNORED}:{user}", blocked_key(user), *self.contacts.lines_of(user))
-        return {**dict.fromkeys(keys), **self.replicator.receipts.read.privacy.line_without(user)}
+        return {**dict.fromkeys(keys), **self.replicator.receipts.marks.privacy.line_without(user)}
 
     def _on_blocked(self, input: UserBlocked) -> None:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""

@@ -53,10 +53,10 @@ from p2pchat.protocol import (
     Have,
     Holds,
     Lacks,
-    MarksFrame,
     Piece,
     Pong,
     Pull,
+    ReadFrame,
     RunId,
     Statements,
     TypingFrame,
@@ -150,7 +150,7 @@ class Replicator:
     def on_gone(self, user: UserId) -> None:
         """Forget a user who never wrote, of whom no link tells anything any more."""
         self.people.forget(user)
-        self.receipts.read.tracker.on_gone(user)
+        self.receipts.marks.tracker.on_gone(user)
 
     def is_unknown(self, user: UserId) -> bool:
         """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared
@@ -182,7 +182,7 @@ class Replicator:
         else:
             new = [user for user in users if user not in remote.comparison.known_users]
             self.context.forget_names(remote, new)  # it ignored or forgot these
-            self.receipts.taken.on_readers_announced(remote, new)
+            self.receipts.marks.on_readers_announced(remote, new)
             self.anti_entropy.begin_next(remote)
 
     def compare_all(self) -> None:
@@ -220,7 +220,7 @@ class Replicator:
         """Take only information that is never repeated: names of conversation ids, the end of a want."""
         remote = self.context.remotes.get(link.id)
         for frame in frames:
-            if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, MarksFrame, TypingFrame)):
+            if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
                 self.context.learn_namings(remote, frame.names)
             if remote is not None and isinstance(frame, Have) and frame.end is not None:
                 self.ingest.fetcher.on_want_ended(remote, frame.end)
@@ -247,8 +247,8 @@ class Replicator:
             return self.statements.on_frame(remote.id, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.on_frame(remote, frame)
-        elif isinstance(frame, MarksFrame):
-            return self.receipts.marks_of(frame).on_frame(remote, frame)
+        elif isinstance(frame, ReadFrame):
+            return self.receipts.marks.on_frame(remote, frame)
         elif isinstance(frame, Piece):
             return self.transfers.on_piece(remote, frame)
         elif isinstance(frame, Pull):
@@ -268,14 +268,12 @@ class Replicator:
         if self.typing.local or self.typing.active:
             self.typing.on_end(request.conversation, request.user)
 
-    def on_user_hosted(
-        self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark], taken: Iterable[ReadMark]
-    ) -> None:
+    def on_user_hosted(self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
         self.context.refresh_unnamed([user])
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 self.context.forget_names(remote, [user])  # a remote that ignored or forgot these needs them again
-        self.receipts.on_user_hosted(user, delivered, reads, taken)
+        self.receipts.on_user_hosted(user, delivered, reads)
         self.quota.on_hosts_changed(user)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
@@ -303,7 +301,7 @@ class Replicator:
     def before_user_unhosted(self, user: UserId) -> None:
         """Stop speaking for a user, before it is removed from the hosted users."""
         self.typing.on_user_unhosted(user)
-        self.receipts.on_user_unhosted(user)
+        self.receipts.marks.on_user_unhosted(user)
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Update what concerned only this user, after it was removed from the hosted users."""
@@ -338,8 +336,8 @@ class Replicator:
         context, receipts = self.context, self.receipts
         if context.owing:
             context.send_owed_marks()
-        if receipts.read.is_due or receipts.taken.is_due:
-            receipts.send_pending()
+        if receipts.marks.is_due:
+            receipts.marks.send_pending()
         if context.lookups.waiting:
             context.lookups.flush()
         if self.quota.has_freed:
@@ -349,7 +347,7 @@ class Replicator:
     def _before_digest(self, remote: RemoteState) -> None:
         """Send what goes before each digest, and ask about files: what both share may have changed."""
         self.missing.tell(remote)
-        self.receipts.send_sums(remote)
+        self.receipts.marks.send_sum(remote)
         self.transfers.receipts.on_compared(remote)
 
     def on_commit(self, ticket: int) -> Step:
@@ -433,7 +431,7 @@ class Replicator:
         self.context.lookups.on_result(answer)
         self.ingest.retry()
         for log in self.receipts.delivered.recount_unsure():
-            self.receipts.read.recount(log)
+            self.receipts.marks.recount(log)
 
     def fail_all(self, reason: str) -> None:
         """Refuse everything in flight, since storage failed."""

@@ -317,7 +317,7 @@ class HostedUserRegistry:
         self.any_ever = True
         user = self._add(new)
         user.directory.blocked = set(driver.node.blocks.of(new.id))
-        marks = tuple(stored.delivered), tuple(stored.reads), tuple(stored.taken)
+        marks = tuple(stored.delivered), tuple(stored.reads)
         driver.put(UserHosted(self._identity(new), *marks))
         await driver.wait_handled()
         if is_known:
@@ -540,9 +540,9 @@ class HostedDeliveries:
 
     def _mark_earlier(self, driver: Driver, user: UserId, place: int) -> None:
         """Mark what a user had taken before there were marks, and before others hosted it."""
-        marks, conversations = driver.node.receipts.taken, self._lifecycle.conversations()
+        marks, conversations = driver.node.receipts.marks, self._lifecycle.conversations()
         for key in driver.node.conversations_of(user):
-            if user in (audience_of(conversations, key) or ()) and not marks.marked_to(key, user)[0]:
+            if user in (audience_of(conversations, key) or ()) and not marks.marked_to(key, user, taken=True)[0]:
                 driver.put(MarkedTaken(user, key, place))
 
 

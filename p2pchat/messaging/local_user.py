@@ -433,16 +433,16 @@ class LocalUser(Viewer):
         driver = self._require_running()
         other = "" if who is None else (await self._resolve(who)).key
         choice = ReceiptsChosen(self.directory.me, None if on is None else bool(on), other)
-        await self._choose(lambda: Change(meta=driver.node.receipts.read.privacy.line_with(choice)), choice)
+        await self._choose(lambda: Change(meta=driver.node.receipts.marks.privacy.line_with(choice)), choice)
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users for whom read receipts are set on or off individually."""
-        privacy = self._driver.node.receipts.read.privacy
+        privacy = self._driver.node.receipts.marks.privacy
         return {self.directory.user(other): on for other, on in privacy.exceptions(self.directory.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
-        privacy = self._driver.node.receipts.read.privacy
+        privacy = self._driver.node.receipts.marks.privacy
         return privacy.default(self.directory.me) if who is None else privacy.wants(self.directory.me, who.key)
 
     # ---- conversations
@@ -1093,7 +1093,7 @@ class LocalUser(Viewer):
 
     def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
         """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
-        marks, place = self._driver.node.receipts.read.marked_to(key, self.directory.me)
+        marks, place = self._driver.node.receipts.marks.marked_to(key, self.directory.me)
         return dict(marks), max(place, self._read_place(key))
 
     def _has_read(self, key: ConversationId) -> bool:
@@ -1147,11 +1147,11 @@ class LocalUser(Viewer):
         for post in posts:
             by_key.setdefault(post.log.conversation, []).append(post)
         found: list[Message] = []
-        marked = self._driver.node.receipts.taken
+        marked = self._driver.node.receipts.marks
         for key, those in by_key.items():
             marks, place = self._read_to(key)
             unread = await unread_among([post for post in those if post.place > place], marks, self._disk)
-            taken, _ = marked.marked_to(key, self.directory.me)
+            taken, _ = marked.marked_to(key, self.directory.me, taken=True)
             found += await untaken_among(unread, taken, self._disk) if taken else unread
         return found
 

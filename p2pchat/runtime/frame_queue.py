@@ -24,8 +24,8 @@ from p2pchat.protocol import (
     Have,
     Here,
     Holds,
-    MarksFrame,
     Peers,
+    ReadFrame,
     Statements,
     TypingFrame,
     Unknown,
@@ -64,7 +64,7 @@ def units_of(frame: Frame | Unknown) -> int:
     if isinstance(frame, Here):
         certified = sum(user.cert is not None for user in frame.users)
         return 1 + BATCH_UNITS * certified + (len(frame.users) - certified + len(frame.gone)) // ITEMS_A_UNIT
-    elif isinstance(frame, (Have, MarksFrame)):
+    elif isinstance(frame, (Have, ReadFrame)):
         items = len(frame.names) + sum(map(len, frame.marks.values()))
         if isinstance(frame, Have):
             items += sum(map(len, frame.full.values()))

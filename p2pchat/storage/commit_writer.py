@@ -373,9 +373,7 @@ class RowBuffer:
         for mark in change.delivered:
             self._add_delivered(mark)
         for read in change.reads:
-            self._add_mark(read_marks, read)
-        for taken in change.taken:
-            self._add_mark(taken_marks, taken)
+            self._add_mark(taken_marks if read.taken else read_marks, read)
         self._add_records(change)
 
     def _add_rows(self, table: Table, values: Iterable[object]) -> None:

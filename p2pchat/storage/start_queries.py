@@ -178,8 +178,7 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         users=[KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in rows(USERS)],
         former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
-        reads=_marks(database, READS, hosted),
-        taken=_marks(database, TAKEN, hosted),
+        reads=_marks(database, hosted),
         named=[
             NamedContent(root.hex(), log_of(*log), log[3] % SEQS) for root, *log in reversed(rows(NAMED, MAX_CONTENTS))
         ],
@@ -244,12 +243,11 @@ def load_hosted(reader: LogQueries) -> list[StoredUser]:
 
 
 def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
-    """Return what `load` returns for these users only: `delivered` for their logs, their `reads` and `taken`."""
+    """Return what `load` returns for these users only: `delivered` for their logs, and their `reads`."""
     database = reader.db
     return Stored(
         delivered=_delivered(database, users),
-        reads=_marks(database, READS, users),
-        taken=_marks(database, TAKEN, users),
+        reads=_marks(database, users),
     )
 
 
@@ -273,7 +271,7 @@ def _check(stored: Stored) -> None:
     """Raise CorruptRow for values of a wrong type: a node must not start on what a broken disk made of them."""
     numbers = [stored.next_place, *stored.consumers.values()]
     numbers += [seq for _, seq in stored.recent]
-    numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in [*stored.reads, *stored.taken]]
+    numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in stored.reads]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failed)]
     numbers += [record.at for record in stored.records]
@@ -315,9 +313,10 @@ def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMar
     return [DeliveredMark(log_of(*row), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
 
 
-def _marks(database: Database, statement: str, whose: Sequence[UserId]) -> list[ReadMark]:
-    rows = _of_users(database, statement, whose)
-    return list(dict.fromkeys(ReadMark(log_of(*row), row[3].hex(), row[4], row[5].hex()) for row in rows))
+def _marks(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
+    rows = [(row, taken) for taken, one in enumerate((READS, TAKEN)) for row in _of_users(database, one, whose)]
+    marks = (ReadMark(log_of(*row), row[3].hex(), row[4], row[5].hex(), bool(taken)) for row, taken in rows)
+    return list(dict.fromkeys(marks))
 
 
 def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:

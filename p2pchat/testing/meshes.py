@@ -203,7 +203,7 @@ class Mesh:
                 yield f"{name} is busy"
             if node.looks:
                 yield f"{name} has yet to write its name"
-            if node.receipts.read.has_unsent:
+            if node.receipts.marks.has_unsent:
                 yield f"{name} has unsent read marks"
             if node.receipts.acknowledgements.has_unsent:
                 yield f"{name} has unsent marks of what it stored"

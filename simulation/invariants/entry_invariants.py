@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 # (each peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sums of read and taken
 # marks. Those of circuits are not counted: each frame of a carried link is two of them. A carried link tries now and
 # then whether a direct way opens.
-QUIET_KINDS = {"Carried", "Ping", "Pong", "Punch", "Digest", "ReadFrame", "TakenFrame"}
+QUIET_KINDS = {"Carried", "Ping", "Pong", "Punch", "Digest", "ReadFrame"}
 QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy never stops
 
@@ -436,15 +436,12 @@ class Invariants:
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
         asking = OF_FILES if self.content.all_named else ()
         paged = ("Digest", "Have", "Evidence") if forks_differ else ()  # as many as there are pages
-        others = sum(frames.values()) - sum(
-            frames[kind] for kind in ("Carried", "ReadFrame", "TakenFrame", *paged, *asking)
-        )
+        others = sum(frames.values()) - sum(frames[kind] for kind in ("Carried", "ReadFrame", *paged, *asking))
         if others > QUIET_FRAMES_A_LINK * links:
             self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
-        for kind in ("ReadFrame", "TakenFrame"):
-            if frames[kind] > frames["Digest"]:  # one sum of marks goes with a digest, without an answer
-                text = f"{frames[kind]} frames {kind} and {frames['Digest']} digests in a quiet minute"
-                self.fail("quiet", "all", text)
+        if frames["ReadFrame"] > frames["Digest"]:  # one sum of marks goes with a digest, without an answer
+            text = f"{frames['ReadFrame']} frames of marks and {frames['Digest']} digests in a quiet minute"
+            self.fail("quiet", "all", text)
 
     def faults(self) -> list[Fault]:
         """Return the faults recorded so far and those that disks and logs show now."""

@@ -8,10 +8,10 @@ sends no read mark that is not on its disk. At rest every writer has the read ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import ReadMark, Stored
 from p2pchat.core.effects import (
@@ -20,10 +20,8 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
-from p2pchat.core.node import Node
-from p2pchat.core.receipts.mark_exchange import MarkExchange
 from p2pchat.core.sync.known_conversations import dm_id
-from p2pchat.protocol import ConversationId, Frame, ReadFrame, TakenFrame, UserId
+from p2pchat.protocol import ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.disk import is_same
@@ -92,7 +90,9 @@ class ReceiptInvariants:
             return
         stored = peer.disk.storage.load_users(peer.speaks_for).reads
         durable = {
-            (mark.log.conversation, mark.reader, ref_key(mark.log.user, mark.log.run)): mark.seq for mark in stored
+            (mark.log.conversation, mark.reader, ref_key(mark.log.user, mark.log.run)): mark.seq
+            for mark in stored
+            if not mark.taken
         }
         for conversation, readers in frame.marks.items():
             for reader, marks in readers.items():
@@ -107,7 +107,9 @@ class ReceiptInvariants:
         marks = [("delivered", mark.log, mark.member, mark.seq) for mark in stored.delivered]
         # A node reports read marks of users it hosts at that time, so marks of others are not known yet.
         marks += [
-            ("read", mark.log, mark.reader, mark.seq) for mark in stored.reads if mark.log.user in peer.speaks_for
+            ("read", mark.log, mark.reader, mark.seq)
+            for mark in stored.reads
+            if mark.log.user in peer.speaks_for and not mark.taken
         ]
         for event, log, member, seq in marks:
             key = (peer.name, peer.lives, event, log, member)
@@ -179,11 +181,11 @@ class ReceiptInvariants:
         if peer.byzantine or reader.byzantine:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
-        is_marked = self._said.get((news.member, news.log), 0) >= news.last
-        said, ref = self._said.get((news.member, news.log), 0), ref_key(news.log.user, news.log.run)
-        behind = range(said + 1, news.last + 1)  # nothing is shown of stubs
-        is_marked |= all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
-        is_marked |= reader.disk.pruned.get(news.log, 0) >= news.last  # it is not among what was shown any more
+        ref = ref_key(news.log.user, news.log.run)
+        # Nothing is shown of stubs, and what was deleted is not among what was shown any more.
+        said = max(self._said.get((news.member, news.log), 0), reader.disk.pruned.get(news.log, 0))
+        behind = range(said + 1, news.last + 1)
+        is_marked = all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
         if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
@@ -194,17 +196,17 @@ class ReceiptInvariants:
                 self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
-        """Yield, at rest, read entries whose writer has no read receipt."""
+        """Yield, at rest, who has marks that others lack, and read entries whose writer has no read receipt."""
+        for one, other in apart(honest):
+            yield Fault("unread", f"has marks that {other.name} lacks", one.name)
         if not self._reads:
             return
-        for one, other in apart(honest, lambda node: node.replicator.receipts.read):
-            yield Fault("unread", f"has read marks that {other.name} lacks", one.name)
         for reader in honest:
-            if reader.linked and reader.node is not None and reader.node.replicator.receipts.read.has_unsent:
+            if reader.linked and reader.node is not None and reader.node.replicator.receipts.marks.has_unsent:
                 yield Fault("unread", "has unsent read marks", reader.name)
-        marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
+        stored = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
-            for mark in marks[reader.user]:
+            for mark in (mark for mark in stored[reader.user] if not mark.taken):
                 writer = self._sim.by_user.get(mark.log.user)
                 is_known = writer is None or writer not in honest or self._knows(writer, mark)
                 if writer is not None and self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
@@ -221,22 +223,20 @@ class ReceiptInvariants:
             return True
         if self.wants_none(writer) or self.wants_none(reader):
             return True
-        if writer.node.replicator.receipts.read.tracker.position(mark.log, mark.reader) >= mark.seq:
+        if writer.node.replicator.receipts.marks.tracker.position(mark.log, mark.reader) >= mark.seq:
             return True
         return any(member == mark.reader for member, _ in writer.disk.storage.readers(mark.log, mark.seq))
 
 
-def apart(
-    honest: Sequence[SimPeer], marks_of: Callable[[Node], MarkExchange[Any]]
-) -> Iterator[tuple[SimPeer, SimPeer]]:
+def apart(honest: Sequence[SimPeer]) -> Iterator[tuple[SimPeer, SimPeer]]:
     """Yield the pairs of linked peers of which the second knows other marks of the first than that would announce."""
     for one in honest:
         for other in honest:
             if other is one or one.node is None or other.node is None or other.user not in one.node.links.by_peer:
                 continue
             remote = one.node.replicator.context.remotes.get(one.node.links.by_peer[other.user].id)
-            total = marks_of(one.node).sum_for(remote) if remote is not None else ""
-            if total and marks_of(other.node).announced_sum(one.user) != total:
+            total = one.node.replicator.receipts.marks.sum_for(remote) if remote is not None else ""
+            if total and other.node.replicator.receipts.marks.announced_sum(one.user) != total:
                 yield one, other
 
 
@@ -293,19 +293,19 @@ class TakenInvariants:
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: Sequence[WireEnd]) -> None:
         """Check that marks go to hosts of their reader, and are durable; a peer that stops sends them with a commit."""
-        if not isinstance(frame, TakenFrame) or peer.byzantine:
+        if not isinstance(frame, ReadFrame) or not frame.taken or peer.byzantine:
             return
-        self._sim.counts["taken_told"] += bool(frame.marks) * len(ends)
-        readers = {reader for readers in frame.marks.values() for reader in readers}
+        self._sim.counts["taken_told"] += len(ends)
+        readers = {reader for readers in frame.taken.values() for reader in readers}
         for end in ends:
             other = end.other.owner
             if not all(map(other.ever_spoke_for, readers)):
                 self._invariants.fail("taken", peer, f"tells {other.name} what a user took whom it never hosted")
         if peer.handling is Stop:
             return
-        stored = peer.disk.storage.load_users(peer.speaks_for).taken
-        durable = {_key(mark.reader, mark.log): mark.seq for mark in stored}
-        for conversation, marked in frame.marks.items():
+        stored = peer.disk.storage.load_users(peer.speaks_for).reads
+        durable = {_key(mark.reader, mark.log): mark.seq for mark in stored if mark.taken}
+        for conversation, marked in frame.taken.items():
             for reader, marks in marked.items():
                 for ref, seq, _ in marks:
                     key = (conversation, reader, ref)
@@ -316,16 +316,16 @@ class TakenInvariants:
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield, at rest, what is marked and was never taken, marks that are gone, and those that a host lacks."""
-        for peer, other in apart(honest, lambda node: node.replicator.receipts.taken):
-            yield Fault("taken", f"has other taken marks than {other.name} knows of", peer.name)
         for guest in self._sim.guests.values() if self._takes else ():
             hosts = [peer for peer in guest.here() if peer in honest]
-            marks = {peer: peer.disk.storage.load_users([guest.user]).taken for peer in hosts}
+            stored = {peer: peer.disk.storage.load_users([guest.user]).reads for peer in hosts}
+            marks = {peer: [mark for mark in reads if mark.taken] for peer, reads in stored.items()}
             for peer in hosts:
                 for mark in marks[peer]:
                     if self._had.get(_key(guest.user, mark.log), 0) < mark.seq and not self._is_unsure(peer, mark.log):
                         yield Fault("taken", f"{self._text(guest, mark)}: no session took it", peer.name)
-                ever = [mark for change in peer.disk.changes for mark in change.taken if mark.reader == guest.user]
+                changed = (mark for change in peer.disk.changes for mark in change.reads)
+                ever = [mark for mark in changed if mark.taken and mark.reader == guest.user]
                 yield from self._lacking("does not know any more", guest, peer, ever, marks[peer])
                 for other in hosts:
                     if other is not peer and other.end_to(peer) is not None:

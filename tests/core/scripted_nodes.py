@@ -278,7 +278,12 @@ def describe(frame: Frame) -> str:
     if isinstance(frame, ReadFrame):
         read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[32:34]}:{seq}' for ref, seq, *_ in refs))}"
                 for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
-        flags = ["sum"] * (frame.sum is not None) + ["all"] * frame.all + ["ask"] * frame.ask
+        flags = (
+            ["taken"] * bool(frame.taken)
+            + ["sum"] * (frame.sum is not None)
+            + ["all"] * frame.all
+            + ["ask"] * frame.ask
+        )
         return " ".join(["read", *([", ".join(read)] if read else []), *flags])
     return type(frame).__name__.lower()
 

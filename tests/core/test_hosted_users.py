@@ -32,7 +32,7 @@ def host(peer: Peer, name: str) -> list[str]:
     """Let a peer host this user too, with the stored facts about it."""
     known = peer.storage.load_users([IDS[name]])
     user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
-    peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads), tuple(known.taken)))
+    peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads)))
     return peer.take()
 
 

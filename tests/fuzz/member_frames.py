@@ -136,7 +136,7 @@ class MemberFrames:
         )  # fmt: skip
         return supply.pick(odd)
 
-    def read(self) -> wire.MarksFrame:
+    def read(self) -> wire.ReadFrame:
         supply = self.supply
         hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
         marks: dict[str, dict[str, list[tuple[str, int, str]]]] = {}
@@ -144,8 +144,9 @@ class MemberFrames:
             reader = supply.pick(USERS if supply.yes(12) else hosted)
             refs = [(supply.pick(USERS)[:32] + mark.run, *mark[1:]) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
-        kind = wire.TakenFrame if supply.yes(3) else wire.ReadFrame
-        return kind(marks, supply.yes(3), "0f" * 32 if supply.yes(2) else None, supply.yes(4), names=self.names())
+        taken = {talk: marks.pop(talk) for talk in list(marks) if supply.yes(3)}
+        add = "0f" * 32 if supply.yes(2) else None
+        return wire.ReadFrame(marks, taken, supply.yes(3), add, supply.yes(4), names=self.names())
 
     def evidence(self) -> wire.Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()

@@ -110,6 +110,6 @@ async def test_impossible_read_marks_give_no_receipt(attacked: Attacked) -> None
     eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT, "ab" * 32) for ref in refs]}}))
     eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1, "ab" * 32)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(eve))
-    receipts = honest.ada._driver.node.replicator.receipts.read
+    receipts = honest.ada._driver.node.replicator.receipts.marks
     assert not [log for log, positions in receipts.tracker._positions.items() if eve.id in positions]
     assert sum(map(len, receipts.early.by_log.values())) <= 10_000

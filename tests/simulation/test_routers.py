@@ -134,6 +134,17 @@ def test_two_whose_routers_keep_ports_open_a_direct_way_and_nobody_left() -> Non
     assert not [line for line in (*bob.lines, *cyd.lines) if line["event"] == "left"]
 
 
+def test_a_direct_way_may_be_opened_in_a_quiet_minute() -> None:
+    """Seed 2000318, --routers, with groups: the first attempt came to nothing."""
+    sim, (_, bob, cyd) = behind_routers(9)
+    sim.run(6)
+    bob.keeps_port = cyd.keeps_port = True
+    while not sim.counts["punched"]:
+        assert is_carried(bob, cyd)
+        comes_to_rest(sim)
+    assert not is_carried(bob, cyd)
+
+
 def test_two_of_whom_one_has_a_router_that_draws_ports_stay_linked_through_a_third() -> None:
     sim, (_, bob, cyd) = behind_routers(7)
     bob.keeps_port = True

@@ -288,7 +288,7 @@ def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest(monkeypatch: pytest.Monk
     reading._read(bob, one)
     reading._read(bob, two)
     assert ada.node is not None
-    readers = ada.node.replicator.receipts.read.tracker
+    readers = ada.node.replicator.receipts.marks.tracker
     while not readers.position(one.log, bob.user):
         sim.run(0.005)
     assert readers.position(one.log, bob.user) == one.seq
@@ -325,7 +325,7 @@ def test_a_mesh_in_which_a_host_does_not_know_the_marks_of_another_is_not_at_res
         sim.run(40)
     assert not sim.invariants.unsettled()
     assert bob.node is not None
-    bob.node.replicator.receipts.taken._heard.clear()
+    bob.node.replicator.receipts.marks._heard.clear()
     assert sim.invariants.unsettled()
     comes_to_rest(sim)
 

@@ -160,9 +160,11 @@ def test_marks_on_a_log_that_only_its_fork_makes_known_are_kept(storage: SqlStor
     """Also in the commit that brings the evidence: peers are told the marks once it is durable."""
     one, other, bob = Author("ada", 1), Author("ada", 1), user("bob")
     mark = ReadMark(one.log, bob, 1, AT)
-    storage.commit([Change(forks=[Fork(one.log, one.write("one"), other.write("other"))], reads=[mark], taken=[mark])])
+    storage.commit(
+        [Change(forks=[Fork(one.log, one.write("one"), other.write("other"))], reads=[mark, mark.replace(taken=True)])]
+    )
     stored = storage.load([bob])
-    assert (stored.reads, stored.taken) == ([mark], [mark])
+    assert stored.reads == [mark, mark.replace(taken=True)]
 
 
 def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: SqlStorage) -> None:
@@ -542,13 +544,15 @@ def test_a_read_mark_can_be_removed(storage: SqlStorage) -> None:
 
 def test_taken_marks_only_rise_and_are_loaded_for_their_reader(storage: SqlStorage) -> None:
     ada, bob, eve = Author("ada", 1), user("bob"), user("eve")
-    storage.commit([ada.begins("1", "2", "3"), Change(taken=[ReadMark(ada.log, bob, 1, "cd" * 32)])])
-    storage.commit([Change(taken=[ReadMark(ada.log, bob, 2, AT), ReadMark(ada.log, eve, 1, AT)])])
-    storage.commit([Change(taken=[ReadMark(ada.log, bob, 1, ""), ReadMark(Author("ada", 9).log, bob, 1, AT)])])
+    storage.commit([ada.begins("1", "2", "3"), Change(reads=[ReadMark(ada.log, bob, 1, "cd" * 32, True)])])
+    storage.commit([Change(reads=[ReadMark(ada.log, bob, 2, AT, True), ReadMark(ada.log, eve, 1, AT, True)])])
+    storage.commit(
+        [Change(reads=[ReadMark(ada.log, bob, 1, "", True), ReadMark(Author("ada", 9).log, bob, 1, AT, True)])]
+    )
     for stored in (storage.load([bob, user("ada")]), storage.load_users([bob])):
-        assert (stored.taken, stored.reads) == ([ReadMark(ada.log, bob, 2, AT)], [])
-    storage.commit([Change(taken=[ReadMark(ada.log, bob, 0, "")])])
-    assert storage.load([bob, eve]).taken == [ReadMark(ada.log, eve, 1, AT)]
+        assert stored.reads == [ReadMark(ada.log, bob, 2, AT, True)]
+    storage.commit([Change(reads=[ReadMark(ada.log, bob, 0, "", True)])])
+    assert storage.load([bob, eve]).reads == [ReadMark(ada.log, eve, 1, AT, True)]
     assert storage.readers(ada.log, 1) == []
 
 

@@ -157,22 +157,14 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "entries_fork": ("One half of the evidence of a fork.", entries_frame(LOGS["room_ada_1"], 2, 2, fork=True)),
     "read": ("Bob has read ada's log up to entry 2.", {"t": "read", "marks": {ROOM.hex(): {BOB: [_READ]}}}),
     "read_page": (
-        "The first page of all read marks, and what they add to the sum.",
+        "The first page of all marks, and what they add to the sum.",
         {"t": "read", "marks": {ROOM.hex(): {BOB: [_READ]}}, "all": True, "add": _SUM},
     ),
-    "read_ask": ("It asks for all read marks.", {"t": "read", "marks": {}, "ask": True}),
-    "read_sum": (
-        "The sum over all read marks.",
-        {"t": "read", "marks": {}, "sum": _SUM},
-    ),
-    "taken": (
+    "read_ask": ("It asks for all marks.", {"t": "read", "marks": {}, "ask": True}),
+    "read_sum": ("The sum over all marks.", {"t": "read", "marks": {}, "sum": _SUM}),
+    "read_taken": (
         "A program of bob has taken ada's log up to entry 2.",
-        {"t": "taken", "marks": {ROOM.hex(): {BOB: [_READ]}}},
-    ),
-    "taken_ask": ("It asks for all taken marks.", {"t": "taken", "marks": {}, "ask": True}),
-    "taken_sum": (
-        "The sum over all taken marks, as that over read marks.",
-        {"t": "taken", "marks": {}, "sum": _SUM},
+        {"t": "read", "marks": {}, "taken": {ROOM.hex(): {BOB: [_READ]}}},
     ),
     "typing_on": ("Bob types.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": True}),
     "typing_off": ("Bob stopped.", {"t": "typing", "c": TALK.hex(), "u": BOB, "on": False}),

@@ -205,7 +205,8 @@ class ContentRequests:
 
     def on_durable(self, change: Change) -> None:
         """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
-        for stretch in [*change.stretches, *(late.places for late in change.late)]:
+        late = (late.places for late in change.late if late.places.first_place)
+        for stretch in [*change.stretches, *late]:
             for seq, root in self.unshown.pop(stretch.log, ()):
                 self._wait_if_shown(stretch.log, seq, root, stretch.first + stretch.count - 1)
         if self.open:

@@ -20,11 +20,12 @@ Source: docs/protocol-groups.md.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Protocol
 
-from p2pchat.bounded import place
+from p2pchat.bounded import drop, place
 from p2pchat.core.groups.group_fact import (
     ADD,
     ADMIN,
@@ -44,7 +45,9 @@ from p2pchat.protocol import Mark, RunId, UserId
 MAX_HANDOVERS = 64  # each may change what counts of all that was said; a guess
 MAX_ALIKE = 64  # facts of one writer and kind about one user; a guess
 MAX_UNMAKING = 4  # words that one user is no admin, which no later one ended; a guess
-MAX_FACTS = 4096  # of one writer in one group: an admin has added or removed somebody as often
+# Of one writer in one group, each counted for everybody in it: an admin has added or removed somebody as often. A word
+# of its owner has all of these looked at again.
+MAX_FACTS = 4096
 NOTHING, AS_ADMIN, AS_OWNER = range(3)  # how a fact counts
 
 
@@ -102,9 +105,9 @@ class GroupMembers:
         self._handovers: list[GroupFact] = []  # from each of them to the next
         self._heirs: dict[tuple[int, UserId], dict[FactId, GroupFact]] = {}  # those whom owners named, by whose word
         self._said: dict[UserId, dict[RunId, GroupFact]] = {}
+        self._sizes: Counter[UserId] = Counter()  # of all that somebody said: whom its facts are about
         self._levels: dict[FactId, int] = {}  # of the facts that count
-        self._every: dict[tuple[str, UserId, UserId], list[GroupFact]] = {}  # facts that count, the newest first
-        self._about: dict[tuple[str, UserId], dict[FactId, GroupFact]] = {}  # the newest of these, of all writers
+        self._about: dict[tuple[str, UserId], dict[UserId, list[GroupFact]]] = {}  # that count, by writer, newest first
         self._enders: dict[tuple[str, UserId, FactId], dict[FactId, GroupFact]] = {}  # by kind and by what they end
         self._covered: dict[UserId, tuple[list[CutCoverage], list[CutCoverage]]] = {}  # as far as somebody asked
         self._since: dict[UserId, int] = {}  # those who are in, and since when
@@ -113,6 +116,7 @@ class GroupMembers:
     def take(self, fact: GroupFact) -> None:
         """Take a fact that is not here."""
         self._said.setdefault(fact.by, {})[fact.run] = fact
+        self._sizes[fact.by] += max(1, len(fact.who))
         if fact.kind == CREATE:
             self.owners = [fact.by]
             self._refresh_owners()
@@ -174,7 +178,7 @@ class GroupMembers:
 
     def has_room(self, user: UserId) -> bool:
         """Return whether more facts of somebody are taken."""
-        return len(self._said.get(user, ())) < MAX_FACTS
+        return self._sizes[user] < MAX_FACTS
 
     def unmaking(self, user: UserId) -> list[GroupFact]:
         """Return by what somebody is no admin, whoever made it one: the newest, mostly the only one."""
@@ -182,8 +186,8 @@ class GroupMembers:
         left = (one for one in found if self._is_owners(one) and (ADMIN, user, one.id) not in self._enders)
         return [*islice(left, MAX_UNMAKING)]
 
-    def _of(self, kind: str, user: UserId) -> Collection[GroupFact]:
-        return self._about.get((kind, user), {}).values()
+    def _of(self, kind: str, user: UserId) -> list[GroupFact]:
+        return [one for every in self._about.get((kind, user), {}).values() for one in every[:MAX_ALIKE]]
 
     def _is_owners(self, fact: GroupFact) -> bool:
         return self._levels.get(fact.id) == AS_OWNER
@@ -209,18 +213,19 @@ class GroupMembers:
 
     def _list_newest(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
         """Have a fact stand among the newest of its writer about a user, or no more."""
-        every = self._every.setdefault((*key, fact.by), [])
+        every = self._about.setdefault(key, {}).setdefault(fact.by, [])
         former = every[:MAX_ALIKE]
         at = bisect_left(every, _age(fact), key=_age)
         every[at : at + (not is_there)] = [fact] if is_there else []
         if at < MAX_ALIKE:
             for changed in {one.id: one for one in (*former[-1:], fact, *every[MAX_ALIKE - 1 : MAX_ALIKE])}.values():
-                self._list_fact(key, changed, is_there=changed in every[:MAX_ALIKE])
+                self._list_ends(key, changed, is_there=changed in every[:MAX_ALIKE])
+        if not every:
+            drop(self._about, key, fact.by)
 
-    def _list_fact(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
-        if (fact.id in self._about.get(key, ())) != is_there:
-            place(self._about, key, fact.id, fact, is_there=is_there)
-            for id in {*fact.who.get(key[1], ())}:
+    def _list_ends(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
+        for id in fact.who.get(key[1], ()):
+            if (fact.id in self._enders.get((*key, id), ())) != is_there:
                 place(self._enders, (*key, id), fact.id, fact, is_there=is_there)
 
     # ---- who is in

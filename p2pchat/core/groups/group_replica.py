@@ -7,7 +7,7 @@ and a new name or owner. A user that was named once stays named. The state follo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,6 +49,7 @@ class GroupReplica(GroupMembers):
         id, talk: The ids of its two conversations.
         state: The present state; None until the fact that made it is known.
         facts: All facts, by run; of a run in two logs any.
+        named: All users that any fact ever named, and its writer: never copied, as a member may make up millions.
     """
 
     def __init__(self, group: ConversationId, room: ConversationId, in_groups: Counter[UserId] | None = None) -> None:
@@ -60,14 +61,7 @@ class GroupReplica(GroupMembers):
         self.state: GroupView | None = None
         self.facts: dict[RunId, GroupFact] = {}
         self._named: dict[UserId, None] = {}
-        self._named_cache: frozenset[UserId] = NO_USERS  # `named`, copied when it is read after it grew
-
-    @property
-    def named(self) -> frozenset[UserId]:
-        """All users that any fact ever named, and its writer."""
-        if len(self._named_cache) != len(self._named):
-            self._named_cache = frozenset(self._named)
-        return self._named_cache
+        self.named: KeysView[UserId] = self._named.keys()
 
     def begins_with(self, by: UserId, raw: RawEntry) -> bool:
         """Return whether this entry of a user makes the group."""

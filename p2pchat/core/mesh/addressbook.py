@@ -42,7 +42,6 @@ class AddressBook:
 
     Attributes:
         records: The newest record of each peer, this one's too.
-        touched: Peers whose records changed. PeerExchange, which sends the changes, empties it.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class AddressBook:
         self._book: dict[PeerId, dict[str, Address]] = {}
         self._counted_at: dict[tuple[PeerId, str], float] = {}  # of what fails: when an hour was counted, monotonic
         self.records: dict[PeerId, PeerRecord] = {record.id: record for record in records}
-        self.touched: set[PeerId] = set()
         self._shares: MemberShares[PeerId] = MemberShares(ctx.settings.max_addresses)
         self._hosts: Counter[str] = Counter()  # of addresses that are verified or were named by a user
         for address in stored:
@@ -126,7 +124,6 @@ class AddressBook:
         if is_new:
             self.records[peer] = record
             self._ctx.change.records[peer] = record
-            self.touched.add(peer)
             for address in self.addresses(peer) if endpoints else ():
                 if self.is_sighted(address):
                     self._forget_address(address)
@@ -240,7 +237,6 @@ class AddressBook:
     def _forget_record(self, peer: PeerId) -> None:
         self._shares.remove(peer)
         if self.records.pop(peer, None) is not None:
-            self.touched.add(peer)
             self._ctx.change.records[peer] = None
 
     def _forget_address(self, address: Address) -> None:

@@ -499,7 +499,6 @@ class Dialer:
         plan = self._plans.get(peer)
         if plan is None:
             return
-        self._unschedule(plan)
         plan.not_before, plan.was_up = 0.0, True
         for address in plan.addresses.values():
             if address.typed and address.endpoint != reported and address.reported != UP:
@@ -507,6 +506,7 @@ class Dialer:
             address.reported = UP if address.typed else ("", "")
             if not (link.dialled or plan.faulted):  # it dialled us, so it is there
                 address.tries = 0
+        self._schedule(plan)  # direct addresses, if it is carried
 
     def on_link_down(self, peer: PeerId, lasted: float, *, fault: bool) -> None:
         """No link to this peer is up any more.
@@ -526,12 +526,6 @@ class Dialer:
             address.due_at = self._ctx.now.mono + pause + CARRIED_AFTER * (address.endpoint == CARRIED)
             address.tries += 1
         self._schedule(plan)
-
-    def seek_direct(self, peer: PeerId) -> None:
-        """The link to this peer is carried: dial its direct addresses."""
-        plan = self._plans.get(peer)
-        if plan is not None:
-            self._schedule(plan)
 
     def on_reached(self, peers: AbstractSet[PeerId], near: AbstractSet[PeerId]) -> None:
         """Others reach these peers, none of which is linked here, and can carry a link with them.
@@ -625,7 +619,7 @@ class Dialer:
             plan.timer = self._ctx.after(wait, lambda: self._on_due(plan))
 
     def _on_due(self, plan: DialPlan) -> None:
-        """Dial what is due. If this process stood still, what came meanwhile waits, too: the other peer gets more time."""
+        """Dial what is due. What came while this process stood still waits, too: leave the other peer more time."""
         if plan.timer is not None and self._ctx.now.mono > plan.timer.at + LATE:
             self.active_at = self._ctx.now.mono
         self._schedule(plan)

@@ -695,8 +695,6 @@ class Links:
         self.dialer.on_link_up(link, reported=reported, took=took)
         if link.dialled:
             self.dialer.on_ended(link.dial)
-        elif link.carrier:
-            self.dialer.seek_direct(link.peer)
         self._exchange.on_link_up(link)
         self._puncher.on_link_up(link)
         self._listener.link_up(link)

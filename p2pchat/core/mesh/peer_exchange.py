@@ -168,6 +168,7 @@ class PeerExchange:
         self._near: tuple[str, ...] = ()  # addresses of this machine, or said to be
         self._told_at = 0  # the time of the last own record that was told
         self._changes = PeerChanges()
+        self._touched: set[PeerId] = set()  # whose links came up or ended since
         self._timer: Timer | None = None
         self._sent_at = float("-inf")  # when changes were last sent to all links
         self._came_up_at = float("-inf")  # when a link last came up
@@ -194,7 +195,7 @@ class PeerExchange:
 
     def on_link_up(self, link: PeerLink) -> None:
         """Tell a new link everything, and the other links soon."""
-        self._book.touched.add(link.peer)
+        self._touched.add(link.peer)
         self._book.free_share(link.peer)
         self._send_to(link)
         self._came_up_at = self._ctx.now.mono
@@ -203,7 +204,7 @@ class PeerExchange:
 
     def on_link_down(self, link: PeerLink) -> None:
         """Tell the other links soon, unless another link to that peer is up."""
-        self._book.touched.add(link.peer)
+        self._touched.add(link.peer)
         if link.peer not in self._by_peer:
             if self._fresh.get(link.peer, 0.0) <= link.heard_at:
                 self._fresh.pop(link.peer, None)
@@ -292,25 +293,24 @@ class PeerExchange:
     def _send_to(self, link: PeerLink) -> None:
         """Send one link the changes since the last frame to it.
 
-        The record of a linked peer goes to an end that does not say that it is linked with it, too. Records wait for a
-        frame that tells few, unless that end knows nobody else: what it says meanwhile makes most of them needless.
+        The record of a linked peer goes to an end that does not say that it is linked with it, too; to others a newer
+        record is no news, of which n x n frames came in a mesh. Records wait for a frame that tells few, unless that
+        end knows nobody else: what it says meanwhile makes most of them needless.
         """
-        touched, self._book.touched = self._book.touched, set()
+        touched, self._touched = self._touched, set()
         for peer in sorted(touched):
-            record = self._book.records.get(peer)
-            at = 0 if record is None else record.at
             link_now = self._by_peer.get(peer)
-            self._changes.put(peer, None if link_now is None else (at, bool(link_now.carrier)))
+            self._changes.put(peer, None if link_now is None else bool(link_now.carrier))
         news = self._changes.since(link.sent_change)
         news.pop(link.peer, None)
         link.sent_change = self._changes.last
-        linked = sorted(peer for peer, told in news.items() if told is not None)
-        carried = {peer for peer, told in news.items() if told is not None and told[1]}
-        gone = sorted(peer for peer, told in news.items() if told is None)
+        linked = sorted(peer for peer, carried in news.items() if carried is not None)
+        gone = sorted(news.keys() - set(linked))
         link.untold |= dict.fromkeys(linked)
         records = list[PeerRecord]()
         if link.has_told_peers and (not link.linked or len(linked) < FEW_LINKS):
-            lacking = (link.untold.keys() - link.linked.keys()) & self._by_peer.keys() & self._book.records.keys()
+            lacking = link.untold.keys() - link.linked.keys() - {link.peer}
+            lacking &= self._by_peer.keys() & self._book.records.keys()
             records = [self._book.records[peer] for peer in sorted(lacking)]
             link.untold.clear()
         own = self._own
@@ -331,7 +331,7 @@ class PeerExchange:
             part = slice(page * most, (page + 1) * most)
             told = records[page * of_page : (page + 1) * of_page]
             named = linked[part]
-            by_others = [peer for peer in named if peer in carried]
+            by_others = [peer for peer in named if news[peer]]
             seen = link.sees if can and not page else ""
             self._ctx.send(Peers(told, named, by_others, gone[part], [] if page else can, seen), [link.id])
 
@@ -463,6 +463,8 @@ class PeerExchange:
         for address in self._book.take(record, usable):
             learn(address)
         if is_new and record.id in self._by_peer:
+            for other in self._up.values():
+                other.untold[record.id] = None
             self._on_linked(record.id)
         return True
 
@@ -483,11 +485,8 @@ class PeerExchange:
         return any(is_in_one_network(host, own) for own in self._near)
 
 
-LinkTold = tuple[int, bool]  # the time of the peer's record, 0 without one; and whether others carry its link
-
-
 class PeerChanges:
-    """Change log of the linked peers and the times of their records; the last change is last.
+    """Change log of the linked peers, and of who is carried; the last change is last.
 
     A link that has got all changes up to one gets those after it. The state of each link is not compared: in a forming
     mesh of n peers that would be n x n x n steps.
@@ -498,24 +497,24 @@ class PeerChanges:
 
     def __init__(self) -> None:
         self.last: int = 0
-        self._known: dict[PeerId, tuple[int, LinkTold | None]] = {}  # (change, None: not linked any more)
+        self._known: dict[PeerId, tuple[int, bool | None]] = {}  # (change, None: not linked any more)
 
-    def put(self, peer: PeerId, told: LinkTold | None) -> None:
-        """Store what is told of a linked peer; None when it is not linked."""
+    def put(self, peer: PeerId, carried: bool | None) -> None:
+        """Store of a linked peer whether others carry its link; None when it is not linked."""
         known = self._known.get(peer, (0, None))[1]
-        if known != told:
+        if known != carried:
             self.last += 1
             self._known.pop(peer, None)  # so that it moves to the end
-            self._known[peer] = self.last, told
+            self._known[peer] = self.last, carried
 
-    def since(self, change: int) -> dict[PeerId, LinkTold | None]:
+    def since(self, change: int) -> dict[PeerId, bool | None]:
         """Return what changed after this change. After none (0), peers that are gone are left out."""
-        news: dict[PeerId, LinkTold | None] = {}
-        for peer, (number, told) in reversed(self._known.items()):
+        news: dict[PeerId, bool | None] = {}
+        for peer, (number, carried) in reversed(self._known.items()):
             if number <= change:
                 break
-            if change or told is not None:
-                news[peer] = told
+            if change or carried is not None:
+                news[peer] = carried
         return news
 
     def forget_gone(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from struct import Struct
 from typing import NamedTuple
 
@@ -442,12 +443,12 @@ class ConversationState:
         "is_stored", "unnamed", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
 
-    def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
+    def __init__(self, conversation: ConversationId, naming: Naming, members: AbstractSet[UserId] | None) -> None:
         self.id: ConversationId = conversation
         self.naming: Naming = naming
         # Peers of these users hear of it; None: everyone in the network.
-        self.members: frozenset[UserId] | None = members
-        self.allowed_writers = members  # in a group: everyone who was ever named
+        self.members: AbstractSet[UserId] | None = members
+        self.allowed_writers: AbstractSet[UserId] | None = members  # in a group: everyone who was ever named
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk: bool = False
         self.is_operations: bool = False  # a group's own conversation, of operations: those are accepted from anyone

@@ -136,7 +136,7 @@ class GroupSync:
             if group.has_cut(log.user):
                 self._refresh_visible(conversation, group, conversation.writer(log.user), but=log)
         elif (fact := group.read(batch.log, batch.raws[0], batch.chain, log.before)) is not None:
-            former, new = group.state, fact.who.keys() - group.named
+            former, new = group.state, {user for user in fact.who if user not in group.named}
             self._on_changed(group, fact, group.add(fact))
             if group.state is not None and (former is None or not new.isdisjoint(self._sync.hosted)):
                 self._sync.step.begun += self._sync.inbox.on_begun(self._sync.conversations[group.id], new)

@@ -113,7 +113,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
             self._unknown_of[share] += 1
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else [*islice(users, MAX_ASKED_USERS)]
-            found.members = (found.members or NO_USERS).union(asked)
+            found.members = (found.members or NO_USERS) | {*asked}
             found.allowed_writers = (found.allowed_writers or NO_USERS) | {owner}
 
     def written_to_by(self, user: UserId) -> Iterator[UserId]:
@@ -236,7 +236,6 @@ class KnownConversations(dict[ConversationId, ConversationState]):
 
 MAX_OF_MEMBER = 1024  # conversations of all users of one member; a guess: groups take 15 KiB each
 MAX_LISTED = 256  # conversations without a place; a guess: more than anybody reads
-NO_LIMIT = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,11 +351,11 @@ class Inbox:
         self._refuse(group, Unanswered(talk_id(group), creator, tuple(hosts), name, has_place=False))
         return False
 
-    def _take(self, id: ConversationId, kind: str, user: UserId, most: int) -> bool:
-        """Give a conversation a place if there is one. Return whether it has one."""
+    def _take(self, id: ConversationId, kind: str, user: UserId, most: int | None) -> bool:
+        """Give a conversation a place if there is one, None: also beyond the limits. Return whether it has one."""
         line = self._members.line(user)
         of_user, of_member = (kind, line[-1]), ("member", line[0])
-        has_room = self._taken[of_user] < most and (self._taken[of_member] < MAX_OF_MEMBER or most == NO_LIMIT)
+        has_room = most is None or (self._taken[of_user] < most and self._taken[of_member] < MAX_OF_MEMBER)
         if id not in self._places and has_room:
             self._places[id] = of_user, of_member
             self._taken.update(self._places[id])
@@ -376,7 +375,7 @@ class Inbox:
         if found is None:
             self.free(conversation.id)
         else:
-            self._take(conversation.id, "group" if conversation.is_operations else "dm", found.user, NO_LIMIT)
+            self._take(conversation.id, "group" if conversation.is_operations else "dm", found.user, None)
 
     # ---- what happens
 

@@ -30,8 +30,8 @@ from p2pchat.protocol import (
     Entries,
     Have,
     Marks,
-    MarksFrame,
     Naming,
+    ReadFrame,
     RunId,
     TypingFrame,
     UserId,
@@ -40,7 +40,7 @@ from p2pchat.protocol import (
 
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MARK_BYTES = 128  # of a mark in a frame, with the user, about
-NamingFrame = Digest | Have | Want | Entries | MarksFrame | TypingFrame  # frames with `names`
+NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
 
 class SyncContext:

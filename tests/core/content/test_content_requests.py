@@ -92,6 +92,21 @@ def test_files_of_a_message_come_whose_text_came_late() -> None:
     assert opened(ada) == [file(1).root]
 
 
+def test_files_of_a_message_come_whose_text_came_while_it_waited_for_another() -> None:
+    """Seed 2000341, --files, with groups."""
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    after = (Ref(ref_key(IDS["cyd"], "cc" * 8), 1),)
+    far.say(bob.write(encode_entry(Entry("text", START, START + 1, after=after, b="it waits"))))
+    frame = bob.write(encode_entry(Entry("text", START, START + 2, b="", files=(file(1),))))
+    far.say(structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]))
+    far.say(structs.replace(frame, names=[]))
+    assert opened(ada) == [] and ada.texts() == []
+    ada.world.pass_time(2 * ada.node.settings.order_wait_most)
+    ada.take()
+    assert len(ada.texts()) == 2 and opened(ada) == [file(1).root]
+
+
 def test_nothing_comes_by_itself_where_that_is_switched_off() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     said(bob, linked(ada, "bob"), file(1))

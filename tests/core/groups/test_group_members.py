@@ -9,6 +9,7 @@ from hashlib import blake2b, sha256
 import pytest
 from msgspec.structs import replace
 
+from p2pchat.core.groups import group_members
 from p2pchat.core.groups.group_fact import (
     ADD,
     ADMIN,
@@ -405,3 +406,37 @@ def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
     here = {user for one in adds for user in one.who} - out
     admins = (made & here) - {user for user, _ in left} - {owners[-1]}
     return sorted(OF[user] for user in here), sorted(OF[user] for user in admins), OF[owners[-1]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_attackers_make_up_all_orders_end_in_one_state(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts that end, cap and build on each other in circles, name things twice, and fork."""
+    monkeypatch.setattr(group_members, "MAX_ALIKE", 3)
+    monkeypatch.setattr(group_members, "MAX_UNMAKING", 2)
+    chance = random.Random(seed)
+    ids = [f"{number:016x}" * 2 for number in range(1, 40)]
+
+    def marks() -> tuple[Mark, ...]:
+        return tuple(Mark(chance.choice(ids)[:16], 1, "") for _ in range(chance.randrange(3)))
+
+    facts = [GroupFact(IDS["own"], Mark("f" * 16, 1, "f" * 64), 1, (), CREATE, dict.fromkeys(OF, ()), "ops", 0, (), ())]
+    for id in ids:
+        kind = chance.choice([ADD, REMOVE, LEAVE, ADMIN, UNADMIN, HEIR, NAME])
+        ended = tuple(chance.choices(ids, k=chance.randrange(4)))
+        who = {} if kind in (LEAVE, NAME) else {chance.choice([*OF]): ended}
+        by, c, n = IDS[chance.choice(NAMES)], chance.randrange(1, 9), chance.randrange(3)
+        facts.append(
+            GroupFact(by, Mark(id[:16], 1, id * 2), c, marks(), kind, who, "x" * (kind == NAME), n, (), marks())
+        )
+    forked = chance.sample(facts[1:], 5)
+    states = list[object]()
+    for _ in range(6):
+        peer = Peer()
+        for fact in chance.sample(facts, len(facts)):
+            peer.take([fact])
+            if fact in forked and chance.random() < 0.5:
+                peer.members.drop(fact)
+        for fact in forked:
+            peer.members.drop(fact)
+        states.append((peer.all, peer.members.owners))
+    assert states == [states[0]] * 6

@@ -328,7 +328,9 @@ def test_records_go_to_those_who_are_not_linked_with_their_peers() -> None:
     second.carry(ada, ada.got(at_cyd, Peers(linked=[BOB.id], gone=[])))
     bob.at(1.0)
     first.carry(bob, bob.handle(ListeningAt(("10.0.0.2:22",))))
+    first.take(ada)
     first.wake(2.0)
+    assert exchanges(first.take(ada)) == []  # cyd is linked with bob, and was told that ada is
     cyd.at(2.0)
     second.carry(ada, ada.wake(3.0))
     assert cyd.links.book.records[BOB.id].e == ("10.0.0.2:2",)  # it has a link of its own, by which the new one comes

@@ -13,9 +13,9 @@ from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, U
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.receipts.mark_exchange import ChangedMark, MarkPositions, ReadPosition, mark_number, sum_text
+from p2pchat.core.receipts.mark_exchange import NOWHERE, MarkPositions, ReadPosition, mark_number, sum_text
 from p2pchat.core.sync.known_conversations import dm_naming
-from p2pchat.protocol import Here, Hosted, ReadFrame, TakenFrame
+from p2pchat.protocol import Frame, Here, Hosted, ReadFrame
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, World, dm
 
 CYD = IDS["cyd"]
@@ -28,7 +28,7 @@ def host(peer: Peer, name: str = "cyd") -> None:
     """Let a peer host cyd, or another user."""
     known = peer.storage.load_users([IDS[name]])
     user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
-    peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads), tuple(known.taken)))
+    peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads)))
     peer.take()
 
 
@@ -40,14 +40,18 @@ def take(peer: Peer) -> list[str]:
 
 def taken(peer: Peer) -> dict[str, int]:
     """Return the marks of cyd, by run of bob's log."""
-    marks, _ = peer.node.replicator.receipts.taken.marked_to(THERE, CYD)
+    marks, _ = peer.node.replicator.receipts.marks.marked_to(THERE, CYD, taken=True)
     return {log.run[:2]: seq for log, seq in marks.items()}
+
+
+def is_about_taken(frame: Frame) -> bool:
+    return isinstance(frame, ReadFrame) and (bool(frame.taken) or frame.sum is not None)
 
 
 def told(peer: Peer) -> list[str]:
     """Return to whom this node sent taken marks, sums of them included."""
     names = {link: (far[0] if isinstance(far, tuple) else far).name for link, far in peer.links.items()}
-    sent = [effect for effect in peer.effects if isinstance(effect, Send) and isinstance(effect.frame, TakenFrame)]
+    sent = [effect for effect in peer.effects if isinstance(effect, Send) and is_about_taken(effect.frame)]
     return sorted({names[link] for effect in sent for link in effect.links})
 
 
@@ -74,8 +78,8 @@ def far_host(gate: Peer, name: str = "dan") -> Far:
     return far
 
 
-def marked(run: str, seq: int) -> TakenFrame:
-    return TakenFrame({THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq, CHAIN)]}}, names=[NAMING])
+def marked(run: str, seq: int) -> ReadFrame:
+    return ReadFrame({}, {THERE: {CYD: [(ref_key(IDS["bob"], run * 8), seq, CHAIN)]}}, names=[NAMING])
 
 
 def test_what_was_taken_at_one_host_counts_at_the_other_and_only_there() -> None:
@@ -86,7 +90,8 @@ def test_what_was_taken_at_one_host_counts_at_the_other_and_only_there() -> None
     world.pass_time(60.0)
     assert (told(ada), told(bob)) == (["dan"], [])
     assert "bob" not in told(dan)
-    marks = dan.storage.load_users([CYD]).taken
+    marks = dan.storage.load_users([CYD]).reads
+    assert all(mark.taken for mark in marks)
     assert [(mark.log.run[:2], mark.seq) for mark in marks] == [("b1", 2)]
 
 
@@ -143,7 +148,7 @@ def test_of_a_user_hosted_anew_its_marks_alone_are_sent() -> None:
     world.settle()
     assert taken(dan) == {"b1": 2}
     sent = [effect.frame for gate in (ada, dan) for effect in gate.effects if isinstance(effect, Send)]
-    assert not [frame for frame in sent if isinstance(frame, TakenFrame) and (frame.ask or frame.all)]
+    assert not [frame for frame in sent if isinstance(frame, ReadFrame) and (frame.ask or frame.all)]
 
 
 def test_a_mark_that_comes_before_its_log_counts_once_the_log_comes() -> None:
@@ -167,19 +172,19 @@ def test_a_mark_that_came_before_its_log_is_asked_for_when_its_user_comes_back(d
     host(gate)
     far = far_host(gate)
     gate.hold_lookups = during_lookup
-    far.say(marked("b1", 1), TakenFrame({}, add="ab" * 32))
-    total = gate.node.replicator.receipts.taken.announced_sum(IDS["dan"])
+    far.say(marked("b1", 1), ReadFrame({}, add="ab" * 32))
+    total = gate.node.replicator.receipts.marks.announced_sum(IDS["dan"])
     gate.put(UserUnhosted(CYD))
     gate.hold_lookups = False
     gate.answer_lookups()
     host(gate)
     far.say(Author("bob", "b1", THERE).say("one"))
     gate.effects.clear()
-    far.say(TakenFrame({}, sum=total))
+    far.say(ReadFrame({}, sum=total))
     sent = [effect.frame for effect in gate.effects if isinstance(effect, Send)]
-    assert [frame.ask for frame in sent if isinstance(frame, TakenFrame)] == [True]
+    assert [frame.ask for frame in sent if isinstance(frame, ReadFrame)] == [True]
     far.say(structs.replace(marked("b1", 1), all=True, add="ab" * 32))
-    assert (taken(gate), gate.node.replicator.receipts.taken.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
+    assert (taken(gate), gate.node.replicator.receipts.marks.announced_sum(IDS["dan"])) == ({"b1": 1}, total)
 
 
 def test_a_mark_never_goes_back() -> None:
@@ -191,7 +196,7 @@ def test_a_mark_never_goes_back() -> None:
     far.say(marked("b1", 2))
     far.say(marked("b1", 1))
     assert taken(gate) == {"b1": 2}
-    assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [2]
+    assert [mark.seq for mark in gate.storage.load_users([CYD]).reads] == [2]
 
 
 def test_who_does_not_host_a_user_says_nothing_about_it() -> None:
@@ -210,9 +215,9 @@ def test_a_mark_of_a_user_who_is_not_hosted_here_is_ignored() -> None:
     talk = gate.open("cyd")
     log = Author("cyd", "c1", talk)
     far.say(log.say("one"))
-    far.say(TakenFrame({talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN)]}}))
-    assert gate.node.replicator.receipts.taken.marked_to(talk, CYD)[0] == {}
-    assert gate.storage.load_users([CYD]).taken == []
+    far.say(ReadFrame({}, {talk: {CYD: [(ref_key(gate.id, "a1" * 8), 1, CHAIN)]}}))
+    assert gate.node.replicator.receipts.marks.marked_to(talk, CYD, taken=True)[0] == {}
+    assert gate.storage.load_users([CYD]).reads == []
 
 
 def test_a_mark_that_storage_looks_up_is_void_once_its_user_is_let_go() -> None:
@@ -235,7 +240,6 @@ def test_a_user_who_is_let_go_and_comes_back_at_once_has_the_marks_on_their_way_
     ada.holding = True
     take(ada)
     ada.put(UserUnhosted(CYD))
-    assert taken(ada) == {}
     host(ada)
     assert taken(ada) == {"b1": 2} and taken(dan) == {}
     ada.holding = False
@@ -253,10 +257,11 @@ def test_letting_a_user_go_keeps_the_early_marks_of_others() -> None:
     cert = make_cert(N, IDS["eve"], IDENTITIES["eve"].sign, IDS["dan"], START // 1000)
     far.say(Here([Hosted(IDS["eve"], "eve", "online", cert=cert)]))
     log = Author("bob", "b1")
-    far.say(TakenFrame({ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN)] for user in (CYD, IDS["eve"])}}))
+    far.say(ReadFrame({}, {ROOM: {user: [(ref_key(IDS["bob"], "b1" * 8), 1, CHAIN)] for user in (CYD, IDS["eve"])}}))
     gate.put(UserUnhosted(IDS["eve"]))
     far.say(log.say("one"))
-    assert gate.node.replicator.receipts.taken.marked_to(ROOM, CYD)[0] == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
+    marks, _ = gate.node.replicator.receipts.marks.marked_to(ROOM, CYD, taken=True)
+    assert marks == {LogId(ROOM, IDS["bob"], "b1" * 8): 1}
 
 
 def test_one_who_was_read_before_is_told_as_read_and_not_as_taken() -> None:
@@ -265,7 +270,7 @@ def test_one_who_was_read_before_is_told_as_read_and_not_as_taken() -> None:
     take(ada)
     frames = [effect.frame for effect in ada.effects if isinstance(effect, Send)]
     assert not [frame for frame in frames if isinstance(frame, ReadFrame) and frame.marks]
-    assert bob.node.replicator.receipts.read.tracker.position(LogId(THERE, IDS["bob"], "b1" * 8), CYD) == 0
+    assert bob.node.replicator.receipts.marks.tracker.position(LogId(THERE, IDS["bob"], "b1" * 8), CYD) == 0
 
 
 def test_a_failure_of_storage_loses_no_mark() -> None:
@@ -298,7 +303,7 @@ def test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again(i
     far_host(gate).say(marked("b1", 1), one)  # the sums differ, so all marks come again
     gate.world.pass_time(1.0)
     assert taken(gate) == {"b1": 1}
-    assert [mark.seq for mark in gate.storage.load_users([CYD]).taken] == [1]
+    assert [mark.seq for mark in gate.storage.load_users([CYD]).reads] == [1]
 
 
 def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_is_back() -> None:
@@ -319,34 +324,26 @@ def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_i
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> None:
-    """Sums of readers are kept until a mark of theirs changes, is ordered, becomes durable or goes."""
-    chance, positions = random.Random(seed), MarkPositions(())
+def test_the_sum_is_that_of_the_marks_whatever_changed(seed: int) -> None:
+    """Sums of readers are kept until a mark of theirs changes or goes."""
+    chance, positions = random.Random(seed), MarkPositions()
     users, conversations = [f"{number:064x}" for number in range(4)], [f"{number:064x}" for number in range(10, 13)]
-    ordered: list[ReadMark] = []
     for _ in range(200):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
         reader, position = chance.choice(users), (chance.randrange(1, 50), chance.choice(("ab" * 32, "cd" * 32)))
-        match chance.randrange(8):
-            case 0 | 1 | 2:
-                if positions.advance_to(log, reader, position):
-                    ordered.append(ReadMark(log, reader, *position))
-            case 3 | 4:
-                if ordered:
-                    positions.on_durable(ordered.pop(0))
-            case 5:
-                removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
-                ordered += [mark for mark, _ in removed]
-            case 6:
-                if chance.random() < 0.5:
-                    positions.forget(reader)
-                positions.load([ReadMark(log, reader, *position)], reader)
+        taken = chance.random() < 0.3
+        match chance.randrange(6):
+            case 0:
+                positions.put(ReadMark(log, reader, *NOWHERE, taken))
+            case 1:
+                positions.forget(reader)
             case _:
-                positions.take_undurable()
-        for readers, writers in ((set(users[:2]), set[str]()), (set(users[:1]), set(users[2:]))):
-            told = positions.marks_for(readers, writers, lambda id: id != conversations[2])
+                positions.put(ReadMark(log, reader, *position, taken))
+        for those in (set(users[:2]), set(users[2:]), set[str]()):
+            told = positions.marks_for(those, lambda id: id != conversations[2])
+            assert all(reader in those for _, reader, is_taken in told if is_taken)
             numbers = [mark_number(pair, ref, at) for pair, refs in told.items() for ref, at in refs.items()]
-            assert positions.sum_for(readers, writers, lambda id: id != conversations[2]) == (
+            assert positions.sum_for(those, lambda id: id != conversations[2]) == (
                 sum_text(sum(numbers)) if told else ""
             )
 
@@ -354,38 +351,19 @@ def test_the_sum_is_that_of_the_durable_marks_whatever_changed(seed: int) -> Non
 @pytest.mark.parametrize("seed", range(30))
 def test_the_sum_changes_by_what_peers_are_told(seed: int) -> None:
     """They add up what each frame changes, and ask for all marks if their sum is another."""
-    chance, positions = random.Random(seed), MarkPositions(())
+    chance, positions = random.Random(seed), MarkPositions()
     users, conversations = [f"{number:x}" * 64 for number in range(3)], [f"{number:x}" * 64 for number in (10, 11)]
-    ordered: list[ReadMark] = []
     heard = 0
-    due: dict[tuple[LogId, str], ReadPosition] = {}
-
-    def tell(changes: list[ChangedMark]) -> None:
-        for mark, former in changes:
-            due.setdefault((mark.log, mark.reader), former)
-
+    due: dict[tuple[LogId, str, bool], ReadPosition] = {}
     for _ in range(300):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
-        reader, position = chance.choice(users), (chance.randrange(1, 50), "ab" * 32)
-        match chance.randrange(7):
-            case 0 | 1 | 2:
-                if positions.advance_to(log, reader, position):
-                    ordered.append(ReadMark(log, reader, *position))
-            case 3 | 4:
-                mark = ordered.pop(0) if ordered else None
-                former = positions.on_durable(mark) if mark is not None else None
-                if mark is not None and former is not None:
-                    tell([(mark, former)])
-            case 5:
-                removed = positions.keep_only(log.conversation, reader, log.user, {log.run})
-                ordered += [mark for mark, _ in removed]
-                tell(removed)
-            case _:
-                tell(positions.take_undurable())
-                ordered.clear()
+        reader = chance.choice(users)
+        position = (chance.randrange(1, 50), "ab" * 32) if chance.random() < 0.7 else NOWHERE
+        mark = ReadMark(log, reader, *position, chance.random() < 0.3)
+        due.setdefault(mark.key, positions.put(mark))
         if chance.random() < 0.5:
-            for (told, by), former in due.items():
-                pair, ref = (told.conversation, by), ref_key(told.user, told.run)
-                heard += mark_number(pair, ref, positions.durable(told, by)) - mark_number(pair, ref, former)
+            for key, former in due.items():
+                pair, ref = (key[0].conversation, *key[1:]), ref_key(key[0].user, key[0].run)
+                heard += mark_number(pair, ref, positions.position(key)) - mark_number(pair, ref, former)
             due.clear()
-            assert sum_text(heard) == (positions.sum_for(set(users), set(), lambda _: True) or sum_text(0))
+            assert sum_text(heard) == (positions.sum_for(set(users), lambda _: True) or sum_text(0))

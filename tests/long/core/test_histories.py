@@ -78,7 +78,6 @@ MUST_HAPPEN = (
     "read_sum_differs",
     "taken",
     "taken_told",
-    "taken_sum_differs",
     "too_many_tips",
     "forks_ignored",
     "user_full",
@@ -89,6 +88,7 @@ MUST_HAPPEN = (
     "group_added",
     "group_removed",
     "group_renamed",
+    "group_admin",
     "export_refused_early",
     "export_failed",
     "warned_two_processes",
@@ -113,8 +113,7 @@ LESS_OFTEN = {
     "group_left": 10,
     "group_owner": 7,
     "undelivered": 6,  # tests/core/sync/test_group_sync.py, as is `cut_off`
-    "group_admin": 25,  # this and the next: tests/core/groups/test_group_members.py
-    "group_unadmin": 2,
+    "group_unadmin": 10,  # tests/core/groups/test_group_members.py
     "cut_off": 1,
     "link_gave_way": 20,  # in some histories; tests/core/mesh/test_peer_link.py
     "attack": 100,  # in some histories, as the next; tests/long/hostile/test_branches.py

@@ -1,0 +1,147 @@
+"""Read receipts: how far others have read what users here wrote, and which users exchange them.
+
+The marks come by mark_exchange.py. A user may turn read receipts off, in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from p2pchat.core.durable_changes import ReadMark
+from p2pchat.core.effects import ReadReceipt
+from p2pchat.core.inputs import ReceiptsChosen
+from p2pchat.core.log import LogId
+from p2pchat.core.receipts.delivery_receipts import Acknowledgement, AckTracker, DeliveryReceipts
+from p2pchat.core.sync.conversation_state import ConversationState, LogState
+from p2pchat.core.sync.remote_state import RemoteState
+from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.protocol import Mark, UserId
+
+
+class ReadTracker(AckTracker):
+    """The highest read mark that counts, per log of a hosted user and reader.
+
+    A mark names the chain at the last entry read. So it proves that its reader has the log up to there, and a mark on
+    entries of a copy of this machine does not count. Who has read a message has it: the delivery is reported first.
+    In the room, where the holders are peers, a mark of a hosted user says nothing about its peer: that may pass on what
+    the user read elsewhere.
+    """
+
+    def __init__(
+        self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, privacy: ReceiptPrivacy
+    ) -> None:
+        mine = (item for item in stored if item.log.user in sync.hosted)
+        most = sync.ctx.settings.max_hosted_users
+        super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine if not item.taken), most)
+        self._receipts = receipts
+        self._privacy = privacy
+
+    def on_read_mark(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
+    ) -> bool:
+        """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
+        may_have_read = reader != user and conversation.may_write(reader) and not conversation.is_operations
+        if not may_have_read or not self._privacy.wants(user, reader):
+            return True
+        log = conversation.log(user, mark.run)
+        if log is None or (mark.seq > log.durable_seq and not log.forked):
+            return False  # after a restore from an older disk, the rest may come back
+        counts = self._receipts.counts(log, mark)
+        if counts:
+            ack = Acknowledgement(remote, conversation, user, reader)
+            if self._with_texts(ack, mark) != mark:
+                return False
+            if conversation.allowed_writers is not None or reader == remote.link.peer:
+                self._receipts.advance_to(ack, mark, log.before)
+            self.advance_to(ack, mark, log.before)
+        return counts is not None
+
+    def on_local_read(self, mark: ReadMark) -> None:
+        """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
+        log = mark.log
+        if mark.seq > self.position(log, mark.reader) and self._privacy.wants(log.user, mark.reader):
+            conversation = self._sync.conversations[log.conversation]
+            state = conversation.log(log.user, log.run)
+            ack = Acknowledgement(None, conversation, log.user, mark.reader)
+            self.advance_to(ack, Mark(log.run, *mark.position), () if state is None else state.before)
+
+    # ---- hooks of AckTracker
+
+    def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
+        """Count a mark below. A reader who has a log has all that it builds on, unless it may have another version.
+
+        Its own mark on that log counts at once.
+        """
+        if ack.remote is not None and log.id in self._receipts.left_out.logs:
+            return self._receipts.position(log.id, ack.member) >= mark.seq
+        return super()._counts_below(ack, log, mark)
+
+    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        self._sync.ctx.emit(ReadReceipt(log, first, last, member))
+
+
+# ---- privacy
+
+
+RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" joined by commas; "-" for all others
+_ALL = "-"
+
+
+class ReceiptPrivacy:
+    """The choice of hosted users to exchange read receipts with others. Everyone does by default.
+
+    One choice holds for both directions, in general or for a single other user. It is stored, so that nothing is
+    revealed between a start and the moment a program repeats it.
+    """
+
+    def __init__(self, meta: Mapping[str, str]) -> None:
+        self._chosen: dict[tuple[UserId, str], bool] = {}
+        for item in filter(None, meta.get(RECEIPTS_CHOSEN, "").split(",")):
+            user, other, on = item.split(" ")
+            self._chosen[user, other] = on == "on"
+
+    def choose(self, user: UserId, on: bool | None, other: UserId) -> bool:
+        """Set a choice: `other` "" for everyone without a choice of their own, `on` None to remove it. Return whether
+        it changed.
+        """
+        key = (user, other or _ALL)
+        if self._chosen.get(key) == on:
+            return False
+        if on is None:
+            del self._chosen[key]
+        else:
+            self._chosen[key] = on
+        return True
+
+    def line_with(self, choice: ReceiptsChosen) -> dict[str, str | None]:
+        """Return what stores these choices and another one."""
+        changed = ReceiptPrivacy({RECEIPTS_CHOSEN: self.text})
+        changed.choose(choice.user, choice.on, choice.other)
+        return {RECEIPTS_CHOSEN: changed.text}
+
+    def line_without(self, user: UserId) -> dict[str, str | None]:
+        """Return what stores the choices of all but a user, if it made one."""
+        changed = ReceiptPrivacy({RECEIPTS_CHOSEN: self.text})
+        changed.forget(user)
+        return {} if changed.text == self.text else {RECEIPTS_CHOSEN: changed.text}
+
+    def forget(self, user: UserId) -> None:
+        """Forget the choices of a user, when it is deleted."""
+        self._chosen = {key: on for key, on in self._chosen.items() if key[0] != user}
+
+    def wants(self, user: UserId, other: UserId) -> bool:
+        """Return whether a hosted user exchanges read receipts with another."""
+        found = self._chosen.get((user, other))
+        return self.default(user) if found is None else found
+
+    def default(self, user: UserId) -> bool:
+        """Return the choice for everyone without one of their own."""
+        return self._chosen.get((user, _ALL), True)
+
+    def exceptions(self, user: UserId) -> dict[UserId, bool]:
+        """Return the choices for single others."""
+        return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
+
+    @property
+    def text(self) -> str:
+        return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())
