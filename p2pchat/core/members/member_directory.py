@@ -235,13 +235,13 @@ class MemberDirectory:
         """Return the user that stands for a member: the own one here, else one with a peer of its own, else any.
 
         So a gateway is named by its own user and not by an account. Of nobody known it is the member itself. Who is
-        out does not speak for a member that is not.
+        out does not speak for a member that is not, but for its own login here.
         """
         users = self.users_of(member)
-        if not self.is_out(member):
-            users = {user for user in users if not self.is_out(user)}
         if self._me in users:
             return self._me
+        if not self.is_out(member):
+            users = {user for user in users if not self.is_out(user)}
         named = {user for user in users if user in self.names} or users
         return min(named & self._shown.keys() or named, default=member)
 
