@@ -38,7 +38,7 @@ from p2pchat.core.sync.ingest import Ingest, LinkSource
 from p2pchat.core.sync.known_conversations import Inbox, KnownConversations
 from p2pchat.core.sync.missing_texts import MissingTexts
 from p2pchat.core.sync.pruner import Pruner
-from p2pchat.core.sync.quota import OPERATION_FACTOR, Quota
+from p2pchat.core.sync.quota import FACT_FACTOR, Quota
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sender import Sender
 from p2pchat.core.sync.step import Step
@@ -501,7 +501,7 @@ class Replicator:
         for row in chain.from_iterable(stored.covered.values()):
             costs[user_of(row)] += quota.log_bytes - quota.saved_bytes + seq_of(row) * of_entry
         for entry in stored.group_entries:
-            costs[entry.log.user] += (OPERATION_FACTOR - 1) * size_bytes([entry.raw])
+            costs[entry.log.user] += (FACT_FACTOR - 1) * size_bytes([entry.raw])
         return costs
 
     def _load_recent(self, log: LogId, seq: int, place: int) -> None:

@@ -212,7 +212,7 @@ class Group(Conversation):
 
     @property
     def group_key(self) -> ConversationId:
-        """The id (hex) of the conversation that holds the group's operations; `key` is that of its messages."""
+        """The id (hex) of the conversation that holds the group's facts; `key` is that of its messages."""
         return "" if self.naming is None or self.naming.talk is None else self.naming.talk
 
     @property
@@ -297,7 +297,7 @@ class GroupDirectory:
     """The groups that one peer knows, by name. Names that look alike are shown with the beginning of the group's id.
 
     Args:
-        views: Returns the present state of all groups, by the id of their operations.
+        views: Returns the present state of all groups, by the id of their facts.
     """
 
     def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
@@ -330,11 +330,11 @@ class GroupDirectory:
         return self._index.full_label(talk) if talk in self._index.names else full_label("group", talk)
 
     def all(self) -> list[GroupView]:
-        """Return the present state of every group whose name is known, which it is once its operations are stored."""
+        """Return the present state of every group whose name is known, which it is once its facts are stored."""
         return [view for view in self._views().values() if view.talk in self._index.names and self._knows(view.talk)]
 
     def view(self, group: ConversationId) -> GroupView | None:
-        """Return the present state of a group, by the id of its operations."""
+        """Return the present state of a group, by the id of its facts."""
         return self._views().get(group)
 
     def same_name(self, talk: ConversationId) -> bool:

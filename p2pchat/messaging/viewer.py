@@ -92,7 +92,7 @@ class Viewer:
         raise NotImplementedError
 
     def _keys(self) -> Collection[ConversationId]:
-        """Return the ids of the user's conversations, without those of group operations."""
+        """Return the ids of the user's conversations, without those of group facts."""
         raise NotImplementedError
 
     def _open_direct(self, naming: Naming) -> None:

@@ -340,7 +340,7 @@ def _expression(query: Query, *marks: Sequence[str]) -> str:
 # ---- texts
 #
 # The index takes every text a message ever had, hidden ones too: which of them counts may still change, by an edit that
-# comes late or by new operations of a group.
+# comes late or by new facts of a group.
 
 
 def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list[IndexedText]:

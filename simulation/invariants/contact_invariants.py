@@ -138,7 +138,7 @@ class BlockInvariants:
     def _is_blocked(self, peer: SimPeer, log: LogId) -> bool:
         assert peer.node is not None
         if log.user in self._blocked_by(peer):
-            return not peer.node.replicator.conversations[log.conversation].is_operations
+            return not peer.node.replicator.conversations[log.conversation].has_facts
         blockers = [by for by, users in peer.blocks.items() if by != peer.user and log.user in users]
         return log.user not in peer.speaks_for and any(
             log.conversation == dm_id(self._invariants.room, by, log.user) for by in blockers

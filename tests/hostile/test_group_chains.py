@@ -13,7 +13,7 @@ import pytest
 from p2pchat.core.groups.group_fact import ADD, ADMIN, HEIR, LEAVE, NAME, REMOVE, UNADMIN
 from p2pchat.core.groups.group_members import MAX_FACTS
 from p2pchat.core.log import Entry, LogId, before_of, encode_entry, extend_chain, size_bytes
-from p2pchat.core.sync.quota import OPERATION_FACTOR
+from p2pchat.core.sync.quota import FACT_FACTOR
 from p2pchat.protocol import Entries, Mark
 from tests.core.scripted_nodes import IDS, Author, Far, GroupPen, Peer, World
 from tests.core.steps import count_steps
@@ -137,7 +137,7 @@ def test_facts_take_no_more_memory_than_they_count(by: str, count: int) -> None:
     group = LongGroup()
     replica = group.ada.node.replicator.context.conversations.groups[group.pen.id]
     frames = [group.pen.say(by, ADD, *(f"{number:08x}{at:056x}" for at in range(count))) for number in range(50)]
-    counted = OPERATION_FACTOR * sum(size_bytes(frame.e) for frame in frames)
+    counted = FACT_FACTOR * sum(size_bytes(frame.e) for frame in frames)
     tracemalloc.start()
     try:
         for frame in frames:

@@ -199,7 +199,7 @@ class ContentRequests:
     def on_commit(self, step: Step) -> None:
         """Request with a commit what the messages name that it stores: a kill behind it must not lose the request."""
         for log, batch in step.with_files if self._most else ():
-            if not (log.own or log.conversation.is_operations):
+            if not (log.own or log.conversation.has_facts):
                 for seq, entry in enumerate(batch.entries or (), batch.first):
                     self._request_small((log.id, seq), attachments_of(entry), is_shown=seq <= log.released)
 

@@ -1,1 +1,1 @@
-"""Groups: operations, members and visibility as functions of a set of operations."""
+"""Groups: facts, members and visibility as functions of a set of facts."""

@@ -204,8 +204,8 @@ class DeliveryReceipts(AckTracker):
     def on_marks(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, held: Iterable[HeldMark]
     ) -> None:
-        """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
-        if conversation.is_operations:
+        """Take marks that a remote announced for a hosted user's logs. Group facts have no receipts."""
+        if conversation.has_facts:
             return
         holders = self._holders(remote, conversation, user)
         together = self._combined = {}

@@ -75,7 +75,7 @@ class PeerReceipts:
         """Answer a request of a hosted user whose entries are durable."""
         members, here, guests = self.delivered.recipients(log.conversation, log.user)
         self._sync.ctx.emit(WriteAccepted(ticket, log.id, first, count, members, kind, here, guests))
-        if members == (log.user,) and not log.conversation.is_operations:  # a note to oneself is delivered already
+        if members == (log.user,) and not log.conversation.has_facts:  # a note to oneself is delivered already
             self._sync.ctx.emit(DeliveryReceipt(log.id, first, first + count - 1, log.user))
 
     def on_durable(self, step: Step) -> None:

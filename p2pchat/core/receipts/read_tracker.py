@@ -40,7 +40,7 @@ class ReadTracker(AckTracker):
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
-        may_have_read = reader != user and conversation.may_write(reader) and not conversation.is_operations
+        may_have_read = reader != user and conversation.may_write(reader) and not conversation.has_facts
         if not may_have_read or not self._privacy.wants(user, reader):
             return True
         log = conversation.log(user, mark.run)

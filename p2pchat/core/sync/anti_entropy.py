@@ -164,7 +164,7 @@ class AntiEntropy:
                 self.begin_next(remote)
 
     def on_groups_changed(self, groups: set[ConversationId]) -> None:
-        """Compare soon with everyone who may know these groups, whose new operations are durable."""
+        """Compare soon with everyone who may know these groups, whose new facts are durable."""
         self.compared_users.on_groups_changed(groups)
         if not self._changed:
             wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
@@ -589,10 +589,10 @@ class ComparedUsers:
     def _users_behind(self, remote: RemoteState) -> set[UserId]:
         """Return the users in whose conversations a remote holds more; the room, which never rests, does not count.
 
-        Of a group whose first operation is not here yet nobody knows the members: it counts for all who wait.
+        Of a group whose first fact is not here yet nobody knows the members: it counts for all who wait.
         """
         ids = {id for id, _ in remote.ahead}
         found = [each for id in ids if (each := self._sync.conversations.get(id)) is not None]
-        if any(each.is_operations and not each.writers for each in found):
+        if any(each.has_facts and not each.writers for each in found):
             return {wait.user for wait in self._waits.values()}
         return {user for each in found for user in each.members or ()}

@@ -438,7 +438,7 @@ class ConversationState:
     """One conversation: its members and writers, their logs, and the sum over their tips."""
 
     __slots__ = (
-        "by_ref", "concerns_us", "covered", "group", "id", "is_operations", "is_talk", "allowed_writers", "members",
+        "by_ref", "concerns_us", "covered", "group", "id", "has_facts", "is_talk", "allowed_writers", "members",
         "waiting_logs", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
         "is_stored", "unnamed", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
@@ -449,9 +449,9 @@ class ConversationState:
         # Peers of these users hear of it; None: everyone in the network.
         self.members: AbstractSet[UserId] | None = members
         self.allowed_writers: AbstractSet[UserId] | None = members  # in a group: everyone who was ever named
-        self.group: GroupReplica | None = None  # the group whose operations or talk this is
+        self.group: GroupReplica | None = None  # the group whose facts or talk this is
         self.is_talk: bool = False
-        self.is_operations: bool = False  # a group's own conversation, of operations: those are accepted from anyone
+        self.has_facts: bool = False  # a group's own conversation, of facts: those are accepted from anyone
         self.concerns_us: bool = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
         self.unnamed: Container[UserId] = NO_USERS  # of whom nothing is announced (member_directory.py)

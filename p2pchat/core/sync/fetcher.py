@@ -156,7 +156,7 @@ class Fetcher:
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         is_news = not remote.dropped.get(key, set()).issuperset(left.values())
-        if conversation.is_operations or not is_news:
+        if conversation.has_facts or not is_news:
             return is_news
         # It is not asked for a talk whose group it knows better. Nor for a conversation it no longer shares because its
         # users or ours changed; it would not answer.

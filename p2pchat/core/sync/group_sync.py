@@ -103,10 +103,10 @@ class GroupSync:
         conversation = log.conversation
         group = conversation.group
         assert group is not None
-        if conversation.is_operations and not group.has_room(log.user):
+        if conversation.has_facts and not group.has_room(log.user):
             extension.drop("full")
             return False
-        if conversation.is_operations:
+        if conversation.has_facts:
             return self._has_place(group, extension, batch)
         if not group.has_cut(log.user):
             return True
@@ -164,7 +164,7 @@ class GroupSync:
     def on_fork(self, log: LogState) -> None:
         """Take the fork of a group's log: neither of its facts counts."""
         group = log.conversation.group
-        fact = group.facts.get(log.id.run) if group is not None and log.conversation.is_operations else None
+        fact = group.facts.get(log.id.run) if group is not None and log.conversation.has_facts else None
         if group is not None and fact is not None and fact.by == log.user:
             self._on_changed(group, fact, group.fork(fact))
 

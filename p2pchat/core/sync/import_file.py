@@ -293,7 +293,7 @@ class FileSource(EntrySource):
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         found = self.sync.conversations.get(conversation)
-        if found is not None and (found.is_operations or found.shared_with(self.sync.hosted)):
+        if found is not None and (found.has_facts or found.shared_with(self.sync.hosted)):
             if found.group is not None and found.group.state is None:
                 self.reason = "foreign"  # of a group that does not begin here, the rest is of others
             return found

@@ -55,7 +55,7 @@ from p2pchat.core.sync.log_validation import (
     joined,
 )
 from p2pchat.core.sync.missing_texts import texts_within
-from p2pchat.core.sync.quota import OPERATION_FACTOR
+from p2pchat.core.sync.quota import FACT_FACTOR
 from p2pchat.core.sync.remote_state import MAX_REFUTED, ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
@@ -143,7 +143,7 @@ class Ingest:
         # The text of the frame is its own copy, and would stay.
         id = LogId(conversation.id, frame.u, frame.r) if log is None else log.id
         member = ""
-        if conversation.is_operations:
+        if conversation.has_facts:
             check_fact(frame)
         if frame.first == 1 or frame.fork:
             check_header(frame)
@@ -165,7 +165,7 @@ class Ingest:
         if extension is None:
             if log is None:
                 self._prove_all(extensions)  # the log may build on them
-                if conversation.is_operations and not self.groups.may_begin(conversation, frame):
+                if conversation.has_facts and not self.groups.may_begin(conversation, frame):
                     return
                 log = self._new_logs.begin(source, conversation, id, frame)
             if log is None:
@@ -309,7 +309,7 @@ class Ingest:
 
     def _cost_of(self, batch: Batch, conversation: ConversationState) -> int:
         """Return what the entries of a batch cost."""
-        size = batch.size * OPERATION_FACTOR if conversation.is_operations else batch.size
+        size = batch.size * FACT_FACTOR if conversation.has_facts else batch.size
         return size + len(batch.raws) * self._ctx.settings.entry_bytes
 
     def append(self, log: LogState, batch: Batch) -> None:

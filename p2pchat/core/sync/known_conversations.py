@@ -1,6 +1,6 @@
 """Conversations: their ids, members and namings, which of them are kept, and which have a place in the inbox.
 
-The room is everyone; a direct conversation (dm) is two users. A group is two conversations, one of operations and one
+The room is everyone; a direct conversation (dm) is two users. A group is two conversations, one of facts and one
 in which its members talk (group_sync.py). Until its first operation arrives, only the peers that named it are asked
 about it.
 
@@ -143,7 +143,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         self.provisional.discard(id)
 
     def of_user(self, user: UserId) -> list[ConversationId]:
-        """Return the conversations that a user belongs to or did, without those of group operations."""
+        """Return the conversations that a user belongs to or did, without those of group facts."""
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self]
         return [self.room, *self._dms.get(user, ()), *talks]
 
@@ -164,7 +164,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         return any(id not in self.provisional for id in self._dms.get(user, ()))
 
     def visible(self) -> list[ConversationId]:
-        """Return all conversations except those of group operations."""
+        """Return all conversations except those of group facts."""
         return [id for id, each in self.items() if not each.naming.group]
 
     def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
@@ -175,8 +175,8 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         return sorted(these, key=lambda id: self._newest_c(self[id]), reverse=True)
 
     def _newest_c(self, conversation: ConversationState) -> int:
-        operations = self.get(conversation.naming.talk) if conversation.naming.talk else None
-        return max(conversation.newest_c, operations.newest_c if operations else 0)
+        facts = self.get(conversation.naming.talk) if conversation.naming.talk else None
+        return max(conversation.newest_c, facts.newest_c if facts else 0)
 
     def _new(self, id: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> ConversationState:
         conversation = ConversationState(id, naming, members)
@@ -186,7 +186,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
                 self.groups[group] = GroupReplica(group, self.room, self._in_groups)
             conversation.group = self.groups[group]
             conversation.is_talk = naming.talk is not None
-            conversation.is_operations = not conversation.is_talk
+            conversation.has_facts = not conversation.is_talk
         return conversation
 
     def _add(self, conversation: ConversationState) -> ConversationState:
@@ -298,7 +298,7 @@ class Inbox:
         if (direct := self._direct(conversation.naming)) is not None:
             return Unanswered(conversation.id, direct[1], direct[:1])
         group = conversation.group
-        if group is None or not conversation.is_operations or group.state is None:
+        if group is None or not conversation.has_facts or group.state is None:
             return None
         talk = self._conversations.get(group.talk)
         hosts = [user for user in group.named if user in self._hosted]
@@ -375,7 +375,7 @@ class Inbox:
         if found is None:
             self.free(conversation.id)
         else:
-            self._take(conversation.id, "group" if conversation.is_operations else "dm", found.user, None)
+            self._take(conversation.id, "group" if conversation.has_facts else "dm", found.user, None)
 
     # ---- what happens
 

@@ -65,7 +65,7 @@ class Pruner:
     def on_request(self, request: PruneRequest) -> None:
         """Begin one step. Deliveries that were heard of are stored first."""
         conversation = self._sync.conversations.get(request.conversation)
-        if conversation is None or conversation.is_operations:
+        if conversation is None or conversation.has_facts:
             self._ctx.emit(WriteRefused(request.ticket, "conversation", "no such conversation here"))
             return
         self._requests[request.ticket] = request

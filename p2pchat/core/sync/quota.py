@@ -37,7 +37,7 @@ PREFIX = "quota:"  # in meta, before a user whose limits are lifted
 ALLOWED = "allowed"
 # A fact of a group is kept in memory, and takes up to ten times its bytes there, one of an admin that adds 20 or 255
 # people who are new in the group: 14 KiB of 1.4, 160 KiB of 18. One that does not count takes three times its bytes.
-OPERATION_FACTOR = 10
+FACT_FACTOR = 10
 COVERED_PART = 16  # of Settings.log_bytes for a log on which another builds: a job each minute is no flood
 EXPELLED = "expelled"  # ends the line of who is out
 UNNAMED = "unnamed"  # begins that of all together whom nobody had added: their keys cost nothing
@@ -223,7 +223,7 @@ class Quota:
         members = conversation.naming.dm if conversation is not None else None
         if user in self._hosted or not self._blocks.refuses(user, members or ()):
             return False
-        is_known_group = conversation is not None and conversation.is_operations and bool(conversation.writers)
+        is_known_group = conversation is not None and conversation.has_facts and bool(conversation.writers)
         return not is_known_group
 
     # ---- room

@@ -226,7 +226,7 @@ class SyncContext:
         Whether the entry is shown at all says the lookup.
         """
         conversation = self.conversations.get(log.conversation)
-        if conversation is None or conversation.is_operations or not self.shares(remote, conversation):
+        if conversation is None or conversation.has_facts or not self.shares(remote, conversation):
             return False
         state = conversation.log(log.user, log.run)
         return state is None or seq <= state.limit
@@ -261,7 +261,7 @@ class SyncContext:
         if found is None and conversation in remote.unopened:  # perhaps there is a place now
             self.learn_namings(remote, [remote.unopened.pop(conversation)])
             found = self.conversations.get(conversation)
-        if found is None or not (found.is_operations or self.shares(remote, found)):
+        if found is None or not (found.has_facts or self.shares(remote, found)):
             self.ctx.count("conversation_ignored")
             return None
         return found

@@ -244,7 +244,7 @@ def test_group_operations_have_no_receipts(ada: Peer) -> None:
     far = ada.far("bob")
     ada.put(GroupCreateRequest(1, ada.id, "ops", (IDS["bob"],)))
     ada.take()
-    [group] = [each for each in ada.node.replicator.conversations.values() if each.is_operations]
+    [group] = [each for each in ada.node.replicator.conversations.values() if each.has_facts]
     [mark] = group.writers[ada.id].marks()
     frame = ReadFrame({group.id: {IDS["bob"]: [(ref_key(ada.id, mark.run), *mark[1:])]}}, names=[group.naming])
     assert of_reading(far.say(frame)) == []

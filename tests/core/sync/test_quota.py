@@ -13,7 +13,7 @@ from p2pchat.core.effects import WarningIssued
 from p2pchat.core.groups.group_fact import ADD
 from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded, PruneRequest, QuotaLifted, StatementsMade
 from p2pchat.core.log import Entry, encode_entry, size_bytes
-from p2pchat.core.sync.quota import OPERATION_FACTOR
+from p2pchat.core.sync.quota import FACT_FACTOR
 from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -507,9 +507,9 @@ def facts_of_eve(far: Far) -> int:
 
 def test_a_fact_of_a_group_counts_what_it_takes_in_memory_after_a_restart_too() -> None:
     """256 MiB of them, as one branch may have, took 1.3 GB."""
-    ada = World().peer("ada", member_bytes=OPERATION_FACTOR * 10_000)
+    ada = World().peer("ada", member_bytes=FACT_FACTOR * 10_000)
     assert 9_300 < facts_of_eve(ada.far("eve")) <= 10_000
-    again = World().peer("ada", ada.storage, member_bytes=OPERATION_FACTOR * 10_000)
+    again = World().peer("ada", ada.storage, member_bytes=FACT_FACTOR * 10_000)
     assert "to eve: have nothing full" in again.far("eve").say(Author("eve", "e1").say("x" * 2_000))
 
 
