@@ -17,6 +17,7 @@ from tests.test_devices import Adding, Login
 from tests.test_devices import login as login
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system has no SIGKILL")
+OF_A_DEVICE = "before-rename"
 RENAMES = 5  # two keys, the certificates, the network, and the directory with all of it
 
 
@@ -43,7 +44,7 @@ async def test_a_kill_while_a_machine_joins(step: int, home: Path, login: Login)
     adding = Adding(home / "ada")
     code = await adding.code()
     login("the laptop")
-    await killed(f"before-rename:{step}", "device", "join", code, "--data", str(home / "lap"))
+    await killed(f"{OF_A_DEVICE}:{step}", "device", "join", code, "--data", str(home / "lap"))
     with pytest.raises(P2PChatError, match="begin again at both"):
         await adding.task
     assert not (home / "lap").exists()
@@ -64,7 +65,7 @@ async def test_a_kill_while_a_machine_gets_its_own_key(step: int, home: Path, lo
     login("ada")
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         me = ada.me.id
-    await killed(f"before-rename:{step}", "device", "add", "--data", str(home / "ada"), "--host", "127.0.0.1")
+    await killed(f"{OF_A_DEVICE}:{step}", "device", "add", "--data", str(home / "ada"), "--host", "127.0.0.1")
     await stays(home, me)
     adding = Adding(home / "ada")
     code = await adding.code()

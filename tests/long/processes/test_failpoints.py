@@ -15,6 +15,7 @@ import pytest
 
 from p2pchat.testing.process_mesh import ChildFailed, Line
 from tests.long.processes.test_members import OF_A_MAKER, OF_A_NEWCOMER
+from tests.long.test_device_kills import OF_A_DEVICE
 from tests.processes.failpoints import POINTS
 from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import POINTS as IN_A_MESH
@@ -156,5 +157,5 @@ async def test_a_command_is_killed_at_each_step(
 
 
 async def test_every_failpoint_is_used() -> None:
-    joining = {*OF_A_MAKER, *OF_A_NEWCOMER}
+    joining = {*OF_A_MAKER, *OF_A_NEWCOMER, OF_A_DEVICE}
     assert {*POINTS} == {*IN_A_MESH} | {point for _, point, *_ in KILLS} | joining
