@@ -29,10 +29,11 @@ from p2pchat.core.contacts import CONTACT
 from p2pchat.core.durable_changes import META_ABOUT, META_BLOCKED, META_IGNORED, META_NAME, Address, Change
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
+from p2pchat.core.mesh.handshake import NONCE_BYTES
 from p2pchat.core.names import base32
 from p2pchat.core.receipts.read_tracker import RECEIPTS_CHOSEN
 from p2pchat.errors import HandshakeError, InviteError, P2PChatError
-from p2pchat.identity.device_code import NONCE_BYTES, DeviceCode, parse_device_code, words_of
+from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME, GUEST_NAME, LOOPBACK, Network, save_certificates, save_network
 from p2pchat.identity.own_addresses import own_endpoints
@@ -65,6 +66,7 @@ MAX_PACKAGE_BYTES = 4 * 1024 * 1024
 KEPT = (META_NAME, META_ABOUT, META_IGNORED, META_BLOCKED, RECEIPTS_CHOSEN)  # what a new machine begins with
 MAX_ADDRESSES = 64  # of others, told to a new device; a guess: it needs one that answers
 DIAL_SECONDS = 10.0  # for one address of the old machine
+_Newcomer = tuple[PeerId, bytes, asyncio.StreamReader, asyncio.StreamWriter]  # the key of the new machine, and T
 
 
 @dataclass(frozen=True)
@@ -112,17 +114,16 @@ async def add_device(
     network = await in_thread(_separate_keys, directory)
     identity = stored_identity(directory)
     context = await in_thread(server_context, identity, directory)
-    answered: asyncio.Future[Device | None] = asyncio.get_running_loop().create_future()
+    came: asyncio.Future[_Newcomer] = asyncio.get_running_loop().create_future()
     code: DeviceCode | None = None
-    came: list[PeerId] = []
 
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, TimeoutError, ssl.SSLError, ValueError, KeyError, TypeError):  # anybody may dial
             assert code is not None
             peer, t = await _meet_new(code, reader, writer)
-            came.append(peer)
-            if len(came) == 1:  # the code is used up, whatever the person says
-                await _hand_over(directory, network, peer, words_of(t), is_wanted, reader, writer, answered)
+            if not came.done():  # the code is used up, whatever the person says
+                came.set_result((peer, t, reader, writer))
+                return
         writer.close()
 
     port = split_endpoint(at[0])[1] if at else 0
@@ -134,7 +135,13 @@ async def add_device(
         on_code(code.text)
         try:
             async with asyncio.timeout(seconds):
-                return await answered
+                peer, t, reader, writer = await came
+                with closing(writer):
+                    if await is_wanted(words_of(t)):
+                        await _hand_over(await in_thread(_package, directory, network, peer), reader, writer)
+                        return Device(base32(peer))
+                    _send(writer, {})
+                    return None
         except TimeoutError:
             raise P2PChatError(f"no machine came within {seconds:g} s: run it again for a new code") from None
 
@@ -171,23 +178,14 @@ async def _meet_new(
     return peer, t
 
 
-async def _hand_over(
-    directory: Path, network: Network, peer: PeerId, words: str, is_wanted: Callable[[str], Awaitable[bool]],
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answered: asyncio.Future[Device | None],
-) -> None:  # fmt: skip
-    """Ask the person, and hand over what makes the machine with this key a device."""
+async def _hand_over(package: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hand over what makes the other machine a device, and wait until it is stored there."""
+    _send(writer, package)
     try:
-        if not await is_wanted(words):
-            _send(writer, {})
-            answered.set_result(None)
-            return
-        _send(writer, await in_thread(_package, directory, network, peer))
         async with asyncio.timeout(DIAL_SECONDS):
             await _receive(reader)
-        answered.set_result(Device(base32(peer)))
-    except Exception as error:
-        if not answered.done():
-            answered.set_exception(P2PChatError(f"the other machine went away ({error}): begin again at both"))
+    except (ConnectionError, TimeoutError, ValueError) as error:
+        raise P2PChatError(f"the other machine went away ({error}): begin again at both") from None
 
 
 def _package(directory: Path, network: Network, peer: PeerId) -> dict[str, Any]:

@@ -160,6 +160,21 @@ async def test_a_code_is_good_once(login: Login, home: Path) -> None:
         assert laptop.me.name == "ada" and not laptop.receipts()  # what the person chose is known there
 
 
+async def test_nothing_is_handed_over_once_the_call_has_ended(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    adding = Adding(home / "desk", answer=None)
+    code = await adding.code()
+    login("the laptop")
+    joining = asyncio.create_task(join_device(code, home / "lap", on_words=lambda words: None))
+    await until(lambda: adding.words, "the words")
+    adding.task.cancel()
+    with pytest.raises(InviteError, match="no longer good"):
+        await joining
+    assert adding.answer.cancelled() and not (home / "lap").exists()
+
+
 async def test_who_is_somebody_stays_it(login: Login, home: Path) -> None:
     login("ada")
     for name in ("ada", "bob"):

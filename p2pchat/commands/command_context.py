@@ -29,7 +29,7 @@ from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.display import Display, is_ignored
 from p2pchat.commands.event_text import EventLine, format_gap, format_message, local_now, message_excerpt
-from p2pchat.commands.exit_codes import UsageError, print_notice
+from p2pchat.commands.exit_codes import OperatorOnly, UsageError, print_notice
 from p2pchat.commands.file_fetches import FileFetches
 from p2pchat.commands.standard_output import iso
 from p2pchat.commands.typed_commands import CommandInput
@@ -107,10 +107,10 @@ class CommandContext:
         """The peer itself, for commands that concern all of its users.
 
         Raises:
-            UsageError: This session is of a hosted user.
+            OperatorOnly: This session is of a hosted user.
         """
         if isinstance(self.peer, HostedUser):
-            raise UsageError("only the operator of this peer can do that")
+            raise OperatorOnly("only the operator of this peer can do that")
         return self.peer
 
     @property

@@ -28,6 +28,10 @@ class UsageError(Exception):
     """The request makes no sense. The text is one sentence: what is wrong, and what to do."""
 
 
+class OperatorOnly(UsageError):
+    """A user that a peer hosts asks for what concerns all of its users."""
+
+
 class CommandError(Exception):
     """The request was valid and failed. The text is one sentence: what is wrong, and what to do."""
 

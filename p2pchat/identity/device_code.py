@@ -19,14 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from p2pchat.core.members.admission import SECRET_BYTES
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
 from p2pchat.protocol import PeerId
 
 PREFIX = "p2pchat-device:"
-SECRET_BYTES = 16
-NONCE_BYTES = 32
-MAX_ENDPOINTS = 8
 DEVICE_TAG = b"p2pchat/device/1\0"
 _SUM_TAG = b"p2pchat/device/1 sum\0"
 _WORDS_TAG = b"p2pchat/device/1 words\0"

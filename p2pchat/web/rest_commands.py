@@ -16,7 +16,7 @@ from p2pchat import Conversation, P2PChatError, Receipt, Receipts
 from p2pchat.commands.command_table import BY_NAME, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.commands.exit_codes import CommandError, OperatorOnly, UsageError
 from p2pchat.commands.json_commands import BadCommand, JsonCommand, read_command
 from p2pchat.commands.notifier import last_receipt
 from p2pchat.commands.session import Session
@@ -133,6 +133,8 @@ async def _carry_out(
     async def carry_out() -> str:
         try:
             await commands.run(JsonCommand(command.do, command.fields), "rest")
+        except OperatorOnly as error:
+            raise Forbidden(str(error)) from None
         except (UsageError, CommandError, ValueError) as error:
             if isinstance(error, P2PChatError):
                 raise

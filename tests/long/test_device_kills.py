@@ -30,10 +30,15 @@ async def killed(point: str, *words: str) -> None:
     assert await process.wait() == KILLED
 
 
-async def stays(home: Path, me: str) -> None:
-    """Check that the profile of the old machine runs, as the same person."""
+async def begins_again(home: Path, login: Login, me: str) -> None:
+    """Check that the old machine runs as the same person, and have the new one join."""
     async with TCPPeer(data=home / "ada") as ada:
         assert ada.me.id == me
+    adding = Adding(home / "ada")
+    code = await adding.code()
+    login("the laptop")
+    joined = await join_device(code, home / "lap", on_words=lambda words: None)
+    assert await adding.task == Device(joined.peer_id)
 
 
 @pytest.mark.parametrize("step", range(1, RENAMES + 1))
@@ -49,12 +54,7 @@ async def test_a_kill_while_a_machine_joins(step: int, home: Path, login: Login)
         await adding.task
     assert not (home / "lap").exists()
     login("ada")
-    await stays(home, me)
-    again = Adding(home / "ada")
-    code = await again.code()
-    login("the laptop")
-    joined = await join_device(code, home / "lap", on_words=lambda words: None)
-    assert await again.task == Device(joined.peer_id)
+    await begins_again(home, login, me)
     assert [path.name for path in home.iterdir() if path.name.startswith(".")] == []  # nothing of the first one is left
     async with TCPPeer(data=home / "lap") as laptop:
         assert laptop.me.id == me
@@ -66,12 +66,7 @@ async def test_a_kill_while_a_machine_gets_its_own_key(step: int, home: Path, lo
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         me = ada.me.id
     await killed(f"{OF_A_DEVICE}:{step}", "device", "add", "--data", str(home / "ada"), "--host", "127.0.0.1")
-    await stays(home, me)
-    adding = Adding(home / "ada")
-    code = await adding.code()
-    login("the laptop")
-    joined = await join_device(code, home / "lap", on_words=lambda words: None)
-    assert await adding.task == Device(joined.peer_id)
+    await begins_again(home, login, me)
     for name in ("ada", "lap"):
         login(name)
         async with TCPPeer(data=home / name) as one:

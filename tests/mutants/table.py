@@ -461,7 +461,7 @@ MUTANTS = (
         ("not (is_proved and verify(", "not (verify(")),
     Mutant("device-before-the-yes", "the key of a person goes to a machine that the person says no to",
         "test_devices.py::test_nothing_is_handed_over_without_a_yes",
-        ("if not await is_wanted(words):", "if not await is_wanted(words) and not words:")),
+        ("if await is_wanted(words_of(t)):", "if await is_wanted(words_of(t)) or t:")),
     Mutant("device-key-of-the-user", "a machine that is added has the peer key of the old one, so each is taken for a copy of the other",
         "test_devices.py::test_a_person_is_one_on_two_machines",
         ("            write_private(directory / KEY_NAME, Identity.generate().to_pem())\n", "")),

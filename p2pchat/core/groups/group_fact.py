@@ -38,7 +38,7 @@ _Ids = Annotated[tuple[Hex16, ...], Meta(max_length=MAX_MEMBERS)]
 
 
 class _Body(Struct):
-    """What a fact says, as `b` of its entry."""
+    """The body of a fact, `b` of its entry."""
 
     k: _Kind
     who: Annotated[dict[Hex32, _Ids], Meta(max_length=MAX_MEMBERS)] = {}

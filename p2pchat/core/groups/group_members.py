@@ -280,7 +280,7 @@ class GroupMembers:
 
     @property
     def owner(self) -> UserId:
-        """Who owns the group now; "" before the fact is here that made it."""
+        """The owner of the group; "" before the fact is here that made it."""
         return self.owners[-1] if self.owners else ""
 
     @property
@@ -294,7 +294,7 @@ class GroupMembers:
 
     @property
     def name_fact(self) -> GroupFact:
-        """What gave the group its name."""
+        """The fact that gave the group its name."""
         return max(self._of(NAME, ""), key=lambda one: (one.n, one.id))
 
 

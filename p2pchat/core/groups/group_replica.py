@@ -18,7 +18,7 @@ from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
 
 NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
 Difference = tuple[str, UserId]
-"""What changed: created, added, removed, left, admin, unadmin, renamed or owner; and whom it concerns."""
+"""A change: created, added, removed, left, admin, unadmin, renamed or owner; and whom it concerns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class VisibleEnd(NamedTuple):
 
 
 class Visibility(list[tuple[Collection[RunId], CutCoverage]]):
-    """What is visible of a user: all that is under each of these cuts. Each with the facts that ended it."""
+    """The cuts of a user, each with the facts that ended it: what is under all of them is visible."""
 
     def end(self, run: RunId, before: Marks | None) -> VisibleEnd:
         """Return how far a log is visible, with what its header names, None if that is unknown."""

@@ -79,7 +79,7 @@ class ComparisonState(Collected, eq=False):
 
     @property
     def all_compared(self) -> bool:
-        """Whether all is compared, including conversations that began since."""
+        """True if all is compared, including conversations that began since."""
         return self.present.is_over and self.next_timer is None
 
     def is_over(self, conversation: ConversationId) -> bool:
