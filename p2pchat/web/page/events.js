@@ -83,8 +83,12 @@ export class Events {
       const counted = talk.loaded && model.shows(talk) ? Math.min(talk.unread, most) : most; // what is shown is read here first
       if (counts || isNew) [talk.unread, talk.mentions] = [counted, Math.min(counted, row.mentions)];
     }
-    const ids = new Set(rows.map((row) => row.conversation_id)); // groups go with whom the account blocks and never answered
-    for (const [id, talk] of model.talks) if (talk.kind === "group" && !ids.has(id) && id !== model.frontId) model.talks.delete(id);
+    const ids = new Set(rows.map((row) => row.conversation_id)); // not of what was begun by whom the account blocks
+    for (const [id, talk] of model.talks) {
+      if (ids.has(id)) continue;
+      talk.begun = null;
+      if (talk.kind === "group" && id !== model.frontId) model.talks.delete(id);
+    }
     model.bus.changed("talks");
     model.bus.changed("talk"); // somebody may have answered the open one elsewhere
   }
