@@ -28,7 +28,7 @@ SAMPLES = {"message": "ID", "entry": "ID", "text": "a text", "int": 1, "bool": T
     "conversation": "room", "list": ["pizza", "soup"]}  # fmt: skip
 BODIES = {"text": "a string", "number": "an integer from 0", "null": "none", "object": "an object"}
 OF = {"text": ", of at most {} code points", "number": " to {}"}
-ABOUT = {"": "", "own": ", about an own {}", "any": ", about a {}", "user": "", "group": ""}
+ABOUT = {"": "", "own": ", about an own {}", "any": ", about a {}", "user": "", "self": "", "group": ""}
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat.core.contacts import CONTACT
-from p2pchat.core.durable_changes import META_ABOUT, META_BLOCKED, META_IGNORED, META_NAME, Address, Change
+from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Address, Change, KnownUser
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES
 from p2pchat.core.names import base32
-from p2pchat.core.receipts.read_tracker import RECEIPTS_CHOSEN
+from p2pchat.core.own_state import OWN_STATE
 from p2pchat.errors import HandshakeError, InviteError, P2PChatError
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
@@ -63,7 +63,7 @@ SECONDS = 600.0
 """Seconds for which a code is good."""
 MAX_LINE_BYTES = 64 * 1024  # from the new machine, which nobody knows yet
 MAX_PACKAGE_BYTES = 4 * 1024 * 1024
-KEPT = (META_NAME, META_ABOUT, META_IGNORED, META_BLOCKED, RECEIPTS_CHOSEN)  # what a new machine begins with
+KEPT = (META_NAME, META_ABOUT)  # in meta, what a new machine begins with beside own state
 MAX_ADDRESSES = 64  # of others, told to a new device; a guess: it needs one that answers
 DIAL_SECONDS = 10.0  # for one address of the old machine
 _Newcomer = tuple[PeerId, bytes, asyncio.StreamReader, asyncio.StreamWriter]  # the key of the new machine, and T
@@ -198,7 +198,9 @@ def _package(directory: Path, network: Network, peer: PeerId) -> dict[str, Any]:
     kept = {
         name: line
         for name, line in stored.meta.items()
-        if name in KEPT or (name.startswith(CONTACT) and name.count(":") == 1)  # those of other users here have two
+        if name in KEPT
+        or (name.startswith(f"{OWN_STATE}{user.peer_id}:") and not name.endswith(":"))  # entries are counted there
+        or (name.startswith(CONTACT) and name.count(":") == 1)  # those of other users here have two
     }
     port = int(directory.name) if directory.name.isdecimal() else 0
     own = [*own_endpoints("", port), join_endpoint(LOOPBACK, port)] if port else []
@@ -294,7 +296,9 @@ def _store(directory: Path, identity: Identity, package: dict[str, Any]) -> None
         save_certificates(aside / GUEST_NAME, network, [identity.peer_id, own.peer_id])
         save_network(aside / FILE_NAME, network)
         with closing(SqlStorage(sqlite_url(aside / DATABASE_NAME))) as storage:
-            storage.commit([Change(addresses=peers, meta=dict(package["kept"]))])
+            kept = dict(package["kept"])
+            users = [KnownUser(own.peer_id, kept[META_NAME], 0)] if META_NAME in kept else []
+            storage.commit([Change(addresses=peers, users=users, meta=kept)])
 
 
 # ---- lines of JSON

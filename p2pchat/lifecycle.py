@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
-from p2pchat.core.effects import WarningIssued
+from p2pchat.core.effects import OwnStateChanged, PresenceChanged, UserNamed, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
@@ -26,6 +26,7 @@ from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.own_state import BLOCKED, IGNORED, id_in
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
@@ -34,7 +35,7 @@ from p2pchat.identity.own_addresses import endpoints_of, own_addresses
 from p2pchat.messaging.access_policy import AccessPolicy, are_apart, has_others
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.event_dispatcher import EventDispatcher
-from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
+from p2pchat.messaging.events import EPOCH, Hidden, Stopped, aware, now_micros
 from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search_indexer import SearchIndexer
@@ -389,10 +390,32 @@ class Lifecycle:
             directory=resources.directory,
             settings=self.settings,
             recent=self.feed.recent,
-            tell=self.dispatcher.handlers,
+            tell={**self.dispatcher.handlers, OwnStateChanged: self._on_own_state, UserNamed: self._on_named},
             on_failed=self._on_failed,
             clock=self._clock,
         )
+
+    def _on_named(self, effect: UserNamed) -> None:
+        """Take a name, also that of the own user from another machine of it."""
+        self.dispatcher.handlers[UserNamed](effect)
+        if effect.user == self.directory.me:
+            self.name = effect.name
+
+    def _on_own_state(self, effect: OwnStateChanged) -> None:
+        """Hide whom a user ignores or blocks now, perhaps by another machine, or show them again."""
+        me, id, what = effect.user, id_in(effect.key), effect.key.partition(":")[0]
+        hosted = self.hosted.by_id.get(me)
+        if not id or what not in (IGNORED, BLOCKED) or (hosted is None and me != self.directory.me):
+            return
+        directory = self.directory if hosted is None else hosted.directory
+        chosen = directory.ignored if what == IGNORED else directory.blocked
+        (chosen.add if effect.text else chosen.discard)(id)
+        user = directory.user(id)
+        told = Hidden(user=user, ignored=user.ignored, blocked=user.blocked)
+        self.dispatcher.emit(("hidden", me, id), lambda viewer: told, (me,))
+        if hosted is not None and what == BLOCKED:  # of whom the own user blocks the core says that they are away
+            for one, other in ((me, id), (id, me)):
+                self.dispatcher.on_presence(PresenceChanged(other, *self.status(one, other)), one)
 
     async def _store_name(self, stored: Stored) -> None:
         """Store a name that was chosen, so that later starts need not repeat it. Warn if it replaces another one."""

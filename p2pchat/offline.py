@@ -18,7 +18,9 @@ from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import Statement, StatementId, parse_statement, room_id
 from p2pchat.core.members.statement_exchange import FOUNDER, heard_in
 from p2pchat.core.node_context import HostedIdentities
-from p2pchat.core.sync.conversation_state import ConversationState
+from p2pchat.core.own_state import OwnState
+from p2pchat.core.sync.conversation_state import ConversationState, seq_of
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.login_key import read_login_network
@@ -154,6 +156,10 @@ class History(Viewer):
         namings = {one.id: one.naming for one in stored.conversations}
         rooms = (id for id, naming in namings.items() if naming.room)
         room = next(rooms, None) or room_id(network_of(self._profile).id)
+        notes = dm_id(room, me, me)
+        tips = sum(one.seq for one in stored.tips if one.log.conversation == notes)
+        if tips + sum(map(seq_of, stored.covered.get(notes, ()))) == OwnState(stored.meta).entries(me):
+            namings.pop(notes, None)  # nothing is in it but own state
         groups: dict[ConversationId, GroupReplica] = {}
         for log, raw, chain, before in stored.group_entries:
             group = groups.setdefault(log.conversation, GroupReplica(log.conversation, room))

@@ -24,11 +24,12 @@ from typing import Any, Self
 
 from p2pchat import __version__
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
-from p2pchat.core.inputs import Connect, ContactAdded, Forget, InviteMade, QuotaLifted
+from p2pchat.core.inputs import Connect, Forget, InviteMade, QuotaLifted
 from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
+from p2pchat.core.own_state import CHOSEN
 from p2pchat.core.sync.quota import lifted_line
 from p2pchat.errors import InviteError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
@@ -336,12 +337,8 @@ class TCPPeer(LocalUser):
     async def add_contact(self, who: User | str) -> User:
         """Make a user a contact, as writing to it does: limits for others do not count for it. Raises as allow."""
         user = await self._resolve(who)
-        await self._choose(lambda: Change(meta=self._contact_line(user)), ContactAdded(user.key))
+        await self._set_own_state({f"{CHOSEN}:{user.key}": "1"})
         return user
-
-    def _contact_line(self, user: User) -> dict[str, str | None]:
-        node = self._require_running().node
-        return {node.contacts.line(user.key, node.user): "1"}
 
     async def allow(self, who: User | str) -> User:
         """Store everything this user writes, without a limit, from now on; messages refused before arrive too.
@@ -358,8 +355,7 @@ class TCPPeer(LocalUser):
             StorageError: It could not be stored.
         """
         user = await self._resolve(who)
-        meta = self._contact_line(user) | lifted_line(user.key)
-        await self._choose(lambda: Change(meta=meta), QuotaLifted(user.key))
+        await self._choose(lambda: Change(meta=lifted_line(user.key)), QuotaLifted(user.key))
         return user
 
     # ---- files

@@ -202,7 +202,7 @@ class FaultInjector:
             return
         peer = self.chance.choice(self.sim.honest_up)
         by = self.chance.choice([peer.user, peer.user, *(guest.user for guest in peer.guests)])
-        blocked = sorted(peer.blocks.get(by, ()))
+        blocked = sorted(peer.to_block.get(by, ()))
         users = [user for user in (*self.sim.by_user, *self.sim.guests) if user not in (*peer.speaks_for, *blocked)]
         on = not blocked or (bool(users) and self.chance.random() >= UNBLOCKS)
         if users or blocked:

@@ -293,7 +293,7 @@ class RandomHistory:
             sim.invariants.unharmed()
             sim.counts["settled_with_blocks"] += any(map(any, (peer.blocks.values() for peer in remaining)))
         for peer in sim.up:
-            for by, users in peer.blocks.items():
+            for by, users in peer.to_block.items():
                 for user in sorted(users):
                     peer.block(by, user, on=False)
 

@@ -6,22 +6,22 @@ Effects for programs go to its SimProgram.
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.content.file_receipts import MAX_NAMING
-from p2pchat.core.durable_changes import META_BLOCKED, DiskLevel, LogKey, Stored
+from p2pchat.core.durable_changes import DiskLevel, LogKey, Stored
 from p2pchat.core.inputs import Input
 from p2pchat.core.log import LogId, Ref
 from p2pchat.core.members.member_list import MemberList
 from p2pchat.core.members.statement import StatementId, make_guest
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Timer
+from p2pchat.core.own_state import BLOCKED, id_in
 from p2pchat.core.sync.conversation_state import sum_of
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.identity.identity import Identity
@@ -113,6 +113,7 @@ class SimPeer:
         self.allows: bool = False  # its user lifted all quotas
         self.low: DiskLevel = DiskLevel.ENOUGH  # as its disk is reported
         self.blocks: dict[UserId, set[UserId]] = {}  # whom its users block, by the one who blocks
+        self.to_block: dict[UserId, set[UserId]] = {}  # the same, as soon as all of that is stored
         self.kept_from: float = 0.0  # when it last began to store again after a failed or low disk
         self.program: SimProgram = SimProgram(self)
         self.lives: int = 0
@@ -238,9 +239,9 @@ class SimPeer:
         self._turn_is_due = False
         self.content = SimContent(self)
         stored = self.disk.load(self.speaks_for)
-        self.blocks = _blocks_in(stored.meta, self.user)
         self.program.begin(stored.consumers.get("main", 0))
         self.node = self._node_from(stored, draw)
+        self.blocks, self.to_block = ({by: {*self.node.own.of(by, BLOCKED)} for by in self.speaks_for} for _ in "12")
         self._turns = FrameQueue(self.settings, lambda link, on: None)  # the network keeps what is unread
         self._in_flight = CommitsInFlight(self.settings.max_uncommitted_units)
         self.sim.invariants.began(self, stored)
@@ -406,11 +407,23 @@ class SimPeer:
         return set() if self.members is None else {one.id for one in self.members.statements()}
 
     def block(self, by: UserId, user: UserId, *, on: bool) -> None:
-        """Have a user of this peer block another, or end that."""
-        users = self.blocks.setdefault(by, set())
+        """Have a user of this peer block another, or end that, once that is stored."""
+        users = self.to_block.setdefault(by, set())
         (users.add if on else users.discard)(user)
-        self.put(inputs.UserBlocked(by, user, on))
-        self.sim.invariants.blocks.chosen(self, by, user, on=on)
+        self.choose(by, f"{BLOCKED}:{user}", "1" if on else "")
+
+    def choose(self, user: UserId, key: str, text: str) -> None:
+        """Have a user of this peer choose something."""
+        self.program.choose(user, key, text)
+
+    def _on_chosen(self, effects: list[out.Effect]) -> None:
+        """Note whom users of this peer block from now on."""
+        for effect in effects:
+            if isinstance(effect, out.OwnStateChanged) and effect.key.startswith(f"{BLOCKED}:"):
+                by, user, on = effect.user, id_in(effect.key), bool(effect.text)
+                users = self.blocks.setdefault(by, set())
+                (users.add if on else users.discard)(user)
+                self.sim.invariants.blocks.chosen(self, by, user, on=on)
 
     def stop(self) -> None:
         """Leave in good order."""
@@ -534,6 +547,7 @@ class SimPeer:
         self.handling = type(input)
         self.here_before = self.node.links.by_peer.keys() & self.node.presence.hosts.keys()
         effects = self.node.handle(input, self.clock.now())
+        self._on_chosen(effects)
         self.sim.invariants.display.note_joining(self)
         self.sim.invariants.presence.handled(self, input, effects)
         self.sim.invariants.blocks.handled(self, effects)
@@ -781,8 +795,3 @@ class SimPeer:
         self.sim.invariants.content.ended(self)
         for end in ends:
             end.close(b"")
-
-
-def _blocks_in(meta: Mapping[str, str], own: UserId) -> dict[UserId, set[UserId]]:
-    lists = {name.partition(":")[::2]: text for name, text in meta.items()}
-    return {by or own: set(json.loads(text)) for (what, by), text in lists.items() if what == META_BLOCKED}

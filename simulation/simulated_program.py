@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class SimProgram:
             out.TypingChanged: self._typing, out.UserNamed: self._named, out.GapShown: self._gap,
             out.WarningIssued: self._warned, out.Counted: self._counted, out.GroupUpdate: self._group_changed,
             out.DeliveryRevoked: self._undelivered, out.PruneResult: self._pruned, out.ConversationBegun: self._begun,
+            out.OwnStateChanged: lambda news: None,
             out.ContentProgress: lambda news: None, out.FileHeld: self._held, out.ContentArrived: self._arrived,
             out.ContentStopped: self._ended, out.MemberChanged: self._member,
         }  # fmt: skip
@@ -83,6 +84,7 @@ class SimProgram:
         """Begin a session. Everything up to this place was taken before."""
         self._place = place
         self._asked, self._gathered, self._writing, self._imports, self._deletions = {}, [], 0, {}, {}
+        self._choices: dict[tuple[UserId, str], tuple[int, str]] = {}  # ticket and text of the newest
 
     # ---- requests
 
@@ -124,6 +126,18 @@ class SimProgram:
             marks=Marks(files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks)), above=above,
         )  # fmt: skip
         self._peer.put(request)
+
+    def choose(self, user: UserId, key: str, text: str) -> None:
+        """Choose something for a user of this peer, again until it is stored or another choice replaces it."""
+        ticket = self._ticket()
+        self._asked[ticket] = 1, []
+        self._choices[user, key] = ticket, text
+        self._peer.put(inputs.OwnStateSet(ticket, user, {key: text}))
+
+    def _choose_again(self, ticket: int) -> None:
+        for (user, key), (newest, text) in [*self._choices.items()]:
+            if newest == ticket and user in self._peer.speaks_for:
+                self.choose(user, key, text)
 
     def import_file(self, data: bytes) -> None:
         """Import an export file as `p2pchat import` does: a few frames at a time, the next when those are durable."""
@@ -184,6 +198,9 @@ class SimProgram:
         if self._deletions.pop(answer.ticket, None) is not None:
             return
         del self._asked[answer.ticket]
+        if any(ticket == answer.ticket for ticket, _ in self._choices.values()):
+            self._peer.soon(1.0, 2.0, partial(self._choose_again, answer.ticket))
+            return
         if answer.ticket == self._writing:
             self._writing = 0
         self.log("error", code=answer.code, text=answer.text)

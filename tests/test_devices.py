@@ -11,6 +11,7 @@ import pytest
 from p2pchat import (
     DataLocked,
     Device,
+    Hidden,
     InviteError,
     P2PChatError,
     TCPPeer,
@@ -19,7 +20,9 @@ from p2pchat import (
     join_device,
     profile_directory,
 )
+from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
+from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import LOOPBACK
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
@@ -250,3 +253,71 @@ def test_both_machines_show_what_they_saw() -> None:
     )
     others = {words_of(code.transcript(f"{n:064x}", "01" * 32, "02" * 32)) for n in range(100)}
     assert len(others) == 100
+
+
+async def test_what_a_person_chose_is_the_same_on_both_machines(login: Login) -> None:
+    """What was chosen before comes with the machine, later choices come by themselves, also those made alone."""
+    desk_port, lap_port = map(int, free_ports(2))
+    cyd, dan = (base32(Identity.generate().peer_id) for _ in range(2))
+    login("ada")
+    async with TCPPeer(desk_port, name="ada") as ada:
+        await ada.ignore(cyd)
+        await ada.set_receipts(False, dan)
+    login("ada")
+    adding = Adding(desk_port)
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, lap_port, on_words=lambda words: None)
+    await adding.task
+    async with TCPPeer(lap_port) as laptop:
+        assert [user.id for user in laptop.ignored()] == [cyd]
+        assert {user.id: on for user, on in laptop.receipt_exceptions().items()} == {dan: False}
+        login("ada")
+        async with TCPPeer(desk_port) as desk:
+            events = laptop.events(Hidden, consumer=None)
+            await desk.block(dan)
+            async with within(WAIT, "the block at the laptop"):
+                hidden = await anext(events)
+            assert (hidden.user.id, hidden.blocked) == (dan, True) and laptop.blocked() == [hidden.user]
+        await laptop.unignore(cyd)
+        await laptop.set_receipts(None, dan)
+    async with TCPPeer(desk_port) as desk:
+        assert desk.ignored() != []
+        login("the laptop")
+        async with TCPPeer(lap_port) as laptop:
+            await until(lambda: desk.ignored() == [] and desk.receipt_exceptions() == {}, "what the laptop chose alone")
+            assert (
+                [one.name for one in desk.conversations()] == [one.name for one in laptop.conversations()] == ["room"]
+            )
+
+
+async def test_a_person_has_one_name_whichever_machine_it_was_changed_at(login: Login) -> None:
+    """The other machine takes it, also one that was off, and keeps it; who names a machine at its start is heard."""
+    desk_port, lap_port = map(int, free_ports(2))
+    login("ada")
+    async with TCPPeer(desk_port, name="ada") as ada:
+        await ada.broadcast("hello")
+    adding = Adding(desk_port)
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, lap_port, on_words=lambda words: None)
+    await adding.task
+    login("ada")
+    async with TCPPeer(desk_port) as desk:
+        await desk.rename("lovelace", "a countess")
+        login("the laptop")
+        async with TCPPeer(lap_port) as laptop:
+            await until(
+                lambda: (laptop.me.name, laptop.me.about) == ("lovelace", "a countess"), "the name on the laptop"
+            )
+            assert (desk.me.name, desk.me.about) == ("lovelace", "a countess")
+            await laptop.rename("countess")
+            await until(lambda: desk.me.name == "countess", "the name at the desk")
+    async with TCPPeer(lap_port) as laptop:
+        assert (laptop.me.name, laptop.me.about) == ("countess", "a countess")
+    login("ada")
+    async with TCPPeer(desk_port, name="king") as desk:
+        assert desk.me.name == "king"
+        login("the laptop")
+        async with TCPPeer(lap_port) as laptop:
+            await until(lambda: laptop.me.name == desk.me.name == "king", "what it was started with")

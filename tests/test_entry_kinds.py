@@ -70,7 +70,8 @@ def class_of(kind: Kind) -> type[Any]:
     return cls
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+# Not own state, of which each key is told in its own way: tests/messaging/test_own_state.py.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.about != "self"], ids=lambda kind: kind.name)
 async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     assert kind.about in DECIDED_IN, f"no rule for a change of a {kind.about}; those of others: {DECIDED_IN}"
     ada, bob, _ = net.peers
@@ -175,7 +176,7 @@ def test_an_older_version_shows_a_new_message_and_nothing_of_what_is_about_one()
 
 
 # All but what only one user changes, and what is numbered.
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].about not in ("", "user", "group")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].about not in ("", "user", "self", "group")])
 async def test_a_wrong_clock_hides_nothing_that_others_change_later(kind: str, net: Mesh) -> None:
     ada, bob, cyd = net.peers
     driver = cyd._lifecycle.started_driver

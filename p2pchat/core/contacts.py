@@ -13,23 +13,21 @@ this peer hosts beside its own blocks for itself: what the blocked one writes in
 stored, and the peer of the blocked one is told that the user is offline. Who is blocked may be a contact at the same
 time; being blocked counts.
 
-Contacts and blocks live as long as the profile. They are never told to another peer.
+Whom a person blocks, or makes a contact, is own state (own_state.py), and told to no other person's peer.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from p2pchat.bounded import Counts
-from p2pchat.core.durable_changes import META_BLOCKED
 from p2pchat.core.node_context import KeySet, NodeContext
+from p2pchat.core.own_state import BLOCKED, CHOSEN
 from p2pchat.protocol import PeerId, UserId, user_start
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
 NOBODY: frozenset[UserId] = frozenset()
-MAX_BLOCKED = 4096  # users that one user blocks, and that it ignores: 270 KiB of JSON; a guess
 
 
 class Contacts:
@@ -54,6 +52,8 @@ class Contacts:
         self.own: KeySet[UserId | PeerId] = {}
         self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.user: self.own}  # by who chose them
         self._chosen: set[UserId | PeerId] = set()  # by anybody here
+        for by, id in ctx.own.all(CHOSEN):
+            self.load([id], by)
         for name in meta:
             if name.startswith(CONTACT):
                 by, _, id = name.removeprefix(CONTACT).rpartition(":")
@@ -112,46 +112,28 @@ class Contacts:
 
 
 class Blocks:
-    """The blocked users.
-
-    Args:
-        meta: What storage holds.
+    """The blocked users, as own state says.
 
     Attributes:
         users: Those whom the peer's own user blocks, and so the peers whose own user they are.
         starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
-    def __init__(self, ctx: NodeContext, meta: Mapping[str, str]) -> None:
-        self._ctx = ctx
+    def __init__(self, ctx: NodeContext) -> None:
         self.users: KeySet[UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
         self.starts: Counter[str] = Counts()
-        for name, text in meta.items():
-            which, _, by = name.partition(":")
-            if which == META_BLOCKED:
-                for user in json.loads(text):
-                    self._add(by or ctx.user, user)
+        for by, user in ctx.own.all(BLOCKED):
+            self.set(by, user, True)
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
-        """Block a user on behalf of one hosted here, or end that."""
-        if (user in self._by.get(by, ())) is on:
-            return
+        """Block a user on behalf of one hosted here, or end that: it was the other way before."""
+        blocked = self._by.setdefault(by, {})
         if on:
-            self._add(by, user)
+            blocked[user] = None
         else:
-            del self._by[by][user]
-            self.starts[user_start(user)] -= 1
-        self._ctx.choose(blocked_key("" if by == self._ctx.user else by), json.dumps(sorted(self._by[by])))
-
-    def _add(self, by: UserId, user: UserId) -> None:
-        self._by.setdefault(by, {})[user] = None
-        self.starts[user_start(user)] += 1
-
-    def forget(self, by: UserId) -> None:
-        """Forget whom a user blocked, when it is deleted."""
-        for user in self._by.pop(by, ()):
-            self.starts[user_start(user)] -= 1
+            del blocked[user]
+        self.starts[user_start(user)] += 1 if on else -1
 
     def of(self, by: UserId) -> Iterable[UserId]:
         """Return whom a user blocks."""
@@ -164,8 +146,3 @@ class Blocks:
     def refuses(self, user: UserId, members: Iterable[UserId]) -> bool:
         """Return whether nothing of a user is stored in a direct conversation of `members`, with () in any other."""
         return user in self.users or any(user in self._by.get(member, ()) for member in members)
-
-
-def blocked_key(by: UserId) -> str:
-    """Return under which key storage keeps whom a hosted user blocks; "" for the peer's own user."""
-    return f"{META_BLOCKED}:{by}" if by else META_BLOCKED

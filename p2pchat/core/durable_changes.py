@@ -219,8 +219,6 @@ class Token(Record):
 
 META_NAME = "name"  # in Change.meta: the name chosen for the peer's own user
 META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user
-META_IGNORED = "ignored"  # in Change.meta: users that the own user ignores, a JSON list of ids
-META_BLOCKED = "blocked"  # in Change.meta: users that the own user blocks, a JSON list of ids
 META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
 
 

@@ -344,6 +344,16 @@ class ConversationBegun(Effect):
     user: UserId
 
 
+class OwnStateChanged(Effect):
+    """A hosted user chose another text for a key, perhaps on another machine, "" for none. It is durable."""
+
+    HIDDEN: ClassVar[tuple[str, ...]] = ("text",)
+
+    user: UserId
+    key: str
+    text: str
+
+
 class DeliveryReceipt(Effect):
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 

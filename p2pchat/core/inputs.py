@@ -429,24 +429,20 @@ class UserRenamed(Input):
     about: str | None = None
 
 
-class ContactAdded(Input):
-    """This peer's own user makes another one a contact, as writing to it does."""
-
-    user: UserId
-
-
 class QuotaLifted(Input):
     """The quota of this user is lifted permanently."""
 
     user: UserId
 
 
-class UserBlocked(Input):
-    """A hosted user blocks another user, or (with `on` False) blocks it no longer."""
+class OwnStateSet(Input):
+    """A hosted user chose a text for each of these keys, "" for none. Answered by WriteAccepted or WriteRefused."""
 
-    by: UserId
+    HIDDEN: ClassVar[tuple[str, ...]] = ("texts",)
+
+    ticket: int
     user: UserId
-    on: bool
+    texts: dict[str, str]
 
 
 class InviteMade(Input):
@@ -472,12 +468,6 @@ class UserHosted(Input):
     user: HostedIdentity
     delivered: tuple[DeliveredMark, ...] = ()
     reads: tuple[ReadMark, ...] = ()
-
-
-class NameKept(Input):
-    """Store the name of a user who may have been announced only: somebody here chose something about it."""
-
-    user: UserId
 
 
 class UserUnhosted(Input):
@@ -531,14 +521,6 @@ class MarkedTaken(Input):
     conversation: ConversationId
     place: int
     ticket: int = 0
-
-
-class ReceiptsChosen(Input):
-    """A hosted user turned read receipts on or off, in both directions. `other` is one user, or "" for all others."""
-
-    user: UserId
-    on: bool | None  # None: `other` follows the general choice again
-    other: UserId = ""
 
 
 class ComparisonAwaited(Input):

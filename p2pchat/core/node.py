@@ -15,14 +15,15 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any
 
-from p2pchat.core.contacts import Blocks, Contacts, blocked_key
-from p2pchat.core.durable_changes import META_IGNORED, Change, DiskLevel, Stored
+from p2pchat.core.contacts import Blocks, Contacts
+from p2pchat.core.durable_changes import Change, DiskLevel, Stored
 from p2pchat.core.effects import (
     Commit,
     ContentStopped,
     Effect,
     ImportResult,
     OrderContent,
+    OwnStateChanged,
     Reload,
     WakeAt,
     WarningIssued,
@@ -33,7 +34,6 @@ from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
     ComparisonAwaited,
-    ContactAdded,
     ContentAnswered,
     ContentFailed,
     ContentGivenUp,
@@ -60,18 +60,16 @@ from p2pchat.core.inputs import (
     LookupResult,
     MarkedRead,
     MarkedTaken,
-    NameKept,
+    OwnStateSet,
     PiecesStored,
     PresenceSet,
     PruneRequest,
     PullAnswered,
     QuotaLifted,
-    ReceiptsChosen,
     Start,
     StatementsMade,
     Stop,
     TypingSet,
-    UserBlocked,
     UserHosted,
     UserRenamed,
     UserUnhosted,
@@ -95,9 +93,11 @@ from p2pchat.core.node_context import (
     NodeContext,
     Now,
 )
+from p2pchat.core.own_state import BLOCKED, CHOSEN, IGNORED, OwnState, id_in
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
 from p2pchat.core.sync.anti_entropy import repeat_at_random
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.core.sync.step import Step
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import (
@@ -155,7 +155,8 @@ class Node:
         machine = machine or own
         self.user: UserId = own.id
         self._ctx = NodeContext(settings, peer, draw, self.user)
-        self.blocks: Blocks = Blocks(self._ctx, stored.meta)
+        self._ctx.own = OwnState(stored.meta, self._on_own_state)
+        self.blocks: Blocks = Blocks(self._ctx)
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         up: dict[int, PeerLink] = {}
         self._statements = StatementExchange(self._ctx, network)
@@ -218,16 +219,13 @@ class Node:
             UserHosted: self._on_user_hosted,
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
-            UserBlocked: self._on_blocked,
-            NameKept: lambda input: sync.people.keep(input.user),
-            ContactAdded: lambda input: self.contacts.keep([input.user]),
+            OwnStateSet: self._on_own_state_set,
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
             MarkedRead: sync.receipts.marks.on_marked,
             MarkedTaken: sync.receipts.marks.on_marked,
             ComparisonAwaited: sync.anti_entropy.compared_users.on_awaited,
-            ReceiptsChosen: sync.receipts.marks.on_privacy_chosen,
             ContentWanted: self._on_content_wanted,
             ContentGivenUp: sync.transfers.give_up,
             ContentRemoved: sync.transfers.on_removed,
@@ -299,7 +297,16 @@ class Node:
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""
         conversations = self.replicator.conversations
-        return conversations.visible() if self.hosted.keys() == {user} else conversations.of_user(user)
+        found = conversations.visible() if self.hosted.keys() == {user} else conversations.of_user(user)
+        notes = conversations.get(dm_id(self.room, user, user))
+        if notes is not None and sum(log.seq for log in notes.all_logs(user)) == self.own.entries(user) > 0:
+            found.remove(notes.id)  # nothing is in it but own state
+        return found
+
+    @property
+    def own(self) -> OwnState:
+        """What hosted users chose."""
+        return self._ctx.own
 
     def newest_conversations(self, user: UserId) -> list[ConversationId]:
         """Return the same, those with the newest entries first."""
@@ -443,6 +450,8 @@ class Node:
             if step is not None:
                 if step.change.statements or step.change.unstated:
                     self._on_members_changed(step.change)
+                for chosen in step.own_state:
+                    self.own.on_durable(*chosen)
                 self.replicator.publish(step)
         self.replicator.ingest.retry()
         self.storage.on_committed(input.tickets)
@@ -466,6 +475,7 @@ class Node:
         self.links.book.save_again(input.stored)
         self.replicator = self._replicator(input.stored, self._ctx.draw(8).hex())
         self._handlers = self._connect_handlers()
+        self.own.reload(input.stored.meta)
         self.replicator.start()
         self._join()
         for conversation in former.conversations.kept():  # programs do not open them again
@@ -492,6 +502,10 @@ class Node:
     def _on_write(self, request: WriteRequest) -> None:
         if self.storage.check_writable(request.ticket):
             self.replicator.write(request)
+
+    def _on_own_state_set(self, request: OwnStateSet) -> None:
+        if self.storage.check_writable(request.ticket):
+            self.replicator.appender.write_own_state(request)
 
     def _on_members_changed(self, change: Change) -> None:
         """Tell statements that are durable, and take them, before links end that they leave nobody for."""
@@ -601,29 +615,37 @@ class Node:
             self.replicator.on_user_unhosted(input.user)
             self.presence.release(input.user)
             if input.is_deleted:
-                self.blocks.forget(input.user)
+                self.own.forget(input.user)
                 self.contacts.forget(input.user)
-                self.replicator.receipts.marks.privacy.forget(input.user)
                 for name in [name for name in self._ctx.choices if input.user in name]:
                     del self._ctx.choices[name]
 
     def choices_of(self, user: UserId) -> dict[str, str | None]:
         """Return the change of meta that deletes what a hosted user chose."""
-        keys = (f"{META_IGNORED}:{user}", blocked_key(user), *self.contacts.lines_of(user))
-        return {**dict.fromkeys(keys), **self.replicator.receipts.marks.privacy.line_without(user)}
+        return dict.fromkeys([*self.own.lines_of(user), *self.contacts.lines_of(user)])
 
-    def _on_blocked(self, input: UserBlocked) -> None:
+    def _on_own_state(self, user: UserId, key: str, text: str) -> None:
+        """Do what a hosted user chose."""
+        what, id = key.partition(":")[0], id_in(key)
+        if id and what in (BLOCKED, IGNORED, CHOSEN):
+            self.replicator.people.keep(id)
+        self._ctx.emit(OwnStateChanged(user, key, text))  # nobody is shown that a blocked one leaves
+        if id and what == BLOCKED:
+            self._on_blocked(user, id, on=bool(text))
+        elif id and what == CHOSEN and text:
+            self.contacts.add([id], user)
+
+    def _on_blocked(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""
-        self.replicator.people.keep(input.user)
-        self.blocks.set(input.by, input.user, input.on)
-        if input.by == self.user and input.on and input.user not in self.hosted:
-            self.presence.block(input.user)
-            self.links.block(input.user)
-        elif input.by == self.user and not input.on:
-            self.links.unblock({input.user})
-        elif input.by in self.hosted:
-            self.presence.announcer.on_changed([input.by])
-        self.replicator.on_blocks_changed(input.by, input.user, on=input.on)
+        self.blocks.set(by, user, on)
+        if by == self.user and on and user not in self.hosted:
+            self.presence.block(user)
+            self.links.block(user)
+        elif by == self.user and not on:
+            self.links.unblock({user})
+        elif by in self.hosted:
+            self.presence.announcer.on_changed([by])
+        self.replicator.on_blocks_changed(by, user, on=on)
 
     def _on_renamed(self, input: UserRenamed) -> None:
         hosted = self.hosted.get(input.user)

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from p2pchat.core.durable_changes import Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
+from p2pchat.core.own_state import OwnState
 from p2pchat.core.work_limits import WorkLimits, rates_of
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId, user_start
 from p2pchat.settings import Settings
@@ -33,6 +34,7 @@ class NodeContext:
         me: The peer.
         user: Its own user.
         work: What each party was charged for lately.
+        own: What hosted users chose.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class NodeContext:
         self.timers: Timers = Timers()
         self.work: WorkLimits = WorkLimits(rates_of(settings), lambda: self.now.mono)
         self._ticket = 0
+        self.own: OwnState = OwnState({})
         self.choices: dict[str, str] = {}  # lines of meta about what people chose in this run
 
     def choose(self, name: str, line: str) -> None:

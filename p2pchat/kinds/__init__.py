@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from p2pchat.kinds.action import ACTION
 from p2pchat.kinds.call import Call
+from p2pchat.kinds.choice import OWN
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.group_change import GROUP
@@ -22,7 +23,7 @@ from p2pchat.kinds.text import TEXT
 from p2pchat.kinds.user_profile import PROFILE
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (TEXT, ACTION, EDIT, DELETION, REACTION, PIN, POLL, VOTE, CLOSE, PROFILE, GROUP)
+    kind.name: kind for kind in (TEXT, ACTION, EDIT, DELETION, REACTION, PIN, POLL, VOTE, CLOSE, PROFILE, GROUP, OWN)
 }
 
 

@@ -46,8 +46,8 @@ class Kind:
         name: The word on the wire, `k`.
         body: What `b` holds: "text", "number", "null" or "object".
         event: The word in event lines for what programs get of it; a message is "message", or "sent" for one's own.
-        about: What it changes: an "own" message, "any" message, a "user" or a "group"; "" for a message itself, which
-            is in the history, searched and counted, and may have attachments.
+        about: What it changes: an "own" message, "any" message, a "user", what a user chose for itself ("self") or a
+            "group"; "" for a message itself, which is in the history, searched and counted, and may have attachments.
         aspect: What of a message it changes: of all that change one aspect the newest counts, of "own" messages the
             newest of their writer, else of each person; one with an empty body takes that person's back. A new aspect
             needs no table of its own.

@@ -27,6 +27,7 @@ from p2pchat.core.inputs import ComparisonAwaited, MarkedTaken, UserHosted, User
 from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import base32, skeleton
 from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.own_state import OwnState
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.identity import Identity
 from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of
@@ -267,9 +268,9 @@ class HostedUserRegistry:
 
     def load(self, users: Sequence[StoredUser], stored: Stored) -> list[HostedIdentity]:
         """Host the users that storage keeps; return them for the core."""
+        own = OwnState(stored.meta)
         for one in users:
-            user = self._add(one)
-            user.directory.load_hidden(stored.meta, user._ignored_key, user._blocked_key)
+            self._add(one).directory.load_hidden(own)
         return [self._identity(one) for one in users]
 
     async def host(
@@ -316,7 +317,7 @@ class HostedUserRegistry:
         feed.load_offsets(place)
         self.any_ever = True
         user = self._add(new)
-        user.directory.blocked = set(driver.node.blocks.of(new.id))
+        user.directory.load_hidden(driver.node.own)
         marks = tuple(stored.delivered), tuple(stored.reads)
         driver.put(UserHosted(self._identity(new), *marks))
         await driver.wait_handled()

@@ -13,32 +13,28 @@ of the user made, and those of what its programs took there.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from p2pchat.core.contacts import MAX_BLOCKED, blocked_key
-from p2pchat.core.durable_changes import META_IGNORED, Change
-from p2pchat.core.effects import PresenceChanged
+from p2pchat.core.durable_changes import Change
 from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
     GroupCreateRequest,
     Input,
     MarkedRead,
-    NameKept,
+    OwnStateSet,
     PresenceSet,
     PruneRequest,
-    ReceiptsChosen,
     TypingSet,
-    UserBlocked,
     UserRenamed,
 )
 from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
+from p2pchat.core.own_state import BLOCKED, IGNORED, OFF, ON, RECEIPTS
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.kinds.deletion import DELETION
@@ -50,7 +46,7 @@ from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import FileToSend, KeptFile, keep_file, kept_files
 from p2pchat.messaging.conversations import Conversation, DeletedHistory, Group, UnansweredConversation, Who
 from p2pchat.messaging.event_builder import EventBuilder
-from p2pchat.messaging.events import Hidden, claim_of, micros_of
+from p2pchat.messaging.events import claim_of, micros_of
 from p2pchat.messaging.messages import (
     DURABLE_EVENTS,
     DurableEvent,
@@ -339,41 +335,34 @@ class LocalUser(Viewer):
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user, or 4,096 users are ignored.
+            ValueError: It is the own user.
+            P2PChatError: 4,096 choices are kept already.
             StorageError: It could not be stored.
         """
         user = await self._resolve(who)
-        _check_choice(user, self.directory.ignored, "ignore")
-        return await self._hide(user, self.directory.ignored, True)
+        if user.is_me:
+            raise ValueError("that is the own user: you cannot ignore yourself")
+        return await self._hide(user, IGNORED, True)
 
     async def unignore(self, who: User | str) -> User:
         """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
-        return await self._hide(await self._resolve(who), self.directory.ignored, False)
+        return await self._hide(await self._resolve(who), IGNORED, False)
 
-    async def _hide(self, user: User, chosen: set[UserId], on: bool) -> User:
+    async def _hide(self, user: User, what: str, on: bool) -> User:
         """Ignore or block a user, or do so no longer; return it when that is stored and told."""
-        return await run_to_completion(self._store_hidden(user, chosen, on))
-
-    async def _store_hidden(self, user: User, chosen: set[UserId], on: bool) -> User:
-        me, dispatcher, is_block = self.directory.me, self._lifecycle.dispatcher, chosen is self.directory.blocked
-        key = self._blocked_key if is_block else self._ignored_key
-
-        def change() -> Change:
-            return Change(meta={key: json.dumps(sorted(chosen | {user.key} if on else chosen - {user.key}))})
-
-        input = UserBlocked(me, user.key, on) if is_block else NameKept(user.key)
-        await self._store_choice(change, [input], lambda: (chosen.add if on else chosen.discard)(user.key))
-        told = Hidden(user=user, ignored=user.ignored, blocked=user.blocked)
-        dispatcher.emit(("hidden", me, user.key), lambda viewer: told, (me,))
-        if is_block and self._consumer_prefix:  # of whom the peer's own user blocks the core says that they are away
-            for one, other in ((me, user.key), (user.key, me)):
-                dispatcher.on_presence(PresenceChanged(other, *self._lifecycle.status(one, other)), one)
+        if on != (user.key in self._driver.node.own.of(self.directory.me, what)):
+            await self._set_own_state({f"{what}:{user.key}": "1" if on else ""})
         return user
 
-    @property
-    def _ignored_key(self) -> str:
-        """The key under which storage keeps the ids of ignored users."""
-        return f"{META_IGNORED}:{self.directory.me}" if self._consumer_prefix else META_IGNORED
+    async def _set_own_state(self, texts: dict[str, str]) -> None:
+        """Choose for all machines of this user; returns when it is stored and counts.
+
+        Raises:
+            P2PChatError: There is no room.
+            StorageError: It could not be stored. Then nothing is changed.
+        """
+        driver, me = self._require_running(), self.directory.me
+        await driver.requests.ask(lambda ticket: OwnStateSet(ticket, me, texts))
 
     def ignored(self) -> list[User]:
         """Return the ignored users, sorted by label."""
@@ -394,26 +383,23 @@ class LocalUser(Viewer):
             who: A user, a name as typed (see find), or the full id of any user.
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have.
-            ValueError: It is the own user or one hosted by this peer, or 4,096 users are blocked.
+            ValueError: It is the own user or one hosted by this peer.
+            P2PChatError: 4,096 choices are kept already.
             StorageError: It could not be stored.
         """
         user, driver = await self._resolve(who), self._require_running()
-        _check_choice(user, self.directory.blocked, "block")
+        if user.is_me:
+            raise ValueError("that is the own user: you cannot block yourself")
         if user.key in driver.node.hosted and not self._consumer_prefix:
             raise ValueError(f"this peer hosts {user.label!a}: a user hosted here can be ignored, not blocked")
-        return await self._hide(user, self.directory.blocked, True)
+        return await self._hide(user, BLOCKED, True)
 
     async def unblock(self, who: User | str) -> User:
         """Undo `block`; do nothing for a user who is not blocked. Everything the user wrote meanwhile arrives.
 
         Raises as ignore.
         """
-        return await self._hide(await self._resolve(who), self.directory.blocked, False)
-
-    @property
-    def _blocked_key(self) -> str:
-        """The key under which storage keeps the ids of blocked users."""
-        return blocked_key(self.directory.me if self._consumer_prefix else "")
+        return await self._hide(await self._resolve(who), BLOCKED, False)
 
     # ---- read receipts
 
@@ -430,20 +416,18 @@ class LocalUser(Viewer):
             UnknownName, AmbiguousName: No user has this name, or several have.
             StorageError: It could not be stored.
         """
-        driver = self._require_running()
-        other = "" if who is None else (await self._resolve(who)).key
-        choice = ReceiptsChosen(self.directory.me, None if on is None else bool(on), other)
-        await self._choose(lambda: Change(meta=driver.node.receipts.marks.privacy.line_with(choice)), choice)
+        key = RECEIPTS if who is None else f"{RECEIPTS}:{(await self._resolve(who)).key}"
+        text = "" if on is None else ON
+        await self._set_own_state({key: OFF if on is False else text})
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users for whom read receipts are set on or off individually."""
-        privacy = self._driver.node.receipts.marks.privacy
-        return {self.directory.user(other): on for other, on in privacy.exceptions(self.directory.me).items()}
+        chosen = self._driver.node.own.of(self.directory.me, RECEIPTS)
+        return {self.directory.user(other): text == ON for other, text in chosen.items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
-        privacy = self._driver.node.receipts.marks.privacy
-        return privacy.default(self.directory.me) if who is None else privacy.wants(self.directory.me, who.key)
+        return self._driver.node.own.wants_receipts(self.directory.me, "" if who is None else who.key)
 
     # ---- conversations
 
@@ -1154,11 +1138,3 @@ class LocalUser(Viewer):
             taken, _ = marked.marked_to(key, self.directory.me, taken=True)
             found += await untaken_among(unread, taken, self._disk) if taken else unread
         return found
-
-
-def _check_choice(user: User, chosen: set[UserId], do: str) -> None:
-    """Raise ValueError unless one more user can be ignored, or blocked."""
-    if user.is_me:
-        raise ValueError(f"that is the own user: you cannot {do} yourself")
-    if len(chosen | {user.key}) > MAX_BLOCKED:
-        raise ValueError(f"{MAX_BLOCKED} users are {do.rstrip('e')}ed, and that is the limit: un{do} one first")

@@ -7,7 +7,6 @@ the beginning of the id. An address that fits both is refused, with the labels t
 from __future__ import annotations
 
 import base64
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -17,7 +16,7 @@ from datetime import datetime
 from heapq import nsmallest
 
 from p2pchat.bounded import Counts
-from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
+from p2pchat.core.durable_changes import Stored
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.mesh import presence_tracker
 from p2pchat.core.names import (
@@ -30,6 +29,7 @@ from p2pchat.core.names import (
     suffix,
 )
 from p2pchat.core.node import Node
+from p2pchat.core.own_state import BLOCKED, IGNORED, OwnState
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.events import aware, json_fields
 from p2pchat.protocol import PeerId, UserId
@@ -341,14 +341,14 @@ class UserDirectory:
     def load(self, me: UserId, stored: Stored) -> None:
         """Take the stored users, for this own user of the peer."""
         self.me = me
-        self.load_hidden(stored.meta)
+        self.load_hidden(OwnState(stored.meta))
         for user in stored.users:
             self._index.learn(user.id, user.name)
             self.set_about(user.id, user.about)
 
-    def load_hidden(self, meta: Mapping[str, str], ignored: str = META_IGNORED, blocked: str = META_BLOCKED) -> None:
-        """Take the ids of ignored and of blocked users, which storage keeps as JSON under these keys."""
-        self.ignored, self.blocked = (set(json.loads(meta.get(key, "[]"))) for key in (ignored, blocked))
+    def load_hidden(self, own: OwnState) -> None:
+        """Take the ids of ignored and of blocked users."""
+        self.ignored, self.blocked = ({*own.of(self.me, what)} for what in (IGNORED, BLOCKED))
 
     @property
     def hidden(self) -> AbstractSet[UserId]:

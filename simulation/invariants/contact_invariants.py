@@ -15,9 +15,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core.effects import Commit, ConversationBegun, Effect, LinkChanged, PresenceChanged, UserJoined
-from p2pchat.core.inputs import ContactAdded
 from p2pchat.core.log import LogId
 from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.own_state import CHOSEN
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog_parser import Fault
@@ -73,7 +73,7 @@ def answer_some(sim: Simulation, chance: Random) -> None:
         peer, other = chance.choice(refused)
         sim.note(f"{peer.name} makes a contact of {sim.person(other).name}")
         sim.counts["refused_answered"] += 1
-        peer.put(ContactAdded(other))
+        peer.choose(peer.user, f"{CHOSEN}:{other}", "1")
 
 
 # ---- blocked users

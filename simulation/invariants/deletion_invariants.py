@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, ref_key
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -49,6 +50,8 @@ class DeletionInvariants:
             return
         if (peer.name, prune) in self._unprotected:
             return
+        if prune.log.conversation == dm_id(self._invariants.room, prune.log.user, prune.log.user):
+            return  # nobody else is to have it
         others = [other for other in self._sim.all_peers if other is not peer]
         is_claimed = any(other.byzantine for other in others)  # it may have lied
         if not is_claimed and all(other.disk.ever.get(prune.log, 0) < prune.upto for other in others):

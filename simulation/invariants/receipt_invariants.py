@@ -18,8 +18,9 @@ from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,
 )
-from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen, Stop
+from p2pchat.core.inputs import MarkedRead, MarkedTaken, Stop
 from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.own_state import OFF, RECEIPTS
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, ReadFrame, UserId
 from p2pchat.storage.contract import ReleasedEntry
@@ -61,9 +62,9 @@ class ReceiptInvariants:
     # ---- reading
 
     def started(self, peer: SimPeer) -> None:
-        """Choose receipts again after a start."""
-        if self.wants_none(peer):
-            peer.put(ReceiptsChosen(peer.user, False))
+        """Choose receipts, also again after a start from a disk that lacks it."""
+        if self.wants_none(peer) and peer.node is not None and peer.node.own.wants_receipts(peer.user):
+            peer.choose(peer.user, RECEIPTS, OFF)
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
         """Perhaps schedule the reading of an entry that a program received."""
@@ -188,7 +189,8 @@ class ReceiptInvariants:
         is_marked = all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
         if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
-        if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
+        is_off = peer.node is not None and not peer.node.own.wants_receipts(peer.user)
+        if (is_off and news.log.user == peer.user) or self.wants_none(reader):
             self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
         self._reported(peer, "read", news, "read")
         for seq in range(news.first, news.last + 1):

@@ -32,6 +32,7 @@ from p2pchat.core.inputs import (
     LinkDown,
     LookupResult,
     MarkedRead,
+    OwnStateSet,
     Woke,
     WriteRequest,
 )
@@ -470,6 +471,11 @@ class Peer:
         self.put(WriteRequest(ticket, self.id, to, "text", list(texts)))
         return self.take()
 
+    def choose(self, key: str, text: str = "1", *, by: str = "") -> None:
+        """Have a hosted user choose something, as LocalUser does."""
+        self.put(OwnStateSet(1, IDS[by] if by else self.id, {key: text}))
+        self.world.settle()
+
     def change(self, kind: str, body: str, re: Ref, *, ticket: int = 1) -> None:
         """Edit, delete, react to, pin … an entry of the room, as LocalUser does."""
         [shown] = self.storage.named([(LogKey(ROOM, re.log), re.seq)])
@@ -478,7 +484,11 @@ class Peer:
 
     def read(self, place: int = 0) -> list[str]:
         """Let the own user read everything shown up to a place, 0 for the newest, in the conversation of that entry."""
-        shown = self.storage.places(place - 1, 1)[0] if place else self.storage.places(0, 10_000)[-1]
+        if place:
+            shown = self.storage.places(place - 1, 1)[0]
+        else:
+            own = dm_id(self.node.room, self.id, self.id)  # where own state is
+            shown = [one for one in self.storage.places(0, 10_000) if one.log.conversation != own][-1]
         self.put(MarkedRead(self.id, shown.log, shown.place))
         return self.take()
 
@@ -499,10 +509,12 @@ class Peer:
         return self.storage.lookup([key])[key].before
 
     def texts(self) -> list[str]:
-        """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
+        """Return everything this peer's programs were shown, in order, except names and own state; * marks old ones."""
         shown = self.storage.places(0, 10_000)
         said = [
-            ("*" * one.old + "?" * one.gap, str(one.raw[1])) for one in shown if '"profile"' not in str(one.raw[1])[:16]
+            ("*" * one.old + "?" * one.gap, str(one.raw[1]))
+            for one in shown
+            if not str(one.raw[1]).startswith(('{"k":"profile"', '{"k":"own"'))
         ]
         return [flags + str(raw).split('"b":"')[1][:-2] for flags, raw in said]
 

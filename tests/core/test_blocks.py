@@ -12,7 +12,6 @@ from p2pchat.core.inputs import (
     Loaded,
     PresenceSet,
     TypingSet,
-    UserBlocked,
     UserHosted,
     WriteRequest,
 )
@@ -28,7 +27,7 @@ SOON = 5.0
 
 
 def block(peer: Peer, name: str, *, by: str = "", on: bool = True) -> list[str]:
-    peer.put(UserBlocked(IDS[by] if by else peer.id, IDS[name], on))
+    peer.choose(f"blocked:{IDS[name]}", "1" if on else "", by=by)
     return peer.take()
 
 
@@ -115,14 +114,18 @@ def test_a_stranger_to_the_address_book_is_refused_when_it_has_proved_who_it_is(
     assert linked(ada) == {"bob"}
 
 
-def test_a_block_and_its_end_come_back_after_a_restart_and_after_storage_failed() -> None:
+def test_a_block_and_its_end_come_back_after_a_restart_and_count_when_they_are_stored() -> None:
     world, ada, bob, cyd = three()
     ada.holding = True
     block(ada, "bob")
+    assert linked(ada) == {"bob", "cyd"}
     epoch = ada.held[-1].epoch
     ada.holding, ada.held = False, []
     ada.put(CommitFailed(epoch, "the disk failed"))
     ada.put(Loaded(ada.storage.load([ada.id])))
+    world.pass_time(60)
+    assert linked(ada) == {"bob", "cyd"} and not ada.node.blocks.users
+    block(ada, "bob")
     ada.restart()
     world.link(ada, cyd)
     bob.say("meanwhile")
@@ -246,8 +249,14 @@ def test_a_user_of_two_gateways_leaves_both_at_once(ada: Peer) -> None:
     far = gateway(ada, "bob", name="dan")
     cert = make_cert(N, IDS["bob"], IDENTITIES["bob"].sign, IDS["dan"], START // 1000)
     far.say(HereFrame([Hosted(IDS["bob"], "bob", "idle", cert=cert)]))
-    effects = ada.node.handle(UserBlocked(ada.id, IDS["bob"], True), ada.world.now)
-    told = [effect for effect in effects if isinstance(effect, (out.UserJoined, out.UserLeft, out.PresenceChanged))]
+    ada.take()
+    seen = len(ada.events)
+    block(ada, "bob")
+    told = [
+        effect
+        for effect in ada.events[seen:]
+        if isinstance(effect, (out.UserJoined, out.UserLeft, out.PresenceChanged))
+    ]
     assert [type(effect) for effect in told] == [out.UserLeft, out.PresenceChanged]
     assert told[0] == out.UserLeft(IDS["bob"], "lost")
 

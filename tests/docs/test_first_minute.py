@@ -12,7 +12,7 @@ import sys
 
 from p2pchat.core import effects as out
 from p2pchat.core.durable_changes import Change
-from p2pchat.core.inputs import Connect, ContactAdded, ConversationOpened, ListeningAt, Stop
+from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, Stop
 from p2pchat.core.members.statement import parse_statement, room_id
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
@@ -83,7 +83,7 @@ def first_minute() -> list[tuple[str, str]]:
     ada.put(ConversationOpened(dm_naming(ADA, BOB)))
     ada.say("just us", to=DM)
     world.pass_time(2)
-    bob.put(ContactAdded(ADA))
+    bob.choose(f"contact:{ADA}")
     bob.read()
     world.pass_time(1)
     ada.put(Stop())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 
-from p2pchat.core.inputs import NameKept
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.identity.tls_pipe import TlsPipe, client_context, peer_key, server_context
 from p2pchat.protocol import Have, Here, Hosted, Want
@@ -24,7 +23,9 @@ def digests(lines: list[str]) -> list[str]:
 
 def test_the_first_complete_here_begins_a_comparison_and_a_later_one_only_with_users_that_are_new_to_it() -> None:
     _, far = ada_and_bob(compared=False)
-    far.peer.put(NameKept(BOB.id))  # otherwise it is forgotten when it is gone, and nothing is shared because of it
+    far.peer.choose(
+        f"ignored:{BOB.id}"
+    )  # otherwise it is forgotten when it is gone, and nothing is shared because of it
     assert digests(far.say(Here([BOB]))) == []  # the same user again
     assert digests(far.say(Here([], gone=[BOB.id]))) == []
     assert digests(far.say(Here([], more=True))) == []

@@ -28,10 +28,10 @@ from p2pchat.core.inputs import (
     LookupResult,
     MarkedRead,
     MarkedTaken,
+    OwnStateSet,
     Paused,
     PeerSighted,
     PresenceSet,
-    ReceiptsChosen,
     Stop,
     TypingSet,
     UserRenamed,
@@ -54,6 +54,7 @@ SMALL = {
     "max_uncommitted_units": 8, "max_links": 2, "max_addresses": 4,
     "max_unanswered": 2,
 }  # fmt: skip
+CHOICES = ("receipts", "blocked", "ignored", "contact", "")
 
 
 class NodeSession:
@@ -150,7 +151,7 @@ class NodeSession:
             WriteRequest(
                 8, ada, supply.pick(TALKS), supply.pick(("edit", "reaction")), [supply.text(8)], self.sayings.ref()
             ),
-            ReceiptsChosen(ada, supply.pick((None, True, False)), supply.pick(("", *USERS))),
+            OwnStateSet(9, ada, {f"{supply.pick(CHOICES)}:{supply.pick(USERS)}": supply.pick(("", "on", "off"))}),
         )  # fmt: skip
         self.peer.put(supply.pick(inputs))
         if supply.yes(9):

@@ -10,6 +10,7 @@ import pytest
 from p2pchat import (
     Left,
     Message,
+    P2PChatError,
     Renamed,
     Settings,
     TCPPeer,
@@ -17,6 +18,7 @@ from p2pchat import (
     Warned,
     open_history,
 )
+from p2pchat.core import own_state
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
 
@@ -153,6 +155,7 @@ async def test_a_user_is_ignored_by_key_over_renames_and_restarts(tmp_path: Path
         await ada.ignore(user)  # a second call changes nothing
         async with open_history(tmp_path / "ada") as history:
             assert history.ignores(stranger)
+            assert [one.name for one in history.conversations()] == ["room"]  # own state is in none
         await ada.unignore(user)
         assert not user.ignored and ada.ignored() == []
 
@@ -179,23 +182,20 @@ async def test_a_user_is_blocked_by_key_over_restarts_and_is_hidden(tmp_path: Pa
         await ada.block(user)  # a second call changes nothing
         async with open_history(tmp_path / "ada") as history:
             assert history.ignores(stranger)
+            assert history.conversations() == []  # own state is in none
         await ada.unblock(user)
         assert not (user.blocked or user.ignored) and ada.blocked() == []
         async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", settings=quick) as bob:
             await ada.wait_for(Message, where=lambda message: message.text == "hello", timeout=60)
 
 
-async def test_as_many_users_are_blocked_as_there_is_room_for(ada: TCPPeer) -> None:
-    ada.directory.blocked = {f"{n:064x}" for n in range(4096)}
-    with pytest.raises(ValueError, match="4096 users are blocked, and that is the limit: unblock one first"):
-        await ada.block("bob")
-
-
-async def test_as_many_users_are_ignored_as_there_is_room_for(ada: TCPPeer) -> None:
-    """The list is stored whole with each change."""
-    ada.directory.ignored = {f"{n:064x}" for n in range(4096)}
-    with pytest.raises(ValueError, match="4096 users are ignored, and that is the limit: unignore one first"):
+async def test_as_much_is_chosen_as_there_is_room_for(ada: TCPPeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_state, "MAX_KEYS", 1)
+    await ada.block("bob")
+    with pytest.raises(P2PChatError, match="1 choices of a user are kept, of 1,024 KiB in all: undo one first"):
         await ada.ignore("bob")
+    await ada.unblock("bob")
+    await ada.ignore("bob")
 
 
 async def test_messages_of_a_blocked_user_are_unread_when_the_block_ends(net: Mesh) -> None:

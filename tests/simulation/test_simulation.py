@@ -12,7 +12,7 @@ import pytest
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_fact import talk_id
-from p2pchat.core.inputs import ContactAdded, Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
+from p2pchat.core.inputs import Got, GroupChangeRequest, GroupCreateRequest, ImportRequest
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, ref_key, size_bytes
 from p2pchat.core.sync.forks import AGAIN_AFTER
 from p2pchat.protocol import ConversationId, Entries, Have, Want
@@ -453,10 +453,10 @@ def test_a_conversation_without_a_place_comes_once_its_user_is_a_contact() -> No
     cyd.say("two", ada)
     sim.calm()
     assert texts(ada) == [] and {log.conversation for log in ada.disk.logs} <= {sim.invariants.room}  # names
-    ada.put(ContactAdded(bob.user))
+    ada.choose(ada.user, f"contact:{bob.user}", "1")
     sim.calm()
     direct = {log.user for log in ada.disk.logs if log.conversation != sim.invariants.room}
-    assert texts(ada) == ["one"] and direct == {bob.user}
+    assert texts(ada) == ["one"] and direct == {bob.user, ada.user}  # hers says what she chose
     ada.allow_all()
     comes_to_rest(sim)
     assert sorted(texts(ada)) == ["one", "two"]

@@ -55,6 +55,7 @@ from p2pchat.core.mesh.peer_exchange import is_signed, make_record
 from p2pchat.core.mesh.peer_link import LinkPhase
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
+from p2pchat.core.own_state import OwnState
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.discovery import identify, txt_record
@@ -63,6 +64,7 @@ from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import encode_invite, parse_invite
 from p2pchat.identity.network import Network
 from p2pchat.kinds import KINDS, RELATION_KINDS
+from p2pchat.kinds.choice import OWN
 from p2pchat.protocol import (
     LENGTH,
     Cert,
@@ -206,6 +208,7 @@ def entries(given: Given) -> Result:
     if entry.k not in KINDS and not entry.is_message:
         return {"taken": True, "shown": False}
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
+    is_lost |= entry.k == OWN.name and not OwnState({}).take(log.user, "", entry, {})[1:]
     is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
 

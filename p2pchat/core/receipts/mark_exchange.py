@@ -29,10 +29,10 @@ from itertools import islice
 
 from p2pchat.core.durable_changes import Collected, LogKey, ReadMark, ShownKey
 from p2pchat.core.effects import ReadStored, WriteRefused
-from p2pchat.core.inputs import MarkedRead, MarkedTaken, ReceiptsChosen
+from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import SUM_MODULUS, LogId, marks_of_bytes, marks_to_bytes, ref_key
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
-from p2pchat.core.receipts.read_tracker import RECEIPTS_CHOSEN, ReadTracker, ReceiptPrivacy
+from p2pchat.core.receipts.read_tracker import ReadTracker
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -246,18 +246,14 @@ class MarkExchange:
     peer announced.
 
     Attributes:
-        privacy: Which hosted users exchange read marks with whom.
         tracker: How far others have read what hosted users wrote.
         is_due: Some link may be sent marks at the end of this step.
     """
 
-    def __init__(
-        self, sync: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
-    ) -> None:
+    def __init__(self, sync: SyncContext, stored: list[ReadMark], receipts: DeliveryReceipts) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
-        self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy)
+        self.tracker: ReadTracker = ReadTracker(sync, stored, receipts)
         self._positions = MarkPositions()
         for mark in stored:
             if mark.reader in sync.hosted:
@@ -324,16 +320,11 @@ class MarkExchange:
 
     # ---- programs
 
-    def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
-        """Set a hosted user's choice. Marks of the meantime go with the next mark."""
-        if self.privacy.choose(choice.user, choice.on, choice.other):
-            self._ctx.choose(RECEIPTS_CHOSEN, self.privacy.text)
-
     def _may_tell(self, mark: Marked, writer: UserId) -> bool:
         """Return whether what this user wrote is marked."""
         if writer == mark.user or isinstance(mark, MarkedTaken):
             return writer != mark.user
-        return writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
+        return writer not in mark.except_writers and self._ctx.own.wants_receipts(mark.user, writer)
 
     def _asked_by(self, mark: Marked, conversation: ConversationState) -> Iterable[LogId]:
         """Return the logs of which storage is asked how far they had been shown at the place of a mark."""

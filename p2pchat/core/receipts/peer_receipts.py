@@ -32,7 +32,7 @@ class PeerReceipts:
     def __init__(self, sync: SyncContext, stored: Stored) -> None:
         self._sync = sync
         self.delivered: DeliveryReceipts = DeliveryReceipts(sync, stored.delivered, stored.meta)
-        self.marks: MarkExchange = MarkExchange(sync, stored.reads, stored.meta, self.delivered)
+        self.marks: MarkExchange = MarkExchange(sync, stored.reads, self.delivered)
         self.acknowledgements: Acknowledgements = Acknowledgements(sync)
         self._saved_at = float("-inf")  # marks of deliveries: entries take them once in 5 s, others always
 

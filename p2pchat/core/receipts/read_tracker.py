@@ -5,11 +5,10 @@ The marks come by mark_exchange.py. A user may turn read receipts off, in both d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from p2pchat.core.durable_changes import ReadMark
 from p2pchat.core.effects import ReadReceipt
-from p2pchat.core.inputs import ReceiptsChosen
 from p2pchat.core.log import LogId
 from p2pchat.core.receipts.delivery_receipts import Acknowledgement, AckTracker, DeliveryReceipts
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
@@ -27,21 +26,19 @@ class ReadTracker(AckTracker):
     the user read elsewhere.
     """
 
-    def __init__(
-        self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, privacy: ReceiptPrivacy
-    ) -> None:
+    def __init__(self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts) -> None:
         mine = (item for item in stored if item.log.user in sync.hosted)
         most = sync.ctx.settings.max_hosted_users
         super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine if not item.taken), most)
         self._receipts = receipts
-        self._privacy = privacy
+        self._own = sync.ctx.own
 
     def on_read_mark(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, mark: Mark
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
         may_have_read = reader != user and conversation.may_write(reader) and not conversation.has_facts
-        if not may_have_read or not self._privacy.wants(user, reader):
+        if not may_have_read or not self._own.wants_receipts(user, reader):
             return True
         log = conversation.log(user, mark.run)
         if log is None or (mark.seq > log.durable_seq and not log.forked):
@@ -59,7 +56,7 @@ class ReadTracker(AckTracker):
     def on_local_read(self, mark: ReadMark) -> None:
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
         log = mark.log
-        if mark.seq > self.position(log, mark.reader) and self._privacy.wants(log.user, mark.reader):
+        if mark.seq > self.position(log, mark.reader) and self._own.wants_receipts(log.user, mark.reader):
             conversation = self._sync.conversations[log.conversation]
             state = conversation.log(log.user, log.run)
             ack = Acknowledgement(None, conversation, log.user, mark.reader)
@@ -78,70 +75,3 @@ class ReadTracker(AckTracker):
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._sync.ctx.emit(ReadReceipt(log, first, last, member))
-
-
-# ---- privacy
-
-
-RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" joined by commas; "-" for all others
-_ALL = "-"
-
-
-class ReceiptPrivacy:
-    """The choice of hosted users to exchange read receipts with others. Everyone does by default.
-
-    One choice holds for both directions, in general or for a single other user. It is stored, so that nothing is
-    revealed between a start and the moment a program repeats it.
-    """
-
-    def __init__(self, meta: Mapping[str, str]) -> None:
-        self._chosen: dict[tuple[UserId, str], bool] = {}
-        for item in filter(None, meta.get(RECEIPTS_CHOSEN, "").split(",")):
-            user, other, on = item.split(" ")
-            self._chosen[user, other] = on == "on"
-
-    def choose(self, user: UserId, on: bool | None, other: UserId) -> bool:
-        """Set a choice: `other` "" for everyone without a choice of their own, `on` None to remove it. Return whether
-        it changed.
-        """
-        key = (user, other or _ALL)
-        if self._chosen.get(key) == on:
-            return False
-        if on is None:
-            del self._chosen[key]
-        else:
-            self._chosen[key] = on
-        return True
-
-    def line_with(self, choice: ReceiptsChosen) -> dict[str, str | None]:
-        """Return what stores these choices and another one."""
-        changed = ReceiptPrivacy({RECEIPTS_CHOSEN: self.text})
-        changed.choose(choice.user, choice.on, choice.other)
-        return {RECEIPTS_CHOSEN: changed.text}
-
-    def line_without(self, user: UserId) -> dict[str, str | None]:
-        """Return what stores the choices of all but a user, if it made one."""
-        changed = ReceiptPrivacy({RECEIPTS_CHOSEN: self.text})
-        changed.forget(user)
-        return {} if changed.text == self.text else {RECEIPTS_CHOSEN: changed.text}
-
-    def forget(self, user: UserId) -> None:
-        """Forget the choices of a user, when it is deleted."""
-        self._chosen = {key: on for key, on in self._chosen.items() if key[0] != user}
-
-    def wants(self, user: UserId, other: UserId) -> bool:
-        """Return whether a hosted user exchanges read receipts with another."""
-        found = self._chosen.get((user, other))
-        return self.default(user) if found is None else found
-
-    def default(self, user: UserId) -> bool:
-        """Return the choice for everyone without one of their own."""
-        return self._chosen.get((user, _ALL), True)
-
-    def exceptions(self, user: UserId) -> dict[UserId, bool]:
-        """Return the choices for single others."""
-        return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
-
-    @property
-    def text(self) -> str:
-        return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())

@@ -18,7 +18,7 @@ from typing import Any
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.groups.group_fact import FACT, run_of
 from p2pchat.core.groups.group_replica import GroupReplica
-from p2pchat.core.inputs import WriteRequest
+from p2pchat.core.inputs import OwnStateSet, WriteRequest
 from p2pchat.core.log import (
     MAX_AFTER,
     MAX_ENTRY_BYTES,
@@ -41,13 +41,17 @@ from p2pchat.core.log import (
 from p2pchat.core.names import plain
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.ingest import Ingest
+from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.kinds import KINDS, MESSAGE_KINDS, RELATION_KINDS
+from p2pchat.kinds.choice import OWN
+from p2pchat.kinds.user_profile import PROFILE
 from p2pchat.protocol import MAX_INT, Mark, RunId, UserId
 
 PLAIN_BYTES = MAX_ENTRY_BYTES // 8  # any ASCII of that size fits an entry, however it is escaped
 NO_CLOCK = MAX_INT // 2  # the year 2112: what is stamped later was stamped by no clock that is set wrong
+UNSHOWN = (PROFILE.name, OWN.name)  # they follow nothing
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 2 references, stamps, what later versions add
 
 
@@ -148,6 +152,18 @@ class Appender:
         above = max((log.last_c for log in room.all_logs(user) if log.last_c < NO_CLOCK), default=0)
         self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
 
+    def write_own_state(self, request: OwnStateSet) -> None:
+        """Append what a user chose, above all that it chose before. Answered as write_texts."""
+        user, texts = request.user, request.texts
+        conversation = self._sync.conversations.open(dm_naming(user, user))
+        fault = self._ctx.own.fault(user, texts) if user in self._sync.hosted else "this user is not hosted here"
+        if conversation is None or fault:
+            self._ctx.emit(WriteRefused(request.ticket, "choice", fault))
+            return
+        log = self._running_log(conversation, user)
+        self._append_bodies(log, OWN.name, [texts], above=min(self._ctx.own.clock(user), NO_CLOCK))
+        self._sync.step.writes.append((request.ticket, log, log.seq, 1, OWN.name))
+
     def _profile_of(self, user: UserId) -> dict[str, str]:
         hosted = self._sync.hosted[user]
         return {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}
@@ -179,8 +195,8 @@ class Appender:
     ) -> None:  # fmt: skip
         """Append entries with clocks above this one; in the room a log begins with its writer's profile.
 
-        A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
-        report a gap before it, and none follows it. The next entries follow what was shown before.
+        A profile and own state follow nothing, so that they are known soonest; nobody is shown one, so no message
+        could report a gap before it, and none follows it. The next entries follow what was shown before.
         """
         conversation = log.conversation
         now, newest = self._ctx.now.utc, max(conversation.newest_c, self._newest_c(conversation.group))
@@ -189,7 +205,7 @@ class Appender:
         if begins_with_profile and conversation.members is None and not log.seq:
             entries.append(Entry("profile", now, c, b=self._profile_of(log.user)))
             c += 1
-        after = chain([() if kind == "profile" else self._references(log)], repeat(()))
+        after = chain([() if kind in UNSHOWN else self._references(log)], repeat(()))
         entries += [
             Entry(kind, now, c + at, re, follows, body, claims.get(at))
             for at, body, follows in zip(count(), bodies, after)
@@ -202,7 +218,7 @@ class Appender:
         self._sign_all(log, entries)
         self._sync.step.own = True
         place = self._ingest.order.release_own(log, entries)
-        if entries[-1].k != "profile":
+        if entries[-1].k not in UNSHOWN:
             self._last_place[log.key] = place
 
     def _references(self, log: LogState) -> tuple[Ref, ...]:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
 
-from p2pchat.core.durable_changes import NewLog
+from p2pchat.core.durable_changes import META_ABOUT, META_NAME, NewLog
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
     Batch,
+    Entry,
     LogId,
     WriterKey,
     batch_of,
@@ -59,6 +60,8 @@ from p2pchat.core.sync.quota import FACT_FACTOR
 from p2pchat.core.sync.remote_state import MAX_REFUTED, ForkEvidence, RemoteState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
+from p2pchat.kinds.choice import OWN
+from p2pchat.kinds.user_profile import PROFILE
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
 MAX_UNSURE = 256  # frames with late texts that wait for a chain, of all members; a guess: 25 MiB
@@ -236,7 +239,7 @@ class Ingest:
             self.order.place_late(log, batch, extension.source.remote)
             if any(map(files_of, entries)):
                 self._sync.step.with_files.append((log, batch))
-            self._note_profiles(log, batch)
+            self._note_choices(log, batch)
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -341,13 +344,29 @@ class Ingest:
             conversation.newest_c = c
         if conversation.group is not None:
             self.groups.on_kept(log, batch)
-        self._note_profiles(log, batch)
+        self._note_choices(log, batch)
 
-    def _note_profiles(self, log: LogState, batch: Batch) -> None:
-        for seq, entry in enumerate(batch.entries or () if log.conversation.members is None else (), batch.first):
-            if entry.k == "profile":
+    def _note_choices(self, log: LogState, batch: Batch) -> None:
+        """Take the names of users, and what hosted ones chose for themselves."""
+        is_room, is_own = log.conversation.members is None, log.conversation.naming.dm == (log.user, log.user)
+        for seq, entry in enumerate(batch.entries or () if is_room or is_own else (), batch.first):
+            if is_room and entry.k == PROFILE.name:
                 log.add_profile(seq)
-                self._sync.people.on_profile(log.user, entry)
+                self._note_name(log, entry)
+            elif is_own and entry.k == OWN.name:
+                step, own = self._sync.step, self._ctx.own
+                step.own_state += own.take(log.user, log.ref, entry, step.change.meta)
+
+    def _note_name(self, log: LogState, entry: Entry) -> None:
+        """Take a name. The own user is called as another machine of it says, unless a name was chosen here since."""
+        people, user = self._sync.people, log.user
+        own = self._sync.hosted.get(user) if user == self._ctx.user and not log.own else None
+        is_as_known = own is not None and own.name == people.names.get(user)
+        people.on_profile(user, entry)
+        if own is not None and is_as_known:
+            own.name, own.about = people.names[user], people.abouts.get(user, "")
+            self._sync.presence.announcer.renamed(user, own.name)
+            self._ctx.change.meta |= {META_NAME: own.name, META_ABOUT: own.about}
 
     def _begin(self, log: LogState, header: str) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""

@@ -30,7 +30,8 @@ from p2pchat.settings import MIB
 
 PRUNED_ENTRIES = 1000  # deleted in one transaction: some 20 ms
 PRUNED_BYTES = 4 * MIB  # the same, of large entries
-KEPT_KINDS = ("profile", "delete")  # newcomers need them: a name, and that a text which somebody still has is deleted
+# Newcomers need them: a name, what a user chose, and that a text which somebody still has is deleted.
+KEPT_KINDS = ("profile", "own", "delete")
 
 
 def left_behind(raw: RawEntry) -> RawEntry:

@@ -12,6 +12,7 @@ from p2pchat.core.durable_changes import Change, Collected, PrunePlan, field
 from p2pchat.core.effects import ConversationBegun, Effect
 from p2pchat.core.inputs import PruneRequest
 from p2pchat.core.log import Batch, WriterKey
+from p2pchat.core.own_state import Chosen
 from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, LogState
 from p2pchat.core.sync.remote_state import RemoteState
 from p2pchat.protocol import ConversationId, UserId
@@ -48,6 +49,7 @@ class Step(Collected):
     acked: list[tuple[RemoteState, ConversationState, UserId, list[HeldMark], bool]] = []
     sent_bytes: dict[int, int] = {}  # bytes of new entries and of listed marks, by link
     effects: list[Effect] = []  # emitted when all this is durable
+    own_state: list[Chosen] = []  # what hosted users chose
     begun: list[ConversationBegun] = []  # the same, before what they are about is shown
     reads: list[int] = []  # tickets of marks of readers
     prunes: list[tuple[PruneRequest, PrunePlan | None]] = []  # None: before the first look

@@ -113,7 +113,7 @@ class Post:
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
-        self.blocks = Blocks(self.ctx, {})
+        self.blocks = Blocks(self.ctx)
         up = dict[int, PeerLink]()
         admission, self.statements = admission_of(self.ctx, self.network, up, statements, share)
         own = HostedIdentity(key.id, "fay", key.sign)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.effects import PresenceChanged
-from p2pchat.core.inputs import ListeningAt, UserBlocked
+from p2pchat.core.inputs import ListeningAt
 from p2pchat.core.mesh.peer_exchange import SIGNED_EVERY, UNREACHABLE_AFTER, make_record
 from p2pchat.core.mesh.presence_tracker import LINKED_AFTER
 from p2pchat.protocol import PeerRecord, Peers
@@ -146,11 +146,11 @@ def test_nothing_is_told_of_who_is_unknown_or_blocked(ada: Peer) -> None:
     cyd.say(Peers([record(0)], linked=["ab" * 32, BOB]))
     ada.world.pass_time(3 * LOOK_AFTER)
     assert [one.user for one in ada.events if isinstance(one, PresenceChanged) and one.status == "unreachable"] == [BOB]
-    ada.put(UserBlocked(ada.id, BOB, True))
+    ada.choose(f"blocked:{BOB}")
     assert told(ada)[-1] == ("offline", "")
     ada.world.pass_time(3 * LOOK_AFTER)
     assert told(ada) == []
-    ada.put(UserBlocked(ada.id, BOB, False))
+    ada.choose(f"blocked:{BOB}", "")
     ada.world.pass_time(3 * LOOK_AFTER)
     assert told(ada) == [("unreachable", "cyd")]
 

@@ -9,7 +9,7 @@ from p2pchat.core.effects import (
     PauseReading,
     UserNamed,
 )
-from p2pchat.core.inputs import Got, NameKept, QuotaLifted
+from p2pchat.core.inputs import Got, OwnStateSet, QuotaLifted
 from p2pchat.core.mesh.handshake import DIGEST_BYTES, MAX_REMEMBERED, Certificates, make_cert
 from p2pchat.core.mesh.peer_link import Keepalive, PeerLink
 from p2pchat.core.mesh.presence_tracker import MAX_DEPARTED
@@ -152,7 +152,7 @@ def test_the_name_of_a_silent_user_is_not_stored_and_goes_after_its_link() -> No
 
 
 def test_the_name_is_stored_once_somebody_here_chooses_the_user() -> None:
-    for choice in (NameKept(IDS["bob"]), QuotaLifted(IDS["bob"])):
+    for choice in (OwnStateSet(1, IDS["ada"], {f"ignored:{IDS['bob']}": "1"}), QuotaLifted(IDS["bob"])):
         ada = World().peer("ada")
         ada.far("bob")
         assert stored_names(ada) == set()

@@ -16,7 +16,6 @@ from p2pchat.core.inputs import (
     LinkFilled,
     Loaded,
     MarkedRead,
-    ReceiptsChosen,
     Stop,
 )
 from p2pchat.core.log import LogId, ref_key
@@ -583,7 +582,8 @@ def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other(ada: Peer) ->
 
 
 def off(peer: Peer, other: str = "", on: bool = False) -> None:
-    peer.put(ReceiptsChosen(peer.id, on, IDS[other] if other else ""))
+    peer.choose(f"receipts:{IDS[other]}" if other else "receipts", "on" if on else "off")
+    peer.take()
 
 
 @pytest.mark.parametrize("other", ["", "ada"])

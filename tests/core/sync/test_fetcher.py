@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from p2pchat.core.inputs import ContactAdded
 from p2pchat.protocol import Have
 from tests.core.scripted_nodes import ROOM, Author, Peer, World, have, page
 
@@ -165,7 +164,7 @@ def test_what_a_known_user_wrote_is_wanted_before_what_waits_of_unknown_ones() -
     authors = sorted((Author(name, name[0] + "1") for name in ("bob", "cyd", "dan")), key=lambda one: one.log.user)
     ada = World().peer("ada", max_wants=1)
     known = authors[-1]
-    ada.put(ContactAdded(known.log.user))
+    ada.choose(f"contact:{known.log.user}")
     far = ada.far("eve")
     for author in authors:
         author.say("word")

@@ -15,7 +15,6 @@ from p2pchat.core.groups.group_fact import ADD, ADMIN, talk_id
 from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.inputs import (
     Committed,
-    ContactAdded,
     ConversationOpened,
     GroupLeaveRequest,
     Input,
@@ -136,7 +135,7 @@ def test_nothing_is_told_of_contacts_and_of_users_of_this_peer(ada: Peer) -> Non
     hosted_too(ada, "cyd")
     ada.put(ConversationOpened(dm_naming(IDS["cyd"], ada.id)))
     ada.put(WriteRequest(1, IDS["cyd"], dm("cyd", "ada"), "text", ["hello"]))
-    ada.put(ContactAdded(IDS["bob"]))
+    ada.choose(f"contact:{IDS['bob']}")
     writes(ada.far("bob"), "bob")
     assert ada.texts() == ["hello", "bob to ada"]
     assert told == [] and listed(ada)["here"] == [] and not ada.node.replicator.inbox._taken
@@ -224,7 +223,7 @@ def test_whom_one_user_of_a_gateway_knows_the_others_do_not() -> None:
         writes(far, "bob", to)
     ada.put(WriteRequest(1, IDS["eve"], dm("eve", "bob"), "text", ["yes"]))
     assert (listed(ada, "eve")["here"], listed(ada, "cyd")["here"]) == ([], ["bob"])
-    ada.put(ContactAdded(IDS["bob"]))  # the peer's own contacts are known to all
+    ada.choose(f"contact:{IDS['bob']}")  # the peer's own contacts are known to all
     assert listed(ada, "cyd")["here"] == [] and not ada.node.replicator.inbox._taken
 
 
@@ -260,7 +259,7 @@ def test_an_own_entry_that_comes_back_makes_a_contact(ada: Peer) -> None:
 
 def test_a_contact_whom_nobody_wrote_to_is_one_after_a_restart_too() -> None:
     ada = World().peer("ada", max_unanswered=0)
-    ada.put(ContactAdded(IDS["bob"]))
+    ada.choose(f"contact:{IDS['bob']}")
     ada.restart()
     writes(ada.far("bob"), "bob")
     assert ada.texts() == ["bob to ada"]
@@ -392,7 +391,7 @@ def test_a_group_counts_when_it_is_stored_whomever_its_first_fact_names() -> Non
 def test_a_group_of_a_contact_needs_no_place_although_it_names_nobody_here_yet() -> None:
     """Seed 600048."""
     ada = World().peer("ada", max_unanswered_groups=0)
-    ada.put(ContactAdded(IDS["eve"]))
+    ada.choose(f"contact:{IDS['eve']}")
     passed_on(ada.far("eve"), frame := made("eve", 1, "cyd", name="ops", ada=False))
     assert ada.node.replicator.conversations.groups[frame.c].state
 
@@ -401,7 +400,7 @@ def test_a_group_counts_at_who_added_somebody_here(ada: Peer) -> None:
     """Bob, whom ada knows, adds her to a group of eve: it needs no place, and she hears of it once, from him."""
     told = record(ada)
     eve, pen = ada.far("eve"), GroupPen("eve", "bob")
-    ada.put(ContactAdded(IDS["bob"]))
+    ada.choose(f"contact:{IDS['bob']}")
     passed_on(eve, pen.first)
     assert ada.node.replicator.inbox._taken["group", IDS["eve"]] == 1 and told == []
     for frame in (pen.say("eve", ADMIN, "bob"), pen.say("bob", ADD, "ada")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.core.effects import Fetch, WarningIssued
-from p2pchat.core.inputs import ContactAdded, LinkDrained, LinkFilled
+from p2pchat.core.inputs import LinkDrained, LinkFilled
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Want
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, Author, Far, Peer, World, covered_log, dm, page
@@ -103,7 +103,7 @@ def test_what_hosted_and_known_users_wrote_is_read_first(ada: Peer) -> None:
     far = ada.far("eve")
     far.say(Author("dan", "d1").say("unknown"), Author("bob", "b1").say("known"))
     ada.say("hello")
-    ada.put(ContactAdded(IDS["bob"]))
+    ada.choose(f"contact:{IDS['bob']}")
     far.say(want(1, "dan"), want(2, "bob"), want(3, "ada"))
     fetched = {NAMES[effect.user]: effect.first for effect in ada.effects if isinstance(effect, Fetch)}
     assert fetched == {"dan": False, "bob": True, "ada": True}

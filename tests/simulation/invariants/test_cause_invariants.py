@@ -59,8 +59,8 @@ def test_a_block_that_ended_for_a_moment_between_two_looks_did_not_last() -> Non
     sim.run(LONG)
     sim.run(-sim.now % LOOKS_EVERY + 0.1)
     ada.block(ada.user, bob.user, on=False)
-    while bob.end_to(ada) is None:
-        sim.run(0.1)
+    while bob.node is None or bob.node.presence.status(ada.user)[0] != "online":
+        sim.run(0.01)
     assert sim.now % LOOKS_EVERY < 4.0
     sim.separate(ada, bob)
     ada.block(ada.user, bob.user, on=True)

@@ -1,0 +1,151 @@
+"""Own state: what a user chose, the same on all of its machines.
+
+An entry of kind `own` in the conversation of a user with itself holds keys with a text each, "" for none. Of each key
+the newest counts, by the clocks of the entries, of equal ones the greater log; nothing is merged. So what a person
+chose goes where its conversations go, and each machine works alone until it meets another one.
+
+Storage keeps the newest of each key as a line of meta, in the commit of its entry. Only then does it count. A key that
+has no text keeps its line, since another machine may still come with an older one.
+
+Source: docs/protocol-entries.md, "Own state".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from p2pchat.core.log import Entry
+from p2pchat.protocol import UserId
+
+OWN_STATE = "own:"  # in meta, before the user, ":" and the key; then clock, log and text
+BLOCKED = "blocked"
+IGNORED = "ignored"
+CHOSEN = "contact"
+RECEIPTS = "receipts"
+ON, OFF = "on", "off"  # texts of RECEIPTS
+ENTRIES = ""  # the key of how many entries came
+MAX_KEYS = 4096  # of one user; a guess
+MAX_BYTES = 1024 * 1024  # of its keys and texts, in UTF-8; a guess
+MAX_KEY_CHARACTERS = 128
+_ID = re.compile("[0-9a-f]{64}")
+
+Chosen = tuple[UserId, str, str]  # who chose, key, text
+_Newest = tuple[int, str, str]  # clock, log, text
+_NOTHING: _Newest = (0, "", "")
+
+
+class OwnState:
+    """What hosted users chose.
+
+    Args:
+        meta: What storage holds.
+        on_changed: Called with each key that has another text now, with "" for one that has none any more.
+    """
+
+    def __init__(
+        self, meta: Mapping[str, str], on_changed: Callable[[UserId, str, str], None] = lambda user, key, text: None
+    ) -> None:
+        self._on_changed = on_changed
+        self._newest = _read(meta)  # also what is on its way to the disk
+        self._texts = {
+            user: {key: text for key, (_, _, text) in chosen.items() if text} for user, chosen in self._newest.items()
+        }
+
+    def get(self, user: UserId, key: str) -> str:
+        """Return the text of a key; "" if it has none."""
+        return self._texts.get(user, {}).get(key, "")
+
+    def of(self, user: UserId, what: str) -> dict[str, str]:
+        """Return what a user chose of each key that begins with a word and a colon, without these."""
+        start = f"{what}:"
+        texts = self._texts.get(user, {})
+        return {key.removeprefix(start): text for key, text in texts.items() if key.startswith(start)}
+
+    def all(self, what: str) -> Iterator[tuple[UserId, str]]:
+        """Yield the same of all users, without the texts."""
+        for user in self._texts:
+            for key in self.of(user, what):
+                yield user, key
+
+    def wants_receipts(self, user: UserId, other: UserId = "") -> bool:
+        """Return whether a user exchanges read receipts with another, in both directions; without one: with all others.
+
+        Everyone does unless a choice for the other, or for all, says "off".
+        """
+        return (self.get(user, f"{RECEIPTS}:{other}") or self.get(user, RECEIPTS)) != OFF
+
+    def entries(self, user: UserId) -> int:
+        """Return how many entries of own state came of a user."""
+        return int(self._newest.get(user, {}).get(ENTRIES, _NOTHING)[2] or 0)
+
+    def clock(self, user: UserId) -> int:
+        """Return the newest clock of what a user chose; 0 for nothing."""
+        return max((c for c, _, _ in self._newest.get(user, {}).values()), default=0)
+
+    def fault(self, user: UserId, texts: Mapping[str, str]) -> str:
+        """Return why these texts have no room, as a sentence; "" if they have."""
+        if any(not 0 < len(key) <= MAX_KEY_CHARACTERS for key in texts):
+            return f"a key has 1 to {MAX_KEY_CHARACTERS} characters"
+        chosen = {key: text for key, (_, _, text) in self._newest.get(user, {}).items()} | dict(texts)
+        sizes = [len(f"{key}{text}".encode()) for key, text in chosen.items() if key and text]
+        if any(texts.values()) and (len(sizes) > MAX_KEYS or sum(sizes) > MAX_BYTES):
+            return f"{MAX_KEYS:,} choices of a user are kept, of {MAX_BYTES // 1024:,} KiB in all: undo one first"
+        return ""
+
+    def take(self, user: UserId, log: str, entry: Entry, lines: dict[str, str | None]) -> list[Chosen]:
+        """Take an entry: add the lines to store, and return what counts when they are durable."""
+        newest = self._newest.setdefault(user, {})
+        found = {ENTRIES: str(self.entries(user) + 1)}
+        for key, text in entry.b.items() if isinstance(entry.b, dict) else ():
+            is_sound = isinstance(text, str) and 0 < len(key) <= MAX_KEY_CHARACTERS
+            if is_sound and (entry.c, log) >= newest.get(key, _NOTHING)[:2]:
+                found[key] = text
+        for key, text in found.items():
+            newest[key] = entry.c, log, text
+            lines[f"{OWN_STATE}{user}:{key}"] = f"{entry.c} {log} {text}"
+        return [(user, key, text) for key, text in found.items()]
+
+    def on_durable(self, user: UserId, key: str, text: str) -> None:
+        """Let a choice count that is stored."""
+        texts = self._texts.setdefault(user, {})
+        if texts.get(key, "") != text:
+            texts[key] = text
+            if not text:
+                del texts[key]
+            if key != ENTRIES:
+                self._on_changed(user, key, text)
+
+    def reload(self, meta: Mapping[str, str]) -> None:
+        """Begin anew from what storage holds."""
+        self._newest = _read(meta)
+        for user in [*self._texts, *self._newest]:
+            newest = self._newest.get(user, {})
+            for key in [*self._texts.get(user, {}), *newest]:
+                self.on_durable(user, key, newest.get(key, _NOTHING)[2])
+
+    def lines_of(self, user: UserId) -> list[str]:
+        """Return the keys in meta of all that a user chose."""
+        return [f"{OWN_STATE}{user}:{key}" for key in self._newest.get(user, {})]
+
+    def forget(self, user: UserId) -> None:
+        """Forget what a user chose, when it is deleted."""
+        self._newest.pop(user, None)
+        for key in [*self._texts.get(user, {})]:
+            self.on_durable(user, key, "")
+
+
+def id_in(key: str) -> str:
+    """Return the id at the end of a key, "" if there is none."""
+    id = key.partition(":")[2]
+    return id if _ID.fullmatch(id) else ""
+
+
+def _read(meta: Mapping[str, str]) -> dict[UserId, dict[str, _Newest]]:
+    found = dict[UserId, dict[str, _Newest]]()
+    for name, line in meta.items():
+        if name.startswith(OWN_STATE):
+            user, _, key = name.removeprefix(OWN_STATE).partition(":")
+            c, log, text = line.split(" ", 2)
+            found.setdefault(user, {})[key] = int(c), log, text
+    return found

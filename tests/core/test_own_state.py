@@ -1,0 +1,207 @@
+"""Own state: what a user chose, through all that a choice lives through, and at two peers that host the user."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2pchat.core.effects import WriteRefused
+from p2pchat.core.inputs import (
+    CommitFailed,
+    ConversationOpened,
+    Loaded,
+    OwnStateSet,
+    PruneRequest,
+    UserHosted,
+    UserUnhosted,
+    WriteRequest,
+)
+from p2pchat.core.log import Batch, Entry
+from p2pchat.core.mesh.handshake import make_cert
+from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.own_state import BLOCKED, CHOSEN, IGNORED, MAX_BYTES, MAX_KEY_CHARACTERS, MAX_KEYS, RECEIPTS, OwnState
+from p2pchat.core.sync.known_conversations import dm_id, dm_naming
+from tests.core.scripted_nodes import IDENTITIES, IDS, START, N, Peer, World, dm
+
+EVE, BOB = IDS["eve"], IDS["bob"]
+KEYS = [f"{BLOCKED}:{BOB}", f"{IGNORED}:{BOB}", f"{CHOSEN}:{BOB}", f"{RECEIPTS}:{BOB}", RECEIPTS, "a word of its own"]
+
+
+def host(peer: Peer, name: str = "eve") -> None:
+    """Have a peer host one more user."""
+    cert = make_cert(N, IDS[name], IDENTITIES[name].sign, peer.id, START // 1000)
+    peer.put(UserHosted(HostedIdentity(IDS[name], name, IDENTITIES[name].sign, cert)))
+
+
+def counts(peer: Peer, key: str) -> bool:
+    """Return whether a choice of eve counts in the core, and in what acts by it."""
+    node, text = peer.node, peer.node.own.get(EVE, key)
+    if key == f"{BLOCKED}:{BOB}":
+        assert (BOB in node.blocks.of(EVE)) == bool(text)
+    if key == f"{CHOSEN}:{BOB}":
+        assert node.contacts.are_known(EVE, BOB) or not text
+    if key.startswith(RECEIPTS):
+        assert node.own.wants_receipts(EVE, BOB) == (text != "off")
+    return bool(text)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_choice_lives_as_long_as_its_user(key: str) -> None:
+    """It counts once it is stored, and after a kill; it goes where the user goes, and with the user."""
+    world = World()
+    ada = world.peer("ada")
+    host(ada)
+    ada.holding = True
+    ada.choose(key, "off", by="eve")
+    assert not counts(ada, key)
+    epoch = ada.held[-1].epoch
+    ada.holding, ada.held = False, []
+    ada.put(CommitFailed(epoch, "the disk failed"))
+    ada.put(Loaded(ada.storage.load([ada.id, EVE])))
+    assert not counts(ada, key)
+    ada.choose(key, "off", by="eve")
+    assert counts(ada, key)
+    ada.restart()
+    assert counts(ada, key)
+    host(ada)
+    ada.put(CommitFailed(ada.node.storage.epoch, "the disk failed"))
+    ada.put(Loaded(ada.storage.load([ada.id, EVE])))
+    assert counts(ada, key)
+
+    cyd = world.peer("cyd")
+    host(cyd)  # eve moves
+    world.link(ada, cyd)
+    world.pass_time(60)
+    assert counts(cyd, key)
+    ada.put(UserUnhosted(EVE))
+    assert counts(ada, key)  # for when she comes back
+    cyd.choose(key, "", by="eve")
+    assert not counts(cyd, key)
+    host(ada)
+    world.pass_time(60)
+    assert not counts(ada, key)
+
+    cyd.choose(key, "off", by="eve")
+    gone = cyd.node.choices_of(EVE)
+    assert {name for name in cyd.storage.meta() if EVE in name} <= gone.keys()
+    cyd.put(UserUnhosted(EVE, is_deleted=True))
+    assert not counts(cyd, key)
+
+
+def test_of_two_choices_apart_the_newer_counts_at_both_peers() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    host(ada)
+    host(cyd)
+    key, other = f"{BLOCKED}:{BOB}", f"{BLOCKED}:{IDS['dan']}"
+    ada.choose(key, by="eve")
+    world.pass_time(1)
+    cyd.choose(key, by="eve")
+    cyd.choose(key, "", by="eve")
+    cyd.choose(other, by="eve")
+    world.link(ada, cyd)
+    world.pass_time(60)
+    assert [[*peer.node.blocks.of(EVE)] for peer in (ada, cyd)] == [[IDS["dan"]]] * 2
+    ada.choose(key, by="eve")
+    world.pass_time(10)
+    assert {*cyd.node.blocks.of(EVE)} == {BOB, IDS["dan"]}
+
+
+def test_what_was_chosen_by_a_clock_far_ahead_is_chosen_anew() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    host(ada)
+    entry = Entry("own", START, START + 10**12, b={RECEIPTS: "off"})
+    ada.node.own.take(EVE, "ff" * 12, entry, {})
+    ada.node.own.on_durable(EVE, RECEIPTS, "off")
+    ada.choose(RECEIPTS, "on", by="eve")
+    assert ada.node.own.wants_receipts(EVE)
+    host(cyd)
+    world.link(ada, cyd)
+    world.pass_time(60)
+    assert cyd.node.own.get(EVE, RECEIPTS) == "on"
+
+
+def test_equal_clocks_are_decided_alike_in_whatever_order_they_come() -> None:
+    entries = [("aa" * 12, Entry("own", 1, 5, b={"x": "one"})), ("bb" * 12, Entry("own", 1, 5, b={"x": "two"}))]
+    found = set[str]()
+    for order in (entries, entries[::-1]):
+        lines: dict[str, str | None] = {}
+        own = OwnState({})
+        for log, entry in order:
+            own.take(EVE, log, entry, lines)
+        found.add(OwnState({name: line for name, line in lines.items() if line}).get(EVE, "x"))
+    assert found == {"two"}
+
+
+def test_own_state_is_no_conversation_of_its_user() -> None:
+    ada = World().peer("ada")
+    ada.choose("x")
+    assert ada.node.conversations_of(ada.id) == [ada.node.room]
+    ada.restart()
+    assert ada.node.conversations_of(ada.id) == [ada.node.room]
+    ada.open("ada")
+    ada.say("milk", to=dm("ada", "ada"))
+    ada.choose("x", "")
+    for _ in range(2):
+        assert ada.node.conversations_of(ada.id) == [ada.node.room, dm_id(ada.node.room, ada.id, ada.id)]
+        ada.restart()
+    assert ada.texts() == ["milk"]
+
+
+@pytest.mark.parametrize("body", [None, "x", {"x": 1}, {"": "1"}, {"x" * (MAX_KEY_CHARACTERS + 1): "1"}])
+def test_what_is_no_choice_changes_nothing(body: object) -> None:
+    own = OwnState({})
+    assert [key for _, key, _ in own.take(EVE, "aa" * 12, Entry("own", 1, 1, b=body), {})] == [""]
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        ({"": "1"}, "a key has 1 to 128 characters"),
+        ({"x" * 129: "1"}, "a key has 1 to 128 characters"),
+        ({str(n): "1" for n in range(MAX_KEYS + 1)}, "4,096 choices of a user are kept, of 1,024 KiB in all"),
+        ({"x": "1" * MAX_BYTES}, "4,096 choices of a user are kept, of 1,024 KiB in all"),
+    ],
+)
+def test_what_has_no_room_is_refused(texts: dict[str, str], why: str) -> None:
+    ada = World().peer("ada")
+    [refused] = [
+        one for one in ada.node.handle(OwnStateSet(1, ada.id, texts), ada.world.now) if isinstance(one, WriteRefused)
+    ]
+    assert refused.text.startswith(why)
+
+
+def test_nobody_else_gets_own_state() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    world.link(ada, cyd)
+    ada.choose(f"{BLOCKED}:{BOB}")
+    world.pass_time(60)
+    assert {*cyd.node.replicator.conversations} == {cyd.node.room}
+    assert {one.log.conversation for one in cyd.storage.places(0, 99)} <= {cyd.node.room}
+    assert not any("own:" in name for name in cyd.storage.meta())
+
+
+def test_own_state_counts_in_the_conversation_with_oneself_alone() -> None:
+    ada = World().peer("ada")
+    host(ada)
+    ada.put(ConversationOpened(dm_naming(ada.id, EVE)))
+    both = dm("ada", "eve")
+    ada.put(WriteRequest(1, EVE, both, "text", ["hi"]))
+    log = ada.node.replicator.conversations[both].all_logs(EVE)[0]
+    batch = Batch(log.id, 1, [], [Entry("own", START, START + 9, b={RECEIPTS: "off"})], b"", b"", b"", 9)
+    ada.node.replicator.ingest._note_choices(log, batch)
+    assert ada.node.own.take(EVE, log.ref, Entry("own", 1, 1, b={}), {})[0] == (EVE, "", "1")
+
+
+def test_who_deletes_the_notes_to_oneself_keeps_what_was_chosen() -> None:
+    world = World()
+    ada, cyd = world.peer("ada"), world.peer("cyd")
+    host(ada)
+    ada.choose(RECEIPTS, "off", by="eve")
+    ada.put(PruneRequest(2, dm("eve", "eve")))
+    world.pass_time(1)
+    host(cyd)
+    world.link(ada, cyd)
+    world.pass_time(60)
+    assert cyd.node.own.get(EVE, RECEIPTS) == "off"
