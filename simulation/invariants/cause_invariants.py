@@ -39,7 +39,7 @@ class CauseInvariants:
         self._lacking: dict[tuple[SimPeer, int, LogId, UserId], int] = {}  # by peer and session: the newest message
         self._began: dict[Fact, float] = {}  # what is true, and since when
         self._ended: dict[Fact, float] = {}  # what was true, and until when
-        self._utc: dict[Fact, int] = {}  # when it was last true, by the clock of the first peer
+        self._utc: dict[Fact, int] = {}  # of links that the first peer reads: when they last worked, by its clock
         self._said: dict[Case, tuple[Cause | None, float]] = {}  # what is said, and since when
         self._suspects: dict[Case, str] = {}  # what was wrong at the last look
         self._trues: dict[Case, tuple[str, float]] = {}  # the true cause, and since when
@@ -78,7 +78,9 @@ class CauseInvariants:
             self._ended[fact] = now
         for fact in true:
             self._began.setdefault(fact, now)
-            self._utc[fact] = self._sim.by_user[fact[1]].clock.now().utc if fact[1] in self._sim.by_user else 0
+            what, one, other = fact
+            if what == "linked" and self._reads(self._sim.by_user[one], other):
+                self._utc[fact] = self._sim.by_user[one].clock.now().utc
 
     def _facts(self) -> Iterator[Fact]:
         ups = self._sim.up
@@ -95,8 +97,12 @@ class CauseInvariants:
                     yield f"blocked at {peer.name}", writer, user
 
     def _is_blocked(self, peer: SimPeer, writer: UserId, user: UserId) -> bool:
-        """Return whether a writer blocks a user at its peer, or all hosts of the user keep away from that peer."""
-        if any(two in peer.blocks.get(one, ()) for one, two in permutations((peer.user, writer, user), 2)):
+        """Return whether a writer blocks a user at its peer, or all hosts of the user keep away from that peer.
+
+        A writer whom its peer's own user blocks, or who blocks that one, has its links with others all the same.
+        """
+        pairs = (writer, user), (user, writer), (peer.user, user)
+        if any(two in peer.blocks.get(one, ()) for one, two in pairs):
             return True
         hosts = self._hosts(user)
         refuse = [peer.user in {*host.blocks.get(host.user, ()), *host.blocks.get(user, ())} for host in hosts]
@@ -226,6 +232,11 @@ class CauseInvariants:
         last = self._utc.get(("linked", peer.user, user), 0)
         is_known = since > 0 and not peer.clock.ahead
         return "it was linked later" if is_known and since < last - LEARNS_WITHIN * 1_000_000 else ""
+
+    def _reads(self, peer: SimPeer, user: UserId) -> bool:
+        """Return whether a peer reads its link with another one: else it has not heard yet who is there."""
+        link = peer.node.links.by_peer.get(user) if peer.node is not None else None
+        return link is not None and link.reads
 
     def _silence(self, peer: SimPeer, host: SimPeer) -> float:
         """Return for how long the first peer has heard nothing on its link with the second, while it reads."""

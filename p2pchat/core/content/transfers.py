@@ -6,9 +6,9 @@ index is needed. No piece is trusted: the store checks it before it is written, 
 
 A download asks all links that share the conversation at once, each for the next pieces that no link was asked for. Few
 pieces are under way at any time. Pieces that came and are not stored yet count too, so memory is bounded, however large
-the content and however slow the disk. Pieces that do not come within STALLED_AFTER are asked of other links. This file
-knows numbers of pieces and links only; the bytes pass through it from a frame to the store. content_requests.py decides
-what is downloaded, and when.
+the content and however slow the disk. Pieces that do not come within STALLED_AFTER are asked of other links, and taken
+if they come all the same. This file knows numbers of pieces and links only; the bytes pass through it from a frame to
+the store. content_requests.py decides what is downloaded, and when.
 
 Source: docs/protocol-attachments.md, "Transfer".
 """
@@ -77,12 +77,13 @@ LEAVES = -1  # in place of the index of a piece
 class OpenPull(Collected, eq=False):
     """A pull that was sent, and the pieces still to come. Once the download ended, they are dropped when they come."""
 
-    download: ContentDownload | None  # None: others were asked meanwhile
+    download: ContentDownload
     missing: deque[int]  # in the order in which they must come; LEAVES for each frame of the list
     heard_at: float
     asked_at: float
     piece_bytes: int  # of each of them, at most
     was_said: bool = False  # the link has said that it has these pieces
+    is_late: bool = False  # others may be asked meanwhile
     leaves: bytearray = bytearray()
 
 
@@ -300,7 +301,8 @@ class Transfers:
 
     def _return(self, pull: OpenPull) -> None:
         """Put the rest of a pull back, so that another link is asked for it."""
-        download, pull.download = self._download_of(pull), None
+        download = self._download_of(pull)
+        pull.is_late = True
         if download is None:
             return
         if pull.missing and pull.missing[0] == LEAVES:
@@ -313,7 +315,16 @@ class Transfers:
     def _download_of(self, pull: OpenPull) -> ContentDownload | None:
         """Return the download that still waits for a pull."""
         download = pull.download
-        return download if download is not None and self._downloads.get(download.file.root) is download else None
+        return download if not pull.is_late and self._downloads.get(download.file.root) is download else None
+
+    def _take_late(self, pull: OpenPull, index: int) -> ContentDownload | None:
+        """Return the download that needs what comes late, if no other link was asked for it: a slow link is of use."""
+        download = self._downloads.get(pull.download.file.root)
+        if download is None or index not in download.needed:
+            return None
+        download.needed.remove(index)
+        download.under_way += 1
+        return download
 
     def _ask(self, download: ContentDownload) -> None:
         """Ask links for pieces, as many of each link as may be under way there."""
@@ -335,11 +346,15 @@ class Transfers:
                 return
 
     def _has_room(self, download: ContentDownload, transfers: LinkTransfers, *, spared: bool) -> bool:
-        """Return whether a link is asked for the next pieces now."""
+        """Return whether a link is asked for the next pieces now: none that owes late ones, which it may be sending."""
         if spared:
             return not transfers.pulls
         more = min(len(download.needed), transfers.window // NEAR_PIECES) * min(download.file.size, PIECE_BYTES)
-        return len(transfers.pulls) < MAX_PULLS and transfers.asked + more <= transfers.window * PIECE_BYTES
+        return (
+            len(transfers.pulls) < MAX_PULLS
+            and transfers.asked + more <= transfers.window * PIECE_BYTES
+            and not any(pull.is_late for pull in transfers.pulls.values())
+        )
 
     def _is_shared(self, download: ContentDownload, sharing: list[RemoteState]) -> bool:
         """Return whether other members may be getting the same large content, since not all had nothing for long."""
@@ -445,29 +460,32 @@ class Transfers:
         if transfers is None or pull is None:
             return LogError("a piece that nobody asked for", code="order")
         index = pull.missing.popleft()
-        download, is_leaves = self._download_of(pull), index == LEAVES
         transfers.on_answer(pull, self._ctx.now.mono)
         if not pull.missing:
             del transfers.pulls[piece.n]
-        if piece.index != (len(pull.leaves) // PIECE_BYTES if is_leaves else index):
+        if piece.index != (len(pull.leaves) // PIECE_BYTES if index == LEAVES else index):
             pull.missing.appendleft(index)
             self._return(pull)
             return LogError("another piece than the one that was asked for", code="order")
-        if download is not None:
-            self._store(remote.id, download, pull, index, piece.data)
+        self._store(remote.id, pull, index, piece.data)
         if not pull.missing:
             self._ask_waiting(transfers)
         return None
 
-    def _store(self, link: int, download: ContentDownload, pull: OpenPull, index: int, data: bytes) -> None:
+    def _store(self, link: int, pull: OpenPull, index: int, data: bytes) -> None:
         """Have a piece stored, or the list of leaves once all of it is here."""
-        download.heard_at = pull.heard_at
-        if index != LEAVES:
-            self._ctx.order(StorePieces(link, download.file.root, download.file.size, [(index, data)]))
+        if index == LEAVES:
+            pull.leaves += data
+            if pull.missing:
+                return
+        download = self._download_of(pull) or self._take_late(pull, index)
+        if download is None:
             return
-        pull.leaves += data
-        if not pull.missing:
-            self._ctx.order(StoreLeaves(link, download.file.root, download.file.size, bytes(pull.leaves)))
+        file, download.heard_at = download.file, pull.heard_at
+        if index == LEAVES:
+            self._ctx.order(StoreLeaves(link, file.root, file.size, bytes(pull.leaves)))
+        else:
+            self._ctx.order(StorePieces(link, file.root, file.size, [(index, data)]))
 
     def on_lacks(self, remote: RemoteState, frame: Lacks) -> None:
         """Take the end of a pull that could not be answered. The link may have the rest later."""
@@ -507,7 +525,6 @@ class Transfers:
         for id, transfers in self._links.items():
             for pull in transfers.pulls.values():
                 if pull.heard_at <= late and (download := self._download_of(pull)) is not None:
-                    download.lacking[id] = self._ctx.now.mono + STALLED_AFTER
                     if (remote := self._sync.remotes.get(id)) is not None:
                         self._count_stall(download, remote)
                     self._return(pull)

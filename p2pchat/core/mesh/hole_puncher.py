@@ -64,7 +64,7 @@ class HolePuncher:
                 self._ctx.send(Punch(), [link.id])
                 arrives = (self._ctx.now.mono - asked_at) / 2
                 self._ctx.after(arrives, lambda: self._ctx.emit(DialBeside(dial, link.through, at, serve=False)))
-        elif frame.at:
+        elif frame.at and not is_decider(self._ctx.me, link.peer):  # to that one, a late answer
             link.dials_at = at
             self._ctx.send(Punch(self._seen(link) if at else ""), [link.id])
         elif dial := self._dialer.dial_beside(link.peer, dials_at):

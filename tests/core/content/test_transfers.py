@@ -372,6 +372,57 @@ def test_what_a_link_does_not_give_in_time_is_asked_of_others() -> None:
     assert closed(ada) == [] and len(done(ada, out.StorePieces)) == 1
 
 
+def slow_line(ada: Peer, far: Far, *, turns: int) -> list[int]:
+    """Have a far end give a piece in 4 seconds of what it was asked for first. Return all pieces it was asked for."""
+    asked: list[int] = []
+    given: deque[tuple[int, int]] = deque()
+    for _ in range(turns):
+        for n, first, count in pulls(far):
+            given.extend((n, index) for index in range(first, first + count))
+            asked.extend(range(first, first + count))
+        ada.world.pass_time(4)
+        if given:
+            n, index = given.popleft()
+            give(far, n, (index, b"x"))
+            for order in done(ada, out.StorePieces):
+                ada.put(PiecesStored(far.link, order.root, [index for index, _ in order.pieces], []))
+    return asked
+
+
+def test_a_link_that_gives_slowly_gives_everything_and_is_asked_for_nothing_twice() -> None:
+    ada, bob_log, bob = wanting()
+    ada.put(ContentOpened(ROOT, list(range(20))))
+    assert sorted(slow_line(ada, bob, turns=30)) == list(range(20))
+    assert done(ada, out.ContentArrived) == [out.ContentArrived(bob_log.log, 1, FILE)]
+
+
+def test_small_files_come_over_a_link_that_gives_slowly() -> None:
+    ada, bob_log = asker()
+    files = [FileRef("a", PIECE_BYTES, "", f"{number:064x}") for number in range(20)]
+    bob = linked(ada, "bob", bob_log)
+    for file in files:
+        want(ada, bob_log, file)
+        ada.put(ContentOpened(file.root, [0]))
+    assert slow_line(ada, bob, turns=30) == [0] * 20
+    assert [news.file for news in done(ada, out.ContentArrived)] == files
+
+
+def test_a_list_that_comes_late_is_taken_whole() -> None:
+    size = 10_000 * PIECE_BYTES
+    ada, bob_log = asker(size=size)
+    bob = linked(ada, "bob", bob_log)
+    want(ada, bob_log, FileRef("a.png", size, "", ROOT))
+    ada.put(ContentOpened(ROOT, None))
+    assert pulls(bob) == [(1, 0, 0)]
+    ada.world.pass_time(2 * transfers.STALLED_AFTER)
+    give(bob, 1, (0, b"l" * PIECE_BYTES))
+    ada.world.pass_time(2 * transfers.STALLED_AFTER)
+    assert pulls(bob) == []
+    give(bob, 1, (1, b"rest"))
+    leaves = b"l" * PIECE_BYTES + b"rest"
+    assert done(ada, out.StoreLeaves) == [out.StoreLeaves(bob.link, ROOT, size, leaves)]
+
+
 def test_who_has_a_part_is_asked_for_that_and_for_the_rest_later() -> None:
     ada, _, bob = wanting()
     ada.put(ContentOpened(ROOT, [2, 3, 8, 9]))

@@ -132,6 +132,15 @@ def test_it_is_tried_again_after_a_long_time_and_not_before(homes: Homes) -> Non
     assert punches(homes.a.wake(began + LATER)) != []
 
 
+def test_answers_that_come_after_the_next_question_are_answered_once(homes: Homes) -> None:
+    """Else both ends answer each other's answers for as long as their link lasts."""
+    link = homes.a.links.by_peer[homes.b.key.id].id
+    asked = punches(homes.a.wake(homes.a.ctx.now.mono + ASKED_AFTER))
+    asked += punches(homes.a.wake(homes.a.ctx.now.mono + LATER))
+    assert asked[1:] == [Punch(SEEN[0])] * (len(asked) - 1) != []
+    assert [punches(homes.a.got(link, Punch(SEEN[1]))) for _ in asked] == [[Punch()], *[[]] * (len(asked) - 1)]
+
+
 def test_nobody_dials_one_place_twice_in_thirty_seconds(homes: Homes) -> None:
     """Else whoever carries a link, or is at its other end, has this peer dial whom it likes."""
     link = homes.b.links.by_peer[homes.a.key.id].id
