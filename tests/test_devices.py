@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from p2pchat import (
 )
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.network import LOOPBACK
+from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
@@ -105,6 +108,45 @@ async def test_a_person_is_one_on_two_machines(login: Login) -> None:
                 async with within(WAIT, "read at the laptop, too"):
                     while await laptop.unread("bob"):
                         await asyncio.sleep(0.02)  # poll: marks of another machine are no event
+
+
+async def typed_devices(peer: TCPPeer) -> list[str]:
+    """Return what /devices shows, without its last line, which says how to add a machine."""
+    assert peer.data is not None
+    shown = Shown(peer.data / "shown")
+    with closing(shown.raw):
+        await open_session(peer, shown, as_json=False).execute([b"/devices"])
+        *found, hint = shown.new
+    assert hint.endswith("device add")
+    return found
+
+
+async def test_each_machine_lists_all(login: Login, home: Path) -> None:
+    """Linked ones, those that were, and no other peer of the login."""
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as desk:
+        assert desk.devices() == [Device(desk.listening.peer_id, is_this=True)]
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    lap = (await join_device(code, home / "lap", on_words=lambda words: None)).peer_id
+    await adding.task
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk, TCPPeer(0, desk.endpoint, data=home / "other", name="bot"):
+        here = desk.listening.peer_id
+        login("the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+            assert laptop.devices() == [Device(lap, is_this=True), Device(here, linked=True)]
+            await until(lambda: len(desk.devices()) > 1, "the laptop at the desk")
+            assert desk.devices() == [Device(here, is_this=True), Device(lap, linked=True)]
+            before = datetime.now(UTC)
+            assert await typed_devices(desk) == [f"-- {here[:8]}: this machine", f"-- {lap[:8]}: linked"]
+        await until(lambda: not desk.devices()[-1].linked, "the end of the link")
+        [_, line] = await typed_devices(desk)
+        assert line.startswith(f"-- {lap[:8]}: away, linked until ")
+        this, away = desk.devices()
+        assert (this.is_this, away.peer_id, away.is_this) == (True, lap, False)
+        assert away.last_seen is not None and before <= away.last_seen <= datetime.now(UTC)
 
 
 async def test_nothing_is_handed_over_without_a_yes(login: Login, home: Path) -> None:

@@ -488,6 +488,14 @@ def _host(host: Line, row: Line) -> str:
     return f"   {whose}: {state}{at}"
 
 
+def format_device(row: Line, now: datetime) -> str:
+    """Return one row of /devices."""
+    state = "this machine" if row["this"] else "linked"
+    if row["last_seen"]:
+        state = f"away, linked until {format_time(row['last_seen'], now)}"
+    return f"-- {row['peer_id'][:8]}: {state}"
+
+
 def format_begun(line: Line) -> str:
     """Return who began a conversation, and who admitted that user where that is known."""
     who, by = quote_name(line.get("begun_by") or line["user"]), line.get("admitted_by")

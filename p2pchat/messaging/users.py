@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
+from pathlib import Path
 
 from p2pchat.bounded import Counts
 from p2pchat.core.durable_changes import META_BLOCKED, META_IGNORED, Stored
@@ -222,6 +223,37 @@ def host_peers(node: Node, user: UserId) -> list[PeerId]:
     if user == node.user:
         peers = {node.peer: None, **peers}
     return list(peers)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine of a person.
+
+    Attributes:
+        peer_id: The key of its peer (base32).
+        directory: Its data directory, where a call made it here.
+        is_this: It is the machine that was asked.
+        linked: A link to it is up.
+        last_seen: When the last link to it ended; None while one is up, and for this machine.
+    """
+
+    peer_id: str
+    directory: Path | None = None
+    is_this: bool = False
+    linked: bool = False
+    last_seen: datetime | None = None
+
+
+def devices_of(node: Node) -> list[Device]:
+    """Return the machines of the own user of a node: this one, those that are linked, then the others, newest first."""
+    links, presence = node.links, node.presence
+    linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
+    away = [(peer, at) for peer, at in reversed(presence.left.items()) if peer not in linked]
+    return [
+        Device(base32(node.peer), is_this=True),
+        *(Device(base32(peer), linked=True) for peer in linked),
+        *(Device(base32(peer), last_seen=aware(at)) for peer, at in away),
+    ]
 
 
 def carrier(node: Node, user: UserId) -> str:

@@ -1,4 +1,4 @@
-"""The commands `p2pchat device`: another machine for the same person."""
+"""The commands `p2pchat device` and `devices`: the machines of one person."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import asyncio
 import click
 
 from p2pchat import DataLocked, add_device, join_device
-from p2pchat.cli.control_client import profile_in_use
-from p2pchat.cli.options import Command, CommandGroup, ProfileChoice, advertise_option, option, profile_options
+from p2pchat.cli.control_client import ask_profile, profile_in_use
+from p2pchat.cli.options import (
+    Command,
+    CommandGroup,
+    ProfileChoice,
+    advertise_option,
+    json_option,
+    option,
+    profile_options,
+)
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of
+from p2pchat.commands.event_text import format_device, local_now
 from p2pchat.commands.exit_codes import DONE, FAILED, print_notice
 from p2pchat.commands.qr_code import may_colour, qr_code
 from p2pchat.commands.shell_command import command
+from p2pchat.commands.standard_output import json_line
 
 ADD_EPILOG = """\
 \b
@@ -85,6 +95,27 @@ def join(code: str, profile: ProfileChoice) -> int:
 
 def _show_words(words: str) -> None:
     print(f"Compare these four words with those at the other machine, and say yes there:\n\n  {words}\n", flush=True)
+
+
+DEVICES_EPILOG = """\
+\b
+Examples:
+  p2pchat devices
+  p2pchat devices --json | jq -r 'select(.linked) | .peer_id'
+
+`p2pchat device add` adds one. Those that are away are known while this peer runs.
+"""
+
+
+@click.command("devices", cls=Command, epilog=DEVICES_EPILOG)
+@profile_options
+@json_option
+def devices(profile: ProfileChoice, as_json: bool) -> int:
+    """Print your machines, one line each: this one, those that are linked, and when others were."""
+    now = local_now()
+    for row in asyncio.run(ask_profile(find_profile(profile), "", "devices")):
+        print(json_line(row) if as_json else format_device(row, now).removeprefix("-- "), flush=True)
+    return DONE
 
 
 @click.group("device", cls=CommandGroup, epilog=ADD_EPILOG)
