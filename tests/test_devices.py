@@ -149,6 +149,34 @@ async def test_each_machine_lists_all(login: Login, home: Path) -> None:
         assert away.last_seen is not None and before <= away.last_seen <= datetime.now(UTC)
 
 
+async def test_others_take_a_machine_for_no_gateway(login: Login, home: Path) -> None:
+    """Neither who knew the person before, when the key of the first machine was the user's, nor who came later."""
+    port = int(free_ports(1)[0])
+    login("ada")
+    async with TCPPeer(port, data=home / "desk", name="ada") as desk:
+        invite = await desk.make_invite()
+        login("bob")
+        async with TCPPeer(data=home / "bob", name="bob", invite=invite) as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, home / "lap", on_words=lambda words: None)
+    await adding.task
+    login("ada")
+    async with TCPPeer(port, data=home / "desk") as desk:
+        invite = await desk.make_invite()
+        login("bob")
+        async with TCPPeer(0, desk.endpoint, data=home / "bob") as bob:
+            login("cyd")
+            async with TCPPeer(data=home / "cyd", name="cyd", invite=invite) as cyd:
+                for peer in (bob, cyd):
+                    ada = await peer.wait_user("ada", timeout=WAIT)
+                    await (await peer.send(ada, "hi")).delivered(timeout=WAIT)
+                    assert not peer.is_at_gateway(ada)
+                    assert [host.id for host in (await peer.whois(ada)).hosts] == [desk.listening.peer_id]
+
+
 async def test_nothing_is_handed_over_without_a_yes(login: Login, home: Path) -> None:
     login("ada")
     async with TCPPeer(data=home / "desk", name="ada"):

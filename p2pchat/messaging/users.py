@@ -215,10 +215,13 @@ def whois(node: Node, user: User, first_heard: int) -> Whois:
 
 
 def host_peers(node: Node, user: UserId) -> list[PeerId]:
-    """Return the peers that are known to act for a user: those linked, and the user's own if an address is known."""
+    """Return the peers that are known to act for a user: those linked, else the user's own if an address is known.
+
+    Who has several machines had one with the key of the user, whose address stays known for a while.
+    """
     links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
-    if user in (node.peer, *node.links.book):
+    if user in (peers or node.links.book):
         peers = {user: None, **peers}
     if user == node.user:
         peers = {node.peer: None, **peers}
