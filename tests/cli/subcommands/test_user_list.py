@@ -1,4 +1,4 @@
-"""users, devices and invite: from a running peer, or from what is stored."""
+"""users and invite: from a running peer, or from what is stored."""
 
 from __future__ import annotations
 
@@ -33,18 +33,6 @@ def test_users_come_from_the_running_peer_or_the_database(chats: OpenChats, here
         ("presence", "bob", "unknown", False),
         ("presence", "cyd", "unknown", False),
     ]
-
-
-def test_the_own_machines_are_listed_also_while_no_peer_runs(chats: OpenChats, here: Here) -> None:
-    ada = chats.open("ada")
-    id = ada.listening.peer_id
-    alone = {"peer_id": id, "this": True, "linked": False, "last_seen": None}
-    data = ada.data
-    assert here("devices", "--data", data).said == (0, f"{id[:8]}: this machine\n", "")
-    chats.close(ada)
-    assert here("devices", "--json", "--data", data).events == [alone]
-    ran = here("devices", "--data", chats.home / "nobody")
-    assert ran.code == 1 and "there is no" in ran.complains()
 
 
 def test_the_invite_of_a_running_peer_has_its_real_address(chats: OpenChats, here: Here) -> None:
