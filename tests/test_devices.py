@@ -110,13 +110,18 @@ async def test_a_person_is_one_on_two_machines(login: Login) -> None:
                         await asyncio.sleep(0.02)  # poll: marks of another machine are no event
 
 
-async def typed_devices(peer: TCPPeer) -> list[str]:
-    """Return what /devices shows, without its last line, which says how to add a machine."""
+async def typed(peer: TCPPeer, line: str) -> list[str]:
+    """Return what a line shows that somebody types."""
     assert peer.data is not None
     shown = Shown(peer.data / "shown")
     with closing(shown.raw):
-        await open_session(peer, shown, as_json=False).execute([b"/devices"])
-        *found, hint = shown.new
+        await open_session(peer, shown, as_json=False).execute([line.encode()])
+        return shown.new
+
+
+async def typed_devices(peer: TCPPeer) -> list[str]:
+    """Return what /devices shows, without its last line, which says how to add a machine."""
+    *found, hint = await typed(peer, "/devices")
     assert hint.endswith("device add")
     return found
 
@@ -140,6 +145,7 @@ async def test_each_machine_lists_all(login: Login, home: Path) -> None:
             await until(lambda: len(desk.devices()) > 1, "the laptop at the desk")
             assert desk.devices() == [Device(here, is_this=True), Device(lap, linked=True)]
             before = datetime.now(UTC)
+            assert "   this peer" in await typed(desk, "/whois ada")
             assert await typed_devices(desk) == [f"-- {here[:8]}: this machine", f"-- {lap[:8]}: linked"]
         await until(lambda: not desk.devices()[-1].linked, "the end of the link")
         [_, line] = await typed_devices(desk)

@@ -477,7 +477,7 @@ def format_whois(row: Line, now: datetime) -> list[str]:
 
 def _host(host: Line, row: Line) -> str:
     at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MAX_NAMES]))}" if host["endpoints"] else ""
-    if row["me"] and host["peer_id"] == row["user_id"]:
+    if host["this"]:
         return f"   this peer{at}"
     whose = "own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
     state = "not linked"

@@ -67,6 +67,7 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
     hosts = [
         {
             "peer_id": host.id,
+            "this": host.is_this,
             "linked": host.linked,
             "address": host.address,
             "via": host.via,

@@ -181,6 +181,7 @@ class HostPeer:
         address: The address from which it is linked, without a port; "" without a direct link.
         endpoints: Where it is known to listen, "host:port", the one that answered last first.
         via: The name of the one whose peer carries its link, or the id; "" for a direct link, and without one.
+        is_this: It is the peer that was asked.
     """
 
     id: str
@@ -188,6 +189,7 @@ class HostPeer:
     address: str
     endpoints: tuple[str, ...]
     via: str = ""
+    is_this: bool = False
 
 
 @dataclass(frozen=True)
@@ -281,6 +283,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
         address,
         tuple(one.endpoint for one in known),
         _name_of(node, via),
+        peer == node.peer,
     )
 
 
