@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from p2pchat.core.members.admission import MadeInvite as MadeInvite
     from p2pchat.core.names import skeleton as skeleton
     from p2pchat.core.names import validate_name as validate_name
-    from p2pchat.devices import Device as Device
     from p2pchat.devices import add_device as add_device
     from p2pchat.devices import join_device as join_device
     from p2pchat.errors import AmbiguousName as AmbiguousName
@@ -102,6 +101,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.receipts import Receipts as Receipts
     from p2pchat.messaging.subscription import Events as Events
     from p2pchat.messaging.users import Cause as Cause
+    from p2pchat.messaging.users import Device as Device
     from p2pchat.messaging.users import HostPeer as HostPeer
     from p2pchat.messaging.users import User as User
     from p2pchat.messaging.users import Whois as Whois
@@ -127,7 +127,7 @@ _MODULES = {
     "peer_resources": ("login_name",),
     "settings": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
-    "devices": ("Device", "add_device", "join_device"),
+    "devices": ("add_device", "join_device"),
     "export_file": ("Exported", "Imported"),
     "messaging.attachments": ("Attachment", "KeptFile", "StoredFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "Group", "UnansweredConversation"),
@@ -162,7 +162,7 @@ _MODULES = {
     "core.names": ("skeleton", "validate_name"),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),
-    "messaging.users": ("User", "Cause", "HostPeer", "Whois"),
+    "messaging.users": ("User", "Device", "Cause", "HostPeer", "Whois"),
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),

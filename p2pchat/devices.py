@@ -21,7 +21,6 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ from p2pchat.identity.profile import (
     stored_identity,
 )
 from p2pchat.identity.tls_pipe import client_context, peer_key, server_context
+from p2pchat.messaging.users import Device
 from p2pchat.peer_resources import PathLike
 from p2pchat.protocol import GuestCertificate, PeerId
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
@@ -67,19 +67,6 @@ KEPT = (META_NAME, META_ABOUT)  # in meta, what a new machine begins with beside
 MAX_ADDRESSES = 64  # of others, told to a new device; a guess: it needs one that answers
 DIAL_SECONDS = 10.0  # for one address of the old machine
 _Newcomer = tuple[PeerId, bytes, asyncio.StreamReader, asyncio.StreamWriter]  # the key of the new machine, and T
-
-
-@dataclass(frozen=True)
-class Device:
-    """A machine of a person.
-
-    Attributes:
-        peer_id: The key of its peer (base32).
-        directory: Its data directory, where it is on this machine.
-    """
-
-    peer_id: str
-    directory: Path | None = None
 
 
 # ---- the old machine

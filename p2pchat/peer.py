@@ -44,7 +44,7 @@ from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.people import People
 from p2pchat.messaging.subscription import AnyEvent, Events
-from p2pchat.messaging.users import User, UserDirectory, id_of
+from p2pchat.messaging.users import Device, User, UserDirectory, devices_of, id_of
 from p2pchat.messaging.viewer import To
 from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
@@ -287,6 +287,10 @@ class TCPPeer(LocalUser):
     def links(self) -> list[str]:
         """Return the ids (base32) of the peers that are linked now."""
         return [] if self._is_closed else [base32(peer) for peer in self._driver.node.links.by_peer]
+
+    def devices(self) -> list[Device]:
+        """Return the machines of the own user: this one, those that are linked, and those that were since the start."""
+        return devices_of(self._require_running().node)
 
     async def connect(self, endpoint: str | int, *, timeout: float | None = None) -> bool:
         """Link with a peer, which is dialled until it answers. Returns whether the first attempt succeeded.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import LOOPBACK
+from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
@@ -108,6 +111,79 @@ async def test_a_person_is_one_on_two_machines(login: Login) -> None:
                 async with within(WAIT, "read at the laptop, too"):
                     while await laptop.unread("bob"):
                         await asyncio.sleep(0.02)  # poll: marks of another machine are no event
+
+
+async def typed(peer: TCPPeer, line: str) -> list[str]:
+    """Return what a line shows that somebody types."""
+    assert peer.data is not None
+    shown = Shown(peer.data / "shown")
+    with closing(shown.raw):
+        await open_session(peer, shown, as_json=False).execute([line.encode()])
+        return shown.new
+
+
+async def typed_devices(peer: TCPPeer) -> list[str]:
+    """Return what /devices shows, without its last line, which says how to add a machine."""
+    *found, hint = await typed(peer, "/devices")
+    assert hint.endswith("device add")
+    return found
+
+
+async def test_each_machine_lists_all(login: Login, home: Path) -> None:
+    """Linked ones, those that were, and no other peer of the login."""
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as desk:
+        assert desk.devices() == [Device(desk.listening.peer_id, is_this=True)]
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    lap = (await join_device(code, home / "lap", on_words=lambda words: None)).peer_id
+    await adding.task
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk, TCPPeer(0, desk.endpoint, data=home / "other", name="bot"):
+        here = desk.listening.peer_id
+        login("the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+            assert laptop.devices() == [Device(lap, is_this=True), Device(here, linked=True)]
+            await until(lambda: len(desk.devices()) > 1, "the laptop at the desk")
+            assert desk.devices() == [Device(here, is_this=True), Device(lap, linked=True)]
+            before = datetime.now(UTC)
+            assert "   this peer" in await typed(desk, "/whois ada")
+            assert await typed_devices(desk) == [f"-- {here[:8]}: this machine", f"-- {lap[:8]}: linked"]
+        await until(lambda: not desk.devices()[-1].linked, "the end of the link")
+        [_, line] = await typed_devices(desk)
+        assert line.startswith(f"-- {lap[:8]}: away, linked until ")
+        this, away = desk.devices()
+        assert (this.is_this, away.peer_id, away.is_this) == (True, lap, False)
+        assert away.last_seen is not None and before <= away.last_seen <= datetime.now(UTC)
+
+
+async def test_others_take_a_machine_for_no_gateway(login: Login, home: Path) -> None:
+    """Neither who knew the person before, when the key of the first machine was the user's, nor who came later."""
+    port = int(free_ports(1)[0])
+    login("ada")
+    async with TCPPeer(port, data=home / "desk", name="ada") as desk:
+        invite = await desk.make_invite()
+        login("bob")
+        async with TCPPeer(data=home / "bob", name="bob", invite=invite) as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, home / "lap", on_words=lambda words: None)
+    await adding.task
+    login("ada")
+    async with TCPPeer(port, data=home / "desk") as desk:
+        invite = await desk.make_invite()
+        login("bob")
+        async with TCPPeer(0, desk.endpoint, data=home / "bob") as bob:
+            login("cyd")
+            async with TCPPeer(data=home / "cyd", name="cyd", invite=invite) as cyd:
+                for peer in (bob, cyd):
+                    ada = await peer.wait_user("ada", timeout=WAIT)
+                    await (await peer.send(ada, "hi")).delivered(timeout=WAIT)
+                    assert not peer.is_at_gateway(ada)
+                    assert [host.id for host in (await peer.whois(ada)).hosts] == [desk.listening.peer_id]
 
 
 async def test_nothing_is_handed_over_without_a_yes(login: Login, home: Path) -> None:

@@ -160,6 +160,8 @@ class Chat:
         self._join_summary = JoinSummary(peer, self._invite or "", dials=self._endpoints.dials)
         events = peer.events(consumer="main", start="beginning")
         await peer.start(timeout=0)  # the chat reports on endpoints itself, as they answer
+        if self._kind is InputKind.NONE and peer.listening.peer_id != peer.me.id:
+            peer.set_presence("offline")  # nobody is at this machine; on another one its person may be
         freeze_started()
         metrics = make_metrics(peer)
         control = await ControlServer(peer).start()

@@ -52,6 +52,7 @@ COMMANDS = {
     "admin": ("members:admin", "let a member invite and expel"),
     "unadmin": ("members:unadmin", "make an admin a plain member again"),
     "device": ("own_devices:device", "another machine for the same person"),
+    "devices": ("own_devices:devices", "your machines"),
     "network": ("login_network:network", "this login's network: show it, copy its key, found another"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
     "export": ("archive:export", "write what is stored into a file that others can import"),

@@ -477,7 +477,7 @@ def format_whois(row: Line, now: datetime) -> list[str]:
 
 def _host(host: Line, row: Line) -> str:
     at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MAX_NAMES]))}" if host["endpoints"] else ""
-    if row["me"] and host["peer_id"] == row["user_id"]:
+    if host["this"]:
         return f"   this peer{at}"
     whose = "own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
     state = "not linked"
@@ -486,6 +486,14 @@ def _host(host: Line, row: Line) -> str:
             f"linked through {quote_name(host['via'])}" if host["via"] else f"linked, from {safe_line(host['address'])}"
         )
     return f"   {whose}: {state}{at}"
+
+
+def format_device(row: Line, now: datetime) -> str:
+    """Return one row of /devices."""
+    state = "this machine" if row["this"] else "linked"
+    if row["last_seen"]:
+        state = f"away, linked until {format_time(row['last_seen'], now)}"
+    return f"-- {row['peer_id'][:8]}: {state}"
 
 
 def format_begun(line: Line) -> str:

@@ -1,5 +1,5 @@
 """Commands about users (/who, /whois, /ignore, /unignore, /block, /unblock, /allow),
-oneself (/nick, /about, /away, /back), and peers (/connect, /forget).
+oneself (/nick, /about, /away, /back), and peers (/devices, /connect, /forget).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from p2pchat.commands.event_text import (
     UNREACHABLE,
     EventLine,
     excerpt,
+    format_device,
     format_user,
     format_whois,
     is_gateway,
@@ -23,6 +24,7 @@ from p2pchat.commands.event_text import (
     user_fields,
 )
 from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import quote_name, safe_line
 
@@ -65,6 +67,7 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
     hosts = [
         {
             "peer_id": host.id,
+            "this": host.is_this,
             "linked": host.linked,
             "address": host.address,
             "via": host.via,
@@ -200,6 +203,22 @@ def _hidden_row(user: User, how: str) -> EventLine:
 
 
 _DIAL_TIMEOUT = 0.01  # seconds: the outcome is reported later, by the line of the endpoint
+
+
+async def devices(ctx: CommandContext) -> CommandResult:
+    """List the machines of the own user, and say how another one is added."""
+    rows = [
+        {
+            "peer_id": one.peer_id,
+            "this": one.is_this,
+            "linked": one.linked,
+            "last_seen": None if one.last_seen is None else iso(one.last_seen),
+        }
+        for one in ctx.tcp_peer.devices()
+    ]
+    now = local_now()
+    hint = f"-- for another machine, in a shell: {command('device', 'add')}"
+    return CommandResult(rows, [*(format_device(row, now) for row in rows), hint])
 
 
 async def connect(ctx: CommandContext, endpoint: str) -> CommandResult:

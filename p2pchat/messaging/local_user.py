@@ -930,12 +930,16 @@ class LocalUser(Viewer):
         return found[0]
 
     def is_at_gateway(self, user: User) -> bool:
-        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here.
+        """Return whether a user is hosted by the peer of another one elsewhere, as far as is known here.
 
         What is delivered to such a user is on the disk of that peer, and perhaps nowhere else yet.
         """
         node = self._driver.node
-        return user.key not in node.hosted and user.key not in host_peers(node, user.key)
+        hosts = host_peers(node, user.key)
+        if user.key in node.hosted or user.key in hosts:
+            return False
+        links = [link for peer in hosts if (link := node.links.by_peer.get(peer)) is not None]
+        return not links or any(link.peer in link.users for link in links)  # a machine of the user has no other user
 
     @overload
     async def released(

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
+from pathlib import Path
 
 from p2pchat.bounded import Counts
 from p2pchat.core.durable_changes import Stored
@@ -180,6 +181,7 @@ class HostPeer:
         address: The address from which it is linked, without a port; "" without a direct link.
         endpoints: Where it is known to listen, "host:port", the one that answered last first.
         via: The name of the one whose peer carries its link, or the id; "" for a direct link, and without one.
+        is_this: It is the peer that was asked.
     """
 
     id: str
@@ -187,6 +189,7 @@ class HostPeer:
     address: str
     endpoints: tuple[str, ...]
     via: str = ""
+    is_this: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,14 +217,48 @@ def whois(node: Node, user: User, first_heard: int) -> Whois:
 
 
 def host_peers(node: Node, user: UserId) -> list[PeerId]:
-    """Return the peers that are known to act for a user: those linked, and the user's own if an address is known."""
+    """Return the peers that are known to act for a user: those linked, else the user's own if an address is known.
+
+    Who has several machines had one with the key of the user, whose address stays known for a while.
+    """
     links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
-    if user in (node.peer, *node.links.book):
+    if user in (peers or node.links.book):
         peers = {user: None, **peers}
     if user == node.user:
         peers = {node.peer: None, **peers}
     return list(peers)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine of a person.
+
+    Attributes:
+        peer_id: The key of its peer (base32).
+        directory: Its data directory, where a call made it here.
+        is_this: It is the machine that was asked.
+        linked: A link to it is up.
+        last_seen: When the last link to it ended; None while one is up, and for this machine.
+    """
+
+    peer_id: str
+    directory: Path | None = None
+    is_this: bool = False
+    linked: bool = False
+    last_seen: datetime | None = None
+
+
+def devices_of(node: Node) -> list[Device]:
+    """Return the machines of the own user of a node: this one, those that are linked, then the others, newest first."""
+    links, presence = node.links, node.presence
+    linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
+    away = [(peer, at) for peer, at in reversed(presence.left.items()) if peer not in linked]
+    return [
+        Device(base32(node.peer), is_this=True),
+        *(Device(base32(peer), linked=True) for peer in linked),
+        *(Device(base32(peer), last_seen=aware(at)) for peer, at in away),
+    ]
 
 
 def carrier(node: Node, user: UserId) -> str:
@@ -246,6 +283,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
         address,
         tuple(one.endpoint for one in known),
         _name_of(node, via),
+        peer == node.peer,
     )
 
 

@@ -195,7 +195,7 @@ def test_answers_are_lines_of_the_program(
     user: str, other: str, text: str, status: str, since: str | None, said: str
 ) -> None:
     someone = {"user": user, "name": other, "user_id": "K7QF2M3P", "status": status, "text": text, "since": since}
-    host = {"peer_id": "K7QF2M3P", "linked": True, "address": said, "via": other, "endpoints": [said]}
+    host = {"peer_id": "K7QF2M3P", "this": False, "linked": True, "address": said, "via": other, "endpoints": [said]}
     row: dict[str, Any] = {**someone, "me": False, "ignored": False, "linked": True, "allowed": False}
     row |= {"about": said, "names_before": [other, user], "hosts": [host], "known_since": since}
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}

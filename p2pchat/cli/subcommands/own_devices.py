@@ -1,18 +1,30 @@
-"""The commands `p2pchat device`: another machine for the same person."""
+"""The commands `p2pchat device` and `devices`: the machines of one person."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
 import click
 
-from p2pchat import DataLocked, add_device, join_device
-from p2pchat.cli.control_client import profile_in_use
-from p2pchat.cli.options import Command, CommandGroup, ProfileChoice, advertise_option, option, profile_options
+from p2pchat import DataLocked, Device, add_device, join_device
+from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.options import (
+    Command,
+    CommandGroup,
+    ProfileChoice,
+    advertise_option,
+    json_option,
+    option,
+    profile_options,
+)
+from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of
-from p2pchat.commands.exit_codes import DONE, FAILED, print_notice
+from p2pchat.commands.event_text import format_device, local_now
+from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.qr_code import may_colour, qr_code
-from p2pchat.commands.shell_command import command
+from p2pchat.commands.shell_command import command, quoted
+from p2pchat.commands.standard_output import json_line
 
 ADD_EPILOG = """\
 \b
@@ -30,7 +42,22 @@ JOIN_EPILOG = """\
 Examples:
   p2pchat device join p2pchat-device:...@desk.local:40123
   p2pchat device join --port 8081 CODE   on a machine where a peer on 8080 is somebody else
+  p2pchat device join CODE --always-on   on a machine that is never off, for systemd
 """
+UNIT = """\
+[Unit]
+Description=p2pchat, always on
+
+[Service]
+ExecStart={start}
+StandardOutput=null
+Restart=on-failure
+SuccessExitStatus=3
+
+[Install]
+WantedBy=default.target
+"""
+TRUST = "It will read all that you can, and write as you. So can whoever gets its disk."
 
 
 @click.command("add", cls=Command, epilog=ADD_EPILOG)
@@ -46,8 +73,10 @@ def add(profile: ProfileChoice, advertise: str | None, host: str) -> int:
     at = [advertise] if advertise else []
     try:
         added = asyncio.run(add_device(directory, on_code=_show_code, is_wanted=_is_wanted, host=host, at=at))
-    except DataLocked as locked:
-        raise profile_in_use(directory, locked) from None
+    except DataLocked:
+        raise CommandError(
+            f"the peer of {directory} runs: stop it this first time, as its machine gets a key of its own"
+        ) from None
     if added is None:
         print_notice("-- nothing was handed over, and the code is used up")
         return FAILED
@@ -63,7 +92,7 @@ def _show_code(code: str) -> None:
 
 async def _is_wanted(words: str) -> bool:
     try:
-        return click.confirm(f"A machine came. Does it show these four words?\n\n  {words}\n\nMake it yours")
+        return click.confirm(f"A machine came. Does it show these four words?\n\n  {words}\n\n{TRUST}\nMake it yours")
     except click.Abort:  # nobody answers
         return False
 
@@ -71,20 +100,58 @@ async def _is_wanted(words: str) -> bool:
 @click.command("join", cls=Command, epilog=JOIN_EPILOG)
 @click.argument("code")
 @profile_options
-def join(code: str, profile: ProfileChoice) -> int:
+@option("--always-on", "", "write a unit for systemd, too, that runs the peer for other machines, with nobody there")
+def join(code: str, profile: ProfileChoice, always_on: bool) -> int:
     """Make this machine a device of the person whose other machine shows this code."""
     if not profile.data and profile.port < 0:
         profile.port = FIRST_PORT
     directory = find_profile(profile)
-    joined = asyncio.run(join_device(code, directory, on_words=_show_words))
     port = port_of(directory)
+    if always_on and not port:
+        raise UsageError("others must find a machine that is always on at its port: --port PORT, or a DIR named so")
+    joined = asyncio.run(join_device(code, directory, on_words=_show_words))
     start = command(port) if port else command("--data", str(joined.directory))
     print(f"this machine is yours now: {start}")
+    if always_on:
+        _write_unit(joined, port)
     return DONE
+
+
+def _write_unit(joined: Device, port: int) -> None:
+    """Write a unit that runs the peer of a profile, into that, and say how it is started."""
+    assert joined.directory is not None
+    directory = joined.directory.absolute()
+    words = [*own_command(), str(port), "--data", str(directory), "--host", "0.0.0.0"]
+    unit = directory / f"p2pchat-{port}.service"
+    start = " ".join(json.dumps(word, ensure_ascii=False).replace("%", "%%").replace("$", "$$") for word in words)
+    unit.write_text(UNIT.format(start=start), "utf-8")
+    print(f"have systemd run it, now and at each boot:\n\n  systemctl --user enable --now {quoted(str(unit))}")
+    print("  loginctl enable-linger\n")
 
 
 def _show_words(words: str) -> None:
     print(f"Compare these four words with those at the other machine, and say yes there:\n\n  {words}\n", flush=True)
+
+
+DEVICES_EPILOG = """\
+\b
+Examples:
+  p2pchat devices
+  p2pchat devices --json | jq -r 'select(.linked) | .peer_id'
+
+`p2pchat device add` adds one. Those that are away are known while this peer runs.
+"""
+
+
+@click.command("devices", cls=Command, epilog=DEVICES_EPILOG)
+@profile_options
+@json_option
+def devices(profile: ProfileChoice, as_json: bool) -> int:
+    """Print your machines, one line each: this one, those that are linked, and when others were."""
+    now = local_now()
+    for row in asyncio.run(ask_profile(find_profile(profile), "", "devices")):
+        print(json_line(row) if as_json else format_device(row, now).removeprefix("-- "), flush=True)
+    return DONE
 
 
 @click.group("device", cls=CommandGroup, epilog=ADD_EPILOG)

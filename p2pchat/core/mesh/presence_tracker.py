@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import NamedTuple
 
+from p2pchat.bounded import remember
 from p2pchat.core.contacts import Blocks
 from p2pchat.core.durable_changes import Collected
 from p2pchat.core.effects import Guests, PresenceChanged, UserJoined, UserLeft
@@ -65,6 +66,7 @@ class PresenceTracker:
         events: Tells programs what changes.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
         shared: The other peers that told users hosted here, by user, since they are hosted here.
+        left: The peers that hosted the own user, and when they last did, UTC microseconds; the last one stands last.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class PresenceTracker:
         self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
         self.shared: dict[UserId, set[PeerId]] = {}
+        self.left: dict[PeerId, int] = {}
         self._links: dict[int, PeerLink] = {}
         # Reported joined and not left, also within their grace period: the peer that stopped hosting them last.
         self._here: dict[UserId, PeerId] = {}
@@ -323,6 +326,8 @@ class PresenceTracker:
         self._expected = None
         for user in list(users):
             del link.users[user]
+            if user == self._ctx.user:
+                remember(self.left, link.peer, self._ctx.now.utc, MAX_DEPARTED)
             self.hosts[user].remove(link.id)
             if not self.hosts[user]:
                 del self.hosts[user]

@@ -79,6 +79,7 @@ export async function showPerson(chat, layout, id) {
     ["About", safeText(row.about)],
     ["Known since", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
+    ["Machines", row.hosts.length > 1 ? `${row.hosts.length} linked` : ""],
     ["Key", `${row.user_id.slice(0, 8)}…`],
   ];
   const hide = async (/** @type {"ignore"|"unignore"|"block"|"unblock"} */ how) => {
