@@ -15,8 +15,10 @@ from p2pchat import (
     Device,
     Hidden,
     InviteError,
+    MemberChange,
     P2PChatError,
     TCPPeer,
+    UnknownName,
     add_device,
     inspect_profile,
     join_device,
@@ -397,3 +399,47 @@ async def test_a_person_has_one_name_whichever_machine_it_was_changed_at(login: 
         login("the laptop")
         async with TCPPeer(lap_port) as laptop:
             await until(lambda: laptop.me.name == desk.me.name == "king", "what it was started with")
+
+
+async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login) -> None:
+    """Everybody reads it, nobody links with it any more, and it gets nothing, also after a start."""
+    desk_port, lap_port, bob_port = map(int, free_ports(3))
+    login("ada")
+    async with TCPPeer(desk_port, name="ada") as ada:
+        invite = await ada.make_invite()
+        login("bob")
+        async with TCPPeer(bob_port, name="bob", invite=invite) as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+    login("ada")
+    adding = Adding(desk_port)
+    code = await adding.code()
+    login("the laptop")
+    lost = await join_device(code, lap_port, on_words=lambda words: None)
+    await adding.task
+    login("bob")
+    async with TCPPeer(bob_port) as bob:
+        login("ada")
+        async with TCPPeer(desk_port) as desk:
+            login("the laptop")
+            async with TCPPeer(lap_port) as laptop:
+                await until(lambda: all(len(one.links()) == 2 for one in (bob, desk, laptop)), "all links")
+                events = bob.events(MemberChange, consumer=None)
+                with pytest.raises(P2PChatError, match="the key of this member is on another machine"):
+                    await laptop.people.revoke_device(desk.devices()[0].peer_id)
+                for wrong in ("", "nobody"):
+                    with pytest.raises(UnknownName, match="no machine of yours is known as"):
+                        await desk.people.revoke_device(wrong)
+                with pytest.raises(ValueError, match="that is this machine"):
+                    await desk.people.revoke_device(desk.devices()[0].peer_id)
+                assert (await desk.people.revoke_device(lost.peer_id[:6].lower())).peer_id == lost.peer_id
+                async with within(WAIT, "what bob reads"):
+                    told = await anext(events)
+                assert (told.change, told.user.id, told.by.name) == ("revoked", lost.peer_id, "ada")
+                await until(lambda: laptop.links() == [] and len(bob.links()) == 1, "the end of its links")
+                await (await bob.send("ada", "to ada alone")).delivered(timeout=WAIT)
+            login("the laptop")
+            async with TCPPeer(lap_port) as laptop:
+                assert not await laptop.connect(bob.endpoint, timeout=WAIT)
+                assert await texts(laptop, "bob") == [] and not await laptop.connect(desk.endpoint, timeout=WAIT)
+            await (await desk.send("bob", "it was stolen")).delivered(timeout=WAIT)
+            assert desk.me.name == "ada" and not bob.user("ada").expelled

@@ -221,6 +221,14 @@ async def devices(ctx: CommandContext) -> CommandResult:
     return CommandResult(rows, [*(format_device(row, now) for row in rows), hint])
 
 
+async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:
+    """Shut out a machine of the own user. Who types that is asked first."""
+    if not await ctx.confirm(f"{safe_line(machine)} can never come back: shut it out?"):
+        return CommandResult(lines=["-- nothing was changed"])
+    gone = await ctx.tcp_peer.people.revoke_device(machine)
+    return CommandResult([{"peer_id": gone.peer_id, "revoked": True}])
+
+
 async def connect(ctx: CommandContext, endpoint: str) -> CommandResult:
     """Dial a peer until it answers; the chat reports on the endpoint."""
     where = parse_endpoint(endpoint)

@@ -15,10 +15,11 @@ from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
+from p2pchat.core.names import base32
 from p2pchat.core.node import Node
-from p2pchat.errors import P2PChatError, StorageError, UnknownName
+from p2pchat.errors import AmbiguousName, P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware, micros_of, now_micros
-from p2pchat.messaging.users import User, begin_of, by_label, id_of
+from p2pchat.messaging.users import Device, User, begin_of, by_label, devices_of, id_of
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
@@ -214,6 +215,34 @@ class People:
         if found.role in ("founder", "admin") and signer not in (found.key, self._members().founder):
             raise ValueError("the founder or an admin answers for this user: ask the founder")
         return plan
+
+    async def revoke_device(self, machine: str) -> Device:
+        """Shut out a machine of the own person for good; return it when that is stored.
+
+        No peer that knows links with it any more: nothing that it writes comes from it, and it gets nothing. It keeps
+        what it has, and the key of the person: what it writes as that one may come by another member that it knows.
+
+        Args:
+            machine: The id of its peer, or the beginning of it for one that TCPPeer.devices() names.
+        Raises:
+            UnknownName, AmbiguousName: No machine has this id, or several begin so.
+            ValueError: It is this machine.
+            P2PChatError: The key of this member is elsewhere. StorageError, PeerClosed: It could not be stored.
+        """
+        node, given = self._lifecycle.require_running().node, machine.strip().upper()
+        known = {one.peer_id: one for one in devices_of(node)}
+        found = [id for id in known if given and id.startswith(given)]
+        key = id_of(found[0] if len(found) == 1 else given)
+        if len(found) > 1:
+            raise AmbiguousName(machine, found)
+        if not key:
+            raise UnknownName(machine, text=f"no machine of yours is known as {machine!r}: /devices has their ids")
+        if key == node.peer:
+            raise ValueError("that is this machine: shut it out at another one")
+        if node.network.sign is None:
+            raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
+        await self._say([(REMOVE, {"who": [key]})])
+        return known.get(base32(key)) or Device(base32(key))
 
     async def expel_invited(self, invite: str, *, hide: bool = False) -> list[Member]:
         """Expel every member that came by an invite, which admits nobody more; return them when that is stored.

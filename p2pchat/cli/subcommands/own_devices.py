@@ -20,11 +20,13 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of
+from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.event_text import format_device, local_now
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.qr_code import may_colour, qr_code
 from p2pchat.commands.shell_command import command, quoted
 from p2pchat.commands.standard_output import json_line
+from p2pchat.safe_text import safe_line
 
 ADD_EPILOG = """\
 \b
@@ -159,5 +161,31 @@ def device() -> None:
     """Use p2pchat as one person on several machines: each has all messages, and a key of its own."""
 
 
+REVOKE_EPILOG = """\
+\b
+Examples:
+  p2pchat device revoke KVXSQCHM
+
+`p2pchat devices` shows the ids. Others shut it out as soon as they know. It keeps what is on its disk.
+"""
+
+
+@click.command("revoke", cls=Command, epilog=REVOKE_EPILOG)
+@click.argument("machine")
+@profile_options
+@option("--yes", "", "do not ask; needed where nobody can be asked")
+def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
+    """Shut out a machine of yours that was lost, for good: nobody links with it any more."""
+    if not yes and not can_ask():
+        raise UsageError(f"{machine} can never come back, and nobody can be asked here: add --yes")
+    if not yes and not asyncio.run(confirm(f"{safe_line(machine)} can never come back. Shut it out?")):
+        print_notice("-- nothing was changed")
+        return FAILED
+    [row] = asyncio.run(ask_profile(find_profile(profile, acts=True), "", "revoke_device", machine=machine))
+    print(f"{row['peer_id']} is shut out: it keeps what it has, and nobody links with it")
+    return DONE
+
+
 device.add_command(add)
+device.add_command(revoke)
 device.add_command(join)

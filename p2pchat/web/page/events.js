@@ -385,6 +385,7 @@ function changeOfMember(line, myId) {
     expelled: `${by} expelled ${user} from this network`,
     pardoned: `${by} let ${user} back into this network`,
     admin: `${by} made ${user} an admin of this network`,
+    revoked: `${by} shut out a lost machine`,
     unadmin: `${by} made ${user} a plain member again`,
     restored: `${who} ${are} in: ${by}, who expelled ${them}, is no admin any more`,
     dropped: `${who} ${are} out: ${by}, who admitted ${them}, is no admin any more`,

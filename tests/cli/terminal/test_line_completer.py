@@ -30,7 +30,7 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     "line, lines",
     [
         ("/ms", ["/msg "]),
-        ("/re", ["/reply ", "/rename ", "/react ", "/receipts ", "/revoke "]),
+        ("/re", ["/reply ", "/rename ", "/react ", "/receipts ", "/revoke ", "/revoke-device "]),
         ("/msg a", ['/msg "Anna Maria" ', "/msg annabel "]),
         ("/msg bob hello c", ["/msg bob hello Cyd "]),
         ("/go anna m", ['/go "Anna Maria"']),
