@@ -305,7 +305,7 @@ TABLE = (
         details=("in a group: of that", "elsewhere: who was an admin once can never be one again", SAYS_YES)),
     _operator("devices", "", "",
         help="your machines, and how to add one", example="/devices",
-        details=("those that are away are known if they were linked since the start",)),
+        details=("of those that are away: which were linked since the start",)),
     _operator("connect", "endpoint", "HOST:PORT",
         help="connect to a peer; one is enough to join its network", example="/connect 192.168.1.20:8080"),
     _operator("forget", "peer", "PEER",
