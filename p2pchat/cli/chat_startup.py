@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from p2pchat import (
     P2PChatError,
     PortInUse,
     TCPPeer,
+    User,
     inspect_profile,
     known_profiles,
     login_name,
@@ -311,17 +313,31 @@ class JoinSummary:
 
     def _finish(self) -> None:
         loop, users = asyncio.get_running_loop(), self._peer.users()
-        is_known = not self._inviter or any(user.key == self._inviter for user in users)
-        if not is_known and loop.time() < self._deadline - JOIN_SUMMARY_WITHIN + INVITER_KNOWN_WITHIN:
+        inviter = self._find_inviter(users) if self._inviter else None
+        if (
+            self._inviter
+            and inviter is None
+            and loop.time() < self._deadline - JOIN_SUMMARY_WITHIN + INVITER_KNOWN_WITHIN
+        ):
             self._timer = loop.call_later(JOINS_SETTLE_AFTER, self._finish)
             return
         self.in_progress, self.finished = False, True
         if not self._inviter:
             return
-        whose = next((f" of {quote_name(user.label)}" for user in users if user.key == self._inviter), "")
+        whose = "" if inviter is None else f" of {quote_name(inviter.label)}"
         online = sum(user.is_me or user.status in ("online", "idle") for user in users)
         now = "all online" if online == len(users) else f"{online} of them online"
         print_notice(f"-- joined the network{whose} at {safe_line(self._endpoint)}: {len(users)} people, {now}")
+
+    def _find_inviter(self, users: Sequence[User]) -> User | None:
+        """Return the user whose peer made the invite; of a machine with a key of its own whoever admitted this one."""
+        for user in users:
+            if user.key == self._inviter:
+                return user
+        with suppress(P2PChatError):  # nothing is known of the members yet
+            by = self._peer.people.find(self._peer.me).by
+            return by if by in users else None
+        return None
 
 
 # ---- startup errors

@@ -305,7 +305,7 @@ TABLE = (
         details=("in a group: of that", "elsewhere: who was an admin once can never be one again", SAYS_YES)),
     _operator("devices", "", "",
         help="your machines, and how to add one", example="/devices",
-        details=("those that are away are known if they were linked since the start",)),
+        details=("of those that are away: which were linked since the start",)),
     _operator("revoke_device", "machine", "MACHINE", typed_as="revoke-device",
         help="shut out a machine of yours that was lost", example="/revoke-device KVXSQCHM", asks=True,
         details=("by its id in /devices; it keeps what it has", SAYS_YES)),

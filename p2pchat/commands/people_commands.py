@@ -217,7 +217,7 @@ async def devices(ctx: CommandContext) -> CommandResult:
         for one in ctx.tcp_peer.devices()
     ]
     now = local_now()
-    hint = f"-- for another machine, in a shell: {command('device', 'add')}"
+    hint = f"-- others are shown once they were linked; to add one, in a shell: {command('device', 'add')}"
     return CommandResult(rows, [*(format_device(row, now) for row in rows), hint])
 
 

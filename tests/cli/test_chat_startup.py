@@ -41,6 +41,7 @@ from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.invite_screen import JOIN_COMMAND
 from tests.cli.parsing import parse_chat
 from tests.ports import free_ports
+from tests.test_devices import Adding
 
 
 @pytest.fixture(autouse=True)
@@ -445,6 +446,23 @@ async def test_a_join_names_the_network_and_counts_its_users(home: Path, monkeyp
             await asyncio.sleep(0.01)  # poll: the event may have come before
         await arrive(TCPPeer(temporary=True, name="bob", invite=await ada.make_invite()), await ada.make_invite())
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
+
+
+async def test_a_join_names_an_inviter_whose_machine_has_a_key_of_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("p2pchat.cli.chat_startup.print_notice", told.append)
+    async with TCPPeer(data=home / "ada", name="ada"):
+        pass
+    adding = Adding(home / "ada")
+    await adding.code()
+    adding.task.cancel()
+    async with TCPPeer(data=home / "ada") as ada:
+        invite = await ada.make_invite()
+        monkeypatch.setenv("P2PCHAT_HOME", str(home / "of bob"))
+        await arrive(TCPPeer(temporary=True, name="bob", invite=invite), invite)
+        assert told == [f"-- joined the network of ada at {ada.endpoint}: 2 people, all online"]
 
 
 async def test_a_join_waits_for_the_name_of_a_slow_inviter(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import json
 import click
 
 from p2pchat import DataLocked, Device, add_device, join_device
-from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.control_client import ask_profile, ask_running_peer
 from p2pchat.cli.options import (
     Command,
     CommandGroup,
@@ -150,8 +150,12 @@ Examples:
 @json_option
 def devices(profile: ProfileChoice, as_json: bool) -> int:
     """Print your machines, one line each: this one, those that are linked, and when others were."""
-    now = local_now()
-    for row in asyncio.run(ask_profile(find_profile(profile), "", "devices")):
+    now, directory = local_now(), find_profile(profile)
+    rows = asyncio.run(ask_running_peer(directory, "devices"))
+    if rows is None:
+        rows = asyncio.run(ask_profile(directory, "", "devices"))
+        print_notice("-- this peer is not running, so which others there are is not known")
+    for row in rows:
         print(json_line(row) if as_json else format_device(row, now).removeprefix("-- "), flush=True)
     return DONE
 
