@@ -21,6 +21,7 @@ from p2pchat import (
 )
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.network import LOOPBACK
+from p2pchat.testing import mesh
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
@@ -250,3 +251,22 @@ def test_both_machines_show_what_they_saw() -> None:
     )
     others = {words_of(code.transcript(f"{n:064x}", "01" * 32, "02" * 32)) for n in range(100)}
     assert len(others) == 100
+
+
+async def test_what_a_machine_that_was_away_brings_later_is_unread() -> None:
+    """A person writes on two machines while they are apart: who read the later message has not read the earlier one."""
+    async with mesh("desk", "lap", "bob") as net:
+        desk, lap, bob = net.peers
+        one = await desk.host("ada")
+        two = await lap.host("ada", key=one.secret)
+        one.set_presence("online")
+        await bob.wait_user("ada", timeout=WAIT)
+        there, here = await one.wait_user("bob", timeout=WAIT), await two.wait_user("bob", timeout=WAIT)
+        net.partition([lap], [desk, bob])
+        await two.send(here, "from the train")
+        await (await one.send(there, "from the desk")).delivered(timeout=WAIT)
+        [read] = await bob.unread("ada")
+        await bob.mark_read_durably(read)
+        net.heal()
+        await has(bob, "ada", "from the desk", "from the train")
+        assert [post.text for post in await bob.unread("ada")] == ["from the train"]
