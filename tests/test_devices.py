@@ -270,3 +270,25 @@ async def test_what_a_machine_that_was_away_brings_later_is_unread() -> None:
         net.heal()
         await has(bob, "ada", "from the desk", "from the train")
         assert [post.text for post in await bob.unread("ada")] == ["from the train"]
+
+
+async def test_who_sends_no_receipts_reads_on_all_machines(login: Login, home: Path) -> None:
+    """What was read at the desk is read on the laptop, and nobody else hears of it."""
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as ada:
+        await ada.set_receipts(False)
+    adding = Adding(home / "desk")
+    await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
+    await adding.task
+    async with TCPPeer(data=home / "desk") as desk, TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+        async with TCPPeer(0, desk.endpoint, data=home / "bob", name="bob") as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+            receipt = await bob.send("ada", "to both")
+            for one in (desk, laptop):
+                await one.wait_user("bob", timeout=WAIT)
+                await has(one, "bob", "to both")
+            await desk.mark_read_durably((await desk.unread("bob"))[0])
+            async with within(WAIT, "read at the laptop, too"):
+                while await laptop.unread("bob"):
+                    await asyncio.sleep(0.02)  # poll: marks of another machine are no event
+            assert not receipt.read_by

@@ -7,7 +7,7 @@ of the person, and everybody sees the best presence of those machines that reach
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 from p2pchat.core.log import LogId, decode_entry
@@ -34,7 +34,11 @@ class MachineInvariants:
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield, at rest, in what the linked machines of one person differ."""
         for person in self._sim.people.values():
-            for one, other in combinations([peer for peer in person.hosts if peer in honest], 2):
+            machines = [peer for peer in person.hosts if peer in honest]
+            for one, other in product(machines, machines):
+                if one is other or one.end_to(other) is not None:
+                    yield from self._not_read(one, other)
+            for one, other in combinations(machines, 2):
                 if one.end_to(other) is not None:
                     for conversation in sorted(self._conversations(one) & self._conversations(other)):
                         yield from self._unlike(conversation, one, other)
@@ -64,14 +68,31 @@ class MachineInvariants:
             text = f"{log_name(log)} {seq} is {here}, and {there} on {other.name}"
             yield Fault("machines", text, one.name)
 
+    def _not_read(self, one: SimPeer, other: SimPeer) -> Iterator[Fault]:
+        """Check that what was read on a machine in this session is read on another, too, whoever gets receipts."""
+        conversations = self._conversations(one) & self._conversations(other)
+        for log, seq in self._invariants.receipts.said_in.get((one.name, one.lives), {}).items():
+            is_sure = not (self._invariants.may_fork(log) or self._sim.person(log.user).byzantine)
+            if log.conversation not in conversations or log.user == one.own or not is_sure:
+                continue
+            if self._read(other, log.conversation).get(log, 0) < seq and not self._invariants.deletions.any:
+                yield Fault("machines", f"{log_name(log)} {seq} was read on {one.name}, and is unread", other.name)
+
     def _history(self, conversation: ConversationId, peer: SimPeer) -> tuple[list[Place], set[Place]]:
         """Return what a machine shows of a conversation, and what of that its person has not read."""
-        assert peer.node is not None
         shown = [
             one
             for one in peer.disk.storage.history(conversation, limit=0)
             if not (self._sim.person(one.log.user).byzantine or self._invariants.may_fork(one.log))
         ]
+        read = self._read(peer, conversation)
+        messages = [one for one in shown if one.log.user != peer.own and decode_entry(one.raw).is_message]
+        unread = {(one.log, one.seq) for one in messages if one.seq > read.get(one.log, 0)}
+        return [(one.log, one.seq) for one in shown], unread
+
+    def _read(self, peer: SimPeer, conversation: ConversationId) -> dict[LogId, int]:
+        """Return up to where a machine's person has read each log of a conversation."""
+        assert peer.node is not None
         marks, _ = peer.node.replicator.receipts.marks.marked_to(conversation, peer.own)
         asked, read = [*marks.items()], dict[LogId, int]()
         while asked:
@@ -79,9 +100,7 @@ class MachineInvariants:
             if seq > read.get(log, 0):
                 read[log] = seq
                 asked += [(log._replace(run=mark.run), mark.seq) for mark in peer.disk.before(log)]
-        messages = [one for one in shown if one.log.user != peer.own and decode_entry(one.raw).is_message]
-        unread = {(one.log, one.seq) for one in messages if one.seq > read.get(one.log, 0)}
-        return [(one.log, one.seq) for one in shown], unread
+        return read
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
         """Check, at rest, the presence that a peer shows of people, and the last event of its program."""

@@ -41,13 +41,18 @@ LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read
 
 
 class ReceiptInvariants:
-    """Marks entries as read, and checks the receipts."""
+    """Marks entries as read, and checks the receipts.
+
+    Attributes:
+        said_in: What was marked as read in each session of a peer.
+    """
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
         self._said: dict[tuple[UserId, LogId], int] = {}  # (reader, log) -> marked read by its program
+        self.said_in: dict[tuple[str, int], dict[LogId, int]] = {}  # the same, by (peer, session)
         self._delivered: set[tuple[LogId, int, UserId]] = set()  # (log, seq, member) as reported to writers
         self._seen: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
         # (peer, session, event, log, member) -> known at its start
@@ -81,6 +86,8 @@ class ReceiptInvariants:
             if each.place <= one.place:
                 key = (peer.own, each.log)
                 self._said[key] = max(each.seq, self._said.get(key, 0))
+                said = self.said_in.setdefault((peer.name, peer.lives), {})
+                said[each.log] = max(each.seq, said.get(each.log, 0))
         self._sim.counts["read"] += 1
         self._sim.counts["machine_read"] += peer.person is not None
         peer.put(MarkedRead(peer.own, one.log, one.place))

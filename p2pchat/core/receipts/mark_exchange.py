@@ -81,7 +81,8 @@ class MarkPositions:
     writer are one row of bytes: in the room there may be many thousands.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, privacy: ReceiptPrivacy) -> None:
+        self._wants = privacy.wants
         self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
         self._sums: dict[ReaderKey, int] = {}  # over all marks of a reader, of those that did not change since
 
@@ -138,7 +139,7 @@ class MarkPositions:
         for pair, rows in self._marks.items():
             is_all = pair[1] in users
             writers = frozenset[UserId]() if pair[2] else users
-            marked = rows.keys() if is_all else sorted(rows.keys() & writers)
+            marked = rows.keys() if is_all else sorted(filter(partial(self._wants, pair[1]), rows.keys() & writers))
             if marked and is_shared(pair[0]):
                 yield pair, marked, is_all
 
@@ -258,7 +259,7 @@ class MarkExchange:
         self._ctx = sync.ctx
         self.privacy: ReceiptPrivacy = ReceiptPrivacy(meta)
         self.tracker: ReadTracker = ReadTracker(sync, stored, receipts, self.privacy)
-        self._positions = MarkPositions()
+        self._positions = MarkPositions(self.privacy)
         for mark in stored:
             if mark.reader in sync.hosted:
                 self._positions.put(mark)
@@ -288,7 +289,8 @@ class MarkExchange:
         former, conversation = self._positions.put(mark), self._sync.conversations[log.conversation]
         if mark.seq and log.user in self._sync.hosted and not mark.taken:
             self.tracker.on_local_read(mark)
-        for link in sorted({*hosts.get(mark.reader, ()), *(() if mark.taken else hosts.get(log.user, ()))}):
+        tells = not mark.taken and self.privacy.wants(mark.reader, log.user)
+        for link in sorted({*hosts.get(mark.reader, ()), *(hosts.get(log.user, ()) if tells else ())}):
             remote = self._sync.remotes.get(link)
             if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
                 self._pending.setdefault(link, PendingMarks()).marks.setdefault(mark.key, former)
@@ -325,15 +327,18 @@ class MarkExchange:
     # ---- programs
 
     def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
-        """Set a hosted user's choice. Marks of the meantime go with the next mark."""
+        """Set a hosted user's choice. Marks of the meantime go once sums are compared, or with the next mark."""
         if self.privacy.choose(choice.user, choice.on, choice.other):
             self._ctx.choose(RECEIPTS_CHOSEN, self.privacy.text)
+            for remote in self._sync.remotes.values() if choice.user == self._ctx.user else ():
+                self.send_sum(remote)
 
     def _may_tell(self, mark: Marked, writer: UserId) -> bool:
         """Return whether what this user wrote is marked."""
         if writer == mark.user or isinstance(mark, MarkedTaken):
             return writer != mark.user
-        return writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
+        is_told = self.privacy.wants(mark.user, writer) or mark.user == self._ctx.user  # to its other machines
+        return writer not in mark.except_writers and is_told
 
     def _asked_by(self, mark: Marked, conversation: ConversationState) -> Iterable[LogId]:
         """Return the logs of which storage is asked how far they had been shown at the place of a mark."""

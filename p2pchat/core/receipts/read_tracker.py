@@ -41,7 +41,7 @@ class ReadTracker(AckTracker):
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
         may_have_read = reader != user and conversation.may_write(reader) and not conversation.has_facts
-        if not may_have_read or not self._privacy.wants(user, reader):
+        if not may_have_read or not self._privacy.exchange(user, reader):
             return True
         log = conversation.log(user, mark.run)
         if log is None or (mark.seq > log.durable_seq and not log.forked):
@@ -59,7 +59,7 @@ class ReadTracker(AckTracker):
     def on_local_read(self, mark: ReadMark) -> None:
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
         log = mark.log
-        if mark.seq > self.position(log, mark.reader) and self._privacy.wants(log.user, mark.reader):
+        if mark.seq > self.position(log, mark.reader) and self._privacy.exchange(log.user, mark.reader):
             conversation = self._sync.conversations[log.conversation]
             state = conversation.log(log.user, log.run)
             ack = Acknowledgement(None, conversation, log.user, mark.reader)
@@ -133,6 +133,10 @@ class ReceiptPrivacy:
         """Return whether a hosted user exchanges read receipts with another."""
         found = self._chosen.get((user, other))
         return self.default(user) if found is None else found
+
+    def exchange(self, one: UserId, other: UserId) -> bool:
+        """Return whether two users exchange read receipts, as far as those who are hosted here chose."""
+        return self.wants(one, other) and self.wants(other, one)
 
     def default(self, user: UserId) -> bool:
         """Return the choice for everyone without one of their own."""
