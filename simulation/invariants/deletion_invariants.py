@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from p2pchat.core.durable_changes import Change, Prune
 from p2pchat.core.effects import Commit
 from p2pchat.core.log import LogId, Ref, ref_key
+from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import ConversationId
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
@@ -47,8 +48,9 @@ class DeletionInvariants:
         self.any = True
         if peer.byzantine or prune.log.user not in peer.speaks_for or self._invariants.may_fork(prune.log):
             return
-        if (peer.name, prune) in self._unprotected:
-            return
+        to_oneself = dm_id(self._invariants.room, prune.log.user, prune.log.user)
+        if (peer.name, prune) in self._unprotected or prune.log.conversation == to_oneself:
+            return  # a note to oneself is for nobody else
         others = [other for other in self._sim.all_peers if other is not peer]
         is_claimed = any(other.byzantine for other in others)  # it may have lied
         if not is_claimed and all(other.disk.ever.get(prune.log, 0) < prune.upto for other in others):
