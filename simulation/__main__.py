@@ -5,7 +5,8 @@ still break a promise, and `--steps 3,7,12` plays only those. Without --seed it 
 for --count histories or --minutes, in --jobs processes. It stops at the first broken promise unless --keep-going is
 given. In histories with --odd someone signs any text as an entry, with --deletions someone deletes what is
 stored, with --blocks someone blocks others, with --members somebody says who is a member, with --routers
-peers are behind routers, and with --files messages have files. The exit code is 1 if a promise was broken.
+peers are behind routers, with --files messages have files, and with --machines people have several machines. The exit
+code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--members", action="store_true", help="somebody says who is a member, in each history")
     parser.add_argument("--routers", action="store_true", help="peers are behind routers, in each history")
     parser.add_argument("--files", action="store_true", help="messages have files, in each history")
+    parser.add_argument("--machines", action="store_true", help="people have several machines, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")

@@ -24,6 +24,7 @@ from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.settings import Settings
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from simulation.invariants.display_invariants import named
+from simulation.machines import Machines
 from simulation.routers import Routers
 from simulation.simulated_peer import SimPeer
 from simulation.simulated_program import WrittenMessage
@@ -60,9 +61,12 @@ class FaultInjector:
         moves: Peers of this history get other addresses.
     """
 
-    def __init__(self, sim: Simulation, most_peers: int, routers: Routers, *, crowded: bool = False) -> None:
+    def __init__(
+        self, sim: Simulation, most_peers: int, routers: Routers, machines: Machines, *, crowded: bool = False
+    ) -> None:
         self.sim = sim
         self._routers = routers
+        self._machines = machines
         self._crowded = crowded
         self.chance: Random = Random()
         self.moves: bool = Random(f"{sim.seed} moves").random() < MOVE_RATE
@@ -89,7 +93,7 @@ class FaultInjector:
         peer = chance.choice(honest)
         recent = peer.disk.storage.history(None, limit=RECENT)
         texts = [one for one in recent if decode_entry(one.raw).k == "text"]
-        own = [one for one in texts if one.log.user == peer.user]
+        own = [one for one in texts if one.log.user == peer.own]
         for _ in range(chance.choice((1, 1, 2, 4))):
             if own and chance.random() < 0.6:
                 kind = chance.choice(("edit", "edit", "delete"))
@@ -113,11 +117,11 @@ class FaultInjector:
             recent = peer.disk.storage.history(None, limit=RECENT) if peer.up else []
             polls = [one for one in recent if decode_entry(one.raw).k == "poll"][-3:]
             if peer.up and (not polls or chance.random() < 0.2):
-                asked = WrittenMessage(peer, peer.user, None, f"lunch {self._said}?")
+                asked = WrittenMessage(peer, peer.own, None, f"lunch {self._said}?")
                 peer.program.write(self.sim.invariants.room, "poll", [asked.text], written=[asked])
             elif polls:
                 poll = chance.choice(polls)
-                kind = "close" if poll.log.user == peer.user and chance.random() < 0.4 else "vote"
+                kind = "close" if poll.log.user == peer.own and chance.random() < 0.4 else "vote"
                 peer.mend(kind, str(chance.randint(0, 3)) if kind == "vote" else "", *named(poll))
 
     def _share(self) -> None:
@@ -150,7 +154,7 @@ class FaultInjector:
             writer.odd = OddWriter(writer, Random(f"{self.sim.seed} oddities of {writer.name}"))
         others = [peer for peer in self.honest if peer is not writer and self.sim.can_link(writer, peer)]
         to = self.chance.choice([None, None, None, *others[:2]])
-        talks = [view.talk for view in self._views(writer).values() if writer.user in view.members]
+        talks = [view.talk for view in self._views(writer).values() if writer.own in view.members]
         for text in self.chance.choice((["odd"], ["before", "odd"], ["odd", "after"], ["odd", "odd", "after"])):
             self._said += 1
             said = f"{ODD} {self._said}" if text == "odd" else f"{writer.name} {text} {self._said}"
@@ -182,7 +186,7 @@ class FaultInjector:
         peer = self.chance.choice(peers)
         talks = {
             peer.sim.invariants.room,
-            *(dm_id(peer.sim.invariants.room, peer.user, other.user) for other in self.honest),
+            *(dm_id(peer.sim.invariants.room, peer.own, other.own) for other in self.honest),
         }
         there = sorted({log.conversation for log in peer.disk.logs} & talks)
         if there:
@@ -201,7 +205,7 @@ class FaultInjector:
         if not self.sim.honest_up:
             return
         peer = self.chance.choice(self.sim.honest_up)
-        by = self.chance.choice([peer.user, peer.user, *(guest.user for guest in peer.guests)])
+        by = self.chance.choice([peer.own, peer.own, *(guest.user for guest in peer.guests)])
         blocked = sorted(peer.to_block.get(by, ()))
         users = [user for user in (*self.sim.by_user, *self.sim.guests) if user not in (*peer.speaks_for, *blocked)]
         on = not blocked or (bool(users) and self.chance.random() >= UNBLOCKS)
@@ -382,7 +386,7 @@ class FaultInjector:
         network = self._routers.network
         if self._crowded:
             network = CROWD_NETWORK if len(self.honest) == 1 else f"10.{len(self.honest)}.0"
-        peer = self.sim.peer(network=network)
+        peer = self.sim.peer(network=network, person=self._machines.next(len(self.honest)))
         self._routers.place(peer)
         return peer
 
@@ -457,7 +461,8 @@ class FaultInjector:
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
             self._said += 1
-            peer.rename(f"{peer.name}{self._said}")
+            if peer.person is None:  # a name chosen on one machine is not told to the others yet
+                peer.rename(f"{peer.name}{self._said}")
 
     def export(self) -> None:
         """Carry an export file from one peer to another: a new one or one made earlier."""
@@ -506,7 +511,7 @@ class FaultInjector:
             self.write(writer, None)
             self._await(lambda: any(line.get("sender") == writer.name for line in follower.lines))
             self.write(follower, None)
-            self._await(lambda: any(log.user == follower.user for log in reader.disk.logs))
+            self._await(lambda: any(log.user == follower.own for log in reader.disk.logs))
         self.sim.partition([reader], [peer for peer in self.sim.all_peers if peer is not reader])
         self.sim.run(self.sim.settings.order_wait + 1.0)
 
@@ -557,7 +562,7 @@ class FaultInjector:
         """Hand a request to a peer, if it runs."""
         self._groups_asked += 1
         if peer.up:
-            peer.put(kind(-self._groups_asked, peer.user, *what, **fields))
+            peer.put(kind(-self._groups_asked, peer.own, *what, **fields))
 
     def group_make(self) -> None:
         makers = self.sim.honest_up
@@ -565,28 +570,29 @@ class FaultInjector:
         if not makers or len({id for peer in makers for id in self._views(peer)}) >= MOST_GROUPS:
             return
         maker = self.chance.choice(makers)
-        members = tuple(peer.user for peer in self.chance.sample(others, self.chance.randint(1, len(others))))
+        chosen = self.chance.sample(others, self.chance.randint(1, len(others)))
+        members = tuple(dict.fromkeys(peer.own for peer in chosen))
         self.sim.note(f"{maker.name} makes a group of {len(members)}")
         self.ask(maker, inputs.GroupCreateRequest, f"g{self._groups_asked}", members)
 
     def group_say(self) -> None:
-        for peer, view in self._some(lambda peer, view: peer.user in view.members, self.chance.choice((1, 1, 2, 3))):
+        for peer, view in self._some(lambda peer, view: peer.own in view.members, self.chance.choice((1, 1, 2, 3))):
             texts = [f"{peer.name} {self._groups_asked} {n}" for n in range(self.chance.choice((1, 1, 3, 7)))]
             self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
 
     def group_add(self) -> None:
         for peer, view in self._some(_manages):
-            others = [each.user for each in self.honest if each.user not in view.members]
+            others = [each.own for each in self.honest if each.own not in view.members]
             if others:
                 added = (self.chance.choice(others),)
                 self.ask(peer, inputs.GroupChangeRequest, view.group, add=added)
 
     def group_remove(self) -> None:
         for peer, view in self._some(_manages):
-            others = sorted(view.members.keys() - {peer.user})
+            others = sorted(view.members.keys() - {peer.own})
             if others:
                 removed = (self.chance.choice(others),)
-                self.sim.note(f"{peer.name} removes {self.sim.by_user[removed[0]].name}")
+                self.sim.note(f"{peer.name} removes {self.sim.person(removed[0]).name}")
                 self.ask(peer, inputs.GroupChangeRequest, view.group, remove=removed)
 
     def group_rename(self) -> None:
@@ -602,7 +608,7 @@ class FaultInjector:
     def group_admin(self) -> None:
         """Make a member an admin, or one of them a plain member again."""
         for peer, view in self._some(_owns):
-            others = sorted(view.members.keys() - {peer.user})
+            others = sorted(view.members.keys() - {peer.own})
             if others:
                 user = (self.chance.choice(others),)
                 change = {"unadmin" if user[0] in view.admins else "admin": user}
@@ -611,7 +617,7 @@ class FaultInjector:
     def group_admins_apart(self) -> None:
         """Disconnect the owner and an admin from each other: each adds and removes, and one may unmake the other."""
         for owner, view in self._some(lambda peer, view: _owns(peer, view) and bool(view.admins)):
-            admins = [peer for peer in self.sim.honest_up if peer.user in view.admins]
+            admins = [peer for peer in self.sim.honest_up if peer.own in view.admins]
             if not admins:
                 continue
             admin = self.chance.choice(admins)
@@ -621,30 +627,30 @@ class FaultInjector:
             self.sim.partition([owner, *rest[:at]], [admin, *rest[at:]])
             for _ in range(self.chance.choice((1, 2, 4))):
                 peer = self.chance.choice((owner, admin))
-                user = (self.chance.choice(self.honest).user,)
+                user = (self.chance.choice(self.honest).own,)
                 what = self.chance.choice(("add", "remove", "remove", "unadmin"))
                 self.ask(peer, inputs.GroupChangeRequest, view.group, **{what: user})
                 self.sim.run(0.1)
                 for member in self.sim.honest_up:
-                    if self.chance.random() < 0.3 and member.user in view.members:
+                    if self.chance.random() < 0.3 and member.own in view.members:
                         self._write(member, view)
 
     def group_leave(self) -> None:
-        for peer, view in self._some(lambda peer, view: peer.user in view.members and not _owns(peer, view)):
+        for peer, view in self._some(lambda peer, view: peer.own in view.members and not _owns(peer, view)):
             self.sim.note(f"{peer.name} leaves a group")
             self.ask(peer, inputs.GroupLeaveRequest, view.group)
 
     def group_apart(self) -> None:
         """Disconnect a member that writes, is removed, writes again and may be added again."""
         for owner, view in self._some(_manages):
-            apart = [peer for peer in self.sim.up if peer.user in view.members and peer is not owner]
+            apart = [peer for peer in self.sim.up if peer.own in view.members and peer is not owner]
             if not apart:
                 continue
             member = self.chance.choice(apart)
             self.sim.note(f"{member.name} is disconnected, and {owner.name} removes it")
             self.sim.partition([member], [peer for peer in self.sim.all_peers if peer is not member])
             self._write(member, view)
-            removed = (member.user,)
+            removed = (member.own,)
             self.ask(owner, inputs.GroupChangeRequest, view.group, remove=removed)
             self.sim.run(self.chance.choice((0.1, 1.0)))
             self._write(member, view)
@@ -663,7 +669,7 @@ class FaultInjector:
             owner.crash()
             owner.restore(length)
             owner.start()
-            others = [each.user for each in self.honest]
+            others = [each.own for each in self.honest]
             what = self.chance.choice(("add", "remove", "name", "admin", "owner"))
             user = (self.chance.choice(others),)
             change: dict[str, object] = {what: {"name": "old", "owner": user[0]}.get(what, user)}
@@ -723,11 +729,11 @@ class FaultInjector:
 
 
 def _owns(peer: SimPeer, view: GroupView) -> bool:
-    return view.owner == peer.user and peer.user in view.members
+    return view.owner == peer.own and peer.own in view.members
 
 
 def _manages(peer: SimPeer, view: GroupView) -> bool:
-    return _owns(peer, view) or peer.user in view.admins
+    return _owns(peer, view) or peer.own in view.admins
 
 
 # ---- export files

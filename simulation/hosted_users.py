@@ -44,6 +44,7 @@ class SimHostedUser:
     def __init__(self, name: str, identity: Identity) -> None:
         self.name = name
         self.user: UserId = identity.peer_id
+        self.own: UserId = self.user
         self.sign: Callable[[bytes], bytes] = signer(identity)
         self.hosts: list[SimPeer] = []
         self.former: list[SimPeer] = []
@@ -100,9 +101,8 @@ class HostedUsers:
 
     def write_last(self) -> None:
         """Have every hosted user write once more at each of its peers."""
-        for guest in self._sim.guests.values():
-            for peer in guest.here():
-                self._say(guest, peer, None)
+        for guest, peer in self._there() if self._sim.guests else ():
+            self._say(guest, peer, None)
 
     def ask(self, chance: Random) -> None:
         """Perhaps have a hosted user write to somebody, who may not know it, or have one hosted who can."""
@@ -169,10 +169,9 @@ class HostedUsers:
             peer.say_to_guest(guest, f"{peer.name} to {guest.name} {self._count}")
 
     def _guests(self) -> list[SimHostedUser]:
-        if not self._sim.guests:
-            for name in NAMES:
-                self._sim.guest(name)
-        return list(self._sim.guests.values())
+        for name in NAMES if self._sim.guests.keys() <= self._sim.people.keys() else ():
+            self._sim.guest(name)
+        return [guest for user, guest in self._sim.guests.items() if user not in self._sim.people]
 
     def _there(self) -> list[tuple[SimHostedUser, SimPeer]]:
         return [(guest, peer) for guest in self._guests() for peer in guest.here()]

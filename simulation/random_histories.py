@@ -30,6 +30,7 @@ from simulation.faults import LINKED_WITHIN, FaultInjector
 from simulation.hosted_users import HostedUsers
 from simulation.invariants.contact_invariants import answer_some
 from simulation.invariants.presence_invariants import UserChatter
+from simulation.machines import BEGIN, LEAST_PEERS, Machines
 from simulation.membership import Membership
 from simulation.routers import Routers
 from simulation.simulated_peer import SimPeer
@@ -92,6 +93,7 @@ class WantedEvents:
         members: Somebody says who is a member. Chance never decides this.
         routers: Peers are behind routers that let nobody in (routers.py). Chance never decides this.
         files: Messages have files (attached_files.py). Chance never decides this.
+        machines: People have several machines (machines.py). Chance never decides this.
     """
 
     odd: bool = False
@@ -100,6 +102,7 @@ class WantedEvents:
     members: bool = False
     routers: bool = False
     files: bool = False
+    machines: bool = False
 
     @property
     def options(self) -> str:
@@ -134,7 +137,7 @@ class RandomHistory:
         self.heals: bool = plan.random() >= NEVER_HEALS
         settings, rare = draw_settings(plan, harsh=not self.heals), Random(f"{seed} rare")
         quotas, places = rare.random() < WITH_QUOTAS, Random(f"{seed} requests")
-        most_peers = plan.choices([*SIZES], [*SIZES.values()])[0]
+        most_peers = max(plan.choices([*SIZES], [*SIZES.values()])[0], LEAST_PEERS if wanted.machines else 0)
         crowd = Random(f"{seed} crowd")
         self._crowded = self.heals and most_peers <= MOST_IN_A_CROWD and crowd.random() < WITH_A_CROWD
         if quotas and not self._crowded:
@@ -150,12 +153,13 @@ class RandomHistory:
             settings = with_files(settings, files)
         self.sim: Simulation = Simulation(seed, settings=settings, tell=tell)
         self._membership = Membership(self.sim, seed, on=wanted.members)
-        self.program: list[str] = _draw_beginning(plan, most_peers)
+        self.program: list[str] = _draw_beginning(plan, most_peers, BEGIN if wanted.machines else 2)
         self.program += _draw_openings(rare, settings, self.program)
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
             self.program.append("join_byzantine")
         self._begun = len(self.program)
-        self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
+        weights = {**WEIGHTS, "jump": 0} if wanted.machines else WEIGHTS  # certificates need clocks within an hour
+        self.program += plan.choices([*weights], [*weights.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
         for name in _draw_group_actions(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
@@ -172,7 +176,7 @@ class RandomHistory:
         for name in _draw_deletions(deletions, always=wanted.deletions):
             self.program.insert(deletions.randint(self._begun, len(self.program)), name)
         blocks = Random(f"{seed} blocks")
-        for name in _draw_blocks(blocks, always=wanted.blocks):
+        for name in [] if wanted.machines else _draw_blocks(blocks, always=wanted.blocks):
             self.program.insert(blocks.randint(self._begun, len(self.program)), name)
         if wanted.members:
             members = Random(f"{seed} statements")
@@ -180,7 +184,8 @@ class RandomHistory:
                 self.program.insert(members.randint(self._begun, len(self.program)), "say_about_members")
         self._odd = wanted.odd
         self._routers = Routers(self.sim, on=wanted.routers)
-        self._faults = FaultInjector(self.sim, most_peers, self._routers, crowded=self._crowded)
+        machines = Machines(self.sim, on=wanted.machines, most_peers=most_peers)
+        self._faults = FaultInjector(self.sim, most_peers, self._routers, machines, crowded=self._crowded)
         self._chatter = UserChatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)
         self._files = FileActions(self.sim, on=wanted.files, start=self._faults.start_one)
@@ -388,9 +393,9 @@ def _draw_blocks(chance: Random, *, always: bool) -> list[str]:
     return ["block_or_unblock"] * chance.randint(2, 8) if chance.random() < WITH_BLOCKS or always else []
 
 
-def _draw_beginning(plan: Random, most_peers: int) -> list[str]:
+def _draw_beginning(plan: Random, most_peers: int, least: int) -> list[str]:
     """Return the steps before any time has passed."""
-    program = ["join"] * plan.randint(2, most_peers if most_peers > 5 else min(4, most_peers))
+    program = ["join"] * plan.randint(least, most_peers if most_peers > 5 else min(4, most_peers))
     if plan.random() < 0.3:
         program.append("join_byzantine")
     if plan.random() < 0.05:

@@ -51,6 +51,7 @@ from simulation.virtual_time import LocalClock, signer
 if TYPE_CHECKING:
     from simulation.byzantine import ByzantinePeer, OddWriter
     from simulation.hosted_users import SimHostedUser
+    from simulation.machines import SimPerson
     from simulation.simulation import Simulation
 
 
@@ -64,7 +65,9 @@ class SimPeer:
     Attributes:
         name: Its name.
         network: Its credentials.
-        user: Its id. The peer id and the user id are the same key.
+        user: Its id, the key of its peer.
+        own: The key of its own user: the same, but on a machine of a person with several.
+        person: That person; None for a user with one machine.
         up: True while its process runs.
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
@@ -83,7 +86,7 @@ class SimPeer:
 
     def __init__(
         self, sim: Simulation, name: str, identity: Identity, number: int, draw: Callable[[int], bytes],
-        network: NetworkCredentials, host: str,
+        network: NetworkCredentials, host: str, person: SimPerson | None,
     ) -> None:  # fmt: skip
         self.sim = sim
         self._draw = draw
@@ -91,6 +94,8 @@ class SimPeer:
         self.name = name
         self.identity = identity
         self.user: UserId = identity.peer_id
+        self.person = person
+        self.own: UserId = self.user if person is None else person.user
         self._sign = signer(identity)
         self.host = host
         self.port: int = 7000 + number
@@ -126,7 +131,7 @@ class SimPeer:
         self.ever_linked: bool = False
         self.handling: type[Input] = inputs.Woke
         self.here_before: set[UserId] = set()  # users that were online before this step
-        self.name_told: str = name
+        self.name_told: str = self.called
         self._links: dict[int, WireEnd] = {}
         self.circuits: dict[tuple[int, int], CircuitEnd] = {}
         self._all_links: dict[int, WireEnd] = {}  # of this process: frames of a link that ended may wait for their turn
@@ -155,6 +160,11 @@ class SimPeer:
     @property
     def up(self) -> bool:
         return self.node is not None
+
+    @property
+    def called(self) -> str:
+        """The name of its own user."""
+        return self.name if self.person is None else self.person.name
 
     @property
     def settings(self) -> Settings:
@@ -248,7 +258,7 @@ class SimPeer:
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
         self.program.log("listening", schema=1, host=self.host, port=self.port, peer_id=shown_id(self.user),
-                         user=self.name, user_id=shown_id(self.user))  # fmt: skip
+                         user=self.called, user_id=shown_id(self.own))  # fmt: skip
         self._carry_out(self.node.start(self.clock.now()))
         if not self.up:
             return
@@ -263,10 +273,13 @@ class SimPeer:
         self.program.take_released()
 
     def _node_from(self, stored: Stored, draw: Callable[[int], bytes]) -> Node:
-        hosted = HostedIdentity(self.user, self.name_told, self._sign, guest=self.certificate(self.user), is_kept=True)
+        own, network = self.own, self.network
+        sign = self._sign if self.person is None else self.person.sign
+        hosted = HostedIdentity(own, self.name_told, sign, guest=self.certificate(own), is_kept=True)
+        machine = HostedIdentity(self.user, "", self._sign, guest=self.certificate(self.user)) if self.person else None
         return Node(
-            settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)],
-            network=replace(self.network), draw=draw, stored=stored,
+            settings=self.settings, peer=self.user, users=[hosted, *map(self._hosted, self.guests)], machine=machine,
+            network=replace(network, member=network.member if network.sign else ""), draw=draw, stored=stored,
         )  # fmt: skip
 
     def restarted(self) -> Node:
@@ -284,19 +297,19 @@ class SimPeer:
         """Edit, delete or react to the entry `re` names."""
         self.sim.counts[kind] += 1
         [shown] = self.disk.storage.named([(LogKey(conversation, re.log), re.seq)])
-        above = 0 if shown is None or shown.edits is None else shown.edits.clock_before(KINDS[kind], self.user)
+        above = 0 if shown is None or shown.edits is None else shown.edits.clock_before(KINDS[kind], self.own)
         self.program.write(conversation, kind, [body], re, above=above)
 
     def rename(self, name: str) -> None:
         self.name_told = name
-        self.put(inputs.UserRenamed(self.user, name))
+        self.put(inputs.UserRenamed(self.own, name))
 
     def opened(self, to: SimPeer | SimHostedUser | None, by: SimHostedUser | None = None) -> ConversationId:
         """Return the room, or open the direct conversation of a user with its own, or with one that it hosts."""
         assert self.node is not None
         if to is None:
             return self.node.room
-        low, high = sorted((by.user if by is not None else self.user, to.user))
+        low, high = sorted((by.user if by is not None else self.own, to.own))
         self.put(inputs.ConversationOpened(Naming(dm=(low, high))))
         return dm_id(self.node.room, low, high)
 
@@ -307,16 +320,16 @@ class SimPeer:
     @property
     def guests(self) -> list[SimHostedUser]:
         """The users it hosts besides its own."""
-        return [guest for guest in self.sim.guests.values() if self in guest.hosts]
+        return [guest for guest in self.sim.guests.values() if self in guest.hosts and guest is not self.person]
 
     @property
     def speaks_for(self) -> list[UserId]:
         """The ids of its own user and of those it hosts, in this order."""
-        return [self.user, *(guest.user for guest in self.guests)]
+        return [self.own, *(guest.user for guest in self.guests)]
 
     def ever_spoke_for(self, user: UserId) -> bool:
         """Return whether this is its own user, or one ever hosted here."""
-        return user == self.user or (user in self.sim.guests and self in self.sim.guests[user].former)
+        return user == self.own or (user in self.sim.guests and self in self.sim.guests[user].former)
 
     def host_guest(self, guest: SimHostedUser) -> None:
         """Host a user from now on, also after a restart."""
@@ -334,6 +347,8 @@ class SimPeer:
     def certificate(self, user: UserId) -> GuestCertificate | None:
         """Return the certificate of this peer's member for a user; None where there is no key of a member."""
         network = self.network
+        if network.sign is None and self.person is not None and self.person.hosts[0] is not self:
+            return self.person.hosts[0].certificate(user)
         return None if network.sign is None else make_guest(network.id, network.member, network.sign, user)
 
     def _hosted(self, guest: SimHostedUser) -> HostedIdentity:
@@ -361,12 +376,12 @@ class SimPeer:
 
     def set_presence(self, status: str, text: str = "") -> None:
         self.status = status, text
-        self.put(inputs.PresenceSet(self.user, status, text))
+        self.put(inputs.PresenceSet(self.own, status, text))
 
     def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
         """Start or stop typing to the room or to a peer's user."""
         assert self.node is not None, f"{self.name} is not running"
-        self.put(inputs.TypingSet(self.user, self.opened(to), on))
+        self.put(inputs.TypingSet(self.own, self.opened(to), on))
 
     def connect(self, endpoint: str) -> None:
         self.put(inputs.Connect(endpoint))

@@ -90,7 +90,7 @@ class SimProgram:
 
     def say(self, text: str, conversation: ConversationId, to: SimPeer | None) -> WrittenMessage:
         """Write a message. Texts gather while a commit of own entries is in flight, as in the runtime."""
-        written = WrittenMessage(self._peer, self._peer.user, to, text)
+        written = WrittenMessage(self._peer, self._peer.own, to, text)
         if self._gathered and self._gathered[-1][0] == conversation and not self._gathered[-1][2]:
             self._gathered[-1][1].append(written)
         else:
@@ -102,7 +102,7 @@ class SimProgram:
         self, text: str, conversation: ConversationId, to: SimPeer | None, files: tuple[FileRef, ...]
     ) -> None:  # fmt: skip
         """Write a message with files, whose content is here."""
-        self._gathered.append((conversation, [WrittenMessage(self._peer, self._peer.user, to, text)], files))
+        self._gathered.append((conversation, [WrittenMessage(self._peer, self._peer.own, to, text)], files))
         self._write_gathered()
 
     def _write_gathered(self) -> None:
@@ -122,7 +122,7 @@ class SimProgram:
         asks = kind == "text" and Random(f"{self._sim.seed} {self._peer.name} asks {ticket}").random() < ASK_RATE
         self._sim.counts["asked"] += asks
         request = inputs.WriteRequest(
-            ticket, user or self._peer.user, conversation, kind, bodies, re,
+            ticket, user or self._peer.own, conversation, kind, bodies, re,
             marks=Marks(files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks)), above=above,
         )  # fmt: skip
         self._peer.put(request)
@@ -177,7 +177,7 @@ class SimProgram:
         if answer.ticket < 0:  # asked by FaultInjector.ask
             count, written = (
                 answer.count,
-                [WrittenMessage(self._peer, self._peer.user, None) for _ in range(answer.count)],
+                [WrittenMessage(self._peer, self._peer.own, None) for _ in range(answer.count)],
             )
         else:
             count, written = self._asked.pop(answer.ticket)
@@ -244,9 +244,11 @@ class SimProgram:
         peer, log = self._peer, news.log
         member = self._sim.person(news.member)
         raws = peer.disk.logs.get(log, [])
-        if self._sim.invariants.groups.is_group(peer, log.conversation) or log.user != peer.user:
+        if self._sim.invariants.groups.is_group(peer, log.conversation) or log.user != peer.own:
             return
-        if log.conversation in {dm_id(self._sim.invariants.room, peer.user, guest) for guest in self._sim.guests}:
+        if news.member in self._sim.people:
+            return  # each of its machines has a log, and one of them has the message
+        if log.conversation in {dm_id(self._sim.invariants.room, peer.own, guest) for guest in self._sim.guests}:
             return  # messages to hosted users have no line
         for seq in range(news.first, min(news.last, len(raws)) + 1):
             if not decode_entry(raws[seq - 1]).is_message:
@@ -288,7 +290,7 @@ class SimProgram:
         """Return whether a direct conversation is between hosted users, and not for the peer's own user."""
         node = self._peer.node
         named = node.replicator.conversations.get(conversation) if node is not None else None
-        return named is not None and named.naming.dm is not None and self._peer.user not in named.naming.dm
+        return named is not None and named.naming.dm is not None and self._peer.own not in named.naming.dm
 
     def _message(self, log: LogId, seq: int, entry: Entry) -> Line:
         assert self._peer.node is not None

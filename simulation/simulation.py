@@ -36,6 +36,7 @@ from simulation.byzantine import MadeUpUser
 from simulation.hole_punching import HolePunching
 from simulation.hosted_users import SimHostedUser
 from simulation.invariants.entry_invariants import QUIET_KINDS, Invariants
+from simulation.machines import SimPerson
 from simulation.membership import Membership, invites_key
 from simulation.network import CircuitEnd, CircuitWire, SimWire, WireEnd
 from simulation.simulated_peer import SimPeer
@@ -67,7 +68,8 @@ class Simulation:
         counts: The number of each fault and of each counted event of the cores.
         frames: The number of frames sent, by kind.
         by_user: Every peer by its user id.
-        guests: The hosted users besides the peers' own, by user id.
+        guests: The hosted users besides the peers' own, and people with several machines, by user id.
+        people: Those among them who have several machines, by user id.
         crowd: Byzantine peers of one network that take all links they get, by user id.
         made_up: The users that these made up, by user id.
         punching: The dials of two peers at one moment.
@@ -83,6 +85,7 @@ class Simulation:
         self.frames: Counter[str] = Counter()
         self.by_user: dict[UserId, SimPeer] = {}
         self.guests: dict[UserId, SimHostedUser] = {}
+        self.people: dict[UserId, SimPerson] = {}
         self.crowd: dict[UserId, SimPeer] = {}
         self.made_up: dict[UserId, MadeUpUser] = {}
         self.invariants: Invariants = Invariants(self)
@@ -127,12 +130,15 @@ class Simulation:
         """Add and start so many peers. Each dials one that was there before."""
         return [self.peer(start=True) for _ in range(count)]
 
-    def peer(self, *, start: bool = False, stranger: bool = False, network: str = "10.0.0") -> SimPeer:
+    def peer(
+        self, *, start: bool = False, stranger: bool = False, network: str = "10.0.0", person: SimPerson | None = None
+    ) -> SimPeer:
         """Add a peer, and start it on request.
 
         Args:
             stranger: It does not know the network's key.
             network: The beginning of its address.
+            person: Who has it as one of several machines.
         """
         number = len(self.by_user) + 1
         name = NAMES[number - 1] if number <= len(NAMES) else f"peer{number}"
@@ -140,8 +146,12 @@ class Simulation:
         wrong_key = draws.randbytes(32).hex() if stranger else ""
         identity, host = Identity.from_seed(draws.randbytes(32)), f"{network}.{number}"
         keys = replace(self._network, key=wrong_key) if stranger else self.credentials_of(number, identity)
+        if person is not None:
+            keys = person.credentials(keys, self._network.founder)
         keys.invites_key = invites_key(identity.peer_id)
-        peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host)
+        peer = SimPeer(self, name, identity, number, draws.randbytes, keys, host, person)
+        if person is not None:
+            person.add(peer)
         others = self.honest_up
         self.by_user[peer.user] = peer
         self._by_endpoint[peer.endpoint] = peer
@@ -158,6 +168,10 @@ class Simulation:
     def person(self, user: UserId) -> SimPeer | SimHostedUser | MadeUpUser:
         """Return the peer, the hosted user or the made-up user with this id."""
         return self.guests.get(user) or self.made_up.get(user) or self.by_user[user]
+
+    def peers_of(self, user: UserId) -> list[SimPeer]:
+        """Return the peers whose own user this is: of a person all machines."""
+        return [peer for peer in self.by_user.values() if peer.own == user]
 
     def network(self) -> NetworkCredentials:
         """Return the network of this mesh."""

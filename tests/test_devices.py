@@ -28,6 +28,7 @@ from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import LOOPBACK
+from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
@@ -443,3 +444,44 @@ async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login) -
                 assert await texts(laptop, "bob") == [] and not await laptop.connect(desk.endpoint, timeout=WAIT)
             await (await desk.send("bob", "it was stolen")).delivered(timeout=WAIT)
             assert desk.me.name == "ada" and not bob.user("ada").expelled
+
+
+async def test_what_a_machine_that_was_away_brings_later_is_unread() -> None:
+    """A person writes on two machines while they are apart: who read the later message has not read the earlier one."""
+    async with mesh("desk", "lap", "bob") as net:
+        desk, lap, bob = net.peers
+        one = await desk.host("ada")
+        two = await lap.host("ada", key=one.secret)
+        one.set_presence("online")
+        await bob.wait_user("ada", timeout=WAIT)
+        there, here = await one.wait_user("bob", timeout=WAIT), await two.wait_user("bob", timeout=WAIT)
+        net.partition([lap], [desk, bob])
+        await two.send(here, "from the train")
+        await (await one.send(there, "from the desk")).delivered(timeout=WAIT)
+        [read] = await bob.unread("ada")
+        await bob.mark_read_durably(read)
+        net.heal()
+        await has(bob, "ada", "from the desk", "from the train")
+        assert [post.text for post in await bob.unread("ada")] == ["from the train"]
+
+
+async def test_who_sends_no_receipts_reads_on_all_machines(login: Login, home: Path) -> None:
+    """What was read at the desk is read on the laptop, and nobody else hears of it."""
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as ada:
+        await ada.set_receipts(False)
+    adding = Adding(home / "desk")
+    await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
+    await adding.task
+    async with TCPPeer(data=home / "desk") as desk, TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+        async with TCPPeer(0, desk.endpoint, data=home / "bob", name="bob") as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+            receipt = await bob.send("ada", "to both")
+            for one in (desk, laptop):
+                await one.wait_user("bob", timeout=WAIT)
+                await has(one, "bob", "to both")
+            await desk.mark_read_durably((await desk.unread("bob"))[0])
+            async with within(WAIT, "read at the laptop, too"):
+                while await laptop.unread("bob"):
+                    await asyncio.sleep(0.02)  # poll: marks of another machine are no event
+            assert not receipt.read_by

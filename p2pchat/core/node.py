@@ -93,7 +93,7 @@ from p2pchat.core.node_context import (
     NodeContext,
     Now,
 )
-from p2pchat.core.own_state import BLOCKED, CHOSEN, IGNORED, OwnState, id_in
+from p2pchat.core.own_state import BLOCKED, CHOSEN, IGNORED, RECEIPTS, OwnState, id_in
 from p2pchat.core.receipts.peer_receipts import PeerReceipts
 from p2pchat.core.replicator import Replicator
 from p2pchat.core.sync.anti_entropy import repeat_at_random
@@ -634,6 +634,8 @@ class Node:
             self._on_blocked(user, id, on=bool(text))
         elif id and what == CHOSEN and text:
             self.contacts.add([id], user)
+        elif what == RECEIPTS:
+            self.receipts.marks.on_receipts_chosen(user)
 
     def _on_blocked(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""

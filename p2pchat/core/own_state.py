@@ -75,6 +75,10 @@ class OwnState:
         """
         return (self.get(user, f"{RECEIPTS}:{other}") or self.get(user, RECEIPTS)) != OFF
 
+    def exchange_receipts(self, one: UserId, other: UserId) -> bool:
+        """Return whether two users exchange read receipts, as far as those who are hosted here chose."""
+        return self.wants_receipts(one, other) and self.wants_receipts(other, one)
+
     def entries(self, user: UserId) -> int:
         """Return how many entries of own state came of a user."""
         return int(self._newest.get(user, {}).get(ENTRIES, _NOTHING)[2] or 0)

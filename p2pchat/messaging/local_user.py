@@ -63,7 +63,7 @@ from p2pchat.messaging.messages import (
 )
 from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.unread import place_before, unread_among, untaken_among
+from p2pchat.messaging.unread import place_before, unmarked_among
 from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
@@ -1117,7 +1117,7 @@ class LocalUser(Viewer):
         place = max(place, self._first_place if self._consumer_prefix else 0)
         for _ in range(UNREAD_PAGES):
             page = await disk.read(partial(disk.storage.places, place, UNREAD_AT_ONCE, [key]))
-            for post in await unread_among(self._posts(filter(self._is_shown, page)), marks, disk):
+            for post in await unmarked_among(self._posts(filter(self._is_shown, page)), marks, disk):
                 if not (post.old or post.deleted or post.expelled or post.log.user in ignored):
                     yield post
             if len(page) < UNREAD_AT_ONCE:
@@ -1138,7 +1138,7 @@ class LocalUser(Viewer):
         marked = self._driver.node.receipts.marks
         for key, those in by_key.items():
             marks, place = self._read_to(key)
-            unread = await unread_among([post for post in those if post.place > place], marks, self._disk)
+            unread = await unmarked_among([post for post in those if post.place > place], marks, self._disk)
             taken, _ = marked.marked_to(key, self.directory.me, taken=True)
-            found += await untaken_among(unread, taken, self._disk) if taken else unread
+            found += await unmarked_among(unread, taken, self._disk)
         return found

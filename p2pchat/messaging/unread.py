@@ -6,43 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import LogFacts
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId
 from p2pchat.messaging.messages import Message, Sent
-from p2pchat.protocol import UserId
-from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.messaging.viewer import StorageReader
     from p2pchat.storage.sql_storage import SqlStorage
 
 
-async def unread_among(
+async def unmarked_among(
     posts: Sequence[Message | Sent], marks: Mapping[LogId, int], disk: StorageReader
 ) -> list[Message]:
-    """Return those messages of others that are neither deleted nor marked as read, by this peer or another of the user.
-
-    A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
-    newest marked entry of each writer.
-
-    Args:
-        posts: Messages of one conversation.
-        marks: The number up to which each log there is marked.
-    """
-    came = [post for post in posts if isinstance(post, Message)]
-    writers = {post.log.user for post in came}
-    marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
-
-    def look_up() -> list[ReleasedEntry]:
-        return [shown for log, seq in marked if (shown := disk.storage.entry(log, seq)) is not None]
-
-    read_to: dict[UserId, int] = {}
-    for shown in await disk.read(look_up) if marked else ():
-        read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
-    return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]
-
-
-async def untaken_among(posts: Sequence[Message], marks: Mapping[LogId, int], disk: StorageReader) -> list[Message]:
-    """Return those messages that no taken mark stands for: on their log, or on one that builds on it.
+    """Return those messages of others that no mark stands for: on their log, or on one that builds on it.
 
     The clock says nothing here: a writer with two peers writes two logs side by side, and none of them may be missed.
 
@@ -50,7 +25,7 @@ async def untaken_among(posts: Sequence[Message], marks: Mapping[LogId, int], di
         posts: Messages of one conversation.
         marks: The number up to which each log there is marked.
     """
-    rest = [post for post in posts if marks.get(post.log, 0) < post.seq]
+    rest = [post for post in posts if isinstance(post, Message) and marks.get(post.log, 0) < post.seq]
     writers = {log.user for log in marks} & {post.log.user for post in rest if post.log not in marks}
     if not writers:
         return rest

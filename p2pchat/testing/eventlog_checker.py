@@ -118,8 +118,8 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
-                sent = _for_reader(log, other, groups)
-                found += _between(writers[log.user_id], log, other, sent, complete, timely, deletions)
+                sent, is_timely = _for_reader(log, other, groups), timely and not (log.is_device or other.is_device)
+                found += _between(writers[log.user_id], log, other, sent, complete, is_timely, deletions)
                 if writers[log.user_id].is_one:
                     found += _departures(log, other, timely)
     histories = [log for log in logs if log.is_history]
@@ -265,13 +265,13 @@ class _Writer:
 
     def __init__(self, logs: Sequence[Log], complete: bool, timely: bool, is_copied: bool) -> None:
         self.logs = logs
-        self._is_copied = is_copied  # another process with this key may have written
+        self._is_copied = is_copied or logs[0].is_device  # another process with this key may have written
         self._timely = timely
         self._complete = complete
 
     @property
     def is_one(self) -> bool:
-        return len(self.logs) == 1
+        return len(self.logs) == 1 and not self.logs[0].is_device
 
     @cached_property
     def sent(self) -> Mapping[str, Line]:

@@ -138,6 +138,12 @@ class Log:
         return cls(name, lines, bad)
 
     @cached_property
+    def is_device(self) -> bool:
+        """True if its user's key is not that of the peer: the user may be on other machines too."""
+        begun = (line for line in self.lines if line["event"] == "listening")
+        return any(line.get("peer_id", self.user_id) != self.user_id for line in begun)
+
+    @cached_property
     def is_history(self) -> bool:
         """True if it has messages only, no `listening`."""
         return all(line["event"] in POSTS for line in self.lines)

@@ -66,7 +66,8 @@ class CauseInvariants:
 
     def _is_member(self, peer: SimPeer) -> bool:
         """Return whether a peer is in the network, as far as it knows: else it says that, and nothing of others."""
-        return peer.members is None or not peer.members.against(peer.user, [peer.network.member])
+        of_member, ids = [peer.network.member], {peer.user, peer.own}
+        return peer.members is None or not any(peer.members.against(one, of_member) for one in ids)
 
     # ---- what is true
 
@@ -190,7 +191,7 @@ class CauseInvariants:
         """Return the members who removed a user, and did not take that back, by the statements that a peer has."""
         if peer.members is None:
             return set()
-        members = [self._sim.by_user[user].network.member] if user in self._sim.by_user else []
+        members = [peer.network.member for peer in self._sim.peers_of(user)[:1]]
         return {one.by for one in peer.members.against(user, members)}
 
     def _fault(self, peer: SimPeer, writer: UserId, user: UserId, cause: Cause, said_for: float) -> str:

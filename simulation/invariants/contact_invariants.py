@@ -66,7 +66,7 @@ def answer_some(sim: Simulation, chance: Random) -> None:
         (peer, one.user)
         for peer in sim.honest_up
         if peer.node is not None
-        for one in peer.node.replicator.inbox.of(peer.user)
+        for one in peer.node.replicator.inbox.of(peer.own)
         if not one.has_place
     ]
     if refused and chance.random() < ANSWERS:

@@ -48,10 +48,9 @@ class DeletionInvariants:
         self.any = True
         if peer.byzantine or prune.log.user not in peer.speaks_for or self._invariants.may_fork(prune.log):
             return
-        if (peer.name, prune) in self._unprotected:
-            return
-        if prune.log.conversation == dm_id(self._invariants.room, prune.log.user, prune.log.user):
-            return  # nobody else is to have it
+        to_oneself = dm_id(self._invariants.room, prune.log.user, prune.log.user)
+        if (peer.name, prune) in self._unprotected or prune.log.conversation == to_oneself:
+            return  # a note to oneself is for nobody else
         others = [other for other in self._sim.all_peers if other is not peer]
         is_claimed = any(other.byzantine for other in others)  # it may have lied
         if not is_claimed and all(other.disk.ever.get(prune.log, 0) < prune.upto for other in others):

@@ -77,7 +77,7 @@ class DisplayInvariants:
             pass  # a profile is not read, follows nothing and is not followed
         elif (log.conversation, ref_key(log.user, log.run), one.seq) in peer.disk.ever_stubs:
             self._newest.pop(key, None)  # it came late, and is news only if it waited still
-        elif log.user != peer.user:
+        elif log.user != peer.own:
             self._newest[key] = (log, one.seq)
         elif self._invariants.written_in.get(log) == (peer.name, peer.lives):
             shown, seq = self._newest.pop(key, (log, 0))
@@ -129,7 +129,7 @@ def named(one: ReleasedEntry) -> tuple[ConversationId, Ref]:
 def history_faults(invariants: Invariants) -> Iterator[Fault]:
     """Check that all peers have the same history in the same order."""
     sim = invariants.sim
-    byzantines = {peer.user for peer in sim.all_peers if peer.byzantine} | sim.made_up.keys()
+    byzantines = {peer.own for peer in sim.all_peers if peer.byzantine} | sim.made_up.keys()
     first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, RawEntry]]]] = {}
     for peer in sim.honest_up:
         everywhere = {

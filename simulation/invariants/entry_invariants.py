@@ -47,6 +47,7 @@ from simulation.invariants.content_invariants import OF_FILES, ContentInvariants
 from simulation.invariants.deletion_invariants import DeletionInvariants
 from simulation.invariants.display_invariants import DisplayInvariants, history_faults, view_faults
 from simulation.invariants.group_invariants import GroupInvariants
+from simulation.invariants.machine_invariants import MachineInvariants
 from simulation.invariants.presence_invariants import PresenceInvariants
 from simulation.invariants.protocol_invariants import CrowdInvariants, ProtocolInvariants, log_name
 from simulation.invariants.receipt_invariants import ReceiptInvariants, TakenInvariants
@@ -94,6 +95,7 @@ class Invariants:
         self.taken: TakenInvariants = TakenInvariants(self)
         self.content: ContentInvariants = ContentInvariants(self)
         self.causes: CauseInvariants = CauseInvariants(self)
+        self.machines: MachineInvariants = MachineInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -163,9 +165,9 @@ class Invariants:
     def came(self, peer: SimPeer, frames: Sequence[object]) -> None:
         """Note entries that a copy of this peer wrote in its running logs, from a link or a file."""
         run = peer.node.run if peer.node else ""
-        if (peer.user, run) in self.copied:
+        if (peer.own, run) in self.copied:
             for frame in frames:
-                if isinstance(frame, Entries) and frame.u == peer.user and not frame.fork:
+                if isinstance(frame, Entries) and frame.u == peer.own and not frame.fork:
                     log = LogId(frame.c, frame.u, frame.r)
                     self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
 
@@ -285,6 +287,7 @@ class Invariants:
         yield from self.groups.missing(honest)
         yield from self.receipts.missing(honest)
         yield from self.taken.missing(honest)
+        yield from self.machines.missing(honest)
         yield from self.content.missing(honest)
         yield from self.content.untold(honest)
         yield from self.receipts.forgotten(honest)
@@ -378,10 +381,10 @@ class Invariants:
         return any(self._sim.can_link(peer, one) for one in holders)
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
-        own = {dm_id(self.room, peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
+        own = {dm_id(self.room, peer.own, other) for other in (*self._sim.by_user, *self._sim.guests)}
         for guest in peer.guests:
             if guest.since[peer] <= by:
-                own |= {dm_id(self.room, guest.user, other) for other in self._sim.by_user}
+                own |= {dm_id(self.room, guest.user, other) for other in (*self._sim.by_user, *self._sim.people)}
         return own
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
@@ -401,7 +404,7 @@ class Invariants:
                 continue
             if self.deletions.any and not at.disk.has(log, written.seq):
                 continue  # lost with its disk, and deleted by those who held it
-            for member in honest if to is None else [to]:
+            for member in honest if to is None else self._sim.peers_of(to.own):
                 if self.deletions.any and not member.disk.has(log, written.seq):
                     continue  # judged as `lost` if it could have it
                 if at.disk.lacks_text(log, 1, written.seq) or member.disk.lacks_text(log, 1, written.seq):
@@ -454,6 +457,7 @@ class Invariants:
             found += self._miscounted(peer) if self.at_rest and not peer.disk.busy else ()
             found += view_faults(peer)
             found += self.presence.faults(peer) if self.at_rest else ()
+            found += self.machines.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
             found += history_faults(self)

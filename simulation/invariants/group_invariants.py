@@ -191,7 +191,7 @@ class GroupInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._undelivered: set[tuple[UserId, LogId, int]] = set()
+        self._undelivered: set[tuple[str, LogId, int]] = set()
         self._reported: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # the latest reports
         self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
 
@@ -205,7 +205,7 @@ class GroupInvariants:
     def undelivered(self, peer: SimPeer, news: DeliveryRevoked) -> None:
         """Note the entries reported as cut off to a removed writer."""
         self._sim.counts["undelivered"] += 1
-        self._undelivered |= {(peer.user, news.log, seq) for seq in range(news.first, news.last + 1)}
+        self._undelivered |= {(peer.name, news.log, seq) for seq in range(news.first, news.last + 1)}
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
         """Check the age of a message: old if it was written before a user of this peer was added.
@@ -237,7 +237,7 @@ class GroupInvariants:
     def was_ever_in(self, peer: SimPeer, other: SimPeer, talk: ConversationId) -> bool:
         """Return whether another peer's user was ever a member of the group of a talk, as far as a peer knows."""
         naming = self.namings.get(talk)
-        return naming is not None and other.user in self._expected(peer, naming.talk or talk).named
+        return naming is not None and other.own in self._expected(peer, naming.talk or talk).named
 
     def _logs(self, peer: SimPeer, conversation: ConversationId) -> Logs:
         return {log: raws for log, raws in peer.disk.logs.items() if log.conversation == conversation}
@@ -284,17 +284,17 @@ class GroupInvariants:
 
     def _unlike(self, id: ConversationId, groups: dict[str, ExpectedGroup], honest: list[SimPeer]) -> Iterator[Fault]:
         named = set().union(*(group.named for group in groups.values()))
-        for together in self._reached([peer for peer in honest if peer.user in named]):
+        for together in self._reached([peer for peer in honest if peer.own in named]):
             here = [groups[peer.name] for peer in together if peer.name in groups]
             newest = max(here, key=lambda group: len(group.known), default=None)
             if newest is None:
                 continue
             for peer in together:
                 there = groups.get(peer.name, ExpectedGroup())
-                if peer.user in newest.named and there.known != newest.known:
+                if peer.own in newest.named and there.known != newest.known:
                     yield Fault("group", f"knows {id[:6]} as {_short(there)}, and not as {_short(newest)}", peer.name)
                 yield from self._believed(peer, id, there)
-            present = [peer for peer in together if peer.user in newest.present]
+            present = [peer for peer in together if peer.own in newest.present]
             for members in self._reached(present):
                 yield from self._talks_unlike(_talk(id), newest, members)
 
@@ -332,14 +332,14 @@ class GroupInvariants:
             if log is None or log.conversation != talk or writer not in members or written.seq > most.get(log, 0):
                 continue
             for member in members:
-                if member is not writer and writer.end_to(member) is not None:
+                if member.own != writer.own and writer.end_to(member) is not None:
                     yield from self._invariants.receipts.lacking(written, member)
 
     def faults(self, peer: SimPeer, *, at_rest: bool) -> Iterator[Fault]:
         """Yield a fault for each entry that must never be on a peer's disk or in its display."""
         for id, talk, group in self._groups(peer):
             logs = self._logs(peer, talk)
-            if logs and peer.user not in group.named:
+            if logs and peer.own not in group.named:
                 yield Fault("member", f"holds entries of the talk of {id[:6]}, to which it never belonged", peer.name)
             for log in logs:
                 if log.user not in group.named:
@@ -356,8 +356,8 @@ class GroupInvariants:
             if hidden > 0 and not self._invariants.may_fork(log):
                 yield Fault("unshown", f"{hidden} visible entries of {log_name(log)} are not shown", peer.name)
         for log, n in upto.items() if peer.up else ():
-            for seq in range(n + 1, len(peer.disk.logs[log]) + 1) if log.user == peer.user else ():
-                if (peer.user, log, seq) not in self._undelivered and not (
+            for seq in range(n + 1, len(peer.disk.logs[log]) + 1) if log.user == peer.own else ():
+                if (peer.name, log, seq) not in self._undelivered and not (
                     peer.disk.busy or self._invariants.may_fork(log)
                 ):
                     yield Fault("undelivered", f"not reported as cut off: {log_name(log)} {seq}", peer.name)

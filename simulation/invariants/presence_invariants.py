@@ -129,9 +129,7 @@ class PresenceInvariants:
         """Check a typing frame that is sent; and that no peer is told that a guest is here who blocks its own user."""
         if isinstance(frame, Here) and not peer.byzantine:
             for hosted in frame.users:
-                blocked = (
-                    peer.blocks.get(hosted.id, ()) if hosted.status != "offline" and hosted.id != peer.user else ()
-                )
+                blocked = peer.blocks.get(hosted.id, ()) if hosted.status != "offline" and hosted.id != peer.own else ()
                 for name in (end.other.owner.name for end in ends if end.other.owner.user in blocked):
                     self._invariants.fail(
                         "blocked", peer, f"tells {name} that {hosted.name} is {hosted.status}, who blocks it"
@@ -146,8 +144,9 @@ class PresenceInvariants:
         in_parts = on == frame.on and since == 0  # links that know the conversation get a frame of their own
         self._sent[key] = self._sim.now, frame.on, [*earlier, *ends] if in_parts else ends
         for end in ends:
-            other = end.other.owner.user
-            if frame.c not in (self._invariants.room, dm_id(self._invariants.room, frame.u, other)):
+            other = end.other.owner.own
+            between = dm_id(self._invariants.room, frame.u, other)
+            if frame.u != other and frame.c not in (self._invariants.room, between):
                 self._invariants.fail("leak", peer, f"sends {end.other.owner.name} who types where it may not read")
 
     def on_typing(self, peer: SimPeer, news: TypingChanged) -> None:
@@ -173,7 +172,7 @@ class PresenceInvariants:
         for _, line in session.of("joined", "left"):
             here[line["user"]] = line["event"] == "joined"
         for other in self._sim.all_peers:
-            if other.byzantine or other is peer or not self._sim.can_link(peer, other):
+            if other.byzantine or other is peer or other.person or not self._sim.can_link(peer, other):
                 continue
             if here.get(other.name, False) != other.up:
                 state = "up" if other.up else "down"
@@ -182,6 +181,8 @@ class PresenceInvariants:
             if other.up and seen != other.status:
                 yield Fault("word", f"sees {other.name} as {seen}, who said {other.status}", peer.name)
         for guest in self._sim.guests.values():
+            if guest.user in self._sim.people:
+                continue  # machine_invariants.py
             is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
             status = peer.node.presence.status(guest.user)[0]
             if is_here != (status == "online"):

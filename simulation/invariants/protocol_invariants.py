@@ -231,7 +231,7 @@ class ProtocolInvariants:
         other = end.other.owner
         if peer.user < other.user or other.node is None or not end.other.open or peer.byzantine or other.byzantine:
             return
-        if (other.user, other.node.run) in self._invariants.copied:
+        if (other.own, other.node.run) in self._invariants.copied:
             return  # its count of links restarted; the former link must be found dead first
         current = other.node.links.by_peer.get(peer.user)
         if current is not None and current.id == end.other.link:

@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.durable_changes import ReadMark, Stored
+from p2pchat.core.durable_changes import ReadMark, ShownKey, Stored
 from p2pchat.core.effects import (
     DeliveryReceipt,
     ReadReceipt,
@@ -42,13 +42,18 @@ LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read
 
 
 class ReceiptInvariants:
-    """Marks entries as read, and checks the receipts."""
+    """Marks entries as read, and checks the receipts.
+
+    Attributes:
+        said_in: What was marked as read in each session of a peer.
+    """
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
         self._said: dict[tuple[UserId, LogId], int] = {}  # (reader, log) -> marked read by its program
+        self.said_in: dict[tuple[str, int], dict[LogId, int]] = {}  # the same, by (peer, session)
         self._delivered: set[tuple[LogId, int, UserId]] = set()  # (log, seq, member) as reported to writers
         self._seen: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
         # (peer, session, event, log, member) -> known at its start
@@ -57,18 +62,18 @@ class ReceiptInvariants:
 
     def wants_none(self, peer: SimPeer) -> bool:
         """Return whether a user turned read receipts off."""
-        return self._reads and Random(f"{self._sim.seed} {peer.name} wants receipts").random() < WANT_NONE
+        return self._reads and Random(f"{self._sim.seed} {peer.called} wants receipts").random() < WANT_NONE
 
     # ---- reading
 
     def started(self, peer: SimPeer) -> None:
         """Choose receipts, also again after a start from a disk that lacks it."""
-        if self.wants_none(peer) and peer.node is not None and peer.node.own.wants_receipts(peer.user):
-            peer.choose(peer.user, RECEIPTS, OFF)
+        if self.wants_none(peer) and peer.node is not None and peer.node.own.wants_receipts(peer.own):
+            peer.choose(peer.own, RECEIPTS, OFF)
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
         """Perhaps schedule the reading of an entry that a program received."""
-        if not self._reads or peer.byzantine or one.log.user == peer.user:
+        if not self._reads or peer.byzantine or one.log.user == peer.own:
             return
         drawn = Random(f"{self._sim.seed} {peer.name} {peer.lives} reads {one.place}")
         seconds = drawn.choice(LATER)
@@ -80,10 +85,13 @@ class ReceiptInvariants:
             return  # no more actions at rest
         for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
             if each.place <= one.place:
-                key = (peer.user, each.log)
+                key = (peer.own, each.log)
                 self._said[key] = max(each.seq, self._said.get(key, 0))
+                said = self.said_in.setdefault((peer.name, peer.lives), {})
+                said[each.log] = max(each.seq, said.get(each.log, 0))
         self._sim.counts["read"] += 1
-        peer.put(MarkedRead(peer.user, one.log, one.place))
+        self._sim.counts["machine_read"] += peer.person is not None
+        peer.put(MarkedRead(peer.own, one.log, one.place))
 
     def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
         """Check that the read marks in a frame are durable; a peer that stops sends its last ones with their commit."""
@@ -160,9 +168,15 @@ class ReceiptInvariants:
             self._seen.add(receipt)
 
     def lacking(self, written: WrittenMessage, member: SimPeer) -> Iterator[Fault]:
-        """Yield a fault if the delivery of a message to a member was never reported to its writer."""
+        """Yield a fault if the delivery of a message to a member was never reported to its writer.
+
+        In the room that is a peer, elsewhere a user, on whatever machine.
+        """
         log = written.log
-        if log is not None and (log, written.seq, member.user) not in self._delivered:
+        if log is None or written.user == member.own:
+            return
+        holder = member.user if log.conversation == self._invariants.room else member.own
+        if (log, written.seq, holder) not in self._delivered:
             text = f"no receipt of {member.name} for {log_name(log)} {written.seq}"
             yield Fault("receipt", text, written.at.name)
 
@@ -178,23 +192,27 @@ class ReceiptInvariants:
 
     def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
         """Check a read receipt."""
-        reader = self._sim.by_user[news.member]
+        reader, peers = self._sim.person(news.member), self._sim.peers_of(news.member)
         if peer.byzantine or reader.byzantine:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         ref = ref_key(news.log.user, news.log.run)
         # Nothing is shown of stubs, and what was deleted is not among what was shown any more.
-        said = max(self._said.get((news.member, news.log), 0), reader.disk.pruned.get(news.log, 0))
+        pruned = [one.disk.pruned.get(news.log, 0) for one in peers]
+        said = max(self._said.get((news.member, news.log), 0), *pruned)
         behind = range(said + 1, news.last + 1)
-        is_marked = all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
+        stubs = set[ShownKey]().union(*(one.disk.ever_stubs for one in peers))
+        is_marked = all((news.log.conversation, ref, seq) in stubs for seq in behind)
         if not (is_marked or self._invariants.may_fork(news.log)):
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
-        is_off = peer.node is not None and not peer.node.own.wants_receipts(peer.user)
-        if (is_off and news.log.user == peer.user) or self.wants_none(reader):
+        is_off = peer.node is not None and not peer.node.own.wants_receipts(peer.own)
+        if (is_off and news.log.user == peer.own) or self.wants_none(peers[0]):
             self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
         self._reported(peer, "read", news, "read")
+        # In the room the holders are peers: a machine passes on what its person has read on another one.
+        is_passed_on = reader.user in self._sim.people and news.log.conversation == self._invariants.room
         for seq in range(news.first, news.last + 1):
-            if reader is not peer and (news.log, seq, news.member) not in self._delivered:
+            if not (peer in peers or is_passed_on) and (news.log, seq, news.member) not in self._delivered:
                 self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
@@ -206,21 +224,18 @@ class ReceiptInvariants:
         for reader in honest:
             if reader.linked and reader.node is not None and reader.node.replicator.receipts.marks.has_unsent:
                 yield Fault("unread", "has unsent read marks", reader.name)
-        stored = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
-            for mark in (mark for mark in stored[reader.user] if not mark.taken):
-                writer = self._sim.by_user.get(mark.log.user)
-                is_known = writer is None or writer not in honest or self._knows(writer, mark)
-                if writer is not None and self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
-                    continue  # lost with its disk, and deleted by those who held it
-                if writer is not None and reader.disk.lacks_text(mark.log, 1, mark.seq):
+            for mark in reader.disk.storage.load([reader.own]).reads:
+                if mark.taken or mark.reader != reader.own or reader.disk.lacks_text(mark.log, 1, mark.seq):
                     continue
-                if writer is not None and mark.reader == reader.user and not is_known:
-                    text = f"does not know that {reader.name} has read {log_name(mark.log)} {mark.seq}"
-                    yield Fault("unread", text, writer.name)
+                for writer in self._sim.peers_of(mark.log.user):
+                    if self._invariants.deletions.any and not writer.disk.has(mark.log, mark.seq):
+                        continue  # lost with its disk, and deleted by those who held it
+                    if writer in honest and not self._knows(writer, reader, mark):
+                        text = f"does not know that {reader.called} has read {log_name(mark.log)} {mark.seq}"
+                        yield Fault("unread", text, writer.name)
 
-    def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
-        reader = self._sim.by_user[mark.reader]
+    def _knows(self, writer: SimPeer, reader: SimPeer, mark: ReadMark) -> bool:
         if writer.node is None or not self._sim.can_link(writer, reader) or self._invariants.may_fork(mark.log):
             return True
         if self.wants_none(writer) or self.wants_none(reader):

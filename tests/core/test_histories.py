@@ -18,6 +18,7 @@ from simulation.random_histories import NOTHING, PlayResult, WantedEvents, play_
 ROUTERS = WantedEvents(routers=True)
 FILES = WantedEvents(files=True)
 MEMBERS = WantedEvents(members=True)
+MACHINES = WantedEvents(machines=True)
 
 
 @pytest.mark.parametrize("seed", (4, 6, 7, 8, *range(10, 16), 17, 18))  # the others have crowds, and need a second
@@ -39,6 +40,11 @@ def test_every_promise_holds_with_files_in_history() -> None:
 @pytest.mark.parametrize("seed", (12, 124, 194, 317, 629, 1441, 20358))  # each broke a promise once
 def test_every_promise_holds_with_members_in_history(seed: int) -> None:
     assert not failures(played([seed], MEMBERS), MEMBERS)
+
+
+@pytest.mark.parametrize("seed", (0, 2, 13))
+def test_every_promise_holds_with_machines_in_history(seed: int) -> None:
+    assert not failures(played([seed], MACHINES), MACHINES)
 
 
 def played(seeds: Sequence[int], wanted: WantedEvents = NOTHING, jobs: int = 1) -> PlayResult:

@@ -631,3 +631,28 @@ def test_a_delivered_message_is_in_that_store() -> None:
     assert rules(one, two, store, complete=True) == ["lost", "delivered", "lost"]  # for ada's log and for bob's
     whole = Writer("bob").message("A.1", "ada").message("A.2", "ada").sent("B.1")
     assert rules(one, two, whole, complete=True) == []
+
+
+# ---- one person on several machines
+
+
+def machine(name: str) -> Writer:
+    return Writer("ada").listening(peer_id=name).joined("bob")
+
+
+def test_a_message_of_a_machine_without_a_log_is_not_invented() -> None:
+    desk, two = machine("DESK").stopped(at=200.0), bob().message("M.1", "ada", sent_at=iso(100))
+    assert rules(desk, two) == []
+
+
+def test_who_is_seen_on_one_machine_may_lack_what_another_one_has() -> None:
+    """Others see the person through the laptop, and the desk is out of reach for long."""
+    desk, lap = machine("DESK").sent("M.1"), machine("LAP").message("B.1", "bob")
+    two = bob().sent("B.1", at=5.0).delivered("B.1", "ada").line("warning", code="busy", at=200.0)
+    assert rules(desk.line("warning", code="busy", at=200.0), lap, two) == []
+
+
+def test_who_is_offline_on_one_machine_goes_on() -> None:
+    """A person with several machines who is offline on all of them has left, as others see it."""
+    desk = machine("DESK").sent("M.1", at=50.0)
+    assert rules(desk, bob().left("ada", "left", at=10.0)) == []

@@ -31,6 +31,7 @@ from p2pchat.core.durable_changes import Collected, LogKey, ReadMark, ShownKey
 from p2pchat.core.effects import ReadStored, WriteRefused
 from p2pchat.core.inputs import MarkedRead, MarkedTaken
 from p2pchat.core.log import SUM_MODULUS, LogId, marks_of_bytes, marks_to_bytes, ref_key
+from p2pchat.core.own_state import OwnState
 from p2pchat.core.receipts.delivery_receipts import DeliveryReceipts
 from p2pchat.core.receipts.read_tracker import ReadTracker
 from p2pchat.core.sync.conversation_state import ConversationState
@@ -81,7 +82,8 @@ class MarkPositions:
     writer are one row of bytes: in the room there may be many thousands.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: OwnState) -> None:
+        self._wants = own.wants_receipts
         self._marks: dict[ReaderKey, dict[UserId, bytes]] = {}  # by writer
         self._sums: dict[ReaderKey, int] = {}  # over all marks of a reader, of those that did not change since
 
@@ -138,7 +140,7 @@ class MarkPositions:
         for pair, rows in self._marks.items():
             is_all = pair[1] in users
             writers = frozenset[UserId]() if pair[2] else users
-            marked = rows.keys() if is_all else sorted(rows.keys() & writers)
+            marked = rows.keys() if is_all else sorted(filter(partial(self._wants, pair[1]), rows.keys() & writers))
             if marked and is_shared(pair[0]):
                 yield pair, marked, is_all
 
@@ -254,7 +256,7 @@ class MarkExchange:
         self._sync = sync
         self._ctx = sync.ctx
         self.tracker: ReadTracker = ReadTracker(sync, stored, receipts)
-        self._positions = MarkPositions()
+        self._positions = MarkPositions(sync.ctx.own)
         for mark in stored:
             if mark.reader in sync.hosted:
                 self._positions.put(mark)
@@ -284,7 +286,8 @@ class MarkExchange:
         former, conversation = self._positions.put(mark), self._sync.conversations[log.conversation]
         if mark.seq and log.user in self._sync.hosted and not mark.taken:
             self.tracker.on_local_read(mark)
-        for link in sorted({*hosts.get(mark.reader, ()), *(() if mark.taken else hosts.get(log.user, ()))}):
+        tells = not mark.taken and self._ctx.own.wants_receipts(mark.reader, log.user)
+        for link in sorted({*hosts.get(mark.reader, ()), *(hosts.get(log.user, ()) if tells else ())}):
             remote = self._sync.remotes.get(link)
             if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
                 self._pending.setdefault(link, PendingMarks()).marks.setdefault(mark.key, former)
@@ -320,11 +323,17 @@ class MarkExchange:
 
     # ---- programs
 
+    def on_receipts_chosen(self, user: UserId) -> None:
+        """Take a choice of a hosted user. Marks of the meantime go once sums are compared, or with the next mark."""
+        for remote in self._sync.remotes.values() if user == self._ctx.user else ():
+            self.send_sum(remote)
+
     def _may_tell(self, mark: Marked, writer: UserId) -> bool:
         """Return whether what this user wrote is marked."""
         if writer == mark.user or isinstance(mark, MarkedTaken):
             return writer != mark.user
-        return writer not in mark.except_writers and self._ctx.own.wants_receipts(mark.user, writer)
+        is_told = mark.user == self._ctx.user or self._ctx.own.wants_receipts(mark.user, writer)  # to its machines too
+        return writer not in mark.except_writers and is_told
 
     def _asked_by(self, mark: Marked, conversation: ConversationState) -> Iterable[LogId]:
         """Return the logs of which storage is asked how far they had been shown at the place of a mark."""

@@ -38,7 +38,7 @@ class ReadTracker(AckTracker):
     ) -> bool:
         """Take a read mark announced for a hosted user's log. Return False if it cannot be compared yet."""
         may_have_read = reader != user and conversation.may_write(reader) and not conversation.has_facts
-        if not may_have_read or not self._own.wants_receipts(user, reader):
+        if not may_have_read or not self._own.exchange_receipts(user, reader):
             return True
         log = conversation.log(user, mark.run)
         if log is None or (mark.seq > log.durable_seq and not log.forked):
@@ -56,7 +56,7 @@ class ReadTracker(AckTracker):
     def on_local_read(self, mark: ReadMark) -> None:
         """Take the mark of one user of this peer on the log of another. It marks all logs that this log builds on."""
         log = mark.log
-        if mark.seq > self.position(log, mark.reader) and self._own.wants_receipts(log.user, mark.reader):
+        if mark.seq > self.position(log, mark.reader) and self._own.exchange_receipts(log.user, mark.reader):
             conversation = self._sync.conversations[log.conversation]
             state = conversation.log(log.user, log.run)
             ack = Acknowledgement(None, conversation, log.user, mark.reader)

@@ -13,6 +13,7 @@ from p2pchat.core.inputs import CommitFailed, Loaded, MarkedTaken, UserHosted, U
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
+from p2pchat.core.own_state import OwnState
 from p2pchat.core.receipts.mark_exchange import NOWHERE, MarkPositions, ReadPosition, mark_number, sum_text
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Frame, Here, Hosted, ReadFrame
@@ -326,7 +327,7 @@ def test_a_mark_whose_conversation_gave_way_during_its_lookup_counts_once_that_i
 @pytest.mark.parametrize("seed", range(30))
 def test_the_sum_is_that_of_the_marks_whatever_changed(seed: int) -> None:
     """Sums of readers are kept until a mark of theirs changes or goes."""
-    chance, positions = random.Random(seed), MarkPositions()
+    chance, positions = random.Random(seed), MarkPositions(OwnState({}))
     users, conversations = [f"{number:064x}" for number in range(4)], [f"{number:064x}" for number in range(10, 13)]
     for _ in range(200):
         log = LogId(chance.choice(conversations), chance.choice(users), f"{chance.randrange(2):016x}")
@@ -351,7 +352,7 @@ def test_the_sum_is_that_of_the_marks_whatever_changed(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_the_sum_changes_by_what_peers_are_told(seed: int) -> None:
     """They add up what each frame changes, and ask for all marks if their sum is another."""
-    chance, positions = random.Random(seed), MarkPositions()
+    chance, positions = random.Random(seed), MarkPositions(OwnState({}))
     users, conversations = [f"{number:x}" * 64 for number in range(3)], [f"{number:x}" * 64 for number in (10, 11)]
     heard = 0
     due: dict[tuple[LogId, str, bool], ReadPosition] = {}

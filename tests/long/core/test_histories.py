@@ -9,17 +9,19 @@ import pytest
 
 from simulation.random_histories import NOTHING, PlayResult
 from tests.conftest import Tell
-from tests.core.test_histories import FILES, MEMBERS, ROUTERS, failures, played
+from tests.core.test_histories import FILES, MACHINES, MEMBERS, ROUTERS, failures, played
 
 HISTORIES = range(500)
 HISTORIES_WITH_ROUTERS = range(200)
 HISTORIES_WITH_FILES = range(100)
 HISTORIES_WITH_MEMBERS = range(300)
+HISTORIES_WITH_MACHINES = range(300)
 JOBS = 2  # processes; each imports everything once more
 CHUNK = 25
 ROUTERS_CHUNK = 10
 FILES_CHUNK = 4
 MEMBERS_CHUNK = 50
+MACHINES_CHUNK = 50
 OFTEN = 50
 BEGAN = time.monotonic()
 
@@ -179,6 +181,15 @@ def test_every_promise_holds_with_members_in_the_histories_from(seeds: range) ->
     assert not failed, failed
     assert all(here.counts[f"member_{what}"] for what in ("admitted", "expelled", "pardoned", "admin"))
     assert here.counts["export_told"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_MACHINES, MACHINES_CHUNK), ids=attrgetter("start"))
+def test_every_promise_holds_with_machines_in_the_histories_from(seeds: range) -> None:
+    here = played(seeds, MACHINES, JOBS)
+    failed = failures(here, MACHINES)
+    assert not failed, failed
+    assert here.counts["machine_read"]
 
 
 def test_every_accident_occurred_often_enough(all_played: PlayResult, tell: Tell) -> None:
