@@ -249,6 +249,8 @@ class SimPeer:
         self._turn_is_due = False
         self.content = SimContent(self)
         stored = self.disk.load(self.speaks_for)
+        if self.person is not None:  # perhaps one that was chosen on another machine
+            self.name_told = next((one.name for one in stored.users if one.id == self.own), self.name_told)
         self.program.begin(stored.consumers.get("main", 0))
         self.node = self._node_from(stored, draw)
         self.blocks, self.to_block = ({by: {*self.node.own.of(by, BLOCKED)} for by in self.speaks_for} for _ in "12")
