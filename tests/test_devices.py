@@ -69,6 +69,7 @@ class Adding:
 async def has(peer: TCPPeer, to: str, *wanted: str) -> None:
     """Wait until a conversation of a peer's user has these texts, each once."""
     async with within(WAIT, f"{wanted} at {peer}"):
+        await peer.when_known(lambda: peer.find(to))
         while sorted(await texts(peer, to)) != sorted(wanted):
             await asyncio.sleep(0.02)  # poll: what a comparison brings is no event of a program that was not there
 
