@@ -78,8 +78,10 @@ class ReceiptInvariants:
     def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
         if self._invariants.at_rest:
             return  # no more actions at rest
+        # Who wants none marks for itself once that is stored: a full disk refuses it, and one that went back lacks it.
+        is_told = not self.wants_none(peer) or (peer.node is not None and peer.node.own.wants_receipts(peer.user))
         for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
-            if each.place <= one.place:
+            if each.place <= one.place and is_told:
                 key = (peer.user, each.log)
                 self._said[key] = max(each.seq, self._said.get(key, 0))
         self._sim.counts["read"] += 1
@@ -188,10 +190,10 @@ class ReceiptInvariants:
         behind = range(said + 1, news.last + 1)
         is_marked = all((news.log.conversation, ref, seq) in reader.disk.ever_stubs for seq in behind)
         if not (is_marked or self._invariants.may_fork(news.log)):
-            self._invariants.fail("read", peer, f"{what}: its program did not mark it")
+            self._invariants.fail("read", peer, f"{what}: its program did not mark it for others")
         is_off = peer.node is not None and not peer.node.own.wants_receipts(peer.user)
-        if (is_off and news.log.user == peer.user) or self.wants_none(reader):
-            self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
+        if is_off and news.log.user == peer.user:
+            self._invariants.fail("read", peer, f"{what}: reported, though its writer turned receipts off")
         self._reported(peer, "read", news, "read")
         for seq in range(news.first, news.last + 1):
             if reader is not peer and (news.log, seq, news.member) not in self._delivered:
