@@ -409,6 +409,7 @@ class SimPeer:
 
     def block(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Have a user of this peer block another, or end that, once that is stored."""
+        self.sim.invariants.blocks.any = True  # a process that ends may have stored it, and tell nobody
         users = self.to_block.setdefault(by, set())
         (users.add if on else users.discard)(user)
         self.choose(by, f"{BLOCKED}:{user}", "1" if on else "")
