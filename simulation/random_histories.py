@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, fields
 from itertools import combinations, islice
 from random import Random
 
+from p2pchat.core.own_state import BLOCKED
 from p2pchat.settings import Settings
 from p2pchat.testing.eventlog_parser import Fault
 from simulation.attached_files import FileActions
@@ -298,9 +299,10 @@ class RandomHistory:
             sim.invariants.unharmed()
             sim.counts["settled_with_blocks"] += any(map(any, (peer.blocks.values() for peer in remaining)))
         for peer in sim.up:
-            for by, users in peer.to_block.items():
-                for user in sorted(users):
-                    peer.block(by, user, on=False)
+            assert peer.node is not None
+            asked = {(by, user) for by, users in peer.to_block.items() for user in users}
+            for by, user in sorted(asked.union(peer.node.own.all(BLOCKED))):  # of guests also what came from elsewhere
+                peer.block(by, user, on=False)
 
     def _meet_again(self, remaining: list[SimPeer]) -> None:
         """Have all name each other, and the crowd dial everybody: who was named must get a place among it."""

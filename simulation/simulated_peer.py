@@ -119,6 +119,7 @@ class SimPeer:
         self.low: DiskLevel = DiskLevel.ENOUGH  # as its disk is reported
         self.blocks: dict[UserId, set[UserId]] = {}  # whom its users block, by the one who blocks
         self.to_block: dict[UserId, set[UserId]] = {}  # the same, as soon as all of that is stored
+        self.blocked_now: set[UserId] = set()  # with this step, though the next choice of it may have ended that
         self.kept_from: float = 0.0  # when it last began to store again after a failed or low disk
         self.program: SimProgram = SimProgram(self)
         self.lives: int = 0
@@ -425,6 +426,7 @@ class SimPeer:
 
     def block(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Have a user of this peer block another, or end that, once that is stored."""
+        self.sim.invariants.blocks.any = True  # a process that ends may have stored it, and tell nobody
         users = self.to_block.setdefault(by, set())
         (users.add if on else users.discard)(user)
         self.choose(by, f"{BLOCKED}:{user}", "1" if on else "")
@@ -435,11 +437,13 @@ class SimPeer:
 
     def _on_chosen(self, effects: list[out.Effect]) -> None:
         """Note whom users of this peer block from now on."""
+        self.blocked_now.clear()
         for effect in effects:
             if isinstance(effect, out.OwnStateChanged) and effect.key.startswith(f"{BLOCKED}:"):
                 by, user, on = effect.user, id_in(effect.key), bool(effect.text)
                 users = self.blocks.setdefault(by, set())
                 (users.add if on else users.discard)(user)
+                self.blocked_now |= {user} if on else set[UserId]()
                 self.sim.invariants.blocks.chosen(self, by, user, on=on)
 
     def stop(self) -> None:

@@ -640,7 +640,7 @@ class Node:
     def _on_blocked(self, by: UserId, user: UserId, *, on: bool) -> None:
         """Block a user or end that. The blocked one is told nothing; its peer hears that there is no place."""
         self.blocks.set(by, user, on)
-        if by == self.user and on and user not in self.hosted:
+        if by == self.user and on:
             self.presence.block(user)
             self.links.block(user)
         elif by == self.user and not on:

@@ -83,7 +83,7 @@ class BlockInvariants:
     """The invariants of blocks: nothing comes of a blocked user, and all others stay as they were.
 
     Attributes:
-        any: True once somebody was blocked in this history.
+        any: True once somebody chose to block another in this history.
     """
 
     def __init__(self, invariants: Invariants) -> None:
@@ -93,7 +93,6 @@ class BlockInvariants:
 
     def chosen(self, peer: SimPeer, by: UserId, user: UserId, *, on: bool) -> None:
         """Check what a peer did in the step in which a user of it blocked another, or ended that."""
-        self.any = True
         self._sim.counts["user_blocked" if on else "user_unblocked"] += 1
         self._invariants.causes.note_facts()
         if peer.node is None or peer.byzantine:

@@ -158,7 +158,7 @@ class PresenceInvariants:
 
     def on_left(self, peer: SimPeer, news: UserLeft) -> None:
         """Check a reported departure. Who is blocked or expelled leaves at once."""
-        is_late = news.reason in ("left", "expelled") or news.user in peer.blocks.get(peer.user, ())
+        is_late = news.reason in ("left", "expelled") or news.user in peer.blocked_now
         if not is_late and news.user in peer.here_before and not peer.byzantine:
             self._invariants.fail(
                 "grace", peer, f"reported at once that {self._sim.person(news.user).name} is {news.reason}"

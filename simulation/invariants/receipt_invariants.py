@@ -83,10 +83,13 @@ class ReceiptInvariants:
     def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
         if self._invariants.at_rest:
             return  # no more actions at rest
+        # Who wants none marks for itself once that is stored: a full disk refuses it, and one that went back lacks it.
+        is_told = not self.wants_none(peer) or (peer.node is not None and peer.node.own.wants_receipts(peer.own))
         for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
             if each.place <= one.place:
-                key = (peer.own, each.log)
-                self._said[key] = max(each.seq, self._said.get(key, 0))
+                if is_told:
+                    key = (peer.own, each.log)
+                    self._said[key] = max(each.seq, self._said.get(key, 0))
                 said = self.said_in.setdefault((peer.name, peer.lives), {})
                 said[each.log] = max(each.seq, said.get(each.log, 0))
         self._sim.counts["read"] += 1
@@ -204,10 +207,10 @@ class ReceiptInvariants:
         stubs = set[ShownKey]().union(*(one.disk.ever_stubs for one in peers))
         is_marked = all((news.log.conversation, ref, seq) in stubs for seq in behind)
         if not (is_marked or self._invariants.may_fork(news.log)):
-            self._invariants.fail("read", peer, f"{what}: its program did not mark it")
+            self._invariants.fail("read", peer, f"{what}: its program did not mark it for others")
         is_off = peer.node is not None and not peer.node.own.wants_receipts(peer.own)
-        if (is_off and news.log.user == peer.own) or self.wants_none(peers[0]):
-            self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
+        if is_off and news.log.user == peer.own:
+            self._invariants.fail("read", peer, f"{what}: reported, though its writer turned receipts off")
         self._reported(peer, "read", news, "read")
         # In the room the holders are peers: a machine passes on what its person has read on another one.
         is_passed_on = reader.user in self._sim.people and news.log.conversation == self._invariants.room

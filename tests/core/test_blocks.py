@@ -13,6 +13,7 @@ from p2pchat.core.inputs import (
     PresenceSet,
     TypingSet,
     UserHosted,
+    UserUnhosted,
     WriteRequest,
 )
 from p2pchat.core.log import decode_entry, ref_key
@@ -294,6 +295,20 @@ def test_a_hosted_user_blocks_for_itself_alone() -> None:
     block(gate, "bob", by="dan", on=False)
     far.say(refused)
     assert gate.texts() == ["to all", "to ada", "to dan"]
+
+
+def test_a_blocked_user_that_leaves_this_peer_is_not_shown_at_another(ada: Peer) -> None:
+    ada.put(UserHosted(HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign)))
+    ada.put(PresenceSet(IDS["dan"], "online"))
+    gateway(ada, "dan")
+    ada.take()
+    seen = len(ada.events)
+    block(ada, "dan")
+    assert presence(ada, "dan") == "online" and not [one for one in ada.events[seen:] if isinstance(one, out.UserLeft)]
+    ada.put(UserUnhosted(IDS["dan"]))
+    ada.take()
+    assert presence(ada, "dan") == "offline"
+    assert [one for one in ada.events[seen:] if isinstance(one, out.UserLeft)] == [out.UserLeft(IDS["dan"], "left")]
 
 
 def test_the_own_user_of_a_peer_is_told_that_who_blocks_it_is_offline() -> None:
