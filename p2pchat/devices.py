@@ -239,7 +239,7 @@ async def join_device(
         raise InviteError("the code is no longer good: begin again at the other machine for a new one") from None
     finally:
         writer.close()
-    return Device(base32(identity.peer_id), directory)
+    return Device(base32(identity.peer_id), directory=directory)
 
 
 async def _dial(code: DeviceCode) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -15,18 +15,19 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import OwnStateChanged, PresenceChanged, UserNamed, WarningIssued
-from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
+from p2pchat.core.inputs import Connect, Input, ListeningAt, OwnStateSet, PeerSighted
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.mesh.presence_tracker import AWAY
-from p2pchat.core.names import base32, validate_name
+from p2pchat.core.names import MAX_NAME_CHARACTERS, base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
-from p2pchat.core.own_state import BLOCKED, IGNORED, id_in
+from p2pchat.core.own_state import BLOCKED, DEVICE, IGNORED, id_in
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
@@ -318,6 +319,7 @@ class Lifecycle:
         for endpoint, pin in [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]:
             driver.put(Connect(endpoint, pin))
         await self._store_name(stored)
+        await self._note_machine()
         self._start_discovery()
 
     async def _addresses(self) -> ListeningAt:
@@ -426,6 +428,15 @@ class Lifecycle:
         if former is not None:
             text = f"{former} is called {self.name} from now on: programs with one port, or one directory, are one user"
             self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
+
+    async def _note_machine(self) -> None:
+        """Say once what this machine is called, where its person has others."""
+        driver = self.require_running()
+        key, node = f"{DEVICE}:{driver.node.peer}", driver.node
+        if node.peer != node.user and not node.own.get(node.user, key):
+            text = f"{now_micros()} {gethostname()[:MAX_NAME_CHARACTERS]}"
+            with suppress(StorageError):  # the next start says it
+                await driver.requests.ask(lambda ticket: OwnStateSet(ticket, node.user, {key: text}))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str], timeout: float) -> None:
         """Wait until each endpoint has failed once, or is linked and has announced its users."""

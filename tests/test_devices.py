@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -133,11 +134,16 @@ async def typed_devices(peer: TCPPeer) -> list[str]:
     return found
 
 
+async def when_named(peer: TCPPeer, count: int) -> None:
+    await until(lambda: [bool(one.name) for one in peer.devices()] == [True] * count, f"the names at {peer}")
+
+
 async def test_each_machine_lists_all(login: Login, home: Path) -> None:
     """Linked ones, those that were, and no other peer of the login."""
     login("ada")
     async with TCPPeer(data=home / "desk", name="ada") as desk:
-        assert desk.devices() == [Device(desk.listening.peer_id, is_this=True)]
+        [this] = desk.devices()
+        assert (this.peer_id, this.name, this.since, this.is_this) == (desk.listening.peer_id, "", None, True)
     adding = Adding(home / "desk")
     code = await adding.code()
     login("the laptop")
@@ -148,18 +154,32 @@ async def test_each_machine_lists_all(login: Login, home: Path) -> None:
         here = desk.listening.peer_id
         login("the laptop")
         async with TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
-            assert laptop.devices() == [Device(lap, is_this=True), Device(here, linked=True)]
-            await until(lambda: len(desk.devices()) > 1, "the laptop at the desk")
-            assert desk.devices() == [Device(here, is_this=True), Device(lap, linked=True)]
+            for one, ids in ((laptop, [lap, here]), (desk, [here, lap])):
+                await when_named(one, 2)
+                assert [(each.peer_id, each.is_this, each.linked) for each in one.devices()] == [
+                    (ids[0], True, False), (ids[1], False, True)
+                ]  # fmt: skip
+                assert {each.name for each in one.devices()} == {gethostname()[:32]}
             before = datetime.now(UTC)
             assert "   this peer" in await typed(desk, "/whois ada")
-            assert await typed_devices(desk) == [f"-- {here[:8]}: this machine", f"-- {lap[:8]}: linked"]
+            await laptop.people.rename_device(lap[:6], "lap")
+            await until(lambda: desk.devices()[1].name == "lap", "its name at the desk")
+            [this_line, line] = await typed_devices(desk)
+            assert this_line.startswith(f"-- {gethostname()[:32]} {here[:8]}: this machine, yours since ")
+            assert line.startswith(f"-- lap {lap[:8]}: linked, yours since ")
         await until(lambda: not desk.devices()[-1].linked, "the end of the link")
         [_, line] = await typed_devices(desk)
-        assert line.startswith(f"-- {lap[:8]}: away, linked until ")
+        assert line.startswith(f"-- lap {lap[:8]}: away, linked until ")
         this, away = desk.devices()
         assert (this.is_this, away.peer_id, away.is_this) == (True, lap, False)
         assert away.last_seen is not None and before <= away.last_seen <= datetime.now(UTC)
+        with pytest.raises(UnknownName, match="no machine of yours is known as 'attic'"):
+            await desk.people.rename_device("attic", "cellar")
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk:
+        assert [(one.name, one.linked, one.last_seen) for one in desk.devices()][1:] == [("lap", False, None)]
+        await desk.people.revoke_device("LAP")
+        assert len(desk.devices()) == 1
 
 
 async def test_others_take_a_machine_for_no_gateway(login: Login, home: Path) -> None:

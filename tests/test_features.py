@@ -123,7 +123,7 @@ def test_nothing_is_a_command_without_a_row() -> None:
 
 
 # Commands whose example says why it cannot be done in the mesh below: it has nobody and nothing of what they need.
-REFUSED_HERE = {"kick", "leave", "send", "get", "revoke", "revoke_device", "admin", "unadmin"} | {
+REFUSED_HERE = {"kick", "leave", "send", "get", "revoke", "revoke_device", "rename_device", "admin", "unadmin"} | {
     one.name for one in TYPED if one.latest in ("shown", "here")
 }
 

@@ -491,10 +491,14 @@ def _host(host: Line, row: Line) -> str:
 
 def format_device(row: Line, now: datetime) -> str:
     """Return one row of /devices."""
-    state = "this machine" if row["this"] else "linked"
+    state = "linked" if row["linked"] else "away"
+    if row["this"]:
+        state = "this machine"
     if row["last_seen"]:
-        state = f"away, linked until {format_time(row['last_seen'], now)}"
-    return f"-- {row['peer_id'][:8]}: {state}"
+        state += f", linked until {format_time(row['last_seen'], now)}"
+    since = f", yours since {format_time(row['since'], now)}" if row["since"] else ""
+    name = f"{safe_line(row['name'])} " if row["name"] else ""
+    return f"-- {name}{row['peer_id'][:8]}: {state}{since}"
 
 
 def format_begun(line: Line) -> str:

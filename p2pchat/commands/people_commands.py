@@ -210,6 +210,8 @@ async def devices(ctx: CommandContext) -> CommandResult:
     rows = [
         {
             "peer_id": one.peer_id,
+            "name": one.name,
+            "since": None if one.since is None else iso(one.since),
             "this": one.is_this,
             "linked": one.linked,
             "last_seen": None if one.last_seen is None else iso(one.last_seen),
@@ -217,7 +219,7 @@ async def devices(ctx: CommandContext) -> CommandResult:
         for one in ctx.tcp_peer.devices()
     ]
     now = local_now()
-    hint = f"-- others are shown once they were linked; to add one, in a shell: {command('device', 'add')}"
+    hint = f"-- to add one, in a shell: {command('device', 'add')}"
     return CommandResult(rows, [*(format_device(row, now) for row in rows), hint])
 
 
@@ -227,6 +229,12 @@ async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:
         return CommandResult(lines=["-- nothing was changed"])
     gone = await ctx.tcp_peer.people.revoke_device(machine)
     return CommandResult([{"peer_id": gone.peer_id, "revoked": True}])
+
+
+async def rename_device(ctx: CommandContext, machine: str, name: str) -> CommandResult:
+    """Call a machine of the own user otherwise."""
+    renamed = await ctx.tcp_peer.people.rename_device(machine, name)
+    return CommandResult([{"peer_id": renamed.peer_id, "name": renamed.name}])
 
 
 async def connect(ctx: CommandContext, endpoint: str) -> CommandResult:

@@ -23,6 +23,7 @@ BLOCKED = "blocked"
 IGNORED = "ignored"
 CHOSEN = "contact"
 RECEIPTS = "receipts"
+DEVICE = "device"  # of the peer of a machine: since when, in UTC microseconds, and its name
 ON, OFF = "on", "off"  # texts of RECEIPTS
 ENTRIES = ""  # the key of how many entries came
 MAX_KEYS = 4096  # of one user; a guess

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import nsmallest
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from p2pchat.core.inputs import StatementsMade
+from p2pchat.core.inputs import OwnStateSet, StatementsMade
 from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
 from p2pchat.core.members.statement import ADD, REMOVE, Statement
-from p2pchat.core.names import base32
+from p2pchat.core.names import validate_name
 from p2pchat.core.node import Node
+from p2pchat.core.own_state import DEVICE
 from p2pchat.errors import AmbiguousName, P2PChatError, StorageError, UnknownName
 from p2pchat.messaging.events import aware, micros_of, now_micros
 from p2pchat.messaging.users import Device, User, begin_of, by_label, devices_of, id_of
-from p2pchat.protocol import UserId
+from p2pchat.protocol import PeerId, UserId
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import Lifecycle
@@ -223,26 +224,50 @@ class People:
         what it has, and the key of the person: what it writes as that one may come by another member that it knows.
 
         Args:
-            machine: The id of its peer, or the beginning of it for one that TCPPeer.devices() names.
+            machine: Its name, or the id of its peer, of which the beginning is enough if TCPPeer.devices() has it.
         Raises:
-            UnknownName, AmbiguousName: No machine has this id, or several begin so.
+            UnknownName, AmbiguousName: No machine has this name or id, or several have.
             ValueError: It is this machine.
             P2PChatError: The key of this member is elsewhere. StorageError, PeerClosed: It could not be stored.
         """
-        node, given = self._lifecycle.require_running().node, machine.strip().upper()
-        known = {one.peer_id: one for one in devices_of(node)}
-        found = [id for id in known if given and id.startswith(given)]
-        key = id_of(found[0] if len(found) == 1 else given)
-        if len(found) > 1:
-            raise AmbiguousName(machine, found)
-        if not key:
-            raise UnknownName(machine, text=f"no machine of yours is known as {machine!r}: /devices has their ids")
+        node, device = self._lifecycle.require_running().node, self._device(machine)
+        key = id_of(device.peer_id)
         if key == node.peer:
             raise ValueError("that is this machine: shut it out at another one")
         if node.network.sign is None:
             raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
         await self._say([(REMOVE, {"who": [key]})])
-        return known.get(base32(key)) or Device(base32(key))
+        await self._name_device(key, "")
+        return device
+
+    async def rename_device(self, machine: str, name: str) -> Device:
+        """Call a machine of the own person otherwise, for that person alone; return it when that is stored.
+
+        Args:
+            machine: As revoke_device.
+            name: As that of a user.
+        Raises:
+            ValueError: The name is invalid. Also raises as revoke_device.
+        """
+        device, name = self._device(machine), validate_name(name)
+        since = now_micros() if device.since is None else micros_of(device.since)
+        await self._name_device(id_of(device.peer_id), f"{since} {name}")
+        return replace(device, name=name)
+
+    async def _name_device(self, peer: PeerId, text: str) -> None:
+        driver = self._lifecycle.require_running()
+        await driver.requests.ask(lambda ticket: OwnStateSet(ticket, driver.node.user, {f"{DEVICE}:{peer}": text}))
+
+    def _device(self, machine: str) -> Device:
+        """Return the machine with a name or an id. Raises UnknownName, AmbiguousName."""
+        given, known = machine.strip(), devices_of(self._lifecycle.require_running().node)
+        by_name = [one for one in known if one.name and one.name.casefold() == given.casefold()]
+        found = by_name or [one for one in known if given and one.peer_id.startswith(given.upper())]
+        if len(found) > 1:
+            raise AmbiguousName(machine, [one.peer_id for one in found])
+        if not found and not id_of(given):
+            raise UnknownName(machine, text=f"no machine of yours is known as {machine!r}: /devices has their names")
+        return found[0] if found else Device(given.upper())
 
     async def expel_invited(self, invite: str, *, hide: bool = False) -> list[Member]:
         """Expel every member that came by an invite, which admits nobody more; return them when that is stored.

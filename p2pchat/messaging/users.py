@@ -30,7 +30,7 @@ from p2pchat.core.names import (
     suffix,
 )
 from p2pchat.core.node import Node
-from p2pchat.core.own_state import BLOCKED, IGNORED, OwnState
+from p2pchat.core.own_state import BLOCKED, DEVICE, IGNORED, OwnState
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.events import aware, json_fields
 from p2pchat.protocol import PeerId, UserId
@@ -236,6 +236,8 @@ class Device:
 
     Attributes:
         peer_id: The key of its peer (base32).
+        name: What its person calls it; "" while it has not said.
+        since: Since when it is that person's; None as for `name`.
         directory: Its data directory, where a call made it here.
         is_this: It is the machine that was asked.
         linked: A link to it is up.
@@ -243,6 +245,8 @@ class Device:
     """
 
     peer_id: str
+    name: str = ""
+    since: datetime | None = None
     directory: Path | None = None
     is_this: bool = False
     linked: bool = False
@@ -251,14 +255,15 @@ class Device:
 
 def devices_of(node: Node) -> list[Device]:
     """Return the machines of the own user of a node: this one, those that are linked, then the others, newest first."""
-    links, presence = node.links, node.presence
+    links, presence, said = node.links, node.presence, node.own.of(node.user, DEVICE)
     linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
-    away = [(peer, at) for peer, at in reversed(presence.left.items()) if peer not in linked]
-    return [
-        Device(base32(node.peer), is_this=True),
-        *(Device(base32(peer), linked=True) for peer in linked),
-        *(Device(base32(peer), last_seen=aware(at)) for peer, at in away),
-    ]
+    found = list[Device]()
+    for peer in dict.fromkeys([node.peer, *linked, *reversed(presence.left), *said]):
+        at, _, name = said.get(peer, "").partition(" ")
+        since, is_linked = aware(int(at)) if at.isdecimal() else None, peer in linked
+        seen = None if is_linked or peer not in presence.left else aware(presence.left[peer])
+        found.append(Device(base32(peer), name, since, None, peer == node.peer, is_linked, seen))
+    return found
 
 
 def carrier(node: Node, user: UserId) -> str:

@@ -14,7 +14,7 @@ MOST = {
     "docs/always-on.md": 420,
     "docs/architecture.md": 5_000,
     "docs/bots.md": 1_300,
-    "docs/cli.md": 7_370,
+    "docs/cli.md": 7_400,
     "docs/cluster.md": 1_400,
     "docs/conformance.md": 1_200,
     "docs/databases.md": 850,

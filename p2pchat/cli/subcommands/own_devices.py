@@ -8,7 +8,7 @@ import json
 import click
 
 from p2pchat import DataLocked, Device, add_device, join_device
-from p2pchat.cli.control_client import ask_profile, ask_running_peer
+from p2pchat.cli.control_client import ask_profile
 from p2pchat.cli.options import (
     Command,
     CommandGroup,
@@ -141,7 +141,7 @@ Examples:
   p2pchat devices
   p2pchat devices --json | jq -r 'select(.linked) | .peer_id'
 
-`p2pchat device add` adds one. Those that are away are known while this peer runs.
+`p2pchat device add` adds one, `p2pchat device rename` and `p2pchat device revoke` change one.
 """
 
 
@@ -149,13 +149,9 @@ Examples:
 @profile_options
 @json_option
 def devices(profile: ProfileChoice, as_json: bool) -> int:
-    """Print your machines, one line each: this one, those that are linked, and when others were."""
-    now, directory = local_now(), find_profile(profile)
-    rows = asyncio.run(ask_running_peer(directory, "devices"))
-    if rows is None:
-        rows = asyncio.run(ask_profile(directory, "", "devices"))
-        print_notice("-- this peer is not running, so which others there are is not known")
-    for row in rows:
+    """Print your machines, one line each: this one, those that are linked, and the others."""
+    now = local_now()
+    for row in asyncio.run(ask_profile(find_profile(profile), "", "devices")):
         print(json_line(row) if as_json else format_device(row, now).removeprefix("-- "), flush=True)
     return DONE
 
@@ -168,9 +164,9 @@ def device() -> None:
 REVOKE_EPILOG = """\
 \b
 Examples:
-  p2pchat device revoke KVXSQCHM
+  p2pchat device revoke laptop
 
-`p2pchat devices` shows the ids. Others shut it out as soon as they know. It keeps what is on its disk.
+`p2pchat devices` shows the names and ids. Others shut it out as soon as they know. It keeps what is on its disk.
 """
 
 
@@ -190,6 +186,19 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
     return DONE
 
 
+@click.command("rename", cls=Command, epilog="\b\nExamples:\n  p2pchat device rename KVXSQCHM attic\n")
+@click.argument("machine")
+@click.argument("name")
+@profile_options
+def rename(machine: str, name: str, profile: ProfileChoice) -> int:
+    """Call a machine of yours otherwise: its name or id, and the new name, which you alone see."""
+    directory = find_profile(profile, acts=True)
+    [row] = asyncio.run(ask_profile(directory, "", "rename_device", machine=machine, name=name))
+    print(f"{row['peer_id'][:8]} is called {safe_line(row['name'])}")
+    return DONE
+
+
 device.add_command(add)
+device.add_command(rename)
 device.add_command(revoke)
 device.add_command(join)
