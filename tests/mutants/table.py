@@ -172,7 +172,7 @@ MUTANTS = (
         ("wait = min(wait, self._ctx.settings.want_after)",
          "pass")),
     Mutant("blocked-entries-by-others", "what a blocked user writes is stored as soon as somebody else passes it on",
-        Rule("blocked", within=60, seed=7),
+        Rule("blocked", within=60, seed=15),
         ("if user in self._hosted or not self._blocks.refuses(user, members or ()):",
          "if user in self._hosted or not members or not self._blocks.refuses(user, members):")),
     Mutant("blocked-guest-shown-elsewhere", "whom a gateway's own user blocks is shown again once it has moved to another gateway",

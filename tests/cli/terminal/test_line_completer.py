@@ -30,7 +30,7 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     "line, lines",
     [
         ("/ms", ["/msg "]),
-        ("/re", ["/reply ", "/rename ", "/react ", "/receipts ", "/revoke ", "/revoke-device "]),
+        ("/re", ["/reply ", "/rename ", "/react ", "/receipts ", "/revoke ", "/rename-device ", "/revoke-device "]),
         ("/msg a", ['/msg "Anna Maria" ', "/msg annabel "]),
         ("/msg bob hello c", ["/msg bob hello Cyd "]),
         ("/go anna m", ['/go "Anna Maria"']),
