@@ -461,8 +461,7 @@ class FaultInjector:
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
             self._said += 1
-            if peer.person is None:  # a name chosen on one machine is not told to the others yet
-                peer.rename(f"{peer.name}{self._said}")
+            peer.rename(f"{peer.called}{self._said}")
 
     def export(self) -> None:
         """Carry an export file from one peer to another: a new one or one made earlier."""

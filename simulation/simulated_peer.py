@@ -249,6 +249,8 @@ class SimPeer:
         self.content = SimContent(self)
         stored = self.disk.load(self.speaks_for)
         self.blocks = _blocks_in(stored.meta, self.own)
+        if self.person is not None:  # perhaps one that was chosen on another machine
+            self.name_told = next((one.name for one in stored.users if one.id == self.own), self.name_told)
         self.program.begin(stored.consumers.get("main", 0))
         self.node = self._node_from(stored, draw)
         self._turns = FrameQueue(self.settings, lambda link, on: None)  # the network keeps what is unread

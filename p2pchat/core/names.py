@@ -306,10 +306,11 @@ class KnownPeople:
             return
         if before is not None and before != name:
             self._keep_former(user, before, before_c)
-        about = _about(entry.b.get("about"))
-        self._named_c[user] = entry.c
+        about, self._named_c[user] = _about(entry.b.get("about")), entry.c
         self._store_former(user)
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
+        if user == self._ctx.user:
+            self._hosted.take_name(self._ctx, name, about)
         self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > CLOCK_AHEAD)
 
     def on_announced_name(self, user: UserId, name: str, *, stays: bool = True, old: bool = False) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from p2pchat.core.durable_changes import Change, Record
+from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
 from p2pchat.core.work_limits import WorkLimits, rates_of
 from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId, user_start
@@ -134,6 +134,13 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
 
     def remove(self, user: UserId) -> None:
         del self[user], self.by_prefix[user_start(user)]
+
+    def take_name(self, ctx: NodeContext, name: str, about: str) -> None:
+        """Take a name of the own user that may have been chosen on another machine."""
+        own = self[ctx.user]
+        if own.name != name:
+            own.name, own.about = name, about
+            ctx.change.meta |= {META_NAME: name, META_ABOUT: about}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Invariants of people with several machines: they are one person on all of them.
 
-At rest the machines of a person that are linked have the same history, marks and unread messages in each conversation
-of the person, and everybody sees the best presence of those machines that reach them.
+At rest the machines of a person that are linked have one name, and the same history, marks and unread messages in each
+conversation of the person, and everybody sees the best presence of those machines that reach them.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class MachineInvariants:
                     yield from self._not_read(one, other)
             for one, other in combinations(machines, 2):
                 if one.end_to(other) is not None:
+                    yield from self._called_unlike(one, other)
                     for conversation in sorted(self._conversations(one) & self._conversations(other)):
                         yield from self._unlike(conversation, one, other)
 
@@ -67,6 +68,11 @@ class MachineInvariants:
             here, there = ("unread", "read") if (log, seq) in unread else ("read", "unread")
             text = f"{log_name(log)} {seq} is {here}, and {there} on {other.name}"
             yield Fault("machines", text, one.name)
+
+    def _called_unlike(self, one: SimPeer, other: SimPeer) -> Iterator[Fault]:
+        names = [peer.node.hosted[one.own].name for peer in (one, other) if peer.node is not None]
+        if names[0] != names[1] and not self._sim.invariants.copied:  # a fork is not compared
+            yield Fault("machines", f"says {names[0]}, and {other.name} says {names[1]}", one.name)
 
     def _not_read(self, one: SimPeer, other: SimPeer) -> Iterator[Fault]:
         """Check that what was read on a machine in this session is read on another, too, whoever gets receipts."""
