@@ -506,3 +506,23 @@ async def test_who_sends_no_receipts_reads_on_all_machines(login: Login, home: P
                 while await laptop.unread("bob"):
                     await asyncio.sleep(0.02)  # poll: marks of another machine are no event
             assert not receipt.read_by
+
+
+async def test_a_name_chosen_on_one_machine_is_that_of_all(login: Login, home: Path) -> None:
+    """Also after a restart of another one, which does not take it back."""
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    adding = Adding(home / "desk")
+    await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
+    await adding.task
+    async with TCPPeer(data=home / "desk") as desk:
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+            await laptop.broadcast("as ada")
+            await has(desk, "room", "as ada")
+            await desk.rename("countess", about="of Lovelace")
+            await until(lambda: laptop.me.name == "countess", "the name at the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+            await laptop.broadcast("as before")
+            await has(desk, "room", "as ada", "as before")
+            assert {(one.me.name, one.me.about) for one in (desk, laptop)} == {("countess", "of Lovelace")}

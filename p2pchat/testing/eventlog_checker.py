@@ -131,7 +131,8 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
 def _without_twins(logs: Sequence[Log]) -> list[Log]:
     """Return the logs, each session once: what a peer prints and what it writes with --log are one."""
     longest: dict[tuple[str, str], LoggedSession] = {}
-    named = [(log, [((log.user_id, begin["at"]), one) for one in log.sessions for _, begin in one.of("listening")])
+    named = [(log, [((begin.get("peer_id", log.user_id), begin["at"]), one)
+                    for one in log.sessions for _, begin in one.of("listening")])
              for log in logs]  # fmt: skip
     for key, session in (pair for _, sessions in named for pair in sessions):
         if key not in longest or len(session.lines) > len(longest[key].lines):

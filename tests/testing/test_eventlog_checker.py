@@ -656,3 +656,8 @@ def test_who_is_offline_on_one_machine_goes_on() -> None:
     """A person with several machines who is offline on all of them has left, as others see it."""
     desk = machine("DESK").sent("M.1", at=50.0)
     assert rules(desk, bob().left("ada", "left", at=10.0)) == []
+
+
+def test_two_machines_that_start_at_one_moment_have_two_logs() -> None:
+    lap = machine("LAP").message("B.1", "bob").message("B.1", "bob")
+    assert rules(machine("DESK").message("B.1", "bob").line("warning", code="busy").stopped(), lap) == ["twice"]
