@@ -116,15 +116,21 @@ class Blocks:
 
     Attributes:
         users: Those whom the peer's own user blocks, and so the peers whose own user they are.
+        machines: Other peers of which it is known that each of their users is one of these, by one of them.
         starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
     def __init__(self, ctx: NodeContext) -> None:
         self.users: KeySet[UserId] = {}
+        self.machines: dict[PeerId, UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
         self.starts: Counter[str] = Counts()
         for by, user in ctx.own.all(BLOCKED):
             self.set(by, user, True)
+
+    def __contains__(self, peer: object) -> bool:
+        """Return whether a peer gets no link."""
+        return peer in self.users or peer in self.machines
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
         """Block a user on behalf of one hosted here, or end that: it was the other way before."""

@@ -377,6 +377,8 @@ class Node:
         except ProtocolError as error:
             self._close_for(link, error)
             return
+        if self.links.refuses_users(link):
+            return
         there, fresh, people = link.users, True, self.replicator.people
         for user in frame.users:
             if user.id in there:

@@ -65,9 +65,9 @@ def said(peer: Peer, conversation: str) -> list[str]:
     return [str(entry.b) for entry in (decode_entry(one.raw) for one in shown) if entry.k == "text"]
 
 
-def gateway(ada: Peer, *users: str, name: str = "eve") -> Far:
-    """Link ada with a peer that hosts these users too."""
-    far = ada.far(name)
+def gateway(ada: Peer, *users: str, name: str = "eve", listed: bool = True) -> Far:
+    """Link ada with a peer that hosts these users, and if `listed` one of its own too."""
+    far = ada.far(name, compared=listed, listed=listed)
     certs = [make_cert(N, IDS[user], IDENTITIES[user].sign, IDS[name], START // 1000) for user in users]
     hosted = [Hosted(IDS[user], user, "online", cert=cert) for user, cert in zip(users, certs, strict=True)]
     far.say(HereFrame(hosted))
@@ -75,6 +75,27 @@ def gateway(ada: Peer, *users: str, name: str = "eve") -> Far:
 
 
 # ---- links
+
+
+def test_no_machine_of_a_blocked_person_is_linked_until_the_block_ends(ada: Peer) -> None:
+    """Its peer has another key than the person. One that has other users too, as a gateway, stays linked."""
+    gateway(ada, "bob", listed=False)
+    gateway(ada, "bob", "cyd", name="dan", listed=False)
+    assert "close eve: busy" in block(ada, "bob")
+    assert linked(ada) == {"dan"}
+    gateway(ada, "bob", listed=False)
+    ada.world.pass_time(SOON)
+    assert linked(ada) == {"dan"}
+    block(ada, "bob", on=False)
+    gateway(ada, "bob", listed=False)
+    assert linked(ada) == {"eve"}  # that with dan begins anew
+
+
+def test_a_machine_that_comes_after_the_block_is_told_apart_by_its_users(ada: Peer) -> None:
+    block(ada, "bob")
+    gateway(ada, "bob", listed=False)
+    ada.world.pass_time(SOON)
+    assert linked(ada) == set() and presence(ada, "bob") in ("offline", "unknown")
 
 
 def test_the_link_ends_at_once_and_nobody_dials() -> None:

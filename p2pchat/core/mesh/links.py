@@ -132,7 +132,7 @@ class Links:
         self._run = run
         self._listener = listener
         self._contacts = contacts
-        self._blocked = blocks.users
+        self._blocked = blocks
         self._admission = admission
         self._links: dict[int, PeerLink] = {}  # in any phase but GONE
         self._decided = 0  # links that we decided for
@@ -256,19 +256,33 @@ class Links:
         is_of_member = self._admission.is_heard_of(member) and self._admission.admits(peer, member)
         return is_of_member or peer in self._contacts or peer in self.by_peer
 
-    def block(self, peer: PeerId) -> None:
+    def block(self, user: UserId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""
         for link in list(self._links.values()):
-            if link.peer == peer:
+            if link.peer != user:
+                self.refuses_users(link)
+            else:
                 self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
         self._exchange.look_soon()
+
+    def refuses_users(self, link: PeerLink) -> bool:
+        """Return whether all users of a peer are blocked: it is a machine of one of them, and its link ends."""
+        blocked = next(filter(self._blocked.users.__contains__, link.blocked), None)
+        if blocked is None or link.users or not link.has_listed_users:
+            return False
+        self._blocked.machines[link.peer] = blocked
+        self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
+        return True
 
     def unblock(self, peers: AbstractSet[PeerId]) -> None:
         """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
         for link in list(self.up.values()):
             if not peers.isdisjoint(link.blocked):
                 self.close(link.id, "error", "this link begins anew")
-        for peer in sorted(self.dialer.peers.intersection(peers)):
+        machines = [peer for peer, user in self._blocked.machines.items() if user in peers]
+        for peer in machines:
+            del self._blocked.machines[peer]
+        for peer in sorted(self.dialer.peers.intersection([*peers, *machines])):
             self.dialer.resume(peer)
         self._exchange.look_soon()
 
