@@ -24,6 +24,7 @@ from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.settings import Settings
 from simulation.byzantine import ODD, ByzantinePeer, OddWriter, Sybil
 from simulation.invariants.display_invariants import named
+from simulation.invariants.machine_invariants import A_WORD
 from simulation.machines import Machines
 from simulation.routers import Routers
 from simulation.simulated_peer import SimPeer
@@ -462,6 +463,17 @@ class FaultInjector:
             peer = self.chance.choice(self.sim.up)
             self._said += 1
             peer.rename(f"{peer.called}{self._said}")
+
+    def choose(self) -> None:
+        """Have a person with several machines choose something on one of them, or take it back."""
+        machines = [peer for peer in self.sim.honest_up if peer.person is not None]
+        if machines:
+            peer = self.chance.choice(machines)
+            self._said += 1
+            key, text = f"{A_WORD}:{self.chance.randrange(3)}", self.chance.choice(("", str(self._said)))
+            self.sim.note(f"{peer.name} chooses {text!r} for {key}")
+            self.sim.counts["own_state_chosen"] += 1
+            peer.choose(peer.own, key, text)
 
     def export(self) -> None:
         """Carry an export file from one peer to another: a new one or one made earlier."""

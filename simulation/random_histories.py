@@ -55,6 +55,7 @@ WEIGHTS = {
     "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
     "export": 6, "dial_oneself": 1,
 }  # fmt: skip
+MACHINE_WEIGHTS = {"jump": 0, "choose": 4}  # certificates need clocks within an hour
 GROUP_WEIGHTS = {
     "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
     "group_hand": 1, "group_apart": 3, "group_old": 2, "group_admin": 4, "group_admins_apart": 3,
@@ -159,7 +160,7 @@ class RandomHistory:
         if wanted.files and "join_byzantine" not in self.program and files.random() < LIAR:
             self.program.append("join_byzantine")
         self._begun = len(self.program)
-        weights = {**WEIGHTS, "jump": 0} if wanted.machines else WEIGHTS  # certificates need clocks within an hour
+        weights = {**WEIGHTS, **MACHINE_WEIGHTS} if wanted.machines else WEIGHTS
         self.program += plan.choices([*weights], [*weights.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
         for name in _draw_group_actions(groups):

@@ -1,7 +1,7 @@
 """Invariants of people with several machines: they are one person on all of them.
 
-At rest the machines of a person that are linked have one name, and the same history, marks and unread messages in each
-conversation of the person, and everybody sees the best presence of those machines that reach them.
+At rest the machines of a person that are linked have one name and the same choices, and the same history, marks and
+unread messages in each conversation of the person, and everybody sees the best presence of those that reach them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simulation.simulated_peer import SimPeer
 
 Place = tuple[LogId, int]
+A_WORD = "word"  # begins the keys of what people choose in histories
 
 
 class MachineInvariants:
@@ -41,6 +42,7 @@ class MachineInvariants:
             for one, other in combinations(machines, 2):
                 if one.end_to(other) is not None:
                     yield from self._called_unlike(one, other)
+                    yield from self._chosen_unlike(one, other)
                     for conversation in sorted(self._conversations(one) & self._conversations(other)):
                         yield from self._unlike(conversation, one, other)
 
@@ -73,6 +75,11 @@ class MachineInvariants:
         names = [peer.node.hosted[one.own].name for peer in (one, other) if peer.node is not None]
         if names[0] != names[1] and not self._sim.invariants.copied:  # a fork is not compared
             yield Fault("machines", f"says {names[0]}, and {other.name} says {names[1]}", one.name)
+
+    def _chosen_unlike(self, one: SimPeer, other: SimPeer) -> Iterator[Fault]:
+        chosen = [peer.node.own.of(one.own, A_WORD) for peer in (one, other) if peer.node is not None]
+        if chosen[0] != chosen[1] and not self._sim.invariants.copied:
+            yield Fault("machines", f"has {chosen[0]} chosen, and {other.name} {chosen[1]}", one.name)
 
     def _not_read(self, one: SimPeer, other: SimPeer) -> Iterator[Fault]:
         """Check that what was read on a machine in this session is read on another, too, whoever gets receipts."""

@@ -259,10 +259,10 @@ class Links:
     def block(self, user: UserId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""
         for link in list(self._links.values()):
-            if link.peer != user:
-                self.refuses_users(link)
+            if link.peer == user:
+                self._end_blocked(link)
             else:
-                self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
+                self.refuses_users(link)
         self._exchange.look_soon()
 
     def refuses_users(self, link: PeerLink) -> bool:
@@ -271,8 +271,11 @@ class Links:
         if blocked is None or link.users or not link.has_listed_users:
             return False
         self._blocked.machines[link.peer] = blocked
-        self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
+        self._end_blocked(link)
         return True
+
+    def _end_blocked(self, link: PeerLink) -> None:
+        self._end(link, "lost", Bye("busy", NO_ROOM), REFUSED_BLOCKED, code="blocked")
 
     def unblock(self, peers: AbstractSet[PeerId]) -> None:
         """Dial peers again, and begin those links anew whose peers had told of those users: they tell them once."""
