@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from p2pchat.bounded import Counts, drop
-from p2pchat.core.durable_changes import Change, Collected, DiskLevel, LogFacts
+from p2pchat.core.durable_changes import Collected, DiskLevel, LogFacts
 from p2pchat.core.log import FileRef, LogId, attachments_of
 from p2pchat.core.members.member_directory import Line
 from p2pchat.core.sync.step import Step
@@ -203,8 +203,14 @@ class ContentRequests:
                 for seq, entry in enumerate(batch.entries or (), batch.first):
                     self._request_small((log.id, seq), attachments_of(entry), is_shown=seq <= log.released)
 
-    def on_durable(self, change: Change) -> None:
-        """Begin what messages name that are shown. Before that is durable they cannot be looked up."""
+    def on_durable(self, step: Step) -> None:
+        """Begin what messages name that are shown. Before that is durable they cannot be looked up.
+
+        A text that came in the place of a stub may have been looked up when only the stub was there.
+        """
+        change = step.change
+        if change.late:
+            self.on_commit(step)
         late = (late.places for late in change.late if late.places.first_place)
         for stretch in [*change.stretches, *late]:
             for seq, root in self.unshown.pop(stretch.log, ()):

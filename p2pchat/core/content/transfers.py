@@ -578,7 +578,7 @@ class Transfers:
     def on_durable(self, step: Step) -> None:
         """Begin what a commit requested, ask who has what it names, and look again where messages are deleted."""
         change = step.change
-        self.requests.on_durable(change)
+        self.requests.on_durable(step)
         for log, batch in step.with_files:
             self.receipts.on_durable(log, batch)
         if change.pruned or any(relation.aspect == "text" for relation in change.relations):

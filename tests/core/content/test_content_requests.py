@@ -13,6 +13,7 @@ from p2pchat.core.content import content_requests, transfers
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import (
     CommitFailed,
+    Committed,
     ContentAnswered,
     ContentFailed,
     ContentGivenUp,
@@ -89,6 +90,24 @@ def test_files_of_a_message_come_whose_text_came_late() -> None:
     far.say(structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]))
     assert opened(ada) == []
     far.say(structs.replace(frame, names=[]))
+    assert opened(ada) == [file(1).root]
+
+
+def test_files_of_a_message_come_whose_text_came_before_its_stub_was_stored() -> None:
+    """Seed 3300150, --files, with groups: the stub is shown first, and its place in the history names no file yet."""
+    ada, bob = World().peer("ada", auto_fetch_bytes=SMALL), Author("bob", "b1")
+    far = linked(ada, "bob")
+    frame = bob.write(encode_entry(Entry("text", START, START + 1, b="", files=(file(1),))))
+    ada.holding = True
+    far.say(structs.replace(frame, e=[(c, stub_of(str(text))) for c, text in frame.e]))
+    far.say(structs.replace(frame, names=[]))
+    assert len(ada.held) > 1
+    while ada.held:
+        first, *ada.held = ada.held
+        ada.storage.commit([first.change])
+        ada.put(Committed([first.ticket]))
+        ada.take()
+    ada.holding = False
     assert opened(ada) == [file(1).root]
 
 
