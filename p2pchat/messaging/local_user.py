@@ -406,8 +406,8 @@ class LocalUser(Viewer):
     async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
         """Exchange read receipts, or neither send nor receive any: with one user, or with everybody.
 
-        The choice is stored. Receipts already sent stay. A message marked as read while receipts are off is reported
-        together with the next one that is marked while they are on.
+        The choice is stored, and holds on all machines of the user. Receipts already sent stay. What was read while
+        receipts were off is reported when they are on.
 
         Args:
             on: None removes the exception for `who`.
