@@ -220,8 +220,8 @@ class People:
     async def revoke_device(self, machine: str) -> Device:
         """Shut out a machine of the own person for good; return it when that is stored.
 
-        No peer that knows links with it any more: nothing that it writes comes from it, and it gets nothing. It keeps
-        what it has, and the key of the person: what it writes as that one may come by another member that it knows.
+        No peer that knows links with it any more. It keeps what it has, and the key of the person, with which a changed
+        program can still come as that one.
 
         Args:
             machine: Its name, or the id of its peer, of which the beginning is enough if TCPPeer.devices() has it.

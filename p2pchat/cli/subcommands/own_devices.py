@@ -166,7 +166,8 @@ REVOKE_EPILOG = """\
 Examples:
   p2pchat device revoke laptop
 
-`p2pchat devices` shows the names and ids. Others shut it out as soon as they know. It keeps what is on its disk.
+`p2pchat devices` shows the names and ids. Others shut it out as soon as they know. It keeps what is on its disk,
+and your key, with which a changed program can come as you: docs/devices.md.
 """
 
 
