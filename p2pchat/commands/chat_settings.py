@@ -42,7 +42,7 @@ class LastStart:
         discover: Whether LAN discovery was on.
         listen: Whether it listened on a socket.
         invite: The id of the invite that it showed; "": none.
-        joined: It joined with an invite of another machine, so a terminal listens for others.
+        joined: It joined with an invite of another machine, or its person has several, so a terminal listens.
     """
 
     host: str = ""

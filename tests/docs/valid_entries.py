@@ -209,7 +209,7 @@ KINDS = [
         "`group`: any `b`, in any conversation", "taken",
         tuple(entry(k='"group"', b=body) for body in ("", "7", '{"k":0}'))),
     Row("own state",
-        "`own`: keys in `b`, those with a string", "taken",
+        "`own`: of the keys in `b`, those with a string count", "taken",
         tuple(entry(k='"own"', b=body) for body in ('{"receipts":"off"}', '{"x":"","y":7}'))),
     Row("no own state",
         "`own` without an object in `b`, or with no key that has a string", NO_EFFECT,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -21,6 +23,7 @@ from p2pchat.cli.options import (
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of
 from p2pchat.cli.standard_input import can_ask, confirm
+from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.event_text import format_device, local_now
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.qr_code import may_colour, qr_code
@@ -82,8 +85,15 @@ def add(profile: ProfileChoice, advertise: str | None, host: str) -> int:
     if added is None:
         print_notice("-- nothing was handed over, and the code is used up")
         return FAILED
+    _remember_joined(directory)
     print("the other machine is yours now: start p2pchat at both")
     return DONE
+
+
+def _remember_joined(directory: Path) -> None:
+    """Have a terminal of a profile listen for the person's other machines."""
+    settings = ChatSettings.load(directory)
+    settings.remember_start(replace(settings.last_start, joined=True))
 
 
 def _show_code(code: str) -> None:
@@ -112,6 +122,7 @@ def join(code: str, profile: ProfileChoice, always_on: bool) -> int:
     if always_on and not port:
         raise UsageError("others must find a machine that is always on at its port: --port PORT, or a DIR named so")
     joined = asyncio.run(join_device(code, directory, on_words=_show_words))
+    _remember_joined(directory)
     start = command(port) if port else command("--data", str(joined.directory))
     print(f"this machine is yours now: {start}")
     if always_on:
