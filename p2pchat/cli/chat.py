@@ -256,7 +256,7 @@ class Chat:
         if self._options.discover and is_loopback(self._options.host):
             print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
         report_reach(peer, self._options, self._session.settings, terminal=self._front.interactive)
-        if self._founds and self._front.interactive and peer.people.own_role == "founder":
+        if self._founds and self._front.interactive and peer.people.own_role == "founder" and peer.people.decides:
             copy = command("network", "backup", "FILE")
             print_notice(f"-- this login founded its network; {copy} keeps a copy of its key")
         if self._options.bare:
