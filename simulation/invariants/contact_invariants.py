@@ -14,10 +14,18 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.effects import Commit, ConversationBegun, Effect, LinkChanged, PresenceChanged, UserJoined
+from p2pchat.core.effects import (
+    Commit,
+    ConversationBegun,
+    Effect,
+    LinkChanged,
+    OwnStateChanged,
+    PresenceChanged,
+    UserJoined,
+)
 from p2pchat.core.log import LogId
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.own_state import CHOSEN
+from p2pchat.core.own_state import CHOSEN, id_in
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.protocol import UserId
 from p2pchat.testing.eventlog_parser import Fault
@@ -107,8 +115,11 @@ class BlockInvariants:
         """Check the effects of one step: a commit has nothing of a blocked user, and programs hear of no arrival."""
         if not self.any or peer.byzantine or peer.node is None:
             return
+        later = [id_in(effect.key) for effect in effects if isinstance(effect, OwnStateChanged) and effect.text]
         for effect in effects:
-            if isinstance(effect, Commit):
+            if isinstance(effect, OwnStateChanged) and effect.text:  # before, it was not blocked
+                later.remove(id_in(effect.key))
+            elif isinstance(effect, Commit):
                 for batch in effect.change.batches:
                     if self._is_blocked(peer, batch.log):
                         text = (
@@ -119,6 +130,8 @@ class BlockInvariants:
                 if isinstance(effect, UserJoined) or effect.status != "offline":
                     self._invariants.fail("blocked", peer, f"shows {self._name(effect.user)}, who is blocked")
             elif isinstance(effect, LinkChanged) and effect.state == "up" and effect.peer in self._blocked_by(peer):
+                if effect.peer in later:
+                    continue
                 self._invariants.fail("blocked", peer, f"links with {self._name(effect.peer)}, who is blocked")
 
     def may_hide(self, peer: SimPeer, other: SimPeer, log: LogId) -> bool:

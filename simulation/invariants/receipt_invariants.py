@@ -84,17 +84,33 @@ class ReceiptInvariants:
         if self._invariants.at_rest:
             return  # no more actions at rest
         # Who wants none marks for itself once that is stored: a full disk refuses it, and one that went back lacks it.
-        is_told = not self.wants_none(peer) or (peer.node is not None and peer.node.own.wants_receipts(peer.own))
+        # A machine that has not heard of the choice tells others what its person has read on another one.
+        is_kept = peer.node is not None and not peer.node.own.wants_receipts(peer.own) and peer.person is None
+        is_told = not (self.wants_none(peer) and is_kept)
         for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
             if each.place <= one.place:
                 if is_told:
                     key = (peer.own, each.log)
                     self._said[key] = max(each.seq, self._said.get(key, 0))
+                    for log, seq in self._below(peer, each):
+                        self._said[peer.own, log] = max(seq, self._said.get((peer.own, log), 0))
                 said = self.said_in.setdefault((peer.name, peer.lives), {})
                 said[each.log] = max(each.seq, said.get(each.log, 0))
         self._sim.counts["read"] += 1
         self._sim.counts["machine_read"] += peer.person is not None
         peer.put(MarkedRead(peer.own, one.log, one.place))
+
+    def _below(self, peer: SimPeer, one: ReleasedEntry) -> Iterator[tuple[LogId, int]]:
+        """Yield the logs on which that of an entry builds: a mark stands for all of them, also where they are lost."""
+        assert peer.node is not None
+        todo, seen = [one.log], set[LogId]()
+        while todo:
+            found = peer.node.replicator.conversations.find(todo.pop())
+            for mark in () if found is None else found.before:
+                log = LogId(one.log.conversation, one.log.user, mark.run)
+                yield log, mark.seq
+                todo += [log] if log not in seen else []
+                seen.add(log)
 
     def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
         """Check that the read marks in a frame are durable; a peer that stops sends its last ones with their commit."""
