@@ -1089,6 +1089,10 @@ MUTANTS = (
         "core/test_node.py::test_who_leaves_before_links_have_settled_writes_its_name_first",
         ("        if self.looks:\n            self._write_names()",
          "        pass")),
+    Mutant("left-out-machine-stays", "of two machines of a person that a writer left out, the second gives no receipt ever again",
+        "core/receipts/test_delivery_receipts.py::test_each_machine_of_a_person_is_left_out_until_its_own_sum_is_equal",
+        ("equal = {*remote.link.users, remote.link.peer}",
+         "equal = {*remote.link.users}")),
     Mutant("left-with-the-first-machine", "a person whose one machine goes has left, though another one is here",
         Rule("word", within=60, seed=58, having="machines"),
         ("""            if user in self.hosts:

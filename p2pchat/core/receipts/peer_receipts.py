@@ -47,7 +47,8 @@ class PeerReceipts:
         for remote, conversation, user, acked, is_equal in step.acked:
             self.delivered.on_marks(remote, conversation, user, acked)
             if is_equal:
-                for log, member in self.delivered.left_out.lift((conversation.id, user), remote.link.users):
+                equal = {*remote.link.users, remote.link.peer}  # a machine of a person is none of its users
+                for log, member in self.delivered.left_out.lift((conversation.id, user), equal):
                     self.delivered.on_lifted(remote, conversation, log, member)
         step.acked = []
 

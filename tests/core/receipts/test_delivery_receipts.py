@@ -7,11 +7,12 @@ import pytest
 
 from p2pchat.core.inputs import CommitFailed, Committed, Loaded
 from p2pchat.core.log import LogId
+from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.known_conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Hosted, Mark, Naming, Peers
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.groups.test_groups_ingest import Away
-from tests.core.scripted_nodes import IDS, ROOM, Author, Peer, World, alike
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, N, Peer, World, alike, sums
 from tests.core.steps import count_steps
 from tests.core.sync.test_known_conversations import gateway
 from tests.core.sync.test_sender import announce, own
@@ -155,6 +156,20 @@ def test_a_log_of_which_more_is_announced_counts_by_that_mark_and_not_by_what_bu
     far, other = ada.far("bob"), Mark("a1" * 8, 9, "00" * 32)
     assert delivered(announce(far, other, second.mark)) == ["delivered a2:1..2 to bob"]
     assert delivered(announce(ada.far("cyd"), second.mark)) == ["delivered a1:1..2 to cyd", "delivered a2:1..2 to cyd"]
+
+
+def test_each_machine_of_a_person_is_left_out_until_its_own_sum_is_equal(ada: Peer) -> None:
+    """Dan has two machines in the room, and both announced more of ada's first log than she has."""
+    second, *_ = covered_and_copied(ada)
+    machines = [ada.far(name, listed=False) for name in ("bob", "eve")]
+    for far in machines:
+        cert = make_cert(N, IDS["dan"], IDENTITIES["dan"].sign, IDS[far.name], START // 1000)
+        far.say(Here([Hosted(IDS["dan"], "dan", "online", cert=cert)]))
+        assert delivered(announce(far, Mark("a1" * 8, 9, "00" * 32), second.mark)) == [
+            f"delivered a2:1..2 to {far.name}"
+        ]
+    for far in machines:
+        assert delivered(far.say(sums(second))) == [f"delivered a1:1..2 to {far.name}"]
 
 
 def test_a_log_proven_forked_before_gets_no_receipt(ada: Peer) -> None:
