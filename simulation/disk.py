@@ -45,6 +45,7 @@ class SimDisk:
         failed: True after a commit of this process failed.
         on_batch: Called with every batch when it becomes durable.
         pruned: The entries 1..n of each log that were deleted here.
+        ever_pruned: The same, even before a restore.
         stubs: The entries of each log of which no text ever was here.
         ever_stubs: Those of which none was here once: conversation, log as in references, number.
         on_prune: Called with every deletion when it becomes durable.
@@ -66,6 +67,7 @@ class SimDisk:
         self.failed: bool = False
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self.pruned: dict[LogId, int] = {}
+        self.ever_pruned: dict[LogId, int] = {}
         self.stubs: dict[LogId, set[int]] = {}
         self.ever_stubs: set[tuple[str, str, int]] = set()
         self.on_prune: Callable[[Prune], None] = lambda prune: None
@@ -177,6 +179,7 @@ class SimDisk:
     def _note_pruned(self, change: Change) -> None:
         for prune in change.pruned:
             self.pruned[prune.log] = max(self.pruned.get(prune.log, 0), prune.upto)
+            self.ever_pruned[prune.log] = max(self.ever_pruned.get(prune.log, 0), prune.upto)
 
     def _note_entries(self, batch: Batch) -> None:
         self.logs.setdefault(batch.log, []).extend(batch.raws)

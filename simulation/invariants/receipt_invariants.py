@@ -216,8 +216,9 @@ class ReceiptInvariants:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         ref = ref_key(news.log.user, news.log.run)
-        # Nothing is shown of stubs, and what was deleted is not among what was shown any more.
-        pruned = [one.disk.pruned.get(news.log, 0) for one in peers]
+        # Nothing is shown of stubs, and what was deleted is not among what was shown any more. A mark on it outlives a
+        # restore of the disk where it was deleted: another machine of the reader tells it.
+        pruned = [one.disk.ever_pruned.get(news.log, 0) for one in peers]
         said = max(self._said.get((news.member, news.log), 0), *pruned)
         behind = range(said + 1, news.last + 1)
         stubs = set[ShownKey]().union(*(one.disk.ever_stubs for one in peers))
