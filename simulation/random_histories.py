@@ -55,7 +55,7 @@ WEIGHTS = {
     "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
     "export": 6, "dial_oneself": 1,
 }  # fmt: skip
-MACHINE_WEIGHTS = {"jump": 0, "choose": 5}  # certificates need clocks within an hour
+MACHINE_WEIGHTS = {"jump": 0, "choose": 4}  # certificates need clocks within an hour
 GROUP_WEIGHTS = {
     "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
     "group_hand": 1, "group_apart": 3, "group_old": 2, "group_admin": 4, "group_admins_apart": 3,
