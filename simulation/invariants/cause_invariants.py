@@ -103,6 +103,8 @@ class CauseInvariants:
         A writer whom its peer's own user blocks, or who blocks that one, has its links with others all the same.
         """
         pairs = (writer, user), (user, writer), (peer.user, user)
+        if user in peer.speaks_for and user not in peer.blocks.get(writer, ()):
+            return False  # an account here that the peer's own user had blocked before it came
         if any(two in peer.blocks.get(one, ()) for one, two in pairs):
             return True
         hosts = self._hosts(user)
@@ -200,6 +202,8 @@ class CauseInvariants:
         learnt, guest, hosts = self._learnt, self._sim.guests.get(user), self._ever_hosts(user)
         if kind == "expelled":
             speaks_for = {by, *(host.network.member for host in self._ever_hosts(by))}
+            if peer.node is not None:  # members that it named in certificates, wherever it was hosted
+                speaks_for.update(peer.node.member_directory.members_of(by))
             return "that one did not expel it" if speaks_for.isdisjoint(self._removers(peer, user)) else ""
         if kind != "away" and self._lasts(f"blocked at {peer.name}", writer, user) > learnt:
             return "a block shows"
