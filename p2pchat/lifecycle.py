@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import OwnStateChanged, PresenceChanged, UserNamed, WarningIssued
-from p2pchat.core.inputs import Connect, Input, ListeningAt, OwnStateSet, PeerSighted
+from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.mesh.presence_tracker import AWAY
@@ -436,7 +436,7 @@ class Lifecycle:
         if node.peer != node.user and not node.own.get(node.user, key):
             text = f"{now_micros()} {gethostname()[:MAX_NAME_CHARACTERS]}"
             with suppress(StorageError):  # the next start says it
-                await driver.requests.ask(lambda ticket: OwnStateSet(ticket, node.user, {key: text}))
+                await driver.requests.choose(node.user, {key: text})
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str], timeout: float) -> None:
         """Wait until each endpoint has failed once, or is linked and has announced its users."""

@@ -289,7 +289,7 @@ class TCPPeer(LocalUser):
         return [] if self._is_closed else [base32(peer) for peer in self._driver.node.links.by_peer]
 
     def devices(self) -> list[Device]:
-        """Return the machines of the own user: this one, those that are linked, and those that were since the start."""
+        """Return the machines of the own user: this one, those that are linked, then the others."""
         return devices_of(self._require_running().node)
 
     async def connect(self, endpoint: str | int, *, timeout: float | None = None) -> bool:
@@ -359,7 +359,9 @@ class TCPPeer(LocalUser):
             StorageError: It could not be stored.
         """
         user = await self._resolve(who)
-        await self._choose(lambda: Change(meta=lifted_line(user.key)), QuotaLifted(user.key))
+        contacts = self._require_running().node.contacts
+        meta = {contacts.line(user.key, self.directory.me): "1"} | lifted_line(user.key)
+        await self._choose(lambda: Change(meta=meta), QuotaLifted(user.key))
         return user
 
     # ---- files

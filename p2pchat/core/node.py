@@ -305,7 +305,7 @@ class Node:
 
     @property
     def own(self) -> OwnState:
-        """What hosted users chose."""
+        """The choices of hosted users."""
         return self._ctx.own
 
     def newest_conversations(self, user: UserId) -> list[ConversationId]:

@@ -37,7 +37,7 @@ _NOTHING: _Newest = (0, "", "")
 
 
 class OwnState:
-    """What hosted users chose.
+    """The choices of hosted users.
 
     Args:
         meta: What storage holds.

@@ -2,8 +2,7 @@
 
 Everything that a stored history can say too is in its base, Viewer (viewer.py); the own user of a peer is its TCPPeer,
 all others are HostedUsers. What the users of a peer share is in Lifecycle: the driver, event dispatching, storage,
-names. The core decides what a choice means: core/contacts.py for ignored and blocked users,
-core/receipts/read_receipts.py.
+names. The core keeps what a user chooses (core/own_state.py), and decides what that means.
 
 A place is the number of an entry in the order in which entries were shown here. EventFeed in subscription.py stores the
 places of consumers and of what was marked as read. Marks of single logs come from the core, also those that other peers
@@ -26,7 +25,6 @@ from p2pchat.core.inputs import (
     GroupCreateRequest,
     Input,
     MarkedRead,
-    OwnStateSet,
     PresenceSet,
     PruneRequest,
     TypingSet,
@@ -361,8 +359,7 @@ class LocalUser(Viewer):
             P2PChatError: There is no room.
             StorageError: It could not be stored. Then nothing is changed.
         """
-        driver, me = self._require_running(), self.directory.me
-        await driver.requests.ask(lambda ticket: OwnStateSet(ticket, me, texts))
+        await self._require_running().requests.choose(self.directory.me, texts)
 
     def ignored(self) -> list[User]:
         """Return the ignored users, sorted by label."""

@@ -10,7 +10,7 @@ from heapq import nsmallest
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from p2pchat.core.inputs import OwnStateSet, StatementsMade
+from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
@@ -256,7 +256,7 @@ class People:
 
     async def _name_device(self, peer: PeerId, text: str) -> None:
         driver = self._lifecycle.require_running()
-        await driver.requests.ask(lambda ticket: OwnStateSet(ticket, driver.node.user, {f"{DEVICE}:{peer}": text}))
+        await driver.requests.choose(driver.node.user, {f"{DEVICE}:{peer}": text})
 
     def _device(self, machine: str) -> Device:
         """Return the machine with a name or an id. Raises UnknownName, AmbiguousName."""

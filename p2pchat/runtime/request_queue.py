@@ -20,7 +20,7 @@ from p2pchat.core.effects import (
     WriteAccepted,
     WriteRefused,
 )
-from p2pchat.core.inputs import Input, WriteRequest
+from p2pchat.core.inputs import Input, OwnStateSet, WriteRequest
 from p2pchat.core.log import LogId, Marks, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, UserId
@@ -120,6 +120,10 @@ class RequestQueue:
         else:
             self._put(make(self._issue_ticket(future)))
         return future
+
+    def choose(self, user: UserId, texts: dict[str, str]) -> asyncio.Future[Any]:
+        """Store what a user chose: a text for each key, "" for none. As ask."""
+        return self.ask(lambda ticket: OwnStateSet(ticket, user, texts))
 
     def _issue_ticket(self, request: asyncio.Future[Any] | PendingWrite) -> int:
         """Return the ticket of a request."""

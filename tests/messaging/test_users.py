@@ -19,6 +19,8 @@ from p2pchat import (
     open_history,
 )
 from p2pchat.core import own_state
+from p2pchat.core.contacts import CONTACT
+from p2pchat.core.names import base32
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
 
@@ -218,3 +220,9 @@ async def test_messages_of_a_blocked_user_are_unread_when_the_block_ends(net: Me
         async with asyncio.timeout(60):
             assert (await anext(messages)).text == "meanwhile"
     assert sorted(post.text for post in await ada.unread("room")) == ["and then", "before", "meanwhile"]
+
+
+async def test_who_is_allowed_everything_is_a_contact_as_soon_as_that_is_stored(ada: TCPPeer) -> None:
+    """A kill right behind it must not leave a person without limits who is still a stranger."""
+    stranger = await ada.allow(base32("ab" * 32))
+    assert f"{CONTACT}{stranger.key}" in ada._require_running().disk.storage.load([ada.me.key]).meta
