@@ -303,19 +303,20 @@ def listen(host: str, port: int) -> socket.socket:
 
     Until then connections are refused: a balancer gives them to another gateway, and they need not wait for this one.
     """
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # unnamed, asyncio sets no TCP_NODELAY
     try:
         if os.name == "posix":  # as socket.create_server does: on Windows it would take another's port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if made.family == socket.AF_INET6:
+        if family == socket.AF_INET6:
             is_dual = host == "::" and socket.has_dualstack_ipv6()
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_dual)
         made.bind((host, port))
         return made
     except OSError as error:
         made.close()
-        why = error.strerror or str(error)
-        raise CommandError(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
+        why = f"the page cannot have port {port} on {host}: {error.strerror or error}; choose another HTTP_PORT"
+        raise CommandError(why) from None
 
 
 def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:

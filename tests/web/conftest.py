@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from p2pchat import Settings, TCPPeer
-from p2pchat.cli.http_server import WebSocketProtocol
+from p2pchat.cli.http_server import WebSocketProtocol, listen
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.accounts import Account
 
@@ -91,7 +91,7 @@ class _PromptServer(uvicorn.Server):
 @asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[int]:
     """Serve an application on a free loopback port; yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         config = uvicorn.Config(
             app, log_level="error", lifespan="off", proxy_headers=False, server_header=False, ws=WebSocketProtocol
         )
