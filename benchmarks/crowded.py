@@ -47,15 +47,16 @@ class _Crowd:
         self.groups.append(self._group(ada, "crowd", [bob, *(user.id for user in self.users[: members - 3])]))
 
     def _group(self, owner: _Writer, name: str, others: list[str]) -> Any:
-        from p2pchat.core.groups.group_state import SALT_BYTES, group_body, operation_hash
+        from p2pchat.core.groups.group_fact import CREATE, SALT_BYTES, fact_body, group_id, run_of
         from p2pchat.core.log import Entry, encode_entry
         from p2pchat.protocol import Naming
 
-        members = dict.fromkeys((owner.id, *others), 1)
-        body = group_body(1, name, owner.id, members, {}, salt=secrets.token_hex(SALT_BYTES))
+        body = fact_body(CREATE, [owner.id, *others], name=name, salt=secrets.token_hex(SALT_BYTES))
         entry = Entry("group", self.at, self.at, b=body)
-        id = operation_hash(self.room, encode_entry(entry))
-        return _written(owner, id, Naming(group=(id, owner.id, RUN)), entry)
+        raw = encode_entry(entry)
+        id = group_id(self.room, owner.id, raw)
+        run = run_of(id, owner.id, (), None, raw)
+        return _written(owner, id, Naming(group=(id, owner.id, run)), entry, run)
 
 
 def _somebody() -> _Writer:
@@ -115,7 +116,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
     storage.close()
 
 
-def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
+def _written(writer: _Writer, conversation: str, naming: Any, entry: Any, run: str = RUN) -> Any:
     """Return a change that stores one entry in its own log."""
     from p2pchat.core.durable_changes import Change, KnownConversation, NewLog
     from p2pchat.core.log import (
@@ -129,7 +130,7 @@ def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any
         size_bytes,
     )
 
-    log = LogId(conversation, writer.id, RUN)
+    log = LogId(conversation, writer.id, run)
     header = encode_header(log, (), None)
     raws, prev = [encode_entry(entry)], first_chain(header)
     chain = extend_chain(prev, raws)
