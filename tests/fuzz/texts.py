@@ -154,7 +154,7 @@ def typed(data: bytes) -> None:
         hold(meant.text.strip(), "nothing was taken for text")
     elif isinstance(meant, CommandInput):
         command = BY_NAME[meant.name]
-        hold(line.startswith("/") and meant.name == command.name, "text was taken for a command")
+        hold(line.startswith("/") and meant.name in (command.word, *command.aliases), "text was taken for a command")
         enough = command.many or len(meant.arguments) <= command.most
         hold(command.least <= len(meant.arguments) and enough, "too few arguments, or too many")
         hold(all(argument for argument in meant.arguments), "an argument of nothing")
