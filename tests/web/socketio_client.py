@@ -81,6 +81,9 @@ async def socket(url: str, name: str = "", token: str = "", *, transports: list[
                 assert answer == {"status": "ok", "userId": name}
             yield user
         finally:
+            if user.io.connected and transports:
+                # While the library posts something, as a pong, it forgets to say goodbye and waits 25 s for a ping.
+                await asyncio.wait_for(user.io.eio.queue.join(), PATIENCE)
             await user.io.disconnect()
             if transports and "polling" in transports:
                 engine = user.io.eio
