@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--routers", action="store_true", help="peers are behind routers, in each history")
     parser.add_argument("--files", action="store_true", help="messages have files, in each history")
     parser.add_argument("--machines", action="store_true", help="people have several machines, in each history")
+    parser.add_argument("--groups", action="store_true", help="somebody makes a group, in each history")
     parser.add_argument("--keep-going", action="store_true", help="go on after a fault")
     parser.add_argument("--until", default="", metavar="TEXT", help="go on until a fault contains this text")
     parser.add_argument("--quiet", action="store_true", help="print only the seeds that failed")

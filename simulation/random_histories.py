@@ -96,6 +96,7 @@ class WantedEvents:
         routers: Peers are behind routers that let nobody in (routers.py). Chance never decides this.
         files: Messages have files (attached_files.py). Chance never decides this.
         machines: People have several machines (machines.py). Chance never decides this.
+        groups: Somebody makes a group, and people change it.
     """
 
     odd: bool = False
@@ -105,6 +106,7 @@ class WantedEvents:
     routers: bool = False
     files: bool = False
     machines: bool = False
+    groups: bool = False
 
     @property
     def options(self) -> str:
@@ -163,7 +165,7 @@ class RandomHistory:
         weights = {**WEIGHTS, **MACHINE_WEIGHTS} if wanted.machines else WEIGHTS
         self.program += plan.choices([*weights], [*weights.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
-        for name in _draw_group_actions(groups):
+        for name in _draw_group_actions(groups, always=wanted.groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
         if self._crowded:
             self.program.insert(crowd.randint(2, self._begun + 4), "join_crowd")
@@ -376,9 +378,9 @@ def _draw_odd_actions(chance: Random, *, always: bool) -> list[str]:
     return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_ODD_ENTRIES or always else []
 
 
-def _draw_group_actions(chance: Random) -> list[str]:
-    """Return the group actions of a history; [] for most."""
-    if chance.random() >= WITH_GROUPS:
+def _draw_group_actions(chance: Random, *, always: bool) -> list[str]:
+    """Return the group actions of a history; [] for most, unless there shall `always` be some."""
+    if chance.random() >= WITH_GROUPS and not always:
         return []
     return ["group_make", *chance.choices([*GROUP_WEIGHTS], [*GROUP_WEIGHTS.values()], k=chance.randint(6, 24))]
 
@@ -413,7 +415,7 @@ def _draw_beginning(plan: Random, most_peers: int, least: int) -> list[str]:
 # ---- many histories
 
 CHUNK = 10  # seeds given to a process at once: half a second of play
-MOST_FAULTS = 20  # faults kept of one history; one cause often has hundreds
+MOST_FAULTS = 20  # faults kept of one history, beside the first of each rule; one cause often has hundreds
 
 
 @dataclass(slots=True)
@@ -461,7 +463,8 @@ def play_some(seeds: Iterable[int], wanted: WantedEvents = NOTHING) -> PlayResul
         faults = check_history(seed, played.counts, wanted=wanted)
         played.histories += 1
         if faults:
-            played.broken[seed] = [str(fault) for fault in faults[:MOST_FAULTS]]
+            first_of_each = {fault.rule: fault for fault in reversed(faults)}.values()
+            played.broken[seed] = [*dict.fromkeys(str(fault) for fault in (*faults[:MOST_FAULTS], *first_of_each))]
     return played
 
 

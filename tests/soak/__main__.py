@@ -2,7 +2,8 @@
 
 The parts (parts.py) take turns in slices of a few minutes, each with its own seeds, one at a time on every core. A
 summary is printed at the end. The exit code is 1 if anything failed; each failure is printed with the command that
-repeats it. `--only histories` runs one part, `--only weekly` the weekly tests.
+repeats it. `--only histories` runs one part, `--only weekly` the weekly tests. Those leave a row in tests/weekly.tsv
+(when they ended, at which revision, and how), which is committed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simulation.explore import revision
 from tests.soak.parts import PARTS, WEEKLY, Part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +104,7 @@ def main() -> int:
         print("the weekly tests", flush=True)
         soak.slices[WEEKLY.name] += 1
         run(soak, WEEKLY, 0, words.seed, WEEKLY_TIMEOUT)
+        _keep_weekly(soak)
     if parts:
         print(f"seed {words.seed}: {', '.join(part.name for part in parts)} for {words.minutes:g} minutes", flush=True)
         soak.until = time.monotonic() + 60 * words.minutes
@@ -111,6 +114,13 @@ def main() -> int:
     _watch(soak, threads)
     _tell(soak)
     return 1 if soak.failed else 0
+
+
+def _keep_weekly(soak: Soak) -> None:
+    """Add a row about the weekly tests, which have just ended."""
+    ended = soak.last_words[-1].partition(": ")[2]
+    with (ROOT / "tests" / "weekly.tsv").open("a", encoding="utf-8") as kept:
+        kept.write(f"{time.strftime('%F')}\t{revision()}\t{ended.strip('= ')}\n")
 
 
 def _watch(soak: Soak, threads: list[threading.Thread]) -> None:
