@@ -1,29 +1,43 @@
-"""Hundreds of random histories, and how often every accident, goodbye and path of synchronisation occurred in them."""
+"""Random histories, enough to tell whether a change broke a promise; and that every accident occurred in them.
+
+A change of the core changes every history, so to each change these seeds are new ones, and a few of a thousand fail for
+reasons of their own. One of them says little about the change, three say much: most mutants of the table break one
+history in twelve, or nearly all. So few are played, and MOST_FORGIVEN of them may break rules that are FORGIVEN. Each
+that broke one is shown with its command. `poe explore` plays thousands of others, and keeps a ledger.
+"""
 
 from __future__ import annotations
 
-import time
-from operator import attrgetter
-
 import pytest
 
-from simulation.random_histories import NOTHING, PlayResult
+from simulation.__main__ import replay
+from simulation.random_histories import NOTHING, PlayResult, WantedEvents, play_many, shrink
 from tests.conftest import Tell
-from tests.core.test_histories import FILES, MACHINES, MEMBERS, ROUTERS, failures, played
+from tests.mutants.mutant import ROOT
 
-HISTORIES = range(500)
-HISTORIES_WITH_ROUTERS = range(200)
-HISTORIES_WITH_FILES = range(100)
-HISTORIES_WITH_MEMBERS = range(300)
-HISTORIES_WITH_MACHINES = range(300)
+ROUTERS = WantedEvents(routers=True)
+FILES = WantedEvents(files=True)
+MEMBERS = WantedEvents(members=True)
+MACHINES = WantedEvents(machines=True)
+HISTORIES = {  # none below 100: two crowds there cost as much as two hundred others
+    NOTHING: range(100, 160), WantedEvents(odd=True): range(160, 170), WantedEvents(deletions=True): range(170, 180),
+    WantedEvents(blocks=True): range(180, 190), WantedEvents(groups=True): range(190, 200), ROUTERS: range(200, 250),
+    FILES: range(250, 290), MEMBERS: range(290, 350), MACHINES: range(350, 410),
+}  # fmt: skip
 JOBS = 2  # processes; each imports everything once more
-CHUNK = 25
-ROUTERS_CHUNK = 10
-FILES_CHUNK = 4
-MEMBERS_CHUNK = 50
-MACHINES_CHUNK = 50
-OFTEN = 50
-BEGAN = time.monotonic()
+
+MOST_FORGIVEN = 2  # histories: at one failing in 600 by chance, three of 310 fail in one gate of sixty
+# Rules of presence, of time and of economy. No other may be broken: whatever is lost, told to others, or shown wrongly
+# counts at once.
+FORGIVEN = frozenset((
+    *("presence", "word", "typing", "grace", "cause", "carried"),
+    *("unannounced", "compare", "replaced", "busy", "pages"),
+    *("again", "asked", "want", "push", "quiet"),
+))  # fmt: skip
+NEVER_FORGIVEN = frozenset((
+    "uncommitted", "hole", "accepted", "invented", "out_is_out", "lost", "delivered", "leak", "member", "cut", "twice",
+    "kept", "withheld", "undelivered", "order", "receipt", "reused", "error",
+))  # fmt: skip
 
 # Accidents, counts of the cores, and codes of goodbyes, none of which occurs in an undisturbed mesh.
 MUST_HAPPEN = (
@@ -99,104 +113,86 @@ MUST_HAPPEN = (
     "asked",
 )
 
-# Rare events of the simulation: the least number, and the test of each. A change of the core changes every history. So
-# each number is less than half of the usual one, or a third if a few histories have most of it.
-LESS_OFTEN = {
-    "all_but_one_moved": 10,  # in some histories
-    "handshake_identity": 25,  # these three: tests/core/mesh/test_handshake.py, test_links.py
-    "bye_identity": 25,
-    "bye_self": 25,
-    "cursor_from_storage": 25,  # tests/core/sync/test_sender.py
-    "warned_disk_enough": 25,  # tests/core/test_node.py
-    "export_no_file": 25,  # this and the next: tests/core/sync/test_import_file.py
-    "export_refused_fork": 12,
-    "fault_limit": 12,  # tests/core/sync/test_sender.py, test_ingest.py
-    "conversation_refused": 12,  # histories have few conversations; tests/core/test_node.py
-    "group_left": 10,
-    "group_owner": 7,
-    "undelivered": 6,  # tests/core/sync/test_group_sync.py, as is `cut_off`
-    "group_unadmin": 10,  # tests/core/groups/test_group_members.py
-    "cut_off": 1,
-    "link_gave_way": 20,  # in some histories; tests/core/mesh/test_peer_link.py
-    "attack": 100,  # in some histories, as the next; tests/long/hostile/test_branches.py
-    "third_host_dialled": 100,
-    "odd_entry": 50,  # in some histories, as the next; tests/core/sync/test_ingest.py
-    "question_edited": 25,  # tests/core/test_edits.py
-    "hosted": 50,  # in some histories; this and the next two: tests/core/test_hosted_users.py
-    "unhosted": 25,
-    "guest_said": 100,
+# In all histories with these at least so often.
+HAPPENS_WITH = {
+    ROUTERS: dict.fromkeys(("router_moved", "dialled_through", "circuit_carried"), 5),
+    FILES: {"content_arrived": 5},
+    MEMBERS: dict.fromkeys(("member_admitted", "member_expelled", "member_pardoned", "member_admin", "export_told"), 3),
+    MACHINES: {"machine_read": 5},
 }
-# With routers, in each chunk at least so often.
-WITH_ROUTERS = ROUTERS_CHUNK // 5
-OF_ROUTERS = ("router_moved", "dialled_through", "circuit_carried")
 # Too rare to be counted on: `group_not_known` (tests/core/groups/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
 # tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems
 # (tests/storage).
 
 
-def chunks(seeds: range, size: int) -> list[range]:
-    """Return the seeds in parts of this size, one for each test."""
-    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
-
-
 @pytest.fixture(scope="module")
-def all_played() -> PlayResult:
-    """Return the counts of this run so far."""
-    return PlayResult()
+def all_played() -> dict[WantedEvents, PlayResult]:
+    """Return the results of this run so far."""
+    return {}
 
 
-@pytest.mark.timeout(300)  # a failing seed is shrunk for a minute
-@pytest.mark.parametrize("seeds", chunks(HISTORIES, CHUNK), ids=attrgetter("start"))
-def test_every_promise_holds_in_the_histories_from(seeds: range, all_played: PlayResult) -> None:
-    here = played(seeds, NOTHING, JOBS)
-    failed = failures(here, NOTHING, tell_steps=not all_played.broken)
-    all_played.add(here)
-    assert not failed, failed
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("wanted", HISTORIES, ids=lambda wanted: wanted.options.strip() or "plain")
+def test_histories_break_no_rule_but_those_forgiven(
+    wanted: WantedEvents, all_played: dict[WantedEvents, PlayResult], tell: Tell
+) -> None:
+    here = PlayResult()
+    for some in play_many(HISTORIES[wanted], JOBS, wanted=wanted):
+        here.add(some)
+    all_played[wanted] = here
+    for seed, faults in sorted(here.broken.items()):
+        tell(f"FOUND {replay(seed, wanted=wanted)}\n  {faults[0]}")
+    failed = unforgiven(here)
+    assert not failed, _shown(failed, wanted)
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_ROUTERS, ROUTERS_CHUNK), ids=attrgetter("start"))
-def test_every_promise_holds_with_routers_in_the_histories_from(seeds: range) -> None:
-    here = played(seeds, ROUTERS, JOBS)
-    failed = failures(here, ROUTERS)
-    assert not failed, failed
-    assert {what: here.counts[what] for what in OF_ROUTERS if here.counts[what] < WITH_ROUTERS} == {}
+def test_few_histories_break_a_rule_that_is_forgiven(all_played: dict[WantedEvents, PlayResult]) -> None:
+    if all_played.keys() != HISTORIES.keys():
+        pytest.skip("counts what all histories broke: run the whole file")
+    failed = {wanted: here.broken for wanted, here in all_played.items() if here.broken}
+    assert sum(len(broken) for broken in failed.values()) <= MOST_FORGIVEN, failed
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_FILES, FILES_CHUNK), ids=attrgetter("start"))
-def test_every_promise_holds_with_files_in_the_histories_from(seeds: range) -> None:
-    here = played(seeds, FILES, JOBS)
-    failed = failures(here, FILES)
-    assert not failed, failed
-    assert here.counts["content_arrived"]
+def test_every_accident_occurred(all_played: dict[WantedEvents, PlayResult], tell: Tell) -> None:
+    if all_played.keys() != HISTORIES.keys():
+        pytest.skip("counts what happened in all histories: run the whole file")
+    everything = PlayResult()
+    for here in all_played.values():
+        everything.add(here)
+    tell(f"{everything.histories} simulated histories, in which happened:")
+    for what in MUST_HAPPEN:
+        tell(f"  {everything.counts[what]:7} {what.replace('_', ' ')}")
+    assert [what for what in MUST_HAPPEN if not everything.counts[what]] == []
+    for wanted, least in HAPPENS_WITH.items():
+        counts = all_played[wanted].counts
+        assert [what for what, often in least.items() if counts[what] < often] == []
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_MEMBERS, MEMBERS_CHUNK), ids=attrgetter("start"))
-def test_every_promise_holds_with_members_in_the_histories_from(seeds: range) -> None:
-    here = played(seeds, MEMBERS, JOBS)
-    failed = failures(here, MEMBERS)
-    assert not failed, failed
-    assert all(here.counts[f"member_{what}"] for what in ("admitted", "expelled", "pardoned", "admin"))
-    assert here.counts["export_told"]
+def test_a_lost_message_is_forgiven_nowhere() -> None:
+    """Also not behind a rule that is: a history is forgiven if all that it broke is."""
+    late, lost = "ada at 3.100: unannounced: has not announced one", "bob: lost: has 1 of 2 entries"
+    assert unforgiven(PlayResult(1, broken={7: [late, lost], 8: [late]})) == {7: [late, lost]}
+    assert not FORGIVEN & NEVER_FORGIVEN
+    rules = "".join(path.read_text("utf-8") for path in (ROOT / "simulation").rglob("*.py"))
+    assert [rule for rule in FORGIVEN | NEVER_FORGIVEN if f'"{rule}"' not in rules] == []
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("seeds", chunks(HISTORIES_WITH_MACHINES, MACHINES_CHUNK), ids=attrgetter("start"))
-def test_every_promise_holds_with_machines_in_the_histories_from(seeds: range) -> None:
-    here = played(seeds, MACHINES, JOBS)
-    failed = failures(here, MACHINES)
-    assert not failed, failed
-    assert here.counts["machine_read"]
+def unforgiven(here: PlayResult) -> dict[int, list[str]]:
+    """Return the faults, by the seed, of each history that broke a rule which is not forgiven."""
+    return {seed: faults for seed, faults in here.broken.items() if not {_rule(fault) for fault in faults} <= FORGIVEN}
 
 
-def test_every_accident_occurred_often_enough(all_played: PlayResult, tell: Tell) -> None:
-    if all_played.histories < 500:
-        pytest.skip("counts what happens in five hundred histories: run the whole file")
-    tell(f"{all_played.histories} simulated histories in {time.monotonic() - BEGAN:.0f} s, in which happened:")
-    wanted = dict.fromkeys(MUST_HAPPEN, OFTEN) | LESS_OFTEN
-    for what in wanted:
-        tell(f"  {all_played.counts[what]:7} {what.replace('_', ' ')}")
-    assert {what: all_played.counts[what] for what, least in wanted.items() if all_played.counts[what] < least} == {}
+def _rule(fault: str) -> str:
+    return fault.split(": ")[1]
+
+
+def _shown(failed: dict[int, list[str]], wanted: WantedEvents) -> str:
+    """Return for people what histories broke, and how to see it."""
+    lines = [
+        f"seed {seed} broke {len(faults)} promises; to see how: {replay(seed, wanted=wanted)}\n"
+        + "\n".join(faults[:10])
+        for seed, faults in sorted(failed.items())
+    ]
+    first = min(failed)
+    return "\n".join([*lines, f"the steps that matter: {replay(first, shrink(first, wanted=wanted), wanted)}"])
