@@ -10,13 +10,17 @@ import pytest
 from tests.conformance.candidates import failures, free_port, listened, names, node_candidate
 from tests.conformance.faults import FAULTS, hunt_all
 from tests.long.test_examples import node
+from tests.revision import part_of
 
-PARTS = 6  # each is one test, and takes some ten seconds
+PARTS = 6  # each is one test, and takes some ten seconds; a gate runs the one that its revision chooses
+HERE = part_of(PARTS)
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.weekly] * (part != HERE)) for part in range(PARTS)]
+)
 async def test_the_kit_finds_each_fault(part: int) -> None:
     node()  # or skip
     hunts = await hunt_all(FAULTS[part::PARTS])
@@ -24,6 +28,7 @@ async def test_the_kit_finds_each_fault(part: int) -> None:
     assert free == []
 
 
+@pytest.mark.weekly  # test_peer_mjs.py has it keep all rules
 async def test_the_peer_without_a_fault_keeps_the_same_rules(tmp_path: Path) -> None:
     rules = sorted({fault.rule for fault in FAULTS})
     results = await listened(lambda invite: node_candidate(tmp_path, invite, free_port()), tmp_path, "full", rules)

@@ -41,6 +41,7 @@ async def test_the_peer_in_javascript_keeps_the_rules_of_a_bot(tmp_path: Path) -
     assert names(results, "skipped") == set()
 
 
+@pytest.mark.weekly  # all rules of a bot once more
 async def test_a_peer_whose_own_key_is_the_member_is_admitted_too(tmp_path: Path) -> None:
     """It shows no certificate, and its logs name no member."""
     copy = tmp_path / "examples"

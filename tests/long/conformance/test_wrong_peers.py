@@ -16,7 +16,9 @@ from tests.mutants.mutant import Mutant
 
 TIMEOUT = 6.0  # seconds in which a rule expects an answer
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
+pytestmark = [  # weekly: it tries the kit, and p2pchat with faults
+    pytest.mark.weekly, pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
+]  # fmt: skip
 
 
 async def tried(peer: Mutant, home: Path) -> RuleResult:
