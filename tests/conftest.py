@@ -91,7 +91,6 @@ pytest_runtest_protocol = guard.pytest_runtest_protocol
 pytest_runtest_call = guard.pytest_runtest_call
 
 Tell = Callable[[str], None]
-_RESULT = "result"
 _KILLED = "killed"
 RUN, PROCESS = os.environ.get("PYTEST_XDIST_TESTRUNUID"), os.environ.get("PYTEST_XDIST_WORKER", "")
 PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -155,7 +154,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
-    return lambda text: record_property(_RESULT, text)
+    return lambda text: record_property(guard.RESULT, text)
 
 
 @pytest.fixture
@@ -176,7 +175,7 @@ async def fork_server() -> AsyncIterator[ForkServer | None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    results = [str(what) for report in reports for name, what in report.user_properties if name == _RESULT]
+    results = [str(what) for report in reports for name, what in report.user_properties if name == guard.RESULT]
     ends = [report for report in terminalreporter.getreports("") if report.when == "teardown"]  # with all properties
     kills = sum(int(str(what)) for report in ends for name, what in report.user_properties if name == _KILLED)
     if kills:
