@@ -182,12 +182,6 @@ def walk(form: str, count: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, tu
     return {name: (sum(steps), max(steps)) for name, peer in net.peers.items() if (steps := cost.of[peer.id])}
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_each_form_costs_little(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seconds, pause in walk(form, 300, monkeypatch).values():
-        assert seconds < MOST_SECONDS / 4 and pause < 2 * MOST_PAUSE
-
-
 def test_more_than_an_admin_may_say_is_not_even_verified_and_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ada has all of it from a program of the admin; bob hears it from her, and has what she has in the end."""
     monkeypatch.setattr(member_list, "MAX_BYTES_OF_ADMIN", 8_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,11 +29,14 @@ def scenes(page: Path) -> list[list[Block]]:
     return [scene for scene in found if any(block.language[0] != "!" for block in scene)]
 
 
+def parameter(page: Path, scene: list[Block]) -> Any:
+    """Return a scene as a parameter; weekly if it plays histories, of which test_histories.py has others."""
+    plays = any("python -m simulation" in block.text for block in scene)
+    return pytest.param(scene, id=f"{page.stem}-{scene[0].line}", marks=[pytest.mark.weekly] * plays)
+
+
 @posix
-@pytest.mark.parametrize(
-    "scene",
-    [pytest.param(scene, id=f"{page.stem}-{scene[0].line}") for page in PAGES for scene in scenes(page)],
-)
+@pytest.mark.parametrize("scene", [parameter(page, scene) for page in PAGES for scene in scenes(page)])
 async def test_the_examples_run(scene: list[Block], tmp_path: Path) -> None:
     beginning = scene[0].text if scene[0].language == "!new scene" else ""
     if beginning.startswith("needs ") and shutil.which(beginning[6:]) is None:

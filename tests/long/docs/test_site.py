@@ -16,6 +16,7 @@ from p2pchat import Settings
 from tests.mutants.table import MUTANTS
 from tests.web.browser import CHROMIUM, PATIENCE, chromium
 
+pytestmark = pytest.mark.weekly  # the gate builds the site by `poe docs`, which is strict
 ELSEWHERE = re.compile(r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["'](?:https?:)?//[^>]*>""")
 
 

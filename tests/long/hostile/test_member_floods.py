@@ -29,6 +29,7 @@ from tests.processes.strangers import memory
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.weekly,  # measures by a clock
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc"),
 ]
 KEYS, HOSTED = 2_000, 500  # of which so many are users of the attacker's peer; the others are on no link

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from p2pchat.protocol import Ping, Pong
 from p2pchat.settings import Settings
 from tests.deadlines import until
@@ -14,6 +16,7 @@ BURST = Settings().flood_burst
 KEYS, LOGS = 3, 400  # more than a link may ask for or begin at once
 
 
+@pytest.mark.weekly  # a flood of 1,200 logs, by a clock
 async def test_who_fetches_and_relays_a_flood_of_logs_is_read_as_before(logins: Logins) -> None:  # noqa: F811
     """Ada is flooded, bob and dan fetch it from her and from each other. Nobody's link is paused for it."""
     ada = await logins.start("ada")

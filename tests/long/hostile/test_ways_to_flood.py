@@ -29,7 +29,7 @@ from tests.hostile.attacker import Attacker, LogWriter, group_of, invented_ident
 from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login, met
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.weekly]  # measures by a clock
 FLOODED_FOR = 4.0  # seconds
 BATCH = 200  # entries
 MEDIAN, MOST = 0.3, 1.0  # seconds until a text is shown, on a machine with nothing else to do
@@ -188,9 +188,7 @@ async def flood(zoe: Attacker, port: int, way: Way) -> None:
         await asyncio.sleep(0.5)
 
 
-@pytest.mark.parametrize(
-    "ways", [QUICK, pytest.param([way for way in WAYS if way not in QUICK], marks=pytest.mark.weekly)]
-)
+@pytest.mark.parametrize("ways", [QUICK, [way for way in WAYS if way not in QUICK]])
 async def test_a_text_is_shown_beside_a_flood(logins: list[Login], tell: Tell, ways: list[Way]) -> None:
     """Before: after 13 s of tiny texts, though it was on the disk after 72 ms; of some floods never."""
     first, second, third = logins

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from simulation.random_histories import (
     RandomHistory,
     play,
 )
 
 
+@pytest.mark.weekly  # each has ten thousand made-up users, and costs as much as sixty others
 def test_what_a_crowd_makes_up_reaches_the_honest_and_costs_them_a_bounded_amount() -> None:
     crowded = [seed for seed in range(300) if "join_crowd" in RandomHistory(seed).program][:3]
     assert len(crowded) == 3

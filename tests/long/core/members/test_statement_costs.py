@@ -7,6 +7,8 @@ import pytest
 from tests.conftest import Tell
 from tests.core.members.test_statement_costs import FORMS, MOST_PAUSE, MOST_SECONDS, walk
 
+pytestmark = pytest.mark.weekly  # measures CPU time
+
 
 @pytest.mark.parametrize("form", FORMS)
 def test_10_000_of_each_form_cost_two_seconds_and_no_pause(
