@@ -340,8 +340,11 @@ class TakenInvariants:
                 self._invariants.fail("taken", peer, f"tells {other.name} what a user took whom it never hosted")
         if peer.handling is Stop:
             return
-        stored = peer.disk.storage.load_users(peer.speaks_for).reads
-        durable = {_key(mark.reader, mark.log): mark.seq for mark in stored if mark.taken}
+        durable: dict[tuple[ConversationId, UserId, str], int] = {}
+        for mark in peer.disk.storage.load_users(peer.speaks_for).reads:
+            for log, seq in self._stands_for(peer, mark) if mark.taken else ():
+                key = _key(mark.reader, log)
+                durable[key] = max(seq, durable.get(key, 0))
         for conversation, marked in frame.taken.items():
             for reader, marks in marked.items():
                 for ref, seq, _ in marks:
@@ -385,16 +388,19 @@ class TakenInvariants:
 
     def _covers(self, peer: SimPeer, marks: Sequence[ReadMark], mark: ReadMark) -> bool:
         """Return whether one of these marks is as high, or on a log that builds on it."""
-        asked = [(each.log, each.seq) for each in marks if each.log.key == mark.log.key]
+        standing = (found for each in marks if each.log.key == mark.log.key for found in self._stands_for(peer, each))
+        return any(log == mark.log and seq >= mark.seq for log, seq in standing)
+
+    def _stands_for(self, peer: SimPeer, mark: ReadMark) -> Iterator[tuple[LogId, int]]:
+        """Yield what a mark says: its log, and all that this builds on, each with the number up to which it counts."""
+        asked = [(mark.log, mark.seq)]
         seen = set(asked)
         while asked:
             log, seq = asked.pop()
-            if log == mark.log and seq >= mark.seq:
-                return True
+            yield log, seq
             below = [(log._replace(run=each.run), each.seq) for each in peer.disk.before(log)]
             asked += [each for each in below if each not in seen]
             seen.update(below)
-        return False
 
     def _text(self, guest: SimHostedUser, mark: ReadMark) -> str:
         return f"that {guest.name} took {log_name(mark.log)} {mark.seq}"
