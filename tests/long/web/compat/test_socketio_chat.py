@@ -38,7 +38,8 @@ def client_directory() -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / "lock"):
         if not (place / "node_modules" / "socket.io-client" / "package.json").exists():
-            words = [npm, "install", "--prefix", str(place), "--no-audit", "--no-fund", "--silent", CLIENT]
+            words = [npm, "install", "--prefix", str(place), "--no-audit", "--no-fund", "--silent"]
+            words += ["--fetch-retries=0", CLIENT]  # npm would try for a minute where there is no network
             if subprocess.run(words, capture_output=True, timeout=120).returncode:
                 pytest.skip(f"npm could not get {CLIENT}")
     return place
