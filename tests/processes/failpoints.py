@@ -1,7 +1,8 @@
-"""Command `python -m tests.processes.failpoints POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself.
+"""Command `python -m tests.processes.failpoints POINT:K[:FILE],... WORDS...`: `p2pchat WORDS` that kills itself.
 
 The program and its files are real. This module wraps one function of the package and counts its calls; at the K-th
-call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The package has no code for this.
+call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. With FILE it counts the calls that are
+made while there is such a file. The package has no code for this.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ def die() -> NoReturn:
 
 
 class Count:
-    """A counter of how often a point was reached."""
+    """A counter of how often a point was reached, or reached while there is a file."""
 
-    def __init__(self, k: int) -> None:
+    def __init__(self, k: int, file: str = "") -> None:
         self._left = k
+        self._file = file
 
     def due(self) -> bool:
         """Count once; return whether this is the K-th time."""
+        if self._file and not os.path.exists(self._file):
+            return False
         self._left -= 1
         return self._left == 0
 
@@ -39,10 +43,11 @@ class Count:
 def arm(points: Sequence[str]) -> None:
     """Install these points. Raises ValueError for an unknown one."""
     for point in points:
-        name, _, k = point.partition(":")
+        name, _, when = point.partition(":")
         if name not in POINTS:
             raise ValueError(f"there is no failpoint {name!a}; there are {', '.join(POINTS)}")
-        POINTS[name](Count(int(k or 0)))
+        k, _, file = when.partition(":")
+        POINTS[name](Count(int(k or 0), file))
 
 
 def _put(where: Any, name: str, what: Any) -> None:
