@@ -201,11 +201,14 @@ async def what_a_lost_link_was_to_bring_is_wanted_again(kit: Kit) -> None:
     log = kit.member("gone").log()
     log.text("both of us have it")
     ada, bob = await kit.join("ada"), await kit.join("bob")
+    await ada.compared()  # else a comparison finds the log, and it may be wanted of the other one first
+    await bob.compared()
     mark = wire.Have({kit.room: {log.id.user: [log.mark()]}})
-    ada.member.held[log.id] = bob.member.held[log.id] = log
+    ada.member.held[log.id] = log
     ada.member.answers -= {"want"}
     ada.send(mark)
     await ada.next(wire.Want, "`want` of what a mark names", where=lambda one: one.u == log.id.user)
+    bob.member.held[log.id] = log
     bob.send(mark)
     await bob.round_trip()
     ada.cut()
