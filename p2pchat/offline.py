@@ -24,7 +24,7 @@ from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
 from p2pchat.identity.login_key import read_login_network
-from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
+from p2pchat.identity.profile import KEY_NAME, data_directory, network_of, stored_identity
 from p2pchat.messaging.access_policy import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation, GroupDirectory
 from p2pchat.messaging.events import aware
@@ -225,8 +225,11 @@ class History(Viewer):
     @property
     def expelled_by(self) -> User | None:
         """Who expelled the own user or its member, as far as is stored; None if nobody did."""
-        removals = [] if self._members is None else self._members.removals(self.directory.me)
-        return self.directory.user(self._members.speaker(removals[-1].by)) if self._members and removals else None
+        if self._members is None:
+            return None
+        me, peer = self.directory.me, stored_identity(self._profile).peer_id
+        against = [*self._members.removals(me), *self._members.revocations(peer, *self._members.members_of(me))]
+        return self.directory.user(self._members.speaker(against[-1].by)) if against else None
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""

@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING
 from p2pchat.core.inputs import Committed, StatementsMade
 from p2pchat.core.members.admission import invite_secret
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
-from p2pchat.core.members.statement import ADD, ADMIN, CLOSE, REMOVE, Statement, make_statement, parse_statement
+from p2pchat.core.members.statement import (
+    ADD,
+    ADMIN,
+    CLOSE,
+    REMOVE,
+    REVOKE,
+    Statement,
+    make_statement,
+    parse_statement,
+)
 from p2pchat.core.node_context import Invitation, NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Bye, Frame, Hello, PeerId, Statements, UserId, Welcome
@@ -37,7 +46,7 @@ SAME_LOGIN = 0.4  # the part of later peers that belong to it, too
 LATE = 0.1  # the part of invites that have ended
 SHARED = 0.3  # the part of logins that join with the invite of another one
 STATEMENTS = 3, 12  # of a history
-ACTIONS = {"add": 2, "admin": 3, "unadmin": 1, "remove": 3, "pardon": 2, "close": 1}
+ACTIONS = {"add": 2, "admin": 3, "unadmin": 1, "remove": 3, "pardon": 2, "close": 1, "revoke": 1}
 HAS_NO_SAY = 0.2  # the part that somebody says who is neither founder nor, as far as one knows, admin
 SETTLE_WITHIN = 60.0  # seconds until all have the same statements
 
@@ -105,6 +114,8 @@ class Membership:
         assert members is not None
         identity = self._speaker(members)
         action = self._chance.choices([*ACTIONS], [*ACTIONS.values()])[0]
+        if action == "revoke":  # every member has a say
+            identity = self._chance.choice([self._sim.founder, *self._logins.values()])
         try:
             plans = self._plan(peer, members, identity.peer_id, action)
         except ValueError:
@@ -140,6 +151,10 @@ class Membership:
         logins = [login.peer_id for login in self._logins.values()]
         someone = self._chance.choice([*self._sim.by_user, *self._sim.guests, *logins, *logins])
         has_say = by == members.founder or by in members.admins
+        if action == "revoke":  # the first peers go on admitting others
+            later = self._sim.all_peers[FOUNDERS:]
+            own = [one.user for one in later if one.network.member == by]
+            return [(REVOKE, {"who": [self._chance.choice(own or [someone])]})]
         if action == "close":
             ids = [one.id for one in self._invitations[-1:]]
             return [(CLOSE, {"invites": ids})] if ids and not has_say else members.plan_closing(by, ids)
@@ -199,7 +214,8 @@ class Membership:
             return False
         member = peer.network.member
         used = {user for one in final.statements() if one.invite == invitation.id for user in one.who}
-        is_out = final.removals(member) or final.removals(peer.user) or final.closing(invitation.id) is not None
+        removals = final.removals(member) + final.removals(peer.user) + final.revocations(peer.user, [member])
+        is_out = removals or final.closing(invitation.id) is not None
         return not is_out and final.removed.isdisjoint(used) and len(used - {member}) < invitation.uses
 
     def _final(self, *, honest: bool = False) -> MemberList:
@@ -215,9 +231,7 @@ class Membership:
     def _insiders(self) -> set[SimPeer]:
         """Return the peers that belong to the network, whether or not byzantine ones tell what they alone know."""
         views = [self._final(honest=only) for only in (True, False)]
-        return {
-            peer for peer in self._sim.all_peers if all(view.admits(peer.user, peer.network.member) for view in views)
-        }
+        return {peer for peer in self._sim.all_peers if all(_admits(view, peer) for view in views)}
 
     def _outsiders(self) -> list[SimPeer]:
         insiders = self._insiders()
@@ -238,8 +252,9 @@ class Membership:
         for end in ends:
             user, member = end.other.owner.user, end.other.owner.network.member
             assert peer.node is not None
-            removals = statements.members.against(user, (member, *peer.node.member_directory.members_of(user)))
-            if statements.durable(removals):
+            named = (member, *peer.node.member_directory.members_of(user))
+            against = statements.members.against(user, named) + statements.members.revocations(user, named)
+            if statements.durable(against):
                 self._sim.invariants.fail("out_is_out", peer, f"sends {type(frame).__name__} to one that is out")
 
     def faults(self) -> Iterator[Fault]:
@@ -279,3 +294,8 @@ class Membership:
 def invites_key(peer: PeerId) -> bytes:
     """Return the key of which a peer makes its invites."""
     return blake2b(peer.encode(), digest_size=32).digest()
+
+
+def _admits(view: MemberList, peer: SimPeer) -> bool:
+    member = peer.network.member
+    return view.admits(peer.user, member) and not view.revocations(peer.user, [member])

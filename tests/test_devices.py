@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
@@ -29,6 +29,7 @@ from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import LOOPBACK
+from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
@@ -423,15 +424,27 @@ async def test_a_person_has_one_name_whichever_machine_it_was_changed_at(login: 
             await until(lambda: laptop.me.name == desk.me.name == "king", "what it was started with")
 
 
-async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login) -> None:
-    """Everybody reads it, nobody links with it any more, and it gets nothing, also after a start."""
-    desk_port, lap_port, bob_port = map(int, free_ports(3))
-    login("ada")
-    async with TCPPeer(desk_port, name="ada") as ada:
-        invite = await ada.make_invite()
+@pytest.mark.parametrize("role", ["founder", "admin", "member"])
+async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login, role: str) -> None:
+    """Everybody reads it, nobody links with it any more, and it gets nothing, also after a start, and with the key of
+    the person as its own; whatever the person is in the network, and also when that changes later.
+    """
+    fay_port, desk_port, lap_port, bob_port = map(int, free_ports(4))
+    async with AsyncExitStack() as before:
+        invite = None
+        if role != "founder":
+            login("fay")
+            fay = await before.enter_async_context(TCPPeer(fay_port, name="fay"))
+            invite = await fay.make_invite(uses=2)
+        login("ada")
+        ada = await before.enter_async_context(TCPPeer(desk_port, name="ada", invite=invite))
+        if role == "admin":
+            await fay.people.make_admin(await fay.wait_user("ada", timeout=WAIT))
+            await until(lambda: ada.people.own_role == "admin", "the role")
         login("bob")
-        async with TCPPeer(bob_port, name="bob", invite=invite) as bob:
-            await bob.wait_user("ada", timeout=WAIT)
+        bob = TCPPeer(bob_port, name="bob", invite=invite or await ada.make_invite())
+        await before.enter_async_context(bob)
+        await bob.wait_user("ada", timeout=WAIT)
     login("ada")
     adding = Adding(desk_port)
     code = await adding.code()
@@ -442,6 +455,7 @@ async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login) -
     async with TCPPeer(bob_port) as bob:
         login("ada")
         async with TCPPeer(desk_port) as desk:
+            assert desk.people.own_role == role
             login("the laptop")
             async with TCPPeer(lap_port) as laptop:
                 await until(lambda: all(len(one.links()) == 2 for one in (bob, desk, laptop)), "all links")
@@ -453,16 +467,35 @@ async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login) -
                         await desk.people.revoke_device(wrong)
                 with pytest.raises(ValueError, match="that is this machine"):
                     await desk.people.revoke_device(desk.devices()[0].peer_id)
+                for another in (bob, desk):
+                    with pytest.raises(ValueError, match="is no machine of yours"):
+                        await desk.people.revoke_device(another.me.id)
                 assert (await desk.people.revoke_device(lost.peer_id[:6].lower())).peer_id == lost.peer_id
                 async with within(WAIT, "what bob reads"):
                     told = await anext(events)
                 assert (told.change, told.user.id, told.by.name) == ("revoked", lost.peer_id, "ada")
                 await until(lambda: laptop.links() == [] and len(bob.links()) == 1, "the end of its links")
+                await until(lambda: laptop.people.own_role == "expelled", "what it learns")
                 await (await bob.send("ada", "to ada alone")).delivered(timeout=WAIT)
+            if role == "admin":
+                login("fay")
+                async with TCPPeer(fay_port, desk.endpoint) as fay:
+                    await fay.people.make_admin(await fay.wait_user("ada", timeout=WAIT), on=False)
+                    await until(lambda: desk.people.own_role == "member", "the role that is gone")
             login("the laptop")
-            async with TCPPeer(lap_port) as laptop:
-                assert not await laptop.connect(bob.endpoint, timeout=WAIT)
-                assert await texts(laptop, "bob") == [] and not await laptop.connect(desk.endpoint, timeout=WAIT)
+            lap = profile_directory(lap_port)
+            for with_the_key_of_the_person in (False, True):
+                if with_the_key_of_the_person:
+                    (lap / USER_KEY_NAME).replace(lap / KEY_NAME)
+                async with TCPPeer(lap_port) as laptop:
+                    assert (laptop.listening.peer_id == desk.me.id) == with_the_key_of_the_person
+                    for one in (bob, desk):
+                        assert not await laptop.connect(one.endpoint, timeout=WAIT)
+                    told = [post.text for one in laptop.conversations() for post in await laptop.history(one)]
+                    assert told == [] and laptop.links() == []
+            assert len(desk.devices()) == 1 and [host.id for host in (await bob.whois("ada")).hosts] == [
+                desk.listening.peer_id
+            ]
             await (await desk.send("bob", "it was stolen")).delivered(timeout=WAIT)
             assert desk.me.name == "ada" and not bob.user("ada").expelled
 

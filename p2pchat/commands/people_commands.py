@@ -225,9 +225,11 @@ async def devices(ctx: CommandContext) -> CommandResult:
 
 async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:
     """Shut out a machine of the own user. Who types that is asked first."""
-    if not await ctx.confirm(f"{safe_line(machine)} can never come back: shut it out?"):
+    found = ctx.tcp_peer.people.device(machine)
+    shown = f"{safe_line(found.name)} {found.peer_id[:8]}".strip()  # a machine says itself what it is called
+    if not await ctx.confirm(f"{shown} can never come back: shut it out?"):
         return CommandResult(lines=["-- nothing was changed"])
-    gone = await ctx.tcp_peer.people.revoke_device(machine)
+    gone = await ctx.tcp_peer.people.revoke_device(found.peer_id)
     return CommandResult([{"peer_id": gone.peer_id, "revoked": True}])
 
 

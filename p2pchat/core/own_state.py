@@ -26,8 +26,9 @@ RECEIPTS = "receipts"
 DEVICE = "device"  # of the peer of a machine: since when, in UTC microseconds, and its name
 ON, OFF = "on", "off"  # texts of RECEIPTS
 ENTRIES = ""  # the key of how many entries came
-MAX_KEYS = 4096  # of one user; a guess
+MAX_KEYS = 4096  # of one user and kind; a guess
 MAX_BYTES = 1024 * 1024  # of its keys and texts, in UTF-8; a guess
+MAX_AHEAD = 24 * 3600 * 1_000_000  # microseconds; a guess at how wrong the clock of an honest machine is
 MAX_KEY_CHARACTERS = 128
 _ID = re.compile("[0-9a-f]{64}")
 
@@ -63,6 +64,11 @@ class OwnState:
         texts = self._texts.get(user, {})
         return {key.removeprefix(start): text for key, text in texts.items() if key.startswith(start)}
 
+    def ids(self, user: UserId, what: str) -> list[str]:
+        """Return the ids about which a user ever chose something of a kind, also those without a text now."""
+        keys = (key for key in self._newest.get(user, {}) if key.startswith(f"{what}:"))
+        return [id for id in map(id_in, keys) if id]
+
     def all(self, what: str) -> Iterator[tuple[UserId, str]]:
         """Yield the same of all users, without the texts."""
         for user in self._texts:
@@ -93,16 +99,21 @@ class OwnState:
         if any(not 0 < len(key) <= MAX_KEY_CHARACTERS for key in texts):
             return f"a key has 1 to {MAX_KEY_CHARACTERS} characters"
         chosen = {key: text for key, (_, _, text) in self._newest.get(user, {}).items()} | dict(texts)
-        sizes = [len(f"{key}{text}".encode()) for key, text in chosen.items() if key and text]
+        kinds = {_kind_of(key) for key in texts}  # a stolen machine fills one that nobody needs
+        sizes = [len(f"{key}{text}".encode()) for key, text in chosen.items() if text and _kind_of(key) in kinds]
         if any(texts.values()) and (len(sizes) > MAX_KEYS or sum(sizes) > MAX_BYTES):
-            return f"{MAX_KEYS:,} choices of a user are kept, of {MAX_BYTES // 1024:,} KiB in all: undo one first"
+            return f"{MAX_KEYS:,} choices of one kind are kept, of {MAX_BYTES // 1024:,} KiB in all: undo one first"
         return ""
 
-    def take(self, user: UserId, log: str, entry: Entry, lines: dict[str, str | None]) -> list[Chosen]:
-        """Take an entry: add the lines to store, and return what counts when they are durable."""
+    def take(self, user: UserId, log: str, entry: Entry, lines: dict[str, str | None], now: int) -> list[Chosen]:
+        """Take an entry: add the lines to store, and return what counts when they are durable.
+
+        Of one with a clock far ahead of this time (UTC microseconds) nothing counts: it would outweigh all later ones.
+        """
         newest = self._newest.setdefault(user, {})
         found = {ENTRIES: str(self.entries(user) + 1)}
-        for key, text in entry.b.items() if isinstance(entry.b, dict) else ():
+        counts = isinstance(entry.b, dict) and entry.c <= now + MAX_AHEAD
+        for key, text in entry.b.items() if counts else ():
             is_sound = isinstance(text, str) and 0 < len(key) <= MAX_KEY_CHARACTERS
             if is_sound and (entry.c, log) >= newest.get(key, _NOTHING)[:2]:
                 found[key] = text
@@ -138,6 +149,10 @@ class OwnState:
         self._newest.pop(user, None)
         for key in [*self._texts.get(user, {})]:
             self.on_durable(user, key, "")
+
+
+def _kind_of(key: str) -> str:
+    return key.partition(":")[0]
 
 
 def id_in(key: str) -> str:

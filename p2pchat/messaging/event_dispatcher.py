@@ -239,14 +239,12 @@ class EventDispatcher:
                 for member in filter(self._users.is_out, group.members):
                     self._tracker.remove_member(group.talk, member)
         user, by = map(self._users.speaker, (effect.user, effect.by))
-        is_machine = not self._people.name(effect.user) and self._users.member_of(effect.user) == effect.by
-        change = "revoked" if effect.change == "expelled" and is_machine else effect.change
 
         def changed(viewer: Viewer) -> ev.Event:
             directory = viewer.directory
             users = tuple(map(directory.user, effect.users))
             return ev.MemberChange(
-                user=directory.user(user), by=directory.user(by), change=change, users=users, count=effect.count
+                user=directory.user(user), by=directory.user(by), change=effect.change, users=users, count=effect.count
             )
 
         self.emit(None, changed)

@@ -14,7 +14,7 @@ from p2pchat.core.inputs import StatementsMade
 from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.member_list import MemberList, Plan, make_statements
-from p2pchat.core.members.statement import ADD, REMOVE, Statement
+from p2pchat.core.members.statement import ADD, REMOVE, REVOKE, Statement
 from p2pchat.core.names import validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.own_state import DEVICE
@@ -220,23 +220,24 @@ class People:
     async def revoke_device(self, machine: str) -> Device:
         """Shut out a machine of the own person for good; return it when that is stored.
 
-        No peer that knows links with it any more. It keeps what it has, and the key of the person, with which a changed
-        program can still come as that one.
+        No peer that knows links with it any more, whatever key of the person it has. It keeps what is on its disk.
 
         Args:
             machine: Its name, or the id of its peer, of which the beginning is enough if TCPPeer.devices() has it.
         Raises:
             UnknownName, AmbiguousName: No machine has this name or id, or several have.
-            ValueError: It is this machine.
+            ValueError: It is this machine, or somebody else's.
             P2PChatError: The key of this member is elsewhere. StorageError, PeerClosed: It could not be stored.
         """
-        node, device = self._lifecycle.require_running().node, self._device(machine)
-        key = id_of(device.peer_id)
+        node, device = self._lifecycle.require_running().node, self.device(machine)
+        key, answering = id_of(device.peer_id), self._answers.members_of(id_of(device.peer_id))
         if key == node.peer:
             raise ValueError("that is this machine: shut it out at another one")
+        if self._lifecycle.directory.name(key) or (answering and node.admission.member not in answering):
+            raise ValueError(f"{self._lifecycle.directory.user(key).label} is no machine of yours")
         if node.network.sign is None:
             raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
-        await self._say([(REMOVE, {"who": [key]})])
+        await self._say([(REVOKE, {"who": [key]})])
         await self._name_device(key, "")
         return device
 
@@ -249,7 +250,7 @@ class People:
         Raises:
             ValueError: The name is invalid. Also raises as revoke_device.
         """
-        device, name = self._device(machine), validate_name(name)
+        device, name = self.device(machine), validate_name(name)
         since = now_micros() if device.since is None else micros_of(device.since)
         await self._name_device(id_of(device.peer_id), f"{since} {name}")
         return replace(device, name=name)
@@ -258,8 +259,8 @@ class People:
         driver = self._lifecycle.require_running()
         await driver.requests.choose(driver.node.user, {f"{DEVICE}:{peer}": text})
 
-    def _device(self, machine: str) -> Device:
-        """Return the machine with a name or an id. Raises UnknownName, AmbiguousName."""
+    def device(self, machine: str) -> Device:
+        """Return the machine with a name or an id, as revoke_device() takes it. Raises UnknownName, AmbiguousName."""
         given, known = machine.strip(), devices_of(self._lifecycle.require_running().node)
         by_name = [one for one in known if one.name and one.name.casefold() == given.casefold()]
         found = by_name or [one for one in known if given and one.peer_id.startswith(given.upper())]
@@ -363,8 +364,8 @@ class People:
         return self._node.member_directory
 
     def _own_removals(self) -> list[Statement]:
-        """Return the removals by which the own user is out, also those that are not durable yet."""
-        return self._removals(self._node.user)
+        """Return what says that the own user is out, also what is not durable yet, or that the key of this peer is."""
+        return [*self._removals(self._node.user), *self._answers.revocations(self._node.peer)]
 
     def _wrote(self, user: UserId) -> bool:
         return self._node.replicator.quota.bytes.of_user[user] > 0

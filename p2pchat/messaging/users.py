@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
+from itertools import filterfalse
 from pathlib import Path
 
 from p2pchat.bounded import Counts
@@ -21,6 +22,7 @@ from p2pchat.core.durable_changes import Stored
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.mesh import presence_tracker
 from p2pchat.core.names import (
+    MAX_NAME_CHARACTERS,
     MAX_TYPED_CHARACTERS,
     ROOM_SKELETON,
     base32,
@@ -33,7 +35,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.own_state import BLOCKED, DEVICE, IGNORED, OwnState
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.events import aware, json_fields
-from p2pchat.protocol import PeerId, UserId
+from p2pchat.protocol import MAX_INT, PeerId, UserId
 
 
 class User:
@@ -223,7 +225,7 @@ def host_peers(node: Node, user: UserId) -> list[PeerId]:
     """
     links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
-    if user in (peers or node.links.book):
+    if user in (peers or node.links.book) and not node.member_directory.revocations(user):
         peers = {user: None, **peers}
     if user == node.user:
         peers = {node.peer: None, **peers}
@@ -254,14 +256,20 @@ class Device:
 
 
 def devices_of(node: Node) -> list[Device]:
-    """Return the machines of the own user of a node: this one, those that are linked, then the others, newest first."""
-    links, presence, said = node.links, node.presence, node.own.of(node.user, DEVICE)
+    """Return the machines of the own user of a node: this one, those that are linked, then the others, newest first.
+
+    What machines say of themselves are names and times only, and may be made up: any of them can say it of all.
+    """
+    links, presence, own = node.links, node.presence, node.own
     linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
+    others = [peer for peer in (*linked, *reversed(presence.left), *own.ids(node.user, DEVICE)) if peer != node.user]
     found = list[Device]()
-    for peer in dict.fromkeys([node.peer, *linked, *reversed(presence.left), *said]):
-        at, _, name = said.get(peer, "").partition(" ")
-        since, is_linked = aware(int(at)) if at.isdecimal() else None, peer in linked
+    for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *others])):
+        at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
+        is_time = at.isascii() and at.isdecimal() and len(at) <= len(str(MAX_INT)) and int(at) <= MAX_INT
+        since, is_linked = aware(int(at)) if is_time else None, peer in linked
         seen = None if is_linked or peer not in presence.left else aware(presence.left[peer])
+        name = name[:MAX_NAME_CHARACTERS]
         found.append(Device(base32(peer), name, since, None, peer == node.peer, is_linked, seen))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.core import own_state
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -18,7 +19,17 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import Batch, Entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
-from p2pchat.core.own_state import BLOCKED, CHOSEN, IGNORED, MAX_BYTES, MAX_KEY_CHARACTERS, MAX_KEYS, RECEIPTS, OwnState
+from p2pchat.core.own_state import (
+    BLOCKED,
+    CHOSEN,
+    IGNORED,
+    MAX_AHEAD,
+    MAX_BYTES,
+    MAX_KEY_CHARACTERS,
+    MAX_KEYS,
+    RECEIPTS,
+    OwnState,
+)
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from tests.core.scripted_nodes import IDENTITIES, IDS, START, N, Peer, World, dm
 
@@ -106,19 +117,32 @@ def test_of_two_choices_apart_the_newer_counts_at_both_peers() -> None:
     assert {*cyd.node.blocks.of(EVE)} == {BOB, IDS["dan"]}
 
 
-def test_what_was_chosen_by_a_clock_far_ahead_is_chosen_anew() -> None:
+def test_what_was_stamped_far_ahead_does_not_count() -> None:
+    """Else it would outweigh all that is chosen later. The clock of an honest machine may be a day ahead."""
     world = World()
     ada, cyd = world.peer("ada"), world.peer("cyd")
     host(ada)
-    entry = Entry("own", START, START + 10**12, b={RECEIPTS: "off"})
-    ada.node.own.take(EVE, "ff" * 12, entry, {})
-    ada.node.own.on_durable(EVE, RECEIPTS, "off")
+    own, now = ada.node.own, ada.world.now.utc
+    for c in (now + MAX_AHEAD + 1, 2**53 - 1):
+        assert own.take(EVE, "ff" * 12, Entry("own", START, c, b={RECEIPTS: "off"}), {}, now)[1:] == []
+    [_, chosen] = own.take(EVE, "ff" * 12, Entry("own", START, now + MAX_AHEAD, b={RECEIPTS: "off"}), {}, now)
+    own.on_durable(*chosen)
+    assert not own.wants_receipts(EVE)
     ada.choose(RECEIPTS, "on", by="eve")
-    assert ada.node.own.wants_receipts(EVE)
+    assert own.wants_receipts(EVE)
     host(cyd)
+    world.pass_time(1)
     world.link(ada, cyd)
     world.pass_time(60)
     assert cyd.node.own.get(EVE, RECEIPTS) == "on"
+
+
+def test_choices_of_an_unknown_kind_take_the_room_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_state, "MAX_KEYS", 2)
+    own = OwnState({})
+    own.take(EVE, "ff" * 12, Entry("own", 1, 1, b={f"junk:{number}": "1" for number in range(9)}), {}, 1)
+    assert own.fault(EVE, {f"{BLOCKED}:{BOB}": "1", f"{BLOCKED}:{IDS['dan']}": "1"}) == ""
+    assert own.fault(EVE, {"junk:9": "1"})
 
 
 def test_equal_clocks_are_decided_alike_in_whatever_order_they_come() -> None:
@@ -128,7 +152,7 @@ def test_equal_clocks_are_decided_alike_in_whatever_order_they_come() -> None:
         lines: dict[str, str | None] = {}
         own = OwnState({})
         for log, entry in order:
-            own.take(EVE, log, entry, lines)
+            own.take(EVE, log, entry, lines, 0)
         found.add(OwnState({name: line for name, line in lines.items() if line}).get(EVE, "x"))
     assert found == {"two"}
 
@@ -151,7 +175,7 @@ def test_own_state_is_no_conversation_of_its_user() -> None:
 @pytest.mark.parametrize("body", [None, "x", {"x": 1}, {"": "1"}, {"x" * (MAX_KEY_CHARACTERS + 1): "1"}])
 def test_what_is_no_choice_changes_nothing(body: object) -> None:
     own = OwnState({})
-    assert [key for _, key, _ in own.take(EVE, "aa" * 12, Entry("own", 1, 1, b=body), {})] == [""]
+    assert [key for _, key, _ in own.take(EVE, "aa" * 12, Entry("own", 1, 1, b=body), {}, 0)] == [""]
 
 
 @pytest.mark.parametrize(
@@ -159,8 +183,8 @@ def test_what_is_no_choice_changes_nothing(body: object) -> None:
     [
         ({"": "1"}, "a key has 1 to 128 characters"),
         ({"x" * 129: "1"}, "a key has 1 to 128 characters"),
-        ({str(n): "1" for n in range(MAX_KEYS + 1)}, "4,096 choices of a user are kept, of 1,024 KiB in all"),
-        ({"x": "1" * MAX_BYTES}, "4,096 choices of a user are kept, of 1,024 KiB in all"),
+        ({str(n): "1" for n in range(MAX_KEYS + 1)}, "4,096 choices of one kind are kept, of 1,024 KiB in all"),
+        ({"x": "1" * MAX_BYTES}, "4,096 choices of one kind are kept, of 1,024 KiB in all"),
     ],
 )
 def test_what_has_no_room_is_refused(texts: dict[str, str], why: str) -> None:
@@ -191,7 +215,7 @@ def test_own_state_counts_in_the_conversation_with_oneself_alone() -> None:
     log = ada.node.replicator.conversations[both].all_logs(EVE)[0]
     batch = Batch(log.id, 1, [], [Entry("own", START, START + 9, b={RECEIPTS: "off"})], b"", b"", b"", 9)
     ada.node.replicator.ingest._note_choices(log, batch)
-    assert ada.node.own.take(EVE, log.ref, Entry("own", 1, 1, b={}), {})[0] == (EVE, "", "1")
+    assert ada.node.own.take(EVE, log.ref, Entry("own", 1, 1, b={}), {}, 0)[0] == (EVE, "", "1")
 
 
 def test_who_deletes_the_notes_to_oneself_keeps_what_was_chosen() -> None:

@@ -67,6 +67,7 @@ from p2pchat.kinds import KINDS, RELATION_KINDS
 from p2pchat.kinds.choice import OWN
 from p2pchat.protocol import (
     LENGTH,
+    MAX_INT,
     Cert,
     Decoder,
     Entries,
@@ -208,7 +209,7 @@ def entries(given: Given) -> Result:
     if entry.k not in KINDS and not entry.is_message:
         return {"taken": True, "shown": False}
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
-    is_lost |= entry.k == OWN.name and not OwnState({}).take(log.user, "", entry, {})[1:]
+    is_lost |= entry.k == OWN.name and not OwnState({}).take(log.user, "", entry, {}, MAX_INT)[1:]
     is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
 
@@ -304,6 +305,7 @@ def members(given: Given) -> Result:
     texts = [(text_of(given | {"text": text}), bytes.fromhex(sig)) for text, sig in given["statements"]]
     said = [parse_statement(setting["network"], *one) for one in texts]
     assert all(one.is_signed(setting["network"]) for one in said)
+    guest, named = given["guest"], given["named"]
     found, backward = MemberList(setting["founder"]), MemberList(setting["founder"])
     found.add(said)
     backward.add(said[::-1])
@@ -315,7 +317,10 @@ def members(given: Given) -> Result:
         "removed": sorted(found.removed),
         "kept": kept,
         "sum": f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}",
-        "admitted": {member: found.admits(given["guest"], member, given["named"]) for member in given["by"]},
+        "admitted": {
+            member: found.admits(guest, member, named) and not found.revocations(guest, (member, *named))
+            for member in given["by"]
+        },
         "named": [member for member in given["by"] if found.is_named(member)],
         "closed": [invite for invite in given["invites"] if found.closing(invite) is not None],
     }

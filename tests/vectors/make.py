@@ -203,7 +203,7 @@ FILES = {
             "members, admins, removed": "who is what",
             "kept, sum": "the ids that are kept, and their sum modulo 2^128",
             "named": "those of `by` of whom logs are taken",
-            "admitted": "whether the guest is admitted with the certificate of each of `by`",
+            "admitted": "whether the guest is admitted as a peer with the certificate of each of `by`",
             "closed": "which of the invites admit nobody",
         },
         members.members,

@@ -165,7 +165,8 @@ def members() -> list[Row]:
         """Admits: whether GUEST is admitted as the guest of each. It has `named` these members before."""
         kept = [one for one in said if one not in dropped]
         texts = [json.loads(text) for text, _ in kept]
-        ever = {user for text in texts for user in (*text.get("who", ()), *text.get("keep", ()))}
+        naming = (text for text in texts if text["k"] != "revoke")
+        ever = {user for text in naming for user in (*text.get("who", ()), *text.get("keep", ()))}
         total = sum(int(id_of(one), 16) for one in kept) % 2**128
         asked = [IDS[by].hex() for by in admits]
         given = {"statements": said, "guest": GUEST, "by": asked, "named": [*named], "invites": [INVITE["id"]]}
@@ -202,6 +203,7 @@ def members() -> list[Row]:
     close, close_by_admin = (said(by, "close", 16, invites=[INVITE["id"]]) for by in ("founder", "admin"))
     out_and_closed = said("founder", "remove", 17, who=[MEMBER], invites=[INVITE["id"]])
     pardon_closed = said("founder", "pardon", 18, ids=[id_of(out_and_closed)])
+    revoked, revoked_by_admin = (said(by, "revoke", 19, who=[GUEST]) for by in ("member", "admin"))
     return [
         follows("nothing said", "The founder is a member, and its guests are admitted.", [], [], founder=True,
                 member=False),
@@ -262,6 +264,17 @@ def members() -> list[Row]:
                 removed=(MEMBER,), closed=True),
         follows("who came by an invite is pardoned", "It admits again.", [ADDED, out_and_closed, pardon_closed],
                 [MEMBER]),
+        follows("a member revokes a guest of its own", "It is no peer any more.", [ADDED, revoked], [MEMBER],
+                member=False, founder=True),
+        follows("a revocation before the addition of who says so", "The order means nothing.", [revoked, ADDED],
+                [MEMBER], member=False),
+        follows("a revoked guest that named its member before", "It is no peer, whoever answers for it now.",
+                [ADDED, revoked], [MEMBER], named=(MEMBER,), founder=False),
+        follows("nobody's revocation", "Of whom nobody names nothing is kept.", [admin, revoked], [ADMIN], (ADMIN,),
+                dropped=(revoked,), admin=True),
+        follows("a revocation by a former admin", "It is kept, as every member may say it.",
+                [admin, by_admin, revoked_by_admin, admin_out_kept, pardon_kept], [MEMBER], dropped=(by_admin,),
+                member=True, admin=False),
         follows("an unknown kind", "It is kept, and has no effect.", [ADDED, later], [MEMBER]),
         large(48 * 1024, 16, "a limit that is reached", "No further statement of an admin is kept."),
         large(48 * 1024 - 1, 17, "a limit that is passed", "The statement that passes it is kept."),

@@ -22,6 +22,7 @@ from p2pchat.core.members.statement import (
     ADMIN,
     PARDON,
     REMOVE,
+    REVOKE,
     Statement,
     author_of,
     is_guest,
@@ -87,7 +88,7 @@ class Admission:
     @property
     def is_member(self) -> bool:
         """True if this peer is admitted itself, as far as it knows."""
-        return self.admits(self._ctx.me, self.member)
+        return self.admits_peer(self._ctx.me, self.member)
 
     @property
     def may_invite(self) -> bool:
@@ -129,6 +130,8 @@ class Admission:
             return NO_MEMBER
         self.note(peer, member)
         undurable = exchange.undurable
+        if members.revocations(peer, (*self.users.members_of(peer), member)):
+            return NO_MEMBER if self.users.revocations(peer, member) else None
         if self.admits(peer, member):
             said = members.vouching(member) + members.pardons((peer, member))
             return "" if undurable.isdisjoint(one.id for one in said) else None
@@ -154,6 +157,14 @@ class Admission:
         return self._network.is_named or (
             members is not None and members.admits(user, member, self.users.members_of(user))
         )
+
+    def admits_peer(self, peer: PeerId, member: UserId) -> bool:
+        """Return whether a peer belongs to the network by the member that answers for it: its key is not revoked."""
+        return self.admits(peer, member) and not self.users.revocations(peer, member)
+
+    def expels_peer(self, peer: PeerId, member: UserId) -> bool:
+        """Return whether the link with a peer is to end."""
+        return bool(self.users.revocations(peer, member)) or self.expels(peer, member)
 
     def note(self, peer: PeerId, member: UserId) -> None:
         """Remember which member answers for a peer, by what that peer signed, if it is one that is known."""
@@ -207,8 +218,19 @@ class Admission:
                 self._emit(what, told, said)
         if was_member and is_news and self.may_invite:
             self._report_late(members, new)
+        if was_member:
+            self._report_revoked(one for one in new if one.kind == REVOKE and one.at > since)
         back = {*changed.get("pardoned", ()), *changed.get("restored", ())}
         return back | ({self._ctx.me} if self._was_member and not was_member else set())
+
+    def _report_revoked(self, statements: Iterable[Statement]) -> None:
+        """Report machines that members revoked, but not the former keys of persons; of this one that it is out."""
+        for one in statements:
+            for peer in filter(self.users.revocations, one.who):
+                if peer == self._ctx.me:
+                    self._ctx.emit(MemberChanged(self._ctx.user, one.by, "expelled", (self._ctx.user,), 1))
+                elif peer not in self.users.names:
+                    self._ctx.emit(MemberChanged(peer, one.by, "revoked", (peer,), 1))
 
     def _standing(self, user: UserId) -> Standing:
         """Return what a user is; "" also for one whose removal cannot touch it."""
@@ -274,7 +296,8 @@ class Admission:
         if members is None:
             return None
         removals = [members.unmaking(author_of(text)) for text, _ in shown.s]
-        said = _fitting([*self.users.removals(peer), *self._statements.durable(filter(None, removals))])
+        against = [*self.users.removals(peer), *self.users.revocations(peer)]
+        said = _fitting([*against, *self._statements.durable(filter(None, removals))])
         return Statements(s=list(said)) if said else None
 
     def _addition(self, exchange: StatementExchange, member: UserId, invite: str) -> Statement:

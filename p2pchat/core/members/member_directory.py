@@ -184,7 +184,7 @@ class MemberDirectory:
     def members_of(self, user: UserId) -> Members:
         """Return all members that a user has named."""
         named = self._written.get(user, ()) + self._shown.get(user, ())
-        return (*named, self._own) if user in self._hosted else named
+        return (*named, self._own) if user == self._me or user in self._hosted else named
 
     def member_of(self, user: UserId) -> UserId:
         """Return the one member to show for a user: one that is out before others, and last those that nobody named.
@@ -275,6 +275,11 @@ class MemberDirectory:
         """Return the durable removals by which a user is out, the oldest first. `named`: a member that it names now."""
         members, all_named = self._statements.members, (*self.members_of(user), *named)
         return [] if members is None else self._statements.durable(members.against(user, all_named))
+
+    def revocations(self, peer: PeerId, *named: UserId) -> list[Statement]:
+        """Return the durable statements by which a key is no peer's any more. `named`: as in removals()."""
+        members, all_named = self._statements.members, (*self.members_of(peer), *named)
+        return [] if members is None else self._statements.durable(members.revocations(peer, all_named))
 
     def is_out(self, user: UserId, *named: UserId) -> bool:
         """Return whether a user is removed, as far as this peer knows which members it named, or of no member."""

@@ -17,6 +17,10 @@ A user that is no member belongs to the network as the guest of a member that an
 belongs to all that it has ever named: it is out when one of them is. An admin cannot remove a guest of the founder or
 of another admin.
 
+Every member revokes keys of its own guests, for good: with such a key nobody is a peer any more, whatever it was
+before, a user or not. So what a plain member revokes is kept as well, up to a number of bytes, as long as another
+statement names that member.
+
 What a statement changes is looked at only for those whom it names: thousands of members make no step longer.
 """
 
@@ -40,15 +44,18 @@ from p2pchat.core.members.statement import (
     MAX_PARDONED,
     PARDON,
     REMOVE,
+    REVOKE,
     Statement,
     StatementId,
     make_statement,
 )
-from p2pchat.protocol import MAX_INT, UserId
+from p2pchat.protocol import MAX_INT, PeerId, UserId
 
 MAX_BYTES_OF_ADMIN = 1024 * 1024
 """Bytes of one admin's statements: three quarters for about 3,000 additions, and a quarter for what expels. No further
 statement is kept once they are reached."""
+MAX_BYTES_REVOKED = 64 * 1024
+"""Bytes of what one member revokes, about 250 machines."""
 
 Plan = tuple[str, dict[str, Any]]  # a kind of statement, and its fields; a pardon without ids is of the one before it
 Standing = Literal["founder", "admin", "member", "expelled", ""]
@@ -71,24 +78,24 @@ class _Said(dict[StatementId, Statement]):
     """The statements of one signer that are kept, by their ids."""
 
     def __init__(self) -> None:
-        self._ids: dict[bool, list[StatementId]] = {False: [], True: []}  # in order, by whether they expel
-        self._bytes = {False: 0, True: 0}
+        self._ids: dict[str, list[StatementId]] = {}  # in order, by the kinds that share a limit
+        self._bytes: Counter[str] = Counter()
 
     def keep(self, new: Iterable[Statement]) -> list[Statement]:
         """Keep those of an admin with the smallest ids, up to the one that passes a limit: without it, sets would not
         agree. Return what is dropped, of the new ones too.
         """
         for one in new:
-            expels = one.kind in (REMOVE, PARDON, CLOSE)
+            limit = {PARDON: REMOVE, CLOSE: REMOVE, ADMIN: ADD, "": ADD}.get(one.kind, one.kind)
             self[one.id] = one
-            insort(self._ids[expels], one.id)
-            self._bytes[expels] += one.size
+            insort(self._ids.setdefault(limit, []), one.id)
+            self._bytes[limit] += one.size
+        most = {ADD: MAX_BYTES_OF_ADMIN * 3 // 4, REMOVE: MAX_BYTES_OF_ADMIN // 4, REVOKE: MAX_BYTES_REVOKED}
         dropped = list[Statement]()
-        for expels, ids in self._ids.items():
-            most = MAX_BYTES_OF_ADMIN // 4 if expels else MAX_BYTES_OF_ADMIN * 3 // 4
-            while ids and self._bytes[expels] - self[ids[-1]].size >= most:
+        for limit, ids in self._ids.items():
+            while ids and self._bytes[limit] - self[ids[-1]].size >= most[limit]:
                 dropped.append(self.pop(ids.pop()))
-                self._bytes[expels] -= dropped[-1].size
+                self._bytes[limit] -= dropped[-1].size
         return dropped
 
 
@@ -119,6 +126,7 @@ class MemberList:
         self._came: dict[str, dict[StatementId, Statement]] = {}  # additions, by invites
         self._closing: dict[str, dict[StatementId, Statement]] = {}  # what closes invites, and is in force
         self._first_closing: dict[str, Statement] = {}  # the first of those
+        self._revoking: dict[str, dict[StatementId, Statement]] = {}  # by the keys of peers and who revokes them
         self._in_force: set[StatementId] = set()  # removals
         self._in: Counter[UserId] = Counts()  # how many statements make somebody a member
         self._out: dict[UserId, Counter[_Weight]] = {}  # how many removals in force are about somebody
@@ -150,14 +158,30 @@ class MemberList:
         former = self.admins
         self._name_admins(of_founder.values())
         for admin in former - self.admins:
-            change.dropped += self._by_signer.pop(admin, {}).values()
+            said = self._by_signer.pop(admin, _Said())
+            change.dropped += [one for one in said.values() if one.kind != REVOKE]
+            self._keep(ListChange(), admin, said)
         for admin in self.admins & new.keys():
-            said = self._by_signer.setdefault(admin, _Said())
-            dropped = said.keep(new[admin].values())
-            change.kept += [one for id, one in new[admin].items() if id in said]
-            change.dropped += [one for one in dropped if one.id not in new[admin]]
+            self._keep(change, admin, new[admin])
         self._follow(change, former ^ self.admins)
+        revoked = ListChange()  # of plain members, as far as they are named by then
+        for member in new.keys() - self.admins - {self.founder}:
+            if self.is_named(member):
+                self._keep(revoked, member, new[member])
+        for member in [*self._by_signer] if change.dropped else ():
+            if not self.is_named(member):
+                revoked.dropped += self._by_signer.pop(member).values()
+        self._follow(revoked, ())
+        change.kept += revoked.kept
+        change.dropped += revoked.dropped
         return change
+
+    def _keep(self, change: ListChange, signer: UserId, new: dict[StatementId, Statement]) -> None:
+        """Keep what somebody may say that is not the founder, as far as there is room."""
+        said, may_say_all = self._by_signer.setdefault(signer, _Said()), signer in self.admins
+        dropped = said.keep(one for one in new.values() if may_say_all or one.kind == REVOKE)
+        change.kept += [one for id, one in new.items() if id in said]
+        change.dropped += [one for one in dropped if one.id not in new]
 
     def fits(self, statements: Collection[Statement]) -> bool:
         """Return whether statements of one signer are kept, and push none of its others out."""
@@ -250,6 +274,10 @@ class MemberList:
             return []
         smallest = min(found, key=lambda one: (one.size, one.id))
         return [*([] if smallest.by == self.founder else self.vouching(smallest.by)), smallest]
+
+    def revocations(self, peer: PeerId, members: Iterable[UserId]) -> list[Statement]:
+        """Return the statements by which one of these members, of which a peer is a guest, revokes its key."""
+        return [one for member in {*members} for one in self._revoking.get(peer + member, {}).values()]
 
     # ---- invites
 
@@ -454,6 +482,7 @@ class MemberList:
             yield from ((self._naming, user) for user in {*one.who, *self._kept_by(one)})
         yield from ((self._pardons, id + one.by) for id in {*one.ids})
         yield from ((self._came, invite) for invite in {one.invite} - {""})
+        yield from ((self._revoking, peer + one.by) for peer in {*one.who} if one.kind == REVOKE)
 
     def _kept(self, ids: Iterable[StatementId]) -> Iterator[Statement]:
         """Yield the statements that are kept of these."""

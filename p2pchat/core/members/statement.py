@@ -1,5 +1,5 @@
 """Statements about the members of a network: who is added, made an admin, removed or pardoned, which invites admit
-nobody more; and certificates of guests, for whom a member answers.
+nobody more, which keys are no peers any more; and certificates of guests, for whom a member answers.
 
     [text, signature]    text = {"at":µs,"by":U,"k":KIND,...}, canonical    signature of U over TAG || N || text
 
@@ -36,11 +36,11 @@ from p2pchat.protocol import (
 
 StatementId = str  # hex16
 
-ADD, ADMIN, REMOVE, PARDON, CLOSE = "add", "admin", "remove", "pardon", "close"
+ADD, ADMIN, REMOVE, PARDON, CLOSE, REVOKE = "add", "admin", "remove", "pardon", "close", "revoke"
 MAX_STATEMENT_BYTES = 48 * 1024
 """Most bytes of a text; the longest removal has 40 KiB."""
 MAX_ADDED = 8
-"""Most users that one statement adds or makes admins."""
+"""Most users that one statement adds or makes admins, and peers that it revokes."""
 MAX_REMOVED = 16
 """Most users that one statement removes."""
 MAX_KEPT = 512
@@ -80,7 +80,10 @@ class _Closing(Struct, frozen=True, forbid_unknown_fields=True):
     invites: Annotated[tuple[Hex4, ...], Meta(min_length=1, max_length=MAX_CLOSED)]
 
 
-_FIELDS: dict[str, type[Struct]] = {ADD: _Addition, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon, CLOSE: _Closing}
+_FIELDS: dict[str, type[Struct]] = {
+    ADD: _Addition, ADMIN: _Users, REMOVE: _Removal, PARDON: _Pardon, CLOSE: _Closing,
+    REVOKE: _Users,
+}  # fmt: skip
 
 
 class _Begin(Struct):
@@ -99,7 +102,7 @@ class Statement(Struct, frozen=True, gc=False):
     Attributes:
         id: 32 hex digits, over the network's id and the text.
         by: Who signed it.
-        kind: One of the five kinds; "" for what has no effect here.
+        kind: One of the six kinds; "" for what has no effect here.
         at: When it was made, in UTC microseconds, as its author says. Only shown.
         who: The users that it is about.
         invite: The id of the invite by which they were added; "" without one.
@@ -218,8 +221,8 @@ def _has_fraction(said: object) -> bool:
 # ---- guests
 #
 # A login is one member, and each of its profiles and programs is a guest of it, as accounts are of their gateway. The
-# member signs a certificate for each, which has no end: a member that must not answer for a user any more removes that
-# user, or is removed itself.
+# member signs a certificate for each, which has no end. So a member revokes the key of a machine that was lost: it is
+# no peer any more. A user that a member must not answer for any more is removed, or that member is.
 
 
 def make_guest(network: str, member: UserId, sign: Callable[[bytes], bytes], user: UserId) -> GuestCertificate:

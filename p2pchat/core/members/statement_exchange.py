@@ -2,7 +2,8 @@
 
 Each end sends a sum of all that it keeps. Where they differ, both send all of theirs. What is new here goes to all
 links in the step in which it was committed. The rule decides what is kept (`member_list.py`): statements of somebody
-who was never an admin are dropped. So when there is a new admin, all links are asked for their sums again.
+who was never an admin are dropped, but what a member revokes. So when there is a new admin, all links are asked for
+their sums again, and a while after somebody revoked keys whom nobody names here.
 
 A peer that joined by an invite does not know who founded its network, only its id, which is a hash of that key. It
 takes the key from the first peer or export file that tells it. In a network that is made from a word there are no
@@ -11,7 +12,7 @@ statements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from p2pchat.core.durable_changes import Change, Collected
@@ -21,6 +22,7 @@ from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
     ADMIN,
     REMOVE,
+    REVOKE,
     Statement,
     StatementError,
     StatementId,
@@ -214,8 +216,14 @@ class StatementExchange:
                 continue
             if not members.has(said):
                 new[key] = said
-        for signers in ((lambda: {members.founder}), (lambda: members.admins)):
-            turn = {key: one for key, one in new.items() if one.by in signers()}
+        turns: tuple[Callable[[Statement], bool], ...] = (
+            lambda one: one.by == members.founder,
+            lambda one: one.by in members.admins,
+            lambda one: one.kind == REVOKE and members.is_named(one.by),
+        )
+        for counts in turns:
+            turn = {key: one for key, one in new.items() if counts(one)}
+            new = {key: one for key, one in new.items() if key not in turn}
             false = {key for key, one in turn.items() if not one.is_signed(self._network.id)}
             refuted |= false
             made = [one for key, one in turn.items() if key not in false]
@@ -224,15 +232,20 @@ class StatementExchange:
                     self._ctx.work.charge("statements", one.by, one.size / member_list.MAX_BYTES_OF_ADMIN)
             if made:
                 self._keep(members.add(made))
+        if any(one.kind == REVOKE for one in new.values()):  # of whom nobody names yet
+            self._ask_all_later()
 
     def _may_take(self, by: UserId) -> bool:
         """Return whether more of an admin's statements are taken now. Else all links are asked for them later."""
         if self._ctx.work.left("statements", by) >= 0:
             return True
+        self._ask_all_later()
+        return False
+
+    def _ask_all_later(self) -> None:
         if not self._asks_later:
             self._asks_later = True
             self._ctx.after(ASKED_AFTER, self._ask_later)
-        return False
 
     def _ask_later(self) -> None:
         self._asks_later = False

@@ -168,7 +168,7 @@ class Dialer:
 
     def is_barred(self, peer: PeerId) -> bool:
         """Return whether a peer is never dialled, also where a user named it: it is blocked or out."""
-        return peer in self._blocked or self._members.is_out(peer)
+        return peer in self._blocked or self._members.is_out(peer) or bool(self._members.revocations(peer))
 
     # What to dial
 

@@ -253,7 +253,7 @@ class Links:
         if peer in self._blocked:
             return False
         member = self._admission.users.member_of(peer)
-        is_of_member = self._admission.is_heard_of(member) and self._admission.admits(peer, member)
+        is_of_member = self._admission.is_heard_of(member) and self._admission.admits_peer(peer, member)
         return is_of_member or peer in self._contacts or peer in self.by_peer
 
     def block(self, user: UserId) -> None:
@@ -296,7 +296,7 @@ class Links:
         for link in list(self._links.values()):
             if link.awaiting is not None:
                 self._consider(link, link.awaiting)
-            elif link.member and self._admission.expels(link.peer, link.member):
+            elif link.member and self._admission.expels_peer(link.peer, link.member):
                 self._refuse(link, "member")
         self._exchange.on_members_changed(users)
 

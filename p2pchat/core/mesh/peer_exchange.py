@@ -444,7 +444,7 @@ class PeerExchange:
         is_told_again = known == record and (record.id == link.peer or record.id not in self._by_peer)
         if record.id == self._ctx.me or not (is_new or is_told_again):
             return True
-        is_in = self._admission.admits(record.id, member)
+        is_in = self._admission.admits_peer(record.id, member)
         if not is_in and (not may_be_new or self._admission.is_heard_of(member)):
             return False
         if is_new and not is_signed(self._network, record):

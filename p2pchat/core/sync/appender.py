@@ -161,7 +161,7 @@ class Appender:
             self._ctx.emit(WriteRefused(request.ticket, "choice", fault))
             return
         log = self._running_log(conversation, user)
-        self._append_bodies(log, OWN.name, [texts], above=min(self._ctx.own.clock(user), NO_CLOCK))
+        self._append_bodies(log, OWN.name, [texts], above=self._ctx.own.clock(user))
         self._sync.step.writes.append((request.ticket, log, log.seq, 1, OWN.name))
 
     def _profile_of(self, user: UserId) -> dict[str, str]:

@@ -355,7 +355,8 @@ class Ingest:
                 self._note_name(log, entry)
             elif is_own and entry.k == OWN.name:
                 step, own = self._sync.step, self._ctx.own
-                step.own_state += own.take(log.user, log.ref, entry, step.change.meta)
+                now = max(entry.c, self._ctx.now.utc) if log.own else self._ctx.now.utc
+                step.own_state += own.take(log.user, log.ref, entry, step.change.meta, now)
 
     def _note_name(self, log: LogState, entry: Entry) -> None:
         """Take a name. The own user is called as another machine of it says, unless a name was chosen here since."""

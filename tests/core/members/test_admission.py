@@ -18,7 +18,7 @@ from tests.core.mesh.linked_peers import Key
 from tests.core.scripted_nodes import IDS, Far
 from tests.core.test_hosted_users import host
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
-from tests.vectors.material import ADMIN, MEMBER, SEEDS, T0, N
+from tests.vectors.material import ADMIN, BOB, MEMBER, SEEDS, T0, N
 from tests.vectors.members import ADDED, INVITE, MAKER_KEY, guest_of, id_of, invite_proof, said
 from tests.vectors.vector_node import HandshakeNode, decoded
 
@@ -48,6 +48,15 @@ def test_the_removal_before_a_goodbye_fits_a_frame_before_go() -> None:
     node = taken(HELLO, shown(), statements=[ADDED, out])
     sizes = [len(encode(frame)) for frame in node._far.heard if isinstance(frame, Frame)]
     assert node.refused == "member" and max(sizes) <= 4 + 4096
+
+
+def test_a_revoked_peer_is_refused_and_told_who_said_so() -> None:
+    """By the member that it shows, or has shown before; what another member says of it means nothing."""
+    revoked, others = said("member", "revoke", 1, who=[BOB]), said("founder", "revoke", 2, who=[BOB])
+    node = taken(HELLO, shown(), statements=[ADDED, revoked])
+    [told] = [frame for frame in node._far.heard if isinstance(frame, Statements)]
+    assert node.refused == "member" and told.s == [tuple(revoked)]
+    assert not taken(HELLO, shown(), statements=[ADDED, others]).refused
 
 
 def test_whom_a_former_admin_added_gets_the_removal_of_that_admin_before_the_goodbye() -> None:

@@ -17,6 +17,7 @@ from p2pchat.protocol import UserId
 
 TRIALS = 100
 SMALL_LIMIT = 12_000  # bytes of an admin's statements: some 36 additions, and 12 removals
+KINDS = ["add", "admin", "remove", "pardon", "close", "revoke"]
 FLOOD = 60  # additions: more than it may make
 
 
@@ -168,7 +169,9 @@ def decided(members: MemberList) -> list[Any]:
     """Return what follows from a list."""
     named = sorted(members.named())
     closing = [members.closing(invite) for invite in ("00000001", "00000002", *(user[:8] for user in named))]
-    return [members.admins, members.members, members.removed, members.concealed, named, closing]
+    revoked = sorted(one.id for user in named for guest in range(2)
+                     for one in members.revocations(key(f"guest {guest} of {user}"), named))  # fmt: skip
+    return [members.admins, members.members, members.removed, members.concealed, named, closing, revoked]
 
 
 class Trial:
@@ -180,6 +183,7 @@ class Trial:
         named: For each user the members that it has named before, in logs and certificates of its own.
         escapes: Users who are out, or barred, and an admin that answers for them now.
         closed: The invites that admit nobody.
+        revoked: Keys that are no peers any more, each with the member that says so.
         flooded: An admin that added more than it may; those of its additions that are kept are any.
         rogue: An admin that turned against the others; its statements count for nothing if it was `expelled`.
     """
@@ -196,6 +200,7 @@ class Trial:
         self.expelled = self.pardoned = False
         self.added_by: dict[UserId, UserId] = {}
         self.closed = set[str]()
+        self.revoked = set[tuple[UserId, UserId]]()
         self.say(FOUNDER, "admin", *self.admins)
         if self.draw.random() < 0.5:
             self.say(self.draw.choice(self.good), "close", invites=["00000001"])
@@ -209,6 +214,7 @@ class Trial:
             for number in range(2)
         }
         self._bar_guests()
+        self._revoke()
         self.named = {user: {key(f"made up by {user}")} for user in self.answers}
         self.escapes = [(user, admin, {member}) for user, member in self.answers.items() for admin in self.good
                         if user in self.barred or member in self.out]  # fmt: skip
@@ -266,6 +272,14 @@ class Trial:
                 self.say(self.draw.choice(self.good), "remove", user)
                 self.barred.add(user)
 
+    def _revoke(self) -> None:
+        """Have members, also those that are out now, revoke keys of their guests, and of others' in vain."""
+        for user, member in sorted(self.answers.items()):
+            by = self.draw.choice([member, member, *sorted(self.out), self.strangers[0]])
+            if self.draw.random() < 0.3:
+                self.say(by, "revoke", user)
+                self.revoked.add((user, by))
+
     def _turn_rogue(self) -> None:
         """Have it pardon what others removed, and remove the guests of the founder and of the other admins."""
         for removal in [one for one in self.author.said if one.kind == "remove" and one.by != self.rogue]:
@@ -278,13 +292,17 @@ class Trial:
         signers = [*self.strangers, *sorted(self.out), *([self.rogue] * 6 if self.expelled else [])]
         anybody = [*self.strangers, *sorted(self.out), *sorted(self.honest), *self.admins]
         for _ in range(self.draw.randint(5, 40)):
-            by, kind = self.draw.choice(signers), self.draw.choice(["add", "admin", "remove", "pardon", "close"])
+            by, kind = self.draw.choice(signers), self.draw.choice(KINDS)
             if self.expelled:
                 self.say(self.rogue, "add", key("signed later"))
             if kind == "pardon":
                 self.say(by, kind, ids=[self.draw.choice(self.author.said).id])
             elif kind == "close":
                 self.say(by, kind, invites=["00000002"])
+            elif kind == "revoke":
+                user = self.draw.choice(sorted(self.answers))
+                self.say(by, kind, user)
+                self.revoked.add((user, by))
             elif kind == "remove":
                 keep = [self.draw.choice(self.strangers)]
                 self.say(by, kind, self.draw.choice(anybody), keep=keep, invites=["00000002"])
@@ -328,13 +346,17 @@ class Trial:
         for user, member in self.answers.items():
             wanted = self.pardoned if member == self.rogue and self.expelled else member in found.members
             assert found.admits(user, member, self.named[user]) == (wanted and user not in self.barred)
+            revoked = found.revocations(user, [member, *self.named[user]])
+            assert bool(revoked) == (found.is_named(member) and (user, member) in self.revoked)
         for user, member, named in self.escapes:
             assert not found.admits(user, member, named) or not any(map(found.is_named, named))
         assert all((found.closing(invite) is not None) == (invite in self.closed)
                    for invite in ["00000001", "00000002", *(who[:8] for who in self.honest)])  # fmt: skip
         assert not found.admits(key("guest"), self.strangers[0])
         if self.expelled:
-            assert (self.rogue in found.members) == self.pardoned and found.said_by(self.rogue) == []
+            assert (self.rogue in found.members) == self.pardoned and {
+                one.kind for one in found.said_by(self.rogue)
+            } <= {"revoke"}
             assert found.is_named(key("signed later")) is False
 
 
@@ -393,6 +415,15 @@ def test_a_pardon_is_of_one_of_those_whom_a_statement_removed(
     assert members.removals(other)[-1].hide == (other == ADA)  # each as it was
     carried_out(members, FOUNDER, pardon(members, FOUNDER, other))
     assert members.members == {FOUNDER, ADA, BEN, CAT, ZOE} and not members.removed and not members.admins
+
+
+def test_what_a_former_admin_revoked_stays_revoked(members: MemberList) -> None:
+    """A machine that an admin lost is not let in again when the admin is made a plain member."""
+    carried_out(members, ADA, [("revoke", {"who": [key("laptop")]}), ("add", {"who": [key("friend")]})])
+    plans = members.plan_admin(FOUNDER, ADA, lambda user: bool(members.against(user, ())), lambda user: False, on=False)
+    carried_out(members, FOUNDER, plans)
+    assert members.standing(ADA) == "member" and members.revocations(key("laptop"), [ADA])
+    assert [one.kind for one in members.said_by(ADA)] == ["revoke"]
 
 
 def test_an_admin_takes_back_its_own_removals_alone(members: MemberList) -> None:

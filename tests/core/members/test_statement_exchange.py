@@ -13,10 +13,10 @@ from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade
 from p2pchat.core.members import member_list
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
-from p2pchat.core.members.statement_exchange import MAX_REFUTED, file_frames
+from p2pchat.core.members.statement_exchange import ASKED_AFTER, MAX_REFUTED, file_frames
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
-from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Statements, UserId, encode
+from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Ping, Statements, UserId, encode
 from p2pchat.settings import Settings
 from p2pchat.storage.temporary_storage import TemporaryStorage
 from tests.core.scripted_nodes import IDS, Author, K, Peer, World, have, page, passed
@@ -414,6 +414,21 @@ def test_what_came_while_the_disk_was_full_is_asked_for_again() -> None:
     net.peers["bob"].put(DiskLow(DiskLevel.ENOUGH))
     net.world.settle()
     assert net.kept("bob") == {first.id}
+
+
+def test_a_revocation_that_came_before_its_member_was_added_comes_again() -> None:
+    net = Net("ada")
+    ada = net.peers["ada"]
+    far = ada.far("eve", compared=False)
+    added, revoked = said(FOUNDER, "add", STRANGER.peer_id), said(STRANGER, "revoke", USERS[0])
+    ada.put_frames(far, Statements(s=[(revoked.text, revoked.signature.hex())]))
+    far.heard.clear()
+    ada.put_frames(far, Statements(s=[(added.text, added.signature.hex())]))
+    for _ in range(int(ASKED_AFTER) // 5):
+        far.say(Ping())
+        net.world.pass_time(5)
+    asked = [frame for frame in far.heard if isinstance(frame, Statements) and frame.ask]
+    assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {added.id}
 
 
 def test_links_are_asked_again_once_somebody_is_an_admin() -> None:

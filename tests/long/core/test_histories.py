@@ -117,7 +117,9 @@ MUST_HAPPEN = (
 HAPPENS_WITH = {
     ROUTERS: dict.fromkeys(("router_moved", "dialled_through", "circuit_carried"), 5),
     FILES: {"content_arrived": 5},
-    MEMBERS: dict.fromkeys(("member_admitted", "member_expelled", "member_pardoned", "member_admin", "export_told"), 3),
+    MEMBERS: dict.fromkeys(
+        ("member_admitted", "member_expelled", "member_pardoned", "member_admin", "member_revoked", "export_told"), 3
+    ),
     MACHINES: {"machine_read": 5},
 }
 # Too rare to be counted on: `group_not_known` (tests/core/groups/test_groups_ingest.py).
