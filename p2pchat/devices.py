@@ -1,13 +1,16 @@
 """Devices: one person on several machines, each with a key of its own, all with the key of the person's user.
 
+    old -> new   a hash of its nonce
+    new -> old   peer, nonce
     old -> new   nonce
-    new -> old   peer, nonce, its signature over T, its proof of the code
+    new -> old   its signature over T, its proof of the code
     old -> new   nothing, or what makes the new machine a device of the person
     new -> old   that it is stored
 
 Both show the same four words, a hash of T; the person compares them and says yes at the old machine. Nothing is handed
-over before. TLS has proved the key of the old machine, which stands in the code (identity/device_code.py). A frame is a
-line of JSON.
+over before. The old machine is bound to its nonce before it sees the other one, so whoever stands between them has one
+guess at the words (as in ZRTP, RFC 6189, section 4.4.1.1). TLS has proved the key of the old machine, which stands in
+the code (identity/device_code.py). A frame is a line of JSON.
 
 Whatever is killed meanwhile, one begins again: the new machine's directory gets its name when all is in it.
 """
@@ -16,25 +19,35 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from p2pchat.core.contacts import CONTACT
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Address, Change, KnownUser
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES
-from p2pchat.core.names import base32
-from p2pchat.core.own_state import OWN_STATE
+from p2pchat.core.names import base32, validate_name
+from p2pchat.core.own_state import OWN_STATE, OwnState
 from p2pchat.errors import HandshakeError, InviteError, P2PChatError
-from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
+from p2pchat.identity.device_code import DeviceCode, commitment_of, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
-from p2pchat.identity.network import FILE_NAME, GUEST_NAME, LOOPBACK, Network, save_certificates, save_network
+from p2pchat.identity.network import (
+    FILE_NAME,
+    GUEST_NAME,
+    LOOPBACK,
+    Network,
+    normal_endpoint,
+    save_certificates,
+    save_network,
+)
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.identity.private_files import (
     directory_made_whole,
@@ -54,7 +67,7 @@ from p2pchat.identity.profile import (
 from p2pchat.identity.tls_pipe import client_context, peer_key, server_context
 from p2pchat.messaging.users import Device
 from p2pchat.peer_resources import PathLike
-from p2pchat.protocol import GuestCertificate, PeerId
+from p2pchat.protocol import GuestCertificate, Hex16, Hex32, Hex64, Key32, PeerId, UserId
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.sql_storage import SqlStorage
 from p2pchat.threads import in_thread
@@ -83,7 +96,7 @@ async def add_device(
 ) -> Device | None:
     """Make another machine a device of this profile's user; return it, or None if it was not wanted after all.
 
-    The first time the profile gets a peer key of its own, until then the user's key is that of the machine. Invites
+    At the first yes the profile gets a peer key of its own, until then the user's key is that of the machine. Invites
     that it made before admit nobody any more.
 
     Args:
@@ -98,55 +111,56 @@ async def add_device(
         P2PChatError: There is no such profile, its member's key is elsewhere, or nobody came in time.
     """
     directory = data_directory(data)
-    network = await in_thread(_separate_keys, directory)
-    identity = stored_identity(directory)
-    context = await in_thread(server_context, identity, directory)
-    came: asyncio.Future[_Newcomer] = asyncio.get_running_loop().create_future()
-    code: DeviceCode | None = None
+    network = await in_thread(_network_with_member, directory)
+    with nullcontext() if _has_own_key(directory) else locked(directory):  # until a new key is written, at the yes
+        identity = stored_identity(directory)
+        context = await in_thread(server_context, identity, directory)
+        came: asyncio.Future[_Newcomer] = asyncio.get_running_loop().create_future()
+        code: DeviceCode | None = None
 
-    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, TimeoutError, ssl.SSLError, ValueError, KeyError, TypeError):  # anybody may dial
-            assert code is not None
-            peer, t = await _meet_new(code, reader, writer)
-            if not came.done():  # the code is used up, whatever the person says
-                came.set_result((peer, t, reader, writer))
-                return
-        writer.close()
+        async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(ConnectionError, TimeoutError, ssl.SSLError, ValueError):  # anybody may dial
+                assert code is not None
+                peer, t = await _meet_new(code, reader, writer)
+                if not came.done():  # the code is used up, whatever the person says
+                    came.set_result((peer, t, reader, writer))
+                    return
+            writer.close()
 
-    port = split_endpoint(at[0])[1] if at else 0
-    server = await asyncio.start_server(on_connection, host, port, ssl=context, limit=MAX_LINE_BYTES)
-    async with server:
-        bound = server.sockets[0].getsockname()[1]
-        places = [*at] or [*(own_endpoints(host, bound) if host != LOOPBACK else ()), join_endpoint(LOOPBACK, bound)]
-        code = DeviceCode.make(identity.peer_id, places)
-        on_code(code.text)
-        try:
-            async with asyncio.timeout(seconds):
-                peer, t, reader, writer = await came
-                with closing(writer):
-                    if await is_wanted(words_of(t)):
-                        await _hand_over(await in_thread(_package, directory, network, peer), reader, writer)
-                        return Device(base32(peer))
-                    _send(writer, {})
-                    return None
-        except TimeoutError:
-            raise P2PChatError(f"no machine came within {seconds:g} s: run it again for a new code") from None
+        port = split_endpoint(at[0])[1] if at else 0
+        server = await asyncio.start_server(on_connection, host, port, ssl=context, limit=MAX_LINE_BYTES)
+        async with server:
+            bound = server.sockets[0].getsockname()[1]
+            own = own_endpoints(host, bound) if host != LOOPBACK else ()
+            places = [*at] or [*own, join_endpoint(LOOPBACK, bound)]
+            code = DeviceCode.make(identity.peer_id, places)
+            on_code(code.text)
+            try:
+                async with asyncio.timeout(seconds):
+                    peer, t, reader, writer = await came
+                    with closing(writer):
+                        if await is_wanted(words_of(t)):
+                            await _hand_over(await in_thread(_package, directory, network, peer), reader, writer)
+                            return Device(base32(peer))
+                        _send(writer, _Answer())
+                        return None
+            except TimeoutError:
+                raise P2PChatError(f"no machine came within {seconds:g} s: run it again for a new code") from None
 
 
-def _separate_keys(directory: Path) -> Network:
-    """Give a machine a key apart from its user's, and return the network in which somebody can answer for more keys.
-
-    The user's key is written first: whoever is killed after that has one key at two places, as before.
-    """
-    identity, network = stored_identity(directory), network_of(directory)
+def _network_with_member(directory: Path) -> Network:
+    """Return the network of a profile in which somebody can answer for more keys. Raises P2PChatError."""
+    stored_identity(directory)
+    network = network_of(directory)
     if network.member is None and not network.name:
         raise P2PChatError("the key of this network's member is on another machine: add the device there")
-    path = directory / USER_KEY_NAME
-    if not path.exists() or load_identity(path).peer_id == identity.peer_id:
-        with locked(directory):
-            write_private(path, identity.to_pem())
-            write_private(directory / KEY_NAME, Identity.generate().to_pem())
     return network
+
+
+def _has_own_key(directory: Path) -> bool:
+    """Return whether a machine has a key apart from its user's."""
+    path = directory / USER_KEY_NAME
+    return path.exists() and load_identity(path).peer_id != stored_identity(directory).peer_id
 
 
 async def _meet_new(
@@ -154,50 +168,57 @@ async def _meet_new(
 ) -> tuple[PeerId, bytes]:
     """Return the key of the machine that came, and T. Raises ValueError if it does not prove either."""
     nonce = secrets.token_hex(NONCE_BYTES)
-    _send(writer, {"nonce": nonce})
+    _send(writer, _Commitment(commitment_of(nonce)))
     async with asyncio.timeout(DIAL_SECONDS):
-        said = await _receive(reader)
-    peer, theirs = str(said["peer"]), str(said["nonce"])
-    t = code.transcript(peer, nonce, theirs)
-    is_proved = hmac.compare_digest(str(said["proof"]).encode(), code.proof(t).encode())
-    if len(bytes.fromhex(peer + theirs)) != 64 or not (is_proved and verify(peer, bytes.fromhex(str(said["sig"])), t)):
+        came = await _receive(reader, _Introduction)
+        _send(writer, _Opening(nonce))
+        proved = await _receive(reader, _Proof)
+    t = code.transcript(came.peer, nonce, came.nonce)
+    is_proved = hmac.compare_digest(proved.proof, code.proof(t))
+    if not (is_proved and verify(came.peer, bytes.fromhex(proved.sig), t)):
         raise ValueError("another machine than the one that has the code")
-    return peer, t
+    return came.peer, t
 
 
-async def _hand_over(package: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _hand_over(package: _Package, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Hand over what makes the other machine a device, and wait until it is stored there."""
-    _send(writer, package)
+    _send(writer, _Answer(package))
     try:
         async with asyncio.timeout(DIAL_SECONDS):
-            await _receive(reader)
+            await _receive(reader, _Stored)
     except (ConnectionError, TimeoutError, ValueError) as error:
         raise P2PChatError(f"the other machine went away ({error}): begin again at both") from None
 
 
-def _package(directory: Path, network: Network, peer: PeerId) -> dict[str, Any]:
-    """Return what makes the machine with this key a device of the profile's user."""
+def _package(directory: Path, network: Network, peer: PeerId) -> _Package:
+    """Return what makes the machine with this key a device of the profile's user.
+
+    A machine that has one key for both gets another one for itself. The user's key is written first: whoever is killed
+    after that has one key at two places, as before.
+    """
+    if not _has_own_key(directory):
+        write_private(directory / USER_KEY_NAME, stored_identity(directory).to_pem())
+        write_private(directory / KEY_NAME, Identity.generate().to_pem())
     identity, user = stored_identity(directory), load_identity(directory / USER_KEY_NAME)
     with closing(SqlStorage(sqlite_url(directory / DATABASE_NAME), read_only=True)) as storage:
         stored = storage.load([user.peer_id])
-    certificates = [one for key in (peer, user.peer_id) if (one := network.guest(key)) is not None]
-    others = [[one.peer, one.endpoint] for one in stored.addresses if one.verified_at and one.peer != identity.peer_id]
-    kept = {
-        name: line
-        for name, line in stored.meta.items()
-        if name in KEPT
-        or (name.startswith(f"{OWN_STATE}{user.peer_id}:") and not name.endswith(":"))  # entries are counted there
-        or (name.startswith(CONTACT) and name.count(":") == 1)  # those of other users here have two
-    }
+    others = [(one.peer, one.endpoint) for one in stored.addresses if one.verified_at and one.peer != identity.peer_id]
     port = int(directory.name) if directory.name.isdecimal() else 0
     own = [*own_endpoints("", port), join_endpoint(LOOPBACK, port)] if port else []
-    return {
-        "network": [network.id, network.key, network.founder, network.name],
-        "user": user.private_key.private_bytes_raw().hex(),
-        "kept": kept,
-        "certificates": [[one.member, one.sig] for one in certificates],
-        "peers": [*([identity.peer_id, one] for one in own), *others[:MAX_ADDRESSES]],
-    }
+    return _Package(
+        (network.id, network.key, network.founder, network.name),
+        user.private_key.private_bytes_raw().hex(),
+        {name: line for name, line in stored.meta.items() if _is_kept(name, user.peer_id)},
+        [one for key in (peer, user.peer_id) if (one := network.guest(key)) is not None],
+        [*((identity.peer_id, one) for one in own), *others[:MAX_ADDRESSES]],
+    )
+
+
+def _is_kept(name: str, user: UserId) -> bool:
+    """Return whether a new machine of a user begins with a line of meta: names, own state, and contacts."""
+    if name.startswith(OWN_STATE):
+        return name.startswith(f"{OWN_STATE}{user}:") and not name.endswith(":")  # entries are counted there
+    return name in KEPT or (name.startswith(CONTACT) and name.count(":") == 1)  # those of other users here have two
 
 
 # ---- the new machine
@@ -227,15 +248,15 @@ async def join_device(
         async with asyncio.timeout(seconds):
             t = await _introduce(offer, identity, reader, writer)
             on_words(words_of(t))
-            package = await _receive(reader)
-            if not package:
+            answer = await _receive(reader, _Answer)
+            if answer.package is None:
                 raise P2PChatError("the other machine said no: begin again there for a new code")
-            await in_thread(_store, directory, identity, package)
-            _send(writer, {"stored": True})
+            await in_thread(_store, directory, identity, answer.package)
+            _send(writer, _Stored())
             await writer.drain()
     except TimeoutError:
         raise P2PChatError("nobody said yes at the other machine: begin again there for a new code") from None
-    except (ConnectionError, ValueError, KeyError, TypeError):
+    except (ConnectionError, ValueError):
         raise InviteError("the code is no longer good: begin again at the other machine for a new one") from None
     finally:
         writer.close()
@@ -260,21 +281,29 @@ async def _dial(code: DeviceCode) -> tuple[asyncio.StreamReader, asyncio.StreamW
 async def _introduce(
     code: DeviceCode, identity: Identity, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bytes:
-    """Prove this machine's key and the code; return T."""
-    said = await _receive(reader)
+    """Prove this machine's key and the code; return T. Raises ValueError if the other one changed its nonce."""
+    bound = await _receive(reader, _Commitment)
     nonce = secrets.token_hex(NONCE_BYTES)
-    t = code.transcript(identity.peer_id, str(said["nonce"]), nonce)
-    _send(writer, {"peer": identity.peer_id, "nonce": nonce, "sig": identity.sign(t).hex(), "proof": code.proof(t)})
+    _send(writer, _Introduction(identity.peer_id, nonce))
+    theirs = (await _receive(reader, _Opening)).nonce
+    if commitment_of(theirs) != bound.hash:
+        raise ValueError("another nonce than it was bound to")
+    t = code.transcript(identity.peer_id, theirs, nonce)
+    _send(writer, _Proof(identity.sign(t).hex(), code.proof(t)))
     return t
 
 
-def _store(directory: Path, identity: Identity, package: dict[str, Any]) -> None:
-    """Make the profile, whole or not at all."""
-    certificates = tuple(GuestCertificate(member, sig) for member, sig in package["certificates"])
-    id, key, founder, name = package["network"]
-    network, user = Network(id, key, founder, name, certificates=certificates), bytes.fromhex(package["user"])
-    peers = [Address(peer, endpoint, told=True) for peer, endpoint in package["peers"]]
-    own = Identity.from_seed(user)
+def _store(directory: Path, identity: Identity, package: _Package) -> None:
+    """Make the profile, whole or not at all. Raises ValueError for a package that no machine makes."""
+    id, key, founder, name = package.network
+    network = Network(id, key, founder, name, certificates=tuple(package.certificates))
+    own = Identity.from_seed(bytes.fromhex(package.user))
+    peers = [Address(peer, normal_endpoint(endpoint), told=True) for peer, endpoint in package.peers]
+    kept = {name: line for name, line in package.kept.items() if _is_kept(name, own.peer_id)}
+    users = [KnownUser(own.peer_id, validate_name(kept[META_NAME]), 0)] if META_NAME in kept else []
+    OwnState(kept)  # can be read
+    if any(network.guest(key) is None for key in (identity.peer_id, own.peer_id) if not name):
+        raise ValueError("a certificate that its member did not sign")
     make_private_directory(directory.parent)
     remove_leftovers(directory, untouched=0)
     with directory_made_whole(directory) as aside:
@@ -283,24 +312,69 @@ def _store(directory: Path, identity: Identity, package: dict[str, Any]) -> None
         save_certificates(aside / GUEST_NAME, network, [identity.peer_id, own.peer_id])
         save_network(aside / FILE_NAME, network)
         with closing(SqlStorage(sqlite_url(aside / DATABASE_NAME))) as storage:
-            kept = dict(package["kept"])
-            users = [KnownUser(own.peer_id, kept[META_NAME], 0)] if META_NAME in kept else []
-            storage.commit([Change(addresses=peers, users=users, meta=kept)])
+            storage.commit([Change(addresses=peers, users=users, meta=dict(kept))])
 
 
-# ---- lines of JSON
+# ---- frames
 
 
-def _send(writer: asyncio.StreamWriter, frame: dict[str, Any]) -> None:
-    writer.write(json.dumps(frame).encode() + b"\n")
+class _Commitment(Struct):
+    hash: Hex32
 
 
-async def _receive(reader: asyncio.StreamReader) -> dict[str, Any]:
+class _Introduction(Struct):
+    peer: Key32
+    nonce: Hex32
+
+
+class _Opening(Struct):
+    nonce: Hex32
+
+
+class _Proof(Struct):
+    sig: Hex64
+    proof: Hex32
+
+
+class _Package(Struct):
+    """What makes another machine a device.
+
+    Attributes:
+        network: Its id, key, founder ("": not known) and name ("": it has none).
+        user: The seed of the user's key.
+        kept: Lines of meta.
+        certificates: Of the new machine's key, and of the user's.
+        peers: Peers with an endpoint of each.
+    """
+
+    network: tuple[Hex16, Hex32, str, str]
+    user: Hex32
+    kept: dict[str, str]
+    certificates: list[GuestCertificate]
+    peers: list[tuple[Key32, str]]
+
+
+class _Answer(Struct):
+    package: _Package | None = None
+
+
+class _Stored(Struct):
+    stored: bool = True
+
+
+F = TypeVar("F", bound=Struct)
+
+
+def _send(writer: asyncio.StreamWriter, frame: Struct) -> None:
+    writer.write(msgspec.json.encode(frame) + b"\n")
+
+
+async def _receive(reader: asyncio.StreamReader, kind: type[F]) -> F:
     """Return the next frame. Raises ValueError for anything else, ConnectionError at the end."""
     line = await reader.readline()
     if not line.endswith(b"\n"):
         raise ConnectionResetError("the other machine has gone")
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise ValueError("not a frame")
-    return found
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except (msgspec.MsgspecError, RecursionError):
+        raise ValueError("not the frame that comes next") from None

@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from p2pchat import (
     DataLocked,
@@ -21,15 +23,19 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
     add_device,
+    devices,
     inspect_profile,
     join_device,
     profile_directory,
 )
+from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.network import LOOPBACK
-from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME
+from p2pchat.identity.private_files import make_private_directory
+from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
+from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
@@ -192,6 +198,7 @@ async def test_others_take_a_machine_for_no_gateway(login: Login, home: Path) ->
         login("bob")
         async with TCPPeer(data=home / "bob", name="bob", invite=invite) as bob:
             await bob.wait_user("ada", timeout=WAIT)
+    login("ada")
     adding = Adding(home / "desk")
     code = await adding.code()
     login("the laptop")
@@ -212,16 +219,19 @@ async def test_others_take_a_machine_for_no_gateway(login: Login, home: Path) ->
 
 
 async def test_nothing_is_handed_over_without_a_yes(login: Login, home: Path) -> None:
+    """Nor does anything change at the machine: its key, and with it the invites that it made."""
     login("ada")
-    async with TCPPeer(data=home / "desk", name="ada"):
-        pass
+    async with TCPPeer(data=home / "desk", name="ada") as ada:
+        key = ada.listening.peer_id
     adding = Adding(home / "desk", answer=False)
     code = await adding.code()
+    with pytest.raises(DataLocked):  # its key may change yet
+        await TCPPeer(data=home / "desk").start()
     login("the laptop")
     with pytest.raises(P2PChatError, match="said no: begin again there"):
         await join_device(code, home / "lap", on_words=lambda words: None)
     assert await adding.task is None
-    assert not (home / "lap").exists()
+    assert not (home / "lap").exists() and inspect_profile(home / "desk").peer_id == key
     with pytest.raises(P2PChatError, match="no machine with this code answers"):
         await join_device(code, home / "lap", on_words=lambda words: None)
 
@@ -243,6 +253,64 @@ async def test_who_has_no_code_gets_nothing_and_costs_nobody_the_code(login: Log
     login("the laptop")
     joined = await join_device(code.text, home / "lap", on_words=lambda words: None)
     assert await adding.task == Device(joined.peer_id)
+
+
+HOSTILE = {
+    "no frame": [b"hello"],
+    "too deep": [b"[" * 60_000],
+    "another frame": [b'{"nonce":"' + b"00" * 32 + b'"}'],
+    "a nonce that it was not bound to": [b'{"hash":"' + b"00" * 32 + b'"}', b'{"nonce":"' + b"00" * 32 + b'"}'],
+}
+
+
+@pytest.mark.parametrize("frames", HOSTILE.values(), ids=HOSTILE)
+async def test_whatever_a_machine_says_is_an_error_that_can_be_read(home: Path, frames: list[bytes]) -> None:
+    """Of the machine whose code somebody was given, as of one that comes with a code."""
+    identity, wrong = Identity.generate(), b"".join(frame + b"\n" for frame in frames)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wrong)
+        await reader.read()
+        writer.close()
+
+    make_private_directory(home / "eva")
+    async with await asyncio.start_server(answer, LOOPBACK, 0, ssl=server_context(identity, home / "eva")) as server:
+        port = server.sockets[0].getsockname()[1]
+        code = DeviceCode.make(identity.peer_id, [f"{LOOPBACK}:{port}"])
+        with pytest.raises(InviteError, match="no longer good"):
+            await join_device(code.text, home / "lap", on_words=lambda words: None)
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    adding = Adding(home / "desk")
+    good = parse_device_code(await adding.code())
+    host, _, bound = good.endpoints[0].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(bound), ssl=client_context())
+    writer.write(wrong)
+    async with within(WAIT, "the end of the connection"):
+        await reader.read()
+    writer.close()
+    await join_device(good.text, home / "lap", on_words=lambda words: None)
+    assert await adding.task is not None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kept": {META_NAME: "a\nb"}}, {"peers": [("00" * 32, "desk")]}, {"certificates": []},
+        {"network": ("00" * 16, "00" * 32, "", "")}, {"user": "00" * 32},
+    ],
+)  # fmt: skip
+async def test_a_package_that_no_machine_makes_leaves_nothing(home: Path, wrong: dict[str, Any]) -> None:
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    identity, new = Identity.generate(), home / "lap"
+    package = devices._package(home / "desk", network_of(home / "desk"), identity.peer_id)
+    with pytest.raises(ValueError):
+        devices._store(new, identity, replace(package, **wrong))
+    assert not new.exists()
+    devices._store(new, identity, replace(package, kept=package.kept | {"founder": "of no use", "own:x": "y"}))
+    async with TCPPeer(data=new) as laptop:
+        assert laptop.me.name == "ada"
 
 
 async def test_a_code_is_good_once(login: Login, home: Path) -> None:
@@ -297,8 +365,8 @@ async def test_a_running_peer_keeps_its_key(login: Login, home: Path) -> None:
         with pytest.raises(DataLocked):
             await add_device(home / "ada", on_code=print, is_wanted=lambda words: pytest.fail(words), host=LOOPBACK)
     adding = Adding(home / "ada")
-    await adding.code()
-    adding.task.cancel()
+    await join_device(await adding.code(), home / "desk", on_words=lambda words: None)
+    await adding.task
     async with TCPPeer(data=home / "ada") as ada:
         adding = Adding(home / "ada")
         joined = await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
@@ -491,13 +559,43 @@ async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login, r
                     assert (laptop.listening.peer_id == desk.me.id) == with_the_key_of_the_person
                     for one in (bob, desk):
                         assert not await laptop.connect(one.endpoint, timeout=WAIT)
-                    told = [post.text for one in laptop.conversations() for post in await laptop.history(one)]
-                    assert told == [] and laptop.links() == []
+                    found = [post.text for one in laptop.conversations() for post in await laptop.history(one)]
+                    assert found == [] and laptop.links() == []
             assert len(desk.devices()) == 1 and [host.id for host in (await bob.whois("ada")).hosts] == [
                 desk.listening.peer_id
             ]
             await (await desk.send("bob", "it was stolen")).delivered(timeout=WAIT)
             assert desk.me.name == "ada" and not bob.user("ada").expelled
+
+
+async def test_a_machine_on_the_computer_of_another_member_is_no_user_of_that_one(login: Login) -> None:
+    """Pia uses quin's computer, and quin is expelled: nobody takes her for a user of his, nor her machine."""
+    desk_port, quin_port, lap_port = map(int, free_ports(3))
+    login("pia")
+    async with TCPPeer(desk_port, name="pia") as pia:
+        invite = await pia.make_invite()
+        login("quin")
+        async with TCPPeer(quin_port, name="quin", invite=invite) as quin:
+            await quin.wait_user("pia", timeout=WAIT)
+    login("pia")
+    adding = Adding(desk_port)
+    code = await adding.code()
+    login("quin")
+    await join_device(code, lap_port, on_words=lambda words: None)
+    await adding.task
+    async with TCPPeer(lap_port) as laptop, TCPPeer(quin_port) as quin:
+        login("pia")
+        async with TCPPeer(desk_port) as desk:
+            await until(lambda: all(len(one.links()) == 2 for one in (desk, laptop, quin)), "all links")
+            await laptop.broadcast("on his computer")
+            await has(desk, "room", "on his computer")
+            for peer in (desk, quin):
+                listed = [(one.role, [user.name for user in one.users]) for one in peer.people.members()]
+                assert listed == [("founder", ["pia"]), ("member", ["quin"])]
+            await desk.people.expel("quin")
+            await until(lambda: quin.people.own_role == "expelled", "what quin learns")
+            assert desk.people.own_role == laptop.people.own_role == "founder" and len(desk.links()) == 1
+            assert [one.linked for one in desk.devices()] == [False, True]
 
 
 async def test_what_a_machine_that_was_away_brings_later_is_unread() -> None:

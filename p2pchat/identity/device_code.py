@@ -28,6 +28,7 @@ PREFIX = "p2pchat-device:"
 DEVICE_TAG = b"p2pchat/device/1\0"
 _SUM_TAG = b"p2pchat/device/1 sum\0"
 _WORDS_TAG = b"p2pchat/device/1 words\0"
+_COMMITMENT_TAG = b"p2pchat/device/1 commitment\0"
 _VERSION = 1
 _SUM_BYTES = 4
 _BODY_BYTES = 1 + 32 + SECRET_BYTES
@@ -98,6 +99,11 @@ def parse_device_code(text: str) -> DeviceCode:
 
 def _checksum(body: bytes) -> bytes:
     return blake2b(_SUM_TAG + body, digest_size=32).digest()[:_SUM_BYTES]
+
+
+def commitment_of(nonce: str) -> str:
+    """Return the hash (hex32) that binds the old machine to its nonce (hex32) before it sees that of the new one."""
+    return blake2b(_COMMITMENT_TAG + bytes.fromhex(nonce), digest_size=32).hexdigest()
 
 
 def words_of(t: bytes) -> str:

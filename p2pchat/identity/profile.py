@@ -177,10 +177,11 @@ def network_of(
         raise P2PChatError(f"the network of {directory} is not here: name the home of its login in {HOME_VARIABLE}")
     if own is None:
         return login_network(home, None if invite is None else (invite.network, invite.invitation))
-    if own.member is None and not own.name:
-        login = load_network(home / FILE_NAME)
-        return login if login is not None and login.id == own.id and login.member is not None else own
-    return own
+    login = load_network(home / FILE_NAME) if own.member is None and not own.name else None
+    if login is None or login.id != own.id or login.member is None:
+        return own
+    answering = {one.member for one in own.certificates}  # on a computer of somebody else it is another member
+    return login if not answering or login.member.peer_id in answering else own
 
 
 _MEND_LOST = (

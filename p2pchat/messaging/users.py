@@ -35,7 +35,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.own_state import BLOCKED, DEVICE, IGNORED, OwnState
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.events import aware, json_fields
-from p2pchat.protocol import MAX_INT, PeerId, UserId
+from p2pchat.protocol import PeerId, UserId
 
 
 class User:
@@ -266,7 +266,7 @@ def devices_of(node: Node) -> list[Device]:
     found = list[Device]()
     for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *others])):
         at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
-        is_time = at.isascii() and at.isdecimal() and len(at) <= len(str(MAX_INT)) and int(at) <= MAX_INT
+        is_time = at.isdecimal() and len(at) <= MOST_DIGITS
         since, is_linked = aware(int(at)) if is_time else None, peer in linked
         seen = None if is_linked or peer not in presence.left else aware(presence.left[peer])
         name = name[:MAX_NAME_CHARACTERS]
@@ -301,6 +301,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
 
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
+MOST_DIGITS = 16  # of a time in UTC microseconds: until the year 2286
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
 MIN_SWEEP = 1000  # User objects; sweeping fewer is not worth it

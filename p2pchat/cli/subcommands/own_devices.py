@@ -177,8 +177,8 @@ REVOKE_EPILOG = """\
 Examples:
   p2pchat device revoke laptop
 
-`p2pchat devices` shows the names and ids. Others shut it out as soon as they know. It keeps what is on its disk,
-and your key, with which a changed program can come as you: docs/devices.md.
+`p2pchat devices` shows the names and ids. Others shut it out as soon as they know, whatever key of yours it has. It
+keeps what is on its disk: docs/devices.md.
 """
 
 
@@ -190,10 +190,15 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
     """Shut out a machine of yours that was lost, for good: nobody links with it any more."""
     if not yes and not can_ask():
         raise UsageError(f"{machine} can never come back, and nobody can be asked here: add --yes")
-    if not yes and not asyncio.run(confirm(f"{safe_line(machine)} can never come back. Shut it out?")):
-        print_notice("-- nothing was changed")
-        return FAILED
-    [row] = asyncio.run(ask_profile(find_profile(profile, acts=True), "", "revoke_device", machine=machine))
+    directory = find_profile(profile, acts=True)
+    if not yes:
+        for row in asyncio.run(ask_profile(directory, "", "devices")):  # a machine says itself what it is called
+            if row["name"].casefold() == machine.casefold() or row["peer_id"].startswith(machine.upper()):
+                print(format_device(row, local_now()).removeprefix("-- "))
+        if not asyncio.run(confirm(f"{safe_line(machine)} can never come back. Shut it out?")):
+            print_notice("-- nothing was changed")
+            return FAILED
+    [row] = asyncio.run(ask_profile(directory, "", "revoke_device", machine=machine))
     print(f"{row['peer_id']} is shut out: it keeps what it has, and nobody links with it")
     return DONE
 
