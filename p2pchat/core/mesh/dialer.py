@@ -216,6 +216,10 @@ class Dialer:
         forming mesh would be for links that are replaced right away.
         """
         plan = self._plan(address.peer)
+        dialled = [self._dials[dial][1] for dial in plan.dials]
+        for one in [*plan.addresses.values()]:
+            if one not in dialled and self._gave_way(plan, one):
+                self._remove(plan, one.endpoint)
         entry = self._address(plan, address)
         self._dial_soon(plan, entry, self._pause(0, self._ctx.settings.redial_first))
 
@@ -252,6 +256,7 @@ class Dialer:
             return
         if len(plan.dials) == 1 and all(self._dials[dial][1] is not address for dial in plan.dials):
             self._try(plan, address)
+            self._schedule(plan)
 
     def endpoints(self, peer: PeerId) -> list[str]:
         plan = self._plans.get(peer)
@@ -297,12 +302,15 @@ class Dialer:
             self._drop(plan, endpoint)
 
     def _drop(self, plan: DialPlan, endpoint: str) -> None:
-        address = plan.addresses.pop(endpoint, None)
-        if address is not None:
-            address.forgotten = True
-            self._held.pop(address, None)
-            self._queued.pop(address, None)
+        if endpoint in plan.addresses:
+            self._remove(plan, endpoint)
             self._schedule(plan)
+
+    def _remove(self, plan: DialPlan, endpoint: str) -> None:
+        address = plan.addresses.pop(endpoint)
+        address.forgotten = True
+        self._held.pop(address, None)
+        self._queued.pop(address, None)
 
     def stop(self) -> None:
         self._stopped = True
@@ -601,22 +609,20 @@ class Dialer:
             plan.timer.cancel()
 
     def _schedule(self, plan: DialPlan) -> None:
-        """Dial the address that is due, or set the timer for the next one."""
+        """Dial the addresses that are due, one after another, or set the timer for the next one."""
         self._unschedule(plan)
         if self._stopped or self.is_barred(plan.peer):
             return
-        addresses = self._candidates(plan)
-        if not addresses:
-            if not (plan.addresses or plan.dials or plan.peer in self._by_peer):
-                self._plans.pop(plan.peer, None)
-            return
-        address = min(addresses, key=lambda address: address.due_at)
-        self._defer(address)
-        wait = max(address.due_at, plan.not_before) - self._ctx.now.mono
-        if wait <= SLACK:
-            self._try(plan, address)
-        else:
-            plan.timer = self._ctx.after(wait, lambda: self._on_due(plan))
+        while addresses := self._candidates(plan):
+            address = min(addresses, key=lambda address: address.due_at)
+            self._defer(address)
+            wait = max(address.due_at, plan.not_before) - self._ctx.now.mono
+            if wait > SLACK:
+                plan.timer = self._ctx.after(wait, lambda: self._on_due(plan))
+                return
+            self._try(plan, address)  # it is under way, due later, or gone
+        if not (plan.addresses or plan.dials or plan.peer in self._by_peer):
+            self._plans.pop(plan.peer, None)
 
     def _on_due(self, plan: DialPlan) -> None:
         """Dial what is due. What came while this process stood still waits, too: leave the other peer more time."""
@@ -637,17 +643,20 @@ class Dialer:
     def _try(self, plan: DialPlan, address: DialAddress) -> None:
         if not plan.peer and self._is_reached(address):
             del self._unanswered[address.endpoint]
+            self._remove(plan, address.endpoint)
         elif not address.typed and not self._has_place(plan.peer):
             address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most
-            self._schedule(plan)
-        elif address.told and not address.typed and self._book.get(plan.peer, address.endpoint) is None:
-            self._drop(plan, address.endpoint)  # it gave way to another one in the book
+        elif self._gave_way(plan, address):
+            self._remove(plan, address.endpoint)
         elif address.endpoint == CARRIED:
             self._dial_through(plan, address)
-        elif self._is_paced(plan, address) and self._is_held_back(plan, address):
-            return
-        else:
+        elif not (self._is_paced(plan, address) and self._is_held_back(plan, address)):
             self._dial(plan, address)
+
+    def _gave_way(self, plan: DialPlan, address: DialAddress) -> bool:
+        """Return whether an address that somebody told gave way to another one in the book."""
+        is_told = address.told and not address.typed and address.endpoint not in NO_ADDRESS
+        return is_told and self._book.get(plan.peer, address.endpoint) is None
 
     def _dial_through(self, plan: DialPlan, address: DialAddress) -> None:
         carrier = self._circuits.carrier(plan.peer)
@@ -656,7 +665,6 @@ class Dialer:
         else:  # those that can carry it have enough under way
             address.due_at = self._ctx.now.mono + self._ctx.settings.redial_most * (1.0 + self._ctx.random())
             self._queued[address] = plan
-            self._schedule(plan)
 
     def _has_place(self, peer: PeerId) -> bool:
         return self._places.giving_way(peer, known=self._book.is_chosen(peer)) is not None
@@ -679,8 +687,6 @@ class Dialer:
             self._ctx.emit(Dial(dial, address.resolved))
         else:
             self._ctx.emit(Resolve(dial, address.endpoint))
-        if CARRIED in plan.addresses:
-            self._schedule(plan)  # the other way may be due while this one hangs
 
     def _add(self, plan: DialPlan, address: DialAddress) -> int:
         self._last_dial += 1
@@ -715,7 +721,6 @@ class Dialer:
         spread = len(self._held) / self._ctx.work.rates["dials"].a_second
         address.due_at = self._ctx.now.mono + wait + self._ctx.random() * spread
         self._held[address] = plan
-        self._schedule(plan)
         return True
 
     def _pace_of(self, address: DialAddress) -> DialPace:

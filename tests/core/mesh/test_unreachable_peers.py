@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.core.effects import PresenceChanged
-from p2pchat.core.inputs import ListeningAt
+from p2pchat.core.inputs import ListeningAt, Woke
 from p2pchat.core.mesh.peer_exchange import SIGNED_EVERY, UNREACHABLE_AFTER, make_record
 from p2pchat.core.mesh.presence_tracker import LINKED_AFTER
 from p2pchat.protocol import PeerRecord, Peers
@@ -165,3 +165,20 @@ def test_nothing_is_said_of_somebody_not_seen_yet_while_links_come_up_or_others_
     assert ada.node.cause(ada.id, BOB) is None
     cyd.say(GONE)
     assert ada.node.cause(ada.id, BOB) == ("away", 0, "")
+
+
+def test_however_many_addresses_are_told_of_a_peer_few_are_kept_and_all_are_taken(ada: Peer) -> None:
+    """Each newer record had another address: the book kept one, the plan all, and those due were dropped by functions
+    that called each other, as deep as there were: the process ended.
+    """
+    cyd, nobody = ada.far("cyd"), ada.world.peer("dan")
+    nobody.up = False
+    for number in range(2_000):  # twice as deep as calls may be
+        endpoint = f"10.{number >> 8}.{number & 255}.9:2"
+        told = make_record(N, BOB, IDENTITIES["bob"].sign, START + number * 1_000_000, [endpoint], None)
+        cyd.say(Peers([told]))
+    assert len(ada.node.links.dialer.endpoints(BOB)) == 1
+    ada.world.seconds += 120.0  # all are due at once, as after the process stood still
+    ada.put(Woke())
+    ada.world.pass_time(120)
+    assert ada.node.links.dialer.endpoints(BOB) == [endpoint]

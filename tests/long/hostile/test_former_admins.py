@@ -5,6 +5,7 @@ All peers are processes, each login with a home of its own. A third one is asked
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -23,6 +24,7 @@ from p2pchat.identity.profile import DATABASE_NAME
 from p2pchat.protocol import Entries, Membership, Ping, Pong, Statements
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
+from tests.deadlines import WAIT, within
 from tests.hostile.attacker import NOW, Attacker, LogWriter, invented_identity
 from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login, met
@@ -108,10 +110,12 @@ async def test_a_key_that_a_former_admin_names_writes_to_nobody(
 ) -> None:
     """Neither before somebody else names it nor by thousands of statements, and the accomplice's link stays."""
     children = await joined(logins)
-    carol = network_of(logins["carol"])
+    carol, bob = network_of(logins["carol"]), children["bob"]
+    async with within(WAIT, "the name of each in an entry"):
+        while any(stored(logins[name], name)[1] < len(children) for name in ("ada", "bob")):
+            await asyncio.sleep(0.02)  # poll: no event says that somebody's name was stored
     await children["carol"].leave(), await children["mallory"].leave()
     await logins["ada"].decide("ada", *words)
-    bob = children["bob"]
     await bob.event("member", change="unadmin" if words[0] == "unadmin" else "expelled", user="carol")
     before = {name: stored(logins[name], name) for name in ("ada", "bob")}
     fresh, guest = invented_identity("fresh"), invented_identity("guest of fresh")
