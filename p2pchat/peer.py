@@ -237,10 +237,7 @@ class TCPPeer(LocalUser):
                 f"whoever knows the name of this network is a member: join it with --network {network.name}"
             )
         if network.member is None or not lifecycle.require_running().node.admission.may_invite:
-            whom = [user.label for user in self._people.deciders() if not user.is_me]
-            raise InviteError(
-                f"only the founder of this network and its admins invite: ask {' or '.join(whom) or 'one of them'}"
-            )
+            raise InviteError(self._people.refusal("invite"))
         named = list(at) or lifecycle.told_endpoints
         if not named and lifecycle.options.listen:
             named = own_endpoints(lifecycle.host, lifecycle.port)[:MAX_ENDPOINTS] or [self.endpoint]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import gethostname
@@ -657,3 +658,105 @@ async def test_a_name_chosen_on_one_machine_is_that_of_all(login: Login, home: P
             await laptop.broadcast("as before")
             await has(desk, "room", "as ada", "as before")
             assert {(one.me.name, one.me.about) for one in (desk, laptop)} == {("countess", "of Lovelace")}
+
+
+# ---- what the founder, an admin, a plain member, a machine without its member's key, and an account may do
+
+ELSEWHERE, ASK = "the key of this member is", "founder"
+
+
+@dataclass
+class Role:
+    """Somebody who acts, on dan, a plain member; and fay, the founder."""
+
+    name: str
+    peer: TCPPeer
+    fay: TCPPeer
+
+
+Act = Callable[[TCPPeer, Role], Awaitable[object]]
+
+
+async def _expel(peer: TCPPeer, role: Role) -> None:
+    await peer.people.expel("dan")
+    await role.fay.people.pardon("dan")
+
+
+async def _pardon(peer: TCPPeer, role: Role) -> None:
+    await role.fay.people.expel("dan")
+    await until(lambda: peer.people.find("dan").role == "expelled", "what everybody knows")
+    try:
+        await peer.people.pardon("dan")
+    finally:
+        if role.peer is not role.fay:
+            await role.fay.people.pardon("dan")
+        await until(lambda: peer.people.find("dan").role == "member", "the pardon")
+
+
+ACTS: dict[str, tuple[Act, dict[str, str]]] = {  # and who may not, with a part of why
+    "devices": (lambda peer, role: asyncio.sleep(0, peer.devices()), {}),
+    "rename_device": (lambda peer, role: peer.people.rename_device(peer.listening.peer_id, role.name), {}),
+    "revoke_device": (
+        lambda peer, role: peer.people.revoke_device(base32(Identity.generate().peer_id)),
+        {"machine": ELSEWHERE},
+    ),
+    "revoke_device of others": (
+        lambda peer, role: peer.people.revoke_device(peer.user("dan").id),
+        dict.fromkeys(("founder", "admin", "member", "machine"), "is no machine of yours"),
+    ),
+    "make_invite": (lambda peer, role: peer.make_invite(), {"member": ASK, "machine": "key"}),
+    "expel": (_expel, {"member": ASK, "machine": ELSEWHERE}),
+    "pardon": (_pardon, {"admin": ASK, "member": ASK, "machine": ELSEWHERE}),
+    "expel the founder": (
+        lambda peer, role: peer.people.expel("fay"),
+        {"founder": "nobody expels itself", "admin": "cannot be expelled", "member": ASK, "machine": ELSEWHERE},
+    ),
+    "make_admin": (
+        lambda peer, role: peer.people.make_admin("bob"),
+        {"admin": ASK, "member": ASK, "machine": ELSEWHERE},
+    ),
+}
+
+
+async def test_each_act_about_members_and_machines_is_done_or_refused_in_a_clear_sentence(login: Login) -> None:
+    ports = dict(zip(("fay", "ada", "bob", "dan", "lap"), map(int, free_ports(5)), strict=True))
+    async with AsyncExitStack() as stack:
+        login("fay")
+        fay = await stack.enter_async_context(TCPPeer(ports["fay"], name="fay"))
+        invite, peers = await fay.make_invite(uses=3), {"founder": fay}
+        for name in ("bob", "dan"):
+            login(name)
+            peers[name] = await stack.enter_async_context(TCPPeer(ports[name], name=name, invite=invite))
+            await peers[name].wait_user("fay", timeout=WAIT)
+        login("ada")
+        async with TCPPeer(ports["ada"], name="ada", invite=invite) as ada:
+            await fay.people.make_admin(await fay.wait_user("ada", timeout=WAIT))
+            await until(lambda: ada.people.own_role == "admin", "the role")
+        adding = Adding(ports["ada"])
+        code = await adding.code()
+        login("the laptop")
+        await join_device(code, ports["lap"], on_words=lambda words: None)
+        await adding.task
+        peers["machine"] = await stack.enter_async_context(TCPPeer(ports["lap"], fay.endpoint))
+        login("ada")
+        peers["admin"] = await stack.enter_async_context(TCPPeer(ports["ada"], fay.endpoint))
+        peers["member"] = peers.pop("bob")
+        for peer in peers.values():
+            await until(lambda peer=peer: len(peer.links()) == 4, f"all links of {peer}")  # type: ignore[misc]
+            await peer.wait_user("dan", timeout=WAIT)
+        found = dict[tuple[str, str], str]()
+        roles = [Role(name, peers[name], fay) for name in ("machine", "member", "admin", "founder")]
+        for what, (act, _) in ACTS.items():
+            for role in roles:
+                try:
+                    await act(role.peer, role)
+                    found[what, role.name] = ""
+                except (ValueError, P2PChatError) as error:
+                    found[what, role.name] = str(error)
+        wrong = {
+            (what, role): why for (what, role), why in found.items()
+            if (wanted := ACTS[what][1].get(role, "")) not in why or bool(wanted) != bool(why)
+        }  # fmt: skip
+        assert wrong == {}
+        account = await fay.host("zoe")
+        assert not any(hasattr(account, name) for name in ("people", "devices", "make_invite"))

@@ -404,10 +404,14 @@ class People:
         self._members()
         if self.decides:
             return self._lifecycle.require_running().node.network.member
+        raise ValueError(self.refusal("can do that"))
+
+    def refusal(self, what: str) -> str:
+        """Return why this peer decides nothing about members, where it does not; `what` is what others do."""
         if self.own_role in ("founder", "admin"):
-            raise ValueError("the key of this member is elsewhere: do it there, or `p2pchat network restore FILE` here")
-        whom = " or ".join(user.label for user in self.deciders()) or "one of them"
-        raise ValueError(f"only the founder of this network and its admins can do that: ask {whom}")
+            return "the key of this member is elsewhere: do it there, or `p2pchat network restore FILE` here"
+        whom = " or ".join(user.label for user in self.deciders() if not user.is_me) or "one of them"
+        return f"only the founder of this network and its admins {what}: ask {whom}"
 
     async def _say(self, plans: Iterable[Plan]) -> None:
         driver, members = self._lifecycle.require_running(), self._members()
