@@ -238,8 +238,12 @@ class Circuits:
             self._ctx.send(Carried(leg.other.id, data, room), [leg.other.link.id])
 
     def _room_for(self, leg: CircuitLeg, room: int, circuits: int) -> int:
-        """Return how much room to pass on to a sender if one of the two has so many circuits; 0 for no more."""
-        room -= WINDOW_BYTES - max(FIRST_ROOM, WINDOW_BYTES // circuits)
+        """Return how much room to pass on to a sender if one of the two has so many circuits; 0 for no more.
+
+        A receiver may give less than a window at once: the sender may always go on by what it began with.
+        """
+        less = room - WINDOW_BYTES + max(FIRST_ROOM, WINDOW_BYTES // circuits)
+        room = max(less, min(room, leg.came + FIRST_ROOM))
         if room <= leg.room:
             return 0
         leg.room = room

@@ -25,6 +25,7 @@ from p2pchat.core.sync.remote_state import TEXTS, RemoteState, ServedWant, TailC
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
+CARRIER_WAIT = 1.0  # seconds for which a carrier may leave an entry to itself; a guess
 MAX_TEXT_PARTS = 256  # of one log that wait for one link; further ones are joined, with what is between them. A guess
 FULL = (
     "a peer refuses further messages written here: its limit for one user is reached, which someone there can lift with"
@@ -211,6 +212,7 @@ class Sender:
                 continue  # it comes with what is being served
             if self._sync.comes_by_carrier(remote, conversation, key):
                 remote.serving.cursors.pop(log.id, None)
+                self._sync.after(CARRIER_WAIT, partial(self._on_carrier_late, remote, log, batch.last))
                 continue
             sent, cursor = given.get(remote.id, 0), remote.serving.cursors.get(log.id)
             has_room = not remote.link.full and sent < self._ctx.settings.buffer_limit_bytes
@@ -228,6 +230,12 @@ class Sender:
                 self._read_tail(remote, log.id, cursor)
         if links:
             self._ctx.send(frame_of(batch), links)
+
+    def _on_carrier_late(self, remote: RemoteState, log: LogState, seq: int) -> None:
+        """Tell a remote of an entry itself that it has not acknowledged: its carrier may pass on none."""
+        mark = remote.acked.get(log.key, {}).get(log.id.run)
+        if self._sync.is_up(remote) and (mark is None or mark.seq < seq):
+            self._sync.owe_marks(remote, (log.key,))
 
     def _is_right_before(self, remote: RemoteState, log: LogState, batch: Batch) -> bool:
         """Return whether the remote is known to hold exactly what comes before this batch."""

@@ -94,6 +94,27 @@ def test_a_carrier_passes_on_less_room_the_more_circuits_a_member_has(begins: bo
     assert sum(rooms) < 5 * WINDOW_BYTES
 
 
+@pytest.mark.parametrize("window", [FIRST_ROOM, 2 * FIRST_ROOM, WINDOW_BYTES - FIRST_ROOM, WINDOW_BYTES])
+@pytest.mark.parametrize("circuits", [1, 2, 32])
+def test_a_circuit_goes_on_whatever_room_the_receiver_gives_at_once(window: int, circuits: int) -> None:
+    """One that took less than 256 KiB at once got no more room once its member had two circuits."""
+    many = [Key(f"one {nth}") for nth in range(circuits)]
+    bob, links = star(None, *many)
+    for nth, key in enumerate(many, 1):
+        bob.got(links[ADA], Circuit(number(ADA, nth), to=key.id))
+    taken, room, other = 0, FIRST_ROOM, links[many[-1]]
+    for _ in range(4 * WINDOW_BYTES // FIRST_ROOM):
+        part = min(MAX_CARRIED_BYTES, room - taken)
+        assert part > 0, f"no room after {taken} bytes"
+        [passed] = sent(bob.got(links[ADA], Carried(number(ADA, circuits), bytes(part))), other)
+        assert isinstance(passed, Carried)
+        taken += len(passed.d)
+        for told in sent(bob.got(other, Carried(passed.id, room=taken + window)), links[ADA]):
+            assert isinstance(told, Carried)
+            room = told.room
+        assert room <= taken + window
+
+
 def test_two_peers_of_one_member_have_a_whole_window() -> None:
     """Before: half of one, since both ends counted for the member: 1.4 MB/s at 80 ms."""
     bob, links = star()
