@@ -679,7 +679,9 @@ Act = Callable[[TCPPeer, Role], Awaitable[object]]
 
 async def _expel(peer: TCPPeer, role: Role) -> None:
     await peer.people.expel("dan")
+    await until(lambda: role.fay.people.find("dan").role == "expelled", "what the founder knows")
     await role.fay.people.pardon("dan")
+    await until(lambda: peer.people.find("dan").role == "member", "the pardon")
 
 
 async def _pardon(peer: TCPPeer, role: Role) -> None:

@@ -25,7 +25,7 @@ WRONG_PEERS = (
            ("if silence >= settings.dead_after - SLACK:", "if False:")),
     Mutant("dials-who-is-not-admitted", "whoever was removed has every peer connect to an address of its choice",
            "who-is-not-admitted-is-not-dialled",
-           ("        is_in = self._admission.admits(record.id, member)\n", "        is_in = True\n")),
+           ("        is_in = self._admission.admits_peer(record.id, member)\n", "        is_in = True\n")),
     Mutant("entries-in-milliseconds", "people see a message of 1970", "times-are-microseconds",
            ("Entry(kind, now, c + at, re, follows,", "Entry(kind, now // 1000, c + at, re, follows,")),
     Mutant("never-pings", "it is taken for dead wherever nobody writes", "a-silent-link-is-pinged",
