@@ -30,7 +30,7 @@ from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.own_state import BLOCKED, DEVICE, IGNORED, id_in
 from p2pchat.core.sync.conversation_state import ConversationState
-from p2pchat.errors import PeerClosed, StorageError
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import endpoints_of, own_addresses
@@ -445,7 +445,7 @@ class Lifecycle:
             driver.put(StatementsMade([said]))
         if not node.own.get(node.user, key):
             text = f"{now_micros()} {gethostname()[:MAX_NAME_CHARACTERS]}"
-            with suppress(StorageError):  # the next start says it
+            with suppress(P2PChatError):  # the next start says it
                 await driver.requests.choose(node.user, {key: text})
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str], timeout: float) -> None:

@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from p2pchat import (
+    AmbiguousName,
     DataLocked,
     Device,
     Hidden,
@@ -172,6 +173,12 @@ async def test_each_machine_lists_all(login: Login, home: Path) -> None:
             assert "   this peer" in await typed(desk, "/whois ada")
             await laptop.people.rename_device(lap[:6], "lap")
             await until(lambda: desk.devices()[1].name == "lap", "its name at the desk")
+            await laptop.people.rename_device(lap[:6], here[:8])
+            await until(lambda: desk.devices()[1].name == here[:8], "a name that is the id of another one")
+            with pytest.raises(AmbiguousName):
+                await laptop.people.rename_device(here[:8], "desk")
+            await laptop.people.rename_device(lap[:6], "lap")
+            await until(lambda: desk.devices()[1].name == "lap", "its name again")
             [this_line, line] = await typed_devices(desk)
             assert this_line.startswith(f"-- {gethostname()[:32]} {here[:8]}: this machine, yours since ")
             assert line.startswith(f"-- lap {lap[:8]}: linked, yours since ")

@@ -91,15 +91,15 @@ class OwnState:
         return int(self._newest.get(user, {}).get(ENTRIES, _NOTHING)[2] or 0)
 
     def clock(self, user: UserId) -> int:
-        """Return the newest clock of what a user chose; 0 for nothing."""
-        return max((c for c, _, _ in self._newest.get(user, {}).values()), default=0)
+        """Return the newest clock of what a user chose and what counts; 0 for nothing."""
+        return max((c for key, (c, _, _) in self._newest.get(user, {}).items() if key != ENTRIES), default=0)
 
     def fault(self, user: UserId, texts: Mapping[str, str]) -> str:
         """Return why these texts have no room, as a sentence; "" if they have."""
         if any(not 0 < len(key) <= MAX_KEY_CHARACTERS for key in texts):
             return f"a key has 1 to {MAX_KEY_CHARACTERS} characters"
         chosen = {key: text for key, (_, _, text) in self._newest.get(user, {}).items()} | dict(texts)
-        kinds = {_kind_of(key) for key in texts}  # a stolen machine fills one that nobody needs
+        kinds = {_kind_of(key) for key in texts} - {DEVICE}  # a stolen machine fills one that nobody needs
         sizes = [len(f"{key}{text}".encode()) for key, text in chosen.items() if text and _kind_of(key) in kinds]
         if any(texts.values()) and (len(sizes) > MAX_KEYS or sum(sizes) > MAX_BYTES):
             return f"{MAX_KEYS:,} choices of one kind are kept, of {MAX_BYTES // 1024:,} KiB in all: undo one first"

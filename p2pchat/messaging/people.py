@@ -233,11 +233,15 @@ class People:
         key, answering = id_of(device.peer_id), self._answers.members_of(id_of(device.peer_id))
         if key == node.peer:
             raise ValueError("that is this machine: shut it out at another one")
-        if self._lifecycle.directory.name(key) or (answering and node.admission.member not in answering):
+        is_known = bool(answering or self._lifecycle.directory.name(key))
+        if key == node.user or (is_known and node.admission.member not in answering):
             raise ValueError(f"{self._lifecycle.directory.user(key).label} is no machine of yours")
         if node.network.sign is None:
             raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
-        await self._say([(REVOKE, {"who": [key]})])
+        who = [key]
+        if node.peer != node.user and not self._answers.revocations(node.user):
+            who.append(node.user)  # at the start nobody had named this member yet
+        await self._say([(REVOKE, {"who": who})])
         await self._name_device(key, "")
         return device
 
@@ -263,7 +267,8 @@ class People:
         """Return the machine with a name or an id, as revoke_device() takes it. Raises UnknownName, AmbiguousName."""
         given, known = machine.strip(), devices_of(self._lifecycle.require_running().node)
         by_name = [one for one in known if one.name and one.name.casefold() == given.casefold()]
-        found = by_name or [one for one in known if given and one.peer_id.startswith(given.upper())]
+        by_id = [one for one in known if given and one.peer_id.startswith(given.upper())]
+        found = list(dict.fromkeys([*by_name, *by_id]))  # a machine may be called as the id of another one begins
         if len(found) > 1:
             raise AmbiguousName(machine, [one.peer_id for one in found])
         if not found and not id_of(given):

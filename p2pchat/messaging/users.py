@@ -262,7 +262,8 @@ def devices_of(node: Node) -> list[Device]:
     """
     links, presence, own = node.links, node.presence, node.own
     linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
-    others = [peer for peer in (*linked, *reversed(presence.left), *own.ids(node.user, DEVICE)) if peer != node.user]
+    said = own.ids(node.user, DEVICE)[:MOST_MACHINES]
+    others = [peer for peer in (*linked, *reversed(presence.left), *said) if peer != node.user]
     found = list[Device]()
     for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *others])):
         at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
@@ -301,6 +302,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
 
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
+MOST_MACHINES = 64  # listed of those that machines say there are; a guess
 MOST_DIGITS = 16  # of a time in UTC microseconds: until the year 2286
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read

@@ -125,6 +125,7 @@ def test_what_was_stamped_far_ahead_does_not_count() -> None:
     own, now = ada.node.own, ada.world.now.utc
     for c in (now + MAX_AHEAD + 1, 2**53 - 1):
         assert own.take(EVE, "ff" * 12, Entry("own", START, c, b={RECEIPTS: "off"}), {}, now)[1:] == []
+        assert own.clock(EVE) == 0  # else the next choice has a clock that no link takes
     [_, chosen] = own.take(EVE, "ff" * 12, Entry("own", START, now + MAX_AHEAD, b={RECEIPTS: "off"}), {}, now)
     own.on_durable(*chosen)
     assert not own.wants_receipts(EVE)
@@ -143,6 +144,8 @@ def test_choices_of_an_unknown_kind_take_the_room_of_no_other(monkeypatch: pytes
     own.take(EVE, "ff" * 12, Entry("own", 1, 1, b={f"junk:{number}": "1" for number in range(9)}), {}, 1)
     assert own.fault(EVE, {f"{BLOCKED}:{BOB}": "1", f"{BLOCKED}:{IDS['dan']}": "1"}) == ""
     assert own.fault(EVE, {"junk:9": "1"})
+    own.take(EVE, "ff" * 12, Entry("own", 1, 1, b={f"device:{number:064x}": "1 x" for number in range(9)}), {}, 1)
+    assert own.fault(EVE, {f"device:{BOB}": "1 desk"}) == ""  # a machine that cannot say its name would not start
 
 
 def test_equal_clocks_are_decided_alike_in_whatever_order_they_come() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Device, P2PChatError, TCPPeer, join_device
-from tests.deadlines import ROOT
+from p2pchat import Device, InviteError, P2PChatError, TCPPeer, join_device
+from p2pchat.identity.device_code import PREFIX
+from tests.deadlines import ROOT, WAIT, within
 from tests.messaging.conftest import home as home
 from tests.processes.peers import KILLED, launcher
 from tests.test_devices import Adding, Login
@@ -65,7 +66,22 @@ async def test_a_kill_while_a_machine_gets_its_own_key(step: int, home: Path, lo
     login("ada")
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         me = ada.me.id
-    await killed(f"{OF_A_DEVICE}:{step}", "device", "add", "--data", str(home / "ada"), "--host", "127.0.0.1")
+    words = ["device", "add", "--data", str(home / "ada"), "--host", "127.0.0.1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *launcher([f"{OF_A_DEVICE}:{step}"]), *words, stdin=pipe, stdout=pipe, env=environment
+    )
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"y\n")  # it is killed after the yes, while the keys are written
+    async with within(WAIT, "the code"):
+        while PREFIX not in (line := (await process.stdout.readline()).decode()):
+            pass
+    login("the laptop")
+    with pytest.raises(InviteError, match="no longer good"):
+        await join_device(line.split()[-1], home / "lap", on_words=lambda words: None)
+    assert await process.wait() == KILLED and not (home / "lap").exists()
+    login("ada")
     await begins_again(home, login, me)
     for name in ("ada", "lap"):
         login(name)

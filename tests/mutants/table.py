@@ -1326,7 +1326,7 @@ own = self._by_signer[self.founder].values()
          "if change.batches:")),
     Mutant("member-file-of-admins-first", "a newcomer loses what admins said, since a file says only later who they are",
         "core/members/test_statement_exchange.py::test_a_file_has_all_statements_those_of_the_founder_first",
-        ("said = sorted(stored, key=lambda one: room_id(network_id(author_of(one[0]))) != room)",
+        ("said = sorted(stored, key=lambda one: (_REVOKES in one[0], room_id(network_id(author_of(one[0]))) != room))",
          "said = list(stored)")),
     Mutant("member-file-without-founder", "who joined and met nobody yet learns no expulsion from a file",
         "core/members/test_statement_exchange.py::test_a_file_brings_statements_to_who_never_met_a_member_and_they_are_told_on",
@@ -1470,9 +1470,9 @@ own = self._by_signer[self.founder].values()
          "pass")),
     Mutant("member-statement-told-before-commit", "others have heard of an expulsion that a crash took back",
         Rule("uncommitted", within=60, having="members"),
-        ("        self._ctx.change.statements += change.kept\n",
+        ("        self._ctx.change.statements += new\n",
          """\
-        self._ctx.change.statements += change.kept
+        self._ctx.change.statements += new
         self._send([remote.link for remote in self._remotes.values()], change.kept)
 """)),
     Mutant("member-statements-compared-in-vain", "who was away hears of no expulsion that was said meanwhile",

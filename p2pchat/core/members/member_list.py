@@ -19,7 +19,7 @@ of another admin.
 
 Every member revokes keys of its own guests, for good: with such a key nobody is a peer any more, whatever it was
 before, a user or not. So what a plain member revokes is kept as well, up to a number of bytes, as long as another
-statement names that member.
+statement names that member; by its own peers for ever, which tell it again once somebody names it again.
 
 What a statement changes is looked at only for those whom it names: thousands of members make no step longer.
 """
@@ -54,8 +54,8 @@ from p2pchat.protocol import MAX_INT, PeerId, UserId
 MAX_BYTES_OF_ADMIN = 1024 * 1024
 """Bytes of one admin's statements: three quarters for about 3,000 additions, and a quarter for what expels. No further
 statement is kept once they are reached."""
-MAX_BYTES_REVOKED = 64 * 1024
-"""Bytes of what one member revokes, about 250 machines."""
+MAX_BYTES_REVOKED = 4 * 1024
+"""Bytes of what one member revokes: some 16 machines. An admin can name thousands of members."""
 
 Plan = tuple[str, dict[str, Any]]  # a kind of statement, and its fields; a pardon without ids is of the one before it
 Standing = Literal["founder", "admin", "member", "expelled", ""]
@@ -102,6 +102,9 @@ class _Said(dict[StatementId, Statement]):
 class MemberList:
     """The members of one network.
 
+    Args:
+        own: The member whose key is here.
+
     Attributes:
         founder: The key that founded the network.
         members: Those that belong to it and answer for guests; the founder and the admins too.
@@ -112,8 +115,9 @@ class MemberList:
         concealed: Those of them of whom nothing is shown any more.
     """
 
-    def __init__(self, founder: UserId) -> None:
+    def __init__(self, founder: UserId, own: UserId = "") -> None:
         self.founder = founder
+        self._own = own
         self.members: set[UserId] = {founder}
         self.made: dict[UserId, int] = {}
         self.unmade: dict[UserId, int] = {}
@@ -166,10 +170,10 @@ class MemberList:
         self._follow(change, former ^ self.admins)
         revoked = ListChange()  # of plain members, as far as they are named by then
         for member in new.keys() - self.admins - {self.founder}:
-            if self.is_named(member):
+            if self.is_named(member) or member == self._own:
                 self._keep(revoked, member, new[member])
         for member in [*self._by_signer] if change.dropped else ():
-            if not self.is_named(member):
+            if not self.is_named(member) and member != self._own:
                 revoked.dropped += self._by_signer.pop(member).values()
         self._follow(revoked, ())
         change.kept += revoked.kept
@@ -486,7 +490,8 @@ class MemberList:
 
     def _kept(self, ids: Iterable[StatementId]) -> Iterator[Statement]:
         """Yield the statements that are kept of these."""
-        return (said[id] for id in {*ids} for said in self._by_signer.values() if id in said)
+        deciding = [self._by_signer.get(by, {}) for by in (self.founder, *self.admins)]
+        return (said[id] for id in {*ids} for said in deciding if id in said)
 
     def concerned(self, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
         """Return whose standing statements may change, each with what is about it.

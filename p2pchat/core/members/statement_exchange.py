@@ -41,6 +41,7 @@ FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 
 SUM_MODULUS = 1 << 128
 ASKED_AFTER = 60.0  # seconds; a guess
 ANSWERED_AFTER = 1.0  # seconds until a peer that was not answered is compared with again
+_REVOKES = f'"k":"{REVOKE}"'  # in a text, which is canonical
 MAX_REFUTED = 256  # false statements that one link may pass on; a guess
 
 
@@ -85,7 +86,7 @@ class StatementExchange:
         """Begin with the texts and signatures that storage holds, and with what it holds besides."""
         self._clear()
         if not self._network.is_named and (founder := self._network.founder or meta.get(FOUNDER, "")):
-            self.members = MemberList(founder)
+            self.members = MemberList(founder, self._network.member)
             for statement in (parse_statement(self._network.id, *pair) for pair in stored):
                 self._add_durable(statement)
             self.members.add(self._durable.values())
@@ -166,7 +167,7 @@ class StatementExchange:
 
     def _learn_founder(self, founder: UserId) -> None:
         if self.members is None and not self._network.is_named and network_id(founder) == self._network.id:
-            self.members = MemberList(founder)
+            self.members = MemberList(founder, self._network.member)
             self._ctx.change.meta[FOUNDER] = founder
 
     def say(self, statements: Iterable[Statement]) -> None:
@@ -190,7 +191,7 @@ class StatementExchange:
         """Take back what was not stored: nobody heard of it, and it decided nothing."""
         if self.members is not None and self.undurable:
             self.undurable.clear()
-            self.members = MemberList(self.members.founder)
+            self.members = MemberList(self.members.founder, self._network.member)
             self.members.add(self._durable.values())
 
     def _add_durable(self, statement: Statement) -> None:
@@ -252,8 +253,11 @@ class StatementExchange:
         self.compare_all()
 
     def _keep(self, change: ListChange) -> None:
-        self._ctx.change.statements += change.kept
-        self.undurable.update(one.id for one in change.kept)
+        unstated, kept = self._ctx.change.unstated, {one.id for one in change.kept}
+        new = [one for one in change.kept if one.id not in unstated]  # else it is kept again in this step
+        self._ctx.change.unstated = [id for id in unstated if id not in kept]
+        self._ctx.change.statements += new
+        self.undurable.update(one.id for one in new)
         self._ctx.change.unstated += [one.id for one in change.dropped]
         now = self._ctx.now.utc
         early = {one.id: now for one in change.kept if one.kind == REMOVE and self.time_of(one) > now}
@@ -275,10 +279,12 @@ class StatementExchange:
             self._ctx.send(Statements(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link])
 
     def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
-        """Send statements, those of the founder first, as it said them: a plan has its last word at its end."""
+        """Send statements, those of the founder first, as it said them: a plan has its last word at its end. What is
+        revoked comes last, since it counts if its signer is named.
+        """
         assert self.members is not None
         founder = self.members.founder
-        ordered = sorted(statements, key=lambda one: (one.by != founder, one.at)) if links else []
+        ordered = sorted(statements, key=lambda one: (one.kind == REVOKE, one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
             self._ctx.send(frame, links)
 
@@ -289,7 +295,8 @@ def heard_in(meta: Mapping[str, str]) -> dict[StatementId, int]:
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Statements]:
-    """Return the frames with which an export file begins: all statements that are stored, those of the founder first.
+    """Return the frames with which an export file begins: all statements that are stored, those of the founder first,
+    and what is revoked last.
 
     The first one names the founder, since who joined and never met a member does not know that key.
 
@@ -297,7 +304,7 @@ def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> li
         stored: Texts and signatures.
         room: The id of the network's room.
     """
-    said = sorted(stored, key=lambda one: room_id(network_id(author_of(one[0]))) != room)
+    said = sorted(stored, key=lambda one: (_REVOKES in one[0], room_id(network_id(author_of(one[0]))) != room))
     frames = _frames(said)
     if said:
         frames[0].founder = author_of(said[0][0])

@@ -426,6 +426,23 @@ def test_what_a_former_admin_revoked_stays_revoked(members: MemberList) -> None:
     assert [one.kind for one in members.said_by(ADA)] == ["revoke"]
 
 
+def test_what_a_member_revoked_is_told_again_by_its_own_peers_once_it_is_named_again() -> None:
+    author = Author()
+    author.say(FOUNDER, "admin", ADA)
+    author.say(ADA, "add", BEN)
+    revoked = author.say(BEN, "revoke", key("laptop"))
+    own, others = MemberList(FOUNDER, BEN), MemberList(FOUNDER)
+    for members in (own, others):
+        members.add(author.said)
+    out, again = author.say(FOUNDER, "remove", ADA), author.say(FOUNDER, "add", BEN)
+    for members in (own, others):
+        members.add([out])
+    assert not others.revocations(key("laptop"), [BEN]) and own.revocations(key("laptop"), [BEN]) == [revoked]
+    own.add([again])
+    others.add([again, *own.said_by(BEN)])
+    assert others.revocations(key("laptop"), [BEN]) == [revoked]
+
+
 def test_an_admin_takes_back_its_own_removals_alone(members: MemberList) -> None:
     carried_out(members, FOUNDER, removal(members, FOUNDER, ZOE))
     with pytest.raises(ValueError, match="ask the founder"):

@@ -431,6 +431,26 @@ def test_a_revocation_that_came_before_its_member_was_added_comes_again() -> Non
     assert len(asked) == 1 and asked[0].sum is not None and net.kept("ada") == {added.id}
 
 
+def test_what_is_dropped_and_kept_again_in_one_step_is_kept() -> None:
+    """The founder removes an admin, and adds whom it had added, all in what one link brings at once."""
+    net = Net("ada", "bob")
+    ada = net.peers["ada"]
+    admin, added = said(FOUNDER, "admin", ADMIN.peer_id), said(ADMIN, "add", STRANGER.peer_id)
+    revoked = said(STRANGER, "revoke", USERS[0])
+    net.say("ada", admin, added, revoked)
+    out, again = said(FOUNDER, "remove", ADMIN.peer_id), said(FOUNDER, "add", STRANGER.peer_id)
+    frames = [Statements(s=[(one.text, one.signature.hex()) for one in some]) for some in ([out], [again, revoked])]
+    ada.put_frames(ada.far("eve"), *frames)
+    net.world.settle()
+    assert net.kept("ada") == {admin.id, out.id, again.id, revoked.id}
+    assert net.stored("ada") == {admin.text, out.text, again.text, revoked.text}
+    statements = ada.node.replicator.statements
+    assert {one.id for one in statements.durable([revoked])} == {revoked.id} and not statements.undurable
+    net.link("ada", "bob")
+    assert net.kept("bob") == net.kept("ada")
+    assert [one.text for one in (revoked,)] == [text for frame in net.file("ada") for text, _ in frame.s][-1:]
+
+
 def test_links_are_asked_again_once_somebody_is_an_admin() -> None:
     net = Net("ada")
     ada = net.peers["ada"]
