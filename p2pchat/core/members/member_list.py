@@ -490,7 +490,7 @@ class MemberList:
 
     def _kept(self, ids: Iterable[StatementId]) -> Iterator[Statement]:
         """Yield the statements that are kept of these."""
-        deciding = [self._by_signer.get(by, {}) for by in (self.founder, *self.admins)]
+        deciding = [self._by_signer[by] for by in (self.founder, *self.admins) if by in self._by_signer]
         return (said[id] for id in {*ids} for said in deciding if id in said)
 
     def concerned(self, statements: Iterable[Statement]) -> dict[UserId, list[Statement]]:
