@@ -123,6 +123,7 @@ class Membership:
         network = self._sim.network().id
         made = [*make_statements(network, identity.peer_id, signer(identity), len(self.said) + 1, plans)]
         self.said += made
+        self._sim.counts[f"said_{action}"] += bool(made)
         whose = "the founder" if identity is self._sim.founder else identity.peer_id[:6]
         self._sim.note(f"{peer.name} says: {action} by {whose}: {[one[:6] for one in (made[0].who if made else ())]}")
         peer.put(StatementsMade(made))

@@ -118,7 +118,7 @@ HAPPENS_WITH = {
     ROUTERS: dict.fromkeys(("router_moved", "dialled_through", "circuit_carried"), 5),
     FILES: {"content_arrived": 5},
     MEMBERS: dict.fromkeys(
-        ("member_admitted", "member_expelled", "member_pardoned", "member_admin", "member_revoked", "export_told"), 3
+        ("member_admitted", "member_expelled", "member_pardoned", "member_admin", "said_revoke", "export_told"), 3
     ),
     MACHINES: {"machine_read": 5},
 }
