@@ -47,6 +47,7 @@ const KINDS = {
   remove: { who: listed(key, 1, 16), "keep?": listed(key, 0, 512), "hide?": isBoolean, "invites?": ids },
   pardon: { ids: listed(hex(16), 1, 8) },
   close: { invites: listed(hex(4), 1, 16) },
+  revoke: { who: listed(key, 1, 8) },
 };
 
 /** What a statement says: `k` is undefined for what has no effect here. Codes of bye are thrown. */
@@ -103,7 +104,8 @@ export class Members {
   take(pairs) {
     if (!this.founder) return [];
     const said = pairs.map((pair) => this.read(pair)).filter((one) => one && !this.kept.has(one.id));
-    for (const counts of [({ by }) => by === this.founder, ({ by }) => this.admins.has(by)]) {
+    const ofMember = ({ by, k }) => k === "revoke" && this.ever.has(by);
+    for (const counts of [({ by }) => by === this.founder, ({ by }) => this.admins.has(by), ofMember]) {
       for (const one of said.filter(counts)) this.kept.set(one.id, one);
       this.evaluate();
     }
@@ -117,7 +119,7 @@ export class Members {
     const out = new Set(of(this.founder, "remove").flatMap(({ who }) => who)).add(this.founder);
     this.made = new Set(of(this.founder, "admin").flatMap(({ who }) => who)).add(this.founder);
     this.admins = new Set([...this.made].filter((user) => !out.has(user)));
-    const signers = [this.founder, ...this.admins];
+    const [signers, former] = [[this.founder, ...this.admins], this.kept];
     this.kept = new Map(signers.flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
     const pardons = (by) => of(by, "pardon").flatMap(({ ids }) => ids);
     const removalsOf = (by) => {
@@ -129,21 +131,27 @@ export class Members {
     const barred = this.removals.flatMap(({ by, who }) => who.filter((user) => !isSafe(user, by)));
     const added = signers.flatMap((by) => of(by, "add")).flatMap(({ who }) => who);
     const stay = of(this.founder, "remove").flatMap(({ keep = [] }) => keep);
-    const naming = [...this.kept.values()].filter(({ by, k }) => k !== "admin" || by === this.founder);
+    const names = ({ by, k }) => k !== "revoke" && (k !== "admin" || by === this.founder);
+    const naming = [...this.kept.values()].filter(names);
     this.ever = new Set([this.founder, ...stay, ...naming.flatMap(({ who = [] }) => who)]);
+    const isMember = (by) => !signers.includes(by) && this.ever.has(by);
+    const members = new Set([...former.values()].map(({ by }) => by).filter(isMember));
+    const revoked = [...members].flatMap((by) => this.keptOf(by, former)).filter(({ k }) => k === "revoke");
+    for (const one of revoked) this.kept.set(one.id, one);
     this.removed = new Set(barred);
     this.all = new Set([...signers, ...added, ...stay].filter((user) => !this.removed.has(user)));
   }
 
   /**
    * What is kept of one author: of an admin those with the smallest ids, up to the one that passes a limit. What expels
-   * has a quarter of 1 MiB, all else the rest.
+   * has a quarter of 1 MiB, all else the rest, and what revokes peers 4 KiB, also of a plain member.
    */
-  keptOf(by) {
-    const own = [...this.kept.values()].filter((one) => one.by === by).sort((a, b) => (a.id < b.id ? -1 : 1));
-    const size = { true: 0, false: 0 };
-    const fits = (one, expels) => (size[expels] += one.size) - one.size < (expels ? 262_144 : 786_432);
-    return by === this.founder ? own : own.filter((one) => fits(one, ["remove", "pardon", "close"].includes(one.k)));
+  keptOf(by, among = this.kept) {
+    const own = [...among.values()].filter((one) => one.by === by).sort((a, b) => (a.id < b.id ? -1 : 1));
+    const most = { remove: 262_144, pardon: 262_144, close: 262_144, revoke: 4096 };
+    const size = {};
+    const fits = (one, limit) => (size[limit] = (size[limit] ?? 0) + one.size) - one.size < limit;
+    return by === this.founder ? own : own.filter((one) => fits(one, most[one.k] ?? 786_432));
   }
 
   /** Take a member that a user named, in a header or a certificate of its own. */
@@ -159,7 +167,10 @@ export class Members {
     return this.all.has(member) && !this.against(user, member).length;
   }
 
-  /** The removals by which a user is out, for which this member answers now: of it, and of all that it named. */
+  /**
+   * The removals by which a peer is out, for which this member answers now: of it, and of all that it named; and what
+   * these revoked.
+   */
   against(user, member) {
     const members = [member, ...(this.named.get(user) ?? [])];
     const heads = [this.founder, ...this.admins];
@@ -168,7 +179,8 @@ export class Members {
     const out = members.filter((one) => this.removed.has(one));
     const counts = ({ by, who }) =>
       out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by));
-    return this.removals.filter(counts);
+    const revokes = ({ by, k, who }) => k === "revoke" && members.includes(by) && who.includes(user);
+    return [...this.removals.filter(counts), ...[...this.kept.values()].filter(revokes)];
   }
 
   /** What is shown for a member: the statement that added it, after that by which its author is an admin. */

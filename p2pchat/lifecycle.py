@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import OwnStateChanged, PresenceChanged, UserNamed, WarningIssued
-from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, StatementsMade
+from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
-from p2pchat.core.members.statement import REVOKE, make_statement
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.names import MAX_NAME_CHARACTERS, base32, validate_name
@@ -431,19 +430,10 @@ class Lifecycle:
             self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
 
     async def _note_machine(self) -> None:
-        """Say once what this machine is called, where its person has others, and that the key of the person is no
-        peer's any more: who gets one of the machines would come with it.
-        """
+        """Say once what this machine is called, where its person has others."""
         driver = self.require_running()
         key, node = f"{DEVICE}:{driver.node.peer}", driver.node
-        if node.peer == node.user:
-            return
-        network, is_revoked = node.network, bool(node.member_directory.revocations(node.user))
-        if network.sign is not None and not is_revoked:
-            at = node.replicator.statements.next_at(network.member)
-            said = make_statement(network.id, network.member, network.sign, REVOKE, at, {"who": [node.user]})
-            driver.put(StatementsMade([said]))
-        if not node.own.get(node.user, key):
+        if node.peer != node.user and not node.own.get(node.user, key):
             text = f"{now_micros()} {gethostname()[:MAX_NAME_CHARACTERS]}"
             with suppress(P2PChatError):  # the next start says it
                 await driver.requests.choose(node.user, {key: text})

@@ -240,7 +240,7 @@ class People:
             raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
         who = [key]
         if node.peer != node.user and not self._answers.revocations(node.user):
-            who.append(node.user)  # at the start nobody had named this member yet
+            who.append(node.user)  # the lost machine has the key of the person, too: it was that of the first one
         await self._say([(REVOKE, {"who": who})])
         await self._name_device(key, "")
         return device
