@@ -119,7 +119,8 @@ export class Members {
     const out = new Set(of(this.founder, "remove").flatMap(({ who }) => who)).add(this.founder);
     this.made = new Set(of(this.founder, "admin").flatMap(({ who }) => who)).add(this.founder);
     this.admins = new Set([...this.made].filter((user) => !out.has(user)));
-    const [signers, former] = [[this.founder, ...this.admins], this.kept];
+    const former = this.kept;
+    const signers = [this.founder, ...this.admins];
     this.kept = new Map(signers.flatMap((by) => this.keptOf(by)).map((one) => [one.id, one]));
     const pardons = (by) => of(by, "pardon").flatMap(({ ids }) => ids);
     const removalsOf = (by) => {

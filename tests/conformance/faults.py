@@ -352,7 +352,7 @@ FAULTS = (
               "of-an-admin-the-smallest-ids-are-kept", "a.id < b.id ? -1 : 1", "a.id < b.id ? 1 : -1"),
     PeerFault("the-one-beyond-is-dropped", "peers keep different statements, and compare for ever",
               "of-an-admin-the-smallest-ids-are-kept",
-              "(size[expels] += one.size) - one.size <", "(size[expels] += one.size) <"),
+              "+ one.size) - one.size < limit", "+ one.size) < limit"),
     PeerFault("sums-of-statements-wrong", "two peers that know the same compare for ever",
               "who-lacks-statements-gets-them",
               "sum([...this.kept.keys()], 16)", "sum([...this.kept.keys()].slice(1), 16)"),
