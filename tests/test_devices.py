@@ -535,6 +535,7 @@ async def test_a_lost_machine_is_shut_out_and_its_person_goes_on(login: Login, r
             login("the laptop")
             async with TCPPeer(lap_port) as laptop:
                 await until(lambda: all(len(one.links()) == 2 for one in (bob, desk, laptop)), "all links")
+                await until(lambda: len(desk.devices()) == 2, "the laptop in the list of the desk")
                 events = bob.events(MemberChange, consumer=None)
                 with pytest.raises(P2PChatError, match="the key of this member is on another machine"):
                     await laptop.people.revoke_device(desk.devices()[0].peer_id)
