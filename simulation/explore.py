@@ -33,7 +33,11 @@ from simulation.random_histories import NOTHING, PlayResult, WantedEvents, play_
 ROOT = Path(__file__).resolve().parents[1]
 LEDGER = ROOT / "simulation" / "found.tsv"
 HEADER = "# what\trevision\toptions\tcount\tseed\tsteps\tfault\tstate\n"
-KINDS = (NOTHING, *(WantedEvents(**{each.name: True}) for each in fields(WantedEvents)))
+KINDS = (
+    NOTHING,
+    *(WantedEvents(**{each.name: True}) for each in fields(WantedEvents)),
+    WantedEvents(members=True, machines=True),
+)
 CHUNK = 40  # histories of one kind before the next has its turn
 NEW_SEEDS = range(10**6, 10**9)  # far above those of tests and mutants
 

@@ -4,6 +4,10 @@ In these histories one or two of the people have two or three machines. The firs
 for the person; each later one has certificates for itself and for the person, as a device gets them
 (p2pchat/devices.py). What histories do, each machine does: it writes as the person, reads, is killed, goes back to an
 older disk, and leaves for good. Nobody blocks others in these histories: each machine would for itself alone.
+
+Where people say who is a member, the first of them joins later than the login that founded the network, often by an
+invite. So it is a founder, an admin or a plain member that revokes the key of a machine that was lost, and with it the
+person's own key, as the program does (membership.py). The lost machine goes on as long as somebody has not heard of it.
 """
 
 from __future__ import annotations
@@ -46,7 +50,9 @@ class SimPerson(SimHostedUser):
 class Machines:
     """The people with several machines of a history."""
 
-    def __init__(self, sim: Simulation, *, on: bool, most_peers: int) -> None:
+    def __init__(self, sim: Simulation, *, on: bool, most_peers: int, late: bool = False) -> None:
+        """Draw whose machines the peers are. `late`: none of the first two."""
+        self._late = late
         self._roles: list[SimPerson | None] = []  # of each honest peer, in order
         if on:
             self._roles = self._draw(sim, Random(f"{sim.seed} machines"), most_peers)
@@ -56,8 +62,11 @@ class Machines:
         early: list[SimPerson | None] = [first, first, None]
         rest: list[SimPerson | None] = [*others, *others, None]
         rest += [person for person in (first, *others) if chance.random() < WITH_THREE_MACHINES]
+        if self._late:
+            early, rest = [None, None, first], [first, *rest]
+        else:
+            chance.shuffle(early)
         rest += [None] * (most_peers - len(early) - len(rest))
-        chance.shuffle(early)
         chance.shuffle(rest)
         return early + rest
 

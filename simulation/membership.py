@@ -47,6 +47,7 @@ LATE = 0.1  # the part of invites that have ended
 SHARED = 0.3  # the part of logins that join with the invite of another one
 STATEMENTS = 3, 12  # of a history
 ACTIONS = {"add": 2, "admin": 3, "unadmin": 1, "remove": 3, "pardon": 2, "close": 1, "revoke": 1}
+LOST = 0.2  # the part of statements by which somebody with several machines shuts one out
 HAS_NO_SAY = 0.2  # the part that somebody says who is neither founder nor, as far as one knows, admin
 SETTLE_WITHIN = 60.0  # seconds until all have the same statements
 
@@ -114,8 +115,10 @@ class Membership:
         assert members is not None
         identity = self._speaker(members)
         action = self._chance.choices([*ACTIONS], [*ACTIONS.values()])[0]
+        if self._persons() and self._chance.random() < LOST:
+            action = "revoke"
         if action == "revoke":  # every member has a say
-            identity = self._chance.choice([self._sim.founder, *self._logins.values()])
+            identity = self._chance.choice(self._persons() or [self._sim.founder, *self._logins.values()])
         try:
             plans = self._plan(peer, members, identity.peer_id, action)
         except ValueError:
@@ -127,6 +130,11 @@ class Membership:
         whose = "the founder" if identity is self._sim.founder else identity.peer_id[:6]
         self._sim.note(f"{peer.name} says: {action} by {whose}: {[one[:6] for one in (made[0].who if made else ())]}")
         peer.put(StatementsMade(made))
+
+    def _persons(self) -> list[Identity]:
+        """Return the logins of people with several machines."""
+        of = [person.hosts[0].network.member for person in self._sim.people.values() if len(person.hosts) > 1]
+        return [one for one in (self._sim.founder, *self._logins.values()) if one.peer_id in of]
 
     def _speaker(self, members: MemberList) -> Identity:
         if self._chance.random() < HAS_NO_SAY:
@@ -154,8 +162,13 @@ class Membership:
         has_say = by == members.founder or by in members.admins
         if action == "revoke":  # the first peers go on admitting others
             later = self._sim.all_peers[FOUNDERS:]
-            own = [one.user for one in later if one.network.member == by]
-            return [(REVOKE, {"who": [self._chance.choice(own or [someone])]})]
+            own = [one for one in later if one.network.member == by]
+            machines = [one for one in own if one.person is not None and one is not one.person.hosts[0]]
+            lost = self._chance.choice(machines or own or [None])
+            if lost is None:
+                return [(REVOKE, {"who": [someone]})]
+            self._sim.counts["machine_lost"] += lost in machines
+            return [(REVOKE, {"who": [lost.user, lost.own] if lost in machines else [lost.user]})]
         if action == "close":
             ids = [one.id for one in self._invitations[-1:]]
             return [(CLOSE, {"invites": ids})] if ids and not has_say else members.plan_closing(by, ids)

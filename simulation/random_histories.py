@@ -188,7 +188,7 @@ class RandomHistory:
                 self.program.insert(members.randint(self._begun, len(self.program)), "say_about_members")
         self._odd = wanted.odd
         self._routers = Routers(self.sim, on=wanted.routers)
-        machines = Machines(self.sim, on=wanted.machines, most_peers=most_peers)
+        machines = Machines(self.sim, on=wanted.machines, most_peers=most_peers, late=wanted.members)
         self._faults = FaultInjector(self.sim, most_peers, self._routers, machines, crowded=self._crowded)
         self._chatter = UserChatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program, crowded=self._crowded)

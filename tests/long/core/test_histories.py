@@ -19,10 +19,11 @@ ROUTERS = WantedEvents(routers=True)
 FILES = WantedEvents(files=True)
 MEMBERS = WantedEvents(members=True)
 MACHINES = WantedEvents(machines=True)
+LOST_MACHINES = WantedEvents(members=True, machines=True)
 HISTORIES = {  # none below 100: two crowds there cost as much as two hundred others
     NOTHING: range(100, 160), WantedEvents(odd=True): range(160, 170), WantedEvents(deletions=True): range(170, 180),
     WantedEvents(blocks=True): range(180, 190), WantedEvents(groups=True): range(190, 200), ROUTERS: range(200, 250),
-    FILES: range(250, 290), MEMBERS: range(290, 350), MACHINES: range(350, 410),
+    FILES: range(250, 290), MEMBERS: range(290, 350), MACHINES: range(350, 390), LOST_MACHINES: range(390, 410),
 }  # fmt: skip
 JOBS = 2  # processes; each imports everything once more
 
@@ -121,6 +122,7 @@ HAPPENS_WITH = {
         ("member_admitted", "member_expelled", "member_pardoned", "member_admin", "said_revoke", "export_told"), 3
     ),
     MACHINES: {"machine_read": 5},
+    LOST_MACHINES: {"machine_lost": 5, "machine_read": 5},
 }
 # Too rare to be counted on: `group_not_known` (tests/core/groups/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
