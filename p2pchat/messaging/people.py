@@ -234,14 +234,14 @@ class People:
         if key == node.peer:
             raise ValueError("that is this machine: shut it out at another one")
         is_known = bool(answering or self._lifecycle.directory.name(key))
-        if key == node.user or (is_known and node.admission.member not in answering):
+        if is_known and node.admission.member not in answering:
             raise ValueError(f"{self._lifecycle.directory.user(key).label} is no machine of yours")
         if node.network.sign is None:
             raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
-        who = [key]
+        who = {key}
         if node.peer != node.user and not self._answers.revocations(node.user):
-            who.append(node.user)  # the lost machine has the key of the person, too: it was that of the first one
-        await self._say([(REVOKE, {"who": who})])
+            who.add(node.user)  # the lost machine has the key of the person, too: it was that of the first one
+        await self._say([(REVOKE, {"who": sorted(who)})])
         await self._name_device(key, "")
         return device
 

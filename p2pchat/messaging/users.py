@@ -263,7 +263,7 @@ def devices_of(node: Node) -> list[Device]:
     links, presence, own = node.links, node.presence, node.own
     linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
     said = own.ids(node.user, DEVICE)[:MOST_MACHINES]
-    others = [peer for peer in (*linked, *reversed(presence.left), *said) if peer != node.user]
+    others = [*linked, *(peer for peer in (*reversed(presence.left), *said) if peer != node.user)]
     found = list[Device]()
     for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *others])):
         at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
