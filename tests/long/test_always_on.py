@@ -14,6 +14,7 @@ import pytest
 from p2pchat import TCPPeer, profile_directory
 from tests.deadlines import WAIT, until
 from tests.messaging.conftest import home as home
+from tests.messaging.texts import texts
 from tests.ports import free_ports
 from tests.test_devices import Adding, Login, has
 from tests.test_devices import login as login
@@ -32,7 +33,7 @@ async def run(*words: str) -> tuple[int, str]:
 
 
 async def test_a_machine_that_is_always_on_takes_private_messages(login: Login, home: Path) -> None:
-    """It runs as its unit says. Its person is offline there, and what others send has come."""
+    """It runs as its unit says. Its person is offline there; what others send has come, and is read later, once."""
     desk_port, attic_port = map(int, free_ports(2))
     login("ada")
     async with TCPPeer(desk_port, name="ada") as desk:
@@ -56,14 +57,22 @@ async def test_a_machine_that_is_always_on_takes_private_messages(login: Login, 
                 ada = bob.user(me)
                 await bob.connect(attic_port)
                 await until(bob.links, "the attic")
-                await (await bob.send(ada, "while you sleep")).delivered(timeout=WAIT)
+                sent = [await bob.send(ada, text) for text in ("while you sleep", "in this order", "once")]
+                for receipt in sent:
+                    await receipt.delivered(timeout=WAIT)
                 assert not bob.is_at_gateway(ada)
                 await until(lambda: ada.status == "offline", "nobody at the attic")
                 login("ada")
                 async with TCPPeer(desk_port, attic_port) as desk:
                     await desk.wait_user("bob", timeout=WAIT)
-                    await has(desk, "bob", "while you sleep")
+                    await has(desk, "bob", "while you sleep", "in this order", "once")
+                    assert await texts(desk, "bob") == ["while you sleep", "in this order", "once"]
                     await until(lambda: ada.status == "online", "ada at the desk")
+                    await desk.mark_read_durably((await desk.unread("bob"))[-1])
+                    await sent[-1].read(timeout=WAIT)
+                async with TCPPeer(desk_port, attic_port) as desk:
+                    await until(desk.links, "the attic")
+                    assert not await desk.unread("bob") and len(await texts(desk, "bob")) == 3
             finally:
                 process.terminate()
                 assert await process.wait() == 0
