@@ -64,8 +64,8 @@ class ClientSession(ABC):
         self.account: Account = account
         self.user: HostedUser = account.user
         self.catch_up: CatchUp = CatchUp(
-            account.user, self.send_missed, self._page_replayed, gateway.shared_room, gateway.mark,
-            gateway.is_shared(account), gateway.separations,
+            account.user, self.send_missed, self._page_replayed, gateway.mark, gateway.is_shared(account),
+            gateway.separations,
         )  # fmt: skip
         self._drained = drained
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
@@ -109,16 +109,15 @@ class ClientSession(ABC):
             self.on_named(start)
         async with self.gateway.answers.hold(self.account.key, bounded=False):  # pages of long texts, as of an answer
             if start is not None:
-                with self.gateway.shared_frames.in_use():
-                    return await self.catch_up.after(start)
+                return await self.catch_up.after(start)
             count = await self.catch_up.waiting(self.hub_session.place)
         self.gateway.audit_handed_over(self.account, self.hub_session.kind, count)
         return count
 
-    async def _page_replayed(self, sent: int) -> None:
-        """Return when more missed messages may be read; so many were sent. Raises SessionEnded if nobody is there."""
+    async def _page_replayed(self) -> None:
+        """Return when another page of missed messages may be read. Raises SessionEnded if nobody is there."""
         await self._drained()
-        await self.gateway.limits.page_replayed(self.account.key, max(PAGE, sent), self.is_connected)
+        await self.gateway.limits.page_replayed(self.account.key, PAGE, self.is_connected)
         if not self.is_connected():
             raise SessionEnded
 

@@ -13,18 +13,11 @@ then: messages are repeated, with equal ids, rather than missed. `ID@GATEWAY` sa
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate
-from operator import attrgetter
-from time import monotonic
-from typing import Any, TypeVar
 
 from p2pchat import DurableEvent, HostedUser, Link, Message, MessageChange, Sent, TCPPeer, UnknownName
-from p2pchat.bounded import remember
 from p2pchat.commands.standard_output import iso
 from p2pchat.threads import ends_within
 from p2pchat.web.accounts import DELIVERY_CONSUMER
@@ -35,15 +28,6 @@ PAGE = 16  # messages read at once; the longest take 2 MiB until a client has ta
 REPEATED = timedelta(minutes=5)  # as far as clocks may differ, and more than two linked gateways are ever apart
 REPEATED_UNKNOWN = timedelta(hours=1)  # a message not here, of a log not here: both are new; a guess
 ON_ITS_WAY = 3.0  # seconds for a message named by a client that another gateway sent it; it waits no longer
-MAX_SHARED = 1024  # frames kept while sessions catch up, each of at most MAX_SHARED_TEXT characters: 4 MiB; guesses
-MAX_SHARED_TEXT = 4096
-SHARED_FOR = 5.0  # seconds until the room is read again for sessions that catch up together; a guess
-SHARED_SLACK = timedelta(minutes=2)  # before REPEATED: gateways were parted shortly before; a guess
-MAX_SHARED_ROOM = 4096  # messages of the room, and the characters of their texts; guesses: mostly 6 MiB
-MAX_SHARED_CHARACTERS = 1 << 22
-SHARED_PAGE = 32  # of these messages, read at once; the longest take 4 MiB
-SENT_AT_ONCE = 64  # messages of MAX_SENT_CHARACTERS in all, until the client has taken them
-MAX_SENT_CHARACTERS = 1 << 16
 MAX_PEERS = 1024  # remembered that are not linked now; those that came first are forgotten first
 MAX_OF_PEER = 32  # separations remembered of one peer; a guess: some 100 bytes each
 LOOKED_BACK = timedelta(seconds=10)  # first, for what was shown last, and then twice as far again and again; a guess
@@ -52,7 +36,6 @@ NEVER_ENDED = datetime.max.replace(tzinfo=UTC)
 Separation = tuple[datetime, datetime]  # from, to
 
 Post = Message | Sent | MessageChange
-T = TypeVar("T")
 
 
 class CatchUp:
@@ -60,8 +43,7 @@ class CatchUp:
 
     Args:
         send: Sends one message.
-        drained: Waits until there is room for more, and is told how many messages were sent since the last time.
-        room: The messages of the room that sessions read together.
+        drained: Waits until there is room for another page.
         mark: The name of this gateway in `since`.
         is_shared: The user has sessions at other gateways, too.
         separations: When other gateways were not linked.
@@ -71,13 +53,12 @@ class CatchUp:
     """
 
     def __init__(
-        self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[int], Awaitable[None]],
-        room: SharedRoom, mark: str, is_shared: bool, separations: PeerSeparations,
+        self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[], Awaitable[None]],
+        mark: str, is_shared: bool, separations: PeerSeparations,
     ) -> None:  # fmt: skip
         self._user = user
         self._send = send
         self._drained = drained
-        self._room = room
         self._mark = mark
         self._shared = is_shared
         self._separations = separations
@@ -174,7 +155,7 @@ class CatchUp:
 
     async def after(self, start: DurableEvent | datetime) -> int:
         """Send everything shown after a message or from a moment on, then become live; return how many that were."""
-        count, last = await self._with_shared_room(start)
+        count, last = 0, start
         while not self.is_live:
             self._news = False
             page = await self._user.released(last, limit=PAGE, changes=self.changes)
@@ -186,47 +167,8 @@ class CatchUp:
                 self._sent_all = max(self._sent_all, last.place)
             self.is_live = not (page or self._news)  # live once a read found nothing and nothing came during it
             if page:
-                await self._drained(len(page))
+                await self._drained()
         return count
-
-    async def _with_shared_room(self, start: DurableEvent | datetime) -> tuple[int, DurableEvent | datetime]:
-        """Send the messages that sessions read of the room together, and those of the user's own conversations up to
-        the last of them, in one order. Return how many were sent, and where to go on.
-
-        A change of any of them ends this: the rest is read from storage.
-        """
-        before, shared = await self._room.shown_after(self._user, start)
-        if not shared:
-            return 0, start
-        room_changes, last = self._room.changes, start
-        end, rest = shared[-1].place, (one for one in shared if self.changes or not isinstance(one, MessageChange))
-        own, shown = deque[Post](), next(rest, None)
-        read_to: DurableEvent | datetime | None = before
-        count = unsent = size = 0
-        while True:
-            if not own and read_to is not None:
-                own += await self._user.released(read_to, kinds=QUEUED_KINDS, limit=PAGE, changes=self.changes)
-                read_to = own[-1] if own and own[-1].place < end else None  # None: all before the end is read
-            if self._room.changes != room_changes:
-                break
-            if own and own[0].place <= (end if shown is None else shown.place):
-                post = own.popleft()
-            elif shown is not None:
-                post, shown = shown.seen_by(self._user), next(rest, None)
-            else:
-                break
-            last = post
-            if post.place <= self._sent_all:
-                continue
-            self._send(post)
-            unsent, size = unsent + 1, size + len(post.message.text)
-            if unsent == SENT_AT_ONCE or size >= MAX_SENT_CHARACTERS:
-                await self._drained(unsent)
-                count, unsent, size = count + unsent, 0, 0
-        await self._drained(unsent)
-        if isinstance(last, DurableEvent):
-            self._sent_all = max(self._sent_all, last.place)
-        return count + unsent, last
 
     async def waiting(self, opened: int) -> int:
         """Send what waits for the account and what came meanwhile, then become live; return how many waited.
@@ -243,7 +185,7 @@ class CatchUp:
                     count += 1
             if not count:
                 self._user.hand_on(page[-1], DELIVERY_CONSUMER)
-            await self._drained(len(page))
+            await self._drained()
         if self._first_live is None:
             self.is_live = True
         else:
@@ -254,115 +196,6 @@ class CatchUp:
     async def _waiting_page(self, last: Message | Sent | None, opened: int) -> list[Message | Sent]:
         page = await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE)
         return [post for post in page if post.place <= opened]
-
-
-class SharedFrames:
-    """Frames of the room's messages for sessions that catch up at the same time, each made once.
-
-    When a gateway ends, hundreds of sessions come and are sent the same minutes of the room. Nothing is kept longer.
-    """
-
-    def __init__(self) -> None:
-        self._frames: dict[Hashable, Any] = {}
-        self._sessions = 0
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keep frames during this block, in which one session catches up."""
-        self._sessions += 1
-        try:
-            yield
-        finally:
-            self._sessions -= 1
-            if not self._sessions:
-                self._frames.clear()
-
-    def of(self, post: Post, make: Callable[[Post], T]) -> T:
-        """Return `make(post)`, perhaps as made for another user; `make` is one function for each form."""
-        if not isinstance(post, Message) or post.conversation.kind != "room":  # the same for all
-            return make(post)
-        if not self._sessions or len(post.text) > MAX_SHARED_TEXT:
-            return make(post)
-        if post.edited or post.deleted or post.attachments or post.viewer.directory.blocked:  # it differs for users
-            return make(post)
-        key = make, post.place, post.log, post.seq, post.sender.label
-        found: T | None = self._frames.get(key)
-        if found is None:
-            found = make(post)
-            remember(self._frames, key, found, MAX_SHARED)
-        return found
-
-
-class SharedRoom:
-    """The room's messages of the last minutes and changes, read from storage once for sessions that come at one time.
-
-    Each is as one of their users sees it (Post.seen_by). They are forgotten a moment later, and when one of them is
-    edited, deleted or reacted to. Then they are not read again before that moment is over.
-
-    Attributes:
-        changes: How often messages were forgotten. Who still holds some must not send them any more.
-    """
-
-    def __init__(self) -> None:
-        self._posts: list[Post] = []
-        self._shown_by: list[datetime] = []  # when each was shown, or one before it, if that was later: for bisect
-        self._since = datetime.max.replace(tzinfo=UTC)  # all that was shown since is there, up to the last of them
-        self._read_at = float("-inf")
-        self._reading = asyncio.Lock()
-        self.changes: int = 0
-
-    def forget(self) -> None:
-        """Forget the messages: one was changed, or they are old."""
-        self.changes += 1
-        self._posts, self._shown_by = [], []
-
-    async def shown_after(
-        self, user: HostedUser, start: DurableEvent | datetime
-    ) -> tuple[DurableEvent | datetime, Sequence[Post]]:
-        """Return where to read the user's other conversations from, and the room's messages shown after `start`,
-        without a gap: none if `start` is older than what was read.
-
-        Only a moment causes a read: who continues behind a message lacks little. Raises StorageError, PeerClosed.
-        """
-        if user.directory.blocked:  # it is shown less than others
-            return start, ()
-        if isinstance(start, datetime) and start >= datetime.now(UTC) - REPEATED - SHARED_SLACK:
-            async with self._reading:
-                if monotonic() - self._read_at >= SHARED_FOR:
-                    await self._read(user)
-        posts = self._posts
-        if not posts:
-            return start, ()
-        if isinstance(start, datetime):
-            first = bisect_left(self._shown_by, start) if start >= self._since else len(posts)
-        else:
-            first = (
-                bisect_left(posts, start.place + 1, key=attrgetter("place"))
-                if start.place >= posts[0].place
-                else len(posts)
-            )
-            return start, posts[first:]
-        return (posts[first - 1] if first else start), posts[first:]
-
-    async def _read(self, user: HostedUser) -> None:
-        self.forget()
-        since, changes = datetime.now(UTC) - REPEATED - SHARED_SLACK, self.changes
-        posts, size = list[Post](), 0
-        last: Post | datetime = since
-        while page := await user.released(last, kinds=("room",), limit=SHARED_PAGE, changes=True):
-            posts += page
-            last, size = page[-1], size + sum(len(post.message.text) for post in page)
-            if len(posts) >= MAX_SHARED_ROOM or size >= MAX_SHARED_CHARACTERS:
-                break
-        self._read_at = monotonic()
-        if changes == self.changes:
-            self._posts, self._since = posts, since
-            self._shown_by = list(accumulate((post.received_at for post in posts), max))
-            asyncio.get_running_loop().call_later(SHARED_FOR, self._expire, changes)
-
-    def _expire(self, changes: int) -> None:
-        if changes == self.changes:
-            self.forget()
 
 
 class PeerSeparations:

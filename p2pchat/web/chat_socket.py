@@ -241,7 +241,7 @@ class ChatSocket(WebSocketSession):
         await self.queue.drained()
 
     def send_missed(self, post: Post) -> None:
-        frame = self.gateway.shared_frames.of(post, _frame_of)
+        frame = _frame_of(post)
         if frame is not None:
             self.queue.put(frame, post, bounded=False)
 

@@ -20,7 +20,7 @@ from p2pchat.threads import in_thread
 from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.catch_up import REPEATED, PeerSeparations, SharedFrames, SharedRoom, name_of
+from p2pchat.web.catch_up import REPEATED, PeerSeparations, name_of
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.idempotency import IdempotencyCache, SharedIdempotency
@@ -55,8 +55,6 @@ class Gateway:
         metrics: The metrics for Prometheus.
         write_locks: Locks that keep the messages of one account in order, by user key.
         separations: When other peers were not linked.
-        shared_frames: The frames that several sessions are sent as they catch up.
-        shared_room: The messages of the room that they read together.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
@@ -93,8 +91,6 @@ class Gateway:
         self.hub.check = self.accounts.check_admitted
         self.kept_receipts: KeptReceipts = KeptReceipts(self.hub, self.accounts.of)
         self.separations: PeerSeparations = PeerSeparations(peer, REPEATED)
-        self.shared_frames: SharedFrames = SharedFrames()
-        self.shared_room: SharedRoom = SharedRoom()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
         self.started: bool = False
@@ -155,8 +151,6 @@ class Gateway:
     def _on_change(self, envelope: Envelope) -> None:
         if isinstance(envelope.event, Deleted):
             self.uploads.on_deleted(envelope.event.by.key, envelope.event.message.id)
-        if envelope.users is None:  # of the room
-            self.shared_room.forget()
 
     def _on_message(self, envelope: Envelope) -> None:
         """Note its files, and log a direct or group message, by receiver: sent to sessions here, or waiting for one."""

@@ -15,8 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from p2pchat import Message, Sent
-from p2pchat.web import Pace, WebSettings, chat_socket
+from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import WITHIN, Chatter, chatting, connect, opened
 from tests.web.conftest import Served
 
@@ -197,58 +196,6 @@ async def test_a_client_back_with_since_misses_nothing_and_gets_nothing_twice(se
             heard = [(await bob.message())["id"] for _ in ids]
             assert resumed["user"] == "bob" and resumed["count"] >= 3
         assert heard == ids
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts of the messages of which frames were made."""
-    made: list[str] = []
-    message_frame = chat_socket._message_frame
-
-    def frame(post: Message | Sent) -> Any:
-        made.append(post.text)
-        return message_frame(post)
-
-    monkeypatch.setattr(chat_socket, "_message_frame", frame)
-    return made
-
-
-async def missed(served: Served, name: str, since: str) -> list[str]:
-    async with chatting(served, name, f"?since={since}") as chatter:
-        count = (await chatter.next("resumed"))["count"]
-        return [(await chatter.message())["content"] for _ in range(count)]
-
-
-async def test_sessions_that_catch_up_at_once_share_the_frames_of_the_room(served: Served, made: list[str]) -> None:
-    async with chatting(served, "ada") as ada, served.client("ada") as http:
-        await served.register("bob", "cyd")
-        first = await ada.accepted("seen")
-        room = {text: await ada.accepted(text) for text in ("one", "wrong", "four")}
-        await ada.accepted("/dm bob two")
-        await ada.accepted("/dm cyd three")
-        made.clear()
-        with served.gateway.shared_frames.in_use():
-            assert await missed(served, "bob", first) == ["one", "wrong", "four", "two"]
-            assert (await http.patch(f"/messages/{room['wrong']}", json={"content": "right"})).is_success
-            assert await missed(served, "cyd", first) == ["one", "right", "four", "three"]
-            assert await missed(served, "ada", first) == ["one", "right", "four", "two", "three"]
-        assert await missed(served, "bob", first) == ["one", "right", "four", "two"]
-    shared, own = ["one", "wrong", "four", "two", "right", "three"], ["one", "right", "four", "two", "three"]
-    assert made == [*shared, *own, "one", "right", "four", "two"]
-
-
-async def test_frames_of_messages_with_files_are_made_for_each_user(served: Served, made: list[str]) -> None:
-    async with chatting(served, "ada") as ada, served.client("ada") as http:
-        await served.register("bob", "cyd")
-        first = await ada.accepted("seen")
-        file = (await http.post("/files?filename=a", content=b"a")).json()["id"]
-        await ada.accepted({"text": "with a file", "files": [file]})
-        await ada.accepted("without")
-        made.clear()
-        with served.gateway.shared_frames.in_use():
-            for name in ("bob", "cyd"):
-                assert await missed(served, name, first) == ["with a file", "without"]
-    assert made == ["with a file", "without", "with a file"]
 
 
 async def test_a_message_that_asks_has_its_choices(served: Served) -> None:
