@@ -38,7 +38,6 @@ TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, sectio
 # more than an office has open at once.
 MAX_CONNECTIONS_OF_ADDRESS = 2048
 MAX_CONNECTIONS_OF_NETWORK = 4096  # of a /24 of IPv4 or a /48 of IPv6: one customer may have many addresses; a guess
-MAX_HELD_BYTES = 64 * 1024  # of frames that are written together: as many as a socket takes at once; a guess
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
 ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
@@ -89,7 +88,6 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, with limits against clients that cause much work at little cost.
 
     It sends pings for the application and tells it when they are answered: "p2pchat.ping" in the scope's extensions.
-    "p2pchat.hold" there has many frames written together.
     What the application sends after a client's Close, such as answers to the frames before it, goes out before the
     reply to the Close (RFC 6455, section 5.5.1, lets that wait). Frames that come before the application has accepted
     the connection wait until then.
@@ -100,7 +98,6 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
     close_timer: asyncio.TimerHandle | None
     _early = b""  # came before the answer to the handshake
     _close_reply: bytes | None = None  # to the client's Close
-    _held = -1  # bytes of frames that wait to be written together; -1: each is written at once
     _pings = 0
     _unanswered: tuple[bytes, Callable[[], None]] | None = None  # the payload of the last ping
 
@@ -115,7 +112,6 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             self.scope["extensions"]["p2pchat.ping"] = self.ping  # type: ignore[assignment]
-            self.scope["extensions"]["p2pchat.hold"] = self.hold  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         if self.handshake_initiated and not self.handshake_complete:
@@ -130,12 +126,6 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
             self._pings += 1
             self._unanswered = self._pings.to_bytes(8), on_pong  # uvicorn's own pings have 4 bytes
             self.conn.send_ping(self._unanswered[0])
-            self.transport.write(b"".join(self.conn.data_to_send()))
-
-    def hold(self, on: bool) -> None:
-        """Write text frames together that are sent until this is called with False; a system call costs 20 us."""
-        self._held = 0 if on else -1
-        if not on and not self.transport.is_closing():
             self.transport.write(b"".join(self.conn.data_to_send()))
 
     def handle_pong(self, event: Any) -> None:
@@ -165,13 +155,7 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         if self._close_reply is None:
-            if 0 <= self._held < MAX_HELD_BYTES and self._may_hold(message):
-                text = message["text"].encode()
-                self._held += len(text)
-                self.conn.send_text(text)
-                return
             await super().send(message)
-            self._held = min(self._held, 0)
             if self._early and self.handshake_complete:
                 early, self._early = self._early, b""
                 if not self.transport.is_closing():  # it is after a refusal
@@ -190,11 +174,6 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
             self.transport.write(frame.serialize(mask=False, extensions=self.conn.extensions))
         else:
             self._reply_to_close()
-
-    def _may_hold(self, message: Any) -> bool:
-        """Return whether a frame may wait for others: the connection is open, and its client takes what is written."""
-        is_open = self.handshake_complete and self.conn.state.name == "OPEN" and not self.transport.is_closing()
-        return is_open and self.writable.is_set() and message.get("text") is not None
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

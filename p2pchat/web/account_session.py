@@ -41,7 +41,6 @@ CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing 
 RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark is an event for each message it covers
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
 Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
-Hold = Callable[[bool], None]  # begins and ends to hold frames, which are then written together
 _log = ProgramLog("p2pchat.web")
 
 
@@ -374,7 +373,6 @@ class SendQueue:
         self._wake = LightEvent()  # there is something to send, or to close
         self._empty = LightEvent(is_set=True)
         self._close: tuple[int, str] | None = None
-        self._hold: Hold | None = websocket.scope.get("extensions", {}).get("p2pchat.hold")
         self.gone: bool = False
 
     def put(self, frame: Frame, item: Any = None, *, bounded: bool = True) -> None:
@@ -440,19 +438,12 @@ class SendQueue:
 
     async def _send_all(self) -> None:
         frames, send = self._frames, self._websocket.send
-        hold = self._hold if len(frames) > 1 else None  # while a client catches up
-        if hold is not None:
-            hold(True)
-        try:
-            while frames and frames[0][0]:  # up to a reserved one
-                frame, item = frames.popleft()
-                self._bytes -= frame_size(frame)
-                await send(frame)
-                if item is not None:
-                    self._on_sent(item)
-        finally:
-            if hold is not None:
-                hold(False)
+        while frames and frames[0][0]:  # up to a reserved one
+            frame, item = frames.popleft()
+            self._bytes -= frame_size(frame)
+            await send(frame)
+            if item is not None:
+                self._on_sent(item)
         self._on_all_sent()
         self._wake.clear()
         if not frames:
