@@ -28,6 +28,7 @@ import asyncio
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from p2pchat.errors import HandshakeError
@@ -126,7 +127,7 @@ class Client(_BaseProtocol):
         self.undecoded: bytes = b""  # received, also before start()
         self._trace = trace
         if trace is not None:
-            self._decoder.on_read = trace.on_read
+            self._decoder.on_read = partial(trace.on_frames, "in")
         self._started = False
         self._reading = True  # False while reading is paused
         self._faulted = False
@@ -310,7 +311,7 @@ class Client(_BaseProtocol):
             self._end("lost")
             return
         if self._trace is not None:
-            self._trace.on_sent(data)
+            self._trace.on_frames("out", data)
         self._write(self._tls.outgoing())
 
     def _write(self, ciphertext: bytes) -> None:

@@ -55,7 +55,7 @@ _log = ProgramLog("p2pchat.peer")
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
-    from p2pchat.trace import FrameTrace
+    from p2pchat.trace import Trace
 
 MAX_LISTED = 3  # endpoints in an error
 ADDRESSES_CHECKED_EVERY = 30.0  # seconds between looks at this machine's addresses while no link changes; a guess
@@ -117,7 +117,7 @@ class Lifecycle:
         self._closing: asyncio.Task[None] | None = None
         self._discovery: Discovery | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._trace: FrameTrace | None = None
+        self._trace: Trace | None = None
 
     # ---- state
 
@@ -341,13 +341,13 @@ class Lifecycle:
                 told = now
                 driver.put(told)
 
-    def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
+    def _open_trace(self, resources: PeerResources) -> Trace | None:
         options, clock = self.options, self._clock
         if options.trace is None:
             return None
-        from p2pchat.trace import FrameTrace
+        from p2pchat.trace import Trace
 
-        return FrameTrace(
+        return Trace(
             options.trace,
             texts=options.trace_texts,
             limit_bytes=self.settings.trace_limit_bytes,

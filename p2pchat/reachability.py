@@ -9,7 +9,6 @@ leaving.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import secrets
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from p2pchat.identity.network import Network, load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory, home_of
 from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode
-from p2pchat.runtime.connection_manager import dial
+from p2pchat.runtime.connection_manager import dial, dial_failure
 from p2pchat.settings import Settings
 from p2pchat.threads import in_thread, look_up
 
@@ -58,7 +57,12 @@ _REFUSALS: dict[str, tuple[Verdict, str]] = {
     "busy": ("busy", "a peer of this network answers, but accepts no more links"),
     "self": ("self", "this peer itself answers"),
 }
-_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
+# Why there was no connection, by the words of connection_manager.py.
+_NOT_CONNECTED: dict[str, tuple[Verdict, str]] = {
+    "no_answer": ("no_answer", "nothing comes back from there"),
+    "nobody": ("refused", "the machine answers, but no program listens on that port"),
+    "no_way": ("unreachable", "there is no route to that address"),
+}
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,9 @@ class _Probe:
         try:
             reader, writer = await dial(self._host, self._port, timeout=self._timeout)
         except OSError as error:
-            raise _not_connected(error) from None
+            reason, code = dial_failure(error)
+            otherwise: tuple[Verdict, str] = ("unreachable", f"it cannot be reached: {reason}")
+            raise _ProbeEnded(*_NOT_CONNECTED.get(code, otherwise)) from None
         connected_at = perf_counter()
         self._connected = connected_at - dialled_at
         peername = writer.get_extra_info("peername")
@@ -276,14 +282,3 @@ class _Probe:
 def _refusal(code: str, otherwise: str) -> _ProbeEnded:
     """Return the verdict on a handshake that either side ended; `otherwise` is the text for other reasons."""
     return _ProbeEnded(*_REFUSALS.get(code, ("turned_away", otherwise)))
-
-
-def _not_connected(error: OSError) -> _ProbeEnded:
-    """Return the verdict on a failed connection."""
-    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return _ProbeEnded("no_answer", "nothing comes back from there")
-    if isinstance(error, ConnectionRefusedError):
-        return _ProbeEnded("refused", "the machine answers, but no program listens on that port")
-    if error.errno in _NO_ROUTE:
-        return _ProbeEnded("unreachable", "there is no route to that address")
-    return _ProbeEnded("unreachable", f"it cannot be reached: {error.strerror or type(error).__name__}")

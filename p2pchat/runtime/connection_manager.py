@@ -47,7 +47,7 @@ from p2pchat.settings import Settings
 from p2pchat.threads import look_up
 
 if TYPE_CHECKING:
-    from p2pchat.trace import FrameTrace
+    from p2pchat.trace import Trace
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
 MAX_RESOLVED = 16  # addresses of a name that other peers told; a guess: one of them is dialled
@@ -237,7 +237,7 @@ class ConnectionManager:
         server_context: ssl.SSLContext,
         client_context: ssl.SSLContext,
         put: Callable[[Input], None],
-        trace: FrameTrace | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._transport = transport
         self._settings = settings
@@ -335,7 +335,7 @@ class ConnectionManager:
             self.put(Resolved(dial, hosts))
 
     def _on_dial_failed(self, dial: int, endpoint: str, error: Exception) -> None:
-        reason, code = _dial_failure(error)
+        reason, code = dial_failure(error)
         if self._trace is not None:
             self._trace.put(event="failed", endpoint=endpoint, reason=reason)
         self.put(DialFailed(dial, reason, code))
@@ -561,7 +561,7 @@ class StuckLinks:
             self._check_later(client, taken, taken_at)
 
 
-def _dial_failure(error: Exception) -> tuple[str, str]:
+def dial_failure(error: Exception) -> tuple[str, str]:
     """Return why a dial failed: a reason for people, and a stable word for programs."""
     if isinstance(error, TimeoutError):
         return "no answer", "no_answer"

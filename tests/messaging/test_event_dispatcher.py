@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat import Delivered, Joined, Link, Message, Sent, TCPPeer
 from p2pchat.core.log import LogId
-from p2pchat.runtime.connection_manager import _dial_failure
+from p2pchat.runtime.connection_manager import dial_failure
 from tests.deadlines import until
 from tests.ports import free_ports
 
@@ -76,7 +76,7 @@ async def test_a_failed_link_has_a_stable_code(home: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_errors_of_a_dial_have_codes(error: Exception, code: str) -> None:
-    reason, word = _dial_failure(error)
+    reason, word = dial_failure(error)
     assert word == code and reason
 
 

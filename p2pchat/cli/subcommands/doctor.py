@@ -10,14 +10,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import disk_usage
 
 import click
 
 from p2pchat import (
-    History,
     Message,
     ProfileState,
     Sent,
@@ -35,12 +35,12 @@ from p2pchat.cli.options import (
     json_option,
     stored_options,
 )
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.cli.subcommands import doctor_checks as checks
 from p2pchat.cli.subcommands import doctor_network as network
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning
 from p2pchat.commands.endpoints import own_addresses
-from p2pchat.commands.event_text import is_gateway
+from p2pchat.commands.event_text import EventLine, is_gateway
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
@@ -78,21 +78,6 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool)
     directory = _find_profile(profile)
     findings = _check_endpoint(endpoint, directory, db) if endpoint else examine(profile, directory, db)
     return asyncio.run(_print(findings, as_json, with_summary=not endpoint))
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The peer that is checked: its profile, its database, its port, 0 when that is not known, and who is linked."""
-
-    state: ProfileState
-    port: int
-    db: str
-    linked: str
-
-    @property
-    def is_readable(self) -> bool:
-        """Return whether key and network can be used to probe other peers as this peer."""
-        return not self.state.key_trouble and not self.state.network_trouble
 
 
 def _find_profile(choice: ProfileChoice) -> Path | None:
@@ -145,88 +130,69 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
     state = await in_thread(inspect_profile, directory)
     for finding in checks.check_profile(state):
         yield finding
-    running, linked, trouble = await _running_peer(directory)
-    if trouble:
-        yield warning("commands", trouble, "end that process, then start the peer again")
-    diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db, linked)
-    async for finding in _check_ways_in(diagnosis):
-        yield finding
-    async for finding in _check_stored(diagnosis):
-        yield finding
-    if state.exists:
-        yield await in_thread(checks.check_disk, directory)
-
-
-async def _running_peer(directory: Path) -> tuple[int, str, str]:
-    """Return port and linked users of the running peer, 0 when none answers, and the error of one that hangs."""
+    host, port, linked = "", 0, ""
     try:
         control = await connect(directory)
-        if control is None:
-            return 0, "", ""
-        async with aclosing(control):
-            users = await control.ask("who")
+        if control is not None:
+            async with aclosing(control):
+                linked = _linked(await control.ask("who"))
+            host, port = control.listening["host"], control.listening["port"]
     except CommandError as failure:
-        return 0, "", str(failure)
-    others = [user for user in users if not user["me"]]
+        yield warning("commands", str(failure), "end that process, then start the peer again")
+    # As this peer others can be probed if its key and its network can be read.
+    data = None if state.key_trouble or state.network_trouble else str(directory)
+    if port:
+        yield ok("port", f"{port} is this peer's, which answers")
+    else:
+        host, port = "", max(choice.port, 0) or port_of(directory)
+        if port:
+            yield await network.check_port(port, data, state.holder)
+        else:
+            yield ok("port", "no peer answers for this profile, so its port is not known", "add --port PORT")
+    for finding in network.check_reachability(host, port, await in_thread(own_addresses)):
+        yield finding
+    async for finding in _check_stored(state, db, linked, data):
+        yield finding
+    if state.exists:
+        disk = await in_thread(disk_usage, directory)
+        yield checks.check_disk(directory, disk.free)
+
+
+def _linked(users: Sequence[EventLine]) -> str:
+    """Return who is linked, and through whom."""
     by_carrier = dict[str, list[str]]()
-    for user in others:
-        if user["status"] in ("online", "idle") or is_gateway(user):
+    for user in users:
+        if not user["me"] and (user["status"] in ("online", "idle") or is_gateway(user)):
             by_carrier.setdefault(user.get("via", ""), []).append(user["user"])
     through = {via: f" through {quote_name(via)}" if via else "" for via in by_carrier}
-    linked = [f"{quote_names(by_carrier[via])}{through[via]}" for via in sorted(by_carrier)]
-    return int(control.listening["port"]), "; ".join(linked), ""
+    return "; ".join(f"{quote_names(by_carrier[via])}{through[via]}" for via in sorted(by_carrier))
 
 
-def _usual_port(which: ProfileChoice, directory: Path) -> int:
-    """Return the port from the command line, or the one that the directory is named after."""
-    if which.port >= 0:
-        return which.port
-    return int(directory.name) if directory.name.isdecimal() and int(directory.name) <= 65535 else 0
-
-
-async def _check_ways_in(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
-    """Check the port, and how others can reach it."""
-    number = diagnosis.port
-    if not number:
-        yield ok("port", "no peer answers for this profile, so its port is not known", "add --port PORT")
-        return
-    own, found = await in_thread(own_addresses), {}
-    if diagnosis.is_readable:
-        found = await network.probe_own_addresses(number, [*network.LOOPBACKS, *own], str(diagnosis.state.directory))
-    yield network.check_port(number, found, diagnosis.state.holder)
-    for finding in network.check_reachability(number, own, found):
-        yield finding
-
-
-async def _check_stored(diagnosis: Diagnosis) -> AsyncIterator[Finding]:
+async def _check_stored(state: ProfileState, db: str, linked: str, data: str | None) -> AsyncIterator[Finding]:
     """Check the database, and what it says about the clock and the peers around."""
-    state, posts = diagnosis.state, list[Message | Sent]()
+    posts: list[Message | Sent] = []
     if not state.peer_id:
         if state.key_trouble:
             yield ok("database", "not checked until the key can be read")
-    elif diagnosis.db.startswith("memory:"):
+    elif db.startswith("memory:"):
         yield ok("database", "none: everything is in memory")
-    elif not diagnosis.db and not state.database_path.exists():
+    elif not db and not state.database_path.exists():
         yield ok("database", "nothing is stored yet")
     else:
         try:
-            async with open_history(state.directory, db=diagnosis.db or None) as history:
+            async with open_history(state.directory, db=db or None) as history:
                 yield await checks.check_database(history)
-                if (by := history.expelled_by) is not None:
+                by = history.expelled_by
+                if by is not None:
                     who = "your login" if by.is_me else quote_name(by.label)
                     seen = f"{who} expelled this peer from its network: nothing is sent or taken"
                     yield checks.wrong("member", seen, "ask them, or the founder: p2pchat pardon NAME lets it in")
                 posts = await history.history(limit=NEWEST)
-                async for finding in _check_known_peers(diagnosis, history):
-                    yield finding
+                if linked:  # perhaps over links that they opened, from where nobody can reach them
+                    yield ok("peers", f"linked with {linked}")
+                elif data is not None:
+                    for finding in await network.check_peers(history.addresses(), data):
+                        yield finding
         except StorageError as error:
             yield checks.from_error("database", error)
     yield checks.check_clock(datetime.now(UTC), posts)
-
-
-async def _check_known_peers(diagnosis: Diagnosis, history: History) -> AsyncIterator[Finding]:
-    if diagnosis.linked:  # perhaps over links that they opened, from where nobody can reach them
-        yield ok("peers", f"linked with {diagnosis.linked}")
-    elif diagnosis.is_readable:
-        for finding in await network.check_peers(history.addresses(), str(diagnosis.state.directory)):
-            yield finding

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sqlite3
 import ssl
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,16 +80,9 @@ EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover", "mcp": "p2pc
 
 def check_machine() -> Iterator[Finding]:
     """Check what all peers of this machine share."""
-    yield check_python(ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION)
+    yield ok("python", f"p2pchat {__version__}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}")
     yield check_search()
     yield check_extras()
-
-
-def check_python(has_tls13: bool, openssl: str) -> Finding:
-    text = f"p2pchat {__version__}, Python {platform.python_version()}, {openssl}"
-    if has_tls13:
-        return ok("python", text)
-    return wrong("python", f"{text}: it has no TLS 1.3", "install a Python with OpenSSL 1.1.1 or later")
 
 
 def check_search(statement: str = "create virtual table words using fts5(word)") -> Finding:
@@ -142,12 +134,10 @@ def check_clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
         text = f"messages were received here {span(latest - now)} from now: the clock went back, or was ahead before"
         return wrong("clock", text, mend)
     offsets = dict(_offsets(now, posts))
-    ahead = [-offset for offset in offsets.values() if offset < -TOLERATED]  # others are
-    behind = [offset for offset in offsets.values() if offset > TOLERATED]
-    if len(ahead) >= ENOUGH_WRITERS and len(ahead) * 2 > len(offsets):
-        return wrong("clock", f"it is {span(min(ahead))} or more behind those of {len(ahead)} others", mend)
-    if len(behind) >= ENOUGH_WRITERS and len(behind) * 2 > len(offsets):
-        return wrong("clock", f"it is {span(min(behind))} or more ahead of those of {len(behind)} others", mend)
+    for sign, where in ((-1, "behind"), (1, "ahead of")):
+        off = [sign * offset for offset in offsets.values() if sign * offset > TOLERATED]
+        if len(off) >= ENOUGH_WRITERS and len(off) * 2 > len(offsets):
+            return wrong("clock", f"it is {span(min(off))} or more {where} those of {len(off)} others", mend)
     for label, offset in offsets.items():
         if abs(offset) > TOLERATED:
             text = f"it and the clock of {label} differ by {span(abs(offset))}; one of the two is wrong"
@@ -209,13 +199,9 @@ async def check_database(history: History) -> Finding:
 # ---- disk
 
 
-def free_bytes(directory: Path) -> int:
-    return shutil.disk_usage(directory).free
-
-
-def check_disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) -> Finding:
-    """Check the free space of an existing directory. Raises OSError when the system does not say."""
-    free, limit = free_bytes(directory), Settings().min_free_disk_bytes
+def check_disk(directory: Path, free: int) -> Finding:
+    """Check how many bytes are free for an existing directory."""
+    limit = Settings().min_free_disk_bytes
     text = f"{size(free)} are free where {directory} is"
     if free < limit:
         return wrong("disk", f"{text}: below {size(limit)} nothing is accepted", "free some space on that disk")

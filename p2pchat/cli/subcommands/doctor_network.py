@@ -11,97 +11,73 @@ import contextlib
 import errno
 import ipaddress
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
-from p2pchat.commands.endpoints import ANOTHER_ADDRESS, host_port, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, host_port, is_loopback
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, quote_names
 
 MAX_NAMED = 4  # addresses in one line
 
 
-def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
-    """Check how others can reach a peer that may run on `port`.
+def check_reachability(host: str, port: int, own: Sequence[str]) -> Iterator[Finding]:
+    """Check how others can reach a peer.
 
     Args:
+        host: The address on which it listens; "" if that is not known.
         own: This machine's addresses, without loopback.
-        found: What answered at those and at loopback.
     """
-    yield check_addresses(own)
-    here = [address for address, one in found.items() if one.verdict == "self"]
-    if not here:
-        return
-    outside = [address for address in here if address not in LOOPBACKS]
-    if outside:
-        there = host_port(outside[0], port)
-        text = f"it answers on {there}; whether firewalls and routers let others in cannot be seen from here"
-        yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
-    elif own and all(found[address].verdict == "refused" for address in own):
-        text = "it listens on this machine's loopback only: no other machine can dial it"
-        yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
-    elif own:
-        text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
-        yield warning("reach", text, "check this machine's firewall, and --host")
-
-
-def check_addresses(own: Sequence[str]) -> Finding:
     if not own:
         text = "this machine has no address except loopback: no other machine can reach it"
-        return warning("address", text, "connect it to a network")
-    shown = ", ".join(f"{one} (private)" if is_private(one) else one for one in own[:MAX_NAMED])
-    return ok("address", shown)
+        yield warning("address", text, "connect it to a network")
+        return
+    yield ok("address", ", ".join(shown_address(one) for one in own[:MAX_NAMED]))
+    if is_loopback(host):
+        text = "it listens on this machine's loopback only: no other machine can dial it"
+        yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', EVERYWHERE)}")
+    elif host:
+        there = host_port(host if host in own else own[0], port)
+        text = f"it listens on {host}; whether firewalls and routers let others in cannot be seen from here"
+        yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
 
 
-def is_private(address: str) -> bool:
-    """Return whether an address is private: RFC 1918, carrier NAT (RFC 6598), fc00::/7, link-local."""
-    try:
-        return not ipaddress.ip_address(address).is_global
-    except ValueError:
-        return False
+def shown_address(address: str) -> str:
+    """Return an address, and whether it is private: RFC 1918, carrier NAT (RFC 6598), fc00::/7, link-local."""
+    return address if ipaddress.ip_address(address).is_global else f"{address} (private)"
 
 
 # ---- port
 
 NO_LISTENER = {"refused", "no_answer", "unreachable", "no_such_host"}
-LOOPBACKS = ("127.0.0.1", "::1")
-OWN_PROBE_TIMEOUT = 2.0  # seconds, for this machine's own addresses
-
-Answers = Mapping[str, Probed]  # by address of this machine
+OWN_PROBE_TIMEOUT = 2.0  # seconds, for this machine's own address
 
 
-async def probe_own_addresses(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
-    """Probe `port` at this machine's own addresses."""
-    places = [host_port(address, port) for address in addresses]
-    found = await asyncio.gather(*(probe(place, data=data, timeout=OWN_PROBE_TIMEOUT) for place in places))
-    return dict(zip(addresses, found, strict=True))
-
-
-def check_port(number: int, found: Answers, holder: int | None) -> Finding:
-    """Check who has the port.
+async def check_port(number: int, data: str | None, holder: int | None) -> Finding:
+    """Check who has the port of a peer that answers no commands.
 
     Args:
-        found: What answered at this machine's addresses; {} when they were not probed.
+        data: The profile that the port is probed with; None if its key or its network cannot be read.
         holder: The process that holds the profile, or None.
     """
-    if any(one.verdict == "self" for one in found.values()):
-        return ok("port", f"{number} is this peer's, which answers")
-    other = next((one for one in found.values() if one.verdict not in NO_LISTENER), None)
-    if other is not None and other.verdict == "silent" and holder:
-        text = f"{number} is taken, but nothing answers, and process {holder} has this profile: it is stopped, or hangs"
-        return wrong("port", text, f"fg in its terminal, or end it: {kill_command(holder)}")
-    if other is not None:
-        return wrong("port", f"{number} is taken by {describe(other)}", f"find it with: {find_command(number)}")
+    if data is not None:
+        found = await probe(number, data=data, timeout=OWN_PROBE_TIMEOUT)
+        if found.verdict == "self":
+            return ok("port", f"{number} is this peer's, which answers")
+        if found.verdict == "silent" and holder:
+            who = f"process {holder} has this profile: it is stopped, or hangs"
+            mend = f"fg in its terminal, or end it: {kill_command(holder)}"
+            return wrong("port", f"{number} is taken, but nothing answers, and {who}", mend)
+        if found.verdict not in NO_LISTENER:
+            return wrong("port", f"{number} is taken by {describe(found)}", f"find it with: {find_command(number)}")
     trouble = bind_error(number)
     if trouble in (errno.EACCES, errno.EPERM):
         return wrong("port", f"this login may not listen on port {number}", "choose a port above 1023")
     if trouble:
-        text = f"{number} is taken by a program that does not answer" if found else f"{number} is taken"
-        return wrong("port", text, f"find it with: {find_command(number)}")
+        return wrong("port", f"{number} is taken", f"find it with: {find_command(number)}")
     if holder is not None:
         text = f"a peer is using this profile and does not listen on port {number}"
         return warning("port", text, "check again when it has started, or add --port with its port")
@@ -116,7 +92,7 @@ def describe(there: Probed) -> str:
 
 def bind_error(number: int) -> int:
     """Return the errno for which a peer could not listen there, 0 when it could."""
-    return next(filter(None, (listen_error(host, number) for host in ("127.0.0.1", "0.0.0.0"))), 0)
+    return listen_error(LOOPBACK, number) or listen_error(EVERYWHERE, number)
 
 
 def kill_command(process: int) -> str:
@@ -132,39 +108,37 @@ def find_command(number: int) -> str:
 
 # ---- known peers
 
-MAX_PROBED_PEERS = 8  # those reached last
+MAX_PROBED = 16  # addresses, those reached last
 PEERS_PROBE_TIMEOUT = 3.0  # seconds
 
 
-async def check_peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
+async def check_peers(known: Sequence[KnownAddress], data: str) -> list[Finding]:
     """Check whether any known peer answers; one is enough, it tells of all others.
 
     Args:
         known: The known addresses, those reached last first.
     """
-    labels = list(dict.fromkeys(one.user.label for one in known))[:MAX_PROBED_PEERS]
-    asked = [one for one in known if one.user.label in labels]
+    asked = known[:MAX_PROBED]
     found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_TIMEOUT) for one in asked))
-    best: dict[str, Probed] = {}
+    endpoints: dict[str, str] = {}
+    here = set()
     for one, answer in zip(asked, found, strict=True):
-        is_there = answer.verdict == "reached" and answer.peer_id == one.user.id
-        if is_there or (one.user.label not in best and answer.verdict != "reached"):
-            best[one.user.label] = answer
-        elif one.user.label not in best:  # another peer has that address now
-            best[one.user.label] = replace(answer, verdict="turned_away")
-    return from_answers({label: answer for label, answer in best.items() if answer.verdict != "self"})
+        endpoints.setdefault(one.user.label, one.endpoint)
+        if answer.verdict == "reached" and answer.peer_id == one.user.id:  # else another peer has that address now
+            here.add(one.user.label)
+    return from_answers(endpoints, here)
 
 
-def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
-    """Return which users answer, from the best answer for each label; nothing when none is known."""
-    here = [label for label, answer in best.items() if answer.verdict == "reached"]
+def from_answers(endpoints: Mapping[str, str], here: Collection[str]) -> list[Finding]:
+    """Return which of the known users answer; nothing when none is known."""
     if here:
-        yield ok("peers", f"{len(here)} of {len(best)} known here answer: {quote_names(here)}")
-    elif best:
-        who, first = next(iter(best.items()))
-        text = f"no peer known here answers: {quote_names(list(best))}"
-        why = f"start one of them, or see why: p2pchat doctor {first.endpoint}"
-        yield warning("peers", text, f"{why}; {quote_name(who)} may have another address: {ANOTHER_ADDRESS}")
+        return [ok("peers", f"{len(here)} of {len(endpoints)} known here answer: {quote_names(sorted(here))}")]
+    if not endpoints:
+        return []
+    who = next(iter(endpoints))
+    why = f"start one of them, or see why: p2pchat doctor {endpoints[who]}"
+    text = f"no peer known here answers: {quote_names([*endpoints])}"
+    return [warning("peers", text, f"{why}; {quote_name(who)} may have another address: {ANOTHER_ADDRESS}")]
 
 
 # ---- one endpoint
