@@ -13,8 +13,9 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from p2pchat import Settings, TooLong
 from p2pchat.cli.control_protocol import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
 from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.endpoints import LOOPBACK
-from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.event_text import EventLine, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.standard_output import json_line
 from p2pchat.threads import stop_tasks
 
 if TYPE_CHECKING:
@@ -273,6 +275,13 @@ async def ask_profile(directory: Path, db: str, do: str, **fields: Any) -> list[
             return rows
     except DataLocked as locked:
         raise profile_in_use(directory, locked) from None
+
+
+def print_rows(rows: Iterable[EventLine], as_json: bool, to_line: Callable[[EventLine, datetime], str]) -> None:
+    """Print the rows of an answer, one line each."""
+    now = local_now()
+    for row in rows:
+        print(json_line(row) if as_json else to_line(row, now).removeprefix("-- "), flush=True)
 
 
 async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:

@@ -190,13 +190,10 @@ def ask(prompt: str) -> str | None:
 
 
 async def confirm(question: str) -> bool:
-    """Ask a question until it is answered with yes or no; return True for yes. The end of input is a no."""
-    answer: str | None = ""
-    while answer not in ("yes", "no", None):
-        _drop_typed()
-        answer = await in_thread(ask, f"{question} yes/no ")
-        answer = None if answer is None else answer.casefold()
-    return answer == "yes"
+    """Ask a question; return whether the answer is yes or y. Anything else, and the end of input, is a no."""
+    _drop_typed()
+    answer = await in_thread(ask, f"{question} yes/no ")
+    return answer is not None and answer.casefold() in ("yes", "y")
 
 
 def _drop_typed() -> None:
@@ -206,7 +203,7 @@ def _drop_typed() -> None:
 
         while msvcrt.kbhit():
             msvcrt.getwch()
-    else:
+    elif sys.stdin.isatty():
         import termios
 
         termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)

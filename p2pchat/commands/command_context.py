@@ -311,15 +311,17 @@ class CommandContext:
         """True if everything is to be listed: for programs, and for a line that says so."""
         return not self.for_people or (self.line is not None and self.line.all)
 
-    async def confirm(self, question: str) -> bool:
+    async def confirm(self, question: str, about: str = "") -> bool:
         """Ask the user before something that cannot be undone; return True for yes.
 
         A JSON command is the decision itself.
 
+        Args:
+            about: The id of the message, user or conversation in question. What changes it ends the question.
         Raises:
             UsageError: Nobody can be asked, and the line does not say yes.
         """
-        answer = True if self.line is None or self.line.yes else await self.display.confirm(question)
+        answer = True if self.line is None or self.line.yes else await self.display.confirm(question, about)
         if answer is None:
             raise UsageError(f"{question} Nobody can be asked here: the line does it with {YES} at its end")
         return answer

@@ -211,7 +211,7 @@ async def leave(ctx: CommandContext, to: Group) -> CommandResult:
         raise UsageError(f"you own {_shown(to)}: hand it over first{_typed(ctx, ', /owner NAME')}")
     is_asked = ctx.line is not None and set(_others(to)).isdisjoint(ctx.peer.here())
     if is_asked and (lost := await _known_to_nobody(ctx, to)):
-        if not await ctx.confirm(f"nobody in {_shown(to)} has {lost}, and nobody gets it once you left: leave?"):
+        if not await ctx.confirm(f"nobody in {_shown(to)} has {lost}, and nobody gets it once you left: leave?", to.id):
             return CommandResult(lines=[f"-- you are still in {_shown(to)}"])
     await to.leave()
     result = _group_result(to)

@@ -210,8 +210,8 @@ class Display:
     def refresh(self) -> None:
         """Show the unread counts where a prompt shows them."""
 
-    async def confirm(self, question: str) -> bool | None:
-        """Ask the user; return True for yes, None where nobody can be asked."""
+    async def confirm(self, question: str, about: str) -> bool | None:
+        """Ask the user; return True for yes, None where nobody can be asked. `about` as of CommandContext.confirm."""
         return None
 
     async def clear(self) -> bool:

@@ -24,7 +24,7 @@ from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, file_label, format_size, format_time, holders_text, local_now
 from p2pchat.commands.exit_codes import KEPT, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
-from p2pchat.commands.standard_output import iso
+from p2pchat.commands.standard_output import iso_or_none
 from p2pchat.commands.typed_paths import split_files, split_path, to_path
 from p2pchat.safe_text import quote_name, quote_place, safe_line
 from p2pchat.threads import on_disk
@@ -441,5 +441,5 @@ def _stored_row(file: StoredFile) -> EventLine:
     if file.attachments:
         line = file.attachments[-1].message.to_json()
         row |= {name: line[name] for name in ("id", "conversation", "conversation_id", "kind", "sender", "sender_id")}
-        row["came_at"] = None if file.came_at is None else iso(file.came_at)
+        row["came_at"] = iso_or_none(file.came_at)
     return row

@@ -18,7 +18,7 @@ from p2pchat.commands.event_text import EventLine, format_invite, format_member,
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import invite_screen, names_loopback, terms_of
 from p2pchat.commands.people_commands import MAX_LISTED
-from p2pchat.commands.standard_output import iso
+from p2pchat.commands.standard_output import iso, iso_or_none
 from p2pchat.safe_text import MAX_NAMES, quote_name, quote_names
 
 INVITE_DAYS = 7.0  # for which an invite is good, as TCPPeer.make_invite says
@@ -67,7 +67,7 @@ def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
         **users_fields("users", users),
         "count": member.count,
         "role": member.role,
-        "since": None if member.since is None else iso(member.since),
+        "since": iso_or_none(member.since),
         **user_fields(by, "by"),
         "invite": member.invite or None,
         "online": member.role != "expelled" and member.online,
@@ -168,7 +168,7 @@ async def expel(
     }
     if plan:
         return CommandResult([row])
-    if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?"):
+    if not await ctx.confirm(f"{expel_question(row, hide=hide, with_admitted=goes)} Expel?", row["user_id"]):
         return CommandResult(lines=["-- nobody was expelled"])
     out += [_users(ctx, one)[0] for one in going if goes]
     rows = [{**user_fields(one), "expelled": True} for one in out]
@@ -214,8 +214,9 @@ async def admin(ctx: CommandContext, user: User | str, to: Conversation | None =
     if isinstance(to, Group):
         return await make_group_admin(ctx, to, user, on=True)
     found = await ctx.tcp_peer.people.make_admin(user)
-    line = f"-- {quote_name(_users(ctx, found)[0].label)} may invite and expel already"
-    row = {**user_fields(_users(ctx, found)[0]), "admin": True}
+    who = _users(ctx, found)[0]
+    line = f"-- {quote_name(who.label)} may invite and expel already"
+    row = {**user_fields(who), "admin": True}
     return CommandResult([row], [line] if found.role != "member" else [])
 
 
@@ -228,7 +229,7 @@ async def unadmin(ctx: CommandContext, user: User | str, to: Conversation | None
     who = _users(ctx, found)[0]
     if found.role == "admin":  # what else is wrong is said without a question
         name = quote_name(who.label)
-        if not await ctx.confirm(f"{name} can never be an admin again: make {name} a plain member?"):
+        if not await ctx.confirm(f"{name} can never be an admin again: make {name} a plain member?", who.id):
             return CommandResult(lines=["-- nothing was changed"])
     await people.make_admin(user, on=False)
     return CommandResult([{**user_fields(who), "admin": False}])

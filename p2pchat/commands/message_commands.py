@@ -185,7 +185,7 @@ async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     """Delete an own message. Who types it is asked first, and told what was deleted."""
     if ctx.line is not None and message.sender.is_me and not message.deleted:
         at, text = format_time(iso(message.sent_at), local_now()), said(message.to_json())
-        if not await ctx.confirm(f"delete {excerpt(text)} ({at})?"):
+        if not await ctx.confirm(f"delete {excerpt(text)} ({at})?", message.id):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
     return await change(DELETION.calls[0], ctx, message)

@@ -25,7 +25,7 @@ from p2pchat.commands.event_text import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import iso
+from p2pchat.commands.standard_output import iso_or_none
 from p2pchat.safe_text import quote_name, safe_line
 
 MAX_STATUS_CHARACTERS = 512  # limit of the protocol
@@ -77,7 +77,7 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
     ]
     row = {
         **user_row(known.user),
-        "known_since": None if known.known_since is None else iso(known.known_since),
+        "known_since": iso_or_none(known.known_since),
         "allowed": known.allowed,
         "hosts": hosts,
         "linked": any(host.linked for host in known.hosts),
@@ -91,7 +91,7 @@ def user_row(user: User) -> EventLine:
         **user_fields(user),
         "name": user.name,
         **_status_row(user),
-        "since": None if user.since is None else iso(user.since),
+        "since": iso_or_none(user.since),
         "via": user.via,
         "ignored": user.ignored,
         "blocked": user.blocked,
@@ -211,16 +211,16 @@ async def devices(ctx: CommandContext) -> CommandResult:
         {
             "peer_id": one.peer_id,
             "name": one.name,
-            "since": None if one.since is None else iso(one.since),
+            "since": iso_or_none(one.since),
             "this": one.is_this,
             "linked": one.linked,
-            "last_seen": None if one.last_seen is None else iso(one.last_seen),
+            "last_seen": iso_or_none(one.last_seen),
         }
         for one in ctx.tcp_peer.devices()
     ]
     now = local_now()
-    hint = f"-- to add one, in a shell: {command('device', 'add')}"
-    return CommandResult(rows, [*(format_device(row, now) for row in rows), hint])
+    lines = [format_device(row, now) for row in rows]
+    return CommandResult(rows, [*lines, f"-- to add one, in a shell: {command('device', 'add')}"])
 
 
 async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:
@@ -229,8 +229,8 @@ async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:
     shown = f"{safe_line(found.name)} {found.peer_id[:8]}".strip()  # a machine says itself what it is called
     if not await ctx.confirm(f"{shown} can never come back: shut it out?"):
         return CommandResult(lines=["-- nothing was changed"])
-    gone = await ctx.tcp_peer.people.revoke_device(found.peer_id)
-    return CommandResult([{"peer_id": gone.peer_id, "revoked": True}])
+    await ctx.tcp_peer.people.revoke_device(found.peer_id)
+    return CommandResult([{"peer_id": found.peer_id, "revoked": True}])
 
 
 async def rename_device(ctx: CommandContext, machine: str, name: str) -> CommandResult:

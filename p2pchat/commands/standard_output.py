@@ -51,6 +51,11 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def iso_or_none(moment: datetime | None) -> str | None:
+    """Return an aware time as event lines write it; None for None."""
+    return None if moment is None else iso(moment)
+
+
 class RawStream(MaybeTerminal, Protocol):
     """An unbuffered stream: a line is out when write() returned."""
 

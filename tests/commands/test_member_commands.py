@@ -139,7 +139,7 @@ async def test_a_typed_line_says_what_happens_and_asks(
     questions: list[str] = []
     answers = [False, True]
 
-    async def confirm(question: str) -> bool:
+    async def confirm(question: str, about: str) -> bool:
         questions.append(question)
         return answers.pop(0)
 

@@ -54,7 +54,7 @@ _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 _PROMPT = (
     r"(?:\[[^\]]*\] )?(?P<prompt>(?:[\w#.'-]+ to )?[\w#.'-]+>)"  # unread counts may come before it, and may differ
 )
-_QUESTION = r"(?P<question>[A-Z][\w ,]* (?:\[[^\]]*\]|\(it is not shown\), then Enter):)"
+_QUESTION = r"(?P<question>[A-Z][\w ,?]* (?:(?:\[[^\]]*\]|\(it is not shown\), then Enter):|yes/no))"
 _TYPED = re.compile(rf"^(?:{_PROMPT}|{_QUESTION})(?: (?P<text>.+))?$")
 SAYS_NOTHING = ("", "text")
 

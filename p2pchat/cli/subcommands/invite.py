@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from p2pchat.cli.control_client import RequestRefused, ask_profile, ask_running_peer, profile_in_use
+from p2pchat.cli.control_client import RequestRefused, ask_profile, ask_running_peer, print_rows, profile_in_use
 from p2pchat.cli.options import (
     END,
     Command,
@@ -25,11 +25,11 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.commands.endpoints import host_port, own_addresses
-from p2pchat.commands.event_text import EventLine, format_invite, local_now
+from p2pchat.commands.event_text import EventLine, format_invite
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.invite_screen import invite_screen, terms_of
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import json_line, print_json
+from p2pchat.commands.standard_output import print_json
 from p2pchat.commands.wrap import fold, terminal_width
 
 MAX_USES = 64
@@ -113,9 +113,7 @@ def invite(**values: Any) -> int:
 
 
 def _print_list(rows: Sequence[EventLine], *, as_json: bool) -> int:
-    now = local_now()
-    for row in rows:
-        print(json_line(row) if as_json else format_invite(row, now).removeprefix("-- "))
+    print_rows(rows, as_json, format_invite)
     if not rows and not as_json:
         print_notice("-- this peer has made no invite")
     return DONE

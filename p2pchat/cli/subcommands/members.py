@@ -13,15 +13,15 @@ from typing import Any
 
 import click
 
-from p2pchat.cli.control_client import RequestRefused, ask_running_peer
+from p2pchat.cli.control_client import RequestRefused, ask_running_peer, print_rows
 from p2pchat.cli.options import TIME, Command, ProfileChoice, json_option, option, profile_choice, profile_options
 from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.cli.standard_input import can_ask, confirm
-from p2pchat.commands.event_text import EventLine, format_member, local_now
+from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
 from p2pchat.commands.member_commands import expel_question
 from p2pchat.commands.shell_command import command
-from p2pchat.commands.standard_output import iso, json_line, print_json
+from p2pchat.commands.standard_output import iso, print_json
 from p2pchat.safe_text import quote_names, safe_line
 
 MEMBERS_EPILOG = """\
@@ -39,9 +39,7 @@ A member is a login: all its profiles and programs are its users, as accounts ar
 @json_option
 def members(profile: ProfileChoice, as_json: bool) -> int:
     """Print who is a member of the network, one line each: the founder first, and who was expelled last."""
-    now = local_now()
-    for row in _ask(find_profile(profile), "members"):
-        print(json_line(row) if as_json else format_member(row, now).removeprefix("-- "), flush=True)
+    print_rows(_ask(find_profile(profile), "members"), as_json, format_member)
     return DONE
 
 

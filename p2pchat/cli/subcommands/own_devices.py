@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from p2pchat import DataLocked, Device, add_device, join_device
-from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.control_client import ask_profile, print_rows
 from p2pchat.cli.options import (
     Command,
     CommandGroup,
@@ -24,11 +24,9 @@ from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of
 from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.chat_settings import ChatSettings
-from p2pchat.commands.event_text import format_device, local_now
+from p2pchat.commands.event_text import format_device
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
-from p2pchat.commands.qr_code import may_colour, qr_code
 from p2pchat.commands.shell_command import command, quoted
-from p2pchat.commands.standard_output import json_line
 from p2pchat.safe_text import safe_line
 
 ADD_EPILOG = """\
@@ -98,15 +96,10 @@ def _remember_joined(directory: Path) -> None:
 
 def _show_code(code: str) -> None:
     print(f"At the other machine, within ten minutes:\n\n  {command('device', 'join', code)}\n", flush=True)
-    if may_colour():
-        print(qr_code(code)[0], flush=True)
 
 
 async def _is_wanted(words: str) -> bool:
-    try:
-        return click.confirm(f"A machine came. Does it show these four words?\n\n  {words}\n\n{TRUST}\nMake it yours")
-    except click.Abort:  # nobody answers
-        return False
+    return await confirm(f"A machine came. Does it show these four words?\n\n  {words}\n\n{TRUST}\nMake it yours?")
 
 
 @click.command("join", cls=Command, epilog=JOIN_EPILOG)
@@ -161,9 +154,7 @@ Examples:
 @json_option
 def devices(profile: ProfileChoice, as_json: bool) -> int:
     """Print your machines, one line each: this one, those that are linked, and the others."""
-    now = local_now()
-    for row in asyncio.run(ask_profile(find_profile(profile), "", "devices")):
-        print(json_line(row) if as_json else format_device(row, now).removeprefix("-- "), flush=True)
+    print_rows(asyncio.run(ask_profile(find_profile(profile), "", "devices")), as_json, format_device)
     return DONE
 
 
@@ -192,9 +183,13 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
         raise UsageError(f"{machine} can never come back, and nobody can be asked here: add --yes")
     directory = find_profile(profile, acts=True)
     if not yes:
-        for row in asyncio.run(ask_profile(directory, "", "devices")):  # a machine says itself what it is called
-            if row["name"].casefold() == machine.casefold() or row["peer_id"].startswith(machine.upper()):
-                print(format_device(row, local_now()).removeprefix("-- "))
+        rows = asyncio.run(ask_profile(directory, "", "devices"))  # a machine says itself what it is called
+        meant = [
+            row
+            for row in rows
+            if machine.casefold() in (row["name"].casefold(), row["peer_id"][: len(machine)].casefold())
+        ]
+        print_rows(meant, False, format_device)
         if not asyncio.run(confirm(f"{safe_line(machine)} can never come back. Shut it out?")):
             print_notice("-- nothing was changed")
             return FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_client import ask_profile
+from p2pchat.cli.control_client import ask_profile, print_rows
 from p2pchat.cli.process import allow_descriptors, make_runner
 from p2pchat.cli.profiles import (
     WebOptions,
@@ -23,7 +24,7 @@ from p2pchat.cli.profiles import (
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.standard_output import json_line, print_json
+from p2pchat.commands.standard_output import print_json
 from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_name
 from p2pchat.web import WebSettings
@@ -266,16 +267,13 @@ def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
 @cli.stored_options
 @cli.json_option
 def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
-    """List the accounts."""
-    return _list_accounts(profile, db, as_json)
-
-
-def _list_accounts(profile: cli.ProfileChoice, db: str, as_json: bool, *, with_day: bool = False) -> int:
-    for row in _request(profile, db, "web_users"):
-        used = f", used {row['used']}" if with_day else ""
-        text = f"{quote_name(row['user'])}  {row['state']}{used}{_where(row)}"
-        print(json_line(row) if as_json else text, flush=True)
+    """List the accounts, with the day (UTC) on which each was used last."""
+    print_rows(_request(profile, db, "web_users"), as_json, _account_line)
     return DONE
+
+
+def _account_line(row: EventLine, now: datetime) -> str:
+    return f"{quote_name(row['user'])}  {row['state']}, used {row['used']}{_where(row)}"
 
 
 def _no_account(name: str) -> int:
@@ -339,12 +337,7 @@ def accounts() -> None:
     """
 
 
-@accounts.command("list")
-@cli.stored_options
-@cli.json_option
-def accounts_list(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
-    """List the accounts, with the day (UTC) on which each was used last."""
-    return _list_accounts(profile, db, as_json, with_day=True)
+accounts.add_command(users, "list")
 
 
 @accounts.command("delete")

@@ -141,8 +141,7 @@ class Prompt:
         finally:
             report_focus(self._output, False)
             self._screen.app = None
-            if self._question is not None:
-                self._answer("no")
+            self.drop_question()
             if self._leaving is not None:
                 self._leaving.cancel()
 
@@ -155,7 +154,10 @@ class Prompt:
             self.app.exit(result="")
 
     async def ask(self, text: str, lines: Sequence[str] = ()) -> bool:
-        """Ask a question; return whether the answer was yes. What was typed, `lines` too, comes back then."""
+        """Ask a question; return whether the answer was yes. What was typed, `lines` too, comes back then.
+
+        A word of the question or its first letter answers it. Any other line, Escape, and drop_question() are a no.
+        """
         if self._question is not None or not self.app.is_running:
             return False
         before = Document("\n".join([*lines, self._buffer.text])) if lines else self._buffer.document
@@ -168,6 +170,13 @@ class Prompt:
 
         self._ask(Question(text, ("yes", "no"), on_answer))
         return await answer
+
+    def drop_question(self) -> None:
+        """Answer an open question with no; what was typed instead stays in the line."""
+        if self._question is not None:
+            typed = self._buffer.text
+            self._answer("no")
+            self._buffer.insert_text(typed)
 
     def _ask(self, question: Question) -> None:
         self._set_line()
@@ -185,7 +194,7 @@ class Prompt:
         if (status := self._status_row()) is not None:
             found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:
-            self._question.is_shown = True
+            self._question.is_shown |= not self._buffer.text
             return [*found, ("bold", f"{self._question.text} {'/'.join(self._question.words)} ")]
         if self._leaving is not None:
             found += [*fold_row([("bold", _HOW_TO_LEAVE)], size.columns)[0], ("", "\n")]
@@ -195,7 +204,6 @@ class Prompt:
         keys = KeyBindings()
         editing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
         asked = Condition(lambda: self._question is not None)
-        early = Condition(lambda: self._question is not None and not self._question.is_shown)
         bind_focus(keys, self._on_focus)
         empty = Condition(lambda: not self._buffer.text)
 
@@ -209,14 +217,14 @@ class Prompt:
         keys.add("c-l")(lambda event: self._screen.clear())
         keys.add("c-x", "c-e", filter=editing)(self._edit)
         keys.add("c-x", "e", filter=editing)(self._edit)
-        keys.add(Keys.BracketedPaste, filter=editing)(self._on_paste)
+        keys.add(Keys.BracketedPaste, filter=editing | asked)(self._on_paste)
         for key, where in (("a", "next"), ("u", "first"), *zip("123456789", "123456789", strict=True)):
             keys.add("escape", key, filter=editing)(partial(self._switch, where))
-        keys.add("enter", filter=asked & ~early)(self._on_answer)
-        for other in (Keys.BracketedPaste, "tab", "c-d", "up", "down"):
+        keys.add("enter", filter=asked)(self._on_answer)
+        for key in ("escape", "c-c", "c-d"):
+            keys.add(key, filter=asked, eager=True)(lambda event: self.drop_question())
+        for other in ("tab", "up", "down"):
             keys.add(other, filter=asked)(lambda event: None)
-        for other in (Keys.Any, "enter"):  # typed before the question could be seen
-            keys.add(other, filter=early)(lambda event: None)
         return keys
 
     def _switch(self, where: str, event: KeyPressEvent) -> None:
@@ -243,10 +251,7 @@ class Prompt:
         self._on_change(self._buffer.text)
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
-        """Clear the line, or cancel the question, and say how to leave; a second one soon after leaves."""
-        if self._question is not None:
-            self._answer("no")
-            return
+        """Clear the line, and say how to leave; a second one soon after leaves."""
         again, self._leaving = self._leaving, None
         if again is not None:
             again.cancel()
@@ -282,6 +287,7 @@ class Prompt:
             self._buffer.insert_text("/")
 
     def _on_paste(self, event: KeyPressEvent) -> None:
+        self.drop_question()
         buffer = self._buffer
         before = buffer.document
         buffer.insert_text(pasted_text(event.data, before.text_before_cursor))
@@ -306,12 +312,14 @@ class Prompt:
         self._ask(Question(sending_question(line.text), ("yes", "no", "edit"), on_answer))
 
     def _on_answer(self, event: KeyPressEvent) -> None:
-        """Take the line as the answer to the question, if it is a word that answers it, and nothing else."""
-        word = self._buffer.text.strip().casefold()
-        if self._question is not None and word in self._question.words:
-            self._answer(word)
-        else:
-            self._buffer.reset()
+        """Take the line as the answer to the question, if it is one of its words or the first letter of one."""
+        assert self._question is not None
+        typed = self._buffer.text.strip().casefold()
+        for word in self._question.words:
+            if self._question.is_shown and typed in (word, word[0]):
+                self._answer(word)
+                return
+        self.drop_question()
 
     def _answer(self, word: str) -> None:
         question, self._question = self._question, None
@@ -375,7 +383,7 @@ def pasted_text(pasted: str, before: str) -> str:
 class Question:
     """A question in place of the line: its text, the words that answer it, and what is called with one of them.
 
-    Only a whole word with Enter answers it, and nothing that was typed before it is on the screen (`is_shown`).
+    Nothing that was typed before it was on the screen, above an empty line (`is_shown`), answers it.
     """
 
     text: str = field(repr=False)

@@ -43,6 +43,7 @@ from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_names, quote_speaker
 
 UNREAD_LINES = 200  # shown at once: what people scroll through; a guess
+ENDINGS = ("deleted", "edited", "member", "group")  # of an open question about what they change
 REMEMBERED = 1000  # message ids: many more than history may show before their events arrive
 
 
@@ -78,7 +79,9 @@ class TerminalDisplay(Display):
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
-        self.ask: Callable[[str], Awaitable[bool]] | None = None  # set while there is a prompt
+        self.ask: Callable[[str], Awaitable[bool]] | None = None  # set while there is a prompt, as is
+        self.drop_question: Callable[[], None]
+        self._about = ""  # the id that the last question was about
         self.speakers: RecentSpeakers = RecentSpeakers()
         self.typing: TypingUsers = TypingUsers()
         self.questions: OpenQuestions = OpenQuestions()
@@ -233,6 +236,8 @@ class TerminalDisplay(Display):
                         self._log.write(json_line(event))
                     return
             await super().show_event(event, older=older)
+        if self._about and event["event"] in ENDINGS and self._about in event.values():
+            self.drop_question()
         self._on_change()
         await self._screen.wait_for_room()
 
@@ -419,8 +424,11 @@ class TerminalDisplay(Display):
     def refresh(self) -> None:
         self._on_change()
 
-    async def confirm(self, question: str) -> bool | None:
-        return None if self.ask is None else await self.ask(question)
+    async def confirm(self, question: str, about: str) -> bool | None:
+        if self.ask is None:
+            return None
+        self._about = about
+        return await self.ask(question)
 
     async def clear(self) -> bool:
         self._screen.clear()

@@ -110,6 +110,7 @@ class TerminalFrontEnd:
         self._typing = TypingNotifier(peer, session)
         self._prompt = self._make_prompt(peer)
         self.display.ask = partial(self._ask, self._prompt)
+        self.display.drop_question = self._prompt.drop_question
         running = asyncio.create_task(self._prompt.run())
         try:
             while await (await self._actions.get())():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
 from p2pchat import Deleted, Message, Reaction
+from p2pchat.cli.control_client import ask_running_peer
 from tests.deadlines import WAIT
 from tests.long.terminal.test_prompt import texts_of
 from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and
@@ -53,15 +55,19 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
     deletions = bob.events(Deleted, consumer=None)
     for text in ("first", "nice one"):
         await ada.answers(text, f"ada: {text}  ✓")
-    for answer in ("no\r", "y\rNO\r", "\rn\ryes sir\rno\r", "\x03"):
+    no = {"no\r": "", "N\r": "", "\r": "", "\x03": "", "\x04": "", "\x1b": "", "no\x1b": "no"}
+    other = {"yes please\r": "yes please", "/list\r": "/list", "\x1b[200~yes\x1b[201~": "yes"}
+    for answer, line in {**no, **other}.items():
         await ada.line("/delete")
         await ada.until(lambda: re.match(r'delete "nice one" \(\d\d:\d\d\)\? yes/no', ada.prompt), "the question")
         await ada.type(answer)
-        await ada.prompts("room>")
-    await ada.until(lambda: ada.text.count("-- nothing was deleted") == 4)
+        await ada.until(lambda: ada.prompt == f"room> {line}".strip(), repr(answer))  # noqa: B023
+        await ada.key("c-u")
+        await ada.until(lambda: ada.prompt == "room>")
+    await ada.until(lambda: ada.text.count("-- nothing was deleted") == len(no) + len(other))
     await ada.line("/delete")
     await ada.until(lambda: ada.prompt.startswith("delete"))
-    await ada.line("yes")
+    await ada.line("Y")
     await ada.shows_line(r'^\d\d:\d\d -- ada deleted "nice one", sent \d\d:\d\d$')
     async with asyncio.timeout(WAIT):
         deleted = await anext(deletions)
@@ -70,6 +76,22 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
     await ada.until(lambda: ada.prompt.startswith('delete "first"'))
     assert await ada.taken_away() in (0, 3, 129)
     assert [post.text for post in await bob.history("room")] == ["first", ""]
+
+
+async def test_a_question_ends_when_its_message_is_gone(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
+    ada, bob = await ada_and("bob", terminal, peer, "--data", str(home / "ada"))
+    await ada.answers("first", "ada: first  ✓")
+    await ada.line("/delete")
+    await ada.until(lambda: ada.prompt.startswith('delete "first"'), "the question")
+    await ada.type("and now")
+    other = await bob.broadcast("another one")
+    await bob.delete(other.id)
+    await ada.shows("bob deleted")
+    assert ada.prompt.startswith('delete "first"')
+    first = (await bob.history("room"))[0].id
+    assert await ask_running_peer(home / "ada", "delete", id=first)  # as a script of hers does
+    await ada.until(lambda: ada.prompt == "room> and now", "the line")
+    await ada.shows("-- nothing was deleted")
 
 
 async def test_edits_made_meanwhile_are_shown_on_return(terminal: OpenTerminal, peer: StartPeer) -> None:
