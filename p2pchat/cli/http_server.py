@@ -1,6 +1,7 @@
-"""The HTTP server of a gateway: uvicorn, with limits of its own on connections, heads of requests and WebSockets.
+"""The HTTP server of a gateway: uvicorn, with limits of its own on WebSockets.
 
-web/security.py limits what a complete request may be; this file limits what a connection may cost before that.
+web/security.py limits what a complete request may be. What connections cost before and after that, as slow heads and
+answers that nobody reads, is for a proxy to limit (docs/operations.md).
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import h11
@@ -22,10 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from p2pchat.bounded import Counts
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.web import WebSettings
-from p2pchat.web.rate_limits import network_of, networks_of, site_of
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
@@ -34,10 +31,6 @@ MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames,
 # for each client that reads slowly, which no limit of a session counts. A guess.
 SEND_BUFFER = 128 * 1024
 TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
-# Of one address, WebSockets aside. A guess: an eighth of the 16,384 open files that operations.md gives a gateway, and
-# more than an office has open at once.
-MAX_CONNECTIONS_OF_ADDRESS = 2048
-MAX_CONNECTIONS_OF_NETWORK = 4096  # of a /24 of IPv4 or a /48 of IPv6: one customer may have many addresses; a guess
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
 ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
@@ -49,42 +42,7 @@ LINES_OF_CLIENTS = (
 PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
 
 
-class WriteTimeout(asyncio.Protocol):
-    """A connection that is aborted when its other end reads nothing for a while, so that its memory is freed."""
-
-    transport: asyncio.Transport
-    loop: asyncio.AbstractEventLoop
-    drain_timeout: float = 30.0  # seconds without progress, as on a link between peers
-    _stuck: asyncio.TimerHandle | None = None
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stuck = self.loop.call_later(
-            self.drain_timeout, self._check_progress, self.transport.get_write_buffer_size()
-        )
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._drained()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._drained()
-
-    def _check_progress(self, before: int) -> None:
-        left = self.transport.get_write_buffer_size()
-        if left >= before:
-            self.transport.abort()
-        elif left:
-            self._stuck = self.loop.call_later(self.drain_timeout, self._check_progress, left)
-
-    def _drained(self) -> None:
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
-
-
-class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, with limits against clients that cause much work at little cost.
 
     It sends pings for the application and tells it when they are answered: "p2pchat.ping" in the scope's extensions.
@@ -193,33 +151,16 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
             self.conn.data_to_send()  # discard the pong: for a client that does not read, pongs would pile up
 
 
-class RequestProtocol(WriteTimeout, H11Protocol):
-    """uvicorn's HTTP, with a timeout for the head of a request, and so many connections of one address.
+class RequestProtocol(H11Protocol):
+    """uvicorn's HTTP, which says once what a TLS client on its port probably is.
 
-    security.py has a timeout for the body. A WebSocket does not count here: a session counts in the hub, and who does
-    not sign in is cut off within seconds, and counts as a caller of its address (rate_limits.py).
+    Attributes:
+        peer_port: The port of the gateway's peer; 0: unknown.
     """
 
-    head_timeout: float = 10.0  # seconds; make_server says how many
-    peer_port = 0  # of the gateway's peer
-    is_exempt: Callable[[str], bool] = bool  # addresses that may have any number of connections
-    connected: Counter[str]  # connections of this server by site and by network, of addresses that are not exempt
-    _sites: tuple[str, ...] = ()  # where this one is counted
+    peer_port = 0
     _has_warned = False  # of TLS, on this server
     _has_begun = False
-    _late: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        host = self.client[0] if self.client else ""
-        if host and not type(self).is_exempt(host):
-            self._sites = site, network = site_of(host), network_of(host)
-            self.connected.update(self._sites)
-            is_over = self.connected[network] > MAX_CONNECTIONS_OF_NETWORK
-            if is_over or self.connected[site] > MAX_CONNECTIONS_OF_ADDRESS:
-                transport.abort()
-                return
-        self._watch()
 
     def data_received(self, data: bytes) -> None:
         if not self._has_begun and data.startswith(TLS_HANDSHAKE):
@@ -227,22 +168,10 @@ class RequestProtocol(WriteTimeout, H11Protocol):
             return
         self._has_begun = True
         super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._forget()
-        self._uncount()
-
-    def _uncount(self) -> None:
-        sites, self._sites = self._sites, ()
-        for each in sites:
-            self.connected[each] -= 1
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
         super().handle_websocket_upgrade(event)
-        self._uncount()
         early, _ = self.conn.trailing_data
         if early:
             self.transport.get_protocol().data_received(early)  # type: ignore[attr-defined]
@@ -255,18 +184,6 @@ class RequestProtocol(WriteTimeout, H11Protocol):
             which = f"; peers connect to port {self.peer_port}" if self.peer_port else ""
             print_notice(f"p2pchat: warning: a p2pchat peer, or a browser with https, calls the web port {page}{which}")
         self.transport.close()
-
-    def _watch(self) -> None:
-        """Start the timeout when the head of a request is incomplete, stop it when it is complete."""
-        if self.conn.their_state is not h11.IDLE:
-            self._forget()
-        elif self._late is None:
-            self._late = self.loop.call_later(self.head_timeout, self.transport.abort)
-
-    def _forget(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
 
 
 class PageServer(uvicorn.Server):
@@ -300,11 +217,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:
     """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
-    facts = {
-        "head_timeout": settings.body_timeout, "peer_port": peer_port, "connected": Counts(),
-        "is_exempt": staticmethod(_exemption(settings.trusted_proxies)),
-    }  # fmt: skip
-    protocol = type("InTime", (RequestProtocol,), facts)
+    protocol = type("OfPeer", (RequestProtocol,), {"peer_port": peer_port})
     logging.getLogger("uvicorn.error").addFilter(_is_of_gateway)  # a second time does nothing
     config = uvicorn.Config(
         app,
@@ -329,21 +242,6 @@ def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> Page
 def _is_of_gateway(record: logging.LogRecord) -> bool:
     """Return whether a line of the log is about the gateway, and not about what a client sent."""
     return not str(record.msg).startswith(LINES_OF_CLIENTS)
-
-
-def _exemption(proxies: tuple[str, ...]) -> Callable[[str], bool]:
-    """Return a function that says whether many callers may come from an address: a trusted proxy, or any on this
-    machine.
-    """
-    networks = networks_of(proxies)
-
-    def is_exempt(host: str) -> bool:
-        address = ip_address(host.partition("%")[0])
-        if isinstance(address, IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return address.is_loopback or "*" in proxies or any(address in network for network in networks)
-
-    return is_exempt
 
 
 async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> None:

@@ -54,8 +54,8 @@ class WebSettings:
         trusted_proxies: Addresses or networks of reverse proxies, whose X-Forwarded-For and -Proto are believed.
         root_path: The path a proxy puts in front of this application, and may strip again, as "/chat".
         token_timeout: Seconds in which a WebSocket has to authenticate.
-        max_body_bytes: Largest body of a request, and largest frame of a WebSocket. A text of 32 KiB takes at most
-            192 KiB if every character is escaped.
+        max_body_bytes: Largest body of a request, and under `p2pchat web` largest frame of a WebSocket. A text of
+            32 KiB takes at most 192 KiB if every character is escaped.
         max_file_bytes: Largest file that an account uploads, or has fetched from others to the disk of the gateway.
         max_files_of_account: Uploads of one account at once, and downloads; others wait. A guess: more than the
             connections that a browser opens.
@@ -64,7 +64,7 @@ class WebSettings:
         max_answers_of_account: Answers made for one account at once, or waiting until a client takes them; a guess:
             as many as the page asks for together, and one that lies with a device that fell asleep.
         max_header_bytes: Size of all header lines of a request together.
-        body_timeout: Seconds in which a body has to arrive, and under `p2pchat web` the headers before it.
+        body_timeout: Seconds in which a body has to arrive.
         max_sessions: Sessions at once. Beyond them one of the network with most gives way to a lighter one.
         max_sessions_of_account: Sessions at once of one account.
         outbox_frames: Limit of the send queue of one session, in frames. A session that exceeds it is closed, and its

@@ -62,7 +62,6 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # `//`, `.`, `..`, a backslash, and encodings of these, of a slash or of a control character.
 _UNCLEAR = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[01][0-9a-f]|7f)|%(?![0-9a-f]{2})", re.I)
 _REFUSED = re.compile(r";q=0(?:\.0*)?(?:;|$)")  # RFC 9110 §12.4.2: a weight of 0 means "not acceptable"
-_TOO_BIG = 1009  # RFC 6455: a message too big to process
 _TRY_AGAIN = 1013
 UPLOAD_PATHS = ("/files", "/v1/files")
 CALLS_OF_PAGE = {"/docs": 5, "/openapi.json": 5}  # that a page counts as. Measured: 3 to 5 ms, without an account
@@ -92,8 +91,6 @@ class SecurityMiddleware:
                 await self._gateway.start()
             if scope["type"] == "http":
                 receive = recorded.body = await self._read_body(scope, receive)
-            else:
-                receive = self._limit_frames(receive)
         except (WebError, P2PChatError) as error:
             problem = self._gateway.metrics.problem(error)
             self._gateway.on_refused(scope, problem)
@@ -156,21 +153,6 @@ class SecurityMiddleware:
         except TimeoutError:
             raise _too_slow() from None
         return _receive_body(bytes(body), receive)
-
-    def _limit_frames(self, receive: Receive) -> Receive:
-        """Return a `receive` that ends a WebSocket at a frame above the limit, with any server."""
-        most = self._settings.max_body_bytes
-
-        async def receive_limited() -> Message:
-            message = await receive()
-            if message["type"] == "websocket.receive":
-                text, data = message.get("text"), message.get("bytes")
-                size = len(data or b"") if text is None else len(text)
-                if size > most or (text is not None and 4 * size > most and len(text.encode()) > most):
-                    return {"type": "websocket.disconnect", "code": _TOO_BIG, "reason": "too big"}
-            return message
-
-        return receive_limited
 
 
 class _ClientGone(Exception):

@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,11 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 from p2pchat import TCPPeer
-from p2pchat.cli import http_server
 from p2pchat.cli.http_server import make_server, wait_until_started
-from p2pchat.identity.own_addresses import own_addresses
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.error_responses import Forbidden
 from p2pchat.web.security import SECURITY_HEADERS, address_of
 from p2pchat.web.sign_in import CurrentAccount
-from tests.deadlines import until
 from tests.web.chat_client import connect, opened
 from tests.web.conftest import Served, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
@@ -255,58 +251,6 @@ async def by_the_command() -> AsyncIterator[int]:
                 yield port
             finally:
                 await app.state.gateway.aclose()
-
-
-async def test_a_slow_request_head_is_refused(door: Served) -> None:
-    async with commanded(door.app, QUICK) as (_, port):
-        whole = request("/healthz", host=f"127.0.0.1:{port}")
-        for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: a"):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(begun)
-            with suppress(ConnectionError):
-                async with asyncio.timeout(60):  # nothing else closes a connection without a request
-                    await reader.read()  # its end
-            writer.close()
-        while (await ask(port, whole)).status != 200:  # a request in time is served
-            pass  # a busy machine may be late
-
-
-@pytest.mark.parametrize("of", ["ADDRESS", "NETWORK"])
-async def test_an_address_has_so_many_connections(door: Served, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
-    """A stranger at one address took all files that a gateway may open, with connections on which it said nothing."""
-    if not (here := [address for address in own_addresses() if ":" not in address]):
-        pytest.skip("this machine has no address but loopback")
-    monkeypatch.setattr(http_server, f"MAX_CONNECTIONS_OF_{of}", 3)
-
-    async def answers(*proxies: str) -> list[int]:
-        """Return the answers to two callers at an address that has three silent connections, and then to one less."""
-        settings = replace(QUICK, body_timeout=60.0, trusted_proxies=proxies)
-        async with commanded(door.app, settings, ("0.0.0.0", 0)) as (server, port):
-            connected = server.server_state.connections
-            answered, chat = await asyncio.open_connection(here[0], port)
-            chat.write(request("/chat", *UPGRADE, host=f"{here[0]}:{port}"))
-            assert (await answered.readline()).startswith(b"HTTP/1.1 101")  # a WebSocket does not count
-            silent = [await asyncio.open_connection(here[0], port) for _ in range(3)]
-            await until(lambda: len(connected) == 4, "four connections")
-            found = []
-            for address in (here[0], "127.0.0.1"):
-                reader, writer = await asyncio.open_connection(address, port)
-                with suppress(ConnectionError):
-                    writer.write(request("/healthz", host=f"{address}:{port}"))
-                found.append((await read_answer(reader)).status)
-                writer.close()
-            silent.pop()[1].close()
-            await until(lambda: len(connected) == 3, "the end of the others")
-            reader, writer = await asyncio.open_connection(here[0], port)
-            writer.write(request("/healthz", host=f"{here[0]}:{port}"))
-            found.append((await read_answer(reader)).status)
-            for _, one in (*silent, (reader, writer), (answered, chat)):
-                one.close()
-            return found
-
-    assert await answers() == [0, 200, 200]
-    assert await answers("192.0.2.99", f"{here[0]}/32") == [200, 200, 200]
-    assert await answers(f"::ffff:{here[0]}") == [200, 200, 200]
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="IPv6 sockets take no IPv4 here")

@@ -177,10 +177,10 @@ def caddy(home: Path, program: str, port: str, behind: str) -> list[str]:
     text = replaced(
         documented("Caddyfile"),
         (f"{SITE} {{", f"https://{SITE}:{port} {{\n    tls {home}/fullchain.pem {home}/privkey.pem"),
+        ("    servers {", f"    admin off\n    auto_https off\n    storage file_system {home}/caddy\n    servers {{"),
         ("127.0.0.1:8000", f"127.0.0.1:{behind}"),
     )
-    options = f"{{\n    admin off\n    auto_https off\n    storage file_system {home}/caddy\n}}\n"
-    (home / "Caddyfile").write_text(options + text)
+    (home / "Caddyfile").write_text(text)
     place = f"XDG_CONFIG_HOME={home}"  # where it keeps a copy of its configuration
     return ["env", place, program, "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
 
