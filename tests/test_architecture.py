@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import re
 import sys
-import tokenize
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cache
-from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import p2pchat
+from tests import purse
 from tests.conftest import Tell
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
-BETWEEN_STATEMENTS = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-STRUCTURE = (*BETWEEN_STATEMENTS, tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
 
 # A row may import from itself and from the rows above it.
 DIRECTION = (
@@ -422,35 +418,36 @@ def test_the_reader_of_rooms_sees_each_wall(path: str, module: str, is_wrong: bo
     assert bool(wrong_arrows_between_rooms(Source(path, f"from p2pchat.{module} import it"))) is is_wrong
 
 
-def tokens_of_code(text: str) -> int:
-    """Count the tokens of Python that are no comment, docstring or structure of lines."""
-    count, former = 0, tokenize.NEWLINE
-    tokens = [*tokenize.generate_tokens(StringIO(text).readline)]
-    for token, following in pairwise(tokens):
-        begins = former in BETWEEN_STATEMENTS and token.type == tokenize.STRING
-        count += token.type not in STRUCTURE and not (begins and following.type == tokenize.NEWLINE)
-        if token.type not in (tokenize.COMMENT, tokenize.NL):
-            former = token.type
-    return count
-
-
-def budgets() -> dict[str, tuple[list[str], int]]:
-    """Return the rooms in the table of the architecture document: the units of each, and its most tokens of code."""
-    text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\w+) \| ((?:`[\w./]+`,? ?)+) \| ([\d,]+) \|", text, re.MULTILINE)
-    return {room: (re.findall(r"`([\w.]+)/?`", units), int(most.replace(",", ""))) for room, units, most in rows}
-
-
 def test_no_room_is_larger_than_its_budget(tell: Tell) -> None:
-    """A larger number is a commit of its own, which says what needs it and what went in exchange."""
-    rooms = budgets()
-    room_of = {unit.removesuffix(".py"): room for room, (units, _) in rooms.items() for unit in units}
-    found = dict.fromkeys(rooms, 0)
-    for source in SOURCES:
-        if source.path != "sync/classes.py":  # written by the build
-            found[room_of[source.unit]] += tokens_of_code(source.code)
-    tell("tokens of code: " + ", ".join(f"{room} {n:,} of {rooms[room][1]:,}" for room, n in found.items()))
-    assert {room: n for room, n in found.items() if n > rooms[room][1]} == {}
+    """In tokens or in folds, see tests/purse.py."""
+    here = purse.files()
+    rooms = purse.budgets(here[purse.TABLE])
+    found = purse.sizes(here, rooms)
+    assert not found.pop(""), "a file has no room"
+    tell("tokens of code: " + ", ".join(f"{room} {found[room]['tokens']:,} of {rooms[room][1]:,}" for room in rooms))
+    tell("folds: " + ", ".join(f"{room} {purse.folds_of(found[room])} of {rooms[room][2]}" for room in rooms))
+    assert {room: size["tokens"] for room, size in found.items() if size["tokens"] > rooms[room][1]} == {}
+    assert {room: size for room, size in found.items() if purse.folds_of(size) > rooms[room][2]} == {}
+
+
+ROW = "| core | `core/` | {} | {} |\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "paid", "found"),
+    [
+        ((90, 7), "", []),
+        ((110, 7), "", ["core: 100 tokens became 110"]),
+        ((110, 7), "core\t120\tabc1234: receipts\n", ["core: 100 tokens became 110"]),
+        ((110, 7), "core\t110\t\n", ["core: 100 tokens became 110"]),
+        ((110, 7), "core\t110\tabc1234: receipts\n", []),
+        ((100, 8), "core\t100\tabc1234: receipts\n", ["core: 7 folds became 8"]),
+    ],
+)
+def test_the_gate_refuses_a_raised_number_that_nothing_paid(
+    after: tuple[int, int], paid: str, found: list[str]
+) -> None:
+    assert purse.raised(ROW.format(100, 7), ROW.format(*after), paid) == found
 
 
 @pytest.mark.parametrize(
@@ -462,7 +459,28 @@ def test_no_room_is_larger_than_its_budget(tell: Tell) -> None:
     ],
 )
 def test_docstrings_comments_and_lines_are_no_tokens_of_code(text: str, count: int) -> None:
-    assert tokens_of_code(text) == count
+    assert purse.counted(text)["tokens"] == count
+
+
+@pytest.mark.parametrize(
+    ("text", "folds"),
+    [
+        ("if (n := f()):\n    pass\nelse:\n    pass\n", {":=": 1}),
+        ("x = 1 if y else 2\nfor z in x:\n    pass\nelse:\n    pass\n", {"if-else": 1}),
+        ("f([x for x in a], [y for y in b])\n", {}),
+        ("f([x for x in a] for a in b)\n[x for y in z for x in y]\n[x for x in [y for y in z]]\n", {"nested": 3}),
+        ("def f(*a: int, b: int = 2 * 3) -> None:\n    g(*a, c * b)\n\n\ndef h(*, a: int) -> None: ...\n", {"*": 1}),
+        ("a, *b = [*c]\nimport_ = d * e\n", {"*": 2}),
+    ],
+)
+def test_folds_are_counted(text: str, folds: dict[str, int]) -> None:
+    found = purse.counted(text)
+    assert {fold: found[fold] for fold in purse.FOLDS if found[fold]} == folds
+
+
+def test_tokens_of_javascript_are_those_outside_of_comments() -> None:
+    text = "// why\nconst a = `b ${c} // d`; /* e\n f */ if (a !== 'it\\'s') g($h);\n"
+    assert purse.javascript(text)["tokens"] == 16  # from `const` to the last semicolon
 
 
 def test_no_file_has_marks_of_a_merge() -> None:
