@@ -263,9 +263,9 @@ def devices_of(node: Node) -> list[Device]:
     links, presence, own = node.links, node.presence, node.own
     linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
     said = own.ids(node.user, DEVICE)[:MOST_MACHINES]
-    others = [*linked, *(peer for peer in (*reversed(presence.left), *said) if peer != node.user)]
+    away = [peer for peer in (*reversed(presence.left), *said) if peer != node.user]
     found = list[Device]()
-    for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *others])):
+    for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *linked, *away])):
         at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
         is_time = at.isdecimal() and len(at) <= MOST_DIGITS
         since, is_linked = aware(int(at)) if is_time else None, peer in linked
