@@ -443,10 +443,10 @@ def _check_depth(raw: str) -> None:
 
 def size_bytes(raws: Sequence[RawEntry]) -> int:
     """Return the size of the texts of these entries in bytes of UTF-8; of one that is gone, that of its stub."""
-    texts: Iterable[str] = map(text_of, raws)
-    if has_stubs(raws):
-        texts = [text if isinstance(text, str) else text.hash for _, text in raws]
-    joined = "".join(texts)
+    try:
+        joined = "".join(map(text_of, raws))
+    except TypeError:
+        joined = "".join([text if isinstance(text, str) else text.hash for _, text in raws])
     return len(joined) if joined.isascii() else len(joined.encode())
 
 

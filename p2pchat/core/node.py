@@ -347,12 +347,13 @@ class Node:
         link = self.links.up.get(got.link)
         if link is None or not frames:
             return
-        while Here in (kinds := [*map(type, frames)]):
-            at = kinds.index(Here)
-            self._dispatch(link, frames[:at])
-            self._on_here(link, frames[at])  # type: ignore[arg-type]  # of that type
-            del frames[: at + 1]
-        self._dispatch(link, frames)
+        first = 0
+        for at, frame in enumerate(frames):
+            if type(frame) is Here:
+                self._dispatch(link, frames[first:at])
+                self._on_here(link, frame)
+                first = at + 1
+        self._dispatch(link, frames[first:])
         self.links.settle(got.link)
 
     def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:

@@ -210,11 +210,16 @@ class Replicator:
             if type(frame) is Entries:
                 entries.append(frame)
                 continue
-            fault = self.ingest.take_from(LinkSource(self.context, self.ingest, remote), entries) if entries else None
-            if fault := fault or self._on_frame(remote, frame):
+            fault = self._take_entries(remote, entries) or self._on_frame(remote, frame)
+            if fault is not None:
                 return fault
             entries = []
-        return self.ingest.take_from(LinkSource(self.context, self.ingest, remote), entries) if entries else None
+        return self._take_entries(remote, entries)
+
+    def _take_entries(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
+        if not frames:
+            return None
+        return self.ingest.take_from(LinkSource(self.context, self.ingest, remote), frames)
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
         """Take only information that is never repeated: names of conversation ids, the end of a want."""
@@ -226,7 +231,7 @@ class Replicator:
                 self.ingest.fetcher.on_want_ended(remote, frame.end)
 
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
-        if isinstance(frame, Have | Digest):
+        if isinstance(frame, Have | Digest) and (self.context.missing or self.missing.lacking):
             self.missing.tell(remote)  # marks may answer it
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
@@ -368,13 +373,15 @@ class Replicator:
         removed by them.
         """
         change = step.change
-        self.missing.on_durable(step)  # others know of stubs before they hear marks of them
+        if self.context.missing or self.missing.lacking:
+            self.missing.on_durable(step)  # others know of stubs before they hear marks of them
         for begun in step.begun:  # a conversation is known before its first message
             self._ctx.emit(begun)
         if change.stretches:  # whoever wrote a message finds it where the answer comes
             self._ctx.emit(Released(change.stretches, change.batches))
-        if late := [late.places for late in change.late if late.places.first_place]:
-            self._ctx.emit(Released(late, []))
+        for late in change.late:
+            if late.places.first_place:
+                self._ctx.emit(Released([late.places], []))
         for write in step.writes:  # accepted, before anybody can say that it is delivered
             self.receipts.accept(*write)
         self.receipts.on_durable(step)  # the writers wait for these acknowledgements

@@ -232,7 +232,7 @@ class CommitWriter:
 
     def log(self, log: LogId) -> OpenLog:
         """Return a stored log; ValueError if there is none."""
-        found = self.find(log)
+        found = self.logs.get(log) or self._read(log)
         if found is None:
             raise ValueError(f"no such log: {log.run}")
         return found
@@ -419,16 +419,15 @@ class RowBuffer:
             self._entries += rows
         # Its head replaces the newest one if one batch can hold everything since the head before that. A batch
         # with stubs keeps its head: nobody knows how long the texts were.
-        head = Head(batch.last, batch.size, raws[-1][0], batch.chain, batch.head)
-        since, replaced = log.anchor, 0
-        is_short = is_one_batch(head.seq - since.seq, newest.size + batch.size, self._settings)
-        if newest.seq > since.seq and is_short and not stubs:
-            superseded, head = id - 1, head._replace(size=newest.size + batch.size)
-            _, replaced = self._heads.pop(superseded, (newest, superseded))
+        since, size, replaced = log.anchor, newest.size + batch.size, 0
+        if newest.seq > since.seq and not stubs and is_one_batch(batch.last - since.seq, size, self._settings):
+            _, replaced = self._heads.pop(id - 1, (newest, id - 1))
         else:
-            log.anchor = head if stubs else newest
-        log.newest = head
-        self._heads[id + count - 1] = head, replaced
+            size, log.anchor = batch.size, newest
+        log.newest = Head(batch.last, size, raws[-1][0], batch.chain, batch.head)
+        if stubs:
+            log.anchor = log.newest
+        self._heads[id + count - 1] = log.newest, replaced
 
     # ---- deletion
 

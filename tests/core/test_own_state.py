@@ -16,7 +16,7 @@ from p2pchat.core.inputs import (
     UserUnhosted,
     WriteRequest,
 )
-from p2pchat.core.log import Batch, Entry
+from p2pchat.core.log import Entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.own_state import (
@@ -216,8 +216,7 @@ def test_own_state_counts_in_the_conversation_with_oneself_alone() -> None:
     both = dm("ada", "eve")
     ada.put(WriteRequest(1, EVE, both, "text", ["hi"]))
     log = ada.node.replicator.conversations[both].all_logs(EVE)[0]
-    batch = Batch(log.id, 1, [], [Entry("own", START, START + 9, b={RECEIPTS: "off"})], b"", b"", b"", 9)
-    ada.node.replicator.ingest._note_choices(log, batch)
+    ada.node.replicator.appender._append_bodies(log, "own", [{RECEIPTS: "off"}])
     assert ada.node.own.take(EVE, log.ref, Entry("own", 1, 1, b={}), {}, 0)[0] == (EVE, "", "1")
 
 

@@ -74,11 +74,6 @@ def disk_name(name: str) -> str:
     return f"_{plain}" if _DEVICE.match(plain) else plain or NO_NAME
 
 
-def _trimmed(name: str) -> str:
-    """Return a name without the leading characters that hide it, and the trailing ones that Windows drops."""
-    return _HIDDEN.sub("", name).rstrip(". ")
-
-
 def _shortened(name: str) -> str:
     """Return at most MAX_DISK_NAME_BYTES of a name: its beginning, and its suffix if that is short."""
     if len(name.encode()) <= MAX_DISK_NAME_BYTES - 1:  # one may come before the name of a device

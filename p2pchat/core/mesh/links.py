@@ -197,9 +197,11 @@ class Links:
         if link is None:
             return []
         link.heard_at = self._ctx.now.mono
-        is_all = link.phase is LinkPhase.UP and ABOUT_LINKS.isdisjoint(map(type, frames))
-        rest: list[Frame] = [*frames] if is_all else []  # type: ignore[list-item]
-        for frame in () if is_all else frames:
+        if frames and link.phase is LinkPhase.UP and ABOUT_LINKS.isdisjoint(map(type, frames)):
+            self._keepalive.charge(link, frames)
+            return frames  # type: ignore[return-value]  # none is Unknown
+        rest: list[Frame] = []
+        for frame in frames:
             if link.phase is LinkPhase.GONE or link_id in self._pending_ends:
                 break
             if link.phase is LinkPhase.UP and type(frame) not in ABOUT_LINKS:
@@ -247,14 +249,6 @@ class Links:
     def on_known(self, link: PeerLink, contact: PeerId | UserId) -> None:
         """Take the news that a link is up to this contact, or to a peer that hosts it."""
         link.known = self.places.take_known(link.peer, contact)
-
-    def is_known_peer(self, peer: PeerId) -> bool:
-        """Return whether a peer is a contact, linked, or known to belong to a member."""
-        if peer in self._blocked:
-            return False
-        member = self._admission.users.member_of(peer)
-        is_of_member = self._admission.is_heard_of(member) and self._admission.admits_peer(peer, member)
-        return is_of_member or peer in self._contacts or peer in self.by_peer
 
     def block(self, user: UserId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""

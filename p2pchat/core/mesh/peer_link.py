@@ -270,8 +270,12 @@ class Keepalive:
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
         """Charge for received frames. Above the limit, order a pause that brings the average below it."""
-        charged = link.charged + sum(self._tokens_of(link, frame) for frame in frames if type(frame) not in UNCHARGED)
-        written = 0.0 if link.known else sum(self._cost_of(link, one) for one in frames if type(one) is Entries)
+        charged, written = link.charged, 0.0
+        for frame in frames:
+            if type(frame) is Entries and not link.known:
+                written += self._cost_of(link, frame)
+            elif type(frame) not in UNCHARGED:
+                charged += self._tokens_of(link, frame)
         wait = self._ctx.work.charge("frames", link.id, charged, more=len(link.users)) if charged else 0.0
         link.charged = 0
         if written:

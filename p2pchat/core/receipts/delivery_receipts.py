@@ -111,7 +111,8 @@ class AckTracker:
         seen: set[RunId] = set()
         while todo:
             mark, before = todo.pop()
-            mark = self._with_texts(ack, mark)
+            if ack.remote is not None and ack.remote.lacks:
+                mark = self._with_texts(ack, ack.remote, mark)
             key = id, member = LogId(ack.conversation.id, ack.writer, mark.run), ack.member
             settled = self._settled(key)
             if settled < mark.seq and (settled or not before or mark.run in seen):
@@ -131,10 +132,10 @@ class AckTracker:
                     if log is not None and self._counts_below(ack, log, below):
                         todo.append((below if below.seq <= log.durable_seq else log.mark, log.before))
 
-    def _with_texts(self, ack: Acknowledgement, mark: Mark) -> Mark:
+    def _with_texts(self, ack: Acknowledgement, remote: RemoteState, mark: Mark) -> Mark:
         """Return up to where a remote has the texts of a log that are here: it may have stubs of what follows."""
         log = ack.conversation.log(ack.writer, mark.run)
-        first = ack.remote.first_lacking(log.id, log.pruned) if ack.remote is not None and log is not None else 0
+        first = 0 if log is None else remote.first_lacking(log.id, log.pruned)
         return Mark(mark.run, first - 1, "") if 0 < first <= mark.seq else mark
 
     def _counts_below(self, ack: Acknowledgement, log: LogState, mark: Mark) -> bool:
@@ -277,10 +278,10 @@ class DeliveryReceipts(AckTracker):
         here = () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
         return Recipients(members, here)
 
-    def _with_texts(self, ack: Acknowledgement, mark: Mark) -> Mark:
-        held = super()._with_texts(ack, mark)
-        if held is not mark and ack.remote is not None:
-            receivers = ack.remote.receivers(ack.conversation.allowed_writers, ack.writer)
+    def _with_texts(self, ack: Acknowledgement, remote: RemoteState, mark: Mark) -> Mark:
+        held = super()._with_texts(ack, remote, mark)
+        if held is not mark:
+            receivers = remote.receivers(ack.conversation.allowed_writers, ack.writer)
             log = LogId(ack.conversation.id, ack.writer, mark.run)
             self.left_out.add(log, {*receivers, ack.member})  # storage has to know
         return held

@@ -46,7 +46,7 @@ class ReadTracker(AckTracker):
         counts = self._receipts.counts(log, mark)
         if counts:
             ack = Acknowledgement(remote, conversation, user, reader)
-            if self._with_texts(ack, mark) != mark:
+            if self._with_texts(ack, remote, mark) != mark:
                 return False
             if conversation.allowed_writers is not None or reader == remote.link.peer:
                 self._receipts.advance_to(ack, mark, log.before)

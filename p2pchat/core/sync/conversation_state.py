@@ -439,7 +439,7 @@ class ConversationState:
 
     __slots__ = (
         "by_ref", "concerns_us", "covered", "group", "id", "has_facts", "is_talk", "allowed_writers", "members",
-        "waiting_logs", "naming", "history_until", "newest_c", "newest_place", "recently_shown",
+        "waiting_logs", "naming", "holds_choices", "history_until", "newest_c", "newest_place", "recently_shown",
         "is_stored", "unnamed", "writers", "_users", "_sum", "_unsummed",
     )  # fmt: skip
 
@@ -453,6 +453,8 @@ class ConversationState:
         self.is_talk: bool = False
         self.has_facts: bool = False  # a group's own conversation, of facts: those are accepted from anyone
         self.concerns_us: bool = True  # a member is hosted here
+        # The room, where users say their names, or one of a user with itself, of its own state.
+        self.holds_choices: bool = members is None or (naming.dm is not None and naming.dm[0] == naming.dm[1])
         self.writers: dict[UserId, WriterLogs] = {}
         self.unnamed: Container[UserId] = NO_USERS  # of whom nothing is announced (member_directory.py)
         self._users: list[UserId] = []  # these writers, in order

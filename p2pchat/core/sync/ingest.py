@@ -239,7 +239,8 @@ class Ingest:
             self.order.place_late(log, batch, extension.source.remote)
             if any(map(files_of, entries)):
                 self._sync.step.with_files.append((log, batch))
-            self._note_choices(log, batch)
+            if log.conversation.holds_choices:
+                self._note_choices(log, batch)
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
         """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
@@ -304,6 +305,9 @@ class Ingest:
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
             )
         extension.source.on_kept(log.key, len(entries), batch.size)
+        if has_stubs(batch.raws):
+            stubs = bits_of(seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw))
+            self._sync.missing[log.id] = self._sync.missing.get(log.id, 0) | stubs
         self.append(log, batch)
         self.order.note_age(log, batch.first, entries)
         refers = any(map(_after_of, entries)) or any(map(_answered_by, entries)) or (begins and log.before)
@@ -333,9 +337,6 @@ class Ingest:
         self._sync.quota.bytes.add(log.user, self._cost_of(batch, conversation))
         step.grown.append((log, batch))
         step.change.batches.append(batch)
-        if has_stubs(batch.raws):
-            stubs = bits_of(seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw))
-            self._sync.missing[log.id] = self._sync.missing.get(log.id, 0) | stubs
         if any(map(files_of, batch.entries)):
             step.with_files.append((log, batch))
         c = batch.raws[-1][0]
@@ -344,16 +345,17 @@ class Ingest:
             conversation.newest_c = c
         if conversation.group is not None:
             self.groups.on_kept(log, batch)
-        self._note_choices(log, batch)
+        if conversation.holds_choices:
+            self._note_choices(log, batch)
 
     def _note_choices(self, log: LogState, batch: Batch) -> None:
         """Take the names of users, and what hosted ones chose for themselves."""
-        is_room, is_own = log.conversation.members is None, log.conversation.naming.dm == (log.user, log.user)
-        for seq, entry in enumerate(batch.entries or () if is_room or is_own else (), batch.first):
+        is_room = log.conversation.members is None
+        for seq, entry in enumerate(batch.entries or (), batch.first):
             if is_room and entry.k == PROFILE.name:
                 log.add_profile(seq)
                 self._note_name(log, entry)
-            elif is_own and entry.k == OWN.name:
+            elif entry.k == OWN.name and not is_room:
                 step, own = self._sync.step, self._ctx.own
                 now = max(entry.c, self._ctx.now.utc) if log.own else self._ctx.now.utc
                 step.own_state += own.take(log.user, log.ref, entry, step.change.meta, now)

@@ -48,7 +48,11 @@ def _parts(late: Iterable[LateTexts]) -> dict[LogId, list[Span]]:
 
 
 class MissingTexts:
-    """Tells links which texts are missing here, and serves those that are missing there."""
+    """Tells links which texts are missing here, and serves those that are missing there.
+
+    Attributes:
+        lacking: A peer told that it lacks texts, in this run.
+    """
 
     def __init__(
         self, sync: SyncContext, sender: Sender, recount: Callable[[ConversationState, UserId, list[RunId]], None]
@@ -56,6 +60,7 @@ class MissingTexts:
         self._sync = sync
         self._sender = sender
         self._recount = recount  # counts the marks for what a user wrote again
+        self.lacking: bool = False
 
     # ---- what is missing here
 
@@ -146,6 +151,7 @@ class MissingTexts:
 
     def on_lacks(self, remote: RemoteState, lacks: MissingParts) -> None:
         """Send texts that are missing at a remote, and count none of these as delivered."""
+        self.lacking = True
         for id, users in lacks.items():
             conversation = self._sync.find_conversation(remote, id)
             for user, parts in users.items():

@@ -358,17 +358,3 @@ def test_who_is_blocked_is_answered_like_anybody_whom_a_full_peer_refuses() -> N
     assert not place.come("late", "198.51.100.1")
     sent = [each.frame for each in place.said() if isinstance(each, Send)]
     assert [len(frame.peers) for frame in sent if isinstance(frame, Admit)] == [3]
-
-
-def test_who_is_known_before_there_is_a_link() -> None:
-    """An engine tells no address, but each dialler proves its key."""
-    place = Place()
-    links = place.ada.links
-    friend, met, blocked, new = (Key(name).id for name in ("friend", "met", "blocked", "new"))
-    place.ada.contacts.keep([friend, blocked])
-    place.ada.blocks.users[blocked] = None
-    place.come("met")
-    assert [links.is_known_peer(peer) for peer in (friend, met, blocked, new)] == [True, True, False, False]
-    for link in [*links.up]:
-        place.ada.handle(LinkDown(link, "lost"))
-    assert [links.is_known_peer(peer) for peer in (friend, met)] == [True, False]
