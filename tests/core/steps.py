@@ -1,12 +1,25 @@
-"""The number of steps that something takes, in place of its time: calls of functions of p2pchat."""
+"""The number of steps that something takes, in place of its time: calls of functions of p2pchat, or bytecodes."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect no garbage: that would close generators of earlier tests, which enters them."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def count_steps(call: Callable[[], object]) -> int:
@@ -17,13 +30,38 @@ def count_steps(call: Callable[[], object]) -> int:
         nonlocal count
         count += event == "call" and frame.f_globals.get("__name__", "").startswith("p2pchat.")
 
-    former, collects = sys.getprofile(), gc.isenabled()
-    gc.disable()  # a collection would close generators of earlier tests, which enters them
-    sys.setprofile(on_event)
-    try:
-        call()
-    finally:
-        sys.setprofile(former)
-        if collects:
-            gc.enable()
+    former = sys.getprofile()
+    with _uncollected():
+        sys.setprofile(on_event)
+        try:
+            call()
+        finally:
+            sys.setprofile(former)
     return count
+
+
+def cost_of(call: Callable[[], object]) -> tuple[int, set[str]]:
+    """Return how many bytecodes of the core a call runs, and the modules there that it enters."""
+    bytecodes, modules = 0, set[str]()
+
+    def on_call(frame: FrameType, event: str, _: Any) -> Any:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("p2pchat.core."):
+            return None
+        modules.add(name)
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return on_opcode
+
+    def on_opcode(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal bytecodes
+        bytecodes += event == "opcode"
+        return on_opcode
+
+    former = sys.gettrace()
+    with _uncollected():
+        sys.settrace(on_call)
+        try:
+            call()
+        finally:
+            sys.settrace(former)
+    return bytecodes, modules
