@@ -316,8 +316,9 @@ def format_group_change(event: Line, me: str) -> str | None:
 def format_member_change(event: Line, me: str) -> str:
     """Return a `member` line as a sentence."""
     user = _name_or_you(event["user"], me)
-    by = "your login" if event["by"] == me else quote_name(event["by"])  # a login signs for all its users
-    if event["by_id"] == event["user_id"] and event["by"] != me:
+    is_mine = event["by"] == me
+    by = "your login" if is_mine else quote_name(event["by"])  # a login signs for all its users
+    if event["by_id"] == event["user_id"] and not is_mine:
         by = "their login"
     is_own = me in (event["user"], *event["users"])
     who = "you" if is_own else quote_names(event["users"] or [event["user"]], event["count"])
@@ -327,6 +328,7 @@ def format_member_change(event: Line, me: str) -> str:
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "revoked": f"{by} shut out a lost machine, {event['user_id'][:8]}",
+        "shared": f"{by} answers for your key. Was it stolen? /revoke-device {event['user_id']} keeps you apart",
         "pardoned": f"{by} let {user} back into this network",
         "restored": f"{who} {are} in: {by}, who expelled {obj}, is no admin any more; /expel {user} says it anew",
         "dropped": f"{who} {are} out: {by}, who admitted {obj}, is no admin any more; /pardon {user} admits them again",
@@ -342,7 +344,9 @@ def format_member(row: Line, now: datetime) -> str:
     """Return a row of /members about the network."""
     more = row["count"] - len(row["users"])
     names = quote_names(row["users"] or [row["user"]]) + (f" and {more} more" if more > 0 else "")
-    facts = [row["role"], *(["online"] if row["online"] else [])]
+    facts = [row["role"]]
+    if row["online"]:
+        facts.append("online")
     if row["by"] is not None:
         verb = "" if row["role"] == "expelled" else "admitted "
         when = "" if row["since"] is None else f"{format_time(row['since'], now)} "
