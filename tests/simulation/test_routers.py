@@ -79,6 +79,7 @@ def test_a_carrier_that_passes_on_no_line_of_the_room_delays_it_by_a_second_at_m
         bob.say(f"to all {number}")
         sim.run(1.2)
         assert texts(cyd) == [f"to all {each}" for each in range(number + 1)]
+    assert bob.node is not None and bob.node.links.by_peer[cyd.user].late  # so ada is asked last
 
 
 def test_a_peer_that_comes_from_behind_its_router_is_linked_directly() -> None:

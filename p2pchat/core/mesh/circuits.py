@@ -97,8 +97,8 @@ class Circuits:
     Attributes:
         legs: By link and number.
         dialling: The link of the carrier, by dials under way.
-        begun: The circuits begun from here through each peer, less those whose links ended with a goodbye. So one that
-            carries nothing for long, or goes away again and again, is asked last.
+        begun: The circuits begun from here through each peer, less those whose links ended with a goodbye and were in
+            time. So one that carries nothing for long, goes away again and again, or is slow, is asked last.
     """
 
     def __init__(self, ctx: NodeContext, up: Mapping[int, PeerLink], by_peer: Mapping[PeerId, PeerLink]) -> None:

@@ -766,7 +766,7 @@ class Links:
 
     def _on_went_down(self, link: PeerLink, reason: str, why: str, quiet: bool) -> None:
         lasted = self._ctx.now.mono - link.up_at
-        if link.dialled and link.carrier and (why or reason != "lost") and reason != "timeout":
+        if link.dialled and link.carrier and not link.late and (why or reason != "lost") and reason != "timeout":
             self.circuits.on_goodbye(link.carrier)
         if self.by_peer.get(link.peer) is link:
             del self.by_peer[link.peer]

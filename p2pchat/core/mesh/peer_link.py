@@ -113,6 +113,7 @@ class PeerLink:
     carried: KeySet[PeerId] = field(default_factory=dict)
     carrier: PeerId = ""
     through: int = 0
+    late: bool = False  # the peer that carries it passed on something of the room after a second, or never
     sees: str = ""
     seen: str = ""
     carried_with: Counter[PeerId] = field(default_factory=Counter)

@@ -236,6 +236,7 @@ class Sender:
         mark = remote.acked.get(log.key, {}).get(log.id.run)
         if self._sync.is_up(remote) and (mark is None or mark.seq < seq):
             self._sync.owe_marks(remote, (log.key,))
+            remote.link.late = True
 
     def _is_right_before(self, remote: RemoteState, log: LogState, batch: Batch) -> bool:
         """Return whether the remote is known to hold exactly what comes before this batch."""

@@ -138,22 +138,24 @@ def test_a_link_whose_carrier_has_gone_meanwhile_does_not_begin(pair: Pair) -> N
 
 
 @pytest.mark.parametrize(
-    ("end", "asked_last"),
+    ("end", "late", "asked_last"),
     [
-        (LinkDown(0, "timeout"), True),
-        (LinkDown(0, "lost"), True),
-        (Bye("left"), False),
-        (Bye("replaced"), False),
+        (LinkDown(0, "timeout"), False, True),
+        (LinkDown(0, "lost"), False, True),
+        (Bye("left"), False, False),
+        (Bye("left"), True, True),
+        (Bye("replaced"), False, False),
     ],
-    ids=["silence", "a cut", "a goodbye", "another link"],
+    ids=["silence", "a cut", "a goodbye", "a goodbye of a slow one", "another link"],
 )
-def test_a_carrier_through_which_a_link_ended_without_a_word_is_asked_last(
-    pair: Pair, end: LinkDown | Bye, asked_last: bool
+def test_a_carrier_through_which_a_link_ended_without_a_word_or_was_slow_is_asked_last(
+    pair: Pair, end: LinkDown | Bye, late: bool, asked_last: bool
 ) -> None:
     """Before: one that passes handshakes and nothing else was asked for ever, though another one was there."""
     link_through(pair)
     pair.a.at(pair.a.ctx.now.mono + 20.0)
     link = pair.a.links.by_peer[pair.b.key.id].id
+    pair.a.links.up[link].late = late
     if isinstance(end, Bye):
         pair.a.got(link, end)
     else:
