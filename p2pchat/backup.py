@@ -31,13 +31,12 @@ from p2pchat.identity.private_files import (
 )
 from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity, stored_keys
 from p2pchat.peer_resources import MEMORY_URL, PathLike
-from p2pchat.storage import schema
 from p2pchat.storage.content_store import CONTENT_NAME, whole_files
 from p2pchat.storage.database import Database, flat, translate_errors
-from p2pchat.storage.dialects.dialect import Dialect, dialect_of
+from p2pchat.storage.dialects.dialect import Dialect
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
-from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage, dialect_of
 from p2pchat.threads import in_thread
 
 Progress = Callable[[int, int], None]  # called with what is copied, and all: bytes of a file, rows of a database
@@ -254,12 +253,12 @@ def _open_source(dialect: Dialect, ends: ExitStack) -> Database:
         ends.enter_context(closing(Database(dialect, writes=True)))
     database = Database(dialect)
     with database.transaction():
-        schema.check(database)
+        database.check()
     return database
 
 
 def _make_tables(database: Database) -> None:
-    schema.prepare(database)
+    database.prepare()
     with database.transaction():
         for table in TABLES:
             if any(row for row in database.all(f"select * from {table.name} limit 3") if not _is_own(table, row)):

@@ -17,7 +17,7 @@ from typing import Any
 
 from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.dialects.dialect import Dialect, InsertConflict
-from p2pchat.storage.schema import UNDECODABLE, CorruptRow, Table
+from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, TABLES, UNDECODABLE, CorruptRow, Table, meta
 
 MOST_ROWS = 128  # in one statement; more gains nothing
 MOST_NUMBERS = 10_000  # of each table; about 1.3 MiB
@@ -188,6 +188,44 @@ class Database:
 
     def _is_too_long(self, values: Sequence[Any]) -> bool:
         return sum(len(value) for value in values if isinstance(value, (str, bytes))) > self._most_bytes
+
+    # ---- versions
+    #
+    # A new database gets its tables. One of another version is refused and left as it was.
+
+    def prepare(self) -> None:
+        """Make the tables of a new database. Raises StorageError if it has another version or is of another program."""
+        with self.transaction():
+            if self._version() is None:
+                self.dialect.make_tables(self)
+                self.insert(meta, (SCHEMA_KEY, str(SCHEMA_VERSION)))
+            else:
+                self.check()
+
+    def check(self) -> None:
+        """Raise StorageError unless the database has exactly this version."""
+        found, where = self._version(), self.dialect.where
+        if found is None:
+            raise StorageError(f"{where} has no tables of p2pchat: start a peer with it once")
+        if found > SCHEMA_VERSION:
+            raise StorageError(f"{where} was made by a newer version of p2pchat (schema {found}): update this one")
+        if found < SCHEMA_VERSION:
+            raise StorageError(
+                f"{where} was made by an earlier version of p2pchat (schema {found}): read it with that one, "
+                "or move it away to begin anew"
+            )
+
+    def _version(self) -> int | None:
+        """Return the schema version, None for an empty database."""
+        tables = self.dialect.table_names(self)
+        if not tables:
+            return None
+        text = self.value("select value from meta where name = ?", SCHEMA_KEY) if "meta" in tables else None
+        if text is None and self.dialect.commits_tables and tables <= {table.name for table in TABLES}:
+            return None  # a peer was stopped while it made the tables
+        if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
+            raise StorageError(f"{self.dialect.where} is a database of another program: name another one")
+        return int(text)
 
 
 @lru_cache(maxsize=1024)

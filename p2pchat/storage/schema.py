@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from p2pchat.core.log import (
     MARK,
@@ -32,7 +32,6 @@ from p2pchat.core.log import (
     encode_header,
     marks_of_bytes,
 )
-from p2pchat.errors import StorageError
 from p2pchat.protocol import (
     REF_USER_BYTES,
     Entries,
@@ -42,9 +41,6 @@ from p2pchat.protocol import (
     PeerRecord,
     Stub,
 )
-
-if TYPE_CHECKING:
-    from p2pchat.storage.database import Database
 
 SCHEMA_VERSION = 19
 SCHEMA_KEY = "schema"  # in meta
@@ -400,52 +396,3 @@ def batch_of_text(log: LogId, text: str) -> Batch:
         first, raws, prev, _, head, header = json.loads(text)
         entries = [(c, text if isinstance(text, str) else Stub(*text)) for c, text in raws]
         return batch_of(Entries(*log, first, prev, entries, head, header))
-
-
-# ---- versions
-#
-# A new database gets its tables. One of another version is refused and left as it was.
-
-VERSION = "select value from meta where name = ?"
-
-
-def prepare(database: Database) -> None:
-    """Make the tables of a new database. Raises StorageError if it has another version, or is of another program."""
-    with database.transaction():
-        found = version(database)
-        if found is None:
-            database.dialect.make_tables(database)
-            database.insert(meta, (SCHEMA_KEY, str(SCHEMA_VERSION)))
-        else:
-            _require(database, found)
-
-
-def check(database: Database) -> None:
-    """Raise StorageError unless the database has exactly this version."""
-    _require(database, version(database))
-
-
-def _require(database: Database, found: int | None) -> None:
-    where = database.dialect.where
-    if found is None:
-        raise StorageError(f"{where} has no tables of p2pchat: start a peer with it once")
-    if found > SCHEMA_VERSION:
-        raise StorageError(f"{where} was made by a newer version of p2pchat (schema {found}): update this one")
-    if found < SCHEMA_VERSION:
-        raise StorageError(
-            f"{where} was made by an earlier version of p2pchat (schema {found}): read it with that one, "
-            "or move it away to begin anew"
-        )
-
-
-def version(database: Database) -> int | None:
-    """Return the schema version, None for an empty database."""
-    tables = database.dialect.table_names(database)
-    if not tables:
-        return None
-    text = database.value(VERSION, SCHEMA_KEY) if "meta" in tables else None
-    if text is None and database.dialect.commits_tables and tables <= {table.name for table in TABLES}:
-        return None  # a peer was stopped while it made the tables
-    if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
-        raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
-    return int(text)

@@ -19,11 +19,11 @@ from p2pchat.core.log import Batch
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import MIB, Settings
-from p2pchat.storage import schema
 from p2pchat.storage.batch_queries import BatchQueries
 from p2pchat.storage.commit_writer import CommitWriter
 from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
-from p2pchat.storage.dialects.dialect import dialect_of
+from p2pchat.storage.dialects.dialect import WRITTEN, Dialect, parse_url
+from p2pchat.storage.dialects.sqlite_dialect import MemoryDialect, SQLiteDialect
 from p2pchat.storage.message_queries import MessageQueries
 from p2pchat.storage.start_queries import (
     load_conversations,
@@ -92,7 +92,7 @@ class SqlStorage:
 
     def _open_writer(self) -> CommitWriter:
         self._write = self._open(writes=True)
-        schema.prepare(self._write)
+        self._write.prepare()
         if not self._dialect.in_memory:  # where nobody else reads
             make_views(self._write)
         return CommitWriter(self._write, self._settings)
@@ -101,7 +101,7 @@ class SqlStorage:
         self._dialect.require()
         self._read = self._open(writes=False)
         with self._read.transaction():
-            schema.check(self._read)
+            self._read.check()
         self._reader = MessageQueries(self._read, self._settings)
 
     def _open(self, *, writes: bool) -> Database:
@@ -316,3 +316,27 @@ class SqlStorage:
         """Return about how many bytes the database takes."""
         with self._reading():
             return self._dialect.size_on_disk(self._read)
+
+
+def dialect_of(url: str, busy_timeout: float) -> Dialect:
+    """Return the dialect of the database at this URL; nothing is opened yet. Drivers are imported when first needed.
+
+    Args:
+        busy_timeout: Seconds to wait for another program that writes there.
+    Raises:
+        StorageError: This is no URL, names no database we support, or its driver is not installed.
+    """
+    given = parse_url(url)
+    if given.kind == "memory":
+        return MemoryDialect()
+    if given.kind == "sqlite":
+        return SQLiteDialect(given, busy_timeout)
+    if given.kind in ("mysql", "mariadb"):
+        from p2pchat.storage.dialects.mysql_dialect import MySQLDialect
+
+        return MySQLDialect(given, busy_timeout)
+    if given.kind == "postgresql":
+        from p2pchat.storage.dialects.postgresql_dialect import PostgreSQLDialect
+
+        return PostgreSQLDialect(given, busy_timeout)
+    raise StorageError(f"this version keeps no {given.kind!r} databases: write {WRITTEN}")

@@ -13,9 +13,8 @@ an entry is left out. No program of ours writes any, but a member can.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from p2pchat.core.log import UNREADABLE
 from p2pchat.core.receipts.delivery_receipts import LEFT_OUT
@@ -24,30 +23,9 @@ from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
 from p2pchat.protocol import MAX_INT, REF_USER_BYTES
+from p2pchat.storage.database import Database
+from p2pchat.storage.dialects.dialect import ViewFunctions
 from p2pchat.storage.schema import FORKED, SEQ_BITS, SEQS, VIEWS_KEY, meta
-
-if TYPE_CHECKING:
-    from p2pchat.storage.database import Database
-
-
-@dataclass(frozen=True)
-class ViewFunctions:
-    """Expressions that databases write differently, with {0} and {1} for their arguments.
-
-    Attributes:
-        hex: Bytes as lower-case hex.
-        time: UTC microseconds, a number or its text, as the text "2026-11-20 12:00:00.000".
-        member: A member of a JSON object as text, null if it has none.
-        is_text: Whether that member is a string.
-        joined: Two texts with a comma between them.
-    """
-
-    hex: str
-    time: str
-    member: str
-    is_text: str
-    joined: str
-
 
 USERS_AT = (10, 78)  # where the ids of two users begin in the text of a direct conversation (naming_to_text)
 RUN_AT = len(LEFT_OUT) + 64 + 1 + 64 + 1 + 1  # where the run begins in a name in meta: conversation, user, run

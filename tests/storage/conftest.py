@@ -12,10 +12,9 @@ import pytest
 
 from p2pchat.settings import Settings
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
-from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage, dialect_of
 from p2pchat.storage.temporary_storage import TemporaryStorage
 
 SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)

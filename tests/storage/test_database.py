@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.dialects.dialect import DatabaseURL, dialect_of, parse_url
+from p2pchat.storage.dialects.dialect import DatabaseURL, parse_url
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
+from p2pchat.storage.sql_storage import dialect_of
 
 URLS = {
     "sqlite:////var/chat.db": DatabaseURL("sqlite", database="/var/chat.db"),

@@ -18,10 +18,9 @@ from p2pchat.core.durable_changes import Change, NewLog, Start, TailStart, WantS
 from p2pchat.core.log import Batch, LogId, RawEntry, encode_header, extend_chain, first_chain, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.settings import Settings
-from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.schema import SCHEMA_VERSION
-from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage, dialect_of
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, is_sound, many, released, user
 

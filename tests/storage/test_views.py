@@ -12,9 +12,8 @@ from p2pchat import Message, MessageChange, Pinned, TCPPeer, Vote
 from p2pchat.kinds import LISTS
 from p2pchat.kinds.kind import Kind
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import VIEWS_KEY
-from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage, dialect_of
 from tests.databases.servers import ROOT
 from tests.deadlines import WAIT, within
 from tests.docs.pages import blocks

@@ -1,4 +1,4 @@
-"""Differences between kinds of databases, and the one for a URL. The rest of storage/ is the same for all of them.
+"""Differences between kinds of databases. The rest of storage/ is the same for all of them.
 
 Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share;
 `Dialect.words` lists the exceptions. MySQL sorts all rows of an answer before it gives the first one: so queries for
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from p2pchat.errors import StorageError
@@ -29,11 +29,6 @@ from p2pchat.storage.schema import (
     Types,
     create_statements,
 )
-from p2pchat.storage.views import ViewFunctions
-
-if TYPE_CHECKING:
-    from p2pchat.storage.database import Database
-
 
 COMMON_TYPES = {
     NUMBER: "BIGINT",
@@ -48,6 +43,38 @@ COMMON_TYPES = {
 # Error texts of several kinds of databases.
 FULL = "the disk that holds {where} is full: free some space; nothing of this was kept"
 BUSY = "{where} is in use by another program: stop that one, then start again"
+
+
+class OpenDatabase(Protocol):
+    """What a dialect may ask of an open database, see database.py."""
+
+    driver: Any
+
+    def begin(self) -> None: ...
+    def rollback(self) -> None: ...
+    def all(self, statement: str, *parameters: object) -> Sequence[Any]: ...
+    def value(self, statement: str, *parameters: object) -> Any: ...
+    def run(self, statement: str, *parameters: object) -> int: ...
+    def insert(self, table: Table, values: Sequence[Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class ViewFunctions:
+    """Expressions that databases write differently, with {0} and {1} for their arguments.
+
+    Attributes:
+        hex: Bytes as lower-case hex.
+        time: UTC microseconds, a number or its text, as the text "2026-11-20 12:00:00.000".
+        member: A member of a JSON object as text, null if it has none.
+        is_text: Whether that member is a string.
+        joined: Two texts with a comma between them.
+    """
+
+    hex: str
+    time: str
+    member: str
+    is_text: str
+    joined: str
 
 
 @dataclass(frozen=True)
@@ -149,11 +176,11 @@ class Dialect(ABC):
 
     # ---- tables
 
-    def table_names(self, database: Database) -> set[str]:
+    def table_names(self, database: OpenDatabase) -> set[str]:
         """Return the names of all tables."""
         return {name for (name,) in database.all(self.table_names_query)}
 
-    def make_tables(self, database: Database) -> None:
+    def make_tables(self, database: OpenDatabase) -> None:
         """Make the tables that are missing."""
         there = self.table_names(database)
         for table in TABLES:
@@ -161,7 +188,7 @@ class Dialect(ABC):
                 for statement in self.create_statements(database, table):
                     database.run(statement)
 
-    def create_statements(self, database: Database, table: Table) -> list[str]:
+    def create_statements(self, database: OpenDatabase, table: Table) -> list[str]:
         """Return the statements that make a table and its indexes."""
         return create_statements(table, self.types)
 
@@ -170,48 +197,48 @@ class Dialect(ABC):
     def check_in_place(self) -> None:  # noqa: B027
         """Raise StorageError if what is committed would not be found at its place."""
 
-    def warm(self, database: Database, size_bytes: int) -> None:  # noqa: B027
+    def warm(self, database: OpenDatabase, size_bytes: int) -> None:  # noqa: B027
         """Make the first commits as quick as later ones."""
 
-    def tidy(self, database: Database) -> None:  # noqa: B027
+    def tidy(self, database: OpenDatabase) -> None:  # noqa: B027
         """Do what a later commit would otherwise do for many before it."""
 
-    def release_memory(self, database: Database) -> None:  # noqa: B027
+    def release_memory(self, database: OpenDatabase) -> None:  # noqa: B027
         """Give back the memory of pages that this connection has read or written."""
 
-    def compact(self, database: Database, *, all: bool) -> None:  # noqa: B027
+    def compact(self, database: OpenDatabase, *, all: bool) -> None:  # noqa: B027
         """Give the room of deleted rows back to the disk; a large database only if `all` may take minutes."""
 
-    def empty_log(self, database: Database) -> bool:
+    def empty_log(self, database: OpenDatabase) -> bool:
         """Empty a log that this machine keeps of former pages; return False while another program reads them."""
         return True
 
     @abstractmethod
-    def check_writable(self, database: Database, size_bytes: int) -> None:
+    def check_writable(self, database: OpenDatabase, size_bytes: int) -> None:
         """Write about so many bytes and delete them; raise what a commit would."""
 
     @abstractmethod
-    def size_on_disk(self, database: Database) -> int:
+    def size_on_disk(self, database: OpenDatabase) -> int:
         """Return about how many bytes the database takes."""
 
     def lost(self) -> str:
         """Return what became of commits that the disk changed afterwards; "" for nothing. A server looks after that."""
         return ""
 
-    def faults(self, database: Database, most: int) -> list[str]:
+    def faults(self, database: OpenDatabase, most: int) -> list[str]:
         """Check the structure of the database; return at most so many faults. A server does that itself."""
         return []
 
-    def wrong_types(self, database: Database) -> Iterator[str]:
+    def wrong_types(self, database: OpenDatabase) -> Iterator[str]:
         """Yield a sentence for values of a wrong type, for databases that take any type anywhere."""
         yield from ()
 
-    def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
+    def copy_to(self, database: OpenDatabase, path: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the whole database into a new file, as of now."""
         raise NotImplementedError
 
     @abstractmethod
-    def interrupt(self, database: Database) -> None:
+    def interrupt(self, database: OpenDatabase) -> None:
         """Make what another thread asks there fail."""
 
 
@@ -241,31 +268,3 @@ def parse_url(url: str) -> DatabaseURL:
     database = os.fsdecode(unquote_to_bytes(os.fsencode(parts.path[1:])))
     options = dict(parse_qsl(parts.query))
     return DatabaseURL(ALIASES.get(kind, kind), driver, user, password, parts.hostname, port, database, options)
-
-
-def dialect_of(url: str, busy_timeout: float) -> Dialect:
-    """Return the dialect of the database at this URL; nothing is opened yet. Drivers are imported when first needed.
-
-    Args:
-        busy_timeout: Seconds to wait for another program that writes there.
-    Raises:
-        StorageError: This is no URL, names no database we support, or its driver is not installed.
-    """
-    given = parse_url(url)
-    if given.kind == "memory":
-        from p2pchat.storage.dialects.sqlite_dialect import MemoryDialect
-
-        return MemoryDialect()
-    if given.kind == "sqlite":
-        from p2pchat.storage.dialects.sqlite_dialect import SQLiteDialect
-
-        return SQLiteDialect(given, busy_timeout)
-    if given.kind in ("mysql", "mariadb"):
-        from p2pchat.storage.dialects.mysql_dialect import MySQLDialect
-
-        return MySQLDialect(given, busy_timeout)
-    if given.kind == "postgresql":
-        from p2pchat.storage.dialects.postgresql_dialect import PostgreSQLDialect
-
-        return PostgreSQLDialect(given, busy_timeout)
-    raise StorageError(f"this version keeps no {given.kind!r} databases: write {WRITTEN}")

@@ -14,8 +14,15 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.extras import missing_extra
-from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, InsertConflict
+from p2pchat.storage.dialects.dialect import (
+    BUSY,
+    COMMON_TYPES,
+    FULL,
+    DatabaseURL,
+    InsertConflict,
+    OpenDatabase,
+    ViewFunctions,
+)
 from p2pchat.storage.dialects.server_dialect import (
     AWAY,
     CONNECT_WITHIN,
@@ -40,7 +47,6 @@ from p2pchat.storage.schema import (
     Table,
     create_statements,
 )
-from p2pchat.storage.views import ViewFunctions
 
 ANSWERS_WITHIN = 60  # seconds: longer than any statement of ours takes; then the server is gone
 IDLE_MOST = 2_147_483  # seconds that a connection may rest: the most that Windows takes
@@ -187,15 +193,15 @@ class MySQLDialect(ServerDialect):
 
     # ---- tables and care
 
-    def create_statements(self, database: Database, table: Table) -> list[str]:
+    def create_statements(self, database: OpenDatabase, table: Table) -> list[str]:
         collation = "utf8mb4_nopad_bin" if _is_mariadb(database.driver) else "utf8mb4_0900_bin"
         options = f" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
         return create_statements(table, self.types, options, quote="`")
 
-    def size_on_disk(self, database: Database) -> int:
+    def size_on_disk(self, database: OpenDatabase) -> int:
         return int(database.value(SIZE))
 
-    def interrupt(self, database: Database) -> None:
+    def interrupt(self, database: OpenDatabase) -> None:
         other = self._connect(self._connect_args(writes=False))
         try:
             execute(other, f"kill query {int(database.driver.thread_id())}")

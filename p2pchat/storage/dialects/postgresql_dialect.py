@@ -6,8 +6,7 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.extras import missing_extra
-from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, OpenDatabase, ViewFunctions
 from p2pchat.storage.dialects.server_dialect import (
     AWAY,
     CONNECT_WITHIN,
@@ -21,7 +20,6 @@ from p2pchat.storage.dialects.server_dialect import (
     value,
 )
 from p2pchat.storage.schema import BYTES
-from p2pchat.storage.views import ViewFunctions
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half
 ALIVE = {  # a dead network is noticed within a minute and not after hours
@@ -144,10 +142,10 @@ class PostgreSQLDialect(ServerDialect):
 
     # ---- tables and care
 
-    def size_on_disk(self, database: Database) -> int:
+    def size_on_disk(self, database: OpenDatabase) -> int:
         return int(database.value(SIZE))
 
-    def interrupt(self, database: Database) -> None:
+    def interrupt(self, database: OpenDatabase) -> None:
         database.driver.cancel()
 
     def _code(self, error: BaseException | None) -> str:

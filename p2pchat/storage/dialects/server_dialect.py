@@ -14,8 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import DatabaseURL, Dialect
+from p2pchat.storage.dialects.dialect import DatabaseURL, Dialect, OpenDatabase
 from p2pchat.storage.schema import meta
 
 CONNECT_WITHIN = 5  # seconds
@@ -136,7 +135,7 @@ class ServerDialect(Dialect):
 
     # ---- care
 
-    def check_writable(self, database: Database, size_bytes: int) -> None:
+    def check_writable(self, database: OpenDatabase, size_bytes: int) -> None:
         database.begin()
         try:
             database.insert(meta, (TRIAL, "x" * min(size_bytes, TRIED_OUT_MOST)))

@@ -21,10 +21,8 @@ from urllib.parse import quote
 from p2pchat.errors import StorageError
 from p2pchat.identity.private_files import give_to_owner
 from p2pchat.settings import MIB
-from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect, OpenDatabase, ViewFunctions
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
-from p2pchat.storage.views import ViewFunctions
 
 PRAGMAS = {
     "journal_mode": "wal",
@@ -87,26 +85,26 @@ class SQLite(Dialect):
             return known.format(where=self.where)
         return f"{self.where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
 
-    def release_memory(self, database: Database) -> None:
+    def release_memory(self, database: OpenDatabase) -> None:
         database.driver.execute("pragma shrink_memory")
 
-    def faults(self, database: Database, most: int) -> list[str]:
+    def faults(self, database: OpenDatabase, most: int) -> list[str]:
         """Read the whole database; return what is wrong with its structure, in SQLite's words."""
         rows = database.all(f"pragma integrity_check({most})")
         return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
 
-    def wrong_types(self, database: Database) -> Iterator[str]:
+    def wrong_types(self, database: OpenDatabase) -> Iterator[str]:
         for table in TABLES:
             wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
             if count := database.value(f"select count(*) from {table.name} where {wrong}"):
                 yield f"{count} rows of {table.name} hold values of a wrong type"
 
-    def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
+    def copy_to(self, database: OpenDatabase, path: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the whole database; inside a transaction, so that later commits of others are not in the copy."""
         database.value("select count(*) from meta")  # the moment that is copied begins here
         copy_database(database.driver, path, progress)
 
-    def interrupt(self, database: Database) -> None:
+    def interrupt(self, database: OpenDatabase) -> None:
         database.driver.interrupt()
 
 
@@ -130,13 +128,13 @@ class MemoryDialect(SQLite):
             self._driver = _open(":memory:", 0.0)
         return self._driver
 
-    def compact(self, database: Database, *, all: bool) -> None:
+    def compact(self, database: OpenDatabase, *, all: bool) -> None:
         database.driver.execute("vacuum")
 
-    def check_writable(self, database: Database, size_bytes: int) -> None:
+    def check_writable(self, database: OpenDatabase, size_bytes: int) -> None:
         """Do nothing: memory can always be written."""
 
-    def size_on_disk(self, database: Database) -> int:
+    def size_on_disk(self, database: OpenDatabase) -> int:
         return int(database.value("pragma page_count") * database.value("pragma page_size"))
 
 
@@ -254,7 +252,7 @@ class SQLiteDialect(SQLite):
                 )
             self._inodes[path] = found
 
-    def warm(self, database: Database, size_bytes: int) -> None:
+    def warm(self, database: OpenDatabase, size_bytes: int) -> None:
         """Write and delete so many bytes, so that the write-ahead log has its size before the first commit.
 
         While that file still grows each fsync writes its size as well: 160 to 220 us a commit for the first thousands,
@@ -268,7 +266,7 @@ class SQLiteDialect(SQLite):
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
                 raise
 
-    def tidy(self, database: Database) -> None:
+    def tidy(self, database: OpenDatabase) -> None:
         """Move the write-ahead log into the database: otherwise one commit in 200 does it, which takes 0.4 ms.
 
         Only the connection that writes may do this: a checkpoint and a commit of two connections at one moment can
@@ -276,7 +274,7 @@ class SQLiteDialect(SQLite):
         """
         database.driver.execute("pragma wal_checkpoint(passive)").fetchall()
 
-    def compact(self, database: Database, *, all: bool) -> None:
+    def compact(self, database: OpenDatabase, *, all: bool) -> None:
         """Write the database anew without its free pages.
 
         A small one takes less than a second, also beside readers: they read what they began with.
@@ -285,7 +283,7 @@ class SQLiteDialect(SQLite):
         if database.value("pragma freelist_count") and (all or self.size_on_disk(database) <= COMPACTED_AT_ONCE):
             driver.execute("vacuum")
 
-    def empty_log(self, database: Database) -> bool:
+    def empty_log(self, database: OpenDatabase) -> bool:
         """Empty the write-ahead log, which holds old pages too; return False while another program reads them."""
         driver = database.driver
         driver.execute(f"pragma busy_timeout = {READ_MS}")
@@ -294,13 +292,13 @@ class SQLiteDialect(SQLite):
         finally:
             driver.execute(f"pragma busy_timeout = {round(1000 * self._busy_timeout)}")
 
-    def check_writable(self, database: Database, size_bytes: int) -> None:
+    def check_writable(self, database: OpenDatabase, size_bytes: int) -> None:
         """Write and delete so many bytes. The log is emptied first, as far as it can be."""
         self.check_in_place()
         database.driver.execute("pragma wal_checkpoint(truncate)").fetchall()
         _write_and_delete(database.driver, size_bytes)
 
-    def size_on_disk(self, database: Database) -> int:
+    def size_on_disk(self, database: OpenDatabase) -> int:
         """Return the bytes of the database file and of its write-ahead log."""
         files = (self.path, self._log)
         return sum(path.stat().st_size for path in files if path.exists())

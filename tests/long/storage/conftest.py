@@ -8,9 +8,8 @@ from contextlib import closing
 import pytest
 
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.schema import SCHEMA_KEY, TABLES
-from p2pchat.storage.sql_storage import SqlStorage
+from p2pchat.storage.sql_storage import SqlStorage, dialect_of
 from tests.databases.servers import KINDS
 from tests.storage.conftest import SMALL
 
