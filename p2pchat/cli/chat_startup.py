@@ -43,6 +43,7 @@ from p2pchat.cli.profiles import (
     is_free,
     next_port,
     parsed_options,
+    profile_words,
     recall_start,
     started_before,
     summarize_profile,
@@ -399,8 +400,7 @@ class StartupErrors:
 
     def _in_use(self, error: DataLocked) -> CommandError:
         who = f"process {error.pid}" if error.pid else "another process"
-        by_directory = self._options.data or self._options.network is not None
-        which = ["--data", error.path] if by_directory else ["--port", str(self._options.port)]
+        which = profile_words(Path(error.path))
         send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
         other = "another peer needs its own port and directory"
         if not self._options.data:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from p2pchat import (
@@ -24,7 +25,7 @@ from p2pchat import (
     parse_invite,
 )
 from p2pchat.cli.process import Shutdown
-from p2pchat.cli.profiles import PeerOptions
+from p2pchat.cli.profiles import PeerOptions, profile_words
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
@@ -138,9 +139,8 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
     if not peer.people.decides:
         return False
     if not can_ask():
-        by_directory = options.data or options.is_temporary
-        which = ["--data", str(peer.data)] if by_directory else ["--port", str(peer.port)]
-        print_notice(f"-- for another machine, {command('invite', *which)} makes an invite")
+        invite = command("invite", *profile_words(Path(peer.listening.data)))
+        print_notice(f"-- for another machine, {invite} makes an invite")
         return False
     settings = settings or ChatSettings.load(peer.data)
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile

@@ -43,7 +43,7 @@ from p2pchat.cli.endpoint_status import EndpointStatus, announcement, print_way_
 from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
-from p2pchat.cli.profiles import WebOptions, make_peer, socket_of
+from p2pchat.cli.profiles import WebOptions, make_peer, profile_words, socket_of
 from p2pchat.commands.endpoints import is_loopback, own_addresses
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
@@ -254,7 +254,7 @@ class GatewayRun:
             for address in _listening_addresses(options.http_host):
                 print_notice(f"--           {url_of(address, port, options.root_path)}")
         if options.sign_up != "open" and not (is_loopback(options.http_host) and not options.origins):
-            which = ["--data", options.data] if options.data else ["--port", str(peer.port)]
+            which = profile_words(Path(peer.listening.data))
             print_notice(
                 f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
             )

@@ -56,6 +56,21 @@ def port_of(directory: Path) -> int:
     return port if port <= 65535 else 0
 
 
+def start_command(directory: Path) -> str:
+    """Return the command that starts the peer of a profile."""
+    port = port_of(directory)
+    if directory == profile_directory(port):
+        return command(port)
+    where = "--data", str(directory)
+    return command(port, *where) if port else command(*where)
+
+
+def profile_words(directory: Path) -> Sequence[str]:
+    """Return the option by which other commands choose a profile."""
+    port = port_of(directory)
+    return ("--port", str(port)) if directory == profile_directory(port) else ("--data", str(directory))
+
+
 def find_profile(
     choice: ProfileChoice,
     *,
@@ -268,10 +283,8 @@ def history_command(options: PeerOptions, data: str) -> str:
     """Return the command that shows the history of a running peer. `data` is its directory, "" in memory."""
     if not data or options.db.startswith("memory:"):
         return "/history"
-    by_directory = options.data or options.is_temporary or options.network is not None
-    which = ["--data", data] if by_directory else ["--port", str(options.port)]
     database = ["--db", options.db] if options.db and not has_password(options.db) else []  # then it is in P2PCHAT_DB
-    return command("history", *which, *database)
+    return command("history", *profile_words(Path(data)), *database)
 
 
 @dataclass

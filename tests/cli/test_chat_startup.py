@@ -381,8 +381,9 @@ def test_a_suggested_command_never_repeats_an_invite(first_port: int) -> None:
     assert "SECRET" not in str(error) and command_in(error)[2:] == ["--invite", "-"]
 
 
-def test_a_directory_in_use_names_the_process_and_commands(first_port: int) -> None:
+def test_a_directory_in_use_names_the_process_and_commands(first_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     port = str(first_port)
+    monkeypatch.setenv("P2PCHAT_HOME", "/home")
     error = starting(port).explain(DataLocked(f"/home/{port}", 123))
     assert isinstance(error, CommandError)
     assert f"/home/{port} is in use by process 123" in str(error)

@@ -70,19 +70,20 @@ async def test_who_acts_is_said_also_where_there_is_no_choice(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("chat", "command"),
+    ("db", "data", "command"),
     [
-        (ChatOptions(port=8080), "p2pchat history --port 8080"),
-        (ChatOptions(port=8080, data="my chat"), "p2pchat history --data '/home/my chat'"),
-        (ChatOptions(port=8080, temp=True), "p2pchat history --data '/home/my chat'"),
-        (ChatOptions(port=0), "p2pchat history --data '/home/my chat'"),
-        (ChatOptions(port=8080, db="sqlite:///x.db"), "p2pchat history --port 8080 --db sqlite:///x.db"),
-        (ChatOptions(port=8080, db="memory://"), "/history"),
+        ("", "/home/8080", "p2pchat history --port 8080"),
+        ("", "/home/my chat", "p2pchat history --data '/home/my chat'"),
+        ("", "/elsewhere/8080", "p2pchat history --data /elsewhere/8080"),
+        ("", "/home/networks/lab/8080", "p2pchat history --data /home/networks/lab/8080"),
+        ("sqlite:///x.db", "/home/8080", "p2pchat history --port 8080 --db sqlite:///x.db"),
+        ("memory://", "/home/8080", "/history"),
     ],
 )
-def test_the_command_that_shows_the_history(chat: ChatOptions, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_that_shows_the_history(db: str, data: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    assert history_command(chat, "/home/my chat") == command
+    monkeypatch.setenv("P2PCHAT_HOME", "/home")
+    assert history_command(ChatOptions(port=8080, db=db), data) == command
 
 
 def test_on_windows_it_is_quoted_for_its_shell(monkeypatch: pytest.MonkeyPatch) -> None:

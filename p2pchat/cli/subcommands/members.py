@@ -15,12 +15,11 @@ import click
 
 from p2pchat.cli.control_client import RequestRefused, ask_running_peer, print_rows
 from p2pchat.cli.options import TIME, Command, ProfileChoice, json_option, option, profile_choice, profile_options
-from p2pchat.cli.profiles import find_profile, port_of
+from p2pchat.cli.profiles import find_profile, start_command
 from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
 from p2pchat.commands.member_commands import expel_question
-from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import iso, print_json
 from p2pchat.safe_text import quote_names, safe_line
 
@@ -161,9 +160,6 @@ def _ask(directory: Path, do: str, **fields: Any) -> list[EventLine]:
         refused.code = NO_SUCH_NAME if refused.code == NO_SUCH_NAME else FAILED
         raise
     if rows is None:
-        port = port_of(directory)
-        which = () if port else ("--data", str(directory))
-        raise CommandError(
-            f"the peer of {directory} does not run: start it, {command(port or 'PORT', *which)}, and try again"
-        )
+        start = start_command(directory)
+        raise CommandError(f"the peer of {directory} does not run: start it, {start}, and try again")
     return rows

@@ -21,7 +21,7 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.process import own_command
-from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of
+from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of, start_command
 from p2pchat.cli.standard_input import can_ask, confirm
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.event_text import format_device
@@ -84,14 +84,14 @@ def add(profile: ProfileChoice, advertise: str | None, host: str) -> int:
         print_notice("-- nothing was handed over, and the code is used up")
         return FAILED
     _remember_joined(directory)
-    print("the other machine is yours now: start p2pchat at both")
+    print(f"the other machine is yours now, beside this one: {start_command(directory)}")
     return DONE
 
 
 def _remember_joined(directory: Path) -> None:
-    """Have a terminal of a profile listen for the person's other machines."""
+    """Have a terminal of a profile listen for the person's other machines; the profile is whose who sits here."""
     settings = ChatSettings.load(directory)
-    settings.remember_start(replace(settings.last_start, joined=True))
+    settings.remember_start(replace(settings.last_start, joined=True), terminal=can_ask())
 
 
 def _show_code(code: str) -> None:
@@ -116,8 +116,7 @@ def join(code: str, profile: ProfileChoice, always_on: bool) -> int:
         raise UsageError("others must find a machine that is always on at its port: --port PORT, or a DIR named so")
     joined = asyncio.run(join_device(code, directory, on_words=_show_words))
     _remember_joined(directory)
-    start = command(port) if port else command("--data", str(joined.directory))
-    print(f"this machine is yours now: {start}")
+    print(f"this machine is yours now: {start_command(directory)}")
     if always_on:
         _write_unit(joined, port)
     return DONE

@@ -1,0 +1,57 @@
+"""One person with two machines, each in a terminal and a home of its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.ports import free_ports
+from tests.terminal.conftest import OpenTerminal
+from tests.terminal.pty import Terminal
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
+
+
+async def joined(terminal: OpenTerminal, desk: str, *words: str, laptop: Path) -> Terminal:
+    """Make the machine whose home is `laptop` one of the person at the port `desk`; return its terminal."""
+    adding = await terminal("device", "add", "--port", desk, "--host", "127.0.0.1", columns=200)
+    code = (await adding.shows_line(r"device join (\S+)"))[1]
+    joining = await terminal("device", "join", code, *words, env={"P2PCHAT_HOME": str(laptop)}, columns=200)
+    await adding.prompts("Make it yours?")
+    await adding.line("y")
+    await adding.shows(f"the other machine is yours now, beside this one: p2pchat {desk}")
+    assert await joining.ended() == await adding.ended() == 0, joining.text
+    return joining
+
+
+async def test_the_profile_that_joined_is_the_one_that_starts(terminal: OpenTerminal, home: Path) -> None:
+    desk, port = free_ports(2)
+    ada = await terminal(desk, "--name", "ada")
+    await ada.answers("/quit")
+    await ada.ended()
+    laptop = home.parent / "laptop"
+    joining = await joined(terminal, desk, "--port", port, laptop=laptop)
+    await joining.shows(f"this machine is yours now: p2pchat {port}")
+    here = {"P2PCHAT_HOME": str(laptop)}
+    listed = await terminal("devices", env=here)
+    await listed.shows("this machine")
+    assert await listed.ended() == 0
+    bare = await terminal(env=here)
+    await bare.shows(f"-- starting ada again (port {port})")
+    await bare.prompts("room>")
+
+
+@pytest.mark.parametrize("place", ["8080", "mine"])
+async def test_a_directory_elsewhere_is_named_in_what_starts_it(place: str, terminal: OpenTerminal, home: Path) -> None:
+    [desk] = free_ports(1)
+    ada = await terminal(desk, "--name", "ada")
+    await ada.answers("/quit")
+    await ada.ended()
+    elsewhere = home.parent / "disk" / place
+    joining = await joined(terminal, desk, "--data", str(elsewhere), laptop=home.parent / "laptop")
+    found = await joining.shows_line(r"this machine is yours now: p2pchat (.*)")
+    assert found[1].split() == [*re.findall(r"\d+", place), "--data", str(elsewhere)]
+    again = await terminal(*found[1].split()[-2:], env={"P2PCHAT_HOME": str(home.parent / "laptop")})
+    await again.shows("-- ada listens on")
