@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import __version__
+from p2pchat.storage.schema import SCHEMA_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -193,3 +194,8 @@ def test_nothing_to_paste_names_a_package_of_an_index() -> None:
 def test_the_changelog_begins_with_this_version() -> None:
     versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert versions[0] == __version__
+
+
+def test_the_version_moves_with_the_database() -> None:
+    """So an update installs anew, and who reads of another version knows whether its history is read."""
+    assert __version__.split(".")[:2] == ["0", str(SCHEMA_VERSION)]

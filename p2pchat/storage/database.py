@@ -208,11 +208,11 @@ class Database:
         if found is None:
             raise StorageError(f"{where} has no tables of p2pchat: start a peer with it once")
         if found > SCHEMA_VERSION:
-            raise StorageError(f"{where} was made by a newer version of p2pchat (schema {found}): update this one")
+            raise StorageError(f"{where} was made by a newer version of p2pchat (0.{found}): update this one")
         if found < SCHEMA_VERSION:
             raise StorageError(
-                f"{where} was made by an earlier version of p2pchat (schema {found}): read it with that one, "
-                "or move it away to begin anew"
+                f"{where} was made by an earlier version of p2pchat (0.{found}): export its messages with that one "
+                "(`p2pchat export FILE`), move it away, start anew, and import them (`p2pchat import FILE`)"
             )
 
     def _version(self) -> int | None:

@@ -232,8 +232,8 @@ def set_version(path: Path, version: int) -> None:
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (-1, r"was made by an earlier version of p2pchat \(schema \d+\): read it with that one, or move it away"),
-        (1, r"was made by a newer version of p2pchat \(schema \d+\): update this one"),
+        (-1, r"was made by an earlier version of p2pchat \(0\.\d+\): .* \(`p2pchat export FILE`\), move it away"),
+        (1, r"was made by a newer version of p2pchat \(0\.\d+\): update this one"),
     ],
 )
 def test_a_database_of_another_version_is_refused_and_left_alone(
