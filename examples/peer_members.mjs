@@ -173,17 +173,15 @@ export class Members {
    * these revoked.
    */
   against(user, member) {
-    const revoking = [...this.kept.values()].filter(({ k, who }) => k === "revoke" && who.includes(user));
-    const named = [...(this.named.get(user) ?? [])];
-    const claiming = named.filter((one) => revoking.some(({ by }) => by === one)); // it is the user of those alone
-    const members = [member, ...(claiming.length ? claiming : named)];
+    const members = [member, ...(this.named.get(user) ?? [])];
     const heads = [this.founder, ...this.admins];
     const isOther = (one) => this.ever.has(one) && !heads.includes(one);
     const may = (by) => by === this.founder || members.some((one) => one === by || isOther(one));
     const out = members.filter((one) => this.removed.has(one));
     const counts = ({ by, who }) =>
       out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by));
-    return [...this.removals.filter(counts), ...revoking.filter(({ by }) => members.includes(by))];
+    const revokes = ({ by, k, who }) => k === "revoke" && members.includes(by) && who.includes(user);
+    return [...this.removals.filter(counts), ...[...this.kept.values()].filter(revokes)];
   }
 
   /** What is shown for a member: the statement that added it, after that by which its author is an admin. */

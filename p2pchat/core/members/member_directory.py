@@ -2,9 +2,7 @@
 
 The header of a log names the member that answers for its writer, whose key signs it; so does the certificate that a
 peer shows on a link. A user belongs to every member that it has ever named like that, and is out when one of them is.
-A certificate that it never used says nothing: any member could make one for the key of another. If one of its members
-revoked its key as that of a peer, which a person does whose machine was lost, it is the user of that one alone: whoever
-has the machine and finds another member that answers for the key does not have that person expelled with it.
+A certificate that it never used says nothing: any member could make one for the key of another.
 
 Of whom no statement names any of its members, as those that only a former admin had named, nothing is taken or told to
 others; what it wrote before stays, and shows that it is of no member.
@@ -184,18 +182,9 @@ class MemberDirectory:
         remember(self._early, user, (member,), MAX_EARLY)
 
     def members_of(self, user: UserId) -> Members:
-        """Return the members that a user has named; those alone that revoked its key as that of a peer, if some did."""
-        return self._claiming(user) or self._named(user)
-
-    def _named(self, user: UserId) -> Members:
+        """Return all members that a user has named."""
         named = self._written.get(user, ()) + self._shown.get(user, ())
         return (*named, self._own) if user == self._me or user in self._hosted else named
-
-    def _claiming(self, user: UserId) -> Members:
-        members, named = self._statements.members, self._named(user)
-        if members is None or len(named) < 2:
-            return ()
-        return tuple(one for one in named if members.revocations(user, [one]))
 
     def member_of(self, user: UserId) -> UserId:
         """Return the one member to show for a user: one that is out before others, and last those that nobody named.
@@ -236,8 +225,7 @@ class MemberDirectory:
         for link in self._up.values():
             if link.member == member:
                 found.update(link.users)
-        found |= set(self._hosted) if member == self._own else set()
-        return {user for user in found if member in (self._claiming(user) or [member])}
+        return found | (set(self._hosted) if member == self._own else set())
 
     def all_of(self, members: Iterable[UserId]) -> set[UserId]:
         """Return members, and the users for whom they answer."""
@@ -250,8 +238,6 @@ class MemberDirectory:
         out does not speak for a member that is not, but for its own login here.
         """
         users = self.users_of(member)
-        if member != self._own:
-            users -= self._hosted.keys()
         if self._me in users:
             return self._me
         if not self.is_out(member):

@@ -17,7 +17,7 @@ from functools import partial
 from operator import attrgetter
 
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, NewLog
-from p2pchat.core.effects import MemberChanged, WarningIssued
+from p2pchat.core.effects import WarningIssued
 from p2pchat.core.log import (
     MAX_ENTRY_BYTES,
     Batch,
@@ -381,9 +381,6 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         members = self._sync.members.note(log.user, member_of(header))
-        others = [one for one in members if log.user == self._ctx.user and not self._sync.members.is_own(one)]
-        for one in others:
-            self._ctx.emit(MemberChanged(log.user, one, "shared", (log.user,), 1))
         if log.user in self._sync.members.unnamed:
             self._sync.refresh_unnamed([log.user])
         self._take_again(log.id)

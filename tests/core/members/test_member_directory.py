@@ -24,8 +24,6 @@ from tests.core.steps import count_steps
 class NamingAll:
     """Statements that name everybody."""
 
-    members = None
-
     def is_named(self, user: str) -> bool:
         return True
 
