@@ -75,7 +75,7 @@ from p2pchat.threads import in_thread
 SECONDS = 600.0
 """Seconds for which a code is good."""
 MAX_LINE_BYTES = 64 * 1024  # from the new machine, which nobody knows yet
-MAX_PACKAGE_BYTES = 4 * 1024 * 1024
+MAX_PACKAGE_BYTES = 16 * 1024 * 1024  # all choices that are kept
 KEPT = (META_NAME, META_ABOUT)  # in meta, what a new machine begins with beside own state
 MAX_ADDRESSES = 64  # of others, told to a new device; a guess: it needs one that answers
 DIAL_SECONDS = 10.0  # for one address of the old machine

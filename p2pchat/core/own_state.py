@@ -7,6 +7,9 @@ chose goes where its conversations go, and each machine works alone until it mee
 Storage keeps the newest of each key as a line of meta, in the commit of its entry. Only then does it count. A key that
 has no text keeps its line, since another machine may still come with an older one.
 
+A stolen machine can choose as well. So keys and texts are short, and of each kind the newest are kept up to a number,
+the same on all machines: what is made up costs no memory without end, and never keeps a person from choosing.
+
 Source: docs/protocol-entries.md, "Own state".
 """
 
@@ -26,10 +29,11 @@ RECEIPTS = "receipts"
 DEVICE = "device"  # of the peer of a machine: since when, in UTC microseconds, and its name
 ON, OFF = "on", "off"  # texts of RECEIPTS
 ENTRIES = ""  # the key of how many entries came
+KINDS = (BLOCKED, IGNORED, CHOSEN, RECEIPTS, DEVICE)  # all others count as one
 MAX_KEYS = 4096  # of one user and kind; a guess
-MAX_BYTES = 1024 * 1024  # of its keys and texts, in UTF-8; a guess
 MAX_AHEAD = 24 * 3600 * 1_000_000  # microseconds; a guess at how wrong the clock of an honest machine is
-MAX_KEY_CHARACTERS = 128
+MAX_KEY_BYTES = 120  # in UTF-8: with the user before it a name in the meta of each database, which has 190 characters
+MAX_TEXT_BYTES = 256
 _ID = re.compile("[0-9a-f]{64}")
 
 Chosen = tuple[UserId, str, str]  # who chose, key, text
@@ -94,16 +98,11 @@ class OwnState:
         """Return the newest clock of what a user chose and what counts; 0 for nothing."""
         return max((c for key, (c, _, _) in self._newest.get(user, {}).items() if key != ENTRIES), default=0)
 
-    def fault(self, user: UserId, texts: Mapping[str, str]) -> str:
-        """Return why these texts have no room, as a sentence; "" if they have."""
-        if any(not 0 < len(key) <= MAX_KEY_CHARACTERS for key in texts):
-            return f"a key has 1 to {MAX_KEY_CHARACTERS} characters"
-        chosen = {key: text for key, (_, _, text) in self._newest.get(user, {}).items()} | dict(texts)
-        kinds = {_kind_of(key) for key in texts} - {DEVICE}  # a stolen machine fills one that nobody needs
-        sizes = [len(f"{key}{text}".encode()) for key, text in chosen.items() if text and _kind_of(key) in kinds]
-        if any(texts.values()) and (len(sizes) > MAX_KEYS or sum(sizes) > MAX_BYTES):
-            return f"{MAX_KEYS:,} choices of one kind are kept, of {MAX_BYTES // 1024:,} KiB in all: undo one first"
-        return ""
+    def fault(self, texts: Mapping[str, str]) -> str:
+        """Return why these texts cannot be chosen, as a sentence; "" if they can."""
+        if all(is_sound(key, text) for key, text in texts.items()):
+            return ""
+        return f"a key has 1 to {MAX_KEY_BYTES} bytes, its text at most {MAX_TEXT_BYTES}, and none of them is 0"
 
     def take(self, user: UserId, log: str, entry: Entry, lines: dict[str, str | None], now: int) -> list[Chosen]:
         """Take an entry: add the lines to store, and return what counts when they are durable.
@@ -114,13 +113,28 @@ class OwnState:
         found = {ENTRIES: str(self.entries(user) + 1)}
         counts = isinstance(entry.b, dict) and entry.c <= now + MAX_AHEAD
         for key, text in entry.b.items() if counts else ():
-            is_sound = isinstance(text, str) and 0 < len(key) <= MAX_KEY_CHARACTERS
-            if is_sound and (entry.c, log) >= newest.get(key, _NOTHING)[:2]:
+            if is_sound(key, text) and (entry.c, log) >= newest.get(key, _NOTHING)[:2]:
                 found[key] = text
         for key, text in found.items():
             newest[key] = entry.c, log, text
             lines[f"{OWN_STATE}{user}:{key}"] = f"{entry.c} {log} {text}"
+        for key in self._too_many(newest):
+            del newest[key]
+            lines[f"{OWN_STATE}{user}:{key}"] = None
+            found[key] = ""
         return [(user, key, text) for key, text in found.items()]
+
+    def _too_many(self, newest: Mapping[str, _Newest]) -> list[str]:
+        """Return the keys that give way: the oldest of each kind beyond what is kept, decided alike on all machines."""
+        if len(newest) <= MAX_KEYS:
+            return []
+        of_kind: dict[str, list[str]] = {}
+        for key in sorted(newest.keys() - {ENTRIES}, key=lambda key: (newest[key][:2], key)):
+            of_kind.setdefault(_kind_of(key), []).append(key)
+        found = list[str]()
+        for keys in of_kind.values():
+            found += keys[:-MAX_KEYS]
+        return found
 
     def on_durable(self, user: UserId, key: str, text: str) -> None:
         """Let a choice count that is stored."""
@@ -151,8 +165,15 @@ class OwnState:
             self.on_durable(user, key, "")
 
 
+def is_sound(key: str, text: object) -> bool:
+    """Return whether a key and its text can be chosen, and each database keeps them."""
+    if not isinstance(text, str) or "\0" in key + text:
+        return False
+    return 0 < len(key.encode()) <= MAX_KEY_BYTES and len(text.encode()) <= MAX_TEXT_BYTES
+
+
 def _kind_of(key: str) -> str:
-    return key.partition(":")[0]
+    return next((kind for kind in KINDS if key.partition(":")[0] == kind), "")
 
 
 def id_in(key: str) -> str:

@@ -24,9 +24,8 @@ from p2pchat.core.own_state import (
     CHOSEN,
     IGNORED,
     MAX_AHEAD,
-    MAX_BYTES,
-    MAX_KEY_CHARACTERS,
-    MAX_KEYS,
+    MAX_KEY_BYTES,
+    MAX_TEXT_BYTES,
     RECEIPTS,
     OwnState,
 )
@@ -138,14 +137,23 @@ def test_what_was_stamped_far_ahead_does_not_count() -> None:
     assert cyd.node.own.get(EVE, RECEIPTS) == "on"
 
 
-def test_choices_of_an_unknown_kind_take_the_room_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_each_kind_the_newest_are_kept_in_whatever_order_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stolen machine chooses without end: its person chooses on, each machine keeps the same, and none grows."""
     monkeypatch.setattr(own_state, "MAX_KEYS", 2)
-    own = OwnState({})
-    own.take(EVE, "ff" * 12, Entry("own", 1, 1, b={f"junk:{number}": "1" for number in range(9)}), {}, 1)
-    assert own.fault(EVE, {f"{BLOCKED}:{BOB}": "1", f"{BLOCKED}:{IDS['dan']}": "1"}) == ""
-    assert own.fault(EVE, {"junk:9": "1"})
-    own.take(EVE, "ff" * 12, Entry("own", 1, 1, b={f"device:{number:064x}": "1 x" for number in range(9)}), {}, 1)
-    assert own.fault(EVE, {f"device:{BOB}": "1 desk"}) == ""  # a machine that cannot say its name would not start
+    junk = [Entry("own", 1, c, b={f"junk{c}:{number}": "1" for number in range(9)}) for c in (1, 4)]
+    made_up = [Entry("own", 1, c, b={f"{BLOCKED}:{c}{number}": "1"}) for c in (2, 5) for number in range(9)]
+    chosen = Entry("own", 1, 6, b={f"{BLOCKED}:{BOB}": "1", "device:" + BOB: "1 desk"})
+    kept = set[frozenset[str]]()
+    for order in ([*junk, *made_up, chosen], [chosen, *made_up, *junk], [*made_up, chosen, *junk[::-1]]):
+        own, lines = OwnState({}), dict[str, str | None]()
+        for entry in order:
+            for one in own.take(EVE, "ff" * 12, entry, lines, 6):
+                own.on_durable(*one)
+        stored = OwnState({name: line for name, line in lines.items() if line})
+        assert {*own.lines_of(EVE)} == {*stored.lines_of(EVE)} and len(own.lines_of(EVE)) == 1 + 2 + 2 + 1
+        assert own.of(EVE, BLOCKED) == stored.of(EVE, BLOCKED) and BOB in own.of(EVE, BLOCKED)
+        kept.add(frozenset(own.lines_of(EVE)))
+    assert len(kept) == 1
 
 
 def test_equal_clocks_are_decided_alike_in_whatever_order_they_come() -> None:
@@ -175,7 +183,13 @@ def test_own_state_is_no_conversation_of_its_user() -> None:
     assert ada.texts() == ["milk"]
 
 
-@pytest.mark.parametrize("body", [None, "x", {"x": 1}, {"": "1"}, {"x" * (MAX_KEY_CHARACTERS + 1): "1"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        None, "x", {"x": 1}, {"": "1"}, {"x" * (MAX_KEY_BYTES + 1): "1"}, {"\xe4" * 61: "1"},
+        {"x": "1" * (MAX_TEXT_BYTES + 1)}, {"x\0": "1"}, {"x": "\0"},
+    ],
+)  # fmt: skip
 def test_what_is_no_choice_changes_nothing(body: object) -> None:
     own = OwnState({})
     assert [key for _, key, _ in own.take(EVE, "aa" * 12, Entry("own", 1, 1, b=body), {}, 0)] == [""]
@@ -184,10 +198,9 @@ def test_what_is_no_choice_changes_nothing(body: object) -> None:
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
-        ({"": "1"}, "a key has 1 to 128 characters"),
-        ({"x" * 129: "1"}, "a key has 1 to 128 characters"),
-        ({str(n): "1" for n in range(MAX_KEYS + 1)}, "4,096 choices of one kind are kept, of 1,024 KiB in all"),
-        ({"x": "1" * MAX_BYTES}, "4,096 choices of one kind are kept, of 1,024 KiB in all"),
+        ({"": "1"}, "a key has 1 to 120 bytes"),
+        ({"x" * 121: "1"}, "a key has 1 to 120 bytes"),
+        ({"x": "1" * 257}, "a key has 1 to 120 bytes, its text at most 256"),
     ],
 )
 def test_what_has_no_room_is_refused(texts: dict[str, str], why: str) -> None:

@@ -156,7 +156,7 @@ class Appender:
         """Append what a user chose, above all that it chose before. Answered as write_texts."""
         user, texts = request.user, request.texts
         conversation = self._sync.conversations.open(dm_naming(user, user))
-        fault = self._ctx.own.fault(user, texts) if user in self._sync.hosted else "this user is not hosted here"
+        fault = self._ctx.own.fault(texts) if user in self._sync.hosted else "this user is not hosted here"
         if conversation is None or fault:
             self._ctx.emit(WriteRefused(request.ticket, "choice", fault))
             return
