@@ -57,10 +57,11 @@ async def test_answers_are_sent_at_once() -> None:
 def test_account_commands_print_results_and_exit_codes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "token": "T0K3N"}
+    row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "used": "2026-11-30"}
+    row["token"] = "T0K3N"
     monkeypatch.setattr(web_command, "_request", lambda profile, db, do, name="": [] if name == "eve" else [row])
     assert (main(["web", "token", "zoe"]), main(["web", "users"])) == (0, 0)
-    assert capsys.readouterr().out.splitlines() == ["T0K3N", "zoe  registered, 2 open"]
+    assert capsys.readouterr().out.splitlines() == ["T0K3N", "zoe  registered, used 2026-11-30, 2 open"]
     assert main(["web", "revoke", "eve"]) == 4
 
 
