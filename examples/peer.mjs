@@ -36,7 +36,7 @@ export class Link {
 
   constructor(peer, out, far, pin = far, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, out, far, nonce, isClient: far !== undefined });
-    if (!far) out.send({ t: "hello", v: [3], nonce });
+    if (!far) out.send({ t: "hello", v: [4], nonce });
     else if (far === peer.id || far !== pin) this.close(far === peer.id ? "self" : "identity");
   }
 
@@ -87,10 +87,10 @@ export class Link {
   answer({ v, nonce }) {
     const { id, seed, key } = this.peer;
     if (!Array.isArray(v)) throw "malformed";
-    if (!v.includes(3)) throw "version";
+    if (!v.includes(4)) throw "version";
     this.transcript = p2p.transcript(this.far, id, nonce, this.nonce);
     const [sig, proof] = [p2p.sign(seed, this.transcript), p2p.proof(key, "client", this.transcript)];
-    this.out.send({ t: "hello", v: 3, nonce: this.nonce, id, sig, proof });
+    this.out.send({ t: "hello", v: 4, nonce: this.nonce, id, sig, proof });
     this.expected = "welcome";
   }
 
@@ -128,7 +128,7 @@ export class Link {
   /** The server's turn, after the client's hello. */
   welcome({ v, nonce, id, sig, proof }) {
     if (Array.isArray(v) || !id || !sig) throw "malformed";
-    if (v !== 3) throw "version";
+    if (v !== 4) throw "version";
     if (id === this.peer.id) throw "self";
     this.transcript = p2p.transcript(this.peer.id, id, this.nonce, nonce);
     if (!p2p.verify(id, this.transcript, sig)) throw "identity";
@@ -206,7 +206,7 @@ export class Link {
   }
 
   tellDigest() {
-    this.send({ t: "digest", sum: p2p.sum(Object.values(this.sums())) });
+    this.send({ t: "digest", sum: p2p.sum("shared", Object.values(this.sums())) });
   }
 
   tellSum(ask) {
@@ -242,7 +242,7 @@ export class Link {
     if (!sum === !sums || !sums !== !span) throw "malformed";
     const ours = this.sums();
     if (sums) this.compare(ours, sums, span);
-    else if (sum !== p2p.sum(Object.values(ours))) this.send({ t: "digest", sums: ours, span: p2p.ALL });
+    else if (sum !== p2p.sum("shared", Object.values(ours))) this.send({ t: "digest", sums: ours, span: p2p.ALL });
     else if (ask) this.send({ t: "digest", sum });
   }
 

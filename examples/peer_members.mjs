@@ -45,7 +45,7 @@ const KINDS = {
   add: { who: listed(key, 1, 8), "invite?": hex(4), "of?": key },
   admin: { who: listed(key, 1, 8) },
   remove: { who: listed(key, 1, 16), "keep?": listed(key, 0, 512), "hide?": isBoolean, "invites?": ids },
-  pardon: { ids: listed(hex(16), 1, 8) },
+  pardon: { ids: listed(hex(32), 1, 8) },
   close: { invites: listed(hex(4), 1, 16) },
   revoke: { who: listed(key, 1, 8) },
 };
@@ -59,7 +59,7 @@ export function readStatement(network, [string, signature]) {
   const { by, k, at, ...fields } = isObject(said) ? said : {};
   const inForm = string.length <= 49152 && canonical(said) === string;
   if (!inForm || typeof by !== "string" || !key(by) || !text(k) || !natural(at)) throw "malformed";
-  const id = blake2b(tag("statement/1") + network + ofText(string), 16);
+  const id = blake2b(tag("statement/2") + network + ofText(string));
   const known = Object.hasOwn(KINDS, k) ? KINDS[k] : {};
   const isKnown = (name) => Object.hasOwn(known, name) || Object.hasOwn(known, `${name}?`);
   const hasEffect = Object.hasOwn(KINDS, k) && Object.keys(fields).every(isKnown) && has(known)(fields);
@@ -196,7 +196,7 @@ export class Members {
   }
 
   get sum() {
-    return sum([...this.kept.keys()], 16);
+    return sum("statements", [...this.kept.keys()].sort());
   }
 
   pages() {

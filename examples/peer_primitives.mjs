@@ -55,10 +55,8 @@ export function blake2b(hex, size = 32) {
   return Buffer.from(state.buffer).toString("hex", 0, size); // of a little-endian machine
 }
 
-export const sum = (hashes, size = 32) => {
-  const total = hashes.reduce((before, hash) => before + BigInt(`0x${hash}`), 0n);
-  return BigInt.asUintN(8 * size, total).toString(16).padStart(2 * size, "0");
-};
+/** What a set of hashes is compared by: tips, statements, or the sums of the conversations that are shared. */
+export const sum = (what, hashes) => (hashes.length ? blake2b(tag(`${what}/1`) + hashes.join("")) : LOWEST);
 
 // Ids of conversations, and what is hashed and signed of a log: its header, an entry (a clock and a text), and its
 // conversation, user and run, one behind the other.
@@ -76,7 +74,7 @@ export const clock = (now, previous, others) =>
   others.reduce((latest, c) => (c > now + 300e6 ? latest : Math.max(latest, c + 1)), Math.max(now, previous + 1));
 
 // What both ends sign and prove in a handshake.
-export const transcript = (server, client, ...nonces) => tag("link/1") + "0003" + server + client + nonces.join("");
+export const transcript = (server, client, ...nonces) => tag("link/1") + "0004" + server + client + nonces.join("");
 const hmac = (key, hex) => createHmac("sha256", bytes(key)).update(bytes(hex)).digest("hex");
 export const proof = (key, side, transcript) => hmac(key, tag(`invite/1 ${side}`) + transcript);
 
@@ -226,7 +224,7 @@ const FRAMES = {
   show: has({ show: shown }),
   go: has({ run: hex(8), n: positive }),
   peers: has({ "records?": list(record) }),
-  statements: has({ "founder?": key, "sum?": hex(16), "ask?": flag, "s?": statements }),
+  statements: has({ "founder?": key, "sum?": hex(32), "ask?": flag, "s?": statements }),
   here: has({ users: list(hosted), "gone?": list(hex(32)), "more?": flag }),
   digest: has({ "sum?": hex(32), "sums?": map(hex(32)), "span?": span, "ask?": flag }),
   have: has({ marks: map(map(marks)), "span?": span, "ask?": flag, "end?": natural, "full?": map(list(hex(32))) }),
@@ -363,7 +361,7 @@ export class Logs {
 
   sum(c) {
     const hashes = ([u, tips]) => tips.map(([run, n, chain]) => markHash(c + u + run, n, chain));
-    return sum(Object.entries(this.marks(c)).flatMap(hashes));
+    return sum("tips", Object.entries(this.marks(c)).flatMap(hashes).sort());
   }
 
   /** How much of each log is held where these marks are: they stand for all that their logs build on. */

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.19.0"
+__version__ = "0.20.0"
 
 if TYPE_CHECKING:
     from p2pchat.backup import Backup as Backup

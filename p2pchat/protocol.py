@@ -25,8 +25,8 @@ from msgspec import Meta, Struct
 from p2pchat.errors import FrameError
 from p2pchat.settings import Settings
 
-PROTOCOL_VERSION = 3
-FILE_VERSION = 3
+PROTOCOL_VERSION = 4
+FILE_VERSION = 4
 MAX_INT = 2**53 - 1  # every JSON reader can hold it exactly
 MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame has 5
 # A peer of this version must accept this much after `go`, and sends no more. The limits of a Decoder are its Settings
@@ -364,13 +364,13 @@ class Statements(Frame, tag="statements"):
     """
 
     founder: Key32 | None = None
-    sum: Hex16 | None = None
+    sum: Hex32 | None = None
     ask: bool = False
     s: list[tuple[str, Hex64]] = []
 
 
 class Digest(Frame, tag="digest"):
-    """One sum of everything shared, or one for each conversation in `span`. With `ask`, answer an equal one too."""
+    """The sum of everything shared, or one for each conversation in `span`. With `ask`, answer an equal one too."""
 
     sum: Hex32 | None = None
     sums: dict[Hex32, Hex32] | None = None

@@ -25,7 +25,7 @@ const hashes = {
   chain_0: ({ header }) => ({ hash: p2p.chainStart(header) }),
   chain: ({ previous, entry }) => ({ hash: p2p.chainNext(previous, entry) }),
   mark: ({ conversation, user, run, seq, chain }) => ({ hash: p2p.markHash(conversation + user + run, seq, chain) }),
-  sum: ({ hashes }) => ({ sum: p2p.sum(hashes) }),
+  sum: ({ of, hashes }) => ({ sum: p2p.sum(of, hashes) }),
   user: ({ seed }) => ({ id: p2p.userId(seed) }),
 };
 

@@ -131,7 +131,7 @@ async def test_probes_of_closed_ports_and_unknown_hosts() -> None:
         (speak_http, "other_program"),
         (hang_up, "cut"),
         (over_tls(b"220 mail.example ESMTP\r\n"), "other_program"),
-        (over_tls(encode(Hello(v=[2, 4], nonce=NONCE))), "other_version"),
+        (over_tls(encode(Hello(v=[2, 5], nonce=NONCE))), "other_version"),
         (over_tls(encode(Bye("version"))), "other_version"),
         (over_tls(encode(Bye("new\x1b[2Jword", "see"))), "turned_away"),
         (over_tls(encode(Hello(v=PROTOCOL_VERSION, nonce=NONCE))), "other_program"),

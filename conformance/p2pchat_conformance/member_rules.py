@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from p2pchat import protocol as wire
+from p2pchat.core.log import hash_of
 from p2pchat.core.members.admission import prove_invite
 from p2pchat.core.members.statement import (
     ADD,
@@ -24,6 +25,7 @@ from p2pchat.core.members.statement import (
     network_id,
     parse_statement,
 )
+from p2pchat.core.members.statement_exchange import SUM_TAG
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
 from p2pchat.identity.identity import Identity
@@ -271,14 +273,14 @@ async def who_lacks_statements_gets_them(kit: Kit) -> None:
     await bob.next(wire.Statements, "`statements` with a statement that came on another link",
                    where=lambda one: pair(said) in one.s)  # fmt: skip
     after = len(bob.frames)
-    bob.send(wire.Statements(founder=kit.network.founder, sum="00" * 16, ask=True))
+    bob.send(wire.Statements(founder=kit.network.founder, sum="00" * 32, ask=True))
     said_sum = (await bob.next(wire.Statements, "`sum` in `statements`, as it was asked for", after=after,
                            where=lambda one: one.sum is not None)).sum  # fmt: skip
     await bob.next(wire.Statements, "the statement in `statements`, as the sum differs", after=after,
                    where=lambda one: pair(said) in one.s)  # fmt: skip
     await bob.round_trip()
     ids = sent_to(bob, after)
-    total = f"{sum(int(id, 16) for id in ids) % (1 << 128):032x}"
+    total = hash_of(SUM_TAG, map(bytes.fromhex, sorted(ids)))
     check(said_sum == total, f"the sum is {said_sum}, and that of the statements that came {total}")
 
 
@@ -471,7 +473,7 @@ async def of_an_admin_the_smallest_ids_are_kept(kit: Kit) -> None:
     ada = await kit.join("ada")
     await ada.round_trip()
     after = len(ada.frames)
-    ada.send(wire.Statements(founder=kit.network.founder, sum="00" * 16, ask=True))
+    ada.send(wire.Statements(founder=kit.network.founder, sum="00" * 32, ask=True))
     await ada.next(wire.Statements, "`sum` in `statements`", after=after, where=lambda one: one.sum is not None)
     await ada.round_trip()
     have = sent_to(ada, after)

@@ -16,17 +16,20 @@ from p2pchat import protocol as wire
 from p2pchat.core.content.pieces import PIECE_BYTES, leaf_of
 from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.log import (
+    NO_SUM,
     LogId,
     RawEntry,
     before_of,
     encode_header,
     extend_chain,
     first_chain,
+    hash_of,
     head_message,
     mark_hash,
     ref_key,
 )
 from p2pchat.core.mesh.peer_exchange import make_record
+from p2pchat.core.sync.conversation_state import SHARED_TAG, TIPS_TAG
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import ConversationId, Mark, Naming, UserId
@@ -241,21 +244,22 @@ class ScriptedMember:
         users = sorted({id.user for id in self.held if id.conversation == conversation})
         return {user: tips for user in users if (tips := self.tips(conversation, user))}
 
-    def sum_of(self, conversations: Iterable[ConversationId]) -> str:
-        total = sum(
-            mark_hash(LogId(one, user, tip.run), tip.seq, bytes.fromhex(tip.chain))
-            for one in conversations for user, tips in self.marks(one).items() for tip in tips
-        )  # fmt: skip
-        return f"{total % (1 << 256):064x}"
-
     @property
     def total(self) -> str:
-        """The sum over everything shared."""
-        return self.sum_of(self.conversations())
+        """The sum of everything shared."""
+        sums = sorted((conversation, sum) for conversation, sum in self.sums.items() if sum != NO_SUM)
+        return hash_of(SHARED_TAG, [bytes.fromhex(sum) for _, sum in sums])
 
     @property
     def sums(self) -> dict[ConversationId, str]:
-        return {conversation: self.sum_of([conversation]) for conversation in self.conversations()}
+        return {conversation: self._sum_of(conversation) for conversation in self.conversations()}
+
+    def _sum_of(self, conversation: ConversationId) -> str:
+        hashes = [
+            mark_hash(LogId(conversation, user, tip.run), tip.seq, bytes.fromhex(tip.chain))
+            for user, tips in self.marks(conversation).items() for tip in tips
+        ]  # fmt: skip
+        return hash_of(TIPS_TAG, sorted(hashes))
 
     def here(self) -> wire.Here:
         """Return the announcement of its own user and of hosted ones."""

@@ -54,6 +54,7 @@ LOG_TAG = b"p2pchat/log/2\0"
 TEXT_TAG = b"p2pchat/text/1\0"
 MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
+NO_SUM = "0" * 64  # of nothing
 MARK = struct.Struct(">8sQ32s")  # run, seq and chain, as they are kept in memory and in databases
 ID_CONVERSATION_BYTES = 16  # of a conversation id, in message ids
 CLOCK_AHEAD = 300_000_000  # microseconds: stamps further ahead of local time do not advance the clock
@@ -544,10 +545,15 @@ def contradict(one: Batch, other: Batch) -> bool:
     return chains[0] != chains[1]
 
 
-def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
-    """Return what one tip adds to a digest, below 2**256."""
-    data = MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain
-    return int.from_bytes(blake2b(data, digest_size=32).digest(), "big")
+def mark_hash(log: LogId, seq: int, chain: bytes) -> bytes:
+    """Return what stands for one tip in a sum."""
+    return blake2b(MARK_TAG + log_bytes(log) + seq.to_bytes(8, "big") + chain, digest_size=32).digest()
+
+
+def hash_of(tag: bytes, hashes: Iterable[bytes]) -> Hex32:
+    """Return the sum of a set: the hash of its hashes in order. Nobody finds two sets that have the same one."""
+    data = b"".join(hashes)
+    return blake2b(tag + data, digest_size=32).hexdigest() if data else NO_SUM
 
 
 def marks_to_bytes(marks: Iterable[tuple[RunId, int, str]]) -> bytes:

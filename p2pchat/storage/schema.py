@@ -42,7 +42,7 @@ from p2pchat.protocol import (
     Stub,
 )
 
-SCHEMA_VERSION = 19
+SCHEMA_VERSION = 20
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -293,7 +293,7 @@ tokens: Table = Table(  # what lets programs act for hosted users
 )
 statements: Table = Table(  # about members of the network
     "statements",
-    (_key("id", BYTES, 16), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
+    (_key("id", BYTES, 32), Column("said", LONG_TEXT), Column("signature", BYTES, 64)),
 )
 TABLES = (addresses, attachments, changes, consumers, conversations, entries, forks, former_names, gone, guests,
           heads, heard, hosted, logs, meta, peer_records, places, pruned, read_marks, seen, statements, taken_marks,

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from p2pchat.client import Streams
+from p2pchat.core.log import NO_SUM
 from p2pchat.core.node import Node
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PortInUse
@@ -231,7 +232,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
         if not any(_is_taken(each, one) and _is_taken(each, other) for each in named):  # one may know more of a group
             continue
         sums = {conversation.sum for conversation in known}
-        if len(sums) > 1 or (len(known) == 1 and sums != {0}):
+        if len(sums) > 1 or (len(known) == 1 and sums != {NO_SUM}):
             yield "have different messages"
         if any(conversation.waiting_logs for conversation in known):
             yield "have messages that wait for others"

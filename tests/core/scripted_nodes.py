@@ -37,7 +37,6 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import (
-    SUM_MODULUS,
     Entry,
     LogId,
     RawEntry,
@@ -46,6 +45,7 @@ from p2pchat.core.log import (
     encode_header,
     extend_chain,
     first_chain,
+    hash_of,
     head_message,
     mark_hash,
     ref_key,
@@ -54,6 +54,7 @@ from p2pchat.core.members.statement import make_guest, room_id
 from p2pchat.core.mesh.handshake import ClientSide
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.sync.conversation_state import SHARED_TAG, TIPS_TAG
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
 from p2pchat.identity.identity import Identity
 from p2pchat.kinds import KINDS
@@ -250,10 +251,19 @@ def page(*authors: Author, ask: bool = False) -> Have:
     return Have(marks, span=ALL, ask=ask)
 
 
+def sum_of_tips(*authors: Author) -> str:
+    """Return the sum of what authors wrote in one conversation."""
+    return hash_of(TIPS_TAG, sorted(mark_hash(author.log, author.seq, author.chain) for author in authors))
+
+
+def sum_of_all(*authors: Author) -> str:
+    """Return the sum of everything, of which authors wrote all in one conversation."""
+    return hash_of(SHARED_TAG, [bytes.fromhex(sum_of_tips(*authors))] if authors else [])
+
+
 def sums(*authors: Author) -> Digest:
     """Return a page of sums that covers the whole room."""
-    total = sum(mark_hash(author.log, author.seq, author.chain) for author in authors) % SUM_MODULUS
-    return Digest(sums={ROOM: f"{total:064x}"}, span=ALL)
+    return Digest(sums={ROOM: sum_of_tips(*authors)}, span=ALL)
 
 
 def describe(frame: Frame) -> str:

@@ -185,7 +185,7 @@ def as_server(supply: Supply) -> None:
 
 def proves_itself(frame: Hello, nonce: str) -> bool:
     """Return True if a client's hello is valid, by the rules of docs/protocol.md."""
-    t = b"p2pchat/link/1\0\0\3" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
+    t = b"p2pchat/link/1\0\0\4" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
     except (InvalidSignature, ValueError):

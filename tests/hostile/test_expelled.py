@@ -397,7 +397,7 @@ async def test_statements_do_not_pile_up_for_a_peer_that_reads_nothing(logins: L
         return effects
 
     node.handle = counting  # type: ignore[method-assign]
-    eve.say(*[Statements(sum="00" * 16)] * 300, Digest(sum="11" * 32))
+    eve.say(*[Statements(sum="00" * 32)] * 300, Digest(sum="11" * 32))
     async with asyncio.timeout(WAIT):
         await answered.wait()
     assert sent < 40 * size

@@ -16,7 +16,6 @@ from p2pchat.core.groups.group_fact import group_id, read_fact, talk_id
 from p2pchat.core.groups.group_members import CutCoverage
 from p2pchat.core.groups.group_replica import GroupReplica, Visibility
 from p2pchat.core.log import (
-    SUM_MODULUS,
     UNREADABLE,
     LogId,
     RawEntry,
@@ -26,6 +25,7 @@ from p2pchat.core.log import (
     encode_header,
     extend_chain,
     first_chain,
+    hash_of,
     head_message,
     is_plausible,
     log_bytes,
@@ -45,6 +45,7 @@ from p2pchat.core.members.statement import (
     parse_statement,
     room_id,
 )
+from p2pchat.core.members.statement_exchange import SUM_TAG
 from p2pchat.core.mesh.election import (
     FollowerState,
     follower_link_down,
@@ -56,6 +57,7 @@ from p2pchat.core.mesh.peer_link import LinkPhase
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.node_context import Invitation
 from p2pchat.core.own_state import OwnState
+from p2pchat.core.sync.conversation_state import SHARED_TAG, TIPS_TAG
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id
 from p2pchat.discovery import identify, txt_record
@@ -91,6 +93,8 @@ Result = dict[str, Any]
 
 # Hashes, signatures, logs
 
+SUM_TAGS = {"tips": TIPS_TAG, "shared": SHARED_TAG, "statements": SUM_TAG}
+
 
 def hashes(given: Given) -> Result:
     match given["what"]:
@@ -98,9 +102,9 @@ def hashes(given: Given) -> Result:
             id = Identity.from_seed(bytes.fromhex(given["seed"])).peer_id
             return {"id": id, "base32": base32(id), "ref": ref_key(id, "")}
         case "sum":
-            return {"sum": f"{sum(int(one, 16) for one in given['hashes']) % SUM_MODULUS:064x}"}
+            return {"sum": hash_of(SUM_TAGS[given["of"]], map(bytes.fromhex, given["hashes"]))}
         case "mark":
-            return {"hash": f"{mark_hash(_log(given), given['seq'], bytes.fromhex(given['chain'])):064x}"}
+            return {"hash": mark_hash(_log(given), given["seq"], bytes.fromhex(given["chain"])).hex()}
         case what:
             return {"hash": _HASHES[what](given)}
 
@@ -146,7 +150,7 @@ def logs(given: Given) -> Result:
                 "head_message": message.hex(),
                 "head": identity.sign(message).hex(),
                 "mark": [log.run, seq, chain.hex()],
-                "mark_hash": f"{mark_hash(log, seq, chain):064x}",
+                "mark_hash": mark_hash(log, seq, chain).hex(),
                 "message_id": message_id(log, seq),
             }
         )
@@ -316,7 +320,7 @@ def members(given: Given) -> Result:
         "admins": sorted(found.admins),
         "removed": sorted(found.removed),
         "kept": kept,
-        "sum": f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}",
+        "sum": hash_of(SUM_TAGS["statements"], map(bytes.fromhex, kept)),
         "admitted": {
             member: found.admits(guest, member, named) and not found.revocations(guest, (member, *named))
             for member in given["by"]

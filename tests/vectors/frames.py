@@ -42,7 +42,6 @@ from tests.vectors.proofs import no_keys
 
 _HELLO = client_hello(K, transcript("ada", "bob"))
 _BOB_MARK, _ADA_MARK, _OLD_MARK = (tip(LOGS[name]) for name in ("room_bob_1", "room_ada_2", "room_ada_1"))
-_SUM = sum_of([LOGS[name] for tips in TIPS.values() for name in tips])
 _READ = [ADA[:32] + RUNS["ada2"].hex(), 2, "ab" * 32]
 _SUM = "5a" * 32  # its sender's
 
@@ -86,7 +85,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "peers_change": ("A later one tells what is gone.", {"t": "peers", "gone": [CYD]}),
     "statements_sum": (
         "Who founded the network, and the sum of all statements of the sender.",
-        {"t": "statements", "founder": ADA, "sum": "0a" * 16, "ask": True},
+        {"t": "statements", "founder": ADA, "sum": "0a" * 32, "ask": True},
     ),
     "statements_said": (
         "A statement, with its signature.",
@@ -105,7 +104,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
             "more": True,
         },
     ),
-    "digest_sum": ("The sum over everything shared.", {"t": "digest", "sum": _SUM, "names": [NAMINGS["dm"]]}),
+    "digest_sum": ("The sum of everything shared.", {"t": "digest", "sum": _SUM, "names": [NAMINGS["dm"]]}),
     "digest_ask": ("The sum again, which is to be answered.", {"t": "digest", "sum": _SUM, "ask": True}),
     "digest_sums": (
         "A sum for each conversation in the span.",
@@ -187,7 +186,7 @@ SENT: dict[str, tuple[str, dict[str, Any]]] = {
     "punch": ("It asks to be dialled, and says where its carrier sees it.", {"t": "punch", "at": "198.51.100.7:40001"}),
     "punch_now": ("Dial now.", {"t": "punch"}),
     "holds": ("One of them is there, whole and verified.", {"t": "holds", "has": ["ab" * 32], "lacks": ["cd" * 32]}),
-    "file": ("The first frame of a file.", {"t": "file", "v": 3, "room": ROOM.hex()}),
+    "file": ("The first frame of a file.", {"t": "file", "v": 4, "room": ROOM.hex()}),
     "file_end": ("The last frame of a file.", {"t": "file_end", "entries": 4}),
 }
 FRAMES = {name: frame for name, (_, frame) in SENT.items()}
@@ -450,8 +449,8 @@ def files() -> list[Row]:
         ),
         file("no file frame", "The first frame marks the file.", [whole, dm, end], refused),
         file("empty", "There is no first frame.", [], refused),
-        file("a later version", "A larger v is refused.", [begin | {"v": 4}, whole, dm, end], refused),
-        file("an older version", "A smaller v is refused.", [begin | {"v": 2}, whole, dm, end], refused),
+        file("a later version", "A larger v is refused.", [begin | {"v": 5}, whole, dm, end], refused),
+        file("an older version", "A smaller v is refused.", [begin | {"v": 3}, whole, dm, end], refused),
         file(
             "another room",
             "A file of another network is refused.",

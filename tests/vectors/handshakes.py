@@ -39,7 +39,7 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def transcript(server: str, client: str, client_nonce: bytes = CLIENT_NONCE) -> bytes:
-    return b"p2pchat/link/1\0" + b"\0\3" + IDS[server] + IDS[client] + SERVER_NONCE + client_nonce
+    return b"p2pchat/link/1\0" + b"\0\4" + IDS[server] + IDS[client] + SERVER_NONCE + client_nonce
 
 
 def proof(side: str, key: bytes, t: bytes) -> str:
@@ -49,7 +49,7 @@ def proof(side: str, key: bytes, t: bytes) -> str:
 def client_hello(key: bytes | None, t: bytes, client: str = "bob") -> dict[str, Any]:
     hello = {
         "t": "hello",
-        "v": 3,
+        "v": 4,
         "nonce": CLIENT_NONCE.hex(),
         "id": IDS[client].hex(),
         "sig": KEYS[client].sign(t).hex(),
@@ -57,7 +57,7 @@ def client_hello(key: bytes | None, t: bytes, client: str = "bob") -> dict[str, 
     return hello | ({"proof": proof("client", key, t)} if key else {})
 
 
-SERVER_HELLO = {"t": "hello", "v": [3], "nonce": SERVER_NONCE.hex()}
+SERVER_HELLO = {"t": "hello", "v": [4], "nonce": SERVER_NONCE.hex()}
 
 
 def welcomed(t: bytes, show: dict[str, Any] | None = None, key: bytes = K) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _proving() -> list[Row]:
     of_other_key = hello | {"proof": proof("client", N + N, t)}
     of_server = hello | {"proof": WELCOME["proof"]}
     reflected = WELCOME | {"proof": hello["proof"]}
-    earlier = SERVER_HELLO | {"v": [2]}
+    earlier = SERVER_HELLO | {"v": [3]}
     opened = (SERVER_HELLO,)
     return [
         row(
@@ -197,12 +197,12 @@ def _proving() -> list[Row]:
             proved(ADA, hello, SHOW),
         ),
         row(
-            "dialler, versions 4 and 3",
+            "dialler, versions 5 and 4",
             "The client chooses a version it speaks.",
-            dialler(SERVER_HELLO | {"v": [4, 3]}, WELCOME, ADMIT),
+            dialler(SERVER_HELLO | {"v": [5, 4]}, WELCOME, ADMIT),
             proved(ADA, hello, SHOW),
         ),
-        row("dialler, version 2 only", "There is no version in common.", dialler(earlier), refused("version")),
+        row("dialler, version 3 only", "There is no version in common.", dialler(earlier), refused("version")),
         row(
             "dialler, another pin",
             "Another key answers than the pinned one: the connection closes and no frame is sent.",

@@ -40,14 +40,14 @@ FILES = {
         {
             "what": "which row of the document's table; `group` is that of the fact that makes it",
             "message": "the bytes to hash, for `blake2b`",
-            "hashes": "what is added, for `sum`",
+            "of, hashes": "of what a `sum` is, and the hashes in it, in their order",
             "network, room, users, entry, header, group, seed": "what goes in; an entry is its clock and its text",
             "conversation, user, run, seq, chain, previous": "what goes in, by its name in the document",
         },
         {
             "message": "the bytes that are hashed",
             "hash": "BLAKE2b-256 of them",
-            "sum": "the sum modulo 2^256",
+            "sum": "the hash of them; 0 of none",
             "id, base32, ref": "of a user: the public key, as people see it, and the part of it in references",
         },
         proofs.hashes,
@@ -201,7 +201,7 @@ FILES = {
         },
         {
             "members, admins, removed": "who is what",
-            "kept, sum": "the ids that are kept, and their sum modulo 2^128",
+            "kept, sum": "the ids that are kept, and their sum",
             "named": "those of `by` of whom logs are taken",
             "admitted": "whether the guest is admitted as a peer with the certificate of each of `by`",
             "closed": "which of the invites admit nobody",

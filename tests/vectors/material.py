@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -155,10 +156,21 @@ def tip(log: dict[str, Any]) -> list[Any]:
     return mark
 
 
-def sum_of(logs: list[dict[str, Any]]) -> str:
-    """Return the sum over the newest entries of these logs, as in a digest."""
-    total = sum(int(log["entries"][-1]["mark_hash"], 16) for log in logs)
-    return f"{total % 2**256:064x}"
+def sum_of_set(what: str, hashes: Iterable[str]) -> str:
+    """Return the sum of hashes in their order; it is 0 of none."""
+    data = bytes.fromhex("".join(hashes))
+    return blake(f"p2pchat/{what}/1\0".encode(), data).hex() if data else "0" * 64
+
+
+def sum_of(logs: Iterable[dict[str, Any]]) -> str:
+    """Return the sum of the newest entries of these logs of one conversation, as in a digest."""
+    return sum_of_set("tips", sorted(log["entries"][-1]["mark_hash"] for log in logs))
+
+
+def total_of(logs: Sequence[dict[str, Any]]) -> str:
+    """Return the sum of everything, where these logs are shared."""
+    ids = sorted({log["conversation"] for log in logs})
+    return sum_of_set("shared", [sum_of(log for log in logs if log["conversation"] == id) for id in ids])
 
 
 def entries_frame(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 from typing import Any
@@ -21,17 +20,15 @@ from tests.vectors.material import (
     T0,
     N,
     Row,
+    blake,
     compact,
     row,
+    sum_of_set,
 )
 
 OTHER_N = bytes(16)  # another network
-STATEMENT_TAG, ID_TAG = b"p2pchat/member/1\0", b"p2pchat/statement/1\0"
+STATEMENT_TAG, ID_TAG = b"p2pchat/member/1\0", b"p2pchat/statement/2\0"
 Said = list[str]  # text and signature, as in frames
-
-
-def blake16(*parts: bytes) -> str:
-    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
 # Statements
@@ -51,7 +48,7 @@ def said(by: str, kind: str, at: int = 0, network: bytes = N, **fields: object) 
 
 
 def id_of(one: Said) -> str:
-    return blake16(ID_TAG, N, one[0].encode())
+    return blake(ID_TAG, N, one[0].encode()).hex()
 
 
 def nested(depth: int) -> list[Any]:
@@ -89,7 +86,7 @@ def statements() -> list[Row]:
              "remove", who=[ADMIN], keep=[MEMBER], hide=True),
         made("remove who came by an invite", "It closes the invite.", "remove", who=[MEMBER], invites=["0a0b0c0d"]),
         made("add whom another had added", "It names the former admin that had.", "add", who=[MEMBER], of=ADMIN),
-        made("pardon", "It names removals by their ids.", "pardon", ids=["0b" * 16]),
+        made("pardon", "It names removals by their ids.", "pardon", ids=["0b" * 32]),
         made("close", "It names invites.", "close", invites=["0a0b0c0d", "0e0f0a0b"]),
         judged("signed", "Its author signed it for this network.", ADDED, signed=True, id=id_of(ADDED)),
         judged("of another network", "N is signed.", said("founder", "add", network=OTHER_N, who=[MEMBER]),
@@ -167,7 +164,7 @@ def members() -> list[Row]:
         texts = [json.loads(text) for text, _ in kept]
         naming = (text for text in texts if text["k"] != "revoke")
         ever = {user for text in naming for user in (*text.get("who", ()), *text.get("keep", ()))}
-        total = sum(int(id_of(one), 16) for one in kept) % 2**128
+        ids = sorted(map(id_of, kept))
         asked = [IDS[by].hex() for by in admits]
         given = {"statements": said, "guest": GUEST, "by": asked, "named": [*named], "invites": [INVITE["id"]]}
         if repeat:
@@ -175,7 +172,7 @@ def members() -> list[Row]:
             given |= {"statements": short, "repeat": ["x", repeat]}
         return row(name, why, given, {
             "members": sorted([FOUNDER, *members]), "admins": sorted(admins), "removed": sorted(removed),
-            "kept": sorted(map(id_of, kept)), "sum": f"{total:032x}",
+            "kept": ids, "sum": sum_of_set("statements", ids),
             "admitted": {IDS[by].hex(): admitted for by, admitted in admits.items()},
             "named": [IDS[by].hex() for by in admits if by == "founder" or IDS[by].hex() in ever],
             "closed": [INVITE["id"]] if closed else [],

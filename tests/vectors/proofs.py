@@ -26,6 +26,7 @@ from tests.vectors.material import (
     blake,
     row,
     sum_of,
+    sum_of_set,
     text_proof,
     u64,
 )
@@ -45,8 +46,7 @@ def hashes() -> list[Row]:
     id72, one = bytes.fromhex(first["id72"]), first["entries"][0]
     named = {key: first[key] for key in ("conversation", "user", "run")}
     chain_0, chain_1 = bytes.fromhex(first["chain_0"]), bytes.fromhex(one["chain"])
-    marks = [entry["mark_hash"] for entry in first["entries"]]
-    largest = "f" * 64
+    marks = sorted(entry["mark_hash"] for entry in first["entries"])
     rows = [
         plain("blake2b of nothing", "BLAKE2b with a digest of 32 bytes, not BLAKE2b-512 cut short.", b""),
         plain("blake2b of abc", "The same.", b"abc"),
@@ -119,25 +119,22 @@ def hashes() -> list[Row]:
         ),
         hashed(
             "mark",
-            "What one tip adds to a sum.",
+            "What stands for one tip in a sum.",
             {"what": "mark", **named, "seq": 1, "chain": chain_1.hex()},
             b"p2pchat/mark/1\0",
             id72,
             u64(1),
             chain_1,
         ),
-        row("sum of nothing", "It is 0.", {"what": "sum", "hashes": []}, {"sum": "0" * 64}),
-        row(
-            "sum",
-            "Big-endian integers.",
-            {"what": "sum", "hashes": marks},
-            {"sum": f"{sum(int(m, 16) for m in marks) % 2**256:064x}"},
-        ),
-        row(
-            "sum modulo 2^256",
-            "It has 32 bytes.",
-            {"what": "sum", "hashes": [largest, largest]},
-            {"sum": f"{2 * (2**256 - 1) % 2**256:064x}"},
+        *(
+            row(f"sum of {name}", why, {"what": "sum", "of": of, "hashes": given}, {"sum": sum_of_set(of, given)})
+            for name, of, given, why in (
+                ("nothing", "tips", [], "It is 0, whatever it is of."),
+                ("tips", "tips", marks, "Their mark hashes, ascending."),
+                ("conversations", "shared", marks[::-1], "Their sums, in the order of the ids of conversations."),
+                ("statements", "statements", marks, "Their ids, ascending."),
+                ("one", "tips", marks[:1], "It is a hash as well."),
+            )
         ),
     ]
     for name in USERS:
@@ -146,10 +143,10 @@ def hashes() -> list[Row]:
             row(f"user {name}", "An id is an Ed25519 public key.", {"what": "user", "seed": SEEDS[name].hex()}, made)
         )
     for name, tips in TIPS.items():
-        why = "The sum over the newest entries of all tips; a covered log is none."
+        why = "The sum of the newest entries of all tips; a covered log is none."
         logs = [LOGS[tip] for tip in tips]
-        hashes = [log["entries"][-1]["mark_hash"] for log in logs]
-        rows.append(row(f"digest of the {name}", why, {"what": "sum", "hashes": hashes}, {"sum": sum_of(logs)}))
+        given = {"what": "sum", "of": "tips", "hashes": sorted(log["entries"][-1]["mark_hash"] for log in logs)}
+        rows.append(row(f"digest of the {name}", why, given, {"sum": sum_of(logs)}))
     return rows
 
 

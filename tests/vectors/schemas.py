@@ -29,7 +29,7 @@ def frames() -> Schema:
     unknown = {"type": "object", "properties": {"t": {"type": "string", "not": {"enum": kinds}}}, "required": ["t"]}
     return {
         "$schema": DIALECT,
-        "title": "A frame of the p2pchat protocol, version 3",
+        "title": "A frame of the p2pchat protocol, version 4",
         "anyOf": [*top["anyOf"], unknown],
         "$defs": {name: portable(component) for name, component in components.items()},
     }
@@ -54,7 +54,7 @@ def entries() -> Schema:
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXT_KINDS)}}, "required": ["k"]}, "then": text}
     return {
         "$schema": DIALECT,
-        "title": "An entry of the p2pchat protocol, version 3",
+        "title": "An entry of the p2pchat protocol, version 4",
         "$ref": made["$ref"],
         "$defs": definitions,
     }

@@ -31,6 +31,7 @@ from tests.vectors.material import (
     row,
     sum_of,
     tip,
+    total_of,
 )
 from tests.vectors.material import said as fact_entry
 
@@ -135,11 +136,11 @@ def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[s
 
 
 def _digest(*logs: dict[str, Any], ask: bool = False) -> dict[str, Any]:
-    return {"t": "digest", "sum": sum_of(list(logs))} | ({"ask": True} if ask else {})
+    return {"t": "digest", "sum": total_of(logs)} | ({"ask": True} if ask else {})
 
 
 def _sums(*logs: dict[str, Any]) -> dict[str, Any]:
-    return {"t": "digest", "sums": {_R: sum_of(list(logs))}, "span": _ALL}
+    return {"t": "digest", "sums": {_R: sum_of(logs)}, "span": _ALL}
 
 
 def _have(*logs: dict[str, Any], **more: object) -> dict[str, Any]:
@@ -252,7 +253,7 @@ def sync() -> list[Row]:
         [_batch(a, 1, 1)],
         [_have(a)],
         [_want(1, ADA, entries_a[0]["mark"])],
-        [_digest() | {"sum": entries_a[0]["mark_hash"]}],
+        [_digest(a | {"entries": entries_a[:1]})],
         1.1,
     )
     add("a mark that is held", "Nothing is lacking.", held, [_have(a)], [])
@@ -371,7 +372,7 @@ def sync() -> list[Row]:
         [_batch(a, 1, 1)],
         [_batch(a, 3, 3)],
         [_want(1, ADA, entries_a[0]["mark"])],
-        [_digest() | {"sum": entries_a[0]["mark_hash"]}],
+        [_digest(a | {"entries": entries_a[:1]})],
         1.1,
     )
     add("entries of a direct conversation that was not named", "They are ignored.", [], [_batch(dm, 1, 1)], [])
@@ -416,7 +417,7 @@ def sync() -> list[Row]:
         closed="host",
     )
     add("go from F", "Only D sends go.", [], [{"t": "go", "run": "00" * 8, "n": 1}], [], closed="order")
-    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [3], "nonce": "00" * 32}], [], closed="order")
+    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [4], "nonce": "00" * 32}], [], closed="order")
     answers = [_batch(a, 1, 3, n=8), _have(a, end=8)]
     own_here = {"t": "here", "users": [{"id": ADA, "name": "other", "status": "online"}]}
     gone = {"t": "here", "users": [], "gone": [ADA]}

@@ -27,14 +27,14 @@ from p2pchat.protocol import (
     ConversationId,
     GuestCertificate,
     Hex4,
-    Hex16,
+    Hex32,
     Key32,
     UserId,
     check_values,
     is_key,
 )
 
-StatementId = str  # hex16
+StatementId = str  # hex32
 
 ADD, ADMIN, REMOVE, PARDON, CLOSE, REVOKE = "add", "admin", "remove", "pardon", "close", "revoke"
 MAX_STATEMENT_BYTES = 48 * 1024
@@ -50,7 +50,7 @@ MAX_PARDONED = 8
 MAX_CLOSED = 16
 """Most invites that one statement closes."""
 
-ID_TAG = b"p2pchat/statement/1\0"
+ID_TAG = b"p2pchat/statement/2\0"
 SIGNATURE_TAG = b"p2pchat/member/1\0"
 GUEST_TAG = b"p2pchat/guest/1\0"
 SIGNATURE_BYTES = 64
@@ -73,7 +73,7 @@ class _Removal(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Pardon(Struct, frozen=True, forbid_unknown_fields=True):
-    ids: Annotated[tuple[Hex16, ...], Meta(min_length=1, max_length=MAX_PARDONED)]
+    ids: Annotated[tuple[Hex32, ...], Meta(min_length=1, max_length=MAX_PARDONED)]
 
 
 class _Closing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +100,7 @@ class Statement(Struct, frozen=True, gc=False):
     """One signed statement.
 
     Attributes:
-        id: 32 hex digits, over the network's id and the text.
+        id: 64 hex digits, over the network's id and the text.
         by: Who signed it.
         kind: One of the six kinds; "" for what has no effect here.
         at: When it was made, in UTC microseconds, as its author says. Only shown.
@@ -188,7 +188,7 @@ def parse_statement(network: str, text: str, signature: bytes) -> Statement:
     by, kind, at = said.pop("by", None), said.pop("k", None), said.pop("at", None)
     if not (isinstance(by, str) and is_key(by) and isinstance(kind, str) and type(at) is int and 0 <= at <= MAX_INT):
         raise StatementError("a statement that does not say who made it, what it is, and when")
-    id = blake2b(ID_TAG + bytes.fromhex(network) + text.encode(), digest_size=16).hexdigest()
+    id = blake2b(ID_TAG + bytes.fromhex(network) + text.encode(), digest_size=32).hexdigest()
     try:
         fields = msgspec.structs.asdict(msgspec.convert(said, _FIELDS[kind]))
     except (KeyError, msgspec.ValidationError):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from p2pchat.core.durable_changes import Change, Collected
-from p2pchat.core.log import CLOCK_AHEAD
+from p2pchat.core.log import CLOCK_AHEAD, hash_of
 from p2pchat.core.members import member_list
 from p2pchat.core.members.member_list import ListChange, MemberList
 from p2pchat.core.members.statement import (
@@ -38,7 +38,7 @@ from p2pchat.protocol import ConversationId, Membership, Statements, UserId
 FOUNDER = "founder"  # in meta: the key of the founder, where the network was joined
 HEARD = "heard:"  # in meta, before the id of a removal that came before its time: when it came, UTC microseconds
 FRAME_BYTES = 64 * 1024  # of statements in one frame: some 250, verified in 20 ms
-SUM_MODULUS = 1 << 128
+SUM_TAG = b"p2pchat/statements/1\0"
 ASKED_AFTER = 60.0  # seconds; a guess
 ANSWERED_AFTER = 1.0  # seconds until a peer that was not answered is compared with again
 _REVOKES = f'"k":"{REVOKE}"'  # in a text, which is canonical
@@ -77,7 +77,7 @@ class StatementExchange:
         self._remotes: dict[int, _Remote] = {}
         self._durable: dict[StatementId, Statement] = {}
         self.undurable: set[StatementId] = set()
-        self._sum = 0  # of the ids of the durable ones
+        self._sums: list[str] = []  # of the durable ones, and with those on their way; [] until asked for
         self.heard: dict[StatementId, int] = {}
         self._asks_later = False
         self.members: MemberList | None = None
@@ -87,8 +87,8 @@ class StatementExchange:
         self._clear()
         if not self._network.is_named and (founder := self._network.founder or meta.get(FOUNDER, "")):
             self.members = MemberList(founder, self._network.member)
-            for statement in (parse_statement(self._network.id, *pair) for pair in stored):
-                self._add_durable(statement)
+            said = [parse_statement(self._network.id, *pair) for pair in stored]
+            self._durable = {one.id: one for one in said}
             self.members.add(self._durable.values())
             self.heard = heard_in(meta)
 
@@ -101,8 +101,8 @@ class StatementExchange:
 
     def compare_all(self) -> None:
         """Ask all links for what was not taken for a while."""
-        for remote in self._remotes.values():
-            self._send_sum(remote.link, ask=True)
+        for link in self._remotes:
+            self._send_sum(link, ask=True)
 
     def on_frame(self, link: int, frame: Statements) -> LogError | None:
         """Take a frame. Return the fault that must end the link, if any."""
@@ -177,10 +177,11 @@ class StatementExchange:
 
     def on_durable(self, change: Change) -> list[Statement]:
         """Tell all links what was stored. Return the statements that count no more."""
-        for statement in change.statements:
-            self._add_durable(statement)
-        dropped = [one for id in change.unstated if (one := self._durable.pop(id, None)) is not None]
-        self._sum = (self._sum - sum(int(one.id, 16) for one in dropped)) % SUM_MODULUS
+        for one in change.statements:
+            self.undurable.discard(one.id)
+            self._durable[one.id] = one
+        dropped = [self._durable.pop(id) for id in change.unstated if id in self._durable]
+        self._sums = []
         assert self.members is not None
         self._send([*self._remotes], change.statements)
         if any(one.kind == ADMIN and one.by == self.members.founder for one in change.statements):
@@ -191,14 +192,9 @@ class StatementExchange:
         """Take back what was not stored: nobody heard of it, and it decided nothing."""
         if self.members is not None and self.undurable:
             self.undurable.clear()
+            self._sums = []
             self.members = MemberList(self.members.founder, self._network.member)
             self.members.add(self._durable.values())
-
-    def _add_durable(self, statement: Statement) -> None:
-        self.undurable.discard(statement.id)
-        if statement.id not in self._durable:
-            self._durable[statement.id] = statement
-            self._sum = (self._sum + int(statement.id, 16)) % SUM_MODULUS
 
     def _take(self, members: MemberList, pairs: Sequence[tuple[str, str]], refuted: set[bytes]) -> None:
         """Keep what counts of these statements: those of the founder first, which say whose others do.
@@ -258,6 +254,7 @@ class StatementExchange:
         self._ctx.change.unstated = [id for id in unstated if id not in kept]
         self._ctx.change.statements += new
         self.undurable.update(one.id for one in new)
+        self._sums = []
         self._ctx.change.unstated += [one.id for one in change.dropped]
         now = self._ctx.now.utc
         early = {one.id: now for one in change.kept if one.kind == REMOVE and self.time_of(one) > now}
@@ -266,17 +263,20 @@ class StatementExchange:
         gone = [one.id for one in change.dropped if self.heard.pop(one.id, None) is not None]
         self._ctx.change.meta |= {HEARD + id: None for id in gone}
 
-    def _shown_sum(self) -> str:
-        return f"{self._sum:032x}"
+    def _shown_sums(self) -> list[str]:
+        """Return the sum of all that is on the disk, and the one of that and what is on its way there."""
+        if not self._sums:
+            kept = (self._durable, self._durable.keys() | self.undurable)
+            self._sums = [hash_of(SUM_TAG, map(bytes.fromhex, sorted(ids))) for ids in kept]
+        return self._sums
 
     def differs(self, theirs: str) -> bool:
         """Return whether a peer keeps other statements than are on the disk here, or on their way to it."""
-        coming = self._sum + sum(int(id, 16) for id in self.undurable)
-        return theirs not in (self._shown_sum(), f"{coming % SUM_MODULUS:032x}")
+        return theirs not in self._shown_sums()
 
     def _send_sum(self, link: int, *, ask: bool = False) -> None:
         if self.members is not None:
-            self._ctx.send(Statements(founder=self.members.founder, sum=self._shown_sum(), ask=ask), [link])
+            self._ctx.send(Statements(founder=self.members.founder, sum=self._shown_sums()[0], ask=ask), [link])
 
     def _send(self, links: list[int], statements: Iterable[Statement]) -> None:
         """Send statements, those of the founder first, as it said them: a plan has its last word at its end. What is

@@ -1,8 +1,8 @@
 """Anti-entropy: comparison of the logs that two peers hold, which repairs whatever was lost, acknowledgements too.
 
-Peers compare a sum over everything shared, then a sum per conversation, then marks. A digest is the sum, mod 2**256,
-of the hashes of all visible tips. An equal digest acknowledges everything in it, and is not answered unless it asks. A
-digest that differs is answered with the sums of all shared conversations, in pages. Conversations whose sums differ are
+Peers compare a sum of everything shared, then a sum per conversation, then marks. A sum is a hash of the hashes of all
+visible tips, in order. An equal one acknowledges everything in it, and is not answered unless the digest asks. A digest
+that differs is answered with the sums of all shared conversations, in pages. Conversations whose sums differ are
 followed by marks, in pages that ask for the other side's marks. A peer whose marks are behind then fetches what it
 lacks (fetcher.py).
 
@@ -12,8 +12,8 @@ So a peer that has heard nothing to end the comparison repeats its digest and as
 Users who come during a comparison share the next one, which begins a moment after it ends, or in time if it never does.
 So a thousand users who come one after the other cost a few comparisons of everything.
 
-Source: docs/protocol.md, "Compare". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
-Functions", 2003). It protects against accidents; heads prove the entries.
+Source: docs/protocol.md, "Compare". The hashes are not added up: whoever makes logs finds sets of them with one sum
+(Wagner, "A Generalized Birthday Problem", 2002), and an equal sum would hide what another wrote.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from functools import partial
 from p2pchat.core.durable_changes import Collected
 from p2pchat.core.effects import ComparisonEnded
 from p2pchat.core.inputs import ComparisonAwaited
-from p2pchat.core.log import LogId, WriterKey
+from p2pchat.core.log import NO_SUM, LogId, WriterKey
 from p2pchat.core.node_context import NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, HeldMark, sum_of
 from p2pchat.core.sync.fetcher import Fetcher
@@ -37,7 +37,6 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, Ping, UserId
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
 Span = tuple[UserId, UserId]
-NO_SUM = "0" * 64  # over nothing
 NEXT_WITHIN = 4.0  # times gossip_within: an answer that was lost is repeated before. A guess
 NEXT_AFTER = 0.3  # times gossip_within, from the end of one comparison to the next: users come one by one. A guess
 CHECKED_EVERY = 0.02  # seconds; a comparison takes some round trips
@@ -218,7 +217,7 @@ class AntiEntropy:
             page = shared[index : index + size]
             last = index + size >= len(shared)
             end = LAST_ID if last else page[-1].id
-            sums = {conversation.id: conversation.sum_text for conversation in page}
+            sums = {conversation.id: conversation.sum for conversation in page}
             self._sync.send(Digest(sums=sums, span=(start, end)), remote, *sums)
             if not last:
                 self._ctx.count("page_boundary")
@@ -239,9 +238,9 @@ class AntiEntropy:
         for id in sorted(here):
             group = here[id].group
             there = here.get(group.id) if group is not None and here[id].is_talk else None
-            if there is not None and there.sum_text != theirs.get(there.id, NO_SUM):
+            if there is not None and there.sum != theirs.get(there.id, NO_SUM):
                 comparison.differing[id] = None  # the group first: visibility in its talk depends on it
-            elif here[id].sum_text == theirs.get(id, NO_SUM):
+            elif here[id].sum == theirs.get(id, NO_SUM):
                 equal.append(here[id])
                 comparison.compared[id] = None
             else:

@@ -24,20 +24,23 @@ from p2pchat.core.durable_changes import EVERYTHING, LogFacts, Relation
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.log import (
     MARK,
-    SUM_MODULUS,
+    NO_SUM,
     Batch,
     LogId,
     Ref,
     WriterKey,
     first_chain,
+    hash_of,
     mark_hash,
     marks_of_bytes,
     marks_to_bytes,
     ref_key,
 )
 from p2pchat.core.node_context import KeySet
-from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId, split_ref
+from p2pchat.protocol import MAX_INT, ConversationId, Hex32, Mark, Naming, RunId, UserId, split_ref
 
+TIPS_TAG = b"p2pchat/tips/1\0"
+SHARED_TAG = b"p2pchat/shared/1\0"
 _HEAD = Struct(">32s8sQ32sQQ")  # user, run, seq, chain, last_c, pruned; the marks that it builds on follow
 _USER, _RUN, _SEQ = slice(0, 32), slice(32, 40), slice(40, 48)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
@@ -180,7 +183,7 @@ class LogState:
         self.pruned: int = 0  # entries 1..pruned were deleted here
         # Entry released + 1, and every later entry that follows another entry. () is 0.6 KiB smaller than a deque.
         self.queue: Sequence[WaitingEntry] = ()
-        self.shown_hash: int = 0  # its part of the conversation's sum
+        self.shown_hash: bytes = b""  # its part of the conversation's sum
         # Of a group's talk only the beginning up to `limit` is shown, announced and sent (group_sync.py).
         self.limit: int = MAX_INT
         self.limit_chain: str = ""
@@ -347,8 +350,8 @@ class WriterLogs:
 
 
 def sum_of(conversations: Iterable[ConversationState]) -> str:
-    """Return the sum over these conversations as a digest carries it."""
-    return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
+    """Return the sum of these conversations, by id in order, as a digest carries it."""
+    return hash_of(SHARED_TAG, [bytes.fromhex(each.sum) for each in conversations if each.sum != NO_SUM])
 
 
 # ---- conversations
@@ -440,7 +443,7 @@ class ConversationState:
     __slots__ = (
         "by_ref", "concerns_us", "covered", "group", "id", "has_facts", "is_talk", "allowed_writers", "members",
         "waiting_logs", "naming", "holds_choices", "history_until", "newest_c", "newest_place", "recently_shown",
-        "is_stored", "unnamed", "writers", "_users", "_sum", "_unsummed",
+        "is_stored", "unnamed", "writers", "_users", "_hashes", "_sum", "_unsummed",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: AbstractSet[UserId] | None) -> None:
@@ -460,7 +463,8 @@ class ConversationState:
         self._users: list[UserId] = []  # these writers, in order
         self.covered: Heads = Heads()  # the covered logs of all writers, as far as they are no objects
         self.by_ref: dict[str, LogState] = {}  # the logs that are objects, as references name them
-        self._sum = 0
+        self._hashes: list[bytes] = []  # of what others may hear of, in order
+        self._sum = NO_SUM
         self._unsummed: dict[LogState, None] = {}  # logs that changed since
         self.newest_c: int = 0
         self.newest_place: int = 0  # of what programs were shown here, or a higher one; 0: none is known
@@ -576,20 +580,21 @@ class ConversationState:
         self._unsummed[log] = None
 
     @property
-    def sum(self) -> int:
-        """The sum over the tips that others may hear of."""
-        for log in self._unsummed:
-            is_announced = log.is_tip and self.announces(log.user)
-            now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
-            self._sum = (self._sum + now - log.shown_hash) % SUM_MODULUS
-            log.shown_hash = now
-        self._unsummed.clear()
+    def sum(self) -> Hex32:
+        """The sum of the tips that others may hear of. It is computed when it is asked for, not for each message."""
+        if self._unsummed:
+            for log in self._unsummed:
+                if log.shown_hash:
+                    del self._hashes[bisect_left(self._hashes, log.shown_hash)]
+            for log in self._unsummed:
+                log.shown_hash = b""
+                if log.is_tip and self.announces(log.user):
+                    log.shown_hash = mark_hash(log.id, log.shared_seq, log.shared_chain)
+                    self._hashes.append(log.shown_hash)
+            self._hashes.sort()
+            self._sum = hash_of(TIPS_TAG, self._hashes)
+            self._unsummed.clear()
         return self._sum
-
-    @property
-    def sum_text(self) -> str:
-        """The sum as a digest carries it."""
-        return f"{self.sum:064x}"
 
     def may_write(self, user: UserId) -> bool:
         """Return whether this user's entries are accepted here."""

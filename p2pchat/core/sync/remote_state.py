@@ -67,7 +67,7 @@ class ComparisonState(Collected, eq=False):
     next_timer: Timer | None = None  # begins the next one; None: nobody waits for one
     known_users: KeySet[UserId] = {}  # its users when the present one began, and fresh ones
     digest_at: float = 0.0  # monotonic: when the last digest was sent
-    equal: dict[ConversationId, int] = {}  # sums that were equal, and say nothing new again
+    equal: dict[ConversationId, str] = {}  # sums that were equal, and say nothing new again
 
     @property
     def number(self) -> int:

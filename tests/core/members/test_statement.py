@@ -42,7 +42,7 @@ def parsed(text: str) -> Statement:
         ("add", {"who": USERS[:MAX_ADDED]}),
         ("admin", {"who": USERS[:1]}),
         ("remove", {"who": USERS[:MAX_REMOVED], "keep": (USERS * 8)[:MAX_KEPT], "hide": True}),
-        ("pardon", {"ids": ["0f" * 16] * MAX_PARDONED}),
+        ("pardon", {"ids": ["0f" * 32] * MAX_PARDONED}),
     ],
 )
 def test_a_statement_is_the_same_for_whoever_reads_it(kind: str, fields: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ def test_a_signature_has_64_bytes() -> None:
         {"k": "remove", "who": USERS[: MAX_REMOVED + 1]},
         {"k": "remove", "who": USERS[:1], "keep": (USERS * 8)[: MAX_KEPT + 1]},
         {"k": "remove", "who": USERS[:1], "hide": 1},
-        {"k": "pardon", "ids": [USERS[0]]},
+        {"k": "pardon", "ids": ["0f" * 16]},
         {"k": "pardon", "who": USERS[:1]},
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -11,9 +12,17 @@ from msgspec.structs import replace
 
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import DiskLow, Got, StatementsMade
-from p2pchat.core.members import member_list
-from p2pchat.core.members.statement import Statement, make_guest, make_statement, network_id, room_id
-from p2pchat.core.members.statement_exchange import ASKED_AFTER, MAX_REFUTED, file_frames
+from p2pchat.core.log import NO_SUM, hash_of
+from p2pchat.core.members import member_list, statement, statement_exchange
+from p2pchat.core.members.statement import (
+    Statement,
+    make_guest,
+    make_statement,
+    network_id,
+    parse_statement,
+    room_id,
+)
+from p2pchat.core.members.statement_exchange import ASKED_AFTER, MAX_REFUTED, SUM_TAG, file_frames
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import MAX_FRAME_BYTES, Entries, Ping, Statements, UserId, encode
@@ -162,7 +171,7 @@ def test_evidence_goes_again_to_who_lacked_statements() -> None:
     assert evidence() == 2
     far.say(page(one))
     assert evidence() == 2  # once an hour
-    far.say(Statements(sum="00" * 16), page(one))
+    far.say(Statements(sum="00" * 32), page(one))
     assert evidence() == 4
 
 
@@ -208,7 +217,7 @@ def test_whom_only_a_former_admin_had_named_leaves_what_is_compared_and_is_back_
         ada.put(Got(link, passed(eve.say("more"))))
         net.world.pass_time(60.0)
         for peer in (ada, bob):
-            assert peer.node.replicator.conversations[peer.node.room].sum == 0 and peer.texts() == ["hello"]
+            assert peer.node.replicator.conversations[peer.node.room].sum == NO_SUM and peer.texts() == ["hello"]
             assert peer.node.member_directory.since(IDS["eve"]) == 0 and peer.node.member_directory.is_out(IDS["eve"])
     cyd = net.add("cyd")
     net.link("ada", "cyd")
@@ -340,6 +349,31 @@ def test_two_that_said_much_apart_agree_once_they_meet() -> None:
     assert net.kept("ada") == net.kept("bob") and len(net.kept("ada")) > 30
 
 
+def test_an_expulsion_is_told_to_who_keeps_another_set_with_the_same_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An admin made such a set in a minute (Wagner, 2002), and hid the expulsion for good. Here ids have 12 bits."""
+
+    def short(network: str, text: str, signature: bytes) -> Statement:
+        made = parse_statement(network, text, signature)
+        return replace(made, id=made.id[:3].rjust(64, "0"))
+
+    monkeypatch.setattr(statement, "parse_statement", short)
+    monkeypatch.setattr(statement_exchange, "parse_statement", short)
+    expulsion, *additions = (
+        said(FOUNDER, kind, user) for kind, user in [("remove", USERS[0]), *(("add", user) for user in USERS[1:])]
+    )
+    by_total = {int(one.id, 16) + int(other.id, 16): (one, other) for one, other in combinations(additions, 2)}
+    hidden, shown = next(
+        ((expulsion, one), pair)
+        for one in additions
+        if (pair := by_total.get(int(expulsion.id, 16) + int(one.id, 16))) and one not in pair
+    )
+    net = Net("ada", "bob")
+    net.say("ada", *hidden)
+    net.say("bob", *shown)
+    net.link("ada", "bob")
+    assert net.kept("ada") == net.kept("bob") == {one.id for one in (*hidden, *shown)}
+
+
 def test_what_is_pushed_out_in_the_step_that_brought_it_counts_in_no_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sums of two that keep the same would differ, and one would send it again and again."""
     monkeypatch.setattr(member_list, "MAX_BYTES_OF_ADMIN", 4000)
@@ -357,7 +391,7 @@ def test_what_is_pushed_out_in_the_step_that_brought_it_counts_in_no_sum(monkeyp
     for peer in (ada, bob):
         far = peer.far("eve", compared=False)
         sums = [frame.sum for frame in far.heard if isinstance(frame, Statements) and frame.sum]
-        assert sums == [f"{sum(int(id, 16) for id in kept) % (1 << 128):032x}"]
+        assert sums == [hash_of(SUM_TAG, map(bytes.fromhex, sorted(kept)))]
 
 
 @pytest.mark.parametrize(
@@ -400,7 +434,7 @@ def test_statements_of_strangers_cost_no_signature_and_no_place() -> None:
     far = ada.far("eve", compared=False)
     ada.take()
     unsigned = [(said(STRANGER, "add", user).text, "00" * 64) for user in USERS]
-    ada.put_frames(far, Statements(s=unsigned), Statements(founder=IDS["eve"], sum="00" * 16))
+    ada.put_frames(far, Statements(s=unsigned), Statements(founder=IDS["eve"], sum="00" * 32))
     assert not any("malformed" in line for line in ada.take()) and net.kept("ada") == set()
 
 
@@ -471,7 +505,7 @@ def test_a_sum_that_comes_with_what_it_counts_is_no_reason_to_send_everything() 
     net.say("ada", first)
     far = ada.far("eve", compared=False)
     far.heard.clear()
-    total = f"{(int(first.id, 16) + int(admin.id, 16)) % (1 << 128):032x}"
+    total = hash_of(SUM_TAG, map(bytes.fromhex, sorted((first.id, admin.id))))
     pair = (admin.text, admin.signature.hex())
     ada.put(Got(far.link, passed(Statements(s=[pair]), Statements(sum=total, ask=True))))
     net.world.settle()

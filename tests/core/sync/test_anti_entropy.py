@@ -18,6 +18,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.replicator import SWEPT_EVERY
+from p2pchat.core.sync import conversation_state
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, NEXT_AFTER, next_id
 from p2pchat.core.sync.conversation_state import LogState
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
@@ -41,13 +42,14 @@ from tests.core.scripted_nodes import (
     dm,
     have,
     page,
+    sum_of_all,
     sums,
 )
 from tests.core.steps import count_steps
 
 
 def digest(*authors: Author, ask: bool = False) -> Digest:
-    return Digest(sum=next(iter((sums(*authors).sums or {}).values())), ask=ask)
+    return Digest(sum=sum_of_all(*authors), ask=ask)
 
 
 def begin_again(peer: Peer) -> list[str]:
@@ -557,3 +559,19 @@ def test_an_equal_sum_counts_again_for_a_user_who_is_hosted_at_both_ends() -> No
     world.settle()
     sent = [line for line in ada.take() if line.startswith("to bob: ")]
     assert sent == ["to bob: entries dm a1:1..1"]
+
+
+def test_two_sets_whose_hashes_have_one_total_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who makes many logs finds such sets (Wagner, 2002), and hid what another wrote. Here hashes have 8 bits."""
+    monkeypatch.setattr(
+        conversation_state, "mark_hash", lambda log, seq, chain: bytes.fromhex(log.run[:2]).rjust(32, b"\0")
+    )
+    world = World()
+    ada, bob = world.peer("ada"), world.peer("bob")
+    for peer, runs in ((ada, ("01", "04")), (bob, ("02", "03"))):
+        far = peer.far("eve")
+        far.say(*(Author(name, run).say(run) for name, run in zip(("cyd", "dan"), runs, strict=True)))
+        peer.drop(far)
+    world.link(ada, bob)
+    world.pass_time(60.0)
+    assert [sorted(peer.texts()) for peer in (ada, bob)] == [["01", "02", "03", "04"]] * 2

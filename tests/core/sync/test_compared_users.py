@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.inputs import ComparisonAwaited, ConversationOpened, DiskLow, UserHosted, UserUnhosted, WriteRequest
-from p2pchat.core.log import mark_hash
+from p2pchat.core.log import NO_SUM
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.sync.anti_entropy import NEXT_WITHIN
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
@@ -25,7 +25,7 @@ from tests.core.scripted_nodes import (
     World,
     dm,
     have,
-    sums,
+    sum_of_tips,
 )
 
 BOB = IDS["bob"]
@@ -59,7 +59,7 @@ def passing(world: World, ada: Peer) -> list[str]:
 
 
 def equal() -> Digest:
-    return Digest(sum=next(iter((sums().sums or {}).values()), "0" * 64))
+    return Digest(sum=NO_SUM)
 
 
 def test_an_equal_digest_that_was_on_its_way_is_no_comparison() -> None:
@@ -82,8 +82,7 @@ def test_what_is_fetched_has_to_be_durable() -> None:
     passing(world, ada)
     talk = Author("bob", "b1", dm("bob", "ada"))
     entries = talk.say("psst")
-    held = f"{mark_hash(talk.log, talk.seq, talk.chain):064x}"
-    far.say(Digest(sums={talk.log.conversation: held}, span=ALL), have(talk, span=ALL))
+    far.say(Digest(sums={talk.log.conversation: sum_of_tips(talk)}, span=ALL), have(talk, span=ALL))
     assert passing(world, ada) == []
     ada.holding = True
     far.say(entries, have(end=1))
@@ -99,7 +98,7 @@ def test_a_group_that_is_not_here_yet_is_waited_for_and_its_messages_are_compare
     group, operations = entries.c, Author("cyd", "c0", entries.c)
     operations.log = operations.log._replace(run=entries.r)
     operations.write(*entries.e)
-    held = Digest(sums={group: f"{mark_hash(operations.log, operations.seq, operations.chain):064x}"}, span=ALL)
+    held = Digest(sums={group: sum_of_tips(operations)}, span=ALL)
     ada, far = awaiting(world, held, have(operations, span=ALL))
     far.say(Pong())
     passing(world, ada)

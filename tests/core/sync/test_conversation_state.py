@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import combinations
 from random import Random
 from secrets import token_bytes
 
 from p2pchat.core.durable_changes import LogFacts
-from p2pchat.core.log import LogId, mark_hash, marks_to_bytes, ref_key
-from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogState, facts_in, pack_row
+from p2pchat.core.log import NO_SUM, LogId, marks_to_bytes, ref_key
+from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogState, facts_in, pack_row, sum_of
 from p2pchat.protocol import Mark, Naming
-from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
+from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, sum_of_tips
 
 
 def room() -> ConversationState:
@@ -33,10 +34,10 @@ def test_only_durable_entries_are_announced() -> None:
     bob.say("one", "two")
     log.seq, log.chain, log.last_c = 2, bob.chain, 2
     here.refresh_sum(log)
-    assert [here.marks(ALL), here.sum] == [{}, 0]
+    assert [here.marks(ALL), here.sum] == [{}, NO_SUM]
     log.durable_seq, log.durable_chain = 2, bob.chain
     here.refresh_sum(log)
-    assert [here.marks(ALL), here.sum] == [{IDS["bob"]: [bob.mark]}, mark_hash(bob.log, 2, bob.chain)]
+    assert [here.marks(ALL), here.sum] == [{IDS["bob"]: [bob.mark]}, sum_of_tips(bob)]
 
 
 def test_the_sum_follows_every_change() -> None:
@@ -44,7 +45,29 @@ def test_the_sum_follows_every_change() -> None:
     for author in (bob, ada, bob, ada, bob):
         author.say("word")
         durable(here, author)
-    assert here.sum == (mark_hash(bob.log, 3, bob.chain) + mark_hash(ada.log, 2, ada.chain)) % 2**256
+    assert here.sum == sum_of_tips(bob, ada)
+
+
+def test_the_sum_does_not_depend_on_the_order_in_which_tips_came() -> None:
+    authors = [Author(name, name[0] + "1") for name in ("ada", "bob", "cyd", "dan", "eve")]
+    for author in authors:
+        author.say("word")
+    here, there = room(), room()
+    for one, other in zip(authors, reversed(authors), strict=True):
+        durable(here, one), durable(there, other)
+        assert here.sum != NO_SUM != there.sum  # computed now, and changed by each further tip
+    assert here.sum == there.sum == sum_of_tips(*authors)
+
+
+def test_each_conversation_with_tips_counts_in_the_sum_of_everything() -> None:
+    every = [ConversationState(f"{number}" * 64, Naming(room=True), None) for number in range(4)]
+    for number, conversation in enumerate(every[1:], 1):
+        author = Author("bob", f"b{number}", conversation.id)
+        author.say("word")
+        durable(conversation, author)
+    sums = {sum_of(part) for size in range(4) for part in combinations(every[1:], size)}
+    assert len(sums) == 8 and NO_SUM in sums
+    assert sum_of(every) == sum_of(every[1:])
 
 
 def test_a_covered_log_is_no_tip_and_becomes_a_row_when_shown() -> None:
@@ -66,7 +89,7 @@ def test_a_covered_log_is_no_tip_and_becomes_a_row_when_shown() -> None:
     ]
     found = here.log(*first.log[1:])
     assert found is not None and [found.row, found.covered, found.is_tip] == [log.row, True, False]
-    assert here.sum == mark_hash(second.log, 1, second.chain)
+    assert here.sum == sum_of_tips(second)
 
 
 def test_the_marks_of_older_logs_are_those_of_the_1st_2nd_and_4th_newest() -> None:
@@ -105,7 +128,7 @@ def test_a_forked_log_is_not_counted() -> None:
     log = durable(here, bob)
     log.forked = True
     here.refresh_sum(log)
-    assert [here.marks(ALL), here.sum, here.writer(IDS["bob"]).tail_tips()] == [{}, 0, []]
+    assert [here.marks(ALL), here.sum, here.writer(IDS["bob"]).tail_tips()] == [{}, NO_SUM, []]
 
 
 def test_marks_come_in_order_and_within_a_span() -> None:

@@ -9,6 +9,7 @@ from _pytest.mark import ParameterSet
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import QuotaLifted
 from p2pchat.core.log import (
+    NO_SUM,
     Ref,
     decode_entry,
 )
@@ -237,7 +238,7 @@ def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first(ada: Peer) -> N
     cyd = ada.world.peer("cyd")
     ada.world.link(ada, cyd)
     assert cyd.texts() == ["again"]
-    assert ada.node.replicator.conversations[ROOM].sum == cyd.node.replicator.conversations[ROOM].sum != 0
+    assert ada.node.replicator.conversations[ROOM].sum == cyd.node.replicator.conversations[ROOM].sum != NO_SUM
 
 
 @pytest.mark.parametrize("linked", [False, True])

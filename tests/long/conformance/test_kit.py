@@ -52,7 +52,7 @@ async def test_a_report_says_what_failed_and_what_was_sent_and_came(home: Path) 
 
     report = json.loads((home / "report").read_text("utf-8"))
     results = {result["rule"]: result for result in report.pop("results")}
-    assert report == {"version": 1, "protocol": 3, "candidate": peer.me.key, "level": "bot", "seed": "fixed"}
+    assert report == {"version": 1, "protocol": 4, "candidate": peer.me.key, "level": "bot", "seed": "fixed"}
     assert {rule: result["outcome"] for rule, result in results.items()} == {
         "the-room-is-answered": "failed", "unknown-frames-are-ignored": "passed",
         "an-orderly-stop-says-goodbye": "skipped",

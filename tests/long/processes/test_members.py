@@ -77,7 +77,7 @@ async def test_a_peer_of_version_2_is_refused_before_its_invite_is_spent(logins:
     eve.say(wire.Hello(2, "ab" * 32, eve.id, eve.identity.sign(t).hex(), proof(parsed.network.key, "client", t)))
     joining = prove_invite(parsed.invitation, t, eve.id)
     eve.say(wire.Show(wire.Membership(invite=joining)))
-    assert (offer.v, await eve.wait_closed()) == ([3], "version")
+    assert (offer.v, await eve.wait_closed()) == ([4], "version")
     await met(ada, await second.peer("bob", invite=invite))
     [row] = await first.invites("ada")
     assert (row["uses"], row["used_by"]) == (1, ["bob"])
