@@ -115,10 +115,10 @@ def test_a_peer_that_dials_itself_notices_at_either_end() -> None:
 def test_unknown_versions() -> None:
     a = server()
     hello = hello_to(a, client())
-    hello.v = 2
+    hello.v = 3
     assert refused(a, hello) == "version"
-    assert refused(client(), Hello(v=[2, 4], nonce="00" * 32)) == "version"
-    assert client().on_frame(Hello(v=[7, 3], nonce="00" * 32)) is not None
+    assert refused(client(), Hello(v=[3, 5], nonce="00" * 32)) == "version"
+    assert client().on_frame(Hello(v=[7, 4], nonce="00" * 32)) is not None
 
 
 @pytest.mark.parametrize("frame", [Ping(), Unknown("later"), Bye("left")], ids=lambda frame: type(frame).__name__)
