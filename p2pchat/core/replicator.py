@@ -231,7 +231,7 @@ class Replicator:
                 self.ingest.fetcher.on_want_ended(remote, frame.end)
 
     def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
-        if isinstance(frame, Have | Digest) and (self.context.missing or self.missing.lacking):
+        if isinstance(frame, Have | Digest) and self.context.missing:
             self.missing.tell(remote)  # marks may answer it
         if isinstance(frame, Have):
             self.anti_entropy.on_have(remote, frame)
