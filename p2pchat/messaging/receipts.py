@@ -755,7 +755,7 @@ class ReceiptTracker:
                 if among:
                     having, of = receipts.count(start, kind)
                     if not of:
-                        having = of = len(self._known(receipts, log, start, kind))
+                        having = of = len(self._having(receipts, log, start, kind, ()))
                     found.append(ReceiptUpdate(log, start, end - 1, among[-1], having, of, kind))
         return found
 
@@ -787,18 +787,15 @@ class ReceiptTracker:
         self, receipts: _LogReceipts, log: LogId, seq: int, kind: Kind, of: Iterable[UserId]
     ) -> Collection[UserId]:
         """Return every member known to have a message, or to have read it; of users here those who are among these."""
-        known = self._known(receipts, log, seq, kind)
-        if kind == "read" or len(self._hosted) < 2:
-            return known
-        return dict.fromkeys([*known, *(one for one in of if self._has(log, seq, one))])
-
-    def _known(self, receipts: _LogReceipts, log: LogId, seq: int, kind: Kind) -> Collection[UserId]:
-        """Return every member known to have a message, or to have read it, but for those who have it as users here."""
         marks = receipts.positions(kind).marks
-        having = [member for member, mark in marks.items() if mark >= seq]
-        if kind == "read" or log.conversation != self._room:
+        having: Collection[UserId] = [member for member, mark in marks.items() if mark >= seq]
+        if kind == "read":
             return having
-        return self.users_having(log, having, receipts.guests(seq))
+        if log.conversation == self._room:
+            having = self.users_having(log, having, receipts.guests(seq))
+        if len(self._hosted) > 1:
+            having = dict.fromkeys([*having, *(one for one in of if self._has(log, seq, one))])
+        return having
 
     def users_having(self, log: LogId, having: Collection[UserId], guests: Guests = ()) -> Collection[UserId]:
         """Return the members who have a message: these, or in the room the users of those of these who are peers."""
