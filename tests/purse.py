@@ -3,7 +3,7 @@
     python -m tests.purse [REVISION]        print tokens and folds of each room, beside those of a revision
     python -m tests.purse --lower           lower the numbers of the table to what there is
 
-Without a revision it is the newest whose gate was green. A room is a row of the table "Budget" in docs/architecture.md.
+Without a revision it is where the branch left `green`. A room is a row of the table "Budget" in docs/architecture.md.
 A fold is a form that says two things in one expression: `:=`, a conditional expression, a comprehension within another,
 an unpacking by `*`.
 """
@@ -119,10 +119,11 @@ def folds_of(size: Counter[str]) -> int:
 
 
 def base() -> str:
-    """Return the newest revision whose gate was green; "" outside of a repository."""
+    """Return where this branch left the newest revision whose gate was green; "" outside of a repository."""
     for name in ("green", "origin/green", "main", "origin/main"):
-        if git("rev-parse", "-q", "--verify", name):
-            return name
+        found = git("merge-base", "HEAD", name).decode().strip()
+        if found:
+            return found[:10]
     return ""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +74,7 @@ NOT_IN_CORE = {
 OTHER_SUBJECT = {
     "commit_writer.py": "CommitWriter decides what is written; RowBuffer only collects its rows",
     "election.py": "the election is a function; what two processes with one key do follows from it",
+    "gateway.py": "servers name this file on their command line",
     "gateway_state.py": "gateway.py is cli/gateway.py, which servers name on their command line",
     "idempotency.py": "one subject in two classes: for one gateway, and for a cluster",
     "offline.py": "profiles at rest: to read their History is one of several things to do with them",
@@ -88,6 +89,11 @@ FILES_WITH_MSGSPEC = {
 }  # fmt: skip
 # Optional libraries: imported where they are used, never by `import p2pchat`.
 ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
+
+
+# Circles of files that are left, by the first file of each, and how many files they have. All others are on a stair: a
+# file imports from below. lifecycle.py is with messaging/; web/__init__.py imports for types what programs name.
+CIRCLES = {"lifecycle.py": 16, "web/__init__.py": 26}
 
 
 class Import(NamedTuple):
@@ -214,6 +220,43 @@ def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return {name: found for name, found in places.items() if len(found) > 1}
 
 
+def files_imported(source: Source, paths: Collection[str]) -> set[str]:
+    """Return the files of the package that a file imports, for types or late, too."""
+    found = set()
+    for one in source.imports:
+        module = one.module.removeprefix("p2pchat").removeprefix(".").replace(".", "/")
+        name = f"{module}/{one.name}".removeprefix("/")
+        of = [
+            path
+            for path in (f"{name}.py", f"{name}/__init__.py", f"{module}.py", f"{module}/__init__.py")
+            if path in paths
+        ]
+        found.update(of[:1])
+    return found - {source.path}
+
+
+def scripts_imported(text: str) -> set[str]:
+    """Return the files that a file of the page imports; types, which stand in comments, do not count."""
+    return set(re.findall(r'^import [^;]*?"\./([\w.]+)"', text, re.MULTILINE))
+
+
+def circles(imported: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Return the files that import one another, directly or not: each circle by its first file."""
+    reached: dict[str, set[str]] = {}
+    for start in imported:
+        seen, waiting = set[str](), [start]
+        while waiting:
+            new = set(imported.get(waiting.pop(), ())) - seen
+            seen |= new
+            waiting += new
+        reached[start] = seen
+    found: dict[str, list[str]] = {}
+    for path in sorted(imported):
+        if path in reached[path]:
+            found.setdefault(min(other for other in reached[path] if path in reached.get(other, ())), []).append(path)
+    return found
+
+
 SOURCES = [
     Source(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))
 ]
@@ -233,6 +276,27 @@ def test_rooms_of_the_core_import_one_way() -> None:
 
 def test_web_interfaces_do_not_import_each_other() -> None:
     assert [arrow for source in SOURCES for arrow in wrong_arrows_between_interfaces(source)] == []
+
+
+def test_files_are_a_stair_and_no_circle() -> None:
+    """A reader knows of each file who may call it. Imports for types and late ones count, too."""
+    built = "sync/classes.py"
+    paths = {built, *(source.path for source in SOURCES)}
+    found = circles({source.path: files_imported(source, paths) for source in SOURCES if source.path != built})
+    assert {first: files for first, files in found.items() if len(files) > CIRCLES.get(first, 0)} == {}
+    assert {first: len(found.get(first, ())) for first in CIRCLES} == CIRCLES, "a smaller circle stays small"
+    page = {path.name: scripts_imported(path.read_text("utf-8")) for path in (PACKAGE / "web/page").glob("*.js")}
+    assert circles(page) == {}
+
+
+def test_the_reader_of_circles_sees_each_form() -> None:
+    paths = {"a/__init__.py", "a/b.py", "c.py"}
+    code = "from p2pchat import c\nif TYPE_CHECKING:\n    from p2pchat.a.b import f\ndef g():\n    import p2pchat.a\n"
+    assert files_imported(Source("d.py", code), paths) == {"c.py", "a/b.py", "a/__init__.py"}
+    assert scripts_imported('import { a } from "./a.js";\nimport {\n  b,\n} from "./b.js";\nimport "./c.js";\n') == {
+        "a.js", "b.js", "c.js",
+    }  # fmt: skip
+    assert circles({"a": "b", "b": "c", "c": "b", "d": "a", "e": "e"}) == {"b": ["b", "c"], "e": ["e"]}
 
 
 def test_every_file_is_in_a_layer() -> None:

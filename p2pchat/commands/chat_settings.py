@@ -1,4 +1,4 @@
-"""Chat settings of one profile, kept in a small file beside its identity, and the command /set.
+"""Chat settings of one profile, kept in a small file beside its identity.
 
     <profile>/chat.json     {"terminal": true, "joins": "auto", "bell": true, "desktop": false,
                              "by_conversation": {"M2P3...": {"typing": "off"}},
@@ -16,20 +16,11 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakValueDictionary
 
-from p2pchat import Conversation, P2PChatError, User
-from p2pchat.commands.display import CommandResult
 from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.event_text import EventLine, user_fields
-from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.safe_text import quote_name
-
-if TYPE_CHECKING:
-    from p2pchat.commands.command_context import CommandContext
 
 
 @dataclass(frozen=True)
@@ -295,86 +286,3 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:  # KeyboardInterrupt too: no partial file may stay
         new.unlink(missing_ok=True)
         raise
-
-
-# ---- /set
-
-
-async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Conversation | None = None) -> CommandResult:
-    """Show all settings or one, or change one, in general or for one conversation."""
-    name, value = name.lower(), value.lower()
-    if value and not name:
-        raise UsageError(f"which setting? They are {', '.join(BY_NAME)}")
-    if name and name not in BY_NAME:
-        near = get_close_matches(name, BY_NAME, n=1)
-        hint = f": did you mean {near[0]}?" if near else f"; the settings are {', '.join(BY_NAME)}"
-        raise UsageError(f"there is no setting {name!r}{hint}")
-    if not value:
-        rows = [row for setting in ([BY_NAME[name]] if name else SETTINGS) for row in _rows(ctx, setting)]
-    elif BY_NAME[name].of_peer:
-        rows = await _set_receipts(ctx, BY_NAME[name], value, to)
-    else:
-        rows = await _set(ctx, BY_NAME[name], value, to)
-    return CommandResult(rows, [_format_setting(row) for row in rows])
-
-
-def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
-    """Return the general value of a setting, and its exceptions."""
-    if setting.of_peer:
-        exceptional = ctx.peer.receipt_exceptions()
-        return [_receipts_row(ctx, setting), *(_receipts_row(ctx, setting, user) for user in exceptional)]
-    exceptions = [id for id, values in ctx.settings.by_conversation.items() if setting.name in values]
-    return [_setting_row(ctx, setting), *(_setting_row(ctx, setting, id) for id in exceptions)]
-
-
-async def _set(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
-    there = "" if to is None else to.id
-    exceptions = ctx.settings.by_conversation.get(there, {})
-    former = exceptions.get(setting.name, INHERIT) if there else ctx.settings.value(setting.name)
-    ctx.settings.change(setting.name, value, there)
-    try:
-        ctx.settings.save()
-    except OSError as error:
-        ctx.settings.change(setting.name, former, there)
-        raise CommandError(f"not changed: cannot save it: {error.strerror or error}") from None
-    return [_setting_row(ctx, setting, there)] if there else _rows(ctx, setting)
-
-
-def _setting_row(ctx: CommandContext, setting: Setting, conversation_id: str = "") -> EventLine:
-    row = _row(setting, ctx.settings.value(setting.name, conversation_id))
-    if conversation_id:
-        row |= {"conversation": _conversation_name(ctx, conversation_id), "conversation_id": conversation_id}
-    return row
-
-
-async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
-    """Change read receipts, which the peer itself keeps: for everyone, or with one user."""
-    if error := value_error(setting, value, exception=to is not None):
-        raise UsageError(error)
-    user = None if to is None else to.user
-    if to is not None and user is None:
-        raise UsageError("receipts are on or off for everyone, or with one user: /set receipts off bob")
-    await ctx.peer.set_receipts(None if value == INHERIT else value == "on", user)
-    return [_receipts_row(ctx, setting, user)] if user is not None else _rows(ctx, setting)
-
-
-def _receipts_row(ctx: CommandContext, setting: Setting, user: User | None = None) -> EventLine:
-    row = _row(setting, "on" if ctx.peer.receipts(user) else "off")
-    return row if user is None else row | user_fields(user)
-
-
-def _row(setting: Setting, value: str) -> EventLine:
-    return {"setting": setting.name, "value": value, "values": list(setting.values), "meaning": setting.meaning}
-
-
-def _conversation_name(ctx: CommandContext, conversation_id: str) -> str:
-    try:
-        return ctx.peer.find(conversation_id).name
-    except P2PChatError:  # no message there yet, and set in another run
-        return conversation_id[:8]
-
-
-def _format_setting(row: EventLine) -> str:
-    where = f" in {quote_name(row['conversation'])}" if "conversation" in row else ""
-    where = f" with {quote_name(row['user'])}" if "user" in row else where
-    return f"-- {row['setting']}{where} {row['value']} ({'|'.join(row['values'])}): {row['meaning']}"

@@ -2,8 +2,8 @@
 
 Derived from the rows: the parsers of typed lines and of JSON commands, which commands a chat, the control socket and a
 gateway take, whose limits a command counts for at a gateway, Tab, /help, the table of typed lines in docs/cli.md, and
-the description of `POST /v1/do`. The handler of a command is the function of its name in *_commands.py or
-chat_settings.py, and its parameters are the fields of the row.
+the description of `POST /v1/do`. The handler of a command is the function of its name in *_commands.py,
+and its parameters are the fields of the row.
 
 A row has data only. A command that needs more than that gets it in its handler. tests/test_features.py walks the rows.
 

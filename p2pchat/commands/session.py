@@ -1,6 +1,6 @@
 """A session: executes typed lines and JSON commands on a running peer, in the order they arrive.
 
-The handlers of commands are in *_commands.py and chat_settings.py. A command that fails is one error line; the session
+The handlers of commands are in *_commands.py. A command that fails is one error line; the session
 continues, and the exit code records the failure when no person was there to see it. Messages that arrive together are
 sent together: many lines of a pipe are one call and one commit.
 """
@@ -30,8 +30,8 @@ from p2pchat import (
     User,
     Warned,
 )
-from p2pchat.commands import chat_settings, file_commands, member_commands
 from p2pchat.commands import conversation_commands as conversation
+from p2pchat.commands import file_commands, member_commands, setting_commands
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
@@ -110,7 +110,9 @@ def handlers_in(*places: object) -> dict[str, Handler]:
 HANDLERS: dict[str, Handler] = {
     **{name: partial(messages.change, call) for name, call in CALLS.items()},
     **{name: partial(messages.head, kind) for name, kind in HEADS.items()},
-    **handlers_in(messages, conversation, people, member_commands, file_commands, chat_settings, sys.modules[__name__]),
+    **handlers_in(
+        messages, conversation, people, member_commands, file_commands, setting_commands, sys.modules[__name__]
+    ),
 }
 
 

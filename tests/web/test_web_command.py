@@ -12,7 +12,7 @@ import pytest
 
 from p2pchat import probe
 from p2pchat.__main__ import main
-from p2pchat.cli.gateway import GatewayRun
+from p2pchat.cli.gateway_run import GatewayRun
 from p2pchat.cli.http_server import listen
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command

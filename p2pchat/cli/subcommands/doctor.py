@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ import click
 
 from p2pchat import (
     Message,
+    P2PChatError,
     ProfileState,
     Sent,
     StorageError,
@@ -115,8 +116,14 @@ def summary(found: Sequence[Finding]) -> str:
 
 
 async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> AsyncIterator[Finding]:
-    found = await probe(endpoint, data=directory)
-    yield network.check_remote(found, await network.user_label(found.peer_id, directory, db))
+    found, name = await probe(endpoint, data=directory), ""
+    if directory is not None and found.peer_id:
+        with suppress(P2PChatError):
+            async with open_history(directory, db=db or None) as history:
+                for user in history.users():
+                    if user.id == found.peer_id:
+                        name = user.label
+    yield network.check_remote(found, name)
 
 
 async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> AsyncIterator[Finding]:

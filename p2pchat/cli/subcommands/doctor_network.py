@@ -7,14 +7,12 @@ say that others can reach the peer. They say what to run on the other machine.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import ipaddress
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
-from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
+from p2pchat import KnownAddress, Probed, probe
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
 from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, host_port, is_loopback
@@ -178,16 +176,6 @@ def check_remote(found: Probed, name: str) -> Finding:
         mend = REMEDIES[found.verdict]
     at = f" ({found.address})" if found.address not in what else ""
     return wrong(what, found.text + at, mend.format(port=port, start=command(port)))
-
-
-async def user_label(peer_id: str, directory: Path | None, db: str = "") -> str:
-    """Return the label of a peer's user as a profile knows it, "" when it does not."""
-    if directory is None or not peer_id:
-        return ""
-    with contextlib.suppress(P2PChatError):
-        async with open_history(directory, db=db or None) as history:
-            return next((user.label for user in history.users() if user.id == peer_id), "")
-    return ""
 
 
 def milliseconds(seconds: float) -> str:

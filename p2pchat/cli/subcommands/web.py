@@ -151,7 +151,7 @@ def serve(**values: Any) -> int:
         invite = read_peer_invite(options, stdin_kind())
     except InputEnded:
         return DONE
-    from p2pchat.cli.gateway import GatewayRun
+    from p2pchat.cli.gateway_run import GatewayRun
 
     with make_runner() as runner:
         return runner.run(GatewayRun(options, invite).run())

@@ -3,9 +3,9 @@
 import { confirm, dialog } from "./dialog.js";
 import { fill, h, iconButton } from "./dom.js";
 import { fold } from "./names.js";
-import { byPresence, disc, firstOf, statusText } from "./people.js";
+import { byPresence, firstOf, statusText } from "./people.js";
 import { Redraw, Rows } from "./rows.js";
-import { safeLine } from "./safe_text.js";
+import { disc, safeLine } from "./safe_text.js";
 
 /** @typedef {(command: any, title: string, said: string, yes: string) => Promise<void>} Ask asks before a command */
 /** @typedef {import("./chat.js").Chat} Chat @typedef {import("./layout.js").Layout} Layout @typedef {import("./model.js").Talk} Talk */

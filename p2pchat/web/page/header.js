@@ -4,9 +4,9 @@ import { fill, h, iconButton } from "./dom.js";
 import { memberCount, showGroup } from "./groups.js";
 import { showMembers } from "./members.js";
 import { whoBegan } from "./message.js";
-import { disc, showPerson, statusText } from "./people.js";
+import { showPerson, statusText } from "./people.js";
 import { Redraw } from "./rows.js";
-import { safeLine } from "./safe_text.js";
+import { disc, safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
 
 export class Header {

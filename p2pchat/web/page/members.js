@@ -2,8 +2,7 @@
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
-import { disc } from "./people.js";
-import { safeLine } from "./safe_text.js";
+import { disc, safeLine } from "./safe_text.js";
 import { when } from "./times.js";
 
 const MAX_SHOWN = 200; // a guess; `p2pchat` in a terminal lists all

@@ -2,8 +2,8 @@
 
 import { fill, h, typeInto } from "./dom.js";
 import { fold } from "./names.js";
-import { byPresence, disc, firstOf, statusText } from "./people.js";
-import { safeLine } from "./safe_text.js";
+import { byPresence, firstOf, statusText } from "./people.js";
+import { disc, safeLine } from "./safe_text.js";
 
 const MAX_OFFERED = 6; // names at once: what is seen at a glance, a guess
 const TYPED = /(?<![\p{L}\p{N}_])@([^\n@]{0,64})$/u; // before the caret; a name may have blanks

@@ -6,8 +6,7 @@ import { pickEmoji } from "./emoji.js";
 import { fileNames } from "./attachments.js";
 import { excerpt, markdown } from "./markdown.js";
 import { mentions, writtenAt } from "./model.js";
-import { disc } from "./people.js";
-import { safeLine, safeText } from "./safe_text.js";
+import { disc, safeLine, safeText } from "./safe_text.js";
 import { SAID, onButton } from "./said.js";
 import { clock, when, whole } from "./times.js";
 

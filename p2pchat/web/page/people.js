@@ -1,14 +1,13 @@
-/** People: avatars, status in words, the dialog about one person, and the own profile. */
+/** People: status in words, the dialog about one person, and the own profile. */
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { canNotify, wantNotifications, wantedNotifications } from "./notifications.js";
-import { safeLine, safeText } from "./safe_text.js";
+import { disc, safeLine, safeText } from "./safe_text.js";
 import { askToDelete } from "./signin.js";
 import { preferences, setPreference } from "./storage.js";
 import { when } from "./times.js";
 
-const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
 const BLOCK = "Block hides this person and all that they write. You seem offline to them, and they are not told.";
 const UNBLOCK = "You see nothing of this person. Unblock shows what they wrote meanwhile.";
@@ -16,18 +15,6 @@ const RANK = { online: 0, idle: 1, unreachable: 2, offline: 3, unknown: 4 };
 const labels = new Intl.Collator(); // many times as fast as localeCompare
 
 /** @typedef {import("./model.js").Person} Person */
-
-/** @param {string} id @param {string} label @param {string} [status] with a dot */
-export function disc(id, label, status) {
-  const letter = Array.from(safeLine(label).replace(/^[\\"']+/u, ""))[0] ?? "?";
-  const hue = [...id.slice(0, 8)].reduce((sum, character) => sum + character.charCodeAt(0), 0) % HUES;
-  return h("span", { class: "disc", data: { hue }, "aria-hidden": "true" }, letter.toUpperCase(), status && dot(status));
-}
-
-/** @param {string} status */
-export function dot(status) {
-  return h("span", { class: "dot", data: { status } });
-}
 
 /** @param {Person|undefined} person @returns {string} the status in words */
 export function statusText(person) {

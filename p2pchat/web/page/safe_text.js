@@ -7,6 +7,8 @@
 
 import { h } from "./dom.js";
 
+const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
+
 const TAB = "    "; // in a line, where its width would depend on its place
 const MAX_MARKS = 4; // on one letter; no script needs more (UTS 39, section 5.4)
 
@@ -95,4 +97,16 @@ export function highlight(text, places) {
     at = to;
   }
   return [...parts, cut(at, characters.length)];
+}
+
+/** Return the sign of a person: the first letter of a label. @param {string} id @param {string} label @param {string} [status] with a dot */
+export function disc(id, label, status) {
+  const letter = Array.from(safeLine(label).replace(/^[\\"']+/u, ""))[0] ?? "?";
+  const hue = [...id.slice(0, 8)].reduce((sum, character) => sum + character.charCodeAt(0), 0) % HUES;
+  return h("span", { class: "disc", data: { hue }, "aria-hidden": "true" }, letter.toUpperCase(), status && dot(status));
+}
+
+/** @param {string} status */
+function dot(status) {
+  return h("span", { class: "dot", data: { status } });
 }

@@ -6,9 +6,9 @@ import { showInvite } from "./invite.js";
 import { gist } from "./message.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
-import { byPresence, disc, firstOf, isHere, showProfile, statusText } from "./people.js";
+import { byPresence, firstOf, isHere, showProfile, statusText } from "./people.js";
 import { Redraw, Rows } from "./rows.js";
-import { safeLine } from "./safe_text.js";
+import { disc, safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
 import { briefly, whole } from "./times.js";
 

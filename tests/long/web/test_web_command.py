@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from p2pchat import TCPPeer
-from p2pchat.cli.gateway import CONSOLE_PATIENCE
+from p2pchat.cli.gateway_run import CONSOLE_PATIENCE
 from p2pchat.cli.http_server import listen
 from p2pchat.commands.exit_codes import CommandError
 from tests.deadlines import WAIT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.__main__ import main
-from p2pchat.cli.gateway import cluster_of
+from p2pchat.cli.gateway_run import cluster_of
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands.web import serve, web_options
 from p2pchat.commands.exit_codes import UsageError
