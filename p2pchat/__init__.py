@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Presence as Presence
     from p2pchat.messaging.events import Read as Read
     from p2pchat.messaging.events import Renamed as Renamed
+    from p2pchat.messaging.events import Seen as Seen
     from p2pchat.messaging.events import Stopped as Stopped
     from p2pchat.messaging.events import Typing as Typing
     from p2pchat.messaging.events import Undelivered as Undelivered
@@ -141,7 +142,7 @@ _MODULES = {
     ),
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),
-        *("Joined", "Left", "Link", "Listening", "NewConversation", "Presence", "Read", "Renamed", "Stopped"),
+        *("Joined", "Left", "Link", "Listening", "NewConversation", "Presence", "Read", "Renamed", "Seen", "Stopped"),
         *("Hidden", "MemberChange", "Typing", "Undelivered", "Warned"),
     ),
     "messaging.people": ("Member", "People"),

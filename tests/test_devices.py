@@ -22,6 +22,7 @@ from p2pchat import (
     InviteError,
     MemberChange,
     P2PChatError,
+    Seen,
     TCPPeer,
     UnknownName,
     add_device,
@@ -121,10 +122,10 @@ async def test_a_person_is_one_on_two_machines(login: Login) -> None:
                     await has(one, "bob", "to ada alone", "from the laptop", "to both")
                 assert [user.name for user in bob.directory.all()].count("ada") == 1
                 [unread] = [one for one in await desk.unread("bob") if one.text == "to both"]
-                await desk.mark_read_durably(unread)
-                async with within(WAIT, "read at the laptop, too"):
+                async with laptop.events(Seen, consumer=None) as events, within(WAIT, "read at the laptop, too"):
+                    await desk.mark_read_durably(unread)
                     while await laptop.unread("bob"):
-                        await asyncio.sleep(0.02)  # poll: marks of another machine are no event
+                        assert (await anext(events)).conversation == laptop.find("bob")
 
 
 async def typed(peer: TCPPeer, line: str) -> list[str]:

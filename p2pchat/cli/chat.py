@@ -26,6 +26,7 @@ from p2pchat import (
     MemberChange,
     Message,
     P2PChatError,
+    Seen,
     TCPPeer,
     home_directory,
 )
@@ -218,6 +219,8 @@ class Chat:
                 if isinstance(event, MemberChange):
                     self._endpoints.on_member_event(event, shown=True)
                 self._session.on_displayed(event, shown=shown)
+                if isinstance(event, Seen):
+                    await self._session.on_seen(event.conversation)
                 if self._front.closed:
                     events.hold()  # nobody read this one: it and all that follow come again at the next start
                     if not self._front.reads_to_the_end:

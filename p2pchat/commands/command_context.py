@@ -160,7 +160,7 @@ class CommandContext:
         for message in unread[:count]:
             self._note_shown(message.to_json())
         self.unread.clear(conversation.id)
-        self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
+        self.unread.recount(conversation.id, unread[count:])
         if self._reads is not None:
             self._reads.on_opened(conversation.id, unread[:count], complete=count == len(unread))
         self.display.refresh()
@@ -186,16 +186,23 @@ class CommandContext:
         """
         self._counted_before = before
         for conversation in self.peer.recent_conversations()[:MAX_RECENT]:
-            unread = await self._unread_in(conversation, before)
-            self.unread.recount(conversation.id, [message.to_json() for message in unread])
+            await self._recount(conversation, before)
 
     async def recount_unread(self) -> None:
         """Count again what is unread: other users are ignored than before."""
         self.mark_seen()
         for conversation in self.peer.recent_conversations()[:MAX_RECENT]:
             if self.activity.is_active or not self.is_current(conversation):  # what somebody away was shown is unread
-                unread = await self._unread_in(conversation, "")
-                self.unread.recount(conversation.id, [message.to_json() for message in unread])
+                await self._recount(conversation, "")
+
+    async def on_seen(self, conversation: Conversation) -> None:
+        """Handle that the user read in a conversation, perhaps at another door or machine."""
+        if self.unread.count(conversation.id):
+            await self._recount(conversation, "")
+            self.display.refresh()
+
+    async def _recount(self, conversation: Conversation, before: str) -> None:
+        self.unread.recount(conversation.id, await self._unread_in(conversation, before))
 
     def mark_seen(self) -> None:
         """Mark the messages shown so far read, if the user is active."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pchat import Message
+
 MAX_COUNTED = 10_000  # unread messages of one conversation, as many as TCPPeer.unread looks at
 _SUFFIX = r"(?:#([a-z2-7]{8,52})(?!\w))?"  # of a label: the beginning of an id, in lower case
 
@@ -119,11 +121,11 @@ class UnreadCounter:
             if not unread.by:
                 del self._unread[id]
 
-    def recount(self, id: str, lines: Iterable[Mapping[str, Any]]) -> None:
+    def recount(self, id: str, messages: Iterable[Message]) -> None:
         """Replace the unread messages of a conversation by these."""
         self._unread.pop(id, None)
-        for line in lines:
-            self.on_event(line, "")
+        for message in messages:
+            self.on_event(message.to_json(), "")
 
     def clear(self, id: str) -> None:
         self._unread.pop(id, None)

@@ -15,7 +15,7 @@ from typing import Any
 
 from p2pchat.bounded import remember
 from p2pchat.core import effects as fx
-from p2pchat.core.durable_changes import Stored
+from p2pchat.core.durable_changes import ReadMark, Stored
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.names import base32, suffix
@@ -94,6 +94,7 @@ class EventDispatcher:
             fx.ContentArrived: self._on_content_arrived,
             fx.ContentStopped: self._on_content_stopped,
             fx.FileHeld: self._on_file_held,
+            ReadMark: self._on_own_read,
         }
 
     def load(self, stored: Stored) -> None:
@@ -166,6 +167,12 @@ class EventDispatcher:
         read = (effect.log, effect.first, effect.last, effect.member)
         self.on_taken(*read)  # a reader of a message has it, received in any way
         self._push_receipts(self._tracker.read(*read))
+
+    def _on_own_read(self, mark: ReadMark) -> None:
+        """Report a mark that is durable to its reader."""
+        key = mark.log.conversation
+        if not mark.taken:
+            self.emit(("seen", key), lambda viewer: ev.Seen(conversation=viewer.conversation(key)), (mark.reader,))
 
     def on_taken(self, log: LogId, first: int, last: int, member: UserId) -> None:
         """Report that a user of this peer took entries first..last of a log (HostedUser.deliver_when_taken)."""

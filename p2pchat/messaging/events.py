@@ -331,6 +331,18 @@ class Typing(Event):
 
 
 @event_class
+class Seen(Event):
+    """The own user read in a conversation, here or on another machine: what was unread may be no more.
+
+    Attributes:
+        conversation: The conversation.
+    """
+
+    event: ClassVar[Literal["seen"]] = "seen"
+    conversation: Conversation
+
+
+@event_class
 class EntryEvent(Event):
     """Base of events about a message.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as fx
-from p2pchat.core.durable_changes import Change
+from p2pchat.core.durable_changes import Change, ReadMark
 from p2pchat.core.effects import Fetch, Send
 from p2pchat.core.inputs import (
     CommitFailed,
@@ -105,7 +105,8 @@ class Driver:
             node: Not started yet.
             storage: Open, and already loaded into the node.
             directory: Where free disk space is checked; None for temporary storage.
-            tell: What takes the effects that are for programs, by their type: WriteAccepted, DeliveryReceipt ...
+            tell: What takes the effects that are for programs, by their type: WriteAccepted, DeliveryReceipt ...; and
+                ReadMark, that is durable.
             on_failed: Called after a defect: the peer has to be closed, and whatever still waits ends with it.
             clock: The present; tests on virtual time pass their own.
         """
@@ -438,6 +439,8 @@ class Driver:
                 if change.pruned:
                     self.recent.skip(self.recent.newest)
                 self.removal.on_committed(change)
+            for mark in change.reads:
+                self._tell[ReadMark](mark)
 
     def _on_commits_failed(self, epoch: int) -> None:
         """Let places of consumers wait again that were not kept, unless newer ones wait."""

@@ -23,6 +23,7 @@ from p2pchat.messaging.events import (
     Link,
     Listening,
     Presence,
+    Seen,
     Stopped,
     Typing,
     Warned,
@@ -218,6 +219,10 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
                 "event": "typing", "user": "bob", "user_id": BOB_ID, "conversation_id": VIEWER.conversation(DM).id,
                 "typing": True,
             },
+        ),
+        (
+            Seen(at=AT, conversation=VIEWER.conversation(DM)),
+            {"event": "seen", "conversation_id": VIEWER.conversation(DM).id},
         ),
         (
             Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=VIEWER.directory.user(BOB), count=1, of=3),

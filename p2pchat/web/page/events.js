@@ -45,6 +45,7 @@ export class Events {
       hidden: (line) => this._asks.hidden(line.user_id, line.blocked),
       renamed: (line) => this._renamed(line),
       typing: (line) => this._typing(line),
+      seen: (line) => this._seen(line),
       file_progress: (line) => this._file(line, line.stored, false),
       file_arrived: (line) => this._file(line, line.size, true),
       file_receipt: (line) => this._fileReceipt(line),
@@ -319,6 +320,11 @@ export class Events {
       const { ticks } = message;
       Object.assign(message, { files, ticks: { ...ticks, of: Math.max(ticks.of, line.of), files: Math.min(...having) } });
     });
+  }
+
+  /** Take that this account read in a conversation, perhaps in another tab or at another gateway. @param {any} line */
+  _seen(line) {
+    if (this._model.talks.get(line.conversation_id)?.unread) this._asks.counts();
   }
 
   /** @param {any} line */

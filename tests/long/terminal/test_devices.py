@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.deadlines import WAIT
 from tests.ports import free_ports
-from tests.terminal.conftest import OpenTerminal
+from tests.terminal.conftest import OpenTerminal, StartPeer, arrives
 from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
@@ -55,3 +56,30 @@ async def test_a_directory_elsewhere_is_named_in_what_starts_it(place: str, term
     assert found[1].split() == [*re.findall(r"\d+", place), "--data", str(elsewhere)]
     again = await terminal(*found[1].split()[-2:], env={"P2PCHAT_HOME": str(home.parent / "laptop")})
     await again.shows("-- ada listens on")
+
+
+async def test_what_was_read_at_one_machine_is_read_at_the_other(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    desk, port = free_ports(2)
+    ada = await terminal(desk, "--name", "ada")
+    bob = await peer("bob", int(desk))
+    await arrives(ada, bob)
+    await ada.answers("/quit")
+    await ada.ended()
+    laptop = home.parent / "laptop"
+    await joined(terminal, desk, "--port", port, laptop=laptop)
+    first = await terminal(desk, "--host", "127.0.0.1")
+    other = await terminal(port, desk, "--host", "127.0.0.1", env={"P2PCHAT_HOME": str(laptop)})
+    await first.prompts("room>")
+    await other.prompts("room>")
+    group = await bob.create_group("ops", [await bob.wait_user("ada", timeout=WAIT)])
+    await group.send("are you there?")
+    for one in (first, other):
+        await one.prompts("[#ops 1] room>")
+    await first.line("/go #ops")
+    await first.shows("bob: are you there?")
+    await other.until(lambda: other.prompt == "room>", "nothing unread")
+    assert "are you there?" not in other.text
+    await group.send("and now?")
+    await other.prompts("[#ops 1] room>")

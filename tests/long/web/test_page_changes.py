@@ -55,6 +55,19 @@ async def test_an_edit_follows_what_another_tab_did_to_the_message(scene: Scene)
     await tab.page.close()
 
 
+async def test_what_is_read_in_one_tab_is_read_in_the_other(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    tab = await zoe.tab()
+    await tab.go("Room")
+    await zoe.go("Room")
+    await terry.send("psst", to="zoe")
+    for one in (zoe, tab):
+        await one.row("terry").get_by_text("1 unread").wait_for()
+    await zoe.go("terry")
+    await tab.row("terry").get_by_text("unread").wait_for(state="detached")
+    await tab.page.close()
+
+
 async def test_an_edit_is_a_text_as_it_stands(scene: Scene) -> None:
     """A text that begins with a slash was refused as a command, or lost the slash."""
     zoe = scene.zoe
