@@ -227,9 +227,21 @@ class History(Viewer):
         """Who expelled the own user or its member, as far as is stored; None if nobody did."""
         if self._members is None:
             return None
-        me, peer = self.directory.me, stored_identity(self._profile).peer_id
-        against = [*self._members.removals(me), *self._members.revocations(peer, *self._members.members_of(me))]
+        against = [*self._members.removals(self.directory.me), *self._revocations()]
         return self.directory.user(self._members.speaker(against[-1].by)) if against else None
+
+    @property
+    def shut_out_at(self) -> datetime | None:
+        """When the own person shut out this machine for good, as far as is stored; None if nobody did."""
+        said = self._revocations()
+        return aware(said[-1].at) if said else None
+
+    def _revocations(self) -> list[Statement]:
+        """Return what says that the key of this machine is no peer's any more."""
+        if self._members is None:
+            return []
+        mine = self._members.members_of(self.directory.me)
+        return self._members.revocations(stored_identity(self._profile).peer_id, *mine)
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""

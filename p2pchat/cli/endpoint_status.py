@@ -29,6 +29,7 @@ from p2pchat.cli.profiles import PeerOptions, profile_words
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
+from p2pchat.commands.event_text import exclusion_text
 from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program
@@ -224,20 +225,18 @@ class EndpointStatus:
 
     def _tell_expelled(self) -> bool:
         """Return whether this peer was expelled; say so once."""
-        by = None if self._people is None else self._people.expelled_by
-        if by is not None and not self._told_expelled:
+        fate = "nothing is sent or taken; it asks again every hour"
+        out = "" if self._people is None else exclusion_text(self._people, fate)
+        if out and not self._told_expelled:
             self._told_expelled = True
-            who = "your login" if by.is_me else quote_name(by.label)
-            print_notice(
-                f"-- {who} expelled this peer from its network: nothing is sent or taken; it asks again every hour"
-            )
-        return by is not None
+            print_notice(f"-- {out}")
+        return bool(out)
 
     def on_member_event(self, event: MemberChange, *, shown: bool = False) -> None:
         """Report that this peer was expelled; not by whom if the event is `shown`."""
         if event.change != "expelled" or not event.user.is_me:
             return
-        if shown:
+        if shown and self._people is not None and self._people.shut_out_at is None:
             print_notice("-- nothing is sent or taken any more; this peer asks again every hour")
         else:
             self._told_expelled = False

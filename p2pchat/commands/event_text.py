@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from p2pchat import Cause, DeletedMessages, History, HostedUser, Message, Sent, TCPPeer, User, where_found
+from p2pchat import Cause, DeletedMessages, History, HostedUser, Message, People, Sent, TCPPeer, User, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.kinds import CHANGE_EVENTS, LISTS
@@ -356,11 +356,22 @@ def format_member(row: Line, now: datetime) -> str:
     return f"-- {names}{' (you, without its key)' if keyless else _marks(you=row['me'])}: {', '.join(facts)}"
 
 
+def exclusion_text(of: People | History, fate: str) -> str:
+    """Return who expelled this peer, with its `fate`, or who shut out this machine for good; "" if nobody did."""
+    by, at = of.expelled_by, of.shut_out_at
+    if by is None:
+        return ""
+    if at is not None:
+        when = format_time(at.isoformat(), local_now())
+        return f"this machine was shut out by {quote_name(by.label)} at {when}: it sends and gets nothing any more"
+    who = "your login" if by.is_me else quote_name(by.label)
+    return f"{who} expelled this peer from its network: {fate}"
+
+
 def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
     """Return why nothing is sent to users: an expulsion, or that only others reach them; "" if nothing is known."""
-    if (by := peer.people.expelled_by) is not None:
-        who = "your login" if by.is_me else quote_name(by.label)
-        return f"{who} expelled this peer from its network: a pardon lets it send what waits"
+    if out := exclusion_text(peer.people, "a pardon lets it send what waits"):
+        return out
     known = {one.label: one.cause for one in peer.users() if one.label in labels} if labels else {}
     stays = ("expelled", UNREACHABLE)
     return "; ".join(_sentences((who, cause_text(why)) for who, why in known.items() if why and why.kind in stays))

@@ -16,6 +16,7 @@ from p2pchat.commands.event_text import (
     UNREACHABLE,
     EventLine,
     excerpt,
+    find_obstacle,
     format_device,
     format_user,
     format_whois,
@@ -220,7 +221,8 @@ async def devices(ctx: CommandContext) -> CommandResult:
     ]
     now = local_now()
     lines = [format_device(row, now) for row in rows]
-    return CommandResult(rows, [*lines, f"-- to add one, in a shell: {command('device', 'add')}"])
+    hint = find_obstacle(ctx.tcp_peer, ()) or f"to add one, in a shell: {command('device', 'add')}"
+    return CommandResult(rows, [*lines, f"-- {hint}"])
 
 
 async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:

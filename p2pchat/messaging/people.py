@@ -102,6 +102,12 @@ class People:
         return self.speaker(removals[-1].by) if removals and self.own_role == "expelled" else None
 
     @property
+    def shut_out_at(self) -> datetime | None:
+        """When the own person shut out this machine for good, of which `expelled_by` speaks; None if nobody did."""
+        said = self._answers.revocations(self._node.peer)
+        return self._time_of(said[-1]) if said else None
+
+    @property
     def is_joining(self) -> bool:
         """True while this peer has an invite and nobody has admitted it."""
         network = self._node.network

@@ -161,7 +161,7 @@ def people_of(*, joining: bool = False, by: str = "") -> People:
     """Return the people of a peer as far as EndpointStatus asks it."""
     role = "expelled" if by else "" if joining else "member"
     expelled_by = SimpleNamespace(label=by, is_me=False) if by else None
-    return cast(People, SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining))
+    return cast(People, SimpleNamespace(own_role=role, expelled_by=expelled_by, is_joining=joining, shut_out_at=None))
 
 
 @pytest.mark.parametrize("code", ["used", "late", "revoked", "invite"])

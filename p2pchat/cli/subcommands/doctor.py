@@ -41,7 +41,7 @@ from p2pchat.cli.subcommands import doctor_checks as checks
 from p2pchat.cli.subcommands import doctor_network as network
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning
 from p2pchat.commands.endpoints import own_addresses
-from p2pchat.commands.event_text import EventLine, is_gateway
+from p2pchat.commands.event_text import EventLine, exclusion_text, is_gateway
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
@@ -189,11 +189,11 @@ async def _check_stored(state: ProfileState, db: str, linked: str, data: str | N
         try:
             async with open_history(state.directory, db=db or None) as history:
                 yield await checks.check_database(history)
-                by = history.expelled_by
-                if by is not None:
-                    who = "your login" if by.is_me else quote_name(by.label)
-                    seen = f"{who} expelled this peer from its network: nothing is sent or taken"
-                    yield checks.wrong("member", seen, "ask them, or the founder: p2pchat pardon NAME lets it in")
+                if out := exclusion_text(history, "nothing is sent or taken"):
+                    mend = "ask them, or the founder: p2pchat pardon NAME lets it in"
+                    if history.shut_out_at is not None:
+                        mend = "if it was found, make it yours anew, from `p2pchat device add` at another one"
+                    yield checks.wrong("member", out, mend)
                 posts = await history.history(limit=NEWEST)
                 if linked:  # perhaps over links that they opened, from where nobody can reach them
                     yield ok("peers", f"linked with {linked}")

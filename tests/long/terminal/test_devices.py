@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.deadlines import WAIT
+from p2pchat.cli.control_client import ask_running_peer
+from p2pchat.commands.event_text import EventLine
+from tests.deadlines import WAIT, within
 from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, arrives
 from tests.terminal.pty import Terminal
@@ -83,3 +86,43 @@ async def test_what_was_read_at_one_machine_is_read_at_the_other(
     assert "are you there?" not in other.text
     await group.send("and now?")
     await other.prompts("[#ops 1] room>")
+
+
+async def test_a_machine_that_was_shut_out_says_so(terminal: OpenTerminal, home: Path) -> None:
+    desk, port = free_ports(2)
+    ada = await terminal(desk, "--name", "ada")
+    await ada.answers("/quit")
+    await ada.ended()
+    laptop = home.parent / "laptop"
+    await joined(terminal, desk, "--port", port, laptop=laptop)
+    here = {"P2PCHAT_HOME": str(laptop)}
+    first = await terminal(desk, "--host", "127.0.0.1")
+    lost = await terminal(port, desk, "--host", "127.0.0.1", env=here, columns=150)
+    await lost.prompts("room>")
+    [_, other] = await first_devices(home / desk)
+    await first.line(f"/revoke-device {other['peer_id'][:8]}")
+    await first.until(lambda: "shut it out? yes/no" in first.prompt, "the question")
+    await first.line("y")
+    out = r"this machine was shut out by ada at \d\d:\d\d: it sends and gets nothing any more"
+    await lost.shows_line(f"-- {out}")
+    await lost.line("/quit")
+    await lost.ended()
+    again = await terminal(port, "--host", "127.0.0.1", env=here, columns=150)
+    await again.shows_line(f"-- {out}")
+    await again.line("/devices")
+    await again.until(lambda: len(re.findall(out, again.text)) == 2, "why")
+    assert "expelled" not in again.text and "pardon" not in again.text
+    doctor = await terminal("doctor", "--port", port, env=here, columns=200)
+    await doctor.shows_line(f"wrong +member +{out}")
+    await doctor.ended()
+    assert "pardon" not in doctor.text
+
+
+async def first_devices(data: Path) -> list[EventLine]:
+    """Return the machines that the peer of a profile lists, once there are two."""
+    async with within(WAIT, "two machines"):
+        while True:
+            rows = await ask_running_peer(data, "devices")
+            if rows is not None and len(rows) == 2:
+                return rows
+            await asyncio.sleep(0.1)  # poll: a machine that is linked is no event of a program
