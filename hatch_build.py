@@ -46,6 +46,8 @@ WORDS = {
     "the same as aclose, without await": "another thread that waits for the next event stops",
 }
 DUNDERS = ("__len__", "__getitem__")
+# Classes of arguments that are given by name: what they hold is mirrored.
+OPTIONS = {"MessageOptions"}
 # Attributes of classes that are for p2pchat itself: they hold what is not public.
 PRIVATE = {"directory"}
 
@@ -95,7 +97,7 @@ def mentioned(annotation: object) -> set[str]:
 def mirrored() -> dict[str, type]:
     """Return the classes that are mirrored, each after its bases."""
     known: dict[str, type] = {}
-    for cls in filter(inspect.isclass, public().values()):
+    for cls in [one for name, one in public().items() if inspect.isclass(one) and name not in OPTIONS]:
         known |= {base.__name__: base for base in cls.__mro__ if is_ours(base) and not issubclass(base, Exception)}
     found = {"User"}
     while True:
@@ -160,6 +162,14 @@ class Names:
                 if is_type_variable or mentioned(text) & mirrored().keys():
                     self.definitions[name] = text
                     return self.use(text, module)
+            if isinstance(node, ast.ClassDef) and node.name == name and name in OPTIONS:
+                self.imports.setdefault("typing", set()).add("TypedDict")
+                types = {ast.unparse(one.target): one.annotation for one in node.body if isinstance(one, ast.AnnAssign)}
+                items = [f"{key!r}: {ast.unparse(type)!r}" for key, type in types.items()]
+                self.definitions[name] = f"TypedDict({name!r}, {{{', '.join(items)}}}, total=False)"
+                for type in types.values():
+                    self.use(ast.unparse(type), module)
+                return None
         if not re.search(rf"^(class|def) {name}\b|^{name}\b", Path(_source(module)).read_text("utf-8"), re.M):
             return None  # a word of an annotation that is an attribute: `os.PathLike`
         self.imports.setdefault(module, set()).add(name)
@@ -226,7 +236,7 @@ class Signature:
                 earlier.kind in (kinds.KEYWORD_ONLY, kinds.VAR_POSITIONAL) for earlier in given[:index]
             ):
                 texts.append("*")
-            stars = "*" if one.kind is kinds.VAR_POSITIONAL else ""
+            stars = "**" if one.kind is kinds.VAR_KEYWORD else "*" if one.kind is kinds.VAR_POSITIONAL else ""
             text = stars + one.name
             if one.annotation is not kinds.empty:
                 names.use(one.annotation, function.__module__)
@@ -335,10 +345,11 @@ def source() -> str:
     variables = {name: text for name, text in names.definitions.items() if text.startswith("TypeVar(")}
     aliases = {name: text for name, text in names.definitions.items() if name not in variables}
     own = [*mirrored(), *sorted(mirrored_functions())]
-    others = [name for name in sorted([*public(), "__version__"]) if name not in own]
+    others = [name for name in sorted([*public(), "__version__"]) if name not in {*own, *OPTIONS}]
     lines += [f"    from p2pchat import {name} as {name}" for name in others]
     shown = [name for name in own if name in public()]
-    lines += ["", "if TYPE_CHECKING:", f"    __all__ = {sorted([*shown, *others])}", "else:", f"    __all__ = {shown}"]
+    every = sorted([*shown, *others, *OPTIONS])
+    lines += ["", "if TYPE_CHECKING:", f"    __all__ = {every}", "else:", f"    __all__ = {shown}"]
     lines += ["", *(f"{name} = {text}" for name, text in sorted(variables.items())), ""]
     lines += [*classes, *functions, "", "if TYPE_CHECKING:  # the names that arguments have in p2pchat"]
     lines += [f"    {name} = {text}" for name, text in sorted(aliases.items())]

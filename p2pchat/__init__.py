@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
     from p2pchat.messaging.messages import MessageChange as MessageChange
+    from p2pchat.messaging.messages import MessageOptions as MessageOptions
     from p2pchat.messaging.messages import Pinned as Pinned
     from p2pchat.messaging.messages import PollClosed as PollClosed
     from p2pchat.messaging.messages import Reaction as Reaction
@@ -133,7 +134,7 @@ _MODULES = {
     "messaging.attachments": ("Attachment", "KeptFile", "StoredFile"),
     "messaging.conversations": ("Conversation", "DeletedHistory", "DeletedMessages", "Group", "UnansweredConversation"),
     "messaging.messages": (
-        *("DurableEvent", "Message", "Sent"),
+        *("DurableEvent", "Message", "MessageOptions", "Sent"),
         *("MessageChange", "Deleted", "Edited", "Reaction", "Vote", "PollClosed", "Pinned"),
     ),
     "errors": (

@@ -30,7 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
-from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, overload
+from typing import Any, NoReturn, TypeVar, Union, Unpack, get_args, get_origin, overload
 
 from p2pchat import (
     HOP_LIMIT,
@@ -38,6 +38,7 @@ from p2pchat import (
     Conversation,
     DurableEvent,
     Message,
+    MessageOptions,
     P2PChatError,
     PeerClosed,
     Receipt,
@@ -50,6 +51,7 @@ from p2pchat import (
 )
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import split_name, split_words
+from p2pchat.kinds.message_fields import UNASKED
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread, spawn, stop_tasks
 
@@ -317,10 +319,12 @@ class BotContext:
         """The conversation in which it stands."""
         return self.message.conversation
 
-    async def reply(self, text: str) -> Receipt:
-        """Answer the message; returns when the answer is stored. Raises as TCPPeer.send."""
-        message = self.message
-        return await self.peer.send(message.conversation, text, reply_to=message, hops=_next_hops(message))
+    async def reply(self, text: str, **options: Unpack[MessageOptions]) -> Receipt:
+        """Answer the message, one hop more if it counts them; returns when that is stored. See Message.reply."""
+        hops = self.message.hops
+        if hops:
+            options.setdefault("hops", hops + 1)
+        return await self.message.reply(text, **options)
 
     async def react(self, reaction: str) -> Receipt:
         """React to the message, as with "👍". Raises as TCPPeer.react."""
@@ -434,7 +438,7 @@ class Bot:
 
         Messages are handled as commands are: each once, in order, and automatic ones (`Message.automatic`) not at all,
         nor those that say HOP_LIMIT hops or more (`Message.hops`).
-        What the function answers is not automatic unless it says so: `peer.send(..., automatic=True)`. Other events are
+        What the function replies is automatic, or counts hops if the message does (see Message.reply). Other events are
         live: those that happen while the bot is down are not repeated, and handlers run side by side.
         """
         if not events or not all(isinstance(each, type) for each in events):
@@ -583,13 +587,16 @@ class Bot:
         word, rest = (*(text or "").split(maxsplit=1), "", "")[:2]
         command = self._words.get(word.lower())
         try:
-            if command is not None and not await _answers_own(tasks.peer, message):
+            if command is not None and await _answers_own(tasks.peer, message):
+                command = None
+            UNASKED.set(command is None)
+            if command is not None:
                 await self._answer(ctx, command, rest)
             elif handlers := [function for kind, function in self._handlers if isinstance(message, kind)]:
                 for function in handlers:
                     await _call(function, message)
             elif text and message.reply_to is None:  # what another bot answers is no command
-                await _say(ctx, f"there is no command {word[:50]!r}: help shows what I can do")
+                await ctx.reply(f"there is no command {word[:50]!r}: help shows what I can do", automatic=True)
         except PeerClosed:
             raise
         except Exception as error:
@@ -599,18 +606,17 @@ class Bot:
             if now >= tasks.failed_at.get(id, float("-inf")) + FAILED_EVERY:
                 tasks.failed_at[id] = now
                 with suppress(P2PChatError):
-                    await _say(ctx, FAILED)
+                    await ctx.reply(FAILED, automatic=True)
 
     async def _answer(self, ctx: BotContext, command: BotCommand, text: str) -> None:
         log.info("%s: %s in %s", ctx.user.label, command.name, ctx.conversation.name)
-        reply = partial(_say, ctx) if command is self._help_command else ctx.reply
         try:
             if answer := await command.call(ctx, text):
-                await reply(answer)
+                await ctx.reply(answer, automatic=command is self._help_command)
         except CommandUsageError as error:
-            await _say(ctx, f"{error}. Usage: {command.usage}")
+            await ctx.reply(f"{error}. Usage: {command.usage}", automatic=True)
         except TooLong as error:
-            await _say(ctx, f"the answer is too long to be sent: more than {error.limit_bytes:,} bytes")
+            await ctx.reply(f"the answer is too long to be sent: more than {error.limit_bytes:,} bytes", automatic=True)
 
     def _addressed_text(self, message: Message) -> str | None:
         """Return what is said to the bot, without its name; None if the message is not meant for it."""
@@ -625,17 +631,6 @@ class Bot:
         if self.prefix and text.startswith(self.prefix):
             return text[len(self.prefix) :].strip()
         return text.removeprefix("/") if is_direct else None
-
-
-async def _say(ctx: BotContext, text: str) -> None:
-    """Answer for the bot itself, and not for a handler: no program answers that by itself."""
-    hops = _next_hops(ctx.message)
-    await ctx.peer.send(ctx.conversation, text, reply_to=ctx.message, automatic=True, hops=hops)
-
-
-def _next_hops(message: Message) -> int:
-    """Return the hops of an answer: one more, if the message counts them."""
-    return message.hops and message.hops + 1
 
 
 async def _answers_own(peer: TCPPeer, message: Message) -> bool:

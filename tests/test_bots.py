@@ -313,6 +313,35 @@ async def test_a_bot_says_one_hop_more_and_answers_none_after_eight(net: Mesh) -
         assert said == [0, 0, 2, 2, 8, 8, 0]
 
 
+async def test_a_function_that_nobody_asked_answers_by_itself_or_counts_as_the_message_does(net: Mesh) -> None:
+    peer, zoe, _ = net.peers
+    bot = Bot("wbot")
+
+    @bot.on(Message)
+    async def answer(message: Message) -> None:
+        await message.reply("noted")
+        await message.reply("said", automatic=False, hops=0)
+
+    @bot.command
+    async def ask(ctx: BotContext) -> None:
+        await ctx.message.reply("asked")
+
+    async with serving(bot, peer):
+        for text, hops in (("hello", 0), ("hello", 1), ("ask", 0)):
+            await zoe.send("wbot", text, hops=hops)
+        assert await answers(zoe, 5) == ["noted", "said", "noted", "said", "asked"]
+        said = [
+            (post.text, post.automatic, post.hops) for post in await zoe.history("@wbot") if isinstance(post, Message)
+        ]
+    assert said == [
+        ("noted", True, 0),
+        ("said", False, 0),
+        ("noted", False, 2),
+        ("said", False, 0),
+        ("asked", False, 0),
+    ]
+
+
 async def test_a_conversation_is_told_of_a_failure_once_a_minute(net: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
     peer, zoe, yan = net.peers
     failed = "that failed; the log of this bot has the reason"

@@ -6,9 +6,13 @@ is given, what the checker of event logs compares, and the table in docs/cli.md.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from p2pchat.kinds import LISTS
+
+# True while a program handles what nobody asked it: a reply is automatic then, unless it says otherwise.
+UNASKED: ContextVar[bool] = ContextVar("unasked", default=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.inputs import GroupChangeRequest, GroupLeaveRequest
 from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, validate_name
 from p2pchat.errors import AmbiguousName, DeliveryTimeout, UnknownName
 from p2pchat.messaging.events import json_fields
-from p2pchat.messaging.messages import Message, Post, Sent
+from p2pchat.messaging.messages import Message, MessageOptions, Post, Sent
 from p2pchat.messaging.users import MAX_LISTED, NameIndex, User, listed, quoted, split_typed
 from p2pchat.protocol import ConversationId, Naming, UserId
 
@@ -156,10 +156,10 @@ class Conversation:
         return people.user(one if other == people.me else other)
 
     def send(
-        self, text: str, reply_to: Post | str | None = None, *, action: bool = False
+        self, text: str, reply_to: Post | str | None = None, **options: Unpack[MessageOptions]
     ) -> Coroutine[Any, Any, Receipt]:
         """Write one message here; see TCPPeer.send, whose coroutine this returns."""
-        return self._viewer._local_user.send(self, text, reply_to, action=action)
+        return self._viewer._local_user.send(self, text, reply_to, **options)
 
     def typing(self, on: bool = True) -> None:
         """Show others that the own user is typing here, or has stopped; see TCPPeer.typing."""

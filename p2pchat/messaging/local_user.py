@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.groups.group_fact import talk_id
@@ -50,6 +50,7 @@ from p2pchat.messaging.messages import (
     DurableEvent,
     Message,
     MessageChange,
+    MessageOptions,
     Post,
     Sent,
     check_change,
@@ -581,9 +582,9 @@ class LocalUser(Viewer):
         self._require_running()
         return await keep_file(self._content, file, type, size)
 
-    async def broadcast(self, text: str) -> Receipt:
+    async def broadcast(self, text: str, **options: Unpack[MessageOptions]) -> Receipt:
         """Write one message to the room; see send."""
-        return await self.send(self.room, text)
+        return await self.send(self.room, text, **options)
 
     async def send_many(self, to: To, texts: Sequence[str]) -> Receipts:
         """Write many messages in order; returns when all are accepted. Much faster than one `send` after another.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from p2pchat.core.log import (
     ID_CONVERSATION_BYTES,
@@ -29,11 +29,11 @@ from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, LISTS, MESSAGE_KINDS
 from p2pchat.kinds.kind import Kind
-from p2pchat.kinds.message_fields import BECAME, SAID
+from p2pchat.kinds.message_fields import BECAME, SAID, UNASKED
 from p2pchat.kinds.pins import PIN
 from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
-from p2pchat.messaging.attachments import Attachment
+from p2pchat.messaging.attachments import Attachment, FileToSend
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of, moment_text
 from p2pchat.messaging.users import User
 from p2pchat.protocol import MAX_INT, REF_USER_BYTES, UserId, user_start
@@ -191,6 +191,20 @@ IN_JSON: dict[str, Callable[[Any], Any]] = {  # by type of a field
 ATTRIBUTES = {
     "files": "attachments",
 }  # of a message, for fields of another name
+
+
+class MessageOptions(TypedDict, total=False):
+    """What TCPPeer.send takes beside the text, for all that write one message."""
+
+    action: bool
+    ref: str | None
+    claimed_at: datetime | None
+    files: Sequence[FileToSend]
+    automatic: bool
+    choices: Sequence[str]
+    hops: int
+
+
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take
 
 
@@ -339,9 +353,17 @@ class Post(DurableEvent):
         """The message itself."""
         return self
 
-    async def reply(self, text: str) -> Receipt:
-        """Answer in the same conversation; raises as Conversation.send."""
-        return await self._viewer._local_user.send(self.conversation, text, reply_to=self)
+    async def reply(self, text: str, **options: Unpack[MessageOptions]) -> Receipt:
+        """Answer in the same conversation, with what TCPPeer.send takes beside; raises as that.
+
+        A function of a bot that handles messages answers by itself: unless it says otherwise, its answer says one hop
+        more if this message counts them, and is automatic if not.
+        """
+        if UNASKED.get() and self.hops:
+            options.setdefault("hops", self.hops + 1)
+        elif UNASKED.get():
+            options.setdefault("automatic", True)
+        return await self._viewer._local_user.send(self.conversation, text, self, **options)
 
     async def edit(self, text: str) -> Receipt:
         """Replace the text for everyone; see TCPPeer.edit. Returns the receipt of the edit.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from p2pchat import (
+    Conversation,
     Deleted,
     Delivered,
     DeliveryTimeout,
@@ -20,6 +22,7 @@ from p2pchat import (
     GroupChanged,
     Left,
     Message,
+    MessageOptions,
     PeerClosed,
     Presence,
     Reaction,
@@ -31,6 +34,7 @@ from p2pchat import (
     Typing,
     UnknownName,
 )
+from p2pchat.bots import BotContext
 from p2pchat.messaging.messages import ref_of
 from p2pchat.testing import Mesh, mesh
 from p2pchat.threads import run_to_completion
@@ -337,6 +341,32 @@ async def test_an_automatic_message_says_so_here_and_there(net: Mesh) -> None:
             assert [post.automatic for post in posts] == [False, True, True, False]
             assert [post.to_json().get("automatic") for post in posts] == [None, True, True, None]
             assert [len(post.attachments) for post in posts] == [0, 1, 0, 0]
+
+
+def test_what_send_takes_beside_its_text_all_take_that_write_one_message() -> None:
+    send, several = inspect.signature(TCPPeer.send).parameters.values(), get_type_hints(MessageOptions)
+    named = {one.name for one in send if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert several.keys() == named
+    for function in (Message.reply, Conversation.send, TCPPeer.broadcast, BotContext.reply):
+        assert inspect.signature(function).parameters["options"].annotation == "Unpack[MessageOptions]", function
+
+
+async def test_a_reply_and_its_siblings_take_what_send_takes(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    moment = datetime(2020, 1, 1, tzinfo=UTC)
+    async with within(WAIT, "the messages"):
+        await ada.send("bob", "shall we?")
+        asked = await anext(bob.events(Message))
+        await asked.reply("so?", files=[("plan", b"data")], choices=("yes", "no"), hops=2, ref="7")
+        await asked.reply("by itself", automatic=True, claimed_at=moment)
+        await asked.conversation.send("there", asked, files=[("plan", b"data")], automatic=True, hops=3)
+        await (await bob.broadcast("all", choices=("a", "b"), automatic=True)).delivered()
+        _, one, other, third = await bob.history("ada")
+        [told] = await ada.history("room")
+    assert (one.reply_to, len(one.attachments), one.choices, one.hops, one.ref) == (asked.id, 1, ("yes", "no"), 2, "7")
+    assert (other.reply_to, other.automatic, other.claimed_at, one.automatic) == (asked.id, True, moment, False)
+    assert (third.reply_to, len(third.attachments), third.automatic, third.hops) == (asked.id, 1, True, 3)
+    assert (told.choices, told.automatic) == (("a", "b"), True)
 
 
 async def test_who_is_asked_presses_a_choice_and_everybody_sees_who_decided(net: Mesh) -> None:

@@ -52,6 +52,17 @@ def pair(home: Path) -> Iterator[tuple[TCPPeer, TCPPeer]]:
             yield ada, bob
 
 
+def test_a_reply_takes_what_send_takes(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    ada.send("bob", "shall we?")
+    asked = bob.events(Message).next(WAIT)
+    with bob.events(Sent, consumer=None) as said:
+        asked.reply("so?", files=[bob.keep_file(("plan", b"data"))], choices=("yes", "no"), automatic=True, hops=2)
+        reply = said.next(WAIT)
+    assert (reply.reply_to, reply.choices, reply.automatic, reply.hops) == (asked.id, ("yes", "no"), True, 2)
+    assert [file.name for file in reply.attachments] == ["plan"]
+
+
 def test_what_a_function_of_the_program_raises_ends_no_other_call(pair: tuple[TCPPeer, TCPPeer]) -> None:
     ada, bob = pair
 
