@@ -44,7 +44,15 @@ from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.people import People
 from p2pchat.messaging.subscription import AnyEvent, Events
-from p2pchat.messaging.users import Device, User, UserDirectory, devices_of, id_of
+from p2pchat.messaging.users import (
+    Device,
+    User,
+    UserDirectory,
+    check_several,
+    check_timeout,
+    devices_of,
+    id_of,
+)
 from p2pchat.messaging.viewer import To
 from p2pchat.peer_resources import PathLike, PeerArguments
 from p2pchat.protocol import PeerId, UserId
@@ -171,6 +179,7 @@ class TCPPeer(LocalUser):
             PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; the text says what to do.
             PeerClosed: It was started or closed before.
         """
+        check_timeout(timeout)
         await self._lifecycle.start(timeout)
 
     async def aclose(self, reason: str = "closed") -> None:
@@ -229,6 +238,7 @@ class TCPPeer(LocalUser):
             ValueError: The number or the time is out of range.
             StorageError: It could not be stored.
         """
+        check_several(at, "at")
         lifecycle = self._lifecycle
         resources = lifecycle.require_resources()
         network = resources.network
@@ -297,6 +307,7 @@ class TCPPeer(LocalUser):
         Raises:
             ValueError: The endpoint is invalid.
         """
+        check_timeout(timeout)
         driver, there, states = self._require_running(), parse_endpoint(endpoint), self._lifecycle.dispatcher.endpoints
         states.pop(there, None)
         driver.put(Connect(there))

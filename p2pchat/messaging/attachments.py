@@ -241,7 +241,9 @@ class Attachment:
 
 
 @asynccontextmanager
-async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> AsyncIterator[tuple[FileRef, ...]]:
+async def kept_files(
+    content: ContentWorker, files: Sequence[FileToSend] | str | Path
+) -> AsyncIterator[tuple[FileRef, ...]]:
     """Keep the content of files of this machine, and yield what a message says about them.
 
     It stays until the end of the block at least, and longer if a message that names it is stored by then.
@@ -250,6 +252,8 @@ async def kept_files(content: ContentWorker, files: Sequence[FileToSend]) -> Asy
         ValueError: There are too many, or one is too large.
         OSError: A file cannot be read. StorageError: It cannot be kept.
     """
+    if isinstance(files, str | Path):
+        files = [files]
     if len(files) > MAX_FILES:
         raise ValueError(f"a message has at most {MAX_FILES} files")
     with ExitStack() as holds:

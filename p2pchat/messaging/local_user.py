@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from p2pchat.core.durable_changes import Change
@@ -63,7 +64,16 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import place_before, unmarked_among
-from p2pchat.messaging.users import User, UserDirectory, Whois, by_label, host_peers, whois
+from p2pchat.messaging.users import (
+    User,
+    UserDirectory,
+    Whois,
+    by_label,
+    check_several,
+    check_timeout,
+    host_peers,
+    whois,
+)
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
 from p2pchat.threads import ends_within, run_to_completion
@@ -484,8 +494,7 @@ class LocalUser(Viewer):
             StorageError, PeerClosed: As send.
         """
         driver, me = self._require_running(), self.directory.me
-        if isinstance(members, str | User):
-            raise TypeError("members is a list of users or names, not one of them")
+        check_several(members, "members")
         ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
         made = await driver.requests.ask(lambda ticket: GroupCreateRequest(ticket, me, name, others))
@@ -511,7 +520,7 @@ class LocalUser(Viewer):
         action: bool = False,
         ref: str | None = None,
         claimed_at: datetime | None = None,
-        files: Sequence[FileToSend] = (),
+        files: Sequence[FileToSend] | str | Path = (),
         automatic: bool = False,
         choices: Sequence[str] = (),
         hops: int = 0,
@@ -531,9 +540,10 @@ class LocalUser(Viewer):
             ref: A word of the program's own, returned in the event Sent; kept for this run only.
             claimed_at: When the program claims it was written, shown to readers as `Message.claimed_at`. It changes
                 neither `sent_at` nor any order.
-            files: At most 10 attachments: paths, pairs of a name and bytes or an asynchronous iterator of bytes, or
-                what keep_file returned. Their content is copied to this disk before the message is written. Others
-                fetch it when they ask for it (`Message.attachments`), from anybody in the conversation who has it.
+            files: At most 10 attachments, or the path of one: paths, pairs of a name and bytes or an asynchronous
+                iterator of bytes, or what keep_file returned. Their content is copied to this disk before the message
+                is written. Others fetch it when they ask for it (`Message.attachments`), from anybody in the
+                conversation who has it.
             automatic: The program writes this by itself, and no program shall answer it by itself; see
                 `Message.automatic`. Two programs that answer everything would never end.
             choices: 2 to 6 answers that readers may press, each 1 to 8 characters, no two alike; () for none. Pressing
@@ -592,8 +602,7 @@ class LocalUser(Viewer):
         Raises as send. After TooLong, TypeError or ValueError none was written.
         """
         requests = self._require_running().requests
-        if isinstance(texts, str):
-            raise TypeError("send_many takes a list of texts, not one text")
+        check_several(texts, "texts")
         conversation, me = await self.when_known(lambda: self.find(to)), self.directory.me
         texts = check_texts(texts)
         parts = [texts[start : start + TEXTS_AT_ONCE] for start in range(0, len(texts), TEXTS_AT_ONCE)]
@@ -704,6 +713,7 @@ class LocalUser(Viewer):
         """
         requests = self._require_running().requests
         conversation = await self.when_known(lambda: self.find(to))
+        check_several(options, "options")
         marks = check_marks(POLL.name, False, options, 0)
         if fault := OPTIONS.fault(marks.choices):
             raise ValueError(fault)
@@ -888,6 +898,7 @@ class LocalUser(Viewer):
             TimeoutError: There was none in time.
             PeerClosed: The peer was closed.
         """
+        check_timeout(timeout)
         reader = self.events(*types, consumer=None)
         try:
             async with asyncio.timeout(timeout):
@@ -910,6 +921,7 @@ class LocalUser(Viewer):
             AmbiguousName: Several users have the name.
             PeerClosed: The peer was closed.
         """
+        check_timeout(timeout)
         found: list[User] = []
 
         def is_here() -> bool:
@@ -977,6 +989,7 @@ class LocalUser(Viewer):
             changes: Return changes of messages too (Edited, Deleted, Reaction ...), those that count.
         Raises UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
+        check_several(kinds, "kinds")
         only = None if within is None else self.find(within).key
 
         def asked() -> list[ConversationId]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 from p2pchat.core.log import (
@@ -35,7 +36,7 @@ from p2pchat.kinds.polls import CLOSE, POLL, VOTE
 from p2pchat.kinds.reaction import REACTION
 from p2pchat.messaging.attachments import Attachment, FileToSend
 from p2pchat.messaging.events import aware, iso, json_fields, micros_of, moment_text
-from p2pchat.messaging.users import User
+from p2pchat.messaging.users import User, check_several
 from p2pchat.protocol import MAX_INT, REF_USER_BYTES, UserId, user_start
 from p2pchat.storage.contract import ReleasedEntry, SortKey
 
@@ -199,7 +200,7 @@ class MessageOptions(TypedDict, total=False):
     action: bool
     ref: str | None
     claimed_at: datetime | None
-    files: Sequence[FileToSend]
+    files: Sequence[FileToSend] | str | Path
     automatic: bool
     choices: Sequence[str]
     hops: int
@@ -685,8 +686,7 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
 
 def check_marks(kind: str, automatic: bool, choices: Iterable[str], hops: int) -> Marks:
     """Return the marks of a new entry of this kind, without files, or raise TypeError or ValueError."""
-    if isinstance(choices, str):
-        raise TypeError("choices are a list of texts, not one text")
+    check_several(choices, "choices")
     if type(hops) is not int:
         raise TypeError(f"hops are an int, not {type(hops).__name__}")
     marks = Marks((), bool(automatic), tuple(map(plain, choices)), hops)

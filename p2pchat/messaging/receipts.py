@@ -28,7 +28,7 @@ from p2pchat.core.log import Entry, FileRef, LogId, attachments_of, decode_entry
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.messaging.access_policy import audience_of
-from p2pchat.messaging.users import id_of
+from p2pchat.messaging.users import check_timeout, id_of
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.storage_worker import resolve
 from p2pchat.storage.contract import ReleasedEntry
@@ -232,6 +232,7 @@ class Receipts(Sequence[Receipt]):
         await self._wait("read", timeout)
 
     async def _wait(self, kind: Kind, timeout: float | None) -> None:
+        check_timeout(timeout)
         clock = asyncio.get_running_loop().time
         deadline = None if timeout is None else clock() + timeout
         last_of_logs = {receipt.log: receipt for receipt in self._receipts}  # a mark covers every message up to it
@@ -819,6 +820,7 @@ class ReceiptTracker:
         timeout: float | None, kind: AwaitedKind,
     ) -> None:  # fmt: skip
         """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
+        check_timeout(timeout)
         receipts = self._of(log)
 
         def look() -> tuple[Collection[UserId], Collection[UserId]]:
@@ -858,6 +860,7 @@ class ReceiptTracker:
 
     async def wait_stored(self, log: LogId, seq: int, peers: Sequence[str], timeout: float | None) -> None:
         """Wait until one of these peers has an entry."""
+        check_timeout(timeout)
         driver = self._running()
         keys = {id_of(id) for id in peers}
         if "" in keys:

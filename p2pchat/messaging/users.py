@@ -607,6 +607,18 @@ def quoted(name: str) -> str:
     return f'"{shown}"' if " " in shown else shown
 
 
+def check_several(values: object, name: str) -> None:
+    """Raise TypeError for one value in place of several: the letters of a text would be taken for them."""
+    if isinstance(values, str | bytes | User):
+        raise TypeError(f"{name} takes several, as a list: this is one {type(values).__name__}")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise TypeError for a timeout that is no number of seconds."""
+    if timeout is not None and not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+
+
 def listed(names: Iterable[str], more: int) -> str:
     return ", ".join(names) + (f" and {more} more" if more else "")
 

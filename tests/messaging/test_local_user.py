@@ -6,9 +6,10 @@ import asyncio
 import gc
 import inspect
 import logging
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -26,6 +27,8 @@ from p2pchat import (
     PeerClosed,
     Presence,
     Reaction,
+    Receipt,
+    Receipts,
     Renamed,
     Sent,
     Settings,
@@ -417,7 +420,7 @@ async def test_a_message_with_choices_can_be_deleted_and_not_edited(net: Mesh) -
     [
         ({"choices": ["yes"]}, "a message has 2 to 6 choices, not 1"),
         ({"choices": ["yes", "no"], "action": True}, "only a text or a poll has choices, no action"),
-        ({"choices": "yes"}, "choices are a list of texts, not one text"),
+        ({"choices": "yes"}, "choices takes several, as a list: this is one str"),
         ({"choices": [1, 2]}, "a text is a str, not int"),
         ({"hops": 256}, "hops are 0 to 255, not 256"),
         ({"hops": "1"}, "hops are an int, not str"),
@@ -639,3 +642,65 @@ async def test_a_failure_without_a_caller_is_not_logged() -> None:
         await asyncio.sleep(0)  # the work ends within 3 turns
     gc.collect()
     assert troubles == []
+
+
+def parameters(*words: str) -> set[tuple[str, str]]:
+    """Return the public calls of a peer and its receipts with a parameter whose type begins with one of these words."""
+    return {
+        (f"{cls.__name__}.{name}", one.name)
+        for cls in (TCPPeer, Receipt, Receipts)
+        for name, function in inspect.getmembers(cls, inspect.isfunction)
+        if not name.startswith("_")
+        for one in inspect.signature(function).parameters.values()
+        if one.kind is not inspect.Parameter.VAR_POSITIONAL and str(one.annotation).startswith(words)
+    }
+
+
+async def test_what_takes_several_refuses_one_and_says_so(net: Mesh) -> None:
+    ada, *_ = net.peers
+    one: Any = "room"
+    calls: dict[tuple[str, str], Callable[[], Awaitable[Any]]] = {
+        ("TCPPeer.create_group", "members"): lambda: ada.create_group("ops", one),
+        ("TCPPeer.send", "choices"): lambda: ada.send("room", "deploy?", choices=one),
+        ("TCPPeer.send_many", "texts"): lambda: ada.send_many("room", one),
+        ("TCPPeer.poll", "options"): lambda: ada.poll("room", "which?", one),
+        ("TCPPeer.released", "kinds"): lambda: ada.released(kinds=one),
+        ("TCPPeer.make_invite", "at"): lambda: ada.make_invite(at=one),
+    }
+    path_of_one = ("TCPPeer.send", "files")
+    assert {*calls, path_of_one} == parameters("Sequence[", "Collection[")
+    for (_, name), call in calls.items():
+        with pytest.raises(TypeError, match=f"^{name} takes several, as a list: this is one str$"):
+            await call()
+    assert await ada.history("room") == [] and ada.groups() == []
+
+
+async def test_the_path_of_one_file_is_one_file(net: Mesh, tmp_path: Path) -> None:
+    ada, *_ = net.peers
+    (tmp_path / "plan.txt").write_bytes(b"data")
+    for files in (str(tmp_path / "plan.txt"), tmp_path / "plan.txt"):
+        await ada.send("room", "look", files=files)
+    assert [[file.name for file in post.attachments] for post in await ada.history("room")] == [["plan.txt"]] * 2
+
+
+async def test_a_timeout_of_another_type_says_what_it_is(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    wrong: Any = "5"
+    receipt, receipts = await ada.send("bob", "hi"), await ada.send_many("bob", ["a", "b"])
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "Receipt.delivered": lambda: receipt.delivered(timeout=wrong),
+        "Receipt.read": lambda: receipt.read(timeout=wrong),
+        "Receipt.stored_by": lambda: receipt.stored_by(timeout=wrong),
+        "Receipts.delivered": lambda: receipts.delivered(timeout=wrong),
+        "Receipts.read": lambda: receipts.read(timeout=wrong),
+        "TCPPeer.connect": lambda: ada.connect(bob.endpoint, timeout=wrong),
+        "TCPPeer.start": lambda: ada.start(timeout=wrong),
+        "TCPPeer.wait_for": lambda: ada.wait_for(Message, timeout=wrong),
+        "TCPPeer.wait_user": lambda: ada.wait_user("bob", timeout=wrong),
+    }
+    with_files = await ada.send("bob", "hi", files=[("plan", b"data")])
+    calls["Receipt.files_delivered"] = lambda: with_files.files_delivered(timeout=wrong)
+    assert calls.keys() == {name for name, parameter in parameters("float") if parameter == "timeout"}
+    for call in calls.values():
+        with pytest.raises(TypeError, match=r"^timeout is a number of seconds, not str$"):
+            await call()
