@@ -616,6 +616,29 @@ class LocalUser(Viewer):
         accepted = zip(firsts, parts, strict=True)
         return Receipts([self._receipt(log, first + n) for (log, first), part in accepted for n in range(len(part))])
 
+    async def request(
+        self, to: To, text: str, *, timeout: float | None = None, **options: Unpack[MessageOptions]
+    ) -> Message:
+        """Write one message, and return the first reply of another user to it: a program asks another one.
+
+        Args:
+            timeout: Seconds to wait for the reply once the message is accepted; None to wait without a limit.
+        Raises:
+            TimeoutError: There was none in time: the text says what became of the message, which will still arrive.
+            PeerClosed: The peer was closed. Also raises as send.
+        """
+        check_timeout(timeout)
+        async with self.events(Message, consumer=None) as messages:
+            receipt = await self.send(to, text, **options)
+            try:
+                async with asyncio.timeout(timeout):
+                    async for message in messages:
+                        if message.reply_to == receipt.id:
+                            return message
+            except TimeoutError:
+                raise TimeoutError(f"no reply came within {timeout} s: the message is {receipt.status}") from None
+        raise self._closed_error()
+
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.
 
@@ -899,18 +922,15 @@ class LocalUser(Viewer):
             PeerClosed: The peer was closed.
         """
         check_timeout(timeout)
-        reader = self.events(*types, consumer=None)
         try:
-            async with asyncio.timeout(timeout):
-                async for event in reader:
+            async with self.events(*types, consumer=None) as events, asyncio.timeout(timeout):
+                async for event in events:
                     if where is None or where(event):
                         return event
         except TimeoutError:
             wanted = " or ".join(kind.__name__ for kind in types) or "event"
             such = "" if where is None else " of the kind asked for"
             raise TimeoutError(f"no {wanted}{such} came within {timeout} s{self._unanswered}") from None
-        finally:
-            reader.close()
         raise self._closed_error()
 
     async def wait_user(self, name: str, timeout: float | None = None) -> User:

@@ -350,7 +350,7 @@ def test_what_send_takes_beside_its_text_all_take_that_write_one_message() -> No
     send, several = inspect.signature(TCPPeer.send).parameters.values(), get_type_hints(MessageOptions)
     named = {one.name for one in send if one.kind is inspect.Parameter.KEYWORD_ONLY}
     assert several.keys() == named
-    for function in (Message.reply, Conversation.send, TCPPeer.broadcast, BotContext.reply):
+    for function in (Message.reply, Conversation.send, TCPPeer.broadcast, TCPPeer.request, BotContext.reply):
         assert inspect.signature(function).parameters["options"].annotation == "Unpack[MessageOptions]", function
 
 
@@ -694,6 +694,7 @@ async def test_a_timeout_of_another_type_says_what_it_is(net: Mesh) -> None:
         "Receipts.delivered": lambda: receipts.delivered(timeout=wrong),
         "Receipts.read": lambda: receipts.read(timeout=wrong),
         "TCPPeer.connect": lambda: ada.connect(bob.endpoint, timeout=wrong),
+        "TCPPeer.request": lambda: ada.request("bob", "are you there?", timeout=wrong),
         "TCPPeer.start": lambda: ada.start(timeout=wrong),
         "TCPPeer.wait_for": lambda: ada.wait_for(Message, timeout=wrong),
         "TCPPeer.wait_user": lambda: ada.wait_user("bob", timeout=wrong),
@@ -704,3 +705,28 @@ async def test_a_timeout_of_another_type_says_what_it_is(net: Mesh) -> None:
     for call in calls.values():
         with pytest.raises(TypeError, match=r"^timeout is a number of seconds, not str$"):
             await call()
+
+
+async def test_a_request_returns_the_reply_to_it_or_says_what_became_of_it(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+
+    async def answer() -> None:
+        async for message in bob.events(Message):
+            await bob.send("ada", "not a reply")
+            if message.text == "2+2":
+                await message.reply("4")
+
+    answering = asyncio.create_task(answer())
+    async with within(WAIT, "the reply"):
+        reply = await ada.request("bob", "2+2", choices=("3", "4"), timeout=WAIT)
+    assert (reply.text, reply.sender.name) == ("4", "bob")
+    [asked] = [post for post in await ada.history("bob") if post.id == reply.reply_to]
+    assert (asked.text, asked.choices) == ("2+2", ("3", "4"))
+    with pytest.raises(TimeoutError, match=r"^no reply came within 0\.1 s: the message is (accepted|delivered)$"):
+        await ada.request("bob", "and you?", timeout=0.1)
+    answering.cancel()
+    waiting = asyncio.create_task(ada.request("cyd", "later?"))
+    await cyd.events(Message).__anext__()
+    await ada.aclose()
+    with pytest.raises(PeerClosed):
+        await waiting

@@ -52,6 +52,18 @@ def pair(home: Path) -> Iterator[tuple[TCPPeer, TCPPeer]]:
             yield ada, bob
 
 
+def test_a_request_returns_the_reply(pair: tuple[TCPPeer, TCPPeer]) -> None:
+    ada, bob = pair
+    messages = bob.events(Message)
+    with ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(lambda: messages.next(WAIT).reply("4", automatic=True))
+        reply = assert_type(ada.request("bob", "2+2", timeout=WAIT), Message)
+        answering.result(WAIT)
+    assert (reply.text, reply.automatic) == ("4", True)
+    with pytest.raises(TimeoutError, match=r"no reply came within 0\.1 s"):
+        ada.request("bob", "and you?", timeout=0.1)
+
+
 def test_a_reply_takes_what_send_takes(pair: tuple[TCPPeer, TCPPeer]) -> None:
     ada, bob = pair
     ada.send("bob", "shall we?")
