@@ -234,7 +234,9 @@ class History(Viewer):
     def shut_out_at(self) -> datetime | None:
         """When the own person shut out this machine for good, as far as is stored; None if nobody did."""
         said = self._revocations()
-        return aware(said[-1].at) if said else None
+        if not said:
+            return None
+        return aware(said[-1].at)
 
     def _revocations(self) -> list[Statement]:
         """Return what says that the key of this machine is no peer's any more."""

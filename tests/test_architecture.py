@@ -72,6 +72,7 @@ NOT_IN_CORE = {
 }
 # Files that are not called after their main class: few, with a reason each.
 OTHER_SUBJECT = {
+    "bots.py": "programs say `from p2pchat.bots import Bot`",
     "commit_writer.py": "CommitWriter decides what is written; RowBuffer only collects its rows",
     "election.py": "the election is a function; what two processes with one key do follows from it",
     "gateway.py": "servers name this file on their command line",

@@ -88,7 +88,7 @@ def test_users_of_a_peer_share_their_calls_and_a_history_has_some_of_them() -> N
     assert {"send", "events", "history", "find", "rename"} <= shared.keys()
     for cls in (TCPPeer, HostedUser):
         assert {name: member for name, member in public_calls(cls).items() if name in shared} == shared
-    offline_only = {"addresses", "check", "expelled_by"}
+    offline_only = {"addresses", "check", "expelled_by", "shut_out_at"}
     assert public_calls(History).keys() - offline_only <= public_calls(TCPPeer).keys()
 
 

@@ -530,5 +530,5 @@ async def test_a_stranger_learns_a_key_and_leaves_nothing(net: Cluster) -> None:
         await stranger.over()  # closed by the other end
         stranger.gone()
     await chat(ada, bob, "after the strangers")
-    assert {line["event"] for line in ada.lines[before:]} <= {"sent", "message", "delivered", "read"}
+    assert {line["event"] for line in ada.lines[before:]} <= {"sent", "message", "delivered", "read", "seen"}
     assert files_with(b"a-stranger", net.home, net.logs) == []

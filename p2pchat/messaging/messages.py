@@ -195,7 +195,11 @@ ATTRIBUTES = {
 
 
 class MessageOptions(TypedDict, total=False):
-    """What TCPPeer.send takes beside the text, for all that write one message."""
+    """What TCPPeer.send takes beside the text, for all that write one message.
+
+    Attributes:
+        action, ref, claimed_at, files, automatic, choices, hops: As TCPPeer.send.
+    """
 
     action: bool
     ref: str | None

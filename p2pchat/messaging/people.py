@@ -105,7 +105,9 @@ class People:
     def shut_out_at(self) -> datetime | None:
         """When the own person shut out this machine for good, of which `expelled_by` speaks; None if nobody did."""
         said = self._answers.revocations(self._node.peer)
-        return self._time_of(said[-1]) if said else None
+        if not said:
+            return None
+        return self._time_of(said[-1])
 
     @property
     def is_joining(self) -> bool:

@@ -125,7 +125,7 @@ def test_a_database_of_a_newer_version_or_of_another_program(doctor: Doctor, ada
     newer = SCHEMA_VERSION + 1
     change(ada, f"update meta set value = '{newer}' where name = 'schema'")
     code, found = doctor("--data", str(ada))
-    assert code == 1 and f"newer version of p2pchat (schema {newer})" in found["database"]["seen"]
+    assert code == 1 and f"newer version of p2pchat (0.{newer})" in found["database"]["seen"]
     assert found["database"]["mend"] == "update this one"
     change(ada, "drop table meta")
     code, found = doctor("--data", str(ada))
