@@ -10,7 +10,6 @@ import pytest
 from p2pchat import (
     Left,
     Message,
-    P2PChatError,
     Renamed,
     Settings,
     TCPPeer,
