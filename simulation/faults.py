@@ -285,7 +285,7 @@ class FaultInjector:
             others = [peer for peer in peers if peer is not staying]
             if all(self.sim.has_way(staying, peer) for peer in others) and len(others) > 1:
                 until = self.sim.now + LINKED_WITHIN
-                while self.sim.now < until and not all(staying.end_to(peer) for peer in others):
+                while self.sim.now < until and not all(_has_heard_of(peer, staying) for peer in others):
                     self.sim.run(1.0)
                 self.sim.note(f"all but {staying.name} have another address")
                 for peer in others:
@@ -771,3 +771,10 @@ def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None)
             data += encode(frame)
     sim.counts["export_made"] += 1
     return ExportFile(maker, sim.now, data)
+
+
+def _has_heard_of(peer: SimPeer, other: SimPeer) -> bool:
+    """Return whether a peer is linked with another one, and knows the address that it has now."""
+    if peer.node is None or peer.end_to(other) is None:
+        return False
+    return any(address.endpoint == other.endpoint for address in peer.node.links.book.addresses(other.user))

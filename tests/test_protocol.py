@@ -361,7 +361,7 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
     st.builds(Show, MEMBERSHIPS),
     st.builds(Admit, st.lists(RECORDS, max_size=3)),
     st.builds(
-        Statements, founder=st.none() | KEY, sum=st.none() | HEX8.map(lambda half: half * 2), ask=st.booleans(),
+        Statements, founder=st.none() | KEY, sum=st.none() | HEX32, ask=st.booleans(),
         s=st.lists(st.tuples(TEXT, HEX64), max_size=3),
     ),
     st.builds(Go, HEX8, SEQ),

@@ -29,6 +29,7 @@ SMALLEST = {
     "explore": ["--minutes=0"],
     "fuzz": ["frames", "--minutes=0.01", "--seed=1"],
     "mutants": [A_MUTANT],
+    "purse": [],
 }
 IN_EACH_GATE = {"test", "test-long", "lint", "types", "docs"}
 ENDS_WITH = {"histories": r"\d+ histories, \d+ failed", "kills": r"\d+ kills in", "inputs": r"\d+ inputs, \d+ targets"}

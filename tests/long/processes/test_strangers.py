@@ -200,5 +200,5 @@ def check_members_unaffected(ada: Child, bob: Child, since: tuple[int, int]) -> 
     """Check that the members reported only their own chat (a `read` may come later), and no error."""
     for child, before in zip((ada, bob), since, strict=True):
         events = {line["event"] for line in child.lines[before:]}
-        assert events | {"read"} == {"sent", "message", "delivered", "read"}, f"{child.name}: {events}"
+        assert events | {"read", "seen"} == {"sent", "message", "delivered", "read", "seen"}, f"{child.name}: {events}"
         assert not [line for line in child.complaints if not line.startswith("-- ")]

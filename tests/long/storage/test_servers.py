@@ -255,7 +255,7 @@ def test_a_database_of_a_newer_version_is_left_alone(url: str) -> None:
         storage.commit([Change(meta={"network": "k"})])
         with storage._write.transaction():
             storage._write.run("update meta set value = '99' where name = 'schema'")
-    with pytest.raises(StorageError, match=r"newer version of p2pchat \(schema 99\)"):
+    with pytest.raises(StorageError, match=r"newer version of p2pchat \(0.99\)"):
         opened(url)
     with pytest.raises(StorageError, match="newer version"):
         opened(url, read_only=True)
