@@ -85,6 +85,7 @@ async def test_a_question_ends_when_its_message_is_gone(terminal: OpenTerminal, 
     await ada.until(lambda: ada.prompt.startswith('delete "first"'), "the question")
     await ada.type("and now")
     other = await bob.broadcast("another one")
+    await ada.shows("another one")
     await bob.delete(other.id)
     await ada.shows("bob deleted")
     assert ada.prompt.startswith('delete "first"')
