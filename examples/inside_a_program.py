@@ -18,7 +18,7 @@ async def work(name: str, peer: TCPPeer) -> None:
 
 async def watch(peer: TCPPeer) -> None:
     async for event in peer.events(Joined, Left):
-        print(event.to_json()["event"], event.user.label, flush=True)
+        print(event.to_dict()["event"], event.user.label, flush=True)
 
 
 async def main(port: int, *endpoints: str) -> None:

@@ -95,7 +95,7 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     entry = [one for shown in storage.places(0, 99) if (one := decode_entry(shown.raw)).k == kind.name][-1]
     assert kind.body == {str: "text", int: "number", dict: "object"}.get(type(entry.b), "null")
 
-    line = event.to_json()
+    line = event.to_dict()
     assert line["event"] == kind.event and format_event(line, "bob", datetime.now(UTC)), "no text in a terminal"
     assert (kind.event in CHANGE_EVENTS) == issubclass(cls, MessageChange), "about"
     assert not kind.list or hasattr(Message, kind.list), f"Post of messaging/messages.py has no {kind.list}"
@@ -118,12 +118,12 @@ async def test_a_kind_is_everywhere(kind: Kind, net: Mesh) -> None:
     _needs_its_fields(line)
 
     if isinstance(event, DurableEvent):  # from memory, and from storage
-        assert type(event.seen_by(bob)) is cls and event.seen_by(bob).to_json() == line and event.seen_by(ada).by.is_me
+        assert type(event.seen_by(bob)) is cls and event.seen_by(bob).to_dict() == line and event.seen_by(ada).by.is_me
         async with within(WAIT, "it comes from storage"):
             again = bob.events(cls, consumer="again", start="beginning")
             while (stored := await anext(again)) != event:
                 pass
-        assert stored.to_json() == line
+        assert stored.to_dict() == line
 
 
 async def _goes_through_displays(line: EventLine, event: object) -> None:
@@ -230,7 +230,7 @@ async def test_each_field_of_a_message_has_a_row_and_is_in_each_form_that_the_ro
     await ada.close_poll(asked.id)
     await net.settle()
     posts = await ada.history()
-    lines = [post.to_json() for post in posts]
+    lines = [post.to_dict() for post in posts]
     rows = {row.name: row for row in MESSAGE_FIELDS}
     names = set().union(*lines)
     assert names - rows.keys() == {"event", "at", "conversation", "ref"}
@@ -292,7 +292,7 @@ async def test_a_kind_of_a_later_version_with_a_text_is_a_message_for_everybody(
     [found] = await bob.search("cat")
     assert found.unsupported == "sticker"
 
-    line = sticker.to_json()
+    line = sticker.to_dict()
     shown = format_event(line, "bob", datetime.now(UTC)) or ""
     assert line["unsupported"] == "sticker" and shown.endswith(f"ada: a cat {UNSUPPORTED}")
     assert chat_json(sticker)["unsupported"] == message_json(sticker, SOCKETIO)["unsupported"] == "sticker"

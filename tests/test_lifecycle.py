@@ -319,7 +319,7 @@ async def test_who_knows_the_name_of_a_network_is_in_it(home: Path) -> None:
             events = bob.events(Message, start="beginning")
             message = await asyncio.wait_for(anext(events), 60)
             assert (message.text, message.old) == ("welcome", True)
-            assert bob.listening.to_json()["network"] == "lab" and bob.room.id == ada.room.id
+            assert bob.listening.to_dict()["network"] == "lab" and bob.room.id == ada.room.id
     async with TCPPeer(data=home / "bob") as bob:  # it stays in it
         assert bob.listening.network == "lab"
     async with TCPPeer(data=home / "zoe") as zoe:

@@ -37,7 +37,7 @@ async def test_a_peer_logs_its_links_and_warnings_and_prints_nothing_unasked(
 
 
 def peer_id(peer: TCPPeer) -> str:
-    return str(peer.listening.to_json()["peer_id"])[:8]
+    return str(peer.listening.to_dict()["peer_id"])[:8]
 
 
 def test_the_help_of_a_peer_begins_with_what_a_program_needs() -> None:

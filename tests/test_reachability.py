@@ -84,9 +84,9 @@ async def test_a_peer_of_the_same_network_is_reached_without_events(tmp_path: Pa
         async with TCPPeer(0, ada.endpoint, name="bob", temporary=True):
             first = [await anext(told), await anext(told)]
         assert ada.counted.get("handshake_order", 0) == 0
-    assert {event.to_json().get("endpoint", "") for event in first} == {""}
-    assert all("bob" in str(event.to_json()) or event.to_json()["event"] == "link" for event in first)
-    assert len({event.to_json().get("peer_id") for event in first} - {None}) == 1  # only that of bob
+    assert {event.to_dict().get("endpoint", "") for event in first} == {""}
+    assert all("bob" in str(event.to_dict()) or event.to_dict()["event"] == "link" for event in first)
+    assert len({event.to_dict().get("peer_id") for event in first} - {None}) == 1  # only that of bob
 
 
 async def test_a_probe_of_the_own_peer_is_recognised_and_keeps_its_links(tmp_path: Path) -> None:

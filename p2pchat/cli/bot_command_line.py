@@ -118,7 +118,7 @@ class _BotRun:
         peer = make_peer(options, self._invite)
         self._endpoints = EndpointStatus.of_start(peer, options, self._invite)
         watching = asyncio.create_task(
-            self._endpoints.watch(peer, lambda event: self._display.show_event(event.to_json()))
+            self._endpoints.watch(peer, lambda event: self._display.show_event(event.to_dict()))
         )
         await asyncio.sleep(0)  # it reads events from before the start
         try:

@@ -207,7 +207,7 @@ class Chat:
         try:
             await self._begin(peer)
             async for event in events:
-                line = event.to_json()
+                line = event.to_dict()
                 if isinstance(event, Link):
                     self._endpoints.on_link_event(event)
                 self._join_summary.on_event(event)
@@ -237,13 +237,13 @@ class Chat:
         """Say where this peer listens, before anything else."""
         first = peer.listening
         print_notice(announcement(peer))
-        await self._display.show_event(first.to_json())
+        await self._display.show_event(first.to_dict())
         self._endpoints.begin()
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read
             self._session.track_reads()
         if self._front.interactive:
-            since = first.to_json()["at"]
+            since = first.to_dict()["at"]
             await self._session.count_unread(since)
             with suppress(P2PChatError):  # a closed peer
                 await self._session.show_head(self._session.current)
@@ -305,7 +305,7 @@ class Chat:
             print_error("the peer stopped by itself; what it accepted is saved: start it again")
             return FAILED
         if reason == "refused" and self._endpoints.not_admitted is not None:
-            await self._display.show_event(self._endpoints.not_admitted.to_json())
+            await self._display.show_event(self._endpoints.not_admitted.to_dict())
             return FAILED
         if reason == "refused":
             print_error("every endpoint refused us, for the reasons above; nothing was sent")

@@ -288,7 +288,7 @@ class ControlConnection:
         try:
             async with asyncio.timeout(None) as limit:
                 reading = asyncio.create_task(self._read(limit))
-                await self._display.show_event(self._peer.listening.to_json())
+                await self._display.show_event(self._peer.listening.to_dict())
                 while batch := await self._batches.get():
                     lines = [line and line.strip() for line in batch if line is None or line.strip()]
                     self._asked += len(lines)
@@ -334,7 +334,7 @@ class ControlConnection:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._tail is not None:
                     await asyncio.wait([self._tail])
-                await self._display.show_event(Stopped(reason=reason).to_json())
+                await self._display.show_event(Stopped(reason=reason).to_dict())
         except TimeoutError:  # it does not read
             self._writer.transport.abort()
         self._writer.close()
@@ -381,7 +381,7 @@ class ControlConnection:
         first = list(islice(_oldest_first(meant), limit))
         ids = {message.id for message in first}
         others = (message for message in _oldest_first(found) if message.id not in ids)
-        return CommandResult([message.to_json() for message in islice(chain(first, others), limit)])
+        return CommandResult([message.to_dict() for message in islice(chain(first, others), limit)])
 
     def _is_meant(self, post: Message) -> bool:
         """Return whether a message is direct or mentions this user."""
@@ -426,12 +426,12 @@ class ControlConnection:
                 posts = await self._peer.history(to, limit=last, ignored=ignored) if last else []
                 shown = {post.id for post in posts}
                 for post in posts:
-                    await self._display.show_event(post.to_json())
+                    await self._display.show_event(post.to_dict())
                 await self._display.show_answer("tail", [{"last": len(posts)}], [], ref)
                 async for event in events:
                     if isinstance(event, Stopped) or (isinstance(event, (Message, Sent)) and event.id in shown):
                         continue
-                    line = event.to_json()
+                    line = event.to_dict()
                     if self._session.is_disabled(line):
                         continue
                     if to is None or line.get("conversation_id") == to.id:

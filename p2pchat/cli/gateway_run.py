@@ -223,13 +223,13 @@ class GatewayRun:
                     self._endpoints.on_member_event(event)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
-                self._event_log.write(event.to_json())
+                self._event_log.write(event.to_dict())
         finally:
             self._leaving.request("ended")
 
     def announce_peer(self, peer: TCPPeer) -> None:
         """Say where the peer listens, and whom that shuts out."""
-        self._event_log.write(peer.listening.to_json())
+        self._event_log.write(peer.listening.to_dict())
         print_notice(announcement(peer))
         report_reach(peer, self._options)
 

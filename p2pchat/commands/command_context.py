@@ -141,7 +141,7 @@ class CommandContext:
         """Show a person what stands at the head of a conversation."""
         for name, kind in HEADS.items() if self.for_people else ():
             posts = await self.peer.head(conversation, name)
-            if shown := [line for post in posts if not self.hides(line := post.to_json())]:
+            if shown := [line for post in posts if not self.hides(line := post.to_dict())]:
                 print_notice(f"-- {kind.event}: {message_excerpt(shown[0])}; /{name} shows all {len(shown)}")
 
     async def open(
@@ -158,7 +158,7 @@ class CommandContext:
         unread = await self._unread_in(conversation, before)
         count = await show(conversation, unread)
         for message in unread[:count]:
-            self._note_shown(message.to_json())
+            self._note_shown(message.to_dict())
         self.unread.clear(conversation.id)
         self.unread.recount(conversation.id, unread[count:])
         if self._reads is not None:
@@ -278,7 +278,7 @@ class CommandContext:
             found = None if id is None else await self.peer.message(id)
         except UnknownName:  # it was deleted here
             return None
-        return None if found is None or self.hides(found.to_json()) else found
+        return None if found is None or self.hides(found.to_dict()) else found
 
     async def related_message(self, line: EventLine) -> EventLine | None:
         """Return the message that an event line replies to, edits, deletes or reacts to; None if missing or hidden."""
@@ -286,7 +286,7 @@ class CommandContext:
         if not named:
             return None
         try:
-            found = (await self.peer.message(named)).to_json()
+            found = (await self.peer.message(named)).to_dict()
         except (P2PChatError, ValueError):  # not here (yet), or of a later version
             return None
         if line["event"] == "deleted" and line["id"] in self.deleted_texts:

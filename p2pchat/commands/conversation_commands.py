@@ -232,7 +232,7 @@ async def _known_to_nobody(ctx: CommandContext, there: Group) -> str:
     sent = [post for post in await ctx.peer.history(there) if isinstance(post, Sent) and not post.deleted]
     if not sent or not _others(there) or (await ctx.peer.receipt(sent[-1].mended_id or sent[-1].id)).delivered_to:
         return ""
-    return excerpt(said(sent[-1].to_json()))
+    return excerpt(said(sent[-1].to_dict()))
 
 
 async def rename(ctx: CommandContext, to: Group, name: str) -> CommandResult:

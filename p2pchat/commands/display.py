@@ -187,7 +187,7 @@ class Display:
         """Show the end of the first conversation; arguments and result as of on_switch."""
         if not self._as_json and not self._echo:  # plain lines for a person: an earlier run may only have counted them
             for message in unread:
-                await self._show_for_people(message.to_json())
+                await self._show_for_people(message.to_dict())
         return len(unread)
 
     async def on_switch(self, conversation: Conversation, unread: Sequence[Message]) -> int:
@@ -203,7 +203,7 @@ class Display:
         if not self._as_json and not self._echo and len(unread) < LAST_LINES:
             ids = {message.id for message in unread}
             for post in await conversation.history(limit=LAST_LINES):
-                if post.id not in ids and not self.hides(line := post.to_json()):
+                if post.id not in ids and not self.hides(line := post.to_dict()):
                     await self._write_event(line)
         return await Display.on_start(self, conversation, unread)
 

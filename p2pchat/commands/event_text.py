@@ -596,7 +596,7 @@ def _marks(**given: bool) -> str:
 
 async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> EventLine:
     """Return the line of a message; with `missing` (ids) and `last_seen_with` (labels) if messages before it are."""
-    line = post.to_json()
+    line = post.to_dict()
     gap = await of.missing(post) if post.gap else None
     if gap is not None:
         line |= {"missing": list(gap.missing), "last_seen_with": list(gap.last_seen_with)}
@@ -649,7 +649,7 @@ def format_deletion(row: Line) -> list[str]:
 
 def found_line(post: Message | Sent, words: str) -> EventLine:
     """Return the line of a search hit; `found` has the positions of the words, in characters."""
-    line = post.to_json()
+    line = post.to_dict()
     return {**line, "found": [list(place) for place in where_found(words, line["text"])]}
 
 

@@ -210,9 +210,9 @@ def _lines(ctx: CommandContext, where: Conversation | None, found: list[tuple[At
 
 
 def _row(file: Attachment, number: int) -> EventLine:
-    message = file.message.to_json()
+    message = file.message.to_dict()
     copied = ("id", "conversation", "conversation_id", "kind", "sender", "sender_id", "sent_at")
-    return {**{name: message[name] for name in copied}, "number": number, **file.to_json()}
+    return {**{name: message[name] for name in copied}, "number": number, **file.to_dict()}
 
 
 async def _newest(ctx: CommandContext, where: Conversation | None, limit: int) -> list[tuple[Attachment, int]]:
@@ -439,7 +439,7 @@ def _stored_row(file: StoredFile) -> EventLine:
         "messages": file.messages, "held_by": len(file.held_by),
     }  # fmt: skip
     if file.attachments:
-        line = file.attachments[-1].message.to_json()
+        line = file.attachments[-1].message.to_dict()
         row |= {name: line[name] for name in ("id", "conversation", "conversation_id", "kind", "sender", "sender_id")}
         row["came_at"] = iso_or_none(file.came_at)
     return row

@@ -135,7 +135,7 @@ async def send(
     if again:
         await ctx.settle()  # the first attempt may be among these
         if (sent := await sent_before(ctx, message)) is not None:
-            await ctx.display.show_event({**sent.to_json(), "ref": ctx.ref})
+            await ctx.display.show_event({**sent.to_dict(), "ref": ctx.ref})
             return None
     return message
 
@@ -175,7 +175,7 @@ def _tell_where(ctx: CommandContext, to: Conversation, text: str) -> None:
 async def change(call: Call, ctx: CommandContext, message: Message | Sent, **fields: Any) -> CommandResult:
     """Write what a call says about a message. People see the event that follows."""
     receipt = await getattr(ctx.peer, call.method or call.name)(message, **fields, ref=ctx.ref)
-    what = f"{call.of} {excerpt(said(message.to_json()))}"
+    what = f"{call.of} {excerpt(said(message.to_dict()))}"
     ctx.on_accepted(message.conversation, receipt, [what])
     _tell_where(ctx, message.conversation, str(next(iter(fields.values()), "")) or what)
     return CommandResult([{"id": message.id, "entry_id": receipt.id}])
@@ -184,7 +184,7 @@ async def change(call: Call, ctx: CommandContext, message: Message | Sent, **fie
 async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     """Delete an own message. Who types it is asked first, and told what was deleted."""
     if ctx.line is not None and message.sender.is_me and not message.deleted:
-        at, text = format_time(iso(message.sent_at), local_now()), said(message.to_json())
+        at, text = format_time(iso(message.sent_at), local_now()), said(message.to_dict())
         if not await ctx.confirm(f"delete {excerpt(text)} ({at})?", message.id):
             return CommandResult(lines=["-- nothing was deleted"])
         ctx.deleted_texts[message.id] = text
@@ -249,7 +249,7 @@ async def history(
 
 async def head(kind: Kind, ctx: CommandContext, to: Conversation) -> CommandResult:
     """List the messages at the head of a conversation, for people the newest at the end, with number 1."""
-    rows = [post.to_json() for post in await ctx.peer.head(to, kind.list)]
+    rows = [post.to_dict() for post in await ctx.peer.head(to, kind.list)]
     lines = await ctx.to_lines([row for row in reversed(rows) if not ctx.hides(row)])
     return CommandResult(rows, lines or [f"-- nothing is {kind.event} here"])
 
@@ -396,13 +396,13 @@ async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> 
     if isinstance(ctx.peer, TCPPeer):
         rows = [row | {"obstacle": find_obstacle(ctx.peer, row["missing"])} for row in rows]
     now = local_now()
-    lines = [format_receipt(row, now, said(one.to_json())) for row, one in zip(rows, messages, strict=True)]
+    lines = [format_receipt(row, now, said(one.to_dict())) for row, one in zip(rows, messages, strict=True)]
     return CommandResult(rows, lines or ["-- you have not written here yet"])
 
 
 async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> EventLine:
     """Return who has a message. For an edited one, the receipt of the edit counts: who has the newest version."""
-    sent, receipt = message.to_json(), await peer.receipt(message.mended_id or message.id)
+    sent, receipt = message.to_dict(), await peer.receipt(message.mended_id or message.id)
     copied = ("id", "conversation", "conversation_id", "kind", "text", "sent_at")
     of, has, read = receipt.of, receipt.delivered_to, receipt.read_by
     if message.mended_id is not None and message.conversation.kind != "room":  # the edit of a message that waits

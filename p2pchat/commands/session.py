@@ -234,7 +234,7 @@ class Session(CommandContext):
         line, is_utf8 = decode_line(raw)
         if not is_utf8:
             text = "a line was not UTF-8; its invalid bytes were replaced"
-            await self.display.show_event(Warned(code="encoding", text=text).to_json())
+            await self.display.show_event(Warned(code="encoding", text=text).to_dict())
         if self._as_json and looks_like_json(line):
             command = parse_json_command(line, self._json_commands)
             return await self.reporting(self._run_json(command), command.ref)
@@ -411,7 +411,7 @@ class Session(CommandContext):
         if isinstance(error, TooLong) and self.display.has_prompt:
             size, limit = error.size_bytes, error.limit_bytes
             text = f"too long: {size:,} bytes, at most {limit:,}. Press Up to get it back and split it"
-        await self.display.show_event(Failed(code=word, text=text, ref=ref).to_json())
+        await self.display.show_event(Failed(code=word, text=text, ref=ref).to_dict())
 
 
 # ---- sending and delivery

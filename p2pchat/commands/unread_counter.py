@@ -125,7 +125,7 @@ class UnreadCounter:
         """Replace the unread messages of a conversation by these."""
         self._unread.pop(id, None)
         for message in messages:
-            self.on_event(message.to_json(), "")
+            self.on_event(message.to_dict(), "")
 
     def clear(self, id: str) -> None:
         self._unread.pop(id, None)

@@ -112,7 +112,7 @@ class Attachment:
         """The hash of its content, in hex: equal for equal content."""
         return self._file.root
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as in the event line of its message.
 
         `here` is the result of is_here(); False if no peer runs. `held_by` is the number of members in `held_by`, if

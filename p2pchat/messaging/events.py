@@ -1,4 +1,4 @@
-"""Live events and their times: one read-only class for each event, with `to_json()` for its event line (docs/cli.md).
+"""Live events and their times: one read-only class for each event, with its event line (docs/cli.md).
 
 Live events go to the iterators that are open when they happen. Messages and what happens to them are in messages.py.
 Times are aware datetimes in UTC; ids are base32.
@@ -6,6 +6,7 @@ Times are aware datetimes in UTC; ids are base32.
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -100,9 +101,13 @@ class Event:
     event: ClassVar[str] = ""
     at: datetime = field(default_factory=lambda: aware(now_micros()))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values."""
         return {"event": self.event, "at": iso(micros_of(self.at)), **self._fields()}
+
+    def to_json(self) -> str:
+        """Return the event line as text: one line of JSON, in ASCII, so that a terminal may show it."""
+        return json.dumps(self.to_dict())
 
     def _fields(self) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -8,6 +8,7 @@ id, never a text. Times are aware datetimes in UTC, ids are base32.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -161,7 +162,7 @@ class DurableEvent:
         """
         self._viewer._local_user.mark_read(self)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the event line as a dict of plain JSON values."""
         conversation = self.conversation
         return {
@@ -169,6 +170,10 @@ class DurableEvent:
             "conversation_id": conversation.id, "kind": conversation.kind, **self._fields(conversation),
             **({"expelled": True} if self.expelled else {}),
         }  # fmt: skip
+
+    def to_json(self) -> str:
+        """Return the event line as text: one line of JSON, in ASCII, so that a terminal may show it."""
+        return json.dumps(self.to_dict())
 
     def _fields(self, conversation: Conversation) -> dict[str, Any]:
         """Return the fields that only some events have."""
@@ -187,7 +192,7 @@ class DurableEvent:
 IN_JSON: dict[str, Callable[[Any], Any]] = {  # by type of a field
     "time": moment_text,
     "list": list,
-    "files": lambda files: [file.to_json() for file in files],
+    "files": lambda files: [file.to_dict() for file in files],
 }
 ATTRIBUTES = {
     "files": "attachments",

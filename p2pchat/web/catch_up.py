@@ -226,7 +226,7 @@ class PeerSeparations:
         """Note that a link came up or ended."""
         if self._began is None or event.state not in ("up", "down"):
             return
-        name, now = name_of(event.to_json()["peer_id"]), event.at
+        name, now = name_of(event.to_dict()["peer_id"]), event.at
         known = self._of.get(name)
         if event.state == "up":
             if known is None:

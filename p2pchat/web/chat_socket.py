@@ -373,7 +373,7 @@ def _event_frame(event: Any) -> Frame | None:
             content = {"type": "typing", "user": user.label, "conversation": talk.kind, "typing": on}
             content |= {"group": talk.name} if talk.kind == "group" else {}
         case _ if form := CHAT_EVENTS.get(event.event):
-            line = event.to_json()
+            line = event.to_dict()
             content = {"type": event.event, **{name: line[field] for field, name in form.items() if field in line}}
         case _:
             return None

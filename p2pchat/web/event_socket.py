@@ -72,7 +72,7 @@ class EventSocket(WebSocketSession):
     async def start(self) -> None:
         """Send the line `listening`, then what followed `since`, or without it what waits for the account."""
         me, first = self.user.me, self.queue.reserve()
-        listening = self.gateway.peer.listening.to_json()
+        listening = self.gateway.peer.listening.to_dict()
         about = {"user": me.label, "user_id": me.id, "data": "", "invites": may_invite(self._websocket)}
         about["max_file_bytes"] = self.gateway.settings.max_file_bytes
         about.update(self.catch_up.about())
@@ -87,7 +87,7 @@ class EventSocket(WebSocketSession):
         await self._display.show_event(_error_line(problem))
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(as_frame(self._display.with_own_ref(post.to_json())), post, bounded=False)
+        self.queue.put(as_frame(self._display.with_own_ref(post.to_dict())), post, bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event, user = envelope.event, self.user
@@ -106,7 +106,7 @@ class EventSocket(WebSocketSession):
             filling = self._fill(self.queue.reserve(post), envelope.for_user(user))
             spawn(self._waiting, filling, "p2pchat web safe")
         elif is_own:  # its refs, or its view of the conversation, differ from what others get
-            line = envelope.encoded(("line", user.key), lambda: envelope.for_user(user).to_json())
+            line = envelope.encoded(("line", user.key), lambda: envelope.for_user(user).to_dict())
             own = self._display.with_own_ref(line)
             if own.get("ref") is None:  # as on all connections of the account but the one that wrote it
                 frame = envelope.encoded(("lines", user.key), lambda: as_frame(own))
@@ -114,11 +114,11 @@ class EventSocket(WebSocketSession):
                 frame = as_frame(own)
             self.queue.put(frame, post)
         else:
-            frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json()))
+            frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_dict()))
             self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))
 
     async def _fill(self, frame: Frame, sent: Sent) -> None:
-        line = self._display.with_own_ref(sent.to_json())
+        line = self._display.with_own_ref(sent.to_dict())
         self.queue.fill(frame, as_frame({**line, **await self._safety(sent.id)}))
 
     async def _safety(self, id: str) -> dict[str, bool]:
@@ -191,4 +191,4 @@ class EventSocketDisplay(Display):
 
 def _error_line(problem: WebError, ref: str | None = None) -> EventLine:
     """Return a problem as an event line."""
-    return Failed(code=problem.code, text=problem.text, ref=ref).to_json()
+    return Failed(code=problem.code, text=problem.text, ref=ref).to_dict()

@@ -160,7 +160,7 @@ class HostedCommands:
         left = self._gateway.settings.max_answer_bytes
         for talk in self._user.recent_conversations()[:MAX_RECENT]:
             for post in await self._user.history(talk, limit=1):
-                found.append(post.to_json())
+                found.append(post.to_dict())
                 left -= len(post.text.encode())
             if left < 0:  # the others, used longer ago, come with their history
                 break
@@ -169,4 +169,4 @@ class HostedCommands:
     async def unread(self, ctx: CommandContext, to: Conversation) -> CommandResult:
         first, count = await self._user.first_unread(to)
         self._gateway.limits.answered(self._account.key, count)
-        return CommandResult([{**first.to_json(), "unread": count}] if first else [])
+        return CommandResult([{**first.to_dict(), "unread": count}] if first else [])

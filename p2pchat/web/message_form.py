@@ -1,6 +1,6 @@
 """Events as the interfaces of a gateway write them: event lines, whose fields have other names.
 
-`/lines` sends event lines as they are (`to_json()`). `/chat`, its stream and REST share one form of messages, Socket.IO
+`/lines` sends event lines as they are (`to_dict()`). `/chat`, its stream and REST share one form of messages, Socket.IO
 has another. A form names the fields that it has, in the order in which they are written; a field of a message that says
 nothing is left out, but for the text.
 """
@@ -36,7 +36,7 @@ CHAT_EVENTS: dict[str, Form] = {
 
 def message_json(post: Message | Sent, form: Form, **own: object) -> dict[str, Any]:
     """Return a message in a form; `own` are fields of its line that differ for this interface."""
-    line = post.to_json()
+    line = post.to_dict()
     line.update(own)
     return {name: line[field] for field, name in form.items() if line.get(field) or field == "text"}
 

@@ -117,7 +117,7 @@ async def do(
     if command.do == "send":
         if gateway.cluster is not None:
             await gateway.cluster.wait_here(account, written)
-        sent = (await account.user.message(written)).to_json()
+        sent = (await account.user.message(written)).to_dict()
         rows = [{**sent, "ref": None, **await gateway.safety(account, written)}]
     return CommandAnswer(command=command.do, rows=rows, ref=command.ref)
 

@@ -72,7 +72,7 @@ async def got(peer: TCPPeer, count: int) -> list[Message]:
 async def see(peer: TCPPeer, session: Session, text: str, consumer: str = "seen") -> None:
     """Show all messages until one has this text."""
     async for event in peer.events(Message, consumer=consumer, start="beginning"):
-        line = event.to_json()
+        line = event.to_dict()
         session.on_event(line)
         await session.display.show_event(line)
         if event.text == text:

@@ -100,7 +100,7 @@ async def test_a_pipe_is_always_active() -> None:
 async def show_until(peer: TCPPeer, session: Session, text: str) -> None:
     """Show events as a chat does, until a message has this text."""
     async for event in peer.events(consumer="shown", start="beginning"):
-        session.on_displayed(event, shown=session.on_event(event.to_json()))
+        session.on_displayed(event, shown=session.on_event(event.to_dict()))
         if isinstance(event, Message) and event.text == text:
             return
 

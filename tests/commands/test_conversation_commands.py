@@ -25,7 +25,7 @@ class GroupLines:
     async def lines(self, count: int) -> list[str]:
         """Show `count` events and return the new lines, without their times."""
         for _ in range(count):
-            line = (await anext(self._events)).to_json()
+            line = (await anext(self._events)).to_dict()
             self._took.on_event(line)
             await self._took.display.show_event(line)
         return [line if line.startswith("-- ") else line.partition(" ")[2] for line in self._shown.new]
@@ -233,7 +233,7 @@ async def test_undeliverable_messages_are_not_waited_for(shown: Shown) -> None:
         assert session.sender.has_undelivered() and session.exit_code == DONE
         await ops.remove("bob")
         net.heal()
-        session.on_event((await anext(events)).to_json())
+        session.on_event((await anext(events)).to_dict())
         assert not session.sender.has_undelivered() and await session.sender.drain(0) == []
         assert session.exit_code == FAILED
 
@@ -265,7 +265,7 @@ async def test_list_shows_unread_and_latest_conversations(shown: Shown) -> None:
         await ada.send("#group 3", "the newest")
         await bob.send("ada", "psst")
         async for event in ada.events(Message, consumer="test", start="beginning"):
-            session.on_event(event.to_json())
+            session.on_event(event.to_dict())
             break
         await ada.send("#group 7", "newer still")
         await session.execute([b"/list", b"/list -a"])

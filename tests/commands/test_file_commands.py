@@ -72,7 +72,7 @@ async def test_a_person_sends_lists_and_saves(
         assert await sender.execute([f"/send '{tmp_path}/my plan.pdf' {tmp_path}/empty both of them".encode()])
         message = await newest(bob, 2)
         assert (message.text, [file.name for file in message.attachments]) == ("both of them", ["my plan.pdf", "empty"])
-        await reader.display.show_event(message.to_json())
+        await reader.display.show_event(message.to_dict())
         assert shown.new[-1].endswith(" ada: both of them [my plan.pdf, 700.0 kB: /get 1, empty, 0 bytes: /get 2]")
         await reader.execute([b"/files"])
         first, second, last = shown.new[-3:]

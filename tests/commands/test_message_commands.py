@@ -23,7 +23,7 @@ async def show_next(session: Session, events: Any, count: int) -> None:
         while count:
             event = await anext(events)
             if isinstance(event, KINDS):
-                session.on_event(line := event.to_json())
+                session.on_event(line := event.to_dict())
                 await session.display.show_event(line)
                 count -= 1
 
@@ -413,7 +413,7 @@ async def test_what_was_written_last_is_what_was_accepted_last(shown: Shown) -> 
         ada = net.peers[0]
         session = open_session(ada, shown, as_json=False)
         await session.execute([b"/msg bob secret", b"hello"])
-        session.on_event((await ada.history("bob"))[-1].to_json())  # its line comes late
+        session.on_event((await ada.history("bob"))[-1].to_dict())  # its line comes late
         await session.execute([b"/edit hello all"])
         assert [post.text for post in await ada.history()] == ["secret", "hello all"]
 
@@ -482,7 +482,7 @@ async def test_a_program_asks_with_choices_and_learns_who_pressed_one(shown: Sho
         for more in ('"no","automatic":true', '"yes"'):
             await answers.execute([f'{{"do":"react","id":"{question.id}","reaction":{more}}}'.encode()])
             await net.settle()
-        pressed = [(await anext(events)).to_json() for _ in range(1)]
+        pressed = [(await anext(events)).to_dict() for _ in range(1)]
         assert [(line["by"], line["reaction"], line.get("automatic")) for line in pressed] == [("bob", "yes", None)]
 
 

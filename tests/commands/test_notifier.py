@@ -38,7 +38,7 @@ async def sent(notifier: Notifier, peer: TCPPeer, to: Conversation, texts: Itera
         notifier.on_accepted(to, receipt, [excerpt(text)])
         [post] = await peer.history(to, limit=1)
         assert isinstance(post, Sent)
-        notifier.on_sent(post.to_json())
+        notifier.on_sent(post.to_dict())
     return receipt
 
 
@@ -120,7 +120,7 @@ async def test_deliveries_in_the_room_are_not_announced(recorder: NoticeRecorder
         notifier.rooms.add(ada.room.id)
         events = ada.events(Delivered, Message, consumer="test")
         await ada.room.send("hello")
-        notifier.on_delivered((await anext(events)).to_json())
+        notifier.on_delivered((await anext(events)).to_dict())
         notifier.close()
         assert recorder.lines.empty()
 

@@ -193,10 +193,10 @@ async def test_messages_deleted_meanwhile_are_not_unread(shown: Shown) -> None:
         async with bob.events(Message, Deleted, consumer=None) as events:
             for text in ("one", "two"):
                 receipt = await ada.send("bob", text)
-                session.on_event((await anext(events)).to_json())
+                session.on_event((await anext(events)).to_dict())
             assert session.unread.count(bob.find("ada").id) == 2
             await (await ada.message(receipt.id)).delete()
-            session.on_event((await anext(events)).to_json())
+            session.on_event((await anext(events)).to_dict())
         assert session.unread.count(bob.find("ada").id) == 1
 
 
@@ -208,7 +208,7 @@ async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None
         await bob.send(ada.me.label, "for ada")
         read = 0
         async for event in ada.events(Message, consumer="test", start="beginning"):
-            session.on_event(event.to_json())
+            session.on_event(event.to_dict())
             read += 1
             if read == 2:
                 break
@@ -219,7 +219,7 @@ async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None
             ("bob", 1, False),
         ]
         assert [(row["unread"], row["current"]) for row in after["rows"]] == [(0, False), (0, True)]
-        line = event.to_json()
+        line = event.to_dict()
     session.on_event(line)  # works on a closed peer
 
 

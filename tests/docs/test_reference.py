@@ -72,11 +72,11 @@ async def test_every_event_line_has_a_row_with_its_fields() -> None:
         said, heard, changed = ada.events(Sent), bob.events(Message), bob.events(MessageChange, consumer=None)
         await ada.broadcast("helo")
         sent, message = await anext(said), await anext(heard)
-        lines = [sent.to_json(), message.to_json()]
+        lines = [sent.to_dict(), message.to_dict()]
         for kind in CHANGE_EVENTS.values():
             await ada.broadcast("helo")
             await write(kind, ada, bob, "+1")
-            line = (await anext(changed)).to_json()
+            line = (await anext(changed)).to_dict()
             assert line["event"] == kind.event
             lines.append(line)
         some: dict[str, Any] = {
@@ -86,7 +86,7 @@ async def test_every_event_line_has_a_row_with_its_fields() -> None:
         for kind in vars(events).values():
             if isinstance(kind, type) and issubclass(kind, events.Event) and kind.event and kind is not Undelivered:
                 given = {one.name: some.get(str(one.type), "") for one in fields(kind) if one.name != "at"}
-                lines.append(kind(**given).to_json())
+                lines.append(kind(**given).to_dict())
     made = {line["event"]: list(line)[2:] for line in lines}
     assert made.keys() | {"answer"} == ROWS.keys()
     for event, names in made.items():

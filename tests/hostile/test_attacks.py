@@ -416,7 +416,7 @@ async def test_texts_neither_control_a_terminal_nor_forge_a_log_line(
     await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
     [post] = [post for post in await honest.ada.history("room", limit=0) if post.text.startswith("\x1b]")]
     assert post.text == nasty  # storage keeps what was sent
-    line = json_line(post.to_json())
+    line = json_line(post.to_dict())
     assert not [c for c in line if ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029"]
     for shown in (safe_text(nasty), safe_line(nasty)):
         assert not {"\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066", "\u200b", "\U000e0041"} & {*shown}

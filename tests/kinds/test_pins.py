@@ -89,8 +89,8 @@ async def test_everybody_in_a_conversation_sees_what_is_pinned_and_may_unpin_it(
     await ada.unpin(second.id)  # whoever pinned it
     await net.settle()
     assert await texts(ada, where) == await texts(bob, there) == ["one"]
-    line = (await bob.message(first.id)).to_json()
-    assert [one["by"] for one in line["pins"]] == ["ada"] and "pins" not in (await bob.message(second.id)).to_json()
+    line = (await bob.message(first.id)).to_dict()
+    assert [one["by"] for one in line["pins"]] == ["ada"] and "pins" not in (await bob.message(second.id)).to_dict()
     await ada.delete(first.id)
     await net.settle()
     assert await texts(bob, there) == []
@@ -132,7 +132,7 @@ async def test_a_message_is_pinned_listed_and_unpinned_at_a_prompt(
     await session.execute([b"/go ada", b"/history", b"/pin 1"])
     await net.settle()
     [post] = await bob.head("ada")
-    line = post.to_json()
+    line = post.to_dict()
     assert format_message(line, "bob", None).endswith("ada -> bob: at ten (pinned)")
     told = {"event": "pinned", "by": "bob", "by_id": "B", "kind": "dm", "sent_at": line["sent_at"], "pinned": True}
     assert format_message(told, "ada", None, line).endswith('-- bob pinned ada: "at ten"')

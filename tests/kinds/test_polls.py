@@ -173,7 +173,7 @@ async def test_everybody_in_a_conversation_sees_who_voted_for_what(net: Mesh, wh
         end = await anext(ends)
     assert counted(end.message) == {"pizza": [], "soup": ["bob", "ada"]} and end.message.closed_at is not None
     for peer in (ada, bob):
-        line = (await peer.message(asked.id)).to_json()
+        line = (await peer.message(asked.id)).to_dict()
         assert line["poll"] and line["choices"] == OPTIONS and line["closed_at"]
         assert [(one["by"], one["option"]) for one in line["votes"]] == [("bob", 2), ("ada", 2)]
         [found] = await peer.search("soup")
@@ -211,7 +211,7 @@ async def test_all_keys_of_a_member_have_one_vote_and_eight_reactions_at_others(
         async with within(WAIT, "the last vote of eve's keys"):
             while (vote := await anext(told)).by.name != "eve 8":
                 pass
-        assert [(one["by"], one["option"]) for one in vote.to_json()["votes"]] == [("eve 8", 2), ("bob", 1)]
+        assert [(one["by"], one["option"]) for one in vote.to_dict()["votes"]] == [("eve 8", 2), ("bob", 1)]
         await keys[-1].vote(asked.id, 0)
         await net.settle()
         assert (await shown(bob))[0] == {"pizza": ["eve 7", "bob"], "soup": []}
@@ -279,14 +279,14 @@ async def test_a_poll_is_asked_voted_on_and_closed_at_a_prompt(net: Mesh, shown:
     await net.settle()
     [asked] = [post for post in await bob.history("room") if post.poll]
     assert counted(asked) == {"pizza": ["bob"], "pea soup": []}
-    line = asked.to_json()
+    line = asked.to_dict()
     assert format_message(line, "bob", None).endswith('ada: Lunch at one? [1 pizza (1) · 2 "pea soup" (0) · /vote N]')
     told = {"event": "vote", "by": "bob", "by_id": "B", "kind": "room", "sent_at": line["sent_at"], "option": 2}
     assert format_message(told, "ada", None, line).endswith('-- bob voted "pea soup" on ada: "Lunch at one?"')
     assert format_message({**told, "option": 0}, "ada", None, line).endswith('took a vote back on ada: "Lunch at one?"')
     await here.execute([b"/poll close"])
     await net.settle()
-    closed = (await bob.message(asked.id)).to_json()
+    closed = (await bob.message(asked.id)).to_dict()
     result = '[1 pizza (1) · 2 "pea soup" (0) · closed]'
     assert format_message(closed, "bob", None).endswith(result)
     told |= {"event": "closed", "by": "ada", "by_id": "A", "votes": closed["votes"]}
@@ -305,17 +305,17 @@ async def test_a_vote_is_for_the_poll_that_was_shown_or_for_that_of_a_line(net: 
         """Return bob's votes on the three."""
         await there.execute([line.encode()])
         await net.settle()
-        posts = [(await ada.message(one.id)).to_json() for one in (first, second, third)]
+        posts = [(await ada.message(one.id)).to_dict() for one in (first, second, third)]
         return [[vote["option"] for vote in post.get("votes", ())] for post in posts]
 
     assert await voted("/vote 1") == [[], [], [1]]
-    there.on_event((await bob.message(second.id)).to_json())
+    there.on_event((await bob.message(second.id)).to_dict())
     assert await voted("/vote 2") == [[], [2], [1]]
     await there.execute([b"/history"])
     assert await voted("/vote 3 1") == [[1], [2], [1]]
     own = await bob.poll("room", "mine?", OPTIONS)
     assert await voted("/vote 2") == [[1], [2], [1]]
-    [mine] = (await bob.message(own.id)).to_json()["votes"]
+    [mine] = (await bob.message(own.id)).to_dict()["votes"]
     assert mine["option"] == 2
 
 
@@ -327,7 +327,7 @@ async def test_a_vote_for_a_poll_that_ended_meanwhile_goes_to_no_other(
     there = open_session(bob, shown, as_json=False)
     older, last = [await ada.poll("room", question, OPTIONS) for question in ("one?", "two?")]
     await net.settle()
-    there.on_event((await bob.message(last.id)).to_json())
+    there.on_event((await bob.message(last.id)).to_dict())
     await getattr(ada, end)(last.id)
     await net.settle()
     await there.execute([b"/vote 2"])
@@ -361,7 +361,7 @@ async def test_a_line_that_is_wrong_says_what_is_wrong_and_writes_nothing(
     await open_session(bob, shown, as_json=False).execute([line.encode()])
     assert capsys.readouterr().err == f"p2pchat: {text}\n"
     [asked] = await bob.history("room")
-    assert "votes" not in asked.to_json()
+    assert "votes" not in asked.to_dict()
 
 
 async def test_a_program_asks_votes_and_closes_with_json_commands(net: Mesh, shown: Shown) -> None:
@@ -373,7 +373,7 @@ async def test_a_program_asks_votes_and_closes_with_json_commands(net: Mesh, sho
     assert shown.rows[0]["id"] == id
     await session.execute([f'{{"do":"close","id":"{id}"}}'.encode()])
     await net.settle()
-    line = (await bob.message(id)).to_json()
+    line = (await bob.message(id)).to_dict()
     assert line["choices"] == OPTIONS and [one["option"] for one in line["votes"]] == [2] and line["closed_at"]
     display, [vote] = ShownEdits(), line["votes"]
     display.add(line)
@@ -390,10 +390,10 @@ async def test_votes_of_ignored_people_count_in_no_line_of_a_poll_or_its_end(net
     await cyd.vote(asked.id, 1)
     await net.settle()
     await bob.ignore("cyd")
-    await session.display.show_event((await bob.message(asked.id)).to_json())
+    await session.display.show_event((await bob.message(asked.id)).to_dict())
     await ada.close_poll(asked.id)
     async with within(WAIT, "the end"):
-        await session.display.show_event((await anext(ends)).to_json())
+        await session.display.show_event((await anext(ends)).to_dict())
     await session.execute([b"/history"])
     lines = shown.new
     assert len(lines) == 3 and all("[1 pizza (0) · 2 soup (0) · " in line for line in lines), lines

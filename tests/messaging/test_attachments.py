@@ -47,7 +47,7 @@ async def newest(peer: TCPPeer) -> Message:
 
 def without_holders(message: Message) -> dict[str, object]:
     """Return what a message says of its first file, but for who is known to have it by now."""
-    return {name: value for name, value in message.to_json()["files"][0].items() if name != "held_by"}
+    return {name: value for name, value in message.to_dict()["files"][0].items() if name != "held_by"}
 
 
 async def two_parts() -> AsyncIterator[bytes]:
@@ -84,7 +84,7 @@ async def test_a_file_is_sent_fetched_and_saved(home: Path, tmp_path: Path) -> N
         assert saved == tmp_path / "a picture (2).png" and saved.read_bytes() == DATA
         assert again.read_bytes() == DATA
         assert without_holders(message) == {**said, "here": True}
-        assert chat_json(message)["files"] == message.to_json()["files"]
+        assert chat_json(message)["files"] == message.to_dict()["files"]
         assert seen == sorted(seen) and seen[0] == (0, len(DATA))
         assert (await small.save(tmp_path)).name == "x.txt"
         assert "picture" not in repr(picture)
@@ -92,7 +92,7 @@ async def test_a_file_is_sent_fetched_and_saved(home: Path, tmp_path: Path) -> N
     async with history:
         (stored,) = [post for post in await history.room.history() if isinstance(post, Message)]
         assert [one.name for one in stored.attachments][:2] == ["a picture.png", "../x.txt"]
-        assert not stored.to_json()["files"][0]["here"]
+        assert not stored.to_dict()["files"][0]["here"]
         with pytest.raises(P2PChatError):
             await stored.attachments[0].read()
 

@@ -99,7 +99,7 @@ def test_an_invalid_message_id_is_refused(text: str) -> None:
 def test_the_line_of_a_message() -> None:
     entry = Entry("text", micros_of(AT), 1, Ref(ADA[:32] + RUN, 2), (Ref(ADA[:32] + RUN, 3),), b="hello")
     message = post(Message, ROOM, entry, old=True)
-    assert message.to_json() == {
+    assert message.to_dict() == {
         "event": "message",
         "at": AT_JSON,
         "id": message_id(LogId(ROOM, BOB, RUN), 7),
@@ -118,8 +118,18 @@ def test_the_line_of_a_message() -> None:
     assert (message.sent_at, message.received_at, message.at) == (AT, AT, AT)
 
 
+def test_the_line_of_an_event_is_a_dict_or_text() -> None:
+    events: list[Event | Sent | Message] = [
+        Stopped(reason="späť"),
+        post(Sent, DM, Entry("text", 1, 1, b="один\ntwo\x9b")),
+    ]
+    for event in events:
+        text = event.to_json()
+        assert json.loads(text) == event.to_dict() and text.isascii() and "\n" not in text
+
+
 def test_the_line_of_a_sent_message_names_its_conversation() -> None:
-    sent = post(Sent, DM, Entry("action", micros_of(AT), 1, b="waves")).to_json()
+    sent = post(Sent, DM, Entry("action", micros_of(AT), 1, b="waves")).to_dict()
     assert (sent["event"], sent["to"], sent["conversation"], sent["kind"], sent["ref"]) == (
         "sent", "bob", "bob", "dm", None,
     )  # fmt: skip
@@ -129,7 +139,7 @@ def test_the_line_of_a_sent_message_names_its_conversation() -> None:
 def test_a_claimed_time_is_shown_beside_the_time_of_writing() -> None:
     claimed = post(Message, ROOM, Entry("text", micros_of(AT), 1, b="hi", t=0))
     assert (claimed.claimed_at, claimed.sent_at) == (EPOCH, AT)
-    line = claimed.to_json()
+    line = claimed.to_dict()
     assert (line["claimed_at"], line["sent_at"]) == ("1970-01-01T00:00:00.000000Z", AT_JSON)
     assert post(Message, ROOM, Entry("text", 1, 1, b="hi")).claimed_at is None
 
@@ -137,12 +147,12 @@ def test_a_claimed_time_is_shown_beside_the_time_of_writing() -> None:
 def test_a_message_that_came_much_later_than_it_claims_says_when() -> None:
     ten_minutes = micros_of(AT) - 600 * 1_000_000
     on_time, late = (Entry("text", at, ten_minutes, b="hi") for at in (ten_minutes, ten_minutes - 1))
-    assert post(Message, ROOM, on_time).came is None and "came" not in post(Message, ROOM, on_time).to_json()
+    assert post(Message, ROOM, on_time).came is None and "came" not in post(Message, ROOM, on_time).to_dict()
     for conversation in (ROOM, DM):
         assert post(Message, conversation, late).came == AT
-        assert post(Message, conversation, late).to_json()["came"] == AT_JSON
+        assert post(Message, conversation, late).to_dict()["came"] == AT_JSON
     for other in (post(Message, ROOM, late, old=True), post(Sent, ROOM, late)):  # history of a newcomer, and one's own
-        assert other.came is None and "came" not in other.to_json()
+        assert other.came is None and "came" not in other.to_dict()
 
 
 def test_news_that_came_late_are_marked_and_a_newcomer_s_history_is_not() -> None:
@@ -247,8 +257,8 @@ def test_a_repr_shows_the_writer_and_never_the_text() -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, Event) else "",
 )  # fmt: skip
 def test_the_line_of_each_live_event(event: Event, line: dict[str, object]) -> None:
-    assert event.to_json() == {"at": AT_JSON, **line}
-    json.dumps(event.to_json())
+    assert event.to_dict() == {"at": AT_JSON, **line}
+    json.dumps(event.to_dict())
 
 
 def test_events_cannot_be_changed() -> None:

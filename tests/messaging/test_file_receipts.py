@@ -35,7 +35,7 @@ async def test_a_sender_learns_who_has_the_file_and_who_removed_it(home: Path) -
             assert [user.label for user in receipt.files_delivered_to] == ["bob"]
             event = await anext(news)
             assert (event.user.label, event.has, event.count, event.of) == ("bob", True, 1, 1)
-            assert event.to_json()["event"] == "file_receipt" and event.id == receipt.id
+            assert event.to_dict()["event"] == "file_receipt" and event.id == receipt.id
             await message.attachments[0].forget()
             event = await anext(news)
             assert (event.user.label, event.has, event.count, event.of) == ("bob", False, 0, 1)
@@ -55,7 +55,7 @@ async def test_others_are_known_to_have_a_file_that_was_removed_here(home: Path)
         async with within(60, "the file"):
             await file.fetch()
             await file.forget()
-        assert file.is_forgotten and file.to_json()["forgotten"] and file.to_json()["held_by"] == 2
+        assert file.is_forgotten and file.to_dict()["forgotten"] and file.to_dict()["held_by"] == 2
         theirs = (await newest(bob)).attachments[0]
         await until(lambda: [user.label for user in theirs.held_by] == ["ada"], "that cyd removed it")
 

@@ -126,7 +126,7 @@ async def test_a_message_names_its_group() -> None:
         changed = bob.events(GroupChanged, consumer=None)
         await ops.send("hello")
         message = await anext(came)
-        line = message.to_json()
+        line = message.to_dict()
         assert (line["kind"], line["group"], line["conversation"]) == ("group", "ops", "ops")
         assert message.conversation == bob.group("#ops") == bob.find(line["conversation_id"])
         await (await message.reply("hello yourself")).delivered(timeout=60)
@@ -134,7 +134,7 @@ async def test_a_message_names_its_group() -> None:
         change = await anext(changed)
         while change.change == "created":
             change = await anext(changed)
-        assert (change.change, change.to_json()["former"], change.group.name) == ("renamed", "ops", "deploys")
+        assert (change.change, change.to_dict()["former"], change.group.name) == ("renamed", "ops", "deploys")
         assert texts_of(await bob.history("#deploys")) == ["ada: hello", "bob: hello yourself"]
 
 
@@ -228,6 +228,6 @@ async def test_a_history_knows_groups_by_name_without_a_running_peer(tmp_path: P
             ("deploys", True, history.me), ("silent", True, history.me),
         ]  # fmt: skip
         [post] = await history.history()
-        assert (post.to_json()["group"], post.conversation.address) == ("deploys", "#deploys")
+        assert (post.to_dict()["group"], post.conversation.address) == ("deploys", "#deploys")
         with pytest.raises(UnknownName, match="the group is #deploys"):
             history.find("deploys")

@@ -117,7 +117,7 @@ async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh
     _, _, zoe, yan = await host_two(net)
     seen = yan.events(Joined, Left, Presence, Typing, consumer=None)
     zoe.set_presence("online", "here")
-    assert (await anext(seen)).to_json()["user"] == "zoe"
+    assert (await anext(seen)).to_dict()["user"] == "zoe"
     event = await anext(seen)
     assert isinstance(event, Presence) and (event.status, event.text) == ("online", "here")
     assert yan.user("zoe") in yan.here()
@@ -188,7 +188,7 @@ async def test_a_delivery_says_whether_a_gateway_has_the_message_for_its_receive
     await net.settle()
     for to in (gate, zoe):
         await bob.send(bob.user(to.me.id), "for you")
-    told = [(await asyncio.wait_for(anext(updates), WAIT)).to_json() for _ in range(2)]
+    told = [(await asyncio.wait_for(anext(updates), WAIT)).to_dict() for _ in range(2)]
     assert {line["user"]: line.get("at_gateway", False) for line in told} == {
         "gate": False,
         "zoe": True,
@@ -603,7 +603,7 @@ async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
     assert isinstance(made, GroupChanged) and users == tuple(sorted((zoe.key, yan.key)))
     seen = yan.post(made)
     assert isinstance(seen, GroupChanged) and seen.group == yan.group("#ops") and seen.group.is_member
-    assert (await anext(his)).to_json()["group"] == "ops"
+    assert (await anext(his)).to_dict()["group"] == "ops"
     receipt = await ops.send("for members")
     await receipt.delivered(timeout=WAIT)
     assert [user.name for user in receipt.of] == ["yan"]

@@ -27,7 +27,7 @@ async def test_a_first_message_is_told_and_shown_and_new_until_it_is_read() -> N
         receipt = await cyd.send("bob", "hello")
         begun = await seen(events, NewConversation)
         assert (begun.user.name, begun.admitted_by and begun.admitted_by.name) == ("cyd", "ada")
-        line = begun.to_json()
+        line = begun.to_dict()
         assert [line[name] for name in ("event", "conversation", "user", "admitted_by")] == [
             "begun", "cyd", "cyd", "ada"
         ]  # fmt: skip

@@ -342,7 +342,7 @@ async def test_an_automatic_message_says_so_here_and_there(net: Mesh) -> None:
         await (await ada.send("bob", "after")).delivered()
         for posts in (await bob.history("ada"), await ada.history("bob")):
             assert [post.automatic for post in posts] == [False, True, True, False]
-            assert [post.to_json().get("automatic") for post in posts] == [None, True, True, None]
+            assert [post.to_dict().get("automatic") for post in posts] == [None, True, True, None]
             assert [len(post.attachments) for post in posts] == [0, 1, 0, 0]
 
 
@@ -381,8 +381,8 @@ async def test_who_is_asked_presses_a_choice_and_everybody_sees_who_decided(net:
         for peer in net.peers:
             question, other = await peer.history("room")
             assert (question.choices, question.hops, other.choices, other.hops) == (("yes", "no"), 1, (), 0)
-            assert (question.to_json()["choices"], question.to_json()["hops"]) == (["yes", "no"], 1)
-            assert not {"choices", "hops"} & other.to_json().keys()
+            assert (question.to_dict()["choices"], question.to_dict()["hops"]) == (["yes", "no"], 1)
+            assert not {"choices", "hops"} & other.to_dict().keys()
         presses = ada.events(Reaction)
         await bob.react(asked.id, question.choices[1])
         await net.settle()
@@ -412,7 +412,7 @@ async def test_a_message_with_choices_can_be_deleted_and_not_edited(net: Mesh) -
     await ada.delete(asked.id)
     async with within(WAIT, "the deletion, and no edit before it"):
         deleted = await anext(edits)
-    assert isinstance(deleted, Deleted) and deleted.message.choices == () and "choices" not in deleted.message.to_json()
+    assert isinstance(deleted, Deleted) and deleted.message.choices == () and "choices" not in deleted.message.to_dict()
 
 
 @pytest.mark.parametrize(

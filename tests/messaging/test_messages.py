@@ -32,7 +32,7 @@ async def room_state(peer: TCPPeer) -> list[tuple[str, bool, bool, dict[str, lis
 
 
 def summary(event: Any) -> Summary:
-    line = event.to_json()
+    line = event.to_dict()
     return line["event"], line.get("by") or line.get("sender"), line.get("text", line.get("reaction", ""))
 
 
@@ -72,11 +72,11 @@ async def test_changes_are_events_in_order_with_the_latest_message(net: Mesh) ->
     edited = await anext(theirs)
     assert isinstance(edited, Edited) and summary(edited) == ("edited", "ada", "hello")
     assert (edited.id, edited.message.text, edited.by) == (receipt.id, "hello", bob.user("ada"))
-    line = edited.to_json()
+    line = edited.to_dict()
     assert (line["id"], line["by_id"], line["conversation"], line["old"]) == (receipt.id, ada.me.id, "room", False)
     assert "ref" not in line and "hello" not in repr(edited)
     own = [event async for event in take(mine, (Sent, Edited), 2)]
-    assert [(summary(event)[0], event.to_json()["ref"]) for event in own] == [("sent", None), ("edited", "7")]
+    assert [(summary(event)[0], event.to_dict()["ref"]) for event in own] == [("sent", None), ("edited", "7")]
 
 
 async def take(events: Any, kinds: tuple[type, ...], count: int) -> Any:
@@ -229,7 +229,7 @@ def event_log(peer: TCPPeer) -> list[dict[str, Any]]:
     """Return the first lines of a log that is opened when all are here: on a busy machine the net may be parted for
     longer than the grace, and a user who leaves must have joined."""
     joined = [Joined(at=peer.listening.at, user=user) for user in peer.here() if user != peer.me]
-    return [event.to_json() for event in (peer.listening, *joined)]
+    return [event.to_dict() for event in (peer.listening, *joined)]
 
 
 async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
@@ -249,8 +249,8 @@ async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
     for events, lines in logs:
         async with asyncio.timeout(60):
             while lines[-1].get("text") != "end":
-                lines.append((await anext(events)).to_json())
-    histories = [[post.to_json() for post in await peer.history("room", limit=0)] for peer in net.peers]
+                lines.append((await anext(events)).to_dict())
+    histories = [[post.to_dict() for post in await peer.history("room", limit=0)] for peer in net.peers]
     logs_read = [Log(f"log {number}", lines) for number, (_, lines) in enumerate(logs)]
     kept = [Log(f"history {number}", lines) for number, lines in enumerate(histories)]
     assert check([*logs_read, *kept]) == [] and check(kept, complete=True) == []
@@ -260,14 +260,14 @@ async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
 
 async def test_history_shows_edits_deletions_and_reactions(ada: TCPPeer) -> None:
     receipt = await ada.broadcast("helo")
-    assert not {"edited", "deleted", "mended_at", "reactions"} & (await ada.message(receipt.id)).to_json().keys()
+    assert not {"edited", "deleted", "mended_at", "reactions"} & (await ada.message(receipt.id)).to_dict().keys()
     await ada.edit(receipt.id, "hello")
     reaction = await ada.react(receipt.id, "👍")
-    line = (await ada.message(receipt.id)).to_json()
+    line = (await ada.message(receipt.id)).to_dict()
     assert (line["text"], line["edited"]) == ("hello", True)
     assert line["reactions"] == [{"reaction": "👍", "by": "ada", "by_id": ada.me.id, "entry_id": reaction.id}]
     await ada.delete(receipt.id)
-    line = (await ada.message(receipt.id)).to_json()
+    line = (await ada.message(receipt.id)).to_dict()
     assert (line["text"], line["deleted"], "edited" in line, "reactions" in line) == ("", True, False, False)
 
 
@@ -279,7 +279,7 @@ async def test_messages_of_a_group_can_be_edited(net: Mesh) -> None:
     await receipt.delivered(by="bob", timeout=60)
     await ada.edit(receipt.id, "hello")
     edited = await anext(events)
-    assert (edited.to_json()["kind"], edited.to_json()["conversation"], summary(edited)[2]) == ("group", "ops", "hello")
+    assert (edited.to_dict()["kind"], edited.to_dict()["conversation"], summary(edited)[2]) == ("group", "ops", "hello")
     await edited.message.react("+1")
     await net.settle()
     [post] = await ada.history(ops)
@@ -316,7 +316,7 @@ async def test_a_reply_shown_before_its_message_has_a_gap_until_it_arrives(tmp_p
         gaps, messages = cyd.events(Gap), cyd.events(Message)
         await cyd.import_from(tmp_path / "cut")
         gap, shown = await anext(gaps), await anext(messages)
-        assert (shown.text, shown.gap, shown.to_json()["gap"]) == ("yes", True, True)
+        assert (shown.text, shown.gap, shown.to_dict()["gap"]) == ("yes", True, True)
         assert (gap.about, gap.missing, gap.last_seen_with) == (answer.id, (question.id,), ("ada", "bob"))
         assert gap.text == "1 earlier message is missing here"
         still = await cyd.missing(shown)

@@ -88,7 +88,7 @@ async def test_what_comes_from_the_expelled_by_others_is_marked_and_not_unread()
         await net.settle()
         history = await ada.history()
         assert [(post.id, post.expelled) for post in history] == [(before.id, False), (written.id, True)]
-        assert [post.to_json().get("expelled") for post in history] == [None, True]
+        assert [post.to_dict().get("expelled") for post in history] == [None, True]
         assert [post.text for post in await ada.unread("room")] == ["before"]
 
 
@@ -116,7 +116,7 @@ async def test_what_the_expelled_do_to_messages_counts_for_nothing_or_is_marked(
             assert {text: [*post.reactions] for text, post in found.items() if post.choices} == {
                 "deploy?": [], "lunch?": [],
             }  # fmt: skip
-            assert found["I say no"].expelled and "reactions" not in found["lunch?"].to_json()
+            assert found["I say no"].expelled and "reactions" not in found["lunch?"].to_dict()
         await bob.edit(await bob.message(noon.id), "noon, or one")
         async with timeout(WAIT):
             [event] = [await anext(aiter(events))]
@@ -170,8 +170,8 @@ async def test_what_the_expelled_do_in_groups_is_marked_and_begins_nothing() -> 
                 found.append(await anext(aiter(events)))
         assert [type(one).__name__ for one in found].count("NewConversation") == 1
         hers = [one for one in found if isinstance(one, GroupChanged) and one.by.name == "eve"]
-        assert hers and all(one.expelled and one.to_json()["expelled"] for one in hers)
-        shown = [format_event(one.to_json(), "ada", one.at) or "" for one in hers]
+        assert hers and all(one.expelled and one.to_dict()["expelled"] for one in hers)
+        shown = [format_event(one.to_dict(), "ada", one.at) or "" for one in hers]
         assert all(text.endswith("(from somebody who is no member)") for text in shown)
         assert not any(one.expelled for one in found if isinstance(one, GroupChanged) and one not in hers)
 

@@ -293,7 +293,7 @@ async def test_a_room_message_counts_how_many_members_read_it(net: Mesh) -> None
     events = [await anext(heard) for _ in range(4)]
     assert [(event.event, event.count, event.of) for event in events] == [
         ("delivered", 1, 2), ("delivered", 2, 2), ("read", 1, 2), ("read", 2, 2)]  # fmt: skip
-    assert events[-1].to_json()["id"] == receipt.id
+    assert events[-1].to_dict()["id"] == receipt.id
 
 
 async def test_a_later_user_can_read_a_room_message(net: Mesh) -> None:

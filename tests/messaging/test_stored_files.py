@@ -108,7 +108,7 @@ async def test_a_forgotten_file_comes_again_when_it_is_asked_for_and_not_by_itse
                     await asyncio.sleep(0.01)  # poll: the storage answers, and no event says it
             await here.forget()
             assert await bob.forget_file(other.root) == 1 and await bob.forget_file(other.root) == 0
-            assert not await here.is_here() and not here.to_json()["here"] and here.is_forgotten
+            assert not await here.is_here() and not here.to_dict()["here"] and here.is_forgotten
         async with TCPPeer(data=home / "bob", name="bob") as bob:
             assert await bob.connect(ada.port)
             assert (await newest(bob)).attachments[0].is_forgotten

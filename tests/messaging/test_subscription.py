@@ -44,7 +44,7 @@ async def test_events_return_messages_of_others_and_ones_own(net: Mesh) -> None:
     heard = []
     async for event in events:
         if isinstance(event, Message | Sent):
-            heard.append((event.event, event.text, event.to_json().get("ref")))
+            heard.append((event.event, event.text, event.to_dict().get("ref")))
         if isinstance(event, Message):
             break
     assert heard == [("sent", "mine", "7"), ("message", "yours", None)]
@@ -108,7 +108,7 @@ async def test_only_the_types_asked_for_are_returned(net: Mesh) -> None:
     receipt = await ada.broadcast("hello")
     await receipt.delivered(timeout=60)
     await cyd.aclose()
-    heard = [(await anext(events)).to_json() for _ in range(3)]
+    heard = [(await anext(events)).to_dict() for _ in range(3)]
     lines = [(line["event"], line.get("id"), line.get("count"), line.get("of")) for line in heard]
     assert lines == [("delivered", receipt.id, 1, 2), ("delivered", receipt.id, 2, 2), ("left", None, None, None)]
     assert (heard[2]["user"], heard[2]["reason"]) == ("cyd", "left")
@@ -400,7 +400,7 @@ async def test_objects_of_events_can_be_read_after_the_peer_closed(net: Mesh) ->
     message = await anext(ada.events(Message))
     dm, room = message.conversation, ada.room
     await ada.aclose()
-    assert message.to_json()["conversation"] == "bob"
+    assert message.to_dict()["conversation"] == "bob"
     assert (ada.room, ada.find("room"), ada.find("bob"), ada.conversation(dm.key)) == (room, room, dm, dm)
     assert ada.find("cyd").name == "cyd"
     assert room in ada.conversations()

@@ -138,7 +138,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
 async def _answered(history: History, post: Message | Sent) -> EventLine | None:
     """Return the event line of the message this one answers, if it is stored here and not ignored."""
     try:
-        line = (await history.message(post.reply_to)).to_json() if post.reply_to else None
+        line = (await history.message(post.reply_to)).to_dict() if post.reply_to else None
         return None if line is None or is_ignored(history, line) else line
     except UnknownName:
         return None

@@ -91,7 +91,7 @@ class TerminalDisplay(Display):
     def begin(self, peer: TCPPeer, session: Session) -> None:
         """Prepare for the first event."""
         self._peer, self._session = peer, session
-        self._since = peer.listening.to_json()["at"]
+        self._since = peer.listening.to_dict()["at"]
         self._own_id = peer.me.id
 
     async def on_start(self, conversation: Conversation, unread: Sequence[Message]) -> int:
@@ -125,7 +125,7 @@ class TerminalDisplay(Display):
         page = unread[:UNREAD_LINES]
         missing = {message.id for message in unread}.difference(line["id"] for line in lines)
         if missing:  # more than the end of the history has: only what is new
-            lines, first = [message.to_json() for message in sorted(page, key=lambda one: one.sort_key)], 0
+            lines, first = [message.to_dict() for message in sorted(page, key=lambda one: one.sort_key)], 0
         else:
             ids = {message.id for message in page}
             first = next((number for number, line in enumerate(lines) if line["id"] in ids), len(lines))

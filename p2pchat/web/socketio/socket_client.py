@@ -116,7 +116,7 @@ class SocketClient(ClientSession):
             self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.for_user(self.user))))
 
     def _change_packet(self, event: MessageChange) -> EnginePacket:
-        line = event.to_json()
+        line = event.to_dict()
         said = {name: line[field] for field, name in CHAT_EVENTS[event.event].items() if field in line}
         said |= {"entryId": said.pop("entry_id"), "by": name_of(self.gateway.accounts, event.by)}
         return event_packet("messageChange", {**said, "change": event.event})
