@@ -424,8 +424,8 @@ class Replicator:
         for log in step.logs:
             conversation = log.conversation
             conversation.refresh_sum(log)
-            if conversation.is_talk and not conversation.writers[log.user].uncut:
-                self.groups.refresh_tips(conversation, conversation.writers[log.user])
+            if conversation.is_talk:
+                self.groups.refresh_tips(log)
         return step
 
     def ask_for_dropped(self) -> None:

@@ -1,4 +1,4 @@
-"""The number of steps that something takes, in place of its time: calls of functions of p2pchat, or bytecodes."""
+"""The number of steps that something takes, in place of its time: calls of functions of p2pchat, bytecodes, lines."""
 
 from __future__ import annotations
 
@@ -65,3 +65,23 @@ def cost_of(call: Callable[[], object]) -> tuple[int, set[str]]:
         finally:
             sys.settrace(former)
     return bytecodes, modules
+
+
+def count_lines(call: Callable[[], object]) -> int:
+    """Return how many lines of p2pchat a call runs, those of each turn of a loop too."""
+    count = 0
+
+    def on_line(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        if not frame.f_globals.get("__name__", "").startswith("p2pchat."):
+            return None
+        count += event == "line"
+        return on_line
+
+    former = sys.gettrace()
+    sys.settrace(on_line)
+    try:
+        call()
+    finally:
+        sys.settrace(former)
+    return count

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from p2pchat.core.groups.group_fact import ADD, ADMIN, HEIR, LEAVE, NAME, REMOVE, UNADMIN
-from p2pchat.core.groups.group_members import MAX_FACTS
+from p2pchat.core.groups.group_members import MAX_ALIKE, MAX_FACTS
 from p2pchat.core.log import Entry, LogId, before_of, encode_entry, extend_chain, size_bytes
 from p2pchat.core.sync.quota import FACT_FACTOR
 from p2pchat.protocol import Entries, Mark
 from tests.core.scripted_nodes import IDS, Author, Far, GroupPen, Peer, World
-from tests.core.steps import count_steps
+from tests.core.steps import count_lines, count_steps
 from tests.hostile.attacker import invented_identity
 
 
@@ -81,13 +81,20 @@ def handovers(group: LongGroup) -> Iterator[Entries]:
         yield group.pen.say(one, HEIR, other, n=number)
 
 
+def handovers_of_one_number(group: LongGroup) -> Iterator[Entries]:
+    while True:
+        yield group.pen.say("eve", HEIR, "bob")
+        yield group.pen.say("eve", HEIR, "dan")
+
+
 def of_nobody(group: LongGroup) -> Iterator[Entries]:
     while True:
         yield group.pen.say("dan", ADD, "cyd")
 
 
 FORMS = [
-    adds, adds_of_others, removals, removals_and_adds, leaves, admins, unadmins, names, handovers, of_nobody,
+    adds, adds_of_others, removals, removals_and_adds, leaves, admins, unadmins, names, handovers,
+    handovers_of_one_number, of_nobody,
 ]  # fmt: skip
 
 
@@ -103,6 +110,92 @@ def test_a_fact_costs_no_more_in_a_long_group(form: Callable[[LongGroup], Iterat
             group.far.say(next(frames))
         calls.append(sum(count_steps(lambda: group.far.say(next(frames))) for _ in range(4)))  # noqa: B023
     assert calls[1] < 1.5 * calls[0]
+
+
+class CutWriter:
+    """Cyd, whom eight keys of eve's removed and added again, each time with this many marks in the cut."""
+
+    def __init__(self, marks: int) -> None:
+        self.group = LongGroup()
+        pen, say, outs = self.group.pen, self.group.far.say, list[str]()
+        say(self.group.text("cyd"))
+        cuts = self.cuts = [Mark(f"{at:016x}", 1, "00" * 32) for at in range(marks)]
+        for _ in range(3):
+            say(pen.say("bob", REMOVE, "cyd", cuts=[*cuts, Author("cyd", "ab", pen.talk).mark]))
+            outs.append(pen.last)
+            say(pen.say("eve", ADD, "cyd", ends=outs))
+
+    def texts(self, runs: list[str], count: int) -> list[Entries]:
+        """Return this many texts in each of these logs."""
+        talk, again = self.group.pen.talk, self.group.pen.marks[-1]
+        writers = [Author("cyd", run, talk, before=[again]) for run in runs]
+        return [writer.say("x") for writer in writers for _ in range(count)]
+
+    def cost(self, frames: list[Entries]) -> int:
+        """Return what these texts cost, all of which ada shows."""
+        storage, talk = self.group.ada.storage, self.group.pen.talk
+        former = len(storage.history(talk, limit=0))
+        lines = count_lines(lambda: [self.group.far.say(frame) for frame in frames])
+        assert len(storage.history(talk, limit=0)) == former + len(frames)
+        return lines
+
+
+@pytest.mark.parametrize(("runs", "count"), [(["c1"], 4), (["c1", "c2", "c3", "c4"], 1)])
+def test_a_text_costs_no_more_after_long_cuts(runs: list[str], count: int) -> None:
+    """Each batch walked all cuts, so 300 texts took others 30 seconds."""
+    costs = []
+    for marks in (4, 300):
+        writer = CutWriter(marks)
+        costs.append(writer.cost(writer.texts(runs, count)))
+    assert costs[1] < 1.2 * costs[0]
+
+
+def test_a_text_that_came_late_costs_no_more_after_long_cuts() -> None:
+    """It is below the cut of who is out now."""
+    costs = []
+    for marks in (4, 300):
+        writer = CutWriter(marks)
+        pen = writer.group.pen
+        late = Author("cyd", "c1", pen.talk, before=[pen.marks[-1]])
+        frames = [late.say("x") for _ in range(4)]
+        writer.group.far.say(frames[0], pen.say("eve", REMOVE, "cyd", cuts=[*writer.cuts, late.mark]))
+        costs.append(writer.cost(frames[1:]))
+    assert costs[1] < 1.2 * costs[0]
+
+
+def test_a_text_costs_no_more_among_many_logs_of_who_was_cut_off() -> None:
+    costs = []
+    for count in (2, 40):
+        cyd = CutWriter(1)
+        pen, before = cyd.group.pen, list[Mark]()
+        for number in range(count):
+            writer = Author("cyd", f"{number:02x}", pen.talk, before=[pen.marks[-1], *before])
+            cyd.group.far.say(writer.say("x"))
+            before = [writer.mark]
+        costs.append(cyd.cost([writer.say("x") for _ in range(4)]))
+    assert costs[1] < 1.2 * costs[0]
+
+
+def test_a_fact_costs_no_more_after_long_cuts() -> None:
+    costs = []
+    for marks in (4, 300):
+        group = CutWriter(marks).group
+        frame = group.pen.say("bob", REMOVE, "cyd")
+        costs.append(count_lines(lambda: group.far.say(frame)))  # noqa: B023
+    assert costs[1] < 1.2 * costs[0]
+
+
+def test_a_handover_looks_at_no_facts_of_former_owners() -> None:
+    """Each had all facts of all owners looked at again."""
+    costs = []
+    for many in (MAX_ALIKE, 10 * MAX_ALIKE):  # of facts alike few are kept
+        group = LongGroup()
+        group.far.say(*(group.pen.say("eve", ADD, "cyd") for _ in range(many)))
+        frames = [group.pen.say("eve", HEIR, "bob"), group.pen.say("bob", HEIR, "dan", n=1)]
+        frames.append(group.pen.say("dan", HEIR, "cyd", n=2))
+        group.far.say(*frames[:2])
+        costs.append(count_steps(lambda: group.far.say(frames[2])))  # noqa: B023
+    assert costs[1] < 1.2 * costs[0]
 
 
 def test_a_fact_costs_no_more_with_many_former_writers() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -12,9 +13,8 @@ import msgspec
 
 from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, leaf_of, piece_size, root_of
 from p2pchat.core.edits import relation_of
-from p2pchat.core.groups.group_fact import group_id, read_fact, talk_id
-from p2pchat.core.groups.group_members import CutCoverage
-from p2pchat.core.groups.group_replica import GroupReplica, Visibility
+from p2pchat.core.groups.group_fact import ADD, CREATE, REMOVE, GroupFact, group_id, read_fact, talk_id
+from p2pchat.core.groups.group_replica import GroupReplica
 from p2pchat.core.log import (
     UNREADABLE,
     LogId,
@@ -522,10 +522,29 @@ def visibility(given: Given) -> Result:
     views: dict[RunId, _View] = {}
     for log in given["logs"]:
         builds_on = tuple(Mark(*mark) for mark in log["before"])
-        views[log["run"]] = _View(log["entries"], builds_on, (*builds_on, *(Mark(run, 1, "") for run in log["facts"])))
-    cuts = [(cut["ended"], CutCoverage([Mark(*mark) for mark in cut["cuts"]], views)) for cut in given["cuts"]]
-    ends = {run: Visibility(cuts).end(run, view.before) for run, view in views.items()}
-    return {"visible": {run: min(end.seq, views[run].seq) for run, end in ends.items()}}
+        facts = tuple(_fact_mark(run) for run in log["facts"])
+        views[log["run"]] = _View(log["entries"], builds_on, (*builds_on, *facts))
+    user, group, ends = "01" * 32, GroupReplica("00" * 32, "00" * 32), defaultdict[RunId, list[str]](list)
+
+    def take(kind: str, run: RunId, who: Iterable[str] = (), cuts: Iterable[Any] = ()) -> GroupFact:
+        marks = tuple(Mark(*mark) for mark in cuts)
+        fact = GroupFact("00" * 32, _fact_mark(run), 1, (), kind, {user: tuple(who)}, "", 0, marks, ())
+        group.take(fact)
+        return fact
+
+    take(CREATE, "00" * 8)
+    for at, cut in enumerate(given["cuts"], 1):
+        out = take(REMOVE, f"{at:016x}", cuts=cut["cuts"])
+        for run in cut["ended"]:
+            ends[run].append(out.id)
+    for run, outs in ends.items():
+        take(ADD, run, outs)
+    visible = {run: group.visible_end(user, views, run, view.before).seq for run, view in views.items()}
+    return {"visible": {run: min(seq, views[run].seq) for run, seq in visible.items()}}
+
+
+def _fact_mark(run: RunId) -> Mark:
+    return Mark(run, 1, run * 4)
 
 
 ANSWERS: dict[str, Callable[[Given], Result]] = {

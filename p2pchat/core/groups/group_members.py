@@ -43,6 +43,7 @@ from p2pchat.core.groups.group_fact import (
 from p2pchat.protocol import Mark, RunId, UserId
 
 MAX_HANDOVERS = 64  # each may change what counts of all that was said; a guess
+MAX_HEIRS = 2  # whom one owner names with one number, restored: who names more stays the owner; a guess
 MAX_ALIKE = 64  # facts of one writer and kind about one user; a guess
 MAX_UNMAKING = 4  # words that one user is no admin, which no later one ended; a guess
 # Of one writer in one group, each counted for everybody in it: an admin has added or removed somebody as often. A word
@@ -67,30 +68,38 @@ class CutCoverage:
     """Coverage of marks: what they name and everything those logs build on.
 
     Attributes:
-        upto: The last covered entry, by run.
-        is_known: All logs that the marks name or build on have begun here, so that nothing else can prove to be
-            covered.
+        views: The logs that are here.
+        upto: How far each log is covered.
+        missing: Logs that the marks name or build on which have not begun here: others may prove to be covered.
     """
 
     def __init__(self, marks: Iterable[Mark], views: Mapping[RunId, LogView]) -> None:
-        self.upto: dict[RunId, int] = {}
-        self.is_known: bool = True
-        self._chains: dict[tuple[RunId, int], str] = {}
-        todo = list(marks)
+        self.views: Mapping[RunId, LogView] = views
+        self.upto: dict[RunId, Mark] = {}
+        self.missing: set[RunId] = set()
+        self._cover(marks)
+
+    def _cover(self, marks: Iterable[Mark]) -> list[RunId]:
+        """Cover more; return the logs of which nothing was covered before."""
+        todo, new = [*marks], list[RunId]()
         while todo:
             mark = todo.pop()
-            self._chains[mark.run, mark.seq] = mark.chain
             if mark.run not in self.upto:
-                view = views.get(mark.run)
+                new.append(mark.run)
+                view = self.views.get(mark.run)
                 if view is not None and view.seq:
                     todo += view.builds_on
                 else:
-                    self.is_known = False
-            self.upto[mark.run] = max(mark.seq, self.upto.get(mark.run, 0))
+                    self.missing.add(mark.run)
+            self.upto[mark.run] = max(mark, self.upto.get(mark.run, mark))
+        return new
 
-    def chain(self, run: RunId, seq: int) -> str:
-        """Return a log's chain where a cut ends the log; "" elsewhere."""
-        return self._chains.get((run, seq), "")
+    def begin(self, run: RunId) -> list[RunId]:
+        """Take that a log is here now. If it was missing, return it and what is covered through it."""
+        if run not in self.missing:
+            return []
+        self.missing.remove(run)
+        return [run, *self._cover(self.views[run].builds_on)]
 
 
 class GroupMembers:
@@ -102,14 +111,17 @@ class GroupMembers:
 
     def __init__(self) -> None:
         self.owners: list[UserId] = []
-        self._handovers: list[GroupFact] = []  # from each of them to the next
+        # From each of them to the next; None where one had named too many.
+        self._handovers: list[GroupFact | None] = []
         self._heirs: dict[tuple[int, UserId], dict[FactId, GroupFact]] = {}  # those whom owners named, by whose word
         self._said: dict[UserId, dict[RunId, GroupFact]] = {}
         self._sizes: Counter[UserId] = Counter()  # of all that somebody said: whom its facts are about
         self._levels: dict[FactId, int] = {}  # of the facts that count
         self._about: dict[tuple[str, UserId], dict[UserId, list[GroupFact]]] = {}  # that count, by writer, newest first
         self._enders: dict[tuple[str, UserId, FactId], dict[FactId, GroupFact]] = {}  # by kind and by what they end
-        self._covered: dict[UserId, tuple[list[CutCoverage], list[CutCoverage]]] = {}  # as far as somebody asked
+        # By somebody's handovers, and by what each had that unmade it, as far as somebody asked.
+        self._covered: dict[UserId, list[CutCoverage]] = {}
+        self._cuts: dict[FactId, CutCoverage] = {}  # of removals and leaves, likewise
         self._since: dict[UserId, int] = {}  # those who are in, and since when
         self._in: list[tuple[int, UserId]] = []  # the same, the oldest first
 
@@ -119,14 +131,14 @@ class GroupMembers:
         self._sizes[fact.by] += max(1, len(fact.who))
         if fact.kind == CREATE:
             self.owners = [fact.by]
-            self._refresh_owners()
+            self._weigh_all(fact.by)
+            self._judge(fact.by)
+            self._refresh_owners(0)
         elif fact.kind == HEIR and fact.n < MAX_HANDOVERS:
             place(self._heirs, (fact.n, fact.by), fact.id, fact, is_there=True)
-            self._refresh_owners()
-        if any(fact.run in each.upto for both in self._covered.get(fact.by, ()) for each in both):
-            self._weigh_all(fact.by)  # others may be covered through it
-        else:
-            self._count(fact, self._level(fact))
+            self._refresh_owners(fact.n)
+        through = [run for each in self._covered.get(fact.by, ()) for run in each.begin(fact.run)]
+        self._weigh(fact.by, [fact.run, *through])
 
     def drop(self, fact: GroupFact) -> None:
         """Take a fact back: its log forked, so that nobody can tell which one others have. That the group was made is
@@ -135,27 +147,39 @@ class GroupMembers:
         if fact.kind != CREATE and self._said[fact.by].pop(fact.run, None) is not None:
             if fact.id in self._heirs.get((fact.n, fact.by), ()):
                 place(self._heirs, (fact.n, fact.by), fact.id, fact, is_there=False)
-                self._refresh_owners()
+                self._refresh_owners(fact.n)
             self._count(fact, NOTHING)
             self._weigh_all(fact.by)
 
     # ---- which facts count
 
-    def _refresh_owners(self) -> None:
-        """Follow the handovers from the creator on: of each owner the one with the smallest id."""
-        former, self.owners, self._handovers = self.owners, self.owners[:1], []
-        while self.owners and (found := self._heirs.get((len(self._handovers), self.owners[-1]))):
-            self._handovers.append(found[min(found)])
-            self.owners += self._handovers[-1].who
-        for user in dict.fromkeys((*former, *self.owners)):
-            self._weigh_all(user)
-            self._judge(user)
+    def _refresh_owners(self, changed: int) -> None:
+        """Follow the handovers from the creator on, of which one with this number is new or gone."""
+        owners, handovers = self.owners, self._handovers
+        self.owners, self._handovers = owners[:1], []
+        while found := self._heirs.get((len(self._handovers), self.owner)):
+            if len(found) > MAX_HEIRS:
+                self._handovers.append(None)
+                self.owners.append(self.owner)
+            else:
+                handover = found[min(found)]
+                self._handovers.append(handover)
+                self.owners += handover.who
+        if self._handovers != handovers:
+            for user in {*owners[changed:], *self.owners[changed:]}:
+                self._weigh_all(user)
+                self._judge(user)
 
     def _weigh_all(self, user: UserId) -> None:
         """Look again at all facts of somebody."""
         self._covered.pop(user, None)
-        for fact in [*self._said.get(user, {}).values()]:
-            self._count(fact, self._level(fact))
+        self._weigh(user, [*self._said.get(user, ())])
+
+    def _weigh(self, user: UserId, runs: Iterable[RunId]) -> None:
+        facts = self._said.get(user, {})
+        for run in runs:
+            if run in facts:
+                self._count(facts[run], self._level(facts[run]))
 
     def _level(self, fact: GroupFact) -> int:
         """Return how a fact counts."""
@@ -168,10 +192,11 @@ class GroupMembers:
             return NOTHING
         if by not in self._covered:
             views = self._said[by]
-            handed = [CutCoverage([one.mark], views) for one in self._handovers if one.by == by]
-            self._covered[by] = handed, [CutCoverage(one.said, views) for one in self.unmaking(by)]
-        handed, left = self._covered[by]
-        if any(fact.run in each.upto for each in handed):
+            handovers = [one.mark for one in self._handovers if one and one.by == by]
+            unmaking = [one.said for one in self.unmaking(by)]
+            self._covered[by] = [CutCoverage(marks, views) for marks in (handovers, *unmaking)]
+        handed, *left = self._covered[by]
+        if fact.run in handed.upto:
             return AS_OWNER
         is_admin = kind in (ADD, REMOVE) and (ADMIN, by) in self._about and all(fact.run in one.upto for one in left)
         return AS_ADMIN if is_admin else NOTHING
@@ -224,6 +249,8 @@ class GroupMembers:
             drop(self._about, key, fact.by)
 
     def _list_ends(self, key: tuple[str, UserId], fact: GroupFact, *, is_there: bool) -> None:
+        if not is_there:
+            self._cuts.pop(fact.id, None)
         for id in fact.who.get(key[1], ()):
             if (fact.id in self._enders.get((*key, id), ())) != is_there:
                 place(self._enders, (*key, id), fact.id, fact, is_there=is_there)

@@ -7,7 +7,7 @@ and a new name or owner. A user that was named once stays named. The state follo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, KeysView, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from p2pchat.core.groups.group_members import CutCoverage, GroupMembers, LogView
 from p2pchat.core.log import Entry, LogId, RawEntry, decode_entry
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
 
+NOTHING_COVERED = Mark("", 0, "")
 NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
 Difference = tuple[str, UserId]
 """A change: created, added, removed, left, admin, unadmin, renamed or owner; and whom it concerns."""
@@ -111,12 +112,36 @@ class GroupReplica(GroupMembers):
 
     def has_cut(self, user: UserId) -> bool:
         """Return whether entries of a user were ever cut off, or may be. Then not all of them can be had."""
-        return not self._of(ADD, user) or any(self.outs(user))
+        return (ADD, user) not in self._about or any(self.outs(user))
 
-    def visibility(self, user: UserId, views: Mapping[RunId, LogView]) -> Visibility:
-        """Return what is visible of a user with these logs."""
-        cuts = [({one.run for one in self.enders(user, out)}, CutCoverage(out.cuts, views)) for out in self.outs(user)]
-        return Visibility(cuts if self._of(ADD, user) else [(set[RunId](), CutCoverage((), views))])
+    def begin_log(self, user: UserId, views: Mapping[RunId, LogView], run: RunId) -> bool:
+        """Take that a log of a user is here now. Return whether others may be visible then, since a cut names it."""
+        named = [self._cut(out, views).begin(run) for out in self.outs(user)]
+        return any(named)
+
+    def _cut(self, out: GroupFact, views: Mapping[RunId, LogView]) -> CutCoverage:
+        covered = self._cuts.get(out.id)
+        if covered is None or covered.views is not views:
+            covered = self._cuts[out.id] = CutCoverage(out.cuts, views)
+        return covered
+
+    def visible_end(self, user: UserId, views: Mapping[RunId, LogView], run: RunId, before: Marks | None) -> VisibleEnd:
+        """Return how far a log of a user with these logs is visible, with what its header names, None if unknown."""
+        if (ADD, user) not in self._about:
+            return VisibleEnd(0, "", 0)
+        end, named = VisibleEnd(MAX_INT, "", MAX_INT), {mark.chain[:32] for mark in before or ()}
+        for out in self.outs(user):
+            enders = self._enders.get((ADD, user, out.id), {})
+            if (before is None and enders) or not named.isdisjoint(enders):
+                continue
+            covered = self._cut(out, views)
+            _, seq, chain = covered.upto.get(run, NOTHING_COVERED)
+            at_most = seq
+            if covered.missing and not seq:
+                at_most = MAX_INT
+            seq, chain = min((seq, chain), end[:2])
+            end = VisibleEnd(seq, chain, min(at_most, end.at_most))
+        return end
 
     def ending(self, user: UserId, most: int) -> list[Mark]:
         """Return the facts that the next log of a user names: those that ended its removals and leaves, the newest."""
@@ -147,18 +172,3 @@ class VisibleEnd(NamedTuple):
     seq: int
     chain: str
     at_most: int
-
-
-class Visibility(list[tuple[Collection[RunId], CutCoverage]]):
-    """The cuts of a user, each with the facts that ended it: what is under all of them is visible."""
-
-    def end(self, run: RunId, before: Marks | None) -> VisibleEnd:
-        """Return how far a log is visible, with what its header names, None if that is unknown."""
-        end = VisibleEnd(MAX_INT, "", MAX_INT)
-        for enders, covered in self:
-            if not enders if before is None else not any(mark.run in enders for mark in before):
-                seq = covered.upto.get(run, 0)
-                at_most = seq if run in covered.upto or covered.is_known else MAX_INT
-                chain = covered.chain(run, seq) if seq < end.seq else end.chain
-                end = VisibleEnd(min(seq, end.seq), chain, min(at_most, end.at_most))
-        return end

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from p2pchat.bounded import drop, remember
 from p2pchat.core.durable_changes import EVERYTHING, LogFacts, Relation
-from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
+from p2pchat.core.groups.group_fact import Marks
+from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, VisibleEnd
 from p2pchat.core.log import (
     MARK,
     NO_SUM,
@@ -307,15 +308,19 @@ class LogState:
         return f"LogState({self.ref[:6]}/{self.id.run[:6]} durable {self.durable_seq} of {self.seq})"
 
 
+NO_LOGS: dict[RunId, LogState] = {}  # one object, by which cuts are kept
+
+
 class WriterLogs:
     """The logs of one user in one conversation."""
 
-    __slots__ = ("logs", "uncut", "user")
+    __slots__ = ("above", "logs", "uncut", "user")
 
     def __init__(self, user: UserId) -> None:
         self.user: UserId = user
         self.logs: dict[RunId, LogState] = {}  # those that are objects
         self.uncut: bool = True  # of a talk: nothing was ever cut off
+        self.above: dict[RunId, list[tuple[int, LogState]]] = {}  # if not: which logs name a log, and its number
 
     def visible_marks(self) -> list[Mark]:
         """Return the marks of the visible part of a talk. The writer's next log builds on them, and a cut
@@ -536,10 +541,16 @@ class ConversationState:
         if log is not None and log.forked:
             return False
         if self.is_talk and self.group is not None and (log is None or mark.seq > log.seq):
-            writer = self.writers.get(user)
             seq, before = (0, None) if log is None else (log.seq, log.before)
-            return self.group.visibility(user, writer.logs if writer else {}).end(mark.run, before).at_most > seq
+            return self.visible_end(self.group, user, mark.run, before).at_most > seq
         return log is None or log.is_behind(mark)
+
+    def visible_end(self, group: GroupReplica, user: UserId, run: RunId, before: Marks | None) -> VisibleEnd:
+        """Return how far a log of a talk is visible, with what its header names, None if that is unknown."""
+        logs = NO_LOGS
+        if user in self.writers:
+            logs = self.writers[user].logs
+        return group.visible_end(user, logs, run, before)
 
     def shows(self, batch: Batch) -> bool:
         """Return whether the beginning of a batch of a talk is visible. Then it is sent up to its head."""
@@ -552,8 +563,8 @@ class ConversationState:
         if found is not None and found.seq >= ref.seq:
             if found.show_limit >= ref.seq or self.group is None:
                 return found.show_limit < ref.seq
-            visibility = self.group.visibility(found.user, self.writer(found.user).logs)
-            return visibility.end(found.id.run, found.before).at_most < ref.seq  # when logs come that cuts name
+            end = self.visible_end(self.group, found.user, found.id.run, found.before)
+            return end.at_most < ref.seq  # when logs come that cuts name
         start, run = split_ref(ref.log)
         users = [user for user in self.allowed_writers or () if user.startswith(start)]
         mark = Mark(run, ref.seq, "")

@@ -110,8 +110,7 @@ class GroupSync:
             return self._has_place(group, extension, batch)
         if not group.has_cut(log.user):
             return True
-        visibility = group.visibility(log.user, conversation.writer(log.user).logs)
-        if visibility.end(log.id.run, log.before).at_most > log.seq:
+        if conversation.visible_end(group, log.user, log.id.run, log.before).at_most > log.seq:
             return True
         self._ctx.count("cut_off")
         extension.drop("cut")
@@ -133,8 +132,7 @@ class GroupSync:
         group = conversation.group
         assert group is not None
         if conversation.is_talk:
-            if group.has_cut(log.user):
-                self._refresh_visible(conversation, group, conversation.writer(log.user), but=log)
+            self._on_talk(group, conversation.writer(log.user), log, is_new=batch.first == 1)
         elif (fact := group.read(batch.log, batch.raws[0], batch.chain, log.before)) is not None:
             former, new = group.state, {user for user in fact.who if user not in group.named}
             self._on_changed(group, fact, group.add(fact))
@@ -176,6 +174,17 @@ class GroupSync:
 
     # ---- visibility
 
+    def _on_talk(self, group: GroupReplica, writer: WriterLogs, log: LogState, *, is_new: bool) -> None:
+        """Take a batch of a talk. If a cut names the log, others may be visible through it."""
+        if not group.has_cut(log.user):
+            return
+        if writer.uncut or (is_new and group.begin_log(log.user, writer.logs, log.id.run)):
+            self._refresh_visible(log.conversation, group, writer, but=log)
+            return
+        if is_new:
+            self._note_above(writer, log)
+        self._limit(group, log)
+
     def _refresh_talk(self, group: GroupReplica, users: AbstractSet[UserId] | None = None) -> None:
         """Update what is visible of these users, None: of all."""
         talk = self._sync.conversations.get(group.talk)
@@ -190,19 +199,22 @@ class GroupSync:
     ) -> None:
         """Compute how much of each log of a writer is visible, and release that; the caller releases `but`."""
         writer.uncut = not group.has_cut(writer.user)
-        if not writer.uncut:
-            talk.open_covered(writer.user)
-        visibility = group.visibility(writer.user, writer.logs)
-        for run, log in writer.logs.items():
-            log.limit, log.limit_chain, _ = visibility.end(run, log.before)
-            self._store_visible(log)
-        self.refresh_tips(talk, writer)
+        if not writer.uncut and talk.open_covered(writer.user):
+            for run in writer.logs:
+                group.begin_log(writer.user, writer.logs, run)
+        writer.above = {}
+        for log in writer.logs.values():
+            self._limit(group, log)
+            self._note_above(writer, log)
+        for log in writer.logs.values():
+            self._refresh_tip(writer, log)
         for log in [*writer.logs.values()]:
             if log is not but:
                 self._order.on_visibility_changed(log)
 
-    def _store_visible(self, log: LogState) -> None:
-        """Have storage hide what is not visible any more, and report it if the writer is hosted here."""
+    def _limit(self, group: GroupReplica, log: LogState) -> None:
+        """Compute how much of a log is visible. Storage hides the rest; it is reported if the writer is hosted here."""
+        log.limit, log.limit_chain, _ = log.conversation.visible_end(group, log.user, log.id.run, log.before)
         noted, log.stored_visible = log.stored_visible, EVERYTHING if log.limit >= log.seq else log.limit
         if log.stored_visible == noted or not log.seq:
             return
@@ -212,14 +224,24 @@ class GroupSync:
             self._ctx.change.meta[_undelivered_key(log.id)] = f"{log.limit + 1} {log.seq}"
             self._sync.step.effects.append(DeliveryRevoked(log.id, log.limit + 1, log.seq))
 
-    def refresh_tips(self, talk: ConversationState, writer: WriterLogs) -> None:
-        """Compute which logs of a writer are tips. After a cut this is done with each commit."""
-        logs = writer.logs.values()
-        named = [mark for log in logs if log.shared_seq and not log.forked for mark in log.before]
-        for log in logs:
-            is_named = any(mark.run == log.id.run and mark.seq >= log.shared_seq for mark in named)
-            log.hidden = None if writer.uncut else is_named
-            talk.refresh_sum(log)
+    def _note_above(self, writer: WriterLogs, log: LogState) -> None:
+        for mark in log.before:
+            writer.above.setdefault(mark.run, []).append((mark.seq, log))
+
+    def refresh_tips(self, log: LogState) -> None:
+        """Compute whether a log of a talk that changed is a tip, and those that it names. After a cut this is done with
+        each commit.
+        """
+        writer = log.conversation.writers[log.user]
+        for run in (log.id.run, *(mark.run for mark in log.before)):
+            if not writer.uncut and run in writer.logs:
+                self._refresh_tip(writer, writer.logs[run])
+
+    def _refresh_tip(self, writer: WriterLogs, log: LogState) -> None:
+        above = writer.above.get(log.id.run, ())
+        is_named = any(one.shared_seq and not one.forked and seq >= log.shared_seq for seq, one in above)
+        log.hidden = None if writer.uncut else is_named
+        log.conversation.refresh_sum(log)
 
     # ---- after a commit
 

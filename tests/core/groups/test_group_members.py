@@ -22,7 +22,7 @@ from p2pchat.core.groups.group_fact import (
     UNADMIN,
     GroupFact,
 )
-from p2pchat.core.groups.group_members import CutCoverage, GroupMembers
+from p2pchat.core.groups.group_members import MAX_HEIRS, CutCoverage, GroupMembers
 from p2pchat.protocol import Mark, UserId
 
 NAMES = ("own", "bob", "cyd", "dan", "eve", "fay")
@@ -286,6 +286,18 @@ def test_of_two_heirs_one_owns_the_group_everywhere_and_an_old_one_never_again()
     assert here.members.owner == IDS["own"]
 
 
+def test_who_names_too_many_heirs_stays_the_owner_and_may_hand_over_again() -> None:
+    ops = group("bob", "cyd", "dan")
+    apart = [copy(ops) for _ in range(3)]
+    for there, heir in zip(apart, ("bob", "cyd", "dan"), strict=True):
+        there.hand_over("own", heir)
+    for there in apart:
+        meet(ops, there)
+    assert ops.members.owner == IDS["own"]
+    ops.hand_over("own", "cyd")
+    assert ops.members.owner == IDS["cyd"]
+
+
 def test_a_name_is_the_one_given_last() -> None:
     ops = group("bob", "cyd", admins=["bob"])
     ops.say("own", NAME, name="news", n=1)
@@ -373,9 +385,12 @@ def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
 
     owners, handed = [next(one.by for one in facts if one.kind == CREATE)], list[GroupFact]()
     while True:
-        found = [one for one in facts if one.kind == HEIR and (one.n, one.by) == (len(handed), owners[-1])]
+        found = [one for one in facts if one.kind == HEIR and (one.n, one.by) == (len(owners) - 1, owners[-1])]
         if not found:
             break
+        if len(found) > MAX_HEIRS:
+            owners.append(owners[-1])
+            continue
         handed.append(min(found, key=lambda one: one.id))
         owners += handed[-1].who
     owned = [

@@ -39,11 +39,11 @@ def is_wanted(group: GroupReplica, user: UserId, here: dict[str, View], mark: Ma
     """Return whether a mark names entries that are missing and may be visible."""
     view = here.get(mark.run)
     seq, before = (0, None) if view is None else (view.seq, view.before)
-    return mark.seq > seq and group.visibility(user, here).end(mark.run, before).at_most > seq
+    return mark.seq > seq and group.visible_end(user, here, mark.run, before).at_most > seq
 
 
 def end(group: GroupReplica, views: dict[str, View], run: str) -> VisibleEnd:
-    return group.visibility(DAN, {run * 8: view for run, view in views.items()}).end(run * 8, views[run].before)
+    return group.visible_end(DAN, {run * 8: view for run, view in views.items()}, run * 8, views[run].before)
 
 
 def test_each_fact_tells_what_it_changed() -> None:
@@ -119,7 +119,7 @@ def cut_group(*cuts: tuple[Mark, ...]) -> tuple[GroupPen, GroupReplica, list[str
 def test_all_of_a_member_is_visible_and_nothing_of_who_never_was_one() -> None:
     _, group, _ = cut_group()
     assert end(group, {"d1": View(3)}, "d1") == VisibleEnd(MAX_INT, "", MAX_INT)
-    assert group.visibility(IDS["cyd"], {}).end("c1" * 8, None) == VisibleEnd(0, "", 0)
+    assert group.visible_end(IDS["cyd"], {}, "c1" * 8, None) == VisibleEnd(0, "", 0)
     assert not is_wanted(group, IDS["cyd"], {}, mark("c1", 1))
 
 
