@@ -1,8 +1,8 @@
 """Sessions: one connection of an account, for `/chat`, `/lines` and Socket.IO alike.
 
-A session first sends what its account missed (catch_up.py), then live events. How far an account has received its
-messages is stored as the position of one consumer, so there is no queue of undelivered messages, and a crash loses
-nothing.
+A session first sends what its account missed (catch_up.py), then live events, all through one queue. How far an account
+has received its messages is stored as the position of one consumer, so there is no queue of undelivered messages, and a
+crash loses nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from sys import getsizeof
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
@@ -39,8 +40,9 @@ CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such p
 CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing handshake
 
 RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark is an event for each message it covers
-Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
-Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
+Frame = dict[str, Any]  # an ASGI message, or a packet of Socket.IO, ready to send; many connections may share one
+Ping = Callable[[Callable[[], None]], None]  # sends a ping, and calls the function when it is answered
+Newest = dict[tuple[str, str], DurableEvent]  # by conversation and writer: the newest stands for those before it
 _log = ProgramLog("p2pchat.web")
 
 
@@ -52,13 +54,15 @@ class ClientSession(ABC):
     """One connection of an account.
 
     Args:
-        drained: Waits until there is room for another page of messages.
+        ping: Sends a ping behind what the queue has sent; None: its client cannot be pinged.
     Attributes:
+        queue: What is sent to the client.
+        cursor: What the client has taken of it.
         hub_session: Its entry in the hub, once open() was called.
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, gateway: Gateway, account: Account, queue: SendQueue, ping: Ping | None) -> None:
         self.gateway: Gateway = gateway
         self.account: Account = account
         self.user: HostedUser = account.user
@@ -66,7 +70,9 @@ class ClientSession(ABC):
             account.user, self.send_missed, self._page_replayed, gateway.mark, gateway.is_shared(account),
             gateway.separations,
         )  # fmt: skip
-        self._drained = drained
+        self.queue: SendQueue = queue
+        self.cursor: DeliveryCursor = DeliveryCursor(self.on_arrival, ping)
+        queue.on_all_sent = self.cursor.on_all_sent
         self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
         self._heard: set[tuple[str, str]] | None = set()  # steps and messages told until these were sent
         self.ref_prefix: str = f"{secrets.token_hex(4)}:"
@@ -115,7 +121,7 @@ class ClientSession(ABC):
 
     async def _page_replayed(self) -> None:
         """Return when another page of missed messages may be read. Raises SessionEnded if nobody is there."""
-        await self._drained()
+        await self._wait_for_room()
         await self.gateway.limits.page_replayed(self.account.key, PAGE, self.is_connected)
         if not self.is_connected():
             raise SessionEnded
@@ -136,12 +142,28 @@ class ClientSession(ABC):
                 return
             self.deliver(Envelope(event, (self.account.key,)))
             self._told[event.event, event.log] = event.seq
-            await self._drained()
+            await self._wait_for_room()
         self._heard = None
 
     def is_connected(self) -> bool:
         """Return whether the session is open, and nothing was noticed of an end of its connection."""
-        return self.hub_session in self.gateway.hub.sessions_of(self.account)
+        return self.hub_session in self.gateway.hub.sessions_of(self.account) and not self.queue.gone
+
+    async def _wait_for_room(self) -> None:
+        """Wait until everything was sent. Raises SessionEnded if the client is gone: nothing more is read for it."""
+        await self.queue.drained()
+        if self.queue.gone:
+            raise SessionEnded
+
+    def on_arrival(self, posts: Newest) -> None:
+        """Store that the client has these messages and all before them."""
+        self.user.hand_on(max(posts.values(), key=attrgetter("place")), DELIVERY_CONSUMER)
+
+    def proof(self, post: Post) -> Callable[[], None] | None:
+        """Return what the queue calls once a message is sent whose arrival a ping has to prove; None for others."""
+        if post.conversation.kind not in QUEUED_KINDS:
+            return None
+        return partial(self.cursor.on_sent, post)
 
     def was_told(self, event: Any) -> bool:
         """Return whether a receipt was sent already; called once for each event.
@@ -181,9 +203,7 @@ class WebSocketSession(ClientSession):
 
     def __init__(self, websocket: WebSocket, account: Account) -> None:
         gateway = gateway_of(websocket)
-        self._cursor = DeliveryCursor(account.user, ping_of(websocket))
-        self.queue: SendQueue = SendQueue(websocket, gateway.settings, self._cursor.on_sent, self._cursor.on_all_sent)
-        super().__init__(gateway, account, self._wait_for_room)
+        super().__init__(gateway, account, SendQueue(websocket, gateway.settings), ping_of(websocket))
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
 
@@ -215,7 +235,7 @@ class WebSocketSession(ClientSession):
             self.on_end("failed")
         finally:
             self.gateway.hub.close(self.hub_session)
-            self._cursor.close()
+            self.cursor.close()
             await self.finish()
             self.queue.close(1000, "")
             await asyncio.gather(writing, return_exceptions=True)
@@ -234,15 +254,6 @@ class WebSocketSession(ClientSession):
 
     async def finish(self) -> None:
         """Complete what is under way after the session was closed; its answers are still sent."""
-
-    def is_connected(self) -> bool:
-        return super().is_connected() and not self.queue.gone
-
-    async def _wait_for_room(self) -> None:
-        """Wait until everything was sent. Raises SessionEnded if the client is gone: nothing more is read for it."""
-        await self.queue.drained()
-        if self.queue.gone:
-            raise SessionEnded
 
     def on_end(self, why: Ending) -> None:
         self._closed.set()
@@ -275,26 +286,28 @@ class WebSocketSession(ClientSession):
 
 
 class DeliveryCursor:
-    """The position up to which an account has taken its messages, as one session knows it.
+    """The messages that a client has taken, as one session knows it.
 
     A client has taken a message when it has answered a ping that was written behind it; a goodbye proves nothing, since
     messages may be under way. The ping is written at once. A server without such pings (see ping_of) gives the time in
     which it would have noticed a broken connection. What is not taken is sent again.
+
+    Args:
+        on_arrival: Called with messages that it has taken.
     """
 
-    def __init__(self, user: HostedUser, ping: Ping | None) -> None:
-        self._user = user
+    def __init__(self, on_arrival: Callable[[Newest], None], ping: Ping | None) -> None:
+        self._on_arrival = on_arrival
         self._ping = ping
-        self._sent: Post | None = None  # the newest message written to the socket
+        self._sent: Newest = {}  # messages that were sent since the last ping
         self._pinged = False  # a ping is on its way
         self._next_ping = 0.0  # not before
         self._timer: asyncio.Handle | None = None
 
     def on_sent(self, post: Post) -> None:
-        """Note a message that was written to the socket."""
-        if post.conversation.kind in QUEUED_KINDS:
-            self._sent = post
-            self._prove_soon()
+        """Note a message that was sent."""
+        self._sent[post.log.conversation, post.log.user] = post
+        self._prove_soon()
 
     def on_all_sent(self) -> None:
         """Send a ping that is due at once: it arrives with the messages, also at a client that leaves right away."""
@@ -304,25 +317,27 @@ class DeliveryCursor:
             self._send_ping()
 
     def _prove_soon(self) -> None:
-        if self._timer is None and not self._pinged and self._sent is not None:
-            loop, post = asyncio.get_running_loop(), self._sent
+        if self._timer is None and not self._pinged and self._sent:
+            loop = asyncio.get_running_loop()
             if self._ping is None:
-                self._timer = loop.call_later(CONFIRMED_AFTER, self._on_proof, post)
+                self._timer = loop.call_later(CONFIRMED_AFTER, self._on_proof, self._take_sent())
             else:
                 self._timer = loop.call_at(self._next_ping, self._send_ping)
 
     def _send_ping(self) -> None:
         self._timer, self._pinged = None, True
         self._next_ping = asyncio.get_running_loop().time() + PING_EVERY
-        assert self._ping is not None and self._sent is not None
-        self._ping(partial(self._on_proof, self._sent))
+        assert self._ping is not None
+        self._ping(partial(self._on_proof, self._take_sent()))
 
-    def _on_proof(self, post: Post) -> None:
+    def _take_sent(self) -> Newest:
+        sent, self._sent = self._sent, {}
+        return sent
+
+    def _on_proof(self, posts: Newest) -> None:
         self._timer, self._pinged = None, False
         with suppress(PeerClosed):
-            self._user.hand_on(post, DELIVERY_CONSUMER)
-        if post is self._sent:
-            self._sent = None
+            self._on_arrival(posts)
         self._prove_soon()
 
     def close(self) -> None:
@@ -331,7 +346,8 @@ class DeliveryCursor:
             self._timer.cancel()
             self._timer = None  # frames may still be sent
         self._ping = lambda proven: None
-        self._sent = None
+        self._on_arrival = lambda posts: None
+        self._sent.clear()
 
 
 def ping_of(websocket: WebSocket) -> Ping | None:
@@ -343,58 +359,56 @@ def ping_of(websocket: WebSocket) -> Ping | None:
 # ---- frames
 
 
+class SessionTransport(Protocol):
+    """What carries the frames of a queue: a WebSocket, or a connection of Engine.IO."""
+
+    async def send(self, message: Frame) -> None: ...
+    async def close(self, code: int, reason: str) -> None: ...
+
+
 class SendQueue:
-    """The frames to be sent on one socket.
+    """The frames to be sent on one connection.
 
     put() never waits; a task of the queue's own writes the frames in order. An answer takes its place with reserve()
     when its request begins, so that nothing that follows from the request overtakes it. When the queue is full, its
     client is too slow: its session ends, and the client reconnects and asks for what it missed.
 
-    Args:
-        on_sent: Called with the `item` of each frame once that frame is written.
-        on_all_sent: Called once nothing is left to be written.
     Attributes:
-        gone: The socket is closed or about to be; nothing more is sent.
+        on_all_sent: Called once nothing is left to be sent.
+        gone: The connection is closed or about to be; nothing more is sent.
     """
 
-    def __init__(
-        self,
-        websocket: WebSocket,
-        settings: WebSettings,
-        on_sent: Callable[[Any], None],
-        on_all_sent: Callable[[], None],
-    ) -> None:
-        self._websocket = websocket
+    def __init__(self, transport: SessionTransport, settings: WebSettings) -> None:
+        self._transport = transport
         self._settings = settings
-        self._on_sent = on_sent
-        self._on_all_sent = on_all_sent
-        self._frames: deque[tuple[Frame, Any]] = deque()
+        self.on_all_sent: Callable[[], None] = lambda: None
+        self._frames: deque[tuple[Frame, Callable[[], None] | None]] = deque()
         self._bytes = 0
         self._wake = LightEvent()  # there is something to send, or to close
         self._empty = LightEvent(is_set=True)
         self._close: tuple[int, str] | None = None
         self.gone: bool = False
 
-    def put(self, frame: Frame, item: Any = None, *, bounded: bool = True) -> None:
-        """Queue a frame; it is dropped if the socket is gone. Raises QueueFull if too many frames or bytes are waiting.
+    def put(self, frame: Frame, on_sent: Callable[[], None] | None = None, *, bounded: bool = True) -> None:
+        """Queue a frame; it is dropped if the client is gone. Raises QueueFull if too many frames or bytes are waiting.
 
         Args:
-            item: Passed to `on_sent` once the frame is written.
+            on_sent: Called once the frame is sent.
             bounded: Check the limits. False for a caller that puts one page and then waits for drained().
         """
         if self.gone or self._close is not None:
             return
         if bounded and not self._has_room():
             raise QueueFull
-        self._frames.append((frame, item))
+        self._frames.append((frame, on_sent))
         self._bytes += frame_size(frame)
         self._empty.clear()
         self._wake.set()
 
-    def reserve(self, item: Any = None) -> Frame:
-        """Queue an empty frame for fill(), which must follow: everything behind it waits. Raises QueueFull."""
+    def reserve(self, on_sent: Callable[[], None] | None = None, *, bounded: bool = True) -> Frame:
+        """Queue an empty frame for fill(), which must follow: everything behind it waits. Raises as put."""
         frame: Frame = {}
-        self.put(frame, item)
+        self.put(frame, on_sent, bounded=bounded)
         return frame
 
     def fill(self, frame: Frame, content: Frame) -> None:
@@ -411,14 +425,14 @@ class SendQueue:
         await self._empty.wait()
 
     def close(self, code: int, reason: str, *, at_once: bool = False) -> None:
-        """Close the socket after sending what is queued before any reserved frame, or `at_once` without it."""
+        """Close the connection after sending what is queued before any reserved frame, or `at_once` without it."""
         if at_once:
             self._frames.clear()
         self._close = self._close or (code, reason)
         self._wake.set()
 
     async def run(self) -> None:
-        """Send frames until the socket is gone or is to be closed."""
+        """Send frames until the client is gone or the connection is to be closed."""
         try:
             while True:
                 await self._wake.wait()
@@ -434,27 +448,27 @@ class SendQueue:
             self.gone = True
             self._frames.clear()
             self._empty.set()
-            await self._close_socket()
+            await self._close_transport()
 
     async def _send_all(self) -> None:
-        frames, send = self._frames, self._websocket.send
+        frames, send = self._frames, self._transport.send
         while frames and frames[0][0]:  # up to a reserved one
-            frame, item = frames.popleft()
+            frame, on_sent = frames.popleft()
             self._bytes -= frame_size(frame)
             await send(frame)
-            if item is not None:
-                self._on_sent(item)
-        self._on_all_sent()
+            if on_sent is not None:
+                on_sent()
         self._wake.clear()
         if not frames:
             self._empty.set()
+        self.on_all_sent()
 
-    async def _close_socket(self) -> None:
+    async def _close_transport(self) -> None:
         if self._close is None:
             return
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._websocket.close(*self._close)
+                await self._transport.close(*self._close)
         except (WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
             pass
 

@@ -243,14 +243,14 @@ class ChatSocket(WebSocketSession):
     def send_missed(self, post: Post) -> None:
         frame = _frame_of(post)
         if frame is not None:
-            self.queue.put(frame, post, bounded=False)
+            self.queue.put(frame, self.proof(post), bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event = envelope.event
         if isinstance(event, POSTS):  # for a thousand sockets in the room, so there is little to do
             if self.is_due(envelope) and not self.wrote(event):
                 frame = envelope.encoded("chat", lambda: _message_frame(envelope.for_user(self.user)))
-                self.queue.put(frame, event if envelope.users is not None else None)  # room messages need no cursor
+                self.queue.put(frame, None if envelope.users is None else self.proof(event))
         elif isinstance(event, self.events) and not self.was_told(event):
             if isinstance(event, MessageChange) and not self.is_due(envelope):
                 return

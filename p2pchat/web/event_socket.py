@@ -87,23 +87,23 @@ class EventSocket(WebSocketSession):
         await self._display.show_event(_error_line(problem))
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(as_frame(self._display.with_own_ref(post.to_dict())), post, bounded=False)
+        self.queue.put(as_frame(self._display.with_own_ref(post.to_dict())), self.proof(post), bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event, user = envelope.event, self.user
-        post = None
+        proof = None
         if isinstance(event, PEER_EVENTS):
             return
         if isinstance(event, DurableEvent) and not self.is_due(envelope):
             return
         if isinstance(event, Message | Sent):
-            post = None if envelope.users is None else event  # room messages need no cursor
+            proof = None if envelope.users is None else self.proof(event)
         elif self.was_told(event):
             return
         is_own = isinstance(event, DurableEvent) and (event.by.key == user.key or event.conversation.kind == "dm")
         if self._is_safe and isinstance(event, Sent) and self.wrote(event):
             # It is sent in its place once it is known to be safe or not.
-            filling = self._fill(self.queue.reserve(post), envelope.for_user(user))
+            filling = self._fill(self.queue.reserve(proof), envelope.for_user(user))
             spawn(self._waiting, filling, "p2pchat web safe")
         elif is_own:  # its refs, or its view of the conversation, differ from what others get
             line = envelope.encoded(("line", user.key), lambda: envelope.for_user(user).to_dict())
@@ -112,10 +112,10 @@ class EventSocket(WebSocketSession):
                 frame = envelope.encoded(("lines", user.key), lambda: as_frame(own))
             else:
                 frame = as_frame(own)
-            self.queue.put(frame, post)
+            self.queue.put(frame, proof)
         else:
             frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_dict()))
-            self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))
+            self.queue.put(frame, proof, bounded=not isinstance(event, RECEIPTS))
 
     async def _fill(self, frame: Frame, sent: Sent) -> None:
         line = self._display.with_own_ref(sent.to_dict())

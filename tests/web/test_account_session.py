@@ -191,7 +191,7 @@ async def test_a_since_that_names_no_message_is_told_alike_everywhere(
 async def test_a_queue_counts_the_memory_of_its_frames(served: Served) -> None:
     """One wide character in a text makes Python keep four bytes for each: a queue of 4 MiB took 16."""
     settings = WebSettings(outbox_bytes=300_000)
-    queue = SendQueue(FakeClient(served).websocket, settings, lambda item: None, lambda: None)
+    queue = SendQueue(FakeClient(served).websocket, settings)
     for _ in range(3):
         queue.put(as_frame({"text": "\U0001f600" + "x" * 30_000}))
     with pytest.raises(QueueFull):

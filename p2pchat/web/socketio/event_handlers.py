@@ -83,9 +83,9 @@ class EventHandlers:
         raise missing_token(asked, "send register with userId and authToken")
 
     async def _start(self, client: SocketClient, since: object) -> None:
-        for packet in self._registry.snapshot(client.account):
-            client.connection.put(packet, bounded=False)
-            await client.connection.drained()
+        for frame in self._registry.snapshot(client.account):
+            client.queue.put(frame, bounded=False)
+            await client.queue.drained()
         await client.replay(since)
 
     # ---- messages

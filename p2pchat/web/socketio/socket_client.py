@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar
-
-from engineio.packet import Packet as EnginePacket
 
 from p2pchat import (
     Delivered,
@@ -33,14 +32,14 @@ from p2pchat import (
     User,
 )
 from p2pchat.threads import spawn
-from p2pchat.web.account_session import ClientSession, SessionEnded
+from p2pchat.web.account_session import ClientSession, Frame, Newest, SessionEnded
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.message_form import CHAT_EVENTS, SOCKETIO, message_json
 from p2pchat.web.session_hub import Ending, Envelope, QueueFull
-from p2pchat.web.socketio.engine_connection import NEW_MESSAGE, EngineConnection, Newest, event_packet
+from p2pchat.web.socketio.engine_connection import NEW_MESSAGE, EngineConnection, event_frame
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
 ROOM_READ_AFTER = 2.0  # seconds in which read marks in the room are gathered
@@ -54,7 +53,7 @@ class SocketClient(ClientSession):
         self, registry: ClientRegistry, connection: EngineConnection, account: Account, *, active: bool
     ) -> None:
         """Open a session for a client. Raises as Hub.open."""
-        super().__init__(registry.gateway, account, connection.drained)
+        super().__init__(registry.gateway, account, connection.queue, connection.ping)
         self.registry: ClientRegistry = registry
         self.connection: EngineConnection = connection
         self._unread: dict[str, Post] = {}  # the newest message that arrived and was not read, by conversation
@@ -72,14 +71,14 @@ class SocketClient(ClientSession):
     def _on_message(self, envelope: Envelope) -> None:
         post = envelope.event
         if self.is_due(envelope) and not self.wrote(post):
-            self._send(post, envelope.encoded("socketio message", lambda: self._packet(post)))
+            self._send(post, envelope.encoded("socketio message", lambda: self._frame(post)))
 
     def _on_receipt(self, envelope: Envelope) -> None:
         if self.was_told(envelope.event):
             return
-        packet = envelope.encoded("socketio status", lambda: _status_packet(envelope.event, self.account))
-        if packet is not None:
-            self.connection.put_status(packet)
+        frame = envelope.encoded("socketio status", lambda: _status_frame(envelope.event, self.account))
+        if frame is not None:  # not bounded: one mark of a reader can be a status of each message the user wrote
+            self.queue.put(frame, bounded=False)
 
     def _on_presence(self, envelope: Envelope) -> None:
         if envelope.event.user.key != self.account.key:
@@ -88,20 +87,20 @@ class SocketClient(ClientSession):
     def _on_typing(self, envelope: Envelope) -> None:
         typing: Typing = envelope.event
         if typing.user.key != self.account.key:
-            self._put(envelope.encoded("socketio typing", lambda: self._typing_packet(typing)))
+            self._put(envelope.encoded("socketio typing", lambda: self._typing_frame(typing)))
 
-    def _typing_packet(self, typing: Typing) -> EnginePacket:
+    def _typing_frame(self, typing: Typing) -> Frame:
         who = name_of(self.gateway.accounts, typing.user)
         content = {"userId": who, "isTyping": typing.typing, "conversationId": typing.conversation.id}
-        return event_packet("typingIndicator", content)
+        return event_frame("typingIndicator", content)
 
     def _on_hidden(self, envelope: Envelope) -> None:
         event: Hidden = envelope.event
         who = name_of(self.gateway.accounts, event.user)
-        self._put(event_packet("userHidden", {"userId": who, "ignored": event.ignored, "blocked": event.blocked}))
+        self._put(event_frame("userHidden", {"userId": who, "ignored": event.ignored, "blocked": event.blocked}))
 
     def _on_file(self, envelope: Envelope) -> None:
-        self._put(envelope.encoded("socketio file", lambda: _file_packet(envelope.event)))
+        self._put(envelope.encoded("socketio file", lambda: _file_frame(envelope.event)))
 
     def _on_file_receipt(self, envelope: Envelope) -> None:
         event: FileReceipt = envelope.event
@@ -109,17 +108,17 @@ class SocketClient(ClientSession):
             "messageId": event.id, "name": event.name, "root": event.root,
             "user": name_of(self.gateway.accounts, event.user), "has": event.has, "count": event.count, "of": event.of,
         }  # fmt: skip
-        self._put(envelope.encoded("socketio file receipt", lambda: event_packet("fileReceipt", content)))
+        self._put(envelope.encoded("socketio file receipt", lambda: event_frame("fileReceipt", content)))
 
     def _on_change(self, envelope: Envelope) -> None:
         if self.is_due(envelope):
-            self._put(envelope.encoded("socketio change", lambda: self._change_packet(envelope.for_user(self.user))))
+            self._put(envelope.encoded("socketio change", lambda: self._change_frame(envelope.for_user(self.user))))
 
-    def _change_packet(self, event: MessageChange) -> EnginePacket:
+    def _change_frame(self, event: MessageChange) -> Frame:
         line = event.to_dict()
         said = {name: line[field] for field, name in CHAT_EVENTS[event.event].items() if field in line}
         said |= {"entryId": said.pop("entry_id"), "by": name_of(self.gateway.accounts, event.by)}
-        return event_packet("messageChange", {**said, "change": event.event})
+        return event_frame("messageChange", {**said, "change": event.event})
 
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
@@ -127,22 +126,25 @@ class SocketClient(ClientSession):
         FileReceipt: _on_file_receipt, **dict.fromkeys(MessageChange.__subclasses__(), _on_change),
     }  # fmt: skip
 
-    def _packet(self, post: Message | Sent) -> EnginePacket | None:
-        """Return a message as a packet; None if it was deleted."""
+    def _frame(self, post: Message | Sent) -> Frame | None:
+        """Return a message as a frame; None if it was deleted."""
         if post.deleted:
             return None
         sender = name_of(self.gateway.accounts, post.sender)
-        return event_packet(NEW_MESSAGE, message_json(post, SOCKETIO, sender=sender))
+        return event_frame(NEW_MESSAGE, message_json(post, SOCKETIO, sender=sender))
 
-    def _put(self, packet: EnginePacket | None) -> None:
-        if packet is not None:
-            self.connection.put(packet)
+    def _put(self, frame: Frame | None) -> None:
+        if frame is not None:
+            self.queue.put(frame)
 
-    def _send(self, post: Post, packet: EnginePacket | None, *, bounded: bool = True) -> None:
-        if packet is None:
-            return
-        prove = post.conversation.kind in QUEUED_KINDS or self._reports_room
-        self.connection.put(packet, post, prove=prove, bounded=bounded)
+    def _send(self, post: Post, frame: Frame | None, *, bounded: bool = True) -> None:
+        if frame is not None:
+            self.queue.put(frame, self.proof(post), bounded=bounded)
+
+    def proof(self, post: Post) -> Callable[[], None] | None:
+        if self._reports_room:
+            return partial(self.cursor.on_sent, post)
+        return super().proof(post)
 
     # ---- reading
 
@@ -189,7 +191,7 @@ class SocketClient(ClientSession):
             self.gateway.hub.end(self.hub_session, "slow")  # it reconnects and tries again
 
     async def report(self, problem: WebError) -> None:
-        self._put(event_packet("error", {"code": problem.code, "text": problem.text}))
+        self._put(event_frame("error", {"code": problem.code, "text": problem.text}))
 
     def on_named(self, post: DurableEvent) -> None:
         self.on_arrival({(post.log.conversation, post.log.user): post})
@@ -198,26 +200,25 @@ class SocketClient(ClientSession):
         if self.connection.client is not self:
             return
         if isinstance(post, MessageChange):
-            self.connection.put(self._change_packet(post), bounded=False)
+            self.queue.put(self._change_frame(post), bounded=False)
         elif not self.wrote(post):
-            self._send(post, self._packet(post), bounded=False)
+            self._send(post, self._frame(post), bounded=False)
 
     # ---- arrival and end
 
     def on_arrival(self, posts: Newest) -> None:
         """Store that these messages and all before them have arrived, and that an active user has read them."""
-        with suppress(PeerClosed):
-            for post in sorted(posts.values(), key=attrgetter("place")):
-                if post.conversation.kind in QUEUED_KINDS:
-                    self.user.hand_on(post, DELIVERY_CONSUMER)
-                if isinstance(post, Message | Sent) and post.log.user != self.account.key:
-                    self._unread[post.log.conversation] = post
-            self._mark_read()
+        for post in sorted(posts.values(), key=attrgetter("place")):
+            if post.conversation.kind in QUEUED_KINDS:
+                self.user.hand_on(post, DELIVERY_CONSUMER)
+            if isinstance(post, Message | Sent) and post.log.user != self.account.key:
+                self._unread[post.log.conversation] = post
+        self._mark_read()
 
     def close(self) -> None:
         """Close the session of a client that is gone; what it has not proved to have comes again."""
         self.gateway.hub.close(self.hub_session)
-        self.connection.forget()
+        self.cursor.close()
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._mark_room_read()
@@ -227,7 +228,7 @@ class SocketClient(ClientSession):
         is_final = why in ("revoked", "deleted", "expelled")
         if is_final:
             with suppress(QueueFull):
-                self._put(event_packet("error", {"code": why, "text": f"this account was {why}"}))
+                self._put(event_frame("error", {"code": why, "text": f"this account was {why}"}))
         self.registry.spawn(self.connection.end(away=is_final, flush=why != "slow"))
 
 
@@ -244,14 +245,14 @@ class ClientRegistry:
         """Run a coroutine as a task."""
         return spawn(self._tasks, work)
 
-    def presence_of(self, envelope: Envelope) -> EnginePacket | None:
+    def presence_of(self, envelope: Envelope) -> Frame | None:
         """Return `presenceUpdate`, made once for all clients; None if nothing changed.
 
         The hub calls it too, so that a change is noted even if no client receives it.
         """
         return envelope.encoded("socketio presence", lambda: self._change(envelope))
 
-    def _change(self, envelope: Envelope) -> EnginePacket | None:
+    def _change(self, envelope: Envelope) -> Frame | None:
         event: Presence | Left = envelope.event
         key = event.user.key
         status = STATUSES.get(event.status, "offline") if isinstance(event, Presence) else "offline"
@@ -259,17 +260,17 @@ class ClientRegistry:
             if self._known.get(key) == status:
                 return None  # Left and Presence report the same change
             self._known[key] = status
-        return self._packet(event.user, status)
+        return self._frame(event.user, status)
 
-    def _packet(self, user: User, status: str) -> EnginePacket:
-        return event_packet("presenceUpdate", {"userId": name_of(self.gateway.accounts, user), "status": status})
+    def _frame(self, user: User, status: str) -> Frame:
+        return event_frame("presenceUpdate", {"userId": name_of(self.gateway.accounts, user), "status": status})
 
-    def snapshot(self, account: Account) -> list[EnginePacket]:
+    def snapshot(self, account: Account) -> list[Frame]:
         """Return the presence of the users a new client hears about; those missing are offline."""
         gateway = self.gateway
         users = gateway.peer.acquainted(account.user.me) if gateway.hub.is_crowd else gateway.peer.here()
         return [
-            self._packet(user, status)
+            self._frame(user, status)
             for user in users
             if (status := STATUSES.get(account.user.directory.status(user.key)[0])) and user.key != account.key
         ]
@@ -278,7 +279,7 @@ class ClientRegistry:
 # ---- message statuses
 
 
-def _status_packet(event: Delivered | Read, writer: Account) -> EnginePacket | None:
+def _status_frame(event: Delivered | Read, writer: Account) -> Frame | None:
     """Return `messageStatus` for the writer of a message, one for each step: delivered, read; None if not yet.
 
     In a direct conversation these are steps of its receiver; in a group or the room they are sent when all have got
@@ -287,7 +288,7 @@ def _status_packet(event: Delivered | Read, writer: Account) -> EnginePacket | N
     direct = writer.user.conversation(event.log.conversation).kind == "dm"
     if not direct and event.count < event.of:
         return None
-    return event_packet("messageStatus", {"messageId": event.id, "status": event.event})
+    return event_frame("messageStatus", {"messageId": event.id, "status": event.event})
 
 
 # ---- payloads
@@ -299,7 +300,7 @@ def name_of(accounts: Accounts, user: User) -> str:
     return user.label if account is None else account.name
 
 
-def _file_packet(event: FileProgress | FileArrived) -> EnginePacket:
+def _file_frame(event: FileProgress | FileArrived) -> Frame:
     stored = event.stored if isinstance(event, FileProgress) else event.size
     content = {"messageId": event.id, "name": event.name, "root": event.root, "size": event.size, "stored": stored}
-    return event_packet("fileStatus", {**content, "here": isinstance(event, FileArrived)})
+    return event_frame("fileStatus", {**content, "here": isinstance(event, FileArrived)})

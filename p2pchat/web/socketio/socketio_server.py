@@ -1,9 +1,8 @@
-"""The Socket.IO server: python-socketio, with checks before and behind it.
+"""The Socket.IO server: python-engineio, with checks before and behind it.
 
-Before it, around its ASGI application: a frame that can be no packet ends the connection before it is parsed, and
-written packets are noted, so that it is known what has arrived. Behind it, at its handlers: a client that does not
-register in time is sent away, and one that sends too much is read more slowly, at no cost to others. Nothing is dropped
-in silence: what is not taken is refused, or ends the connection.
+Before it, around its ASGI application: a frame that can be no packet ends the connection before it is parsed. Behind
+it, at its handlers: a client that does not register in time is sent away, and one that sends too much is read more
+slowly, at no cost to others. Nothing is dropped in silence: what is not taken is refused, or ends the connection.
 
 Events that come before `register` wait for it. Clients send what was emitted while they had no connection before their
 `connect` handler runs, in which programs register; and a client that is told to leave does not come back by itself.
@@ -18,12 +17,14 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
-import socketio
+import engineio
 from engineio.exceptions import EngineIOError
+from socketio.packet import CONNECT, CONNECT_ERROR, DISCONNECT, EVENT
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from p2pchat.web.account_session import Frame
 from p2pchat.web.error_responses import Unauthorized, WebError, problem_of
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limits import site_of
@@ -31,12 +32,13 @@ from p2pchat.web.security import address_of, is_on_loopback
 from p2pchat.web.session_hub import QueueFull
 from p2pchat.web.socketio.engine_connection import (
     CLOSE,
-    SEPARATOR,
+    NO_NAMESPACE,
     EngineConnection,
     StrictPacket,
-    ack_packet,
-    event_packet,
+    ack_frame,
+    event_frame,
     may_come_in,
+    packet_frame,
     posted_packets,
 )
 from p2pchat.web.socketio.event_handlers import Answer, EventHandlers, payload_of
@@ -51,6 +53,7 @@ HELD_FOR = 0.5  # of the time to register: how long they wait
 UPGRADE_TIMEOUT = 10.0  # seconds in which a polling client changes to its WebSocket; a guess
 SWEEP_INTERVAL = 5.0  # seconds between checks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
+CONNECTION = "p2pchat.connection"  # key in the scope of a request or WebSocket that opens one
 _logger = logging.getLogger("p2pchat.web.socketio")
 _silent = logging.getLogger("p2pchat.web.socketio.library")  # the library logs remote values unescaped
 _silent.setLevel(logging.CRITICAL + 1)
@@ -64,22 +67,17 @@ class SocketIOServer:
         self._registry = ClientRegistry(gateway)
         self._handlers = EventHandlers(self._registry)
         self._connections: dict[str, EngineConnection] = {}  # by Engine.IO id
-        self._by_sid: dict[str, EngineConnection] = {}
         self._sweeping: asyncio.Task[None] | None = None
         gateway.on_refused = self._on_refused
-        self._server = server = socketio.AsyncServer(
-            async_mode="asgi", serializer=StrictPacket, logger=_silent, engineio_logger=_silent,
+        self._engine = engine = engineio.AsyncServer(
+            async_mode="asgi", logger=_silent, async_handlers=False,
             cors_allowed_origins=[],  # SecurityMiddleware has compared Host and Origin before
             max_http_buffer_size=gateway.settings.max_body_bytes, monitor_clients=False, http_compression=False,
         )  # fmt: skip
-        self._inner: ASGIApp = socketio.ASGIApp(server, socketio_path=None)
-        self._library: dict[str, Any] = dict(server.eio.handlers)
-        server.eio.on("connect", self._on_open)
-        server.eio.on("message", self._on_packet)
-        server.eio.on("disconnect", self._on_close)
-        server.on("connect", self._on_connect)
-        server.on("disconnect", self._on_disconnect)
-        server.on("*", self._on_event)
+        self._inner: ASGIApp = engineio.ASGIApp(engine, engineio_path=None)
+        engine.on("connect", self._on_open)
+        engine.on("message", self._on_packet)
+        engine.on("disconnect", self._on_close)
 
     # ---- ASGI
 
@@ -108,15 +106,9 @@ class SocketIOServer:
         async def receive_nothing() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def send_noted(message: Message) -> None:
-            await send(message)
-            if message["type"] == "http.response.body":
-                for text in message.get("body", b"").decode().split(SEPARATOR):
-                    connection.on_write(text)
-
         watching = self._registry.spawn(self._watch_poll(connection, receive, asyncio.current_task()))
         try:
-            await self._inner(scope, receive_nothing, send_noted)
+            await self._inner(scope, receive_nothing, send)
         finally:
             watching.cancel()
 
@@ -169,8 +161,6 @@ class SocketIOServer:
         if polling is not None and not polling.begin_upgrade():
             await send({"type": "websocket.close"})
             return
-        slot = _ConnectionSlot(polling)
-        scope["p2pchat.connection"] = slot
         deadline = asyncio.get_running_loop().time() + UPGRADE_TIMEOUT
 
         async def receive_in_time() -> Message:
@@ -184,7 +174,7 @@ class SocketIOServer:
 
         async def receive_checked() -> Message:
             message = await receive_in_time()
-            connection = slot.connection
+            connection: EngineConnection | None = scope.get(CONNECTION, polling)
             if message["type"] == "websocket.receive":
                 text = message.get("text")
                 if (connection is not None and connection.ended) or not may_come_in(text):
@@ -193,16 +183,8 @@ class SocketIOServer:
                     connection.on_packet(text or "")
             return message
 
-        async def send_noted(message: Message) -> None:
-            await send(message)
-            if slot.connection is not None and message["type"] == "websocket.send":
-                slot.connection.on_write(message.get("text") or "")
-
-        if slot.connection is not None:
-            slot.connection.close = lambda: send({"type": "websocket.close", "code": 1000})
-        slot.send = send
         try:
-            await self._inner(scope, receive_checked, send_noted)
+            await self._inner(scope, receive_checked, send)
         finally:
             if polling is not None:
                 polling.end_upgrade()
@@ -214,16 +196,13 @@ class SocketIOServer:
         if not self._has_room_for(HTTPConnection(scope)):
             return False
         host = (scope.get("client") or ("",))[0]
-        connection = EngineConnection(self._server.eio.sockets[engine_id], scope, host, self._gateway.settings)
+        connection = EngineConnection(self._engine.sockets[engine_id], scope, host, self._gateway.settings)
         self._connections[engine_id] = connection
-        slot: _ConnectionSlot | None = scope.get("p2pchat.connection")
-        if slot is not None and slot.send is not None:
-            slot.connection, send = connection, slot.send
-            connection.close = lambda: send({"type": "websocket.close", "code": 1000})
+        self._registry.spawn(connection.queue.run())
+        scope[CONNECTION] = connection
         self._set_deadline(connection)
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
-        await self._library["connect"](engine_id, environ)
         return None
 
     def _has_room_for(self, caller: HTTPConnection) -> bool:
@@ -269,13 +248,17 @@ class SocketIOServer:
             while not connection.ended and (wait := self._gateway.limits.calls.wait(key)):
                 await asyncio.sleep(wait)  # further packets stay in the client's own connection
         try:
-            if isinstance(data, str) and data.startswith("2"):
-                if connection.sid not in self._by_sid:
-                    raise WebError(400, "malformed", "an event came before the namespace / was connected")
-                if connection.client is None and StrictPacket(encoded_packet=data).data[0] != REGISTER:
-                    self._hold(connection, data)
-                    return
-            await self._library["message"](engine_id, data)
+            packet = StrictPacket(encoded_packet=data)
+            if packet.packet_type == CONNECT:
+                self._on_connect(connection, packet.namespace or "/")
+            elif packet.packet_type == DISCONNECT:
+                self._on_disconnect(connection)
+            elif packet.packet_type == EVENT and not connection.is_joined:
+                raise WebError(400, "malformed", "an event came before the namespace / was connected")
+            elif packet.packet_type == EVENT and connection.client is None and packet.data[0] != REGISTER:
+                self._hold(connection, str(data))
+            elif packet.packet_type == EVENT:
+                self._begin(connection, packet)
         except Exception as error:  # the library drops what is malformed; _problem() logs unexpected errors
             self._send_away(connection, self._problem(error), again=True)
 
@@ -300,12 +283,11 @@ class SocketIOServer:
         for event in events:
             id = StrictPacket(encoded_packet=event).id
             if id is not None:
-                connection.put(ack_packet(id, problem.to_json()), bounded=False)
+                connection.queue.put(ack_frame(id, problem.to_json()), bounded=False)
             self._send_error(connection, problem)
         events.clear()
 
     async def _on_close(self, engine_id: str, reason: str) -> None:
-        await self._library["disconnect"](engine_id, reason)
         connection = self._connections.pop(engine_id, None)
         if connection is not None:
             self._close_client(connection)
@@ -313,7 +295,7 @@ class SocketIOServer:
 
     async def _sweep(self) -> None:
         """End clients that do not answer pings, while there are connections."""
-        engine = self._server.eio
+        engine = self._engine
         while self._connections:
             await asyncio.sleep(SWEEP_INTERVAL)
             for engine_id, socket in list(engine.sockets.items()):
@@ -326,59 +308,65 @@ class SocketIOServer:
 
     # ---- Socket.IO
 
-    async def _on_connect(self, sid: str, environ: MutableMapping[str, Any], auth: object = None) -> None:
-        connection = self._connections[self._server.manager.eio_sid_from_sid(sid, "/")]
-        connection.sid = sid
-        self._by_sid[sid] = connection
+    def _on_connect(self, connection: EngineConnection, namespace: str) -> None:
+        if namespace == "/":
+            connection.is_joined = True
+            answer = packet_frame(CONNECT, {"sid": self._engine.generate_id()})
+        else:  # clients look for a `message` in a refusal
+            answer = packet_frame(CONNECT_ERROR, {"message": NO_NAMESPACE}, namespace=namespace)
+        connection.queue.put(answer, bounded=False)
 
-    async def _on_disconnect(self, sid: str, reason: str) -> None:
+    def _on_disconnect(self, connection: EngineConnection) -> None:
         """Close the client; its connection may stay open and register another user."""
-        connection = self._by_sid.pop(sid, None)
-        if connection is not None and connection.sid == sid:
-            had_client = connection.client is not None
-            connection.held.clear()
-            self._close_client(connection)
-            if had_client and not connection.ended:
-                connection.taken = 0
-                self._set_deadline(connection)
+        had_client = connection.client is not None
+        connection.is_joined = False
+        connection.held.clear()
+        self._close_client(connection)
+        if had_client and not connection.ended:
+            connection.taken = 0
+            self._set_deadline(connection)
 
     def _close_client(self, connection: EngineConnection) -> None:
         client, connection.client = connection.client, None
         if client is not None:
             client.close()
 
-    async def _on_event(self, name: str, sid: str, *given: Any) -> Answer:
-        """Carry out a request; its answer comes after those to earlier requests of the connection."""
-        connection = self._by_sid.get(sid)
-        if connection is None or connection.ended or connection.sent_away:
-            return problem_of(Unauthorized("this connection is closed")).to_json()
-        place, problem = connection.begin_request(), None
+    def _begin(self, connection: EngineConnection, event: StrictPacket) -> None:
+        """Begin with a request; its answer comes after those to earlier requests of the connection."""
+        place = None
+        if event.id is not None:
+            place = connection.queue.reserve(bounded=False)
+        self._registry.spawn(self._carry_out(connection, event, place))
+
+    async def _carry_out(self, connection: EngineConnection, event: StrictPacket, place: Frame | None) -> None:
+        name, problem = event.data[0], None
         try:
             async with connection.lock:
-                answer = await self._handle(connection, name, given)
+                answer = await self._handle(connection, name, tuple(event.data[1:]))
             if isinstance(answer, asyncio.Task):  # a message on its way to disk
                 answer = await answer
         except Exception as error:  # _problem() logs unexpected errors
             problem = self._problem(error)
             answer = problem.to_json()
-        await place.wait()
-        asyncio.get_running_loop().call_soon(connection.end_request)  # the library queues the answer before that
+        if place is not None and event.id is not None:
+            connection.queue.fill(place, ack_frame(event.id, answer))
         if problem is not None and name == REGISTER:
             self._send_away(connection, problem)
         elif problem is not None:
             self._send_error(connection, problem)
-        return answer
 
     async def _handle(
         self, connection: EngineConnection, name: str, given: tuple[Any, ...]
     ) -> Answer | asyncio.Task[Answer]:
+        if connection.ended or connection.sent_away:
+            raise Unauthorized("this connection is closed")
         if name == REGISTER:
             answer = await self._handlers.register(connection, payload_of(given))
             if connection.deadline is not None:
                 connection.deadline.cancel()
             held, connection.held = connection.held, []
             for event in held:  # they are answered after this one, and before those that come from now on
-                await self._library["message"](self._server.manager.eio_sid_from_sid(connection.sid, "/"), event)
+                self._begin(connection, StrictPacket(encoded_packet=event))
             held.clear()
             return answer
         client = connection.client
@@ -398,7 +386,7 @@ class SocketIOServer:
 
     def _send_error(self, connection: EngineConnection, problem: WebError) -> None:
         try:
-            connection.put(event_packet("error", {"code": problem.code, "text": problem.text}))
+            connection.queue.put(event_frame("error", {"code": problem.code, "text": problem.text}))
         except QueueFull:
             if connection.client is not None:
                 self._gateway.hub.end(connection.client.hub_session, "slow")
@@ -410,14 +398,6 @@ class SocketIOServer:
             self._refuse(connection, connection.held)
             self._send_error(connection, problem)
             self._registry.spawn(connection.end(away=not again and problem.status != 429 and problem.status < 500))
-
-
-class _ConnectionSlot:
-    """The connection of a WebSocket, filled in once Engine.IO has opened it."""
-
-    def __init__(self, connection: EngineConnection | None) -> None:
-        self.connection = connection
-        self.send: Send | None = None
 
 
 def _engine_id(scope: Scope) -> str:
