@@ -79,7 +79,9 @@ def parse_device_code(text: str) -> DeviceCode:
     """
     squeezed = "".join(text.split()).lower()
     if not squeezed.startswith(PREFIX):
-        raise InviteError(f"this is no code of a device: one begins with {PREFIX!r}; paste it whole")
+        raise InviteError(
+            f"this is no code of a device: one begins with {PREFIX!r}; paste it whole (an invite: `p2pchat --invite -`)"
+        )
     code, _, places = squeezed[len(PREFIX) :].partition("@")
     try:
         raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))

@@ -104,7 +104,9 @@ def parse_invite(text: str) -> Invite:
     """
     squeezed = "".join(text.split()).lower()
     if not squeezed.startswith(PREFIX):
-        raise InviteError(f"this is no invite: one begins with {PREFIX!r}; paste it whole")
+        raise InviteError(
+            f"this is no invite: one begins with {PREFIX!r}; paste it whole (a device's: `p2pchat device join`)"
+        )
     code, _, places = squeezed[len(PREFIX) :].partition("@")
     body = _decode(code)
     network = Network(body[33:49].hex(), body[49:81].hex())
