@@ -156,7 +156,7 @@ async def test_a_user_is_ignored_by_key_over_renames_and_restarts(tmp_path: Path
         await ada.ignore(user)  # a second call changes nothing
         async with open_history(tmp_path / "ada") as history:
             assert history.ignores(stranger)
-            assert [one.name for one in history.conversations()] == ["room"]  # own state is in none
+            assert {one.name for one in history.conversations()} <= {"room"}  # own state is in none
         await ada.unignore(user)
         assert not user.ignored and ada.ignored() == []
 
