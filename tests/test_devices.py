@@ -34,9 +34,9 @@ from p2pchat import (
 from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
-from p2pchat.identity.identity import Identity
-from p2pchat.identity.network import LOOPBACK
-from p2pchat.identity.private_files import make_private_directory
+from p2pchat.identity.identity import Identity, load_identity
+from p2pchat.identity.network import GUEST_NAME, LOOPBACK, save_certificates
+from p2pchat.identity.private_files import make_private_directory, write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.testing import mesh
@@ -613,6 +613,52 @@ async def test_who_comes_with_the_key_of_a_person_as_its_own_is_seen_and_shut_ou
                 await (await bob.send("ada", "to ada alone")).delivered(timeout=WAIT)
                 assert [post.text for one in thief.conversations() for post in await thief.history(one)] == []
             assert desk.devices() == [own] and not bob.user("ada").expelled and desk.people.own_role == "founder"
+
+
+async def test_a_person_reads_who_answers_for_its_key_after_the_machine_was_shut_out(login: Login) -> None:
+    """Bob answers for another key of the stolen machine. Ada reads that once, and who finds that machine by its id
+    expels bob, and ada with him, since it wrote as his user.
+    """
+    fay_port, desk_port, lap_port, bob_port = map(int, free_ports(4))
+    async with AsyncExitStack() as before:
+        login("fay")
+        fay = await before.enter_async_context(TCPPeer(fay_port, name="fay"))
+        invite = await fay.make_invite(uses=2)
+        for name, port in (("ada", desk_port), ("bob", bob_port)):
+            login(name)
+            peer = await before.enter_async_context(TCPPeer(port, name=name, invite=invite))
+            await peer.wait_user("fay", timeout=WAIT)
+    login("ada")
+    adding = Adding(desk_port)
+    code = await adding.code()
+    login("the laptop")
+    lost = await join_device(code, lap_port, on_words=lambda words: None)
+    await adding.task
+    lap, another = profile_directory(lap_port), Identity.generate()
+    write_private(lap / KEY_NAME, another.to_pem())
+    keys = [another.peer_id, load_identity(lap / USER_KEY_NAME).peer_id]
+    async with AsyncExitStack() as stack:
+        login("bob")
+        save_certificates(lap / GUEST_NAME, network_of(profile_directory(bob_port)), keys)
+        bob = await stack.enter_async_context(TCPPeer(bob_port))
+        login("ada")
+        desk = await stack.enter_async_context(TCPPeer(desk_port, bob.endpoint))
+        await desk.people.revoke_device(lost.peer_id)
+        login("fay")
+        fay = await stack.enter_async_context(TCPPeer(fay_port, bob.endpoint, desk.endpoint))
+        events = desk.events(MemberChange, consumer=None)
+        login("the laptop")
+        thief = await stack.enter_async_context(TCPPeer(lap_port, fay.endpoint, desk.endpoint))
+        await until(lambda: all(len(one.links()) == 3 for one in (fay, desk, thief)), "all links")
+        await thief.broadcast("by the key of ada")
+        await has(desk, "room", "by the key of ada")
+        async with within(WAIT, "what ada reads"):
+            told = await anext(events)
+        assert (told.change, told.user.id, told.by.name) == ("shared", desk.me.id, "bob")
+        assert fay.people.find(thief.listening.peer_id) == fay.people.find("bob")
+        await fay.people.expel(thief.listening.peer_id)
+        await until(lambda: bob.people.own_role == "expelled" and thief.links() == [], "the end of both")
+        await until(lambda: fay.user("ada").expelled and desk.me.expelled, "what ada shares")
 
 
 async def test_a_machine_on_the_computer_of_another_member_is_no_user_of_that_one(login: Login) -> None:

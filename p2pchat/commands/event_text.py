@@ -328,6 +328,7 @@ def format_member_change(event: Line, me: str) -> str:
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
         "revoked": f"{by} shut out a lost machine, {event['user_id'][:8]}",
+        "shared": f"{by} answers for your key, too: if a machine of yours was stolen, an admin can expel {by}",
         "pardoned": f"{by} let {user} back into this network",
         "restored": f"{who} {are} in: {by}, who expelled {obj}, is no admin any more; /expel {user} says it anew",
         "dropped": f"{who} {are} out: {by}, who admitted {obj}, is no admin any more; /pardon {user} admits them again",

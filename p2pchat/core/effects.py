@@ -446,10 +446,10 @@ class UserLeft(Effect):
 class MemberChanged(Effect):
     """A member of the network, or a guest of one, was admitted, expelled or pardoned, or is an admin now or no longer.
 
-    `change` is admitted, expelled, pardoned, admin or unadmin; revoked, of a machine; restored or dropped, where what
-    `by` had said counts no more; late, for who came by an invite that was closed before. `by` said so; "" where it
-    follows from others' words. `users` are a few of the `count` users for whom the member answers, the one that stands
-    for it first.
+    `change` is admitted, expelled, pardoned, admin or unadmin; revoked, of a machine; shared, where `by` answers for
+    the own user's key, too; restored or dropped, where what `by` had said counts no more; late, for who came by an
+    invite that was closed before. `by` said so; "" where it follows from others' words. `users` are a few of the
+    `count` users for whom the member answers, the one that stands for it first.
     """
 
     user: UserId

@@ -227,10 +227,11 @@ class MemberChange(Event):
     Attributes:
         user: A user of that member; its label is the id of the member where no user of it is known yet.
         by: A user of the member who said so.
-        change: admitted, expelled, pardoned, admin or unadmin; revoked, of a machine that its person lost. restored,
-            for who is in, or dropped, for who is out, since `by`, who had expelled or admitted them, is no admin any
-            more. late, for who came by an invite that was closed already. Of these three there is one event for all by
-            the same `by`, and `user` is one of them.
+        change: admitted, expelled, pardoned, admin or unadmin; revoked, of a machine that its person lost; shared,
+            where another member answers for the own user's key, which may be stolen. restored, for who is in, or
+            dropped, for who is out, since `by`, who had expelled or admitted them, is no admin any more. late, for who
+            came by an invite that was closed already. Of these three there is one event for all by the same `by`, and
+            `user` is one of them.
         users: A few of the users for whom the member answers; of all whom those three are about, by name.
         count: How many they are.
     """

@@ -401,7 +401,7 @@ class People:
             key, members = id_of(who.strip()), self._members()  # of whom nothing but that is known
             beginning = begin_of(who.strip().rpartition("#")[2])
             found = [key] if key else [one for one in members.named() if beginning and one.startswith(beginning)]
-            if len(found) != 1 or not members.is_named(found[0]):
+            if len(found) != 1 or not (members.is_named(found[0]) or self._answers.member_of(found[0])):
                 raise
             return directory.user(found[0])
 

@@ -35,6 +35,7 @@ from p2pchat.protocol import MAX_SHOWN, GuestCertificate, InviteProof, Membershi
 NO_MEMBER = "member"  # code of `bye`
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
 FRAMED_BYTES = 160  # what a frame adds to one, besides backslashes before quotes: its signature in hex, brackets
+SHARED = "shared:"  # in meta, before a member that answers for the key of the own user, too: it was told
 MAX_TOLD = 10  # users that are named with a member that changed; a guess
 
 
@@ -71,6 +72,7 @@ class Admission:
         self._standings: dict[UserId, Standing] = {}  # as they were reported
         self._closed: set[str] = set()  # invites whose additions were looked at when they were closed
         self._was_member = False
+        self._told = {name for name in meta if name.startswith(SHARED)}
         self.fallen: set[UserId] = set()
 
     def load(self) -> None:
@@ -170,6 +172,18 @@ class Admission:
         """Remember which member answers for a peer, by what that peer signed, if it is one that is known."""
         if self.is_heard_of(member):
             self.users.on_shown(peer, member)
+
+    def on_answering(self, user: UserId, member: UserId) -> None:
+        """Take that a member answers for a user. If that is the own one, and another member, somebody else may have its
+        key: that is told, once of each member that statements name.
+        """
+        name = SHARED + member
+        if user != self._ctx.user or member == self.member or name in self._told or not self.is_heard_of(member):
+            return
+        if self._ctx.work.take("warnings", SHARED):
+            self._told.add(name)
+            self._ctx.change.meta[name] = ""
+            self._ctx.emit(MemberChanged(user, member, "shared", (user,), 1))
 
     def is_heard_of(self, member: UserId) -> bool:
         """Return whether a statement known here is about a member."""

@@ -220,11 +220,11 @@ class MemberDirectory:
         return member == self._own and not self._is_named
 
     def users_of(self, member: UserId) -> set[UserId]:
-        """Return the users for whom a member answers."""
+        """Return the users for whom a member answers; not those of others that a machine of it hosts: a thief could."""
         found = {*self._peers.get(member, ()), *self._users.get(member, ())}
         for link in self._up.values():
             if link.member == member:
-                found.update(link.users)
+                found.update(user for user in link.users if member in (self.members_of(user) or [member]))
         return found | (set(self._hosted) if member == self._own else set())
 
     def all_of(self, members: Iterable[UserId]) -> set[UserId]:
@@ -238,6 +238,8 @@ class MemberDirectory:
         out does not speak for a member that is not, but for its own login here.
         """
         users = self.users_of(member)
+        if member != self._own:  # whose user that is here once was, or a thief of its key
+            users = users - self._hosted.keys() or users
         if self._me in users:
             return self._me
         if not self.is_out(member):

@@ -62,6 +62,7 @@ class PresenceTracker:
         blocks: Of whom the own user blocks nothing is taken in.
 
     Attributes:
+        admission: As given.
         announcer: Announces the users hosted here to other peers.
         events: Tells programs what changes.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
@@ -80,7 +81,7 @@ class PresenceTracker:
     ) -> None:
         self._ctx = ctx
         self._listener = listener
-        self._admission = admission
+        self.admission: Admission = admission
         self._members = admission.users
         self._blocks = blocks
         self._departed: MemberShares[UserId] = MemberShares(MAX_DEPARTED)
@@ -237,7 +238,7 @@ class PresenceTracker:
         self._check(link, frame)
         left = self._left_for(link, frame)
         for hosted in frame.users:
-            if hosted.id in self._blocks.users or self._admission.expels(hosted.id, link.member):
+            if hosted.id in self._blocks.users or self.admission.expels(hosted.id, link.member):
                 self._omit_blocked(link, hosted.id)
                 continue
             if hosted.id not in link.users and hosted.id != link.peer:
@@ -248,6 +249,7 @@ class PresenceTracker:
             link.users[hosted.id] = hosted
             self._expected = None
             self.hosts.setdefault(hosted.id, set()).add(link.id)
+            self.admission.on_answering(hosted.id, link.member)
             if hosted.id in self._own:
                 self.shared.setdefault(hosted.id, set()).add(link.peer)
             self._departed.remove(hosted.id)
@@ -281,7 +283,7 @@ class PresenceTracker:
     def expel(self, users: AbstractSet[UserId]) -> None:
         """Take back what links say about those of these users who are out now, though their peers are not."""
         for link in self._links.values():
-            out = {user for user in link.users.keys() & users if self._admission.expels(user, link.member)}
+            out = {user for user in link.users.keys() & users if self.admission.expels(user, link.member)}
             for user in out:
                 self._omit_blocked(link, user)
             self._unhost_all(link, out, "expelled")

@@ -381,6 +381,7 @@ class Ingest:
         # Forked logs are never served, so they do not matter for `whole`.
         is_whole = not writer.tail_tips()
         members = self._sync.members.note(log.user, member_of(header))
+        self._sync.presence.admission.on_answering(log.user, member_of(header))
         if log.user in self._sync.members.unnamed:
             self._sync.refresh_unnamed([log.user])
         self._take_again(log.id)

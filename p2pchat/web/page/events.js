@@ -392,6 +392,7 @@ function changeOfMember(line, myId) {
     pardoned: `${by} let ${user} back into this network`,
     admin: `${by} made ${user} an admin of this network`,
     revoked: `${by} shut out a lost machine`,
+    shared: `${by} answers for your key, too: if a machine of yours was stolen, an admin can expel ${by}`,
     unadmin: `${by} made ${user} a plain member again`,
     restored: `${who} ${are} in: ${by}, who expelled ${them}, is no admin any more`,
     dropped: `${who} ${are} out: ${by}, who admitted ${them}, is no admin any more`,

@@ -9,13 +9,13 @@ import pytest
 from p2pchat.core.effects import MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
-from p2pchat.core.members.statement import Statement, make_statement, parse_statement
+from p2pchat.core.members.statement import Statement, make_guest, make_statement, parse_statement
 from p2pchat.protocol import Admit, Frame, Statements, UserId, encode
 from tests.core.members.test_statement_exchange import ADMIN as ADMIN_KEY
 from tests.core.members.test_statement_exchange import FOUNDER, NETWORK, STRANGER, USERS, Net
 from tests.core.members.test_statement_exchange import said as statement
 from tests.core.mesh.linked_peers import Key
-from tests.core.scripted_nodes import IDS, Far
+from tests.core.scripted_nodes import IDS, Author, Far, passed
 from tests.core.test_hosted_users import host
 from tests.vectors.handshakes import HELLO, SERVER_HELLO, T_OF_BOB, WELCOME, dialler, listener, shown
 from tests.vectors.material import ADMIN, BOB, MEMBER, SEEDS, T0, N
@@ -263,3 +263,41 @@ def test_an_admin_s_word_is_not_older_than_its_role_nor_of_the_future() -> None:
     assert told(net, "ada") == [(USERS[1], "admitted", 1)]
     ahead = CLOCK_AHEAD
     assert [ada.replicator.statements.time_of(one) for one in (closing, added)] == [made, ada._ctx.now.utc + ahead]
+
+
+def test_a_machine_of_another_member_with_the_key_of_the_own_user_is_told_once() -> None:
+    """Not again over a restart; and nobody is a user of that member by it."""
+    net = Net("ada")
+    ada, bob = net.peers["ada"], net.add("bob", member=STRANGER)
+    net.hear_all()
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
+    host(bob, "ada")
+    told(net, "ada")
+    net.link("ada", "bob")
+    net.world.pass_time(60.0)
+    assert told(net, "ada") == [(ada.id, "shared", 1)]
+    assert ada.id in ada.node.links.by_peer[bob.id].users
+    assert ada.id not in ada.node.member_directory.users_of(STRANGER.peer_id)
+    ada.restart()
+    told(net, "ada")
+    net.link("ada", "bob")
+    net.world.pass_time(60.0)
+    assert told(net, "ada") == [] and ada.id in ada.node.links.by_peer[bob.id].users
+
+
+def test_a_log_of_the_own_user_for_which_another_member_answers_is_told_once() -> None:
+    """What is written later says it again, and a member that nobody names says nothing."""
+    net = Net("ada")
+    net.hear_all()
+    ada = net.peers["ada"]
+    bob = net.add("bob", member=STRANGER)
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
+    net.link("ada", "bob")
+    told(net, "ada")
+    link = next(link for link, other in ada.links.items() if isinstance(other, tuple) and other[0] is bob)
+    for number, member in enumerate((ADMIN_KEY, STRANGER, STRANGER)):
+        by = make_guest(NETWORK, member.peer_id, member.sign, ada.id)
+        ada.put(Got(link, passed(Author("ada", f"e{number}", ada.node.room, by=by).say("hello"))))
+        net.world.settle()
+    assert told(net, "ada") == [(ada.id, "shared", 1)]
+    assert ada.node.member_directory.speaker(STRANGER.peer_id) == bob.id

@@ -280,7 +280,7 @@ def test_a_list_of_one_peer_expels_nobody_of_another() -> None:
     ada = Here_()
     bob = ada.link(1, BOB)
     ada.here(bob, word(BOB))
-    ada.presence._admission.admits = lambda user, member: user != BOB.id  # type: ignore[method-assign]
+    ada.presence.admission.admits = lambda user, member: user != BOB.id  # type: ignore[method-assign]
     ada.here(ada.link(2, GATE), word(GATE))
     assert BOB.id in bob.users
     ada.presence.expel({BOB.id})
