@@ -176,8 +176,9 @@ export class Members {
     const members = [member, ...(this.named.get(user) ?? [])];
     const heads = [this.founder, ...this.admins];
     const isOther = (one) => this.ever.has(one) && !heads.includes(one);
-    const may = (by) => by === this.founder || members.some((one) => one === by || isOther(one));
-    const out = members.filter((one) => this.removed.has(one));
+    const may = (by) => by === this.founder || (!isFounders && members.some((one) => one === by || isOther(one)));
+    const isFounders = members.includes(this.founder); // such a guest is out by its founder's word about itself
+    const out = isFounders ? [] : members.filter((one) => this.removed.has(one));
     const counts = ({ by, who }) =>
       out.some((one) => who.includes(one)) || (who.includes(user) && !heads.includes(user) && may(by));
     const revokes = ({ by, k, who }) => k === "revoke" && members.includes(by) && who.includes(user);

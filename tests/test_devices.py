@@ -661,6 +661,51 @@ async def test_a_person_reads_who_answers_for_its_key_after_the_machine_was_shut
         await until(lambda: fay.user("ada").expelled and desk.me.expelled, "what ada shares")
 
 
+async def test_an_admin_who_helps_a_thief_does_not_have_the_founder_s_user_out(login: Login) -> None:
+    """Bob, an admin, answers for the key of fay's user on her stolen laptop, and removes that user. When she expels
+    him, she says nothing of that anew.
+    """
+    fay_port, lap_port, bob_port, cyd_port = map(int, free_ports(4))
+    login("fay")
+    async with AsyncExitStack() as before:
+        fay = await before.enter_async_context(TCPPeer(fay_port, name="fay"))
+        invite = await fay.make_invite(uses=2)
+        for name, port in (("bob", bob_port), ("cyd", cyd_port)):
+            login(name)
+            peer = await before.enter_async_context(TCPPeer(port, name=name, invite=invite))
+            await peer.wait_user("fay", timeout=WAIT)
+        await fay.people.make_admin(await fay.wait_user("bob", timeout=WAIT))
+    login("fay")
+    adding = Adding(fay_port)
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, lap_port, on_words=lambda words: None)
+    await adding.task
+    lap, another = profile_directory(lap_port), Identity.generate()
+    write_private(lap / KEY_NAME, another.to_pem())
+    keys = [another.peer_id, load_identity(lap / USER_KEY_NAME).peer_id]
+    login("bob")
+    save_certificates(lap / GUEST_NAME, network_of(profile_directory(bob_port)), keys)
+    async with TCPPeer(bob_port) as bob:
+        login("cyd")
+        async with TCPPeer(cyd_port, bob.endpoint) as cyd:
+            login("fay")
+            async with TCPPeer(fay_port, bob.endpoint, cyd.endpoint) as desk:
+                login("the laptop")
+                async with TCPPeer(lap_port, cyd.endpoint, desk.endpoint) as thief:
+                    await until(lambda: all(len(one.links()) == 3 for one in (desk, cyd, thief)), "all links")
+                    await thief.broadcast("by the key of fay")
+                    for one in (desk, bob, cyd):
+                        await has(one, "room", "by the key of fay")
+                    await bob.people._say([("remove", {"who": [desk.me.key]})])
+                    await desk.people.expel("bob")
+                    await until(lambda: bob.people.own_role == "expelled" and thief.links() == [], "the end of both")
+                await until(lambda: cyd.people.find("bob").role == "expelled", "what cyd hears")
+                assert [one.user("fay").expelled for one in (desk, cyd)] == [False, False]
+                assert desk.people.own_role == "founder"
+                await (await desk.send("cyd", "it was stolen")).delivered(timeout=WAIT)
+
+
 async def test_a_machine_on_the_computer_of_another_member_is_no_user_of_that_one(login: Login) -> None:
     """Pia uses quin's computer, and quin is expelled: nobody takes her for a user of his, nor her machine."""
     desk_port, quin_port, lap_port = map(int, free_ports(3))

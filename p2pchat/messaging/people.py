@@ -308,9 +308,10 @@ class People:
         return [self._member(key) for key in keys if members.standing(key) in ("member", "admin")]
 
     def _plan_member(self, found: Member, *, hide: bool = False, without: Sequence[UserId] = ()) -> list[Plan]:
-        keys = dict.fromkeys([found.key, *(one.key for one in found.users)])
-        few = [*keys][:MAX_USERS]
-        return self._members().plan_removal(self._signer(), few, self._is_out, self._wrote, hide=hide, without=without)
+        signer = self._signer()
+        others = (one.key for one in found.users if signer not in self._answers.members_of(one.key))
+        few = [*dict.fromkeys([found.key, *others])][:MAX_USERS]
+        return self._members().plan_removal(signer, few, self._is_out, self._wrote, hide=hide, without=without)
 
     async def pardon(self, who: User | str) -> Member:
         """Take back that somebody was expelled; return that member when that is stored. Raises as expel.

@@ -15,7 +15,7 @@ is named nowhere else is unknown from then on.
 
 A user that is no member belongs to the network as the guest of a member that answers for it by a certificate. It
 belongs to all that it has ever named: it is out when one of them is. An admin cannot remove a guest of the founder or
-of another admin.
+of another admin. A guest of the founder is out by the founder's word about itself alone, whatever others it names.
 
 Every member revokes keys of its own guests, for good: with such a key nobody is a peer any more, whatever it was
 before, a user or not. So what a plain member revokes is kept as well, up to a number of bytes, as long as another
@@ -227,6 +227,8 @@ class MemberList:
         if user not in self.removed and self.removed.isdisjoint(members):
             return []
         own = [one for one in self.removals(user) if self._may_remove(one, user, members)]
+        if self.founder in members:  # who has the key of such a user cannot name another member and have it out
+            members = ()
         theirs = [one for member in members if member in self.removed for one in self.removals(member)]
         found = {one.id: one for one in chain(own, theirs)}
         return sorted(found.values(), key=self._order)
@@ -403,10 +405,10 @@ class MemberList:
         """Return whether a removal counts for a user that has named these members. Made-up ones mean nothing."""
         if user == self.founder or removal.by == self.founder:
             return user != self.founder
-        if user in self.admins:
+        if user in self.admins or self.founder in members:
             return False
         said = [member for member in members if self.is_named(member)]
-        return not said or any(one == removal.by or not (one == self.founder or one in self.admins) for one in said)
+        return not said or any(one == removal.by or one not in self.admins for one in said)
 
     def is_in_force(self, one: Statement) -> bool:
         """Return whether a statement is a removal that nobody took back who may."""

@@ -162,6 +162,25 @@ def test_a_removal_is_visited_once_however_many_pardons_name_it() -> None:
     assert not found.removed
 
 
+def test_a_guest_of_the_founder_is_out_by_the_founder_s_word_about_itself_alone() -> None:
+    """Whoever has its key names an admin or a member as an accomplice: neither has it out, nor takes it along."""
+    author = Author()
+    author.say(FOUNDER, "admin", ADA)
+    author.say(FOUNDER, "add", BEN)
+    author.say(ADA, "remove", ZOE)
+    named = (FOUNDER, ADA, BEN)
+    found = list_of(author.said)
+    assert found.against(ZOE, named[1:]) and not found.against(ZOE, named)
+    plans = found.plan_removal(FOUNDER, [ADA], lambda user: bool(found.against(user, named)), bool)
+    assert [fields["who"] for kind, fields in plans if kind == "remove"] == [[ADA]]
+    for out in (ADA, BEN):
+        author.say(FOUNDER, "remove", out)
+    found = list_of(author.said)
+    assert found.against(ZOE, named[1:]) and found.admits(ZOE, FOUNDER, named)
+    author.say(FOUNDER, "remove", ZOE)
+    assert list_of(author.said).against(ZOE, named)
+
+
 # ---- drawn networks
 
 
@@ -181,7 +200,7 @@ class Trial:
         honest: Who must be a member; `out`, who must not.
         answers: For each user who is no member, the member that answers for it; `barred`, those it answers for in vain.
         named: For each user the members that it has named before, in logs and certificates of its own.
-        escapes: Users who are out, or barred, and an admin that answers for them now.
+        escapes: Users who are out, or barred, and an admin that answers for them now; the founder, if it barred them.
         closed: The invites that admit nobody.
         revoked: Keys that are no peers any more, each with the member that says so.
         flooded: An admin that added more than it may; those of its additions that are kept are any.
@@ -196,7 +215,8 @@ class Trial:
         self.rogue = self.admins[-1] if len(self.admins) > 1 and self.draw.random() < 0.6 else ""
         self.good = [FOUNDER, *(admin for admin in self.admins if admin != self.rogue)]
         self.strangers = [key(f"stranger {number}") for number in range(6)]
-        self.honest, self.out, self.barred = set[UserId](), set[UserId](), set[UserId]()
+        self.honest, self.out = set[UserId](), set[UserId]()
+        self.barred, self.barred_by_founder = set[UserId](), set[UserId]()
         self.expelled = self.pardoned = False
         self.added_by: dict[UserId, UserId] = {}
         self.closed = set[str]()
@@ -217,7 +237,8 @@ class Trial:
         self._revoke()
         self.named = {user: {key(f"made up by {user}")} for user in self.answers}
         self.escapes = [(user, admin, {member}) for user, member in self.answers.items() for admin in self.good
-                        if user in self.barred or member in self.out]  # fmt: skip
+                        if (user in self.barred or member in self.out)
+                        and (admin != FOUNDER or user in self.barred_by_founder)]  # fmt: skip
         self.flooded = self.draw.choice(["", "", "", *self.admins])
         for number in range(FLOOD if self.flooded else 0):
             self.say(self.flooded, "add", key(f"one of many {number}"))
@@ -269,8 +290,10 @@ class Trial:
     def _bar_guests(self) -> None:
         for user, member in sorted(self.answers.items()):
             if member in self.honest and self.draw.random() < 0.2:
-                self.say(self.draw.choice(self.good), "remove", user)
+                by = self.draw.choice(self.good)
+                self.say(by, "remove", user)
                 self.barred.add(user)
+                self.barred_by_founder.update([user] if by == FOUNDER else [])
 
     def _revoke(self) -> None:
         """Have members, also those that are out now, revoke keys of their guests, and of others' in vain."""

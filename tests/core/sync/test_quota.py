@@ -363,7 +363,7 @@ def test_all_who_are_out_and_were_never_added_share_the_room_of_one_member(is_re
     made_up = [IDS[name] for name in ("bob", "eve")]
     ada.put(StatementsMade([said(IDENTITIES["cyd"], "remove", *made_up, keep=made_up)]))
     ada.take()
-    taken = fill(far(ada), guest("bob", "bob"))
+    taken = fill(far(ada, "dan"), guest("bob", "bob"))
     ada = of_founder(ada.storage, **limits) if is_restarted else ada
     assert taken and taken + fill(far(ada, "dan"), guest("eve", "eve")) <= 2_000
 
