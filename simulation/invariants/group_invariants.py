@@ -84,9 +84,14 @@ def expected_group(facts: Iterable[Fact]) -> ExpectedGroup:
         return ExpectedGroup(facts=every)
     group = ExpectedGroup(facts=every, known={one.id for one in every})
     owners, handed = [made[0].by], list[Fact]()
-    while heirs := [one for one in every if _is_heir(one, len(handed), owners[-1])]:
+    entitled = {*owners}
+    while heirs := [one for one in every if _is_heir(one, len(owners) - 1, owners[-1])]:
+        if len(heirs) > 2:
+            owners.append(owners[-1])
+            continue
         handed.append(min(heirs, key=lambda one: one.id))
         owners += handed[-1].who
+        entitled.update(*(one.who for one in heirs))
     group.owner = owners[-1]
 
     def is_owners(one: Fact) -> bool:
@@ -98,13 +103,18 @@ def expected_group(facts: Iterable[Fact]) -> ExpectedGroup:
     ended = {(user, id) for user, one in raised for id in one.who[user]}
     ends = [(user, one) for one in owned if one.kind in ("unadmin", "remove") for user in one.who]
     left = [(user, one) for user, one in ends if (user, one.id) not in ended]
-    admins, ranked = {user for user, _ in raised}, {user for user, _ in raised} | {*owners}
+    admins, ranked = {user for user, _ in raised}, {user for user, _ in raised} | entitled
 
-    def counts(one: Fact) -> bool:
+    def is_within(one: Fact) -> bool:
         limits = [[mark[0] for mark in end.cuts("said")] for user, end in left if user == one.by]
-        return one in owned or (one.by in admins and all(_under(one, every, marks) for marks in limits))
+        return all(_under(one, every, marks) for marks in limits)
 
-    counting = [one for one in every if counts(one)]
+    former = [
+        one for one in every
+        if one.kind == "remove" and one.by in entitled and one not in owned and is_within(one)
+    ]  # fmt: skip
+    admins_said = [one for one in every if one.by in admins and one not in former and is_within(one)]
+    counting = [one for one in every if one in owned or one in admins_said]
     adds = [one for one in counting if one.kind in ("create", "add")]
     outs = [(one.by, one) for one in every if one.kind == "leave"]
     removals = [one for one in counting if one.kind == "remove"]
@@ -115,6 +125,7 @@ def expected_group(facts: Iterable[Fact]) -> ExpectedGroup:
         for user in one.who
         if one in owned or user not in ranked or (user, one.id) in noted
     ]
+    outs += [(user, one) for one in former for user in one.who if user not in entitled or (user, one.id) in noted]
     for user, out in outs:
         group.outs.append((user, out, [one for one in adds if out.id in one.who.get(user, ())]))
     group.added = {user for one in adds for user in one.who}

@@ -133,6 +133,19 @@ def groups() -> list[Row]:
     add("two heirs", "The smaller id counts, and the other never.", facts, begun, owner=owner)
 
     facts = _Facts()
+    facts.say("ada", "add", {CYD: []})
+    begun_with = begun | {CYD: facts.clock}
+    known = facts.tips["ada"]
+    out_of = facts.say("ada", "remove", {CYD: []})
+    facts.say("ada", "heir", {BOB: []}, before=known)
+    add("removed apart from a handover", "That stays.", facts, begun, owner=BOB, out={CYD: {out_of: []}})
+    facts.say("bob", "remove", {ADA: []}, said=[known[0]])
+    add(
+        "removed by who was removed", "The owner did not know it: it has no effect.", facts,
+        {BOB: CREATE[0], CYD: begun_with[CYD]}, owner=BOB, out={CYD: {}},
+    )  # fmt: skip
+
+    facts = _Facts()
     copied = log(GROUP, "bob", bytes.fromhex(facts.logs[0]["run"]), [CREATE])
     facts.logs.append(copied)
     add("copied bytes", "Bob's copy of the create entry does not hash to G.", facts, begun)

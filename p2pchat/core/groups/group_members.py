@@ -10,6 +10,12 @@ Who manages a group follows from facts of owners alone, so nobody can make a cir
 facts count that the owner had when it said so (`said`), under each such word; of a former owner those on which the fact
 builds that handed the group over. All facts of who is an admin or the owner now count.
 
+An owner may have removed somebody on one machine while another one, which had not heard of it, handed the group over.
+Others wrote without that user in between. So a removal by who owned the group, or was named to own it, stays in force
+while no owner unmade that one, and then if `said` has it. It counts against nobody who owned the group or was named to,
+and unmakes no admin. With a changed program a former owner can say it at any time; that takes nothing from anybody that
+a second handover, said to be as old as the first, could not take: nobody can tell it from that of another machine.
+
 What a fact changes is looked at only for those whom it names, and for those whom facts of these name. Of what one
 writer says of one user without end the newest count, a fixed number of each kind: an honest addition or removal makes
 older ones needless, since it ends all or cuts off more.
@@ -49,7 +55,7 @@ MAX_UNMAKING = 4  # words that one user is no admin, which no later one ended; a
 # Of one writer in one group, each counted for everybody in it: an admin has added or removed somebody as often. A word
 # of its owner has all of these looked at again.
 MAX_FACTS = 4096
-NOTHING, AS_ADMIN, AS_OWNER = range(3)  # how a fact counts
+NOTHING, AS_ADMIN, AS_FORMER_OWNER, AS_OWNER = range(4)  # how a fact counts
 
 
 class LogView(Protocol):
@@ -114,6 +120,7 @@ class GroupMembers:
         # From each of them to the next; None where one had named too many.
         self._handovers: list[GroupFact | None] = []
         self._heirs: dict[tuple[int, UserId], dict[FactId, GroupFact]] = {}  # those whom owners named, by whose word
+        self._entitled: set[UserId] = set()  # the creator, and whom owners named, though another one came to own it
         self._said: dict[UserId, dict[RunId, GroupFact]] = {}
         self._sizes: Counter[UserId] = Counter()  # of all that somebody said: whom its facts are about
         self._levels: dict[FactId, int] = {}  # of the facts that count
@@ -131,8 +138,6 @@ class GroupMembers:
         self._sizes[fact.by] += max(1, len(fact.who))
         if fact.kind == CREATE:
             self.owners = [fact.by]
-            self._weigh_all(fact.by)
-            self._judge(fact.by)
             self._refresh_owners(0)
         elif fact.kind == HEIR and fact.n < MAX_HANDOVERS:
             place(self._heirs, (fact.n, fact.by), fact.id, fact, is_there=True)
@@ -155,8 +160,8 @@ class GroupMembers:
 
     def _refresh_owners(self, changed: int) -> None:
         """Follow the handovers from the creator on, of which one with this number is new or gone."""
-        owners, handovers = self.owners, self._handovers
-        self.owners, self._handovers = owners[:1], []
+        owners, handovers, entitled = self.owners, self._handovers, self._entitled
+        self.owners, self._handovers, self._entitled = owners[:1], [], {*owners[:1]}
         while found := self._heirs.get((len(self._handovers), self.owner)):
             if len(found) > MAX_HEIRS:
                 self._handovers.append(None)
@@ -165,10 +170,13 @@ class GroupMembers:
                 handover = found[min(found)]
                 self._handovers.append(handover)
                 self.owners += handover.who
+                self._entitled.update(*(one.who for one in found.values()))
+        concerned = entitled ^ self._entitled
         if self._handovers != handovers:
-            for user in {*owners[changed:], *self.owners[changed:]}:
-                self._weigh_all(user)
-                self._judge(user)
+            concerned.update(owners[changed:], self.owners[changed:])
+        for user in concerned:
+            self._weigh_all(user)
+            self._judge(user)
 
     def _weigh_all(self, user: UserId) -> None:
         """Look again at all facts of somebody."""
@@ -198,7 +206,11 @@ class GroupMembers:
         handed, *left = self._covered[by]
         if fact.run in handed.upto:
             return AS_OWNER
-        is_admin = kind in (ADD, REMOVE) and (ADMIN, by) in self._about and all(fact.run in one.upto for one in left)
+        if not all(fact.run in one.upto for one in left):
+            return NOTHING
+        if kind == REMOVE and by in self._entitled:
+            return AS_FORMER_OWNER
+        is_admin = kind in (ADD, REMOVE) and (ADMIN, by) in self._about
         return AS_ADMIN if is_admin else NOTHING
 
     def has_room(self, user: UserId) -> bool:
@@ -275,6 +287,8 @@ class GroupMembers:
 
     def _outranks(self, out: GroupFact, user: UserId) -> bool:
         """Return whether a removal counts for who was an admin or the owner: an owner's, or known when it became so."""
+        if self._levels[out.id] == AS_FORMER_OWNER and user not in self._entitled:
+            return True
         return self._is_owners(out) or any((kind, user, out.id) in self._enders for kind in (ADMIN, HEIR))
 
     def known_of(self, user: UserId) -> list[FactId]:
@@ -283,7 +297,7 @@ class GroupMembers:
 
     def is_ranked(self, user: UserId) -> bool:
         """Return whether somebody ever was an admin or the owner, so that no admin can remove it."""
-        return (ADMIN, user) in self._about or user in self.owners
+        return (ADMIN, user) in self._about or user in self._entitled
 
     def enders(self, user: UserId, out: GroupFact) -> Collection[GroupFact]:
         """Return what ends a removal or a leave of somebody."""

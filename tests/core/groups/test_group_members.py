@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b, sha256
+from itertools import permutations
 
 import pytest
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ from p2pchat.core.groups.group_fact import (
 from p2pchat.core.groups.group_members import MAX_HEIRS, CutCoverage, GroupMembers
 from p2pchat.protocol import Mark, UserId
 
-NAMES = ("own", "bob", "cyd", "dan", "eve", "fay")
+NAMES = ("own", "bob", "cyd", "dan", "eve", "fay", "gus")
 IDS = {name: sha256(name.encode()).hexdigest() for name in NAMES}
 OF = {id: name for name, id in IDS.items()}
 
@@ -69,6 +70,12 @@ class Peer:
 
     def unadmin(self, by: str, who: str) -> None:
         self.say(by, UNADMIN, who)
+
+    def act(self, by: str, kind: str, who: str) -> None:
+        if kind == HEIR:
+            self.hand_over(by, who)
+        else:
+            self.say(by, kind, *filter(None, [who]))
 
     def hand_over(self, by: str, to: str) -> GroupFact:
         return self.say(by, HEIR, to, n=len(self.members.owners) - 1)
@@ -286,6 +293,66 @@ def test_of_two_heirs_one_owns_the_group_everywhere_and_an_old_one_never_again()
     assert here.members.owner == IDS["own"]
 
 
+@pytest.mark.parametrize("admins", [[], ["dan"]])
+def test_who_was_removed_stays_out_although_the_owner_apart_hands_the_group_over(admins: list[str]) -> None:
+    """On another machine of the owner, which had not heard of the removal. Others wrote without dan in between."""
+    desk = group("bob", "cyd", "dan", admins=admins)
+    laptop = copy(desk)
+    desk.say("own", REMOVE, "dan")
+    laptop.hand_over("own", "bob")
+    meet(desk, laptop)
+    assert desk.here == ["bob", "cyd", "own"]
+    desk.say("bob", ADD, "dan")
+    assert desk.here == ["bob", "cyd", "dan", "own"]
+
+
+def test_who_was_removed_by_an_heir_stays_out_although_another_heir_owns_the_group() -> None:
+    """The owner was restored from an old backup, and handed the group over again."""
+    first = group("bob", "cyd", "dan")
+    backup = copy(first)
+    peers = {"bob": first, "cyd": backup}
+    handovers = {heir: peer.hand_over("own", heir) for heir, peer in peers.items()}
+    wins, loses = sorted(handovers, key=lambda name: handovers[name].id)
+    peers[loses].say(loses, REMOVE, "dan")
+    meet(first, backup)
+    assert OF[first.members.owner] == wins and first.here == ["bob", "cyd", "own"]
+
+
+def test_of_a_former_owner_counts_what_the_owner_had_when_it_removed_that_one() -> None:
+    ops = group("bob", "cyd", "dan")
+    desk = copy(ops)
+    desk.say("own", REMOVE, "dan")
+    changed = copy(desk)
+    ops.hand_over("own", "bob")
+    meet(ops, desk)
+    ops.say("bob", REMOVE, "own")
+    ops.say("bob", ADD, "own")
+    changed.say("own", REMOVE, "cyd")  # claims not to have known the handover
+    meet(ops, changed)
+    assert ops.here == ["bob", "cyd", "own"]
+
+
+def test_a_former_owner_removes_nobody_who_owned_the_group_and_unmakes_no_admin() -> None:
+    desk = group("bob", "cyd", admins=["cyd"])
+    laptop = copy(desk)
+    laptop.hand_over("own", "bob")
+    desk.say("own", REMOVE, "bob")
+    desk.say("own", UNADMIN, "cyd")
+    meet(desk, laptop)
+    assert (desk.here, desk.admins) == (["bob", "cyd", "own"], ["cyd"])
+
+
+def test_an_admin_whom_a_former_owner_removed_goes_on_for_who_adds_it_again() -> None:
+    desk = group("bob", "cyd", "dan", admins=["cyd"])
+    laptop = copy(desk)
+    desk.say("own", REMOVE, "cyd")
+    laptop.hand_over("own", "bob")
+    meet(desk, laptop)
+    assert (desk.here, desk.admins) == (["bob", "dan", "own"], [])
+    desk.say("bob", ADD, "cyd")
+    assert (desk.here, desk.admins) == (["bob", "cyd", "dan", "own"], ["cyd"])
+
+
 def test_who_names_too_many_heirs_stays_the_owner_and_may_hand_over_again() -> None:
     ops = group("bob", "cyd", "dan")
     apart = [copy(ops) for _ in range(3)]
@@ -328,6 +395,57 @@ def test_who_was_a_member_when() -> None:
     was = [ops.members.was_member(IDS["bob"], c) for c in (begun - 1, begun, gone, back - 1, back, back + 9)]
     assert was == [False, True, False, back - 1 < gone, True, True]
     assert ops.members.present[IDS["bob"]] == back
+
+
+# ---- every pair
+
+ACTS: dict[str, tuple[str, str, str]] = {
+    "own adds fay": ("own", ADD, "fay"),
+    "own removes dan": ("own", REMOVE, "dan"),
+    "own removes bob": ("own", REMOVE, "bob"),
+    "own removes eve": ("own", REMOVE, "eve"),
+    "own makes dan an admin": ("own", ADMIN, "dan"),
+    "own unmakes bob": ("own", UNADMIN, "bob"),
+    "own unmakes eve": ("own", UNADMIN, "eve"),
+    "own hands over to bob": ("own", HEIR, "bob"),
+    "own hands over to cyd": ("own", HEIR, "cyd"),
+    "own hands over to dan": ("own", HEIR, "dan"),
+    "bob adds fay": ("bob", ADD, "fay"),
+    "bob removes dan": ("bob", REMOVE, "dan"),
+    "eve removes dan": ("eve", REMOVE, "dan"),
+    "eve removes fay": ("eve", REMOVE, "fay"),
+    "dan leaves": ("dan", LEAVE, ""),
+    "bob leaves": ("bob", LEAVE, ""),
+}
+# Who is back all the same, since an owner's word about who manages the group did not know of a removal by an admin.
+BACK = {
+    ("bob removes dan", "own removes bob"): "dan",
+    ("bob removes dan", "own unmakes bob"): "dan",
+    ("eve removes dan", "own removes eve"): "dan",
+    ("eve removes dan", "own unmakes eve"): "dan",
+    ("bob removes dan", "own makes dan an admin"): "dan",
+    ("eve removes dan", "own makes dan an admin"): "dan",
+    ("bob removes dan", "own hands over to dan"): "dan",
+    ("eve removes dan", "own hands over to dan"): "dan",
+    ("own removes dan", "own hands over to dan"): "dan",
+    ("own removes bob", "own hands over to bob"): "bob",
+}
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_who_is_out_where_somebody_wrote_is_out_when_both_sides_meet(is_later: bool) -> None:
+    """Of two who act apart. Whom no fact adds again reads nothing that was written without it."""
+    begun, back = group("bob", "cyd", "dan", "eve", "gus", admins=["bob", "eve"]), dict[tuple[str, str], str]()
+    for name in ("own", "bob", "eve") if is_later else ():  # each fact of somebody builds on another one
+        begun.say(name, ADD, "cyd")
+    for one, other in permutations(ACTS, 2):
+        here, there = copy(begun), copy(begun)
+        here.act(*ACTS[one])
+        out = {"bob", "dan", "eve"} - {*here.here}  # cyd and gus write now
+        there.act(*ACTS[other])
+        meet(here, there)
+        back |= dict.fromkeys([(one, other)] if out & {*here.here} else [], ", ".join(out & {*here.here}))
+    assert back == BACK
 
 
 # ---- every order
@@ -384,6 +502,7 @@ def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
         return fact.run in CutCoverage(marks, own).upto
 
     owners, handed = [next(one.by for one in facts if one.kind == CREATE)], list[GroupFact]()
+    entitled = {*owners}
     while True:
         found = [one for one in facts if one.kind == HEIR and (one.n, one.by) == (len(owners) - 1, owners[-1])]
         if not found:
@@ -393,6 +512,7 @@ def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
             continue
         handed.append(min(found, key=lambda one: one.id))
         owners += handed[-1].who
+        entitled.update(user for one in found for user in one.who)
     owned = [
         one
         for one in facts
@@ -405,18 +525,25 @@ def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
     noted = ended | {(user, id) for one in owned if one.kind == HEIR for user, ids in one.who.items() for id in ids}
     ends = [(user, one) for one in owned if one.kind in (UNADMIN, REMOVE) for user in one.who]
     left = [(user, one) for user, one in ends if (user, one.id) not in ended]
-    counting = list(owned)
+    counting, former = list(owned), list[GroupFact]()
     for one in facts:
         limits = [end.said for user, end in left if user == one.by]
-        if one not in owned and one.by in made and all(under(one, marks) for marks in limits):
+        if one in owned:
+            continue
+        if not all(under(one, marks) for marks in limits):
+            continue
+        if one.kind == REMOVE and one.by in entitled:
+            former.append(one)
+        elif one.by in made:
             counting.append(one)
     adds = [one for one in counting if one.kind in (CREATE, ADD)]
     brought = {(user, id) for one in adds for user, ids in one.who.items() for id in ids}
     outs = [(one.by, one) for one in facts if one.kind == LEAVE]
     for one in counting:
         if one.kind == REMOVE:
-            ranked = {*made, *owners}
+            ranked = made | entitled
             outs += [(user, one) for user in one.who if one in owned or user not in ranked or (user, one.id) in noted]
+    outs += [(user, one) for one in former for user in one.who if user not in entitled or (user, one.id) in noted]
     out = {user for user, one in outs if (user, one.id) not in brought}
     here = {user for one in adds for user in one.who} - out
     admins = (made & here) - {user for user, _ in left} - {owners[-1]}

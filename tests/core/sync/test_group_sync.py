@@ -285,6 +285,34 @@ def test_nothing_that_a_restored_owner_said_is_lost(sim: Simulation) -> None:
     group.ends_well()
 
 
+@pytest.mark.parametrize("meets_first", ["heir", "plain", "removed"])
+def test_who_was_removed_stays_out_although_another_machine_hands_the_group_over(
+    sim: Simulation, meets_first: str
+) -> None:
+    """Ada removes dan at her desk, and others write. Her laptop, away, makes bob the owner: whomever it meets first."""
+    ada, bob, cyd, dan = sim.peers(4)
+    group = SimulatedGroup(sim, bob, cyd, dan)
+    ada.crash()
+    ada.start()  # she writes in new logs from here on, as another machine of hers does
+    sim.calm()
+    group.change(remove=(dan.user,))
+    group.say(cyd, "not for dan")
+    others = {"heir": bob, "plain": cyd, "removed": dan}
+    first = others.pop(meets_first)
+    sim.partition([bob, cyd, dan], [ada])
+    ada.resume()
+    sim.run(APART)
+    group.change(owner=bob.user)
+    sim.partition([ada, first], [*others.values()])
+    sim.run(APART)
+    sim.heal()
+    sim.calm()
+    for peer in (ada, bob, cyd, dan):
+        assert group.members(peer) == ["ada", "bob", "cyd"] and group.view(peer).owner == bob.user
+        assert group.texts(peer) == ["not for dan"] * (peer is not dan)
+    group.ends_well()
+
+
 def test_facts_of_a_copied_machine_do_not_fork(sim: Simulation) -> None:
     """Ada's machine goes back to a snapshot and continues: what either wrote counts, though its talk log forks."""
     ada, bob, cyd, dan = peers = sim.peers(4)
