@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from socket import gethostname
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,6 @@ from p2pchat.core.effects import OwnStateChanged, PresenceChanged, UserNamed, Wa
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
 from p2pchat.core.mesh.addressbook import join_endpoint
-from p2pchat.core.mesh.presence_tracker import AWAY
 from p2pchat.core.names import MAX_NAME_CHARACTERS, base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
@@ -33,7 +31,7 @@ from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
 from p2pchat.identity.own_addresses import endpoints_of, own_addresses
-from p2pchat.messaging.access_policy import AccessPolicy, are_apart, has_others
+from p2pchat.messaging.access_policy import AccessPolicy, has_others
 from p2pchat.messaging.conversations import GroupDirectory
 from p2pchat.messaging.event_dispatcher import EventDispatcher
 from p2pchat.messaging.events import EPOCH, Hidden, Stopped, aware, now_micros
@@ -41,7 +39,7 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search_indexer import SearchIndexer
 from p2pchat.messaging.subscription import EventFeed
-from p2pchat.messaging.users import Status, UserDirectory, carrier
+from p2pchat.messaging.users import UserDirectory, UserFacts
 from p2pchat.peer_resources import PeerArguments, PeerResources, learn_of_login, login_name, open_resources
 from p2pchat.program_log import ProgramLog
 from p2pchat.protocol import ConversationId, UserId
@@ -96,9 +94,7 @@ class Lifecycle:
         self.closed: bool = False
         self.is_offline: bool = False
         self.names_deadline: float = 0.0
-        self.directory: UserDirectory = UserDirectory(
-            "", self.status, lambda: {} if self.driver is None else self.driver.node.replicator.people.former
-        )
+        self.directory: UserDirectory = UserDirectory("", UserFacts())
         self.tracker: ReceiptTracker = ReceiptTracker()
         self.feed: EventFeed = EventFeed(self.tracker)
         self.hosted: HostedUserRegistry = HostedUserRegistry(self)
@@ -175,15 +171,6 @@ class Lifecycle:
     def blocks(self, by: UserId, user: UserId) -> bool:
         """Return whether a user of this peer blocks another one."""
         return self.driver is not None and user in self.driver.node.blocks.of(by)
-
-    def status(self, me: UserId, user: UserId) -> Status:
-        """Return the presence of a user as one of this peer sees it."""
-        if self.driver is None:
-            return "unknown", "", 0
-        if are_apart(self.blocks, me, user):
-            return AWAY
-        status, text, since = self.driver.node.presence.status(user)
-        return status, text or "", since or 0
 
     @property
     def name_timeout(self) -> float:
@@ -289,9 +276,7 @@ class Lifecycle:
                 self._load_own_user(resources, stored)
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
-            self.dispatcher.follow_members(driver.node.member_directory)
-            self.directory.knows, self.directory.cause = driver.node.contacts.are_known, driver.node.cause
-            self.directory.via = partial(carrier, driver.node)
+            self.dispatcher.follow(driver.node)
             self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.user.peer_id)
             self.tracker.open(driver, lambda: self.unanswered)
             self.groups.load()
@@ -417,7 +402,7 @@ class Lifecycle:
         self.dispatcher.emit(("hidden", me, id), lambda viewer: told, (me,))
         if hosted is not None and what == BLOCKED:  # of whom the own user blocks the core says that they are away
             for one, other in ((me, id), (id, me)):
-                self.dispatcher.on_presence(PresenceChanged(other, *self.status(one, other)), one)
+                self.dispatcher.on_presence(PresenceChanged(other, *self.directory.facts.status(one, other)), one)
 
     async def _store_name(self, stored: Stored) -> None:
         """Store a name that was chosen, so that later starts need not repeat it. Warn if it replaces another one."""

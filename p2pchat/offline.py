@@ -29,7 +29,7 @@ from p2pchat.messaging.access_policy import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation, GroupDirectory
 from p2pchat.messaging.events import aware
 from p2pchat.messaging.search_indexer import SearchIndexer
-from p2pchat.messaging.users import User, UserDirectory
+from p2pchat.messaging.users import User, UserDirectory, UserFacts
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
@@ -117,13 +117,12 @@ class History(Viewer):
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
         self._members: MemberDirectory | None = None
-        self._former: dict[str, dict[str, int]] = {}  # names with the clocks of their profiles, by user
         self._stored: dict[ConversationId, ConversationState] = {}
         self._views: dict[ConversationId, GroupView] = {}
         self._hosts_others = False
         access = AccessPolicy(lambda: self._stored, lambda: self.directory.me, lambda: not self._hosts_others)
         super().__init__(
-            UserDirectory("", lambda me, user: ("unknown", "", 0), lambda: self._former),
+            UserDirectory("", UserFacts()),
             GroupDirectory(lambda: self._views),
             access,
         )
@@ -174,8 +173,10 @@ class History(Viewer):
         self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
         self._addresses = stored.addresses
         self._load_members(stored, me)
+        former: dict[UserId, dict[str, int]] = {}
         for one in stored.former_names:
-            self._former.setdefault(one.user, {})[one.name] = one.c
+            former.setdefault(one.user, {})[one.name] = one.c
+        self.directory.facts.former = lambda: former
 
     def _load_members(self, stored: Stored, me: UserId) -> None:
         """Take who was expelled, as far as is stored; nobody was where there is no file of the network to read."""
@@ -194,7 +195,7 @@ class History(Viewer):
         known.load(stored.members, names)
         known.on_shown(me, own)
         known.refresh(names, lambda user: True)
-        self.directory.expelled.follow(known)
+        self.directory.facts.follow_members(known)
 
     @property
     def _disk(self) -> _OpenStorage:

@@ -109,7 +109,8 @@ class AccessPolicy:
             return not (self.refuses(event.log.user) or self.refuses(writer)) and self.knows(event.log.conversation)
         if isinstance(event, Presence | Joined | Left | Typing):
             is_away = isinstance(event, Presence) and (event.status, event.since) == (AWAY[0], None)
-            return is_away or not are_apart(self._blocks, self._me(), event.user.key)
+            me, user = self._me(), event.user.key  # where one blocks the other, each seems to be away to the other
+            return is_away or not (self._blocks(me, user) or self._blocks(user, me))
         if isinstance(event, GroupChanged | NewConversation):
             return self.knows((event.group if isinstance(event, GroupChanged) else event.conversation).key)
         if isinstance(event, Renamed):
@@ -165,11 +166,6 @@ class AllUsersPolicy(AccessPolicy):
         if audience is None:
             return None
         return tuple(sorted({user for user in audience if user in self.hosted}))
-
-
-def are_apart(blocks: Callable[[UserId, UserId], bool], one: UserId, other: UserId) -> bool:
-    """Return whether one of two users blocks the other: then each seems to be away to the other."""
-    return blocks(one, other) or blocks(other, one)
 
 
 def has_others(conversations: Mapping[ConversationId, ConversationState], me: UserId) -> bool:

@@ -17,8 +17,8 @@ from p2pchat.bounded import remember
 from p2pchat.core import effects as fx
 from p2pchat.core.durable_changes import ReadMark, Stored
 from p2pchat.core.log import LogId, Ref, message_id, referred_id
-from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.names import base32, suffix
+from p2pchat.core.node import Node
 from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.kinds import HIDDEN_KINDS
 from p2pchat.messaging import events as ev
@@ -235,10 +235,10 @@ class EventDispatcher:
         else:
             self._push_member(effect)
 
-    def follow_members(self, users: MemberDirectory) -> None:
-        """Take who is a member from the node that runs now."""
-        self._users = users
-        self._people.expelled.follow(users)
+    def follow(self, node: Node) -> None:
+        """Take who is a member, and what is known of users, from the node that runs now."""
+        self._users = node.member_directory
+        self._people.facts.follow(node)
 
     def _push_member(self, effect: fx.MemberChanged) -> None:
         if effect.change in ("expelled", "dropped"):

@@ -129,7 +129,7 @@ class DurableEvent:
         return self._came_expelled(self.log.user, self._received_at)
 
     def _came_expelled(self, user: UserId, received_at: int) -> bool:
-        since = self._viewer.directory.expelled.since(user)
+        since = self._viewer.directory.facts.since(user)
         return since is not None and received_at >= since
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from heapq import nsmallest
 from itertools import filterfalse
 from pathlib import Path
@@ -21,6 +22,7 @@ from p2pchat.bounded import Counts
 from p2pchat.core.durable_changes import Stored
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.mesh import presence_tracker
+from p2pchat.core.mesh.presence_tracker import AWAY, UNKNOWN, Status
 from p2pchat.core.names import (
     MAX_NAME_CHARACTERS,
     MAX_TYPED_CHARACTERS,
@@ -86,7 +88,7 @@ class User:
     @property
     def expelled(self) -> bool:
         """True if the user was expelled from the network."""
-        return self._people.expelled.since(self.key) is not None
+        return self._people.facts.since(self.key) is not None
 
     @property
     def ignored(self) -> bool:
@@ -113,7 +115,7 @@ class User:
     @property
     def via(self) -> str:
         """The name of the one whose peer carries the link with this user, or the id; "" without such a link."""
-        return self._people.via(self.key)
+        return self._people.facts.via(self.key)
 
     @property
     def since(self) -> datetime | None:
@@ -124,7 +126,7 @@ class User:
     @property
     def cause(self) -> Cause | None:
         """Why the user lacks a message that `Receipt.missing` says it lacks; None where nothing is known."""
-        found = self._people.cause(self._people.me, self.key)
+        found = self._people.facts.cause(self._people.me, self.key)
         if found is None:
             return None
         kind, micros, by = found
@@ -301,7 +303,6 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
     )
 
 
-Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 MOST_MACHINES = 64  # listed of those that machines say there are; a guess
 MOST_DIGITS = 16  # of a time in UTC microseconds: until the year 2286
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
@@ -310,20 +311,37 @@ MIN_SWEEP = 1000  # User objects; sweeping fewer is not worth it
 MAX_LISTED = 8  # names in an error; the same
 
 
-class ExpelledUsers:
-    """Users who are out of the network, as far as the peer knows, and where the others count.
+class UserFacts:
+    """What the core says of users, for all users of one peer. Where no core runs, nothing is known.
 
     Attributes:
-        since: Returns since when a user is out, in UTC microseconds; None for one who is not.
-        concealed: Returns those of them of whom nothing is shown any more.
+        status: Returns the presence of the second user as the first one sees it.
+        former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
+        knows: Returns whether the first user chose to have to do with the second one.
+        cause: Returns why the second user lacks a message of the first one.
+        via: Returns who carries the link with a user; see User.via.
+        since: Returns since when a user is out of the network, in UTC microseconds; None for one who is not.
+        concealed: Returns those who are out of whom nothing is shown any more.
         share: Returns the member at whom a user counts with all its keys, or the user that counts by itself.
     """
 
+    status: Callable[[UserId, UserId], Status] = staticmethod(lambda me, user: UNKNOWN)
+    former: Callable[[], Mapping[UserId, Mapping[str, int]]] = staticmethod(dict)
+    knows: Callable[[UserId, UserId], bool] = staticmethod(lambda me, user: False)
+    cause: Callable[[UserId, UserId], presence_tracker.Cause | None] = staticmethod(lambda me, user: None)
+    via: Callable[[UserId], str] = staticmethod(lambda user: "")
     since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
     concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
     share: Callable[[UserId], UserId] = staticmethod(lambda user: user)
 
-    def follow(self, members: MemberDirectory) -> None:
+    def follow(self, node: Node) -> None:
+        """Take what this core says."""
+        self.follow_members(node.member_directory)
+        self.status, self.via = partial(_status_at, node), partial(carrier, node)
+        self.former = lambda: node.replicator.people.former
+        self.knows, self.cause = node.contacts.are_known, node.cause
+
+    def follow_members(self, members: MemberDirectory) -> None:
         """Take who is a member from this directory."""
         self.since, self.concealed, self.share = members.since, members.concealed, members.share
 
@@ -332,51 +350,31 @@ class ExpelledUsers:
         return None if self.since(user) is not None else self.share(user) or user
 
 
+def _status_at(node: Node, me: UserId, user: UserId) -> Status:
+    """Return the presence of a user as one of a peer's users sees it: they are away for each other if one blocks."""
+    if user in node.blocks.of(me) or me in node.blocks.of(user):
+        return AWAY
+    return node.presence.status(user)
+
+
 class UserDirectory:
     """All users known to one peer, as one of its own users sees them.
 
     Args:
         me: The id (hex) of the own user.
-        status: Returns the presence of the second user as the first one sees it.
-        former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
+        facts: What the core says of them.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
-        expelled: Who is out of the network.
-        knows: Returns whether the first user chose to have to do with the second one.
-        cause: Returns why the second user lacks a message of the first one.
-        via: Returns who carries the link with a user; see User.via.
         abouts: What users tell about themselves.
     """
 
-    __slots__ = (
-        "_former",
-        "_index",
-        "_status",
-        "_sweep_at",
-        "_users",
-        "abouts",
-        "blocked",
-        "cause",
-        "expelled",
-        "ignored",
-        "knows",
-        "me",
-        "via",
-    )
+    __slots__ = ("_index", "_sweep_at", "_users", "abouts", "blocked", "facts", "ignored", "me")
 
-    def __init__(
-        self, me: UserId, status: Callable[[UserId, UserId], Status],
-        former: Callable[[], Mapping[UserId, Mapping[str, int]]] = dict,
-    ) -> None:  # fmt: skip
+    def __init__(self, me: UserId, facts: UserFacts) -> None:
         self.me: UserId = me
-        self._status = status
-        self._former = former
+        self.facts: UserFacts = facts
         self.ignored: set[UserId] = set()
         self.blocked: set[UserId] = set()
-        self.expelled: ExpelledUsers = ExpelledUsers()
-        self.knows: Callable[[UserId, UserId], bool] = lambda me, user: False
-        self.cause: Callable[[UserId, UserId], presence_tracker.Cause | None] = lambda me, user: None
-        self.via: Callable[[UserId], str] = lambda user: ""
         self.abouts: dict[UserId, str] = {}
         self._index = NameIndex()
         self._users: dict[UserId, User] = {}
@@ -384,12 +382,8 @@ class UserDirectory:
 
     def seen_by(self, me: UserId) -> UserDirectory:
         """Return the same users as another user of this peer sees them; names are shared."""
-        other = UserDirectory(me, self._status, self._former)
+        other = UserDirectory(me, self.facts)
         other.abouts, other._index = self.abouts, self._index
-        other.expelled = self.expelled
-        other.knows = lambda me, user: self.knows(me, user)
-        other.cause = lambda me, user: self.cause(me, user)
-        other.via = lambda user: self.via(user)
         return other
 
     def load(self, me: UserId, stored: Stored) -> None:
@@ -407,12 +401,12 @@ class UserDirectory:
     @property
     def hidden(self) -> AbstractSet[UserId]:
         """The ids of the users whom programs do not show to people."""
-        concealed = self.expelled.concealed() - {self.me}
+        concealed = self.facts.concealed() - {self.me}
         return self.ignored | self.blocked | concealed if self.blocked or concealed else self.ignored
 
     def status(self, id: UserId) -> Status:
         """Return the presence of a user."""
-        return self._status(self.me, id)
+        return self.facts.status(self.me, id)
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""
@@ -483,7 +477,7 @@ class UserDirectory:
         if not fitting:
             raise UnknownName(text, self._hint(split_typed(text, "@")[0]))
         if len(fitting) > 1 and not split_typed(text, "@")[1]:
-            known = [user for user in fitting if self.knows(self.me, user.key)]
+            known = [user for user in fitting if self.facts.knows(self.me, user.key)]
             fitting = known if len(known) == 1 else fitting
         if len(fitting) > 1:
             raise AmbiguousName(text, sorted(self._index.full_label(user.key) for user in fitting))
@@ -499,7 +493,7 @@ class UserDirectory:
 
     def names_before(self, id: UserId) -> tuple[str, ...]:
         """Return the former names of a user, the newest first."""
-        former = self._former().get(id, {})
+        former = self.facts.former().get(id, {})
         return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != self.name(id))
 
     def near(self, name: str) -> list[User]:
@@ -517,7 +511,7 @@ class UserDirectory:
         typed, names = name.casefold(), self._index.names
         found = [
             quoted(self.label(id))
-            for id, former in self._former().items()
+            for id, former in self.facts.former().items()
             if id in names and (among is None or id in among) and typed in map(str.casefold, former)
         ]
         return f"{quoted(name)} is now called {' or '.join(sorted(found)[:MAX_SUGGESTED])}" if found else ""

@@ -358,7 +358,7 @@ class Viewer:
 
     def _place(self, user: UserId) -> UserId | None:
         """Return where a user counts for the reader; None for who is out, or whom the reader blocks."""
-        return None if self._access.refuses(user) else self.directory.expelled.place(user)
+        return None if self._access.refuses(user) else self.directory.facts.place(user)
 
     async def head(self, conversation: To, of: str = "pins") -> list[Message | Sent]:
         """Return the 30 messages at the head of a conversation, as those that were pinned: the last one first.

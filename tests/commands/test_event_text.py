@@ -18,7 +18,7 @@ from p2pchat.commands.event_text import (
     format_notice,
     format_receipt,
 )
-from p2pchat.messaging.users import UserDirectory
+from p2pchat.messaging.users import UserDirectory, UserFacts
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SOON = "will get it soon: online, not stored there yet"
@@ -219,7 +219,7 @@ def receipt_row(has: list[str], read: list[str], lacks: list[str], of: int) -> d
     ],
 )
 def test_a_receipt_says_why_somebody_lacks_a_message(kind: str, by: str | None, expected: str) -> None:
-    people = UserDirectory("", lambda me, user: ("unknown", "", 0))
+    people = UserDirectory("", UserFacts())
     people.learn([("ab" * 32, by or "")])
     text = cause_text(Cause(kind, None, people.user("ab" * 32) if by else None))
     row = receipt_row([], [], ["bob"], 1) | {"causes": [{"user": "bob", "since": None, "text": text}]}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from p2pchat import Cause, safe_text
 from p2pchat.commands import event_text
-from p2pchat.messaging.users import UserDirectory
+from p2pchat.messaging.users import UserDirectory, UserFacts
 from p2pchat.safe_text import CONTINUED, quote_name, quote_speaker
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
@@ -201,7 +201,7 @@ def test_answers_are_lines_of_the_program(
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
     receipt |= {"kind": "group", "count": 1, "read_count": 0, "at_gateway": [], "at_gateway_count": 0}
-    people = UserDirectory("", lambda me, user: ("unknown", "", 0))
+    people = UserDirectory("", UserFacts())
     people.learn([("ab" * 32, user)])
     why = event_text.cause_text(Cause("carried", None, people.user("ab" * 32)))
     receipt["causes"] = [{"user": other, "user_id": other, "since": since, "text": why}]

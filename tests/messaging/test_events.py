@@ -32,7 +32,7 @@ from p2pchat.messaging.events import (
     micros_of,
 )
 from p2pchat.messaging.messages import Message, Sent, parse_message_id, post_of
-from p2pchat.messaging.users import User, UserDirectory
+from p2pchat.messaging.users import User, UserDirectory, UserFacts
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
 from p2pchat.storage.contract import ReleasedEntry
@@ -44,7 +44,7 @@ RUN = "0123456789abcdef"
 AT = datetime(2026, 3, 1, 12, 30, 15, 678, UTC)
 AT_JSON = "2026-03-01T12:30:15.000678Z"
 ROOM_ID = "YDAMBQGA" * 6 + "YDAA"
-BOB_ID = User(UserDirectory(ADA, lambda me, user: ("", "", 0)), BOB).id
+BOB_ID = User(UserDirectory(ADA, UserFacts()), BOB).id
 
 
 class Viewer(History):
@@ -269,7 +269,8 @@ def test_events_cannot_be_changed() -> None:
 
 
 def test_users_and_conversations_are_equal_by_id() -> None:
-    people = UserDirectory(ADA, lambda me, user: ("idle", "tea", 1_000_000))
+    people = UserDirectory(ADA, UserFacts())
+    people.facts.status = lambda me, user: ("idle", "tea", 1_000_000)
     people.learn([(BOB, "robert")])
     bob = people.user(BOB)
     assert bob == VIEWER.directory.user(BOB)

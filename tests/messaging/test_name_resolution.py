@@ -10,7 +10,7 @@ from p2pchat import AmbiguousName, TCPPeer, UnknownName, Warned
 from p2pchat.core.groups.group_replica import GroupView
 from p2pchat.core.names import base32, suffix
 from p2pchat.messaging.conversations import GroupDirectory
-from p2pchat.messaging.users import MIN_SWEEP, UserDirectory, id_of, is_misspelling
+from p2pchat.messaging.users import MIN_SWEEP, UserDirectory, UserFacts, id_of, is_misspelling
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
 
@@ -91,7 +91,7 @@ async def test_a_user_called_room_is_shown_with_the_id(net: Mesh) -> None:
 
 
 def test_former_names_leave_nothing_in_memory() -> None:
-    people = UserDirectory(ADA, lambda me, user: ("unknown", "", 0))
+    people = UserDirectory(ADA, UserFacts())
     people.learn([(ADA, "ada"), (BOB, "bob")])
     tracemalloc.start()
     try:
@@ -110,7 +110,7 @@ def test_former_names_leave_nothing_in_memory() -> None:
 def test_users_and_groups_whose_ids_begin_alike_have_other_labels_and_can_be_typed() -> None:
     """A label of 40 bits is shown, and many places take equal labels for one user: hours of work make such a key."""
     near = BOB[:10] + "7" * 54
-    people = UserDirectory(ADA, lambda me, user: ("unknown", "", 0))
+    people = UserDirectory(ADA, UserFacts())
     people.learn([(BOB, "bob"), (near, "bob")])
     assert [people.label(id) for id in (BOB, near)] == [f"bob#{base32(id)}" for id in (BOB, near)]
     with pytest.raises(AmbiguousName) as caught:
@@ -212,7 +212,7 @@ def test_a_user_never_met_is_named_by_the_full_id(text: str, id: str) -> None:
 
 
 def people_of(**users: str) -> UserDirectory:
-    people = UserDirectory(ADA, lambda me, user: ("unknown", "", 0))
+    people = UserDirectory(ADA, UserFacts())
     people.learn((id, name) for name, id in users.items())
     return people
 

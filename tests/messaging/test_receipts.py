@@ -10,7 +10,7 @@ import pytest
 from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
 from p2pchat.core.log import Entry, LogId, encode_entry
 from p2pchat.messaging.receipts import Receipt, Receipts, ReceiptTracker, ReceiptUpdate
-from p2pchat.messaging.users import UserDirectory
+from p2pchat.messaging.users import UserDirectory, UserFacts
 from p2pchat.storage.contract import ReleasedEntry
 from p2pchat.testing import Mesh
 
@@ -19,7 +19,7 @@ ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
 
 
 SHOWN = ReleasedEntry(ROOM, 2, encode_entry(Entry("text", 0, 1, b="hi")), 2, 0, False, False)
-PEOPLE = UserDirectory(ADA, lambda me, user: ("unknown", "", 0))
+PEOPLE = UserDirectory(ADA, UserFacts())
 PEOPLE.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
 
 
