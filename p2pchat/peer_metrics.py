@@ -36,6 +36,9 @@ def peer_metrics(peer: TCPPeer, health: HealthCheck) -> Iterator[Metric]:
     yield family
 
 
+HEALTHY_FOR = 5.0  # seconds after a successful round trip; a guess
+
+
 class HealthCheck:
     """Health of a peer: whether a round trip through core and storage succeeded in the last seconds.
 
@@ -43,17 +46,13 @@ class HealthCheck:
 
     Args:
         every: Seconds between two round trips.
-        within: The age in seconds up to which the last successful round trip means healthy.
     Attributes:
         seconds: Duration of the last round trip; 0.0 before the first.
     """
 
-    def __init__(
-        self, peer: TCPPeer, every: float = 2.0, within: float = 5.0
-    ) -> None:  # fmt: skip
+    def __init__(self, peer: TCPPeer, every: float = 2.0) -> None:
         self._peer = peer
         self._every = every
-        self._within = within
         self._probe: asyncio.Task[None] | None = None
         self._succeeded_at = float("-inf")
         self._probed_at = float("-inf")
@@ -64,7 +63,7 @@ class HealthCheck:
     @property
     def ok(self) -> bool:
         """True if the last round trip succeeded, and not too long ago."""
-        return self._succeeded is True and monotonic() - self._succeeded_at <= self._within
+        return self._succeeded is True and monotonic() - self._succeeded_at <= HEALTHY_FOR
 
     async def check(self) -> str:
         """Return why it is unhealthy; "" if it is healthy."""
@@ -73,7 +72,7 @@ class HealthCheck:
             self._probed_at = now
             self._probe = asyncio.create_task(self._round_trip(now), name="p2pchat health")
         if self._probe is not None:
-            patience = self._every if self._succeeded is not None else self._within  # a slow start is no alarm
+            patience = self._every if self._succeeded is not None else HEALTHY_FOR  # a slow start is no alarm
             await asyncio.wait([self._probe], timeout=patience)
         return "" if self.ok else self._reason
 

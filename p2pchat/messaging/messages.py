@@ -200,7 +200,7 @@ ATTRIBUTES = {
 
 
 class MessageOptions(TypedDict, total=False):
-    """What TCPPeer.send takes beside the text, for all that write one message.
+    """Set what TCPPeer.send takes beside the text, for all that write one message.
 
     Attributes:
         action, ref, claimed_at, files, automatic, choices, hops: As TCPPeer.send.

@@ -18,10 +18,10 @@ from time import monotonic, time
 
 from p2pchat import MAX_FILES, Attachment, KeptFile, Message, P2PChatError, Sent, StorageError
 from p2pchat.threads import consume_exception, stop_tasks
-from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Unauthorized, WebError
 from p2pchat.web.rate_limits import RateLimits
+from p2pchat.web.web_settings import WebSettings
 
 KEPT_FOR = 3600.0  # seconds in which an upload can be sent; a guess: somebody still writes the text
 MAX_KEPT = 100  # uploads of one account; the oldest is forgotten; a guess: ten messages with ten files each
@@ -61,7 +61,7 @@ class Uploads:
         """
         if size is not None:
             self._check_size(size)
-            self.take_bytes(account, size)
+            self._limits.store(account.key, size)
         chunks = self._counted(account, body, size is None)
         try:
             file = await account.user.keep_file((name, chunks), type=type, size=size or 0)
@@ -82,17 +82,13 @@ class Uploads:
             size += len(chunk)
             self._check_size(size)
             if is_charged:
-                self.take_bytes(account, len(chunk))
+                self._limits.store(account.key, len(chunk))
             yield chunk
 
     def _check_size(self, size: int) -> None:
         most = self._settings.max_file_bytes
         if size > most:
             raise WebError(413, "too_large", f"a file has at most {most} bytes here")
-
-    def take_bytes(self, account: Account, size: int) -> None:
-        """Count bytes that are stored for an account. Raises TooMany."""
-        self._limits.store(account.key, size)
 
     def find(self, account: Account, ids: Sequence[str]) -> tuple[KeptFile, ...]:
         """Return what an account uploaded, to be sent now, by id. Raises WebError."""
@@ -147,9 +143,9 @@ MAX_FETCHES = 16  # of one account at once; a guess
 class Fetches:
     """All fetches of a gateway, by account and root."""
 
-    def __init__(self, settings: WebSettings, uploads: Uploads) -> None:
+    def __init__(self, settings: WebSettings, limits: RateLimits) -> None:
         self._settings = settings
-        self._uploads = uploads
+        self._limits = limits
         self._running: dict[tuple[str, str], _Fetch] = {}
 
     async def fetch(self, account: Account, attachment: Attachment, wait: float) -> int:
@@ -178,7 +174,7 @@ class Fetches:
             raise WebError(413, "too_large", f"this gateway fetches files of at most {most} bytes")
         if sum(key == account.key for key, _ in self._running) >= MAX_FETCHES:
             raise WebError(429, "too_many", f"{MAX_FETCHES} files are being fetched for you", {"Retry-After": "5"})
-        self._uploads.take_bytes(account, attachment.size)
+        self._limits.store(account.key, attachment.size)
         return _Fetch(attachment)
 
     def stop(self, account: Account, attachment: Attachment) -> None:

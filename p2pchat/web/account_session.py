@@ -25,7 +25,6 @@ from starlette.websockets import WebSocketDisconnect
 from p2pchat import Delivered, DurableEvent, HostedUser, MessageChange, PeerClosed, Read, StorageError
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import ends_within
-from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
 from p2pchat.web.error_responses import WebError
@@ -33,6 +32,7 @@ from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.rate_limits import RateLimiter, site_of
 from p2pchat.web.security import address_of, is_on_loopback
 from p2pchat.web.session_hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
+from p2pchat.web.web_settings import WebSettings
 
 PING_EVERY = 0.05  # seconds between two pings of a socket, so that many messages share one; a guess
 CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such pings: uvicorn notices a broken one in 40

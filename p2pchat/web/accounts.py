@@ -38,7 +38,6 @@ from p2pchat import (
     skeleton,
 )
 from p2pchat.threads import consume_exception
-from p2pchat.web import WebSettings
 from p2pchat.web.account_record import (
     DELETED,
     NAMED,
@@ -64,6 +63,7 @@ from p2pchat.web.account_record import (
 )
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limits import RateLimiter, TooMany
+from p2pchat.web.web_settings import WebSettings
 
 EXPELLED = "expelled"  # code of the refusal of an account whose user is out of the network
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
-from p2pchat.web import WebSettings, chat_socket, event_socket, page_files, rest, rest_commands, rest_files
+from p2pchat.web import chat_socket, event_socket, page_files, rest, rest_commands, rest_files
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
@@ -22,6 +22,7 @@ from p2pchat.web.rate_limits import networks_of
 from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.socketio_server import SocketIOServer
+from p2pchat.web.web_settings import WebSettings
 
 
 def _included(*routers: APIRouter) -> list[BaseRoute]:

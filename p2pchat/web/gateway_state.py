@@ -17,7 +17,6 @@ from p2pchat.commands.standard_output import iso
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread
-from p2pchat.web import WebSettings
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.catch_up import REPEATED, PeerSeparations, name_of
@@ -28,6 +27,7 @@ from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limits import KeyedSlots, RateLimits, network_of
 from p2pchat.web.receivers import Receivers
 from p2pchat.web.session_hub import Envelope, KeptReceipts, SessionHub
+from p2pchat.web.web_settings import WebSettings
 
 _log = ProgramLog("p2pchat.web")
 
@@ -72,10 +72,10 @@ class Gateway:
         self.answers: KeyedSlots = KeyedSlots(settings.max_answers_of_account)
         self.transfers: KeyedSlots = KeyedSlots(settings.max_files_of_account)
         self.uploads: Uploads = Uploads(settings, self.limits)
-        self.fetches: Fetches = Fetches(settings, self.uploads)
+        self.fetches: Fetches = Fetches(settings, self.limits)
         self.file_links: FileLinks = FileLinks(self._holder_of_links)
         self.idempotency: IdempotencyCache = IdempotencyCache() if cluster is None else SharedIdempotency(cluster)
-        self.health: HealthCheck = HealthCheck(peer, settings.health_every, settings.health_within)
+        self.health: HealthCheck = HealthCheck(peer, settings.health_every)
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health, cluster)
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears

@@ -14,8 +14,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from time import monotonic
 from weakref import WeakValueDictionary
 
-from p2pchat.web import Pace, WebSettings
 from p2pchat.web.error_responses import WebError
+from p2pchat.web.web_settings import Pace, WebSettings
 
 _MAX_BUCKETS = 65_536  # a few MiB; the least recently used is dropped first
 MAPPED_BITS = 96  # before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, section 2.5.5.2)

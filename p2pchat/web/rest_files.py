@@ -234,14 +234,10 @@ def _serve(request: Request, attachment: Attachment, charge: Callable[[], Awaita
     headers["Content-Length"] = str(end - start)
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    body = _nothing() if request.method == "HEAD" else _pieces(attachment, start, end, charge)
-    return StreamingResponse(body, 200 if part is None else 206, headers)
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    """Yield no bytes: the body of an answer to HEAD."""
-    for _ in ():
-        yield b""
+    status = 200 if part is None else 206
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(_pieces(attachment, start, end, charge), status, headers)
 
 
 async def _pieces(

@@ -38,9 +38,9 @@ from p2pchat import (
 from p2pchat.bounded import Counts
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import spawn, stop_tasks
-from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, WebError
+from p2pchat.web.web_settings import WebSettings
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]

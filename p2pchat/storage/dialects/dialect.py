@@ -46,7 +46,7 @@ BUSY = "{where} is in use by another program: stop that one, then start again"
 
 
 class OpenDatabase(Protocol):
-    """What a dialect may ask of an open database, see database.py."""
+    """Do what a dialect may ask of an open database, see database.py."""
 
     driver: Any
 

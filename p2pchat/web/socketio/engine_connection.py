@@ -23,11 +23,10 @@ from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, CONNECT, DISCONNECT, EVENT
 
 from p2pchat.threads import ends_within
-from p2pchat.web import WebSettings
-from p2pchat.web.account_session import Frame, LightEvent, SendQueue
+from p2pchat.web.account_session import ClientSession, Frame, LightEvent, SendQueue
+from p2pchat.web.web_settings import WebSettings
 
 if TYPE_CHECKING:
-    from p2pchat.web.socketio.socket_client import SocketClient
 
     class Packet:  # python-socketio has no types; a class whose base is unknown would be unknown to callers, too
         packet_type: int
@@ -134,7 +133,7 @@ class EngineConnection:
         self._pong_timer: asyncio.TimerHandle | None = None
         self.scope: Any = scope
         self.host: str = host
-        self.client: SocketClient | None = None
+        self.client: ClientSession | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.is_joined: bool = False
         self.taken: int = 0

@@ -56,7 +56,7 @@ class EventHandlers:
         active = flag_field(payload, missing=True)
         account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
         self._gateway.limits.call(account.key, caller_site(HTTPConnection(connection.scope)), CALLS_OF_REGISTER)
-        if connection.client is not None:  # no await from here on, so the second of two concurrent calls ends here
+        if isinstance(connection.client, SocketClient):  # no await from here on: of two concurrent calls one ends here
             if connection.client.account is account:
                 if "isActive" in payload:
                     connection.client.set_active(active)

@@ -42,7 +42,7 @@ from p2pchat.web.socketio.engine_connection import (
     posted_packets,
 )
 from p2pchat.web.socketio.event_handlers import Answer, EventHandlers, payload_of
-from p2pchat.web.socketio.socket_client import ClientRegistry
+from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient
 
 MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again
 MAX_UNREGISTERED_OF_ADDRESS = 256  # of them from one address, so that none takes the places of all others
@@ -328,7 +328,7 @@ class SocketIOServer:
 
     def _close_client(self, connection: EngineConnection) -> None:
         client, connection.client = connection.client, None
-        if client is not None:
+        if isinstance(client, SocketClient):
             client.close()
 
     def _begin(self, connection: EngineConnection, event: StrictPacket) -> None:
@@ -370,7 +370,7 @@ class SocketIOServer:
             held.clear()
             return answer
         client = connection.client
-        if client is None:
+        if not isinstance(client, SocketClient):
             raise Unauthorized("register comes first")
         handler = self._handlers.by_event.get(name)
         if handler is None:
