@@ -183,8 +183,7 @@ class Chat:
                 return await self._run_session(session)
         finally:
             session.activity.close()
-            await session.sender.stop()
-            await session.fetches.stop()
+            await session.stop()
             self._join_summary.close()
             session.mark_seen()  # the last lines shown count as read too
             if metrics is not None:
@@ -316,7 +315,7 @@ class Chat:
             await self._shutdown.until_signal(session.sender.wait_sent())
             await session.sender.wait_shown(SHOWN_WITHIN)
         if reason == "input":
-            await self._shutdown.until_signal(session.fetches.wait(self._front.drain_timeout))
+            await self._shutdown.until_signal(session.wait(self._front.drain_timeout))
         if reason in ("input", "quit"):
             missing = await self._shutdown.until_signal(session.sender.drain(self._front.drain_timeout))
         if missing is None:

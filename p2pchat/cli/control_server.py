@@ -295,7 +295,7 @@ class ControlConnection:
                     if not await self._session.execute(lines):
                         break
                 await self._session.sender.wait_sent()
-                await self._session.fetches.wait()
+                await self._session.wait()
         except TimeoutError:  # its output ended long ago
             self._writer.transport.abort()
         except Exception:  # a bug ends this command, not the chat beside it
@@ -320,8 +320,7 @@ class ControlConnection:
         await self._batches.put([])
 
     async def _close(self) -> None:
-        await self._session.sender.stop()
-        await self._session.fetches.stop()
+        await self._session.stop()
         if self._tail is not None:
             await stop_tasks([self._tail])
         self._output.closed.set()

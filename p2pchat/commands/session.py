@@ -151,6 +151,8 @@ class Session(CommandContext):
         # line again does.
         self._offered: tuple[Conversation, str, TextInput | CommandInput] | None = None
         self._hinted: set[str] = set()  # what a person was told, and questions about which
+        self._searches: set[asyncio.Future[bool]] = set()  # that lines behind them did not wait for
+        self._answers_later = door in "cs"
         self.exit_code: int = DONE
         self.on_bug: Callable[[Exception], None] | None = None
         display.hides, display.ignores = self.hides, peer.ignores
@@ -350,8 +352,17 @@ class Session(CommandContext):
             await self.sender.flush()
         elif row.kind != "message":
             await self.settle()
+        is_told_apart = self.interactive or (isinstance(given, JsonCommand) and given.ref is not None)
+        if row.name == "search" and self._answers_later and is_told_apart:
+            await self._search(self._answer(row, given), given)
+        else:
+            await self._answer(row, given)
+
+    async def _answer(self, row: CommandRow, given: CommandInput | JsonCommand) -> bool:
+        name, ref = row.word, None
         if isinstance(given, JsonCommand):
-            self.line, self.ref = None, given.ref
+            name, ref = row.name, given.ref
+            self.line, self.ref = None, ref
             result = await self._handlers[row.name](self, **await found_arguments(self, row, given.fields))
         elif row.own_parser:
             self.line, self.ref = given, None
@@ -363,8 +374,30 @@ class Session(CommandContext):
             await self._add(result)
             self.display.numbers.clear()
         elif result is not None:
-            name = row.name if self.line is None else row.word
-            await self.display.show_answer(name, result.rows, result.lines, self.ref)
+            await self.display.show_answer(name, result.rows, result.lines, ref)
+        return True
+
+    async def _search(self, answering: Awaitable[bool], given: CommandInput | JsonCommand) -> None:
+        """Answer a search, at once or beside the lines behind it: the first one reads all of a history."""
+        ref = given.ref if isinstance(given, JsonCommand) else None
+        search = asyncio.ensure_future(self.reporting(answering, ref))
+        self._searches.add(search)
+        search.add_done_callback(self._searches.discard)
+        await asyncio.wait([search], timeout=_BEHIND_AFTER)
+        if len(self._searches) >= _MAX_SEARCHES:
+            await asyncio.wait(self._searches)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until nothing is searched or fetched any more, up to `timeout` seconds; None: as long as it takes."""
+        if self._searches:
+            await asyncio.wait(self._searches, timeout=timeout)
+        await self.fetches.wait(timeout)
+
+    async def stop(self) -> None:
+        """End what goes on beside the lines."""
+        await self.sender.stop()
+        await self.fetches.stop()
+        await stop_tasks(self._searches)
 
     async def settle(self) -> None:
         """Send what waits; return when a program's messages are sent, with all of their files.
@@ -419,6 +452,7 @@ class Session(CommandContext):
 
 _MAX_RECEIPTS = 1000  # above, receipts of delivered messages are dropped
 _BEHIND_AFTER = 0.5  # seconds until further lines do not wait for files any more; a guess
+_MAX_SEARCHES = 20  # that go on beside the lines behind them; a guess
 _MAX_BEHIND = 1000  # messages behind files that are copied; above, a program's commands wait; a guess
 
 

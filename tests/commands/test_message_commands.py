@@ -296,6 +296,43 @@ async def test_a_json_search_covers_everything_by_default(shown: Shown) -> None:
         assert [line["code"] for line in shown.lines[2:]] == ["usage", "usage"]
 
 
+async def test_nobody_waits_behind_a_search_that_takes_long(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        ada = net.peers[0]
+        session = open_session(ada, shown, as_json=False, interactive=True)
+        indexer = ada._lifecycle.indexer
+        assert indexer is not None
+        await ada.broadcast("the backup failed")
+        with indexer._turn:
+            async with asyncio.timeout(60):
+                assert not await session.execute([b"/search backup", b"all is well", b"/quit"])
+            assert await says(ada) == ["the backup failed", "all is well"]
+            assert not any("match" in line for line in shown.new)
+        await session.wait()
+        assert shown.new[-1].startswith("-- 1 match in the room")
+        with indexer._turn:
+            async with asyncio.timeout(60):
+                await session.execute([b"/search backup"])
+                await session.stop()
+        await ada.broadcast("later")
+        assert shown.new == []  # leaving ended it
+
+
+async def test_a_program_waits_behind_no_search_that_has_a_ref_and_is_answered_at_the_end(shown: Shown) -> None:
+    async with mesh("ada") as net:
+        ada = net.peers[0]
+        session = open_session(ada, shown)
+        indexer = ada._lifecycle.indexer
+        assert indexer is not None
+        await ada.broadcast("the backup failed")
+        with indexer._turn:
+            async with asyncio.timeout(60):
+                await session.execute([b'{"do":"search","words":"backup","ref":"s"}', b'{"do":"about","ref":"a"}'])
+            assert [line["ref"] for line in shown.lines] == ["a"]
+        await session.wait()
+        assert [(line["ref"], len(line["rows"])) for line in shown.lines] == [("a", 1), ("s", 1)]
+
+
 async def test_receipts_list_the_users_who_have_a_message(shown: Shown) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, _, cyd = net.peers
