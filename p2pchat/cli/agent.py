@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from p2pchat import HOP_LIMIT
 from p2pchat.bounded import remember
 from p2pchat.cli.agent_peer import GONE, AgentPeer
+from p2pchat.cli.control_client import RequestRefused
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.event_text import EventLine, format_causes, format_size, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError
@@ -78,16 +79,20 @@ class Agent:
         self._hops: dict[str, int] = {}  # of the message shown last, by conversation
         self._asked: dict[str, EventLine] = {}  # questions, by id
         self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
+        self._changed: dict[str, str] = {}  # edits, deletions and presses not given back, by the id of the message
         self._happened = asyncio.Event()
 
     def on_line(self, line: EventLine) -> None:
         """Handle an event line of the peer."""
-        if line["event"] == "message" and not line["old"]:
+        asked = self._asked.get(line.get("id", ""))
+        is_press = asked is not None and _is_press(line, asked)
+        if is_press:
+            self._presses.setdefault(line["id"], line)
+        if is_press or line["event"] in ("edited", "deleted"):
+            remember(self._changed, line["id"], line["entry_id"], MAX_PAGE)
+        if (line["event"] == "message" and not line["old"]) or line.get("id") in self._changed:
             self.waits = True
             self._on_news()
-        asked = self._asked.get(line.get("id", ""))
-        if asked is not None and _is_press(line, asked):
-            self._presses.setdefault(line["id"], line)
         self._wake()
 
     def _wake(self) -> None:
@@ -98,12 +103,16 @@ class Agent:
     async def look_for_more(self) -> None:
         """Find out whether there are unread messages that no answer showed."""
         shown = {row["id"] for rows in self._shown.values() for row in rows}.union(*self._seen.values())
-        self.waits = any(row["id"] not in shown for row in await self._peer.ask("inbox", limit=len(shown) + 1))
+        with suppress(RequestRefused):  # once it was expelled
+            unread = await self._peer.ask("inbox", limit=len(shown) + 1)
+            self.waits = bool(self._changed) or any(row["id"] not in shown for row in unread)
 
     async def _mark_seen(self, marks: str) -> None:
         """Mark as read what these answers showed, up to the first message of each conversation that was not seen."""
         for row in [row for mark in marks.split() for row in self._shown.pop(mark, ())]:
             self._seen.setdefault(row["conversation_id"], set()).add(row["id"])
+            if self._changed.get(row["id"]) == row.get("changed_id"):
+                self._changed.pop(row["id"], None)
         for where, seen in list(self._seen.items()):
             last, rows = None, await self._peer.ask("inbox", to=where, limit=len(seen) + 1)
             for row in rows:
@@ -125,7 +134,7 @@ class Agent:
         return {
             "me": next(row["user"] for row in rows if row["me"]),
             "members": [
-                {"name": row["user"], "here": row["status"] in ("online", "idle"), "about": row["about"]}
+                {"name": row["user"], "here": row["status"] == "online", "about": row["about"]}
                 for row in others[:MAX_LISTED]
             ],
             "more": max(0, len(others) - MAX_LISTED),
@@ -152,8 +161,14 @@ class Agent:
     async def unread(self, limit: int = PAGE, to: str | None = None, *, peek: bool = False) -> Answer:
         """Return unread messages that the agent did not say it has seen; with `peek` they count as not shown."""
         seen = set[str]().union(*self._seen.values())
-        found = await self._peer.ask("inbox", to=to, limit=limit + len(seen) + 1)
-        rows = [row for row in found if row["id"] not in seen]
+        changed = dict(self._changed)
+        if to is not None:
+            changed.clear()
+        found = await self._peer.ask("inbox", to=to, limit=limit + len(seen) + 1, changed=list(changed))
+        for row in found:
+            if row["id"] in changed:
+                row["changed_id"] = changed[row["id"]]
+        rows = [row for row in found if "changed_id" in row or row["id"] not in seen]
         page = rows[: _that_fit(rows[:limit])]
         answer: Answer = {"messages": [_message(row) for row in page], "more": len(page) < len(rows)}
         if page and not peek:
@@ -224,12 +239,17 @@ class Agent:
                         return self._presses.setdefault(sent["id"], line)
                     if not choices and _is_answer(line, sent, where):
                         return line
+                    if line["event"] == "member" and (await self._receipt(sent["id"]))["obstacle"]:
+                        return {}
                 return None
 
             found = await self._until(look, wait, progress)
-        answer = _receipt(await self._receipt(sent["id"]), again=again, key=key) | {"answered": found is not None}
-        if found is None:
-            return answer | {"next": "No answer yet: the same call again goes on waiting. It is not a yes."}
+        row = await self._receipt(sent["id"])
+        answer = _receipt(row, again=again, key=key) | {"answered": bool(found)}
+        if not found:
+            more = row["obstacle"] or "the same call again goes on waiting"
+            return answer | {"next": f"No answer yet: {more}. It is not a yes."}
+        self._changed.pop(sent["id"], None)
         if choices:
             answer |= {"choice": found["reaction"], "by": found["by"], **({"at": found["at"]} if "at" in found else {})}
         else:

@@ -17,7 +17,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from heapq import merge
@@ -367,8 +367,14 @@ class ControlConnection:
         ctx.on_accepted(to, receipt, [message.excerpt])
         return CommandResult([{"id": receipt.id}])
 
-    async def inbox(self, ctx: CommandContext, to: Conversation | None = None, limit: int = MAX_LAST) -> CommandResult:
-        """List unread messages, the oldest first; without `to` direct ones and mentions before all others."""
+    async def inbox(
+        self, ctx: CommandContext, to: Conversation | None = None, limit: int = MAX_LAST, changed: Sequence[str] = ()
+    ) -> CommandResult:
+        """List unread messages, the oldest first; without `to` direct ones and mentions before all others.
+
+        Args:
+            changed: The ids of messages that come before these, though they were read.
+        """
         limit = parse_limit(limit)
         places = self._peer.recent_conversations() if to is None else [to]
         found = [await self._peer.unread(one, limit) for one in places]
@@ -377,10 +383,16 @@ class ControlConnection:
             for posts in found:
                 later = await self._mentions_after(posts[-1]) if len(posts) == limit else []
                 meant.append([*filter(self._is_meant, posts), *later])
-        first = list(islice(_oldest_first(meant), limit))
-        ids = {message.id for message in first}
-        others = (message for message in _oldest_first(found) if message.id not in ids)
-        return CommandResult([message.to_dict() for message in islice(chain(first, others), limit)])
+        listed: dict[str, Message | Sent] = {}
+        for id in changed:
+            with suppress(P2PChatError):  # it was deleted here
+                listed[id] = await self._peer.message(id)
+        for message in chain(_oldest_first(meant), _oldest_first(found)):
+            listed.setdefault(message.id, message)
+        out = find_obstacle(self._peer, ())
+        if to is None and out and not listed:
+            raise CommandError(out)
+        return CommandResult([message.to_dict() for message in islice(listed.values(), limit)])
 
     def _is_meant(self, post: Message) -> bool:
         """Return whether a message is direct or mentions this user."""

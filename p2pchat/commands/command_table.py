@@ -347,7 +347,7 @@ TABLE = (
     CommandRow("active", "on:bool", kind="small", doors="l"),
     _for_scripts("wait", "timeout:float? what?"),
     CommandRow("tail", "to:conversation? last:int? ignored:bool?", doors="s"),
-    CommandRow("inbox", "to:conversation? limit:int?", doors="s"),
+    CommandRow("inbox", "to:conversation? limit:int? changed:list?", doors="s"),
     CommandRow("stored_files", "before:time? keep:int?", doors="s"),
     _for_scripts("forget_files", "before:time? keep:int? force:bool?"),
     _for_scripts("forget_file", "what force:bool?"),
@@ -383,9 +383,8 @@ TOOLS = (
         help="Send a message. The answer says what became of it: accepted (on this disk), delivered (on the disks of "
         "all it is for), read. It goes by itself to those who are away: never send it again for that. `wait`: for how "
         "many seconds at most to wait until it is delivered (default 2), or with `until` read: until it is read. "
-        "`files`: paths of attachments. The same text to the same place within 10 minutes is taken for a repeated "
-        "call, as long as nobody else wrote there, and is not sent twice: `status` is repeated then. To send it once "
-        "more give a `key`, any word, and repeat that call with it."),
+        "`files`: paths of attachments. The same text to the same place within 10 minutes, while nobody else wrote "
+        "there, is not sent twice: `status` is repeated then. To send it once more give a `key`, any word."),
     _tool("ask", "to:conversation text reply_to:message? choices:list? wait:float? key?", kind="write",
         result=f"answered:bool answer:post? choice? by? at? seen? {_SENT}",
         help="Send a question and wait for the answer, at most `wait` seconds (default 40). In a direct conversation "
@@ -395,9 +394,10 @@ TOOLS = (
     _tool("inbox", "seen? to:conversation? wait:float? limit:int?",
         result="messages:posts more:bool seen? next?",
         help="Everything unread, direct messages and mentions of you first, of each the oldest first; with `to` of "
-        "one conversation. With `wait`: if there is nothing, wait so many seconds at most for a message; a further "
-        "call ends it. Give back the `seen` of each answer that came: only that marks its messages as read, which "
-        "their writers may see. All others are shown again."),
+        "one conversation. What you read comes again, with `changed_id`, if it was edited, deleted or its choice "
+        "pressed. `wait`: so many seconds at most for a message; a further call ends it. Give back the `seen` of each "
+        "answer that came: only that marks its "
+        "messages as read, which their writers may see. All others are shown again."),
     _tool("history", "to:conversation? limit:int? before:message? after:entry?",
         result="messages:posts more:bool next?",
         help="The newest messages of a conversation or all, oldest first; `before` an id: those before; `after` one: "

@@ -585,6 +585,66 @@ async def test_an_agent_is_expelled_alone(ada: Child, tmp_path: Path) -> None:
             assert sent["status"] == "accepted"
 
 
+async def test_who_is_away_is_not_here(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer, asyncio.timeout(PATIENCE):
+        for text, here in (("", True), ("lunch", False), ("", True)):
+            await ada.do(do="away", text=text)
+            while [one["here"] for one in (await reviewer.call("who"))["members"]] != [here]:
+                await asyncio.sleep(0.05)  # it may be on its way
+
+
+async def test_what_was_corrected_or_deleted_after_it_was_read_comes_again_and_wakes(
+    ada: Child, tmp_path: Path
+) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        await reviewer.call("send", to="ada", text="hello", wait=PATIENCE)
+        order = await ada.send("deploy 41", to="reviewer")
+        found = await reviewer.call("inbox", wait=PATIENCE)
+        waiting = asyncio.create_task(reviewer.call("inbox", seen=found["seen"], wait=PATIENCE))
+        await ada.event("read", id=order["id"])
+        await ada.do(do="edit", id=order["id"], text="deploy 42")
+        found = await waiting
+        [again] = found["messages"]
+        assert (again["id"], again["text"], again["edited"]) == (order["id"], "deploy 42", True) and again["changed_id"]
+        assert (await reviewer.call("inbox"))["messages"] == [again]  # the answer may have been lost
+        waiting = asyncio.create_task(reviewer.call("inbox", seen=found["seen"], wait=PATIENCE))
+        await ada.do(do="delete", id=order["id"])
+        found = await waiting
+        assert [(one["id"], one["text"], one["deleted"]) for one in found["messages"]] == [(order["id"], "", True)]
+        assert (await reviewer.call("inbox", seen=found["seen"]))["messages"] == []
+
+
+async def test_a_choice_that_is_pressed_after_the_question_ended_reaches_the_inbox(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer:
+        question = {"to": "ada", "text": "deploy?", "choices": ["yes", "no"]}
+        asked = await reviewer.call("ask", **question, wait=0)
+        assert not asked["answered"]
+        await ada.event("message", text="deploy?")
+        waiting = asyncio.create_task(reviewer.call("inbox", wait=PATIENCE))
+        await ada.do(do="react", id=asked["id"], reaction="no")
+        found = await waiting
+        assert [(one["id"], one["reactions"]) for one in found["messages"]] == [(asked["id"], ["ada: no"])]
+        assert (await reviewer.call("inbox", seen=found["seen"]))["messages"] == []
+        again = await reviewer.call("ask", **question, wait=PATIENCE)
+        assert (again["choice"], again["by"], again["id"]) == ("no", "ada", asked["id"])
+        assert (await reviewer.call("inbox"))["messages"] == []
+
+
+async def test_an_agent_that_is_expelled_is_told_so_by_what_waits(ada: Child, tmp_path: Path) -> None:
+    async with agent(tmp_path, ada, "reviewer") as reviewer, agent(tmp_path, ada, "tester") as tester:
+        for one in (reviewer, tester):
+            await one.call("send", to="ada", text="hello", wait=PATIENCE)
+        asking = asyncio.create_task(reviewer.call("ask", to="ada", text="and I?", wait=PATIENCE))
+        await ada.event("message", text="and I?")
+        waiting = asyncio.create_task(tester.refusal("inbox", {"wait": PATIENCE}))
+        for name in ("reviewer", "tester"):
+            await ada.do(do="expel", user=name, only=True)
+        said = "your login expelled this peer from its network"
+        assert said in (await asking)["next"] and said in await waiting
+        assert said in await reviewer.refusal("inbox", {})
+        assert said in (await tester.call("ask", to="ada", text="still?", wait=0))["next"]
+
+
 def _configured() -> list[list[str]]:
     """Return the words behind `p2pchat` of each configuration that docs/agents.md shows."""
     page = (ROOT / "docs" / "agents.md").read_text("utf-8")
