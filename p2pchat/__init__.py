@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.20.0"
+__version__ = "0.21.0"
 
 if TYPE_CHECKING:
     from p2pchat.backup import Backup as Backup
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from p2pchat.errors import DeliveryTimeout as DeliveryTimeout
     from p2pchat.errors import ImportRefused as ImportRefused
     from p2pchat.errors import InviteError as InviteError
-    from p2pchat.errors import NameTaken as NameTaken
     from p2pchat.errors import P2PChatError as P2PChatError
     from p2pchat.errors import PeerClosed as PeerClosed
     from p2pchat.errors import PortInUse as PortInUse
@@ -139,7 +138,7 @@ _MODULES = {
     ),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
-        *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
+        *("P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),

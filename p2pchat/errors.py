@@ -3,7 +3,6 @@
     P2PChatError              base class; programs catch this
     ├── UnknownName           no user or conversation has this name       .name
     ├── AmbiguousName         several have it                             .name .candidates
-    ├── NameTaken             another user of this peer has it, or one that looks like it    .name .other
     ├── InviteError           an invite that cannot be read or used
     ├── ImportRefused         a file that is no export, or one of another network
     ├── PortInUse             another program listens there               .port
@@ -61,20 +60,6 @@ class AmbiguousName(P2PChatError):
         super().__init__(f"{name!r} could be {', '.join(candidates)}: use one of these")
         self.name = name
         self.candidates: list[str] = list(candidates)
-
-
-class NameTaken(P2PChatError):
-    """Another user of this peer has this name, or one that looks like it.
-
-    Attributes:
-        name: The name that was asked for.
-        other: The name of that user.
-    """
-
-    def __init__(self, name: str, other: str) -> None:
-        super().__init__(f"the name {name!r} is taken: a user of this peer is called {other!r}")
-        self.name = name
-        self.other = other
 
 
 class InviteError(P2PChatError):

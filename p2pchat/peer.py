@@ -27,7 +27,7 @@ from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Chan
 from p2pchat.core.inputs import Connect, Forget, InviteMade, QuotaLifted
 from p2pchat.core.members.admission import MadeInvite
 from p2pchat.core.mesh.addressbook import join_endpoint
-from p2pchat.core.names import base32, validate_name
+from p2pchat.core.names import base32
 from p2pchat.core.node import Node
 from p2pchat.core.own_state import CHOSEN
 from p2pchat.core.sync.quota import lifted_line
@@ -40,7 +40,7 @@ from p2pchat.lifecycle import Lifecycle
 from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
-from p2pchat.messaging.hosted_user import HostedUser, Users
+from p2pchat.messaging.hosted_user import HostedUser, Users, check_key
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.people import People
 from p2pchat.messaging.subscription import AnyEvent, Events
@@ -456,36 +456,42 @@ class TCPPeer(LocalUser):
         """The users hosted beside the peer's own, in the order in which they were hosted."""
         return list(self._lifecycle.hosted.by_id.values())
 
+    def hosted_user(self, key: str) -> HostedUser | None:
+        """Return the user that is hosted under this key, as given to host(); None if none is."""
+        return self._lifecycle.hosted.by_key.get(key)
+
     async def host(
         self,
-        name: str,
+        key: str,
         *,
-        key: bytes | None = None,
+        name: str | None = None,
+        secret: bytes | None = None,
         tokens: Mapping[bytes, str] | None = None,
         when_taken: bool = False,
     ) -> HostedUser:
         """Host one more user, now and after every start; returns when that is stored.
 
-        The user is offline until `HostedUser.set_presence` is called. A user already hosted under this name is
-        returned, as the same object each time.
+        The user is offline until `HostedUser.set_presence` is called. A user already hosted under this key is
+        returned, as the same object each time, with the name that it has.
 
         Args:
-            name: At most 32 characters, unlike the names of all other users of this peer.
-            key: The secret of a user who is known before, as one who is hosted elsewhere too (HostedUser.secret): one
+            key: What the program itself knows the user by: any text of 1 to 128 bytes, compared exactly.
+            name: What others see, at most 32 characters. Of two with one name the labels have ids. None: the key.
+                Later `HostedUser.rename` changes it.
+            secret: That of a user who is known before, as one who is hosted elsewhere too (HostedUser.secret): one
                 person on two gateways. Its consumers begin with the first direct or group message stored here.
             tokens: As set_tokens; stored together with a new user.
             when_taken: `HostedUser.deliver_when_taken` follows. So what others wrote to this user before is delivered
                 when it is taken, rather than now.
         Raises:
-            ValueError: The name or key is invalid.
-            NameTaken: Another user of this peer has the name.
-            P2PChatError: There are too many users, or the user with this key has another name here.
+            ValueError: The key, name or secret is invalid.
+            P2PChatError: There are too many users, the user with this key has another secret here, or the one with
+                this secret another key.
             StorageError: It could not be stored.
             PeerClosed: The peer is not running.
         """
-        return await run_to_completion(
-            self._lifecycle.hosted.host(validate_name(name), key, tokens, when_taken=when_taken)
-        )
+        check_key(key)
+        return await run_to_completion(self._lifecycle.hosted.host(key, name, secret, tokens, when_taken=when_taken))
 
     async def unhost(
         self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None, is_deleted: bool = True

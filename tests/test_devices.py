@@ -741,7 +741,7 @@ async def test_what_a_machine_that_was_away_brings_later_is_unread() -> None:
     async with mesh("desk", "lap", "bob") as net:
         desk, lap, bob = net.peers
         one = await desk.host("ada")
-        two = await lap.host("ada", key=one.secret)
+        two = await lap.host("ada", secret=one.secret)
         one.set_presence("online")
         await bob.wait_user("ada", timeout=WAIT)
         there, here = await one.wait_user("bob", timeout=WAIT), await two.wait_user("bob", timeout=WAIT)

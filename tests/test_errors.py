@@ -22,7 +22,6 @@ from tests.deadlines import WAIT
 MADE_WITH: dict[str, tuple[Any, ...]] = {
     "UnknownName": ("bob", "ask him"),
     "AmbiguousName": ("bob", ["bob#1", "bob#2"]),
-    "NameTaken": ("bob", "Bob"),
     "PortInUse": ("127.0.0.1", 8080),
     "DataLocked": ("/data", 4711),
     "DeliveryTimeout": ("id", ["bob"], 1, 2),

@@ -196,7 +196,7 @@ class Prune(Record):
 
 
 class StoredUser(Record):
-    """A user hosted here, hosted again at every start. `secret` is the seed of its key, 32 bytes."""
+    """A user hosted here, hosted again at every start. `secret` is the seed of its key pair, 32 bytes."""
 
     HIDDEN: ClassVar[tuple[str, ...]] = ("secret",)
 
@@ -204,6 +204,7 @@ class StoredUser(Record):
     secret: bytes
     name: str
     created_at: int  # UTC microseconds
+    hosted_as: str  # the key under which a program hosts it, whatever its name is
 
 
 class Token(Record):

@@ -1,12 +1,13 @@
 """Hosted users: users that a peer acts for beside its own, each with a key, a name and messages.
 
-    zoe = await peer.host("zoe")
+    zoe = await peer.host("42", name="zoe")
     zoe.set_presence("online")
     await zoe.send("room", "hello from the gateway")
     async for event in zoe.events():
         ...
 
-A hosted user sees the conversations it belongs to, and none of those that other users of the peer have among them.
+A program hosts a user under a key of its own, which never changes; the name is a label, as with every other user. A
+hosted user sees the conversations it belongs to, and none of those that other users of the peer have among them.
 Links, storage and names exist once for a peer, however many users it hosts. Keys are stored in the database, so users
 are hosted again after every start.
 """
@@ -25,10 +26,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from p2pchat.core.durable_changes import Change, Stored, StoredUser, Token
 from p2pchat.core.inputs import ComparisonAwaited, MarkedTaken, UserHosted, UserUnhosted
 from p2pchat.core.log import LogId, decode_entry, message_id
-from p2pchat.core.names import base32, skeleton
+from p2pchat.core.names import base32, plain, validate_name
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.own_state import OwnState
-from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
+from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.identity import Identity
 from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from p2pchat.storage.sql_storage import SqlStorage
 
 T = TypeVar("T")
+MAX_KEY_BYTES = 128  # of a program's key for a user: an e-mail address, a UUID; a guess
 READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 MiB
 Hears = Callable[[type[ReceiptEvent]], bool]
 
@@ -66,6 +68,11 @@ class HostedUser(LocalUser):
     def key(self) -> UserId:
         """The id in hex, as inside and on the wire."""
         return self._stored.id
+
+    @property
+    def hosted_as(self) -> str:
+        """The key under which the program hosts the user, as given to TCPPeer.host."""
+        return self._stored.hosted_as
 
     @property
     def name(self) -> str:
@@ -88,9 +95,9 @@ class HostedUser(LocalUser):
     async def compared(self, timeout: float) -> bool:
         """Wait until this peer has the user's conversations as another peer that hosts the user has them.
 
-        Call it after TCPPeer.host with the key of a user that another peer hosts: then everything that the other peer
-        held when this one was compared with it is here, except messages that wait for others. The room is not waited
-        for, since a peer has it without the user, too.
+        Call it after TCPPeer.host with the secret of a user that another peer hosts: then everything that the other
+        peer held when this one was compared with it is here, except messages that wait for others. The room is not
+        waited for, since a peer has it without the user, too.
 
         Args:
             timeout: Seconds after which it returns False: no such peer is linked, or it has not sent everything yet.
@@ -225,8 +232,7 @@ class HostedUser(LocalUser):
         return Change(hosted=[self._stored.replace(name=name)])
 
     def _take_name(self, name: str) -> None:
-        former, self._stored = self._stored, self._stored.replace(name=name)
-        self._lifecycle.hosted.renamed(self, former.name)
+        self._stored = self._stored.replace(name=name)
 
     def __repr__(self) -> str:
         return f"<HostedUser {self.name!a}>"
@@ -248,10 +254,9 @@ class _Coming:
 class HostedUserRegistry:
     """The users that one peer hosts beside its own.
 
-    Names that look alike count as equal: no user of a gateway can be taken for another.
-
     Attributes:
         by_id: The hosted users, in the order in which they were hosted.
+        by_key: The same by the keys under which programs host them.
         any_ever: Users are hosted, or were: not everything stored belongs to the peer's own user.
         lock: Held while users come, go, or change their names or tokens.
         deliveries: What users have taken whose messages are delivered when they are taken.
@@ -259,12 +264,12 @@ class HostedUserRegistry:
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self.by_id: dict[UserId, HostedUser] = {}
+        self.by_key: dict[str, HostedUser] = {}
         self.any_ever: bool = False
         self.lock: asyncio.Lock = asyncio.Lock()
         self.deliveries: HostedDeliveries = HostedDeliveries(lifecycle)
         self._lifecycle = lifecycle
-        self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
-        self._coming: dict[str, _Coming] = {}  # the same, of users that are being stored
+        self._coming: dict[str, _Coming] = {}  # users that are being stored, by key
 
     def load(self, users: Sequence[StoredUser], stored: Stored) -> list[HostedIdentity]:
         """Host the users that storage keeps; return them for the core."""
@@ -274,31 +279,37 @@ class HostedUserRegistry:
         return [self._identity(one) for one in users]
 
     async def host(
-        self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None, *, when_taken: bool
+        self,
+        key: str,
+        name: str | None,
+        secret: bytes | None,
+        tokens: Mapping[bytes, str] | None,
+        *,
+        when_taken: bool,
     ) -> HostedUser:
         """Host one more user; see TCPPeer.host. Must not be cancelled halfway.
 
         Several are stored at once: hundreds come to a gateway when another one dies, which reads for as many sessions.
         """
-        look = skeleton(name)
         while True:
             async with self.lock:
-                other = self._coming.get(look)
+                other = self._coming.get(key)
                 if other is None:
-                    found = self._by_look.get(look)
-                    if found is not None and key in (None, found.secret) and found.name.casefold() == name.casefold():
+                    found = self.by_key.get(key)
+                    if found is not None:
+                        if secret not in (None, found.secret):
+                            raise P2PChatError("the user with this key has another secret here")
                         if tokens is not None:
                             await self._store_tokens(found, tokens)
                         return found
-                    self.check_free(name, "")
-                    new = self._new_user(name, key)
-                    coming = self._coming[look] = _Coming(new, asyncio.get_running_loop().create_future())
+                    new = self._new_user(key, name, secret)
+                    coming = self._coming[key] = _Coming(new, asyncio.get_running_loop().create_future())
                     break
             await asyncio.wait([other.ended])
         try:
-            return await self._store_new(new, tokens or {}, is_known=key is not None, when_taken=when_taken)
+            return await self._store_new(new, tokens or {}, is_known=secret is not None, when_taken=when_taken)
         finally:
-            del self._coming[look]
+            del self._coming[key]
             coming.ended.set_result(None)
 
     async def _store_new(
@@ -337,7 +348,7 @@ class HostedUserRegistry:
             await driver.disk.write(change)
             lifecycle.tracker.unhosted(user.key)
             self.deliveries.remove(user.key)
-            del self.by_id[user.key], self._by_look[skeleton(user.name)]
+            del self.by_id[user.key], self.by_key[user.hosted_as]
             driver.put(UserUnhosted(user.key, is_deleted))
             for reader in lifecycle.feed.readers:
                 if reader.viewer is user:
@@ -376,35 +387,24 @@ class HostedUserRegistry:
         lifecycle.feed.add(reader)
         return Events(reader)
 
-    def check_free(self, name: str, user: UserId) -> None:
-        """Raise NameTaken if another user of this peer has this name, or one that looks like it."""
-        look, lifecycle = skeleton(name), self._lifecycle
-        found, coming = self._by_look.get(look), self._coming.get(look)
-        other = found.name if found is not None and found.key != user else coming.user.name if coming else ""
-        if user != lifecycle.directory.me and skeleton(lifecycle.name) == look:
-            other = lifecycle.name
-        if other:
-            raise NameTaken(name, other)
-
-    def renamed(self, user: HostedUser, former: str) -> None:
-        """Update the names after a user took another one."""
-        del self._by_look[skeleton(former)]
-        self._by_look[skeleton(user.name)] = user
-
-    def _new_user(self, name: str, key: bytes | None) -> StoredUser:
-        if key is not None and (not isinstance(key, bytes) or len(key) != 32):
-            raise ValueError("the key of a user is 32 bytes")
-        secret = secrets.token_bytes(32) if key is None else key
+    def _new_user(self, key: str, name: str | None, secret: bytes | None) -> StoredUser:
+        if name is None:
+            name = key
+        name = validate_name(name)
+        if secret is None:
+            secret = secrets.token_bytes(32)
+        elif not isinstance(secret, bytes) or len(secret) != 32:
+            raise ValueError("the secret of a user is 32 bytes")
         id, most = Identity.from_seed(secret).peer_id, self._lifecycle.settings.max_hosted_users
         if id in (self._lifecycle.directory.me, *(one.user.id for one in self._coming.values())) or id in self.by_id:
-            raise P2PChatError("the user with this key has another name here")
+            raise P2PChatError("the user with this secret has another key here")
         if len(self.by_id) + len(self._coming) + 2 > most:
             raise P2PChatError(f"this peer hosts at most {most} users, with its own (Settings.max_hosted_users)")
-        return StoredUser(id, secret, name, now_micros())
+        return StoredUser(id, secret, name, now_micros(), key)
 
     def _add(self, stored: StoredUser) -> HostedUser:
         user = HostedUser(self._lifecycle, stored)
-        self.by_id[stored.id] = self._by_look[skeleton(stored.name)] = user
+        self.by_id[stored.id] = self.by_key[stored.hosted_as] = user
         self._lifecycle.directory.learn([(stored.id, stored.name)])
         return user
 
@@ -416,6 +416,12 @@ class HostedUserRegistry:
             stored.id, stored.name, _signer(stored.secret), guest=guest, about=about, status="offline",
             is_kept=self._lifecycle.is_kept,
         )  # fmt: skip
+
+
+def check_key(key: str) -> None:
+    """Raise ValueError for what is no key of a hosted user, TypeError for what is no text."""
+    if not 0 < len(plain(key).encode()) <= MAX_KEY_BYTES:
+        raise ValueError(f"a hosted user has a key of 1 to {MAX_KEY_BYTES} bytes")
 
 
 def _signer(secret: bytes) -> Callable[[bytes], bytes]:

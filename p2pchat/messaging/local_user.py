@@ -270,7 +270,6 @@ class LocalUser(Viewer):
         Raises:
             ValueError: The name is invalid, or the text cannot be sent.
             StorageError: It could not be stored.
-            P2PChatError: Another user of this peer has this name, or one that looks like it.
         """
         name = validate_name(name)
         about = None if about is None else plain(about)
@@ -285,7 +284,6 @@ class LocalUser(Viewer):
 
         def change() -> Change:
             self._require_running().require_writable()  # others learn a name by an entry
-            self._lifecycle.hosted.check_free(name, me)
             return self._name_change(name, about)
 
         def take() -> None:

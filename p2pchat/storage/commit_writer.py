@@ -584,7 +584,13 @@ class RowBuffer:
             for name in change.meta.keys() - dict(kept).keys():
                 run("delete from meta where name = ?", name)
         for user in change.hosted:
-            hosted_row = (bytes.fromhex(user.id), user.secret, user.name.encode(), user.created_at)
+            hosted_row = (
+                bytes.fromhex(user.id),
+                user.secret,
+                user.name.encode(),
+                user.created_at,
+                user.hosted_as.encode(),
+            )
             insert(hosted, hosted_row, InsertConflict.REPLACE)
         for id in change.unhosted:
             run("delete from tokens where owner = ?", bytes.fromhex(id))

@@ -42,7 +42,7 @@ from p2pchat.protocol import (
     Stub,
 )
 
-SCHEMA_VERSION = 20
+SCHEMA_VERSION = 21
 SCHEMA_KEY = "schema"  # in meta
 WRITER_KEY = "writer"  # in meta of a database on a server: who wrote last (commit_writer.py)
 VIEWS_KEY = "views"  # in meta: which views there are (views.py)
@@ -279,6 +279,7 @@ hosted: Table = Table(  # users of a gateway; their keys are stored nowhere else
         Column("secret", BYTES, 32),
         Column("name", BYTES, 128),  # UTF-8, as in former_names
         Column("created_at"),
+        Column("hosted_as", BYTES, 128, unique=True),  # UTF-8: a program's own key for this user
     ),
 )
 tokens: Table = Table(  # what lets programs act for hosted users

@@ -235,11 +235,11 @@ def load_statements(reader: LogQueries) -> list[tuple[str, bytes]]:
 
 def load_hosted(reader: LogQueries) -> list[StoredUser]:
     """Return the users hosted here, in the order they came."""
-    rows = reader.db.all("select id, secret, name, created_at from hosted order by created_at, id")
-    if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
+    rows = reader.db.all("select id, secret, name, created_at, hosted_as from hosted order by created_at, id")
+    if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at, _ in rows):
         raise CorruptRow("keys of a wrong type")
     with decoding():
-        return [StoredUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
+        return [StoredUser(id.hex(), secret, name.decode(), at, key.decode()) for id, secret, name, at, key in rows]
 
 
 def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:

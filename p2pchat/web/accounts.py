@@ -1,7 +1,7 @@
 """Accounts of a gateway: registered, revoked, deleted. Each is a hosted user of the peer, proved by a token.
 
 Only free names can be registered; the names of the peer's own user, of users that a program hosts, and of others in
-the mesh are taken.
+the mesh are taken. Of the users that a program hosts several may have one name: then a label or an id says which.
 
 An account is stored as one row, committed with its user's key: the hash of its token, a word for its state, and the day
 of its last use. Without a token the hash is of random bytes. A hosted user without such a row belongs to a program.
@@ -26,9 +26,9 @@ from datetime import UTC, date, datetime
 from time import time
 
 from p2pchat import (
+    AmbiguousName,
     Group,
     HostedUser,
-    NameTaken,
     P2PChatError,
     PeerClosed,
     StorageError,
@@ -78,7 +78,6 @@ class Account:
 
     Attributes:
         sessions: Open sessions, counted by the hub.
-        listed: The case-folded name it is indexed by; find() checks that the name is still current.
         unheard: Steps of its messages, with their conversations, of which no session hears: see KeptReceipts.
         used: The day (UTC) of its last use.
         version: Of its record in a cluster; 0 without one.
@@ -90,7 +89,6 @@ class Account:
     word: str = REGISTERED
     used: date = date.min
     sessions: int = 0
-    listed: str = ""
     unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
     version: int = 0
     is_leaving: bool = False
@@ -152,7 +150,6 @@ class Accounts:
         self.shared: SharedNames | None = None
         self._peer = peer
         self._settings = settings
-        self._by_name: dict[str, Account] = {}
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
         self._reserved: dict[str, bytes] = {}  # secrets of the users of reserved names, by case-folded name
@@ -241,9 +238,21 @@ class Accounts:
         return there if join(account.record, there) == there else None
 
     def find(self, name: str) -> Account | None:
-        """Return the account of a name, or None."""
-        account = self._by_name.get(name.casefold())
-        return account if account is not None and account.name.casefold() == name.casefold() else None
+        """Return the account of a name, a label or an id, or None. Raises AmbiguousName if several have the name."""
+        found = self.named(name)
+        if len(found) > 1:
+            raise AmbiguousName(name, sorted(user.label for user in found))
+        return self.of(found[0].key) if found else None
+
+    def named(self, name: str) -> Sequence[User]:
+        """Return the user of a name, a label or an id; of several those that this peer hosts."""
+        typed = name.partition("#")[0].casefold()
+        found = self._peer.directory.fitting(name)  # also other spellings
+        found = [user for user in found if typed in (user.name.casefold(), user.id.casefold())]
+        if len(found) > 1:
+            hosted = {user.key for user in self._peer.hosted}
+            found = [user for user in found if user.key in hosted]
+        return found
 
     def of(self, key: str) -> Account | None:
         """Return the account of the user with this key (hex), or None."""
@@ -301,9 +310,8 @@ class Accounts:
             StorageError: It could not be stored.
         """
         name, token = valid(name), new_token()
-        async with self._changing(name, adopt=False) as account:
-            if account is not None:
-                raise AccountNameTaken(name)
+        await self.load()
+        async with self._lock:
             return await self._store(None, name, hash_of(token), REGISTERED, "registered"), token
 
     async def trusted(self, name: str) -> Account:
@@ -369,18 +377,19 @@ class Accounts:
         """Give an account a new token, which replaces the old one; a free name is registered.
 
         A user that a program hosts can get one too, since the caller has access to this peer's directory.
-        Raises as register.
+        Raises as register, and AmbiguousName.
         """
-        token = new_token()
+        token, user = new_token(), None
         async with self._changing(name) as account:
-            return await self._store(
-                account, valid(name), hash_of(token), REGISTERED, "token", allow_hosted=True
-            ), token
+            if account is None:
+                named = self.named(name)
+                user = next((user for user in self._peer.hosted if user.me in named), None)
+            return await self._store(account, name, hash_of(token), REGISTERED, "token", user), token
 
     async def revoke(self, name: str) -> Account | None:
         """Revoke the token of an account; its messages stay and wait for `p2pchat web token NAME`.
 
-        Returns None if there is no such account. Raises StorageError.
+        Returns None if there is no such account. Raises AmbiguousName, StorageError.
         """
         async with self._changing(name) as account:
             if account is None:
@@ -390,7 +399,7 @@ class Accounts:
     async def fetch(self, name: str) -> Account | None:
         """Return the account of a name, hosted here from now on if only other gateways of a cluster host it.
 
-        Raises as adopt, and WebError (503, `cluster`) while the engine is away.
+        Raises as adopt, AmbiguousName, and WebError (503, `cluster`) while the engine is away.
         """
         async with self._changing(name) as account:
             return account
@@ -401,7 +410,8 @@ class Accounts:
         What it wrote stays, here as with others. Nobody gets the name for name_kept_days. Returns False if it was
         deleted already. Raises StorageError, and deletes nothing.
         """
-        async with self._changing(account.name):
+        await self.load()
+        async with self._lock:
             if self.of(account.key) is not account:
                 return False
             await self._unhost(account, DELETED)
@@ -427,9 +437,8 @@ class Accounts:
         In a cluster the new name is the account's before the block, and the former one is given up behind it.
         Raises as register, and TooMany.
         """
-        async with self._changing(name := valid(name), adopt=False) as other:
-            if other not in (None, account):
-                raise AccountNameTaken(name)
+        name = valid(name)
+        async with self._lock:
             self._check_free(name, {account.key})
             if wait := self._names.wait(account.key):
                 raise TooMany(wait, "you have changed your name too often")
@@ -448,12 +457,6 @@ class Accounts:
         """Release the former name of an account of a cluster that has another one, or had it when it was deleted."""
         if skeleton(former.name) != skeleton(name):
             self._announce(former.former(word, self._today()))
-
-    def on_rename(self, key: str) -> None:
-        """Index a renamed user by its new name, if it has an account."""
-        account = self._by_key.get(key)
-        if account is not None:
-            self._index(account)
 
     # ---- what other gateways of a cluster tell
 
@@ -510,7 +513,6 @@ class Accounts:
                 return
             if record.name != before.name:
                 await account.user.rename(record.name)
-                self._index(account)
                 self._give_up(before, record.name)
             await self._set(account, record.hash, record.word, record.used, record.version)
             if not record.is_same_but_for_use(before):
@@ -534,16 +536,15 @@ class Accounts:
     # ---- internals
 
     @asynccontextmanager
-    async def _changing(self, name: str, *, adopt: bool = True) -> AsyncIterator[Account | None]:
+    async def _changing(self, name: str) -> AsyncIterator[Account | None]:
         """Hold the lock while an account changes; gives the account that has the name now.
 
-        Args:
-            adopt: Give an account at other gateways of the cluster too, which is hosted here from now on.
+        One that only other gateways of the cluster have is hosted here from now on.
         """
         await self.load()
         async with self._lock:
             account = self.find(name)
-            if account is None and self.shared is not None and adopt:
+            if account is None and self.shared is not None:
                 record = self.shared.find(name)
                 if record is not None and not record.is_former and record.name.casefold() == name.casefold():
                     self.shared.require()
@@ -569,7 +570,8 @@ class Accounts:
 
     async def _host_known(self, record: AccountRecord) -> Account:
         label = label_of(record.word, record.used, record.version)
-        user = await self._host(record.name, {record.hash: label}, record.secret)
+        self._check_unlike_hosted(record.name, {record.user})
+        user = await self._host(random_hash().hex(), record.name, {record.hash: label}, record.secret)
         account = Account(user, record.hash, record.word, record.used, version=record.version)
         self._former.pop(account.key, None)
         self._add(account)
@@ -591,14 +593,18 @@ class Accounts:
             await asyncio.wait([comparing])  # does not cancel it
 
     async def _store(
-        self, account: Account | None, name: str, hash: bytes, word: str, change: str, *, allow_hosted: bool = False
+        self, account: Account | None, name: str, hash: bytes, word: str, change: str, user: HostedUser | None = None
     ) -> Account:
-        """Store a change of an account, which is made if it is None, and report it; on disk when this returns."""
+        """Store a change of an account, which is made if it is None, and report it; on disk when this returns.
+
+        Args:
+            user: The user that a program hosts and that a new account is for; None for one of its own.
+        """
         if account is None:
             if len(self._by_key) >= self._settings.max_accounts:
                 text = "this gateway has no room for more accounts: its operator deletes those that nobody uses"
                 raise WebError(503, "full", text)
-            account = await self._create(name, hash, word, allow_hosted=allow_hosted)
+            account = await self._create(name, hash, word, user)
         else:
             version = account.version
             if self.shared is not None or version:  # also by a command without the running gateway
@@ -615,20 +621,23 @@ class Accounts:
         account.hash, account.word, account.used, account.version = hash, word, used, version
         self._add(account)
 
-    async def _create(self, name: str, hash: bytes, word: str, *, allow_hosted: bool) -> Account:
-        """Make an account for a free name; in a cluster the name is this gateway's first."""
-        hosted = self._peer.hosted if allow_hosted else []
-        today, version, secret = self._today(), 0, self._reserved.get(name.casefold())
-        self._check_free(name, {user.key for user in hosted} | ({user_of(secret)} if secret else set()))
+    async def _create(self, name: str, hash: bytes, word: str, user: HostedUser | None) -> Account:
+        """Make an account for a free name or a hosted user; in a cluster the name is this gateway's first."""
+        today, version, key = self._today(), 0, random_hash().hex()  # a key that no program has for anybody
+        if user is None:
+            name = valid(name)
+            secret = self._reserved.get(name.casefold())
+            self._check_free(name, {user_of(secret)} if secret else set())
+        else:
+            name, secret, key = user.name, user.secret, user.hosted_as
         if self.shared is not None:
-            given = [user.secret for user in hosted if user.name.casefold() == name.casefold()]
-            secret = given[0] if given else secrets.token_bytes(32)
+            secret = secret or secrets.token_bytes(32)
             mine = AccountRecord(name, user_of(secret), secret, hash, word, today, 1)
             kept = self._settings.name_kept_days
             claimed = await self.shared.claim(name, lambda there: first_record(there, mine, today, kept))
             version = claimed.version
         try:
-            user = await self._host(name, {hash: label_of(word, today, version)}, secret)
+            user = await self._host(key, name, {hash: label_of(word, today, version)}, secret)
         except Exception:  # any error: the name is free again. When cancelled the user may have been made
             if self.shared is not None:
                 self._announce(claimed.former(RELEASED, today))
@@ -638,11 +647,9 @@ class Accounts:
         self._add(account)
         return account
 
-    async def _host(self, name: str, tokens: dict[bytes, str], secret: bytes | None) -> HostedUser:
+    async def _host(self, key: str, name: str, tokens: dict[bytes, str], secret: bytes | None) -> HostedUser:
         try:
-            return await self._peer.host(name, key=secret, tokens=tokens, when_taken=True)
-        except NameTaken:  # a similar name is hosted here
-            raise AccountNameTaken(name) from None
+            return await self._peer.host(key, name=name, secret=secret, tokens=tokens, when_taken=True)
         except (StorageError, PeerClosed):
             raise
         except P2PChatError as error:  # the peer hosts no more users
@@ -650,9 +657,16 @@ class Accounts:
 
     def _check_free(self, name: str, but: AbstractSet[str]) -> None:
         """Raise AccountNameTaken if a known user has this name, other than those with the keys in `but`."""
+        self._check_unlike_hosted(name, but)
         people, alike = self._peer.directory, self._alike(name, but)
         taken = {key for key in alike if not self._is_free_again(key)}
         if len(taken) > 1 or any(people.name(key).casefold() == name.casefold() for key in taken):
+            raise AccountNameTaken(name)
+
+    def _check_unlike_hosted(self, name: str, but: AbstractSet[str]) -> None:
+        """Raise AccountNameTaken if a user of this peer, other than those in `but`, has a name that looks like this."""
+        alike = self._alike(name, but)
+        if self._peer.me.key in alike or (alike and any(user.key in alike for user in self._peer.hosted)):
             raise AccountNameTaken(name)
 
     def _alike(self, name: str, but: AbstractSet[str]) -> set[str]:
@@ -672,15 +686,7 @@ class Accounts:
         account.user.deliver_when_taken(
             DELIVERY_CONSUMER, lambda kind: self.hears(account, kind), lambda: self.is_shared(account)
         )
-        self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
-
-    def _index(self, account: Account) -> None:
-        """Index an account by its current name only."""
-        if self._by_name.get(account.listed) is account:
-            del self._by_name[account.listed]
-        account.listed = account.name.casefold()
-        self._by_name[account.listed] = account
 
     async def _unhost(self, account: Account, word: str, told: AccountRecord | None = None) -> None:
         """Stop hosting the user of an account, called with the lock held. Its messages stay on this disk.
@@ -709,8 +715,6 @@ class Accounts:
     def _drop(self, account: Account) -> None:
         """Remove an account whose user is no longer hosted."""
         del self._by_hash[account.hash], self._by_key[account.key]
-        if self._by_name.get(account.listed) is account:
-            del self._by_name[account.listed]
 
 
 async def open_accounts(peer: TCPPeer) -> Accounts:

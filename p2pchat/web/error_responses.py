@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from p2pchat import AmbiguousName, InviteError, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
+from p2pchat import AmbiguousName, InviteError, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 PROBLEM_TYPE = "application/problem+json"
 EXAMPLE_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"  # of a message, in texts and in /docs
@@ -66,8 +66,6 @@ def problem_of(error: Exception) -> WebError:
             return WebError(404, "unknown_name", text)
         case AmbiguousName():
             return WebError(409, "ambiguous_name", text)
-        case NameTaken():
-            return WebError(409, "name_taken", text)
         case InviteError():  # this gateway is neither the network's founder nor an admin, or nobody can dial it
             return WebError(403, "invite_error", text)
         case TooLong():

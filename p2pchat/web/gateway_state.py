@@ -80,7 +80,6 @@ class Gateway:
         self.accounts.on_change = self._on_account_change
         self.accounts.hears = self.hub.hears
         self.accounts.is_shared = self.is_shared
-        self.hub.on_rename = self.accounts.on_rename
         self.hub.on_close = self.accounts.use
         self.hub.network_of = lambda account: network_of(self.limits.sites.get(account.key, "")) or account.key
         self.hub.on_delivered = self.limits.delivered

@@ -30,7 +30,6 @@ from p2pchat import (
     PeerClosed,
     Presence,
     Read,
-    Renamed,
     StorageError,
     TCPPeer,
     User,
@@ -119,7 +118,6 @@ class SessionHub:
         deliveries: Events delivered, counted once for each session.
         ended: Sessions that the hub has ended, by reason.
         observers: Callbacks by event class, called for each such event whether or not a session receives it.
-        on_rename: Called with the key of a user that was renamed.
         on_close: Called with the account of a session that has ended.
         on_delivered: Called with the key of the user who caused an event, and how many sessions got it.
         check: Raises WebError for an account that is not served, because it was expelled from the network.
@@ -143,7 +141,6 @@ class SessionHub:
         self.deliveries: int = 0
         self.ended: Counter[str] = Counter()
         self.observers: dict[type, Callable[[Envelope], object]] = {}
-        self.on_rename: Callable[[str], None] = lambda key: None
         self.on_close: Callable[[Account], None] = lambda account: None
         self.on_delivered: Callable[[str, int], None] = lambda key, count: None
         self.check: Callable[[Account], None] = lambda account: None
@@ -326,8 +323,6 @@ class SessionHub:
 
     async def _read(self) -> None:
         async for event, users in self._events:
-            if isinstance(event, Renamed):
-                self.on_rename(event.user.key)
             self.deliver(Envelope(event, self._receivers(event, users)))
 
     def _receivers(self, event: Any, users: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import p2pchat
-from p2pchat import NameTaken, P2PChatError, TooLong, UnknownName
+from p2pchat import P2PChatError, TooLong, UnknownName
 from p2pchat.commands.exit_codes import CommandError, UsageError, error_code
 
 
@@ -13,11 +13,10 @@ def test_error_code_is_the_class_name_in_snake_case() -> None:
     errors = [
         UnknownName("bob"),
         TooLong("a text", 2, 1),
-        NameTaken("zoe", "z0e"),
         UsageError("no"),
         CommandError("no"),
     ]
-    assert [error_code(error) for error in errors] == ["unknown_name", "too_long", "name_taken", "usage", "failure"]
+    assert [error_code(error) for error in errors] == ["unknown_name", "too_long", "usage", "failure"]
 
 
 def test_every_error_code_is_snake_case() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from p2pchat import (
+    AmbiguousName,
     Delivered,
     GroupChanged,
     HostedUser,
     Joined,
     Left,
     Message,
-    NameTaken,
     P2PChatError,
     PeerClosed,
     Presence,
@@ -223,22 +223,71 @@ async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net
     assert [user.name for user in note.of] == ["yan"]
 
 
-async def test_equal_names_on_one_gateway_are_distinguished(net: Mesh) -> None:
+async def test_a_program_hosts_users_under_keys_of_its_own(net: Mesh) -> None:
     gate = net.peers[0]
     zoe = await gate.host("zoe")
-    for name in ("z0e", "gate", "ɢate"):
-        with pytest.raises(NameTaken, match="taken"):
-            await gate.host(name)
-    assert await gate.host("ZOE") is zoe
-    yan = await gate.host("yan")
-    with pytest.raises(NameTaken) as taken:
-        await yan.rename("z0e")
-    assert (taken.value.name, taken.value.other) == ("z0e", "zoe")
-    with pytest.raises(NameTaken, match="taken"):
-        await gate.rename("Zoe")
-    await yan.rename("yann")
-    assert (await gate.host("yann"), gate.user("yann").key) == (yan, yan.key)
-    assert (await gate.host("yan")) is not yan
+    others = {key: await gate.host(key, name="zoe") for key in ("ZOE", "42", "zoe@example.org", "#/,@ \0", "é" * 64)}
+    assert len({user.key for user in gate.hosted}) == 6 and {user.name for user in gate.hosted} == {"zoe"}
+    for key, user in others.items():
+        assert gate.hosted_user(key) is user is await gate.host(key) and user.hosted_as == key
+    assert (zoe.hosted_as, gate.hosted_user("zoe"), gate.hosted_user("Zoe")) == ("zoe", zoe, None)
+    for key in ("", "é" * 64 + "x", "\ud800"):
+        with pytest.raises(ValueError):
+            await gate.host(key, name="yan")
+    with pytest.raises(ValueError, match="other meanings"):
+        await gate.host("yan@example.org")  # the key is the name, too
+    with pytest.raises(TypeError):
+        await gate.host(42, name="yan")  # type: ignore[arg-type]
+    assert len(gate.hosted) == 6
+
+
+async def test_who_asks_for_a_name_that_two_users_have_is_asked_which(net: Mesh) -> None:
+    gate, bob = net.peers
+    one, other = await gate.host("1", name="Max Miller"), await gate.host("2", name="max miller")
+    assert [user.me.label for user in (one, other)] == [f"{user.name}#{user.me.id[:8]}" for user in (one, other)]
+    for user in (one, other):
+        user.set_presence("online")
+        await bob.wait_user(user.me.id, timeout=WAIT)
+    for peer in (gate, bob):
+        with pytest.raises(AmbiguousName) as asked:
+            peer.find("Max Miller")
+        assert asked.value.candidates == sorted(user.me.label for user in (one, other))
+    events = one.events(Message)
+    await (await bob.send(other.me.label, "to the other")).delivered(timeout=WAIT)
+    await bob.send(one.me.label, "to the one")
+    assert (await asyncio.wait_for(anext(events), WAIT)).text == "to the one"
+    assert [post.text for post in await other.history("bob")] == ["to the other"]
+    await other.rename("Max")
+    assert (one.me.label, other.me.label, gate.hosted_user("2")) == ("Max Miller", "Max", other)
+    await other.rename("gate")
+    assert gate.me.label.startswith("gate#") and other.me.label.startswith("gate#")  # also of the peer's own user
+
+
+async def test_a_key_stays_with_its_user_until_it_is_unhosted(net: Mesh) -> None:
+    gate = net.peers[0]
+    zoe, yan = await gate.host("1", name="zoe"), await gate.host("2", name="zoe")
+    await zoe.rename("zora")
+    await gate.set_tokens(yan, {b"2" * 32: ""})
+    gate = await net.restart(gate)
+    assert [(user.hosted_as, user.key, user.name) for user in gate.hosted] == [
+        ("1", zoe.key, "zora"), ("2", yan.key, "zoe"),
+    ]  # fmt: skip
+    again = await gate.host("1", name="zoe")
+    assert (again.key, again.name) == (zoe.key, "zora")
+    await gate.unhost(again)
+    assert gate.hosted_user("1") is None and await gate.tokens() == {yan.key: {b"2" * 32: ""}}
+    assert (await gate.host("1", name="zoe")).key != zoe.key
+
+
+async def test_a_user_has_one_key_and_one_secret(net: Mesh) -> None:
+    gate = net.peers[0]
+    zoe = await gate.host("1", name="zoe")
+    assert await gate.host("1", secret=zoe.secret) is zoe
+    with pytest.raises(P2PChatError, match="another secret"):
+        await gate.host("1", secret=b"x" * 32)
+    with pytest.raises(P2PChatError, match="another key"):
+        await gate.host("2", secret=zoe.secret)
+    assert gate.hosted == [zoe]
 
 
 async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
@@ -335,28 +384,17 @@ async def test_of_two_concurrent_set_tokens_one_wins(net: Mesh) -> None:
         await gate.set_tokens(zoe, {b"4" * 32: ""})
 
 
-async def test_of_two_concurrent_renames_to_one_name_one_is_refused(net: Mesh) -> None:
+async def test_users_hosted_at_once_have_the_keys_of_users_hosted_one_by_one(net: Mesh) -> None:
     gate, _ = net.peers
-    yan = await gate.host("yan")
-    hosting = asyncio.ensure_future(gate.host("zoe"))
-    for _ in range(2):
-        await asyncio.sleep(0)  # it has begun
-    with pytest.raises(NameTaken, match="taken"):
-        await yan.rename("Zoe")
-    zoe = await hosting
-    assert gate.hosted == [yan, zoe]
-
-
-async def test_users_hosted_at_once_have_the_names_and_keys_of_users_hosted_one_by_one(net: Mesh) -> None:
-    gate, _ = net.peers
-    key = bytes(range(32))
-    wanted = [*(gate.host(f"user{number}") for number in range(50)), gate.host("zoe", key=key)]
-    first, *others = [gate.host("yan"), gate.host("yan"), gate.host("YAN", key=key), gate.host("y4n", key=key)]
-    found = await asyncio.gather(*wanted, first, *others, return_exceptions=True)
+    secret = bytes(range(32))
+    wanted = [*(gate.host(f"user{number}") for number in range(50)), gate.host("zoe", secret=secret)]
+    others = [gate.host("yan"), gate.host("yan"), gate.host("YAN", name="yan"), gate.host("y4n", secret=secret)]
+    found = await asyncio.gather(*wanted, *others, return_exceptions=True)
     hosted = [user for user in found if isinstance(user, HostedUser)]
-    assert len(hosted) == 53 and len(set(hosted)) == 52 and found[51] is found[52]
-    assert [type(error) for error in found[53:]] == [NameTaken, P2PChatError]  # another user's; another name of zoe
-    assert {user.name for user in gate.hosted} == {user.name for user in hosted}
+    assert len(hosted) == 54 and len(set(hosted)) == 53 and found[51] is found[52]
+    assert type(found[54]) is P2PChatError  # another key of zoe
+    assert [user.name for user in found[51:54] if isinstance(user, HostedUser)] == ["yan", "yan", "yan"]
+    assert {user.hosted_as for user in gate.hosted} == {user.hosted_as for user in hosted}
 
 
 async def test_a_user_unhosted_during_a_rename_stays_unhosted(net: Mesh) -> None:
@@ -504,7 +542,7 @@ async def test_nothing_is_kept_of_an_unhosted_user_who_took_messages(net: Mesh) 
     await gate.unhost(yan)
     gc.collect()
     assert freed() is None
-    yan = await gate.host("yan", key=secret)
+    yan = await gate.host("yan", secret=secret)
     yan.deliver_when_taken("phone")
     later = await zoe.send("yan", "and again")
     assert later.status == "accepted"
@@ -672,7 +710,7 @@ async def test_a_user_hosted_on_two_gateways_is_one_user() -> None:
         east, west, bob = net.peers
         here = await east.host("zoe")
         receipt = await here.send("bob", "from the east")
-        there = await west.host("zoe", key=here.secret)
+        there = await west.host("zoe", secret=here.secret)
         assert there.key == here.key and await west.host("zoe") is there
         await net.settle()
         mine, his = there.events(Sent, consumer=None, start="beginning"), bob.events(Message)
@@ -700,7 +738,7 @@ async def test_room_receipts_of_messages_written_at_another_peer_come_while_thei
         east, west, _ = net.peers
         here = await east.host("zoe")
         await net.settle()
-        there = await west.host("zoe", key=here.secret)
+        there = await west.host("zoe", secret=here.secret)
         await net.settle()
         ticks = west.everybody(Delivered)
         for status in ("offline", "online"):
@@ -727,7 +765,7 @@ async def test_a_user_who_comes_to_another_peer_waits_until_its_conversations_ar
             await ops.send(f"to ops {number}")
         await (await bob.send("zoe", "from bob")).delivered(timeout=WAIT)
         await net.settle()
-        there = await west.host("zoe", key=here.secret)
+        there = await west.host("zoe", secret=here.secret)
         assert await there.compared(WAIT)
         texts = [post.text for post in await there.history("bob", limit=0)]
         assert texts == [*(f"to bob {number}" for number in range(40)), "from bob"]
@@ -740,7 +778,7 @@ async def test_nobody_is_compared_with_who_is_not_there() -> None:
         east, west, _ = net.peers
         here = await east.host("zoe")
         await net.settle()
-        there = await west.host("zoe", key=here.secret)
+        there = await west.host("zoe", secret=here.secret)
         net.partition([east], [west])
         await net.settle()
         assert not await there.compared(0.01), "no peer that hosts the user is linked"
@@ -831,17 +869,17 @@ async def test_users_who_come_at_once_are_stored_together_and_a_fault_of_one_is_
         *(gate.host(f"user{number}") for number in range(300)),
         gate.host("user7"),
         gate.host("USER7"),
-        gate.host("u5er7", key=secret),
-        gate.host("again", key=secret),
-        gate.host("bad", key=b"short"),
+        gate.host("u5er7", secret=secret),
+        gate.host("again", secret=secret),
+        gate.host("bad", secret=b"short"),
         gate.host("worse", tokens={b"short": ""}),
         return_exceptions=True,
     )
     users, others = [user for user in came[:300] if isinstance(user, HostedUser)], came[300:]
     assert [user.name for user in users] == [f"user{number}" for number in range(300)]
-    assert others[0] is users[7] and others[1] is users[7]
-    assert [type(each) for each in others[2:]] == [HostedUser, P2PChatError, ValueError, ValueError]
-    assert len({user.key for user in gate.hosted}) == len(gate.hosted) == 301
+    assert others[0] is users[7] and others[1] is not users[7]
+    assert [type(each) for each in others[1:]] == [HostedUser, HostedUser, P2PChatError, ValueError, ValueError]
+    assert len({user.key for user in gate.hosted}) == len(gate.hosted) == 302
     users[299].set_presence("online")
     assert (await bob.wait_user("user299", timeout=WAIT)).key == users[299].key
 

@@ -465,7 +465,7 @@ async def test_a_cancelled_set_receipts_logs_no_error(net: Mesh, ada: TCPPeer) -
 async def test_a_message_is_stored_by_a_second_host_once_that_has_said_so(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     zoe = await ada.host("zoe")
-    await bob.host("zoe", key=zoe.secret)
+    await bob.host("zoe", secret=zoe.secret)
     await (await zoe.send("cyd", "hello")).stored_by(bob.me.id, timeout=60)
     await net.settle()
     net.partition([ada, cyd], [bob])
@@ -487,7 +487,7 @@ async def test_a_message_of_an_earlier_run_is_stored_by_whom_its_mark_names(net:
     """Also where a later log of the writer covers it, so that no mark names its own."""
     ada, bob, cyd = net.peers
     zoe = await ada.host("zoe")
-    await bob.host("zoe", key=zoe.secret)
+    await bob.host("zoe", secret=zoe.secret)
     receipt = await zoe.send("cyd", "hi")
     await receipt.stored_by(bob.me.id, timeout=60)
     ada = await net.restart(ada)

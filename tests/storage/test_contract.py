@@ -619,7 +619,9 @@ def test_statements_about_members_are_stored_until_they_are_not_kept_any_more(st
 
 
 def test_hosted_users_are_stored_in_order_until_removed(storage: SqlStorage) -> None:
-    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((2, "zoë"), (1, "yan")))
+    zoe, yan = (
+        StoredUser(user(name), bytes([n]) * 32, name, n, f"{name} \0 42") for n, name in ((2, "zoë"), (1, "yan"))
+    )
     storage.commit([Change(hosted=[zoe, yan])])
     assert storage.hosted() == [yan, zoe]
     renamed = zoe.replace(name="zoe")
@@ -631,7 +633,7 @@ def test_hosted_users_are_stored_in_order_until_removed(storage: SqlStorage) -> 
 
 
 def test_tokens_are_removed_with_their_user(storage: SqlStorage) -> None:
-    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((1, "zoe"), (2, "yan")))
+    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n, name) for n, name in ((1, "zoe"), (2, "yan")))
     tokens = [Token(bytes([9 - n]) * 32, whose.id, n, f"label {n}") for n, whose in enumerate((zoe, yan, zoe))]
     storage.commit([Change(hosted=[zoe, yan], tokens=tokens)])
     assert storage.tokens() == tokens and storage.tokens(zoe.id) == [tokens[0], tokens[2]]

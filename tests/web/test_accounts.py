@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import DataLocked, Renamed, Settings, StorageError, TCPPeer, UnknownName, open_alone, validate_name
+from p2pchat import (
+    AmbiguousName,
+    DataLocked,
+    HostedUser,
+    Renamed,
+    Settings,
+    StorageError,
+    TCPPeer,
+    UnknownName,
+    open_alone,
+    validate_name,
+)
 from p2pchat.core.names import base32
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
@@ -62,6 +73,54 @@ async def test_a_user_that_a_program_hosts_cannot_be_registered() -> None:
                 await claim("bot")
         account, token = await accounts.new_token("bot")  # access to the peer's directory allows it
         assert await accounts.by_token(token) is account
+
+
+async def test_of_two_users_with_one_name_a_label_says_which_at_every_path(served: Served) -> None:
+    accounts, tokens, users = served.gateway.accounts, served.tokens, list[HostedUser]()
+    for key in "12":
+        users.append(await served.peer.host(key, name="Max Miller"))
+    labels = sorted(user.me.label for user in users)
+    for user in users:
+        with pytest.raises(AmbiguousName) as asked:
+            await accounts.new_token("Max Miller")  # also once one of the two has an account
+        assert asked.value.candidates == labels
+        account, tokens[user.hosted_as] = await accounts.new_token(user.me.label)
+        assert account.user is user and accounts.find(user.me.label) is accounts.find(user.me.id) is account
+    assert await accounts.by_token(tokens["1"]) is not await accounts.by_token(tokens["2"])
+    await served.register("zoe")
+    async with served.client("zoe") as http:
+        for path in (
+            "/messages?conversation=Max%20Miller",
+            "/messages?user1=zoe&user2=Max%20Miller",
+            "/users/Max%20Miller",
+        ):
+            refused = await http.get(path)
+            assert (refused.status_code, refused.json()["code"]) == (409, "ambiguous_name"), path
+            assert all(label in refused.json()["text"] for label in labels), path
+        for number, label in enumerate(labels):
+            sent = await http.post("/messages", json={"to": label, "content": f"to {number}"})
+            assert sent.status_code == 201, sent.text
+        refused = await http.post("/messages", json={"to": "Max Miller", "content": "to one of them"})
+        assert refused.status_code == 409
+        taken = await http.post("/accounts", json={"name": "max miller"})
+        assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
+    for number, label in enumerate(labels):
+        found = accounts.find(label)
+        assert found is not None and [post.text for post in await found.user.history("zoe")] == [f"to {number}"]
+    with pytest.raises(AmbiguousName):
+        await accounts.revoke("Max Miller")
+    with pytest.raises(AmbiguousName):
+        await accounts.trusted("Max Miller")
+    revoked = await accounts.revoke(labels[0])
+    assert revoked is not None and [one.state for one in accounts.list() if one is not revoked] == ["registered"] * 2
+
+
+async def test_a_name_that_an_account_gave_up_is_another_s(served: Served) -> None:
+    zoe, _ = await served.gateway.accounts.register("zoe")
+    async with served.gateway.accounts.renaming(zoe, "zora"):
+        await zoe.user.rename("zora")
+    other, _ = await served.gateway.accounts.register("zoe")
+    assert other.user is not zoe.user and other.user.hosted_as != zoe.user.hosted_as
 
 
 async def test_accounts_survive_a_restart_and_no_token_is_on_disk(tmp_path: Path) -> None:
@@ -132,17 +191,6 @@ async def test_no_way_leads_to_a_refused_name() -> None:
         with pytest.raises(UnknownName):
             await Receivers(peer, accounts).resolve(ada, "everybody")
     assert validate_name("admin") == "admin"  # for a peer of its own
-
-
-async def test_old_names_are_not_indexed(served: Served) -> None:
-    """Otherwise a user who renames itself all day would fill the memory."""
-    zoe, _ = await served.gateway.accounts.register("zoe")
-    names: asyncio.Queue[str] = asyncio.Queue()
-    served.gateway.hub.open(zoe, lambda told: names.put_nowait(told.event.name), "chat", wants=(Renamed,))
-    for number in range(5):
-        await zoe.user.rename(f"zoe{number}")
-        assert await asyncio.wait_for(names.get(), 60) == f"zoe{number}"
-    assert [*served.gateway.accounts._by_name] == ["zoe4"]
 
 
 async def test_a_peer_without_room_is_reported_as_full_not_as_name_taken() -> None:

@@ -295,9 +295,11 @@ def _status_frame(event: Delivered | Read, writer: Account) -> Frame | None:
 
 
 def name_of(accounts: Accounts, user: User) -> str:
-    """Return the name of a user here: that of its account, or its label in the mesh."""
+    """Return the name of a user here: that of its account if no other has it, or its label in the mesh."""
     account = accounts.of(user.key)
-    return user.label if account is None else account.name
+    if account is None or len(accounts.named(account.name)) > 1:
+        return user.label
+    return account.name
 
 
 def _file_frame(event: FileProgress | FileArrived) -> Frame:
