@@ -34,7 +34,7 @@ from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Address, Change,
 from p2pchat.core.log import verify
 from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES
-from p2pchat.core.names import base32, validate_name
+from p2pchat.core.names import base32, name_fault
 from p2pchat.core.own_state import OWN_STATE, OwnState
 from p2pchat.errors import HandshakeError, InviteError, P2PChatError
 from p2pchat.identity.device_code import DeviceCode, commitment_of, parse_device_code, words_of
@@ -300,7 +300,9 @@ def _store(directory: Path, identity: Identity, package: _Package) -> None:
     own = Identity.from_seed(bytes.fromhex(package.user))
     peers = [Address(peer, normal_endpoint(endpoint), told=True) for peer, endpoint in package.peers]
     kept = {name: line for name, line in package.kept.items() if _is_kept(name, own.peer_id)}
-    users = [KnownUser(own.peer_id, validate_name(kept[META_NAME]), 0)] if META_NAME in kept else []
+    if META_NAME in kept and name_fault(kept[META_NAME]):  # another machine may have chosen one that nobody can here
+        raise ValueError("a name that nobody has")
+    users = [KnownUser(own.peer_id, kept[META_NAME], 0)] if META_NAME in kept else []
     OwnState(kept)  # can be read
     if any(network.guest(key) is None for key in (identity.peer_id, own.peer_id) if not name):
         raise ValueError("a certificate that its member did not sign")

@@ -322,6 +322,43 @@ async def test_a_package_that_no_machine_makes_leaves_nothing(home: Path, wrong:
         assert laptop.me.name == "ada"
 
 
+async def test_a_person_whom_another_machine_named_like_the_room_adds_machines(home: Path) -> None:
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    package = devices._package(home / "desk", network_of(home / "desk"), (identity := Identity.generate()).peer_id)
+    devices._store(home / "lap", identity, replace(package, kept=package.kept | {META_NAME: "room"}))
+    async with TCPPeer(data=home / "lap") as laptop:
+        assert laptop.me.name == "room"
+
+
+async def test_made_up_machines_are_not_listed_and_leave_room_for_what_was_stolen(login: Login, home: Path) -> None:
+    """A thief says that there are 64 machines called like the stolen one: keys for which the person never answered, and
+    an id that is none.
+    """
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    lost = await join_device(code, home / "lap", on_words=lambda words: None)
+    await adding.task
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk:
+        login("the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as thief:
+            await when_named(desk, 2)
+            for made_up in (*(Identity.generate().peer_id for _ in range(64)), "0" * 64):
+                await thief.people._name_device(made_up, "0 lap")
+            await thief.people.rename_device(lost.peer_id, "lap")
+            await until(lambda: [one.name for one in desk.devices()][1:] == ["lap"], "its name at the desk")
+        await until(lambda: not desk.devices()[1].linked, "the end of the link")
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk:
+        assert [one.peer_id for one in desk.devices()][1:] == [lost.peer_id]
+        assert (await desk.people.revoke_device("lap")).peer_id == lost.peer_id and len(desk.devices()) == 1
+
+
 async def test_a_code_is_good_once(login: Login, home: Path) -> None:
     """A second machine with the same code is turned away, also while the person looks at the words of the first."""
     login("ada")

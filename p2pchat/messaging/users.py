@@ -260,14 +260,17 @@ class Device:
 def devices_of(node: Node) -> list[Device]:
     """Return the machines of the own user of a node: this one, those that are linked, then the others, newest first.
 
-    What machines say of themselves are names and times only, and may be made up: any of them can say it of all.
+    What machines say of themselves are names and times only, and may be made up: any of them can say it of all. So of
+    those that are away it lists what the own member answers for, as it is known to do.
     """
-    links, presence, own = node.links, node.presence, node.own
+    links, presence, own, members = node.links, node.presence, node.own, node.member_directory
     linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
-    said = own.ids(node.user, DEVICE)[:MOST_MACHINES]
-    away = [peer for peer in (*reversed(presence.left), *said) if peer != node.user]
+    said = own.ids(node.user, DEVICE)
+    if not node.network.is_named:
+        said = [peer for peer in said if node.admission.member in members.members_of(peer)]
+    away = [peer for peer in (*reversed(presence.left), *said[:MOST_MACHINES]) if peer != node.user]
     found = list[Device]()
-    for peer in filterfalse(node.member_directory.revocations, dict.fromkeys([node.peer, *linked, *away])):
+    for peer in filterfalse(members.revocations, dict.fromkeys([node.peer, *linked, *away])):
         at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
         is_time = at.isdecimal() and len(at) <= MOST_DIGITS
         since, is_linked = aware(int(at)) if is_time else None, peer in linked
@@ -304,6 +307,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
 
 
 MOST_MACHINES = 64  # listed of those that machines say there are; a guess
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 MOST_DIGITS = 16  # of a time in UTC microseconds: until the year 2286
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
