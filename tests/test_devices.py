@@ -869,7 +869,28 @@ async def _pardon(peer: TCPPeer, role: Role) -> None:
         await until(lambda: peer.people.find("dan").role == "member", "the pardon")
 
 
+async def _add_device(peer: TCPPeer, role: Role) -> None:
+    assert peer.data is not None
+    await add_device(
+        peer.data, on_code=lambda code: None, is_wanted=lambda words: pytest.fail(words), host=LOOPBACK, seconds=0.01
+    )
+
+
+async def _revoke_invite(peer: TCPPeer, role: Role) -> None:
+    made = [one.id for one in peer.people.invites()]
+    await peer.people.revoke([*made, "00000000"][0])
+
+
+async def _kick(peer: TCPPeer, role: Role) -> None:
+    group = await peer.create_group(role.name, ["dan"])
+    await group.remove("dan")
+
+
 ACTS: dict[str, tuple[Act, dict[str, str]]] = {  # and who may not, with a part of why
+    "add_device": (  # here all have the same login: test_a_machine_without_the_members_key_adds_none
+        _add_device,
+        {"founder": "is in use", "member": "is in use", "admin": "no machine came", "machine": "no machine came"},
+    ),
     "devices": (lambda peer, role: asyncio.sleep(0, peer.devices()), {}),
     "rename_device": (lambda peer, role: peer.people.rename_device(peer.listening.peer_id, role.name), {}),
     "revoke_device": (
@@ -881,11 +902,21 @@ ACTS: dict[str, tuple[Act, dict[str, str]]] = {  # and who may not, with a part 
         dict.fromkeys(("founder", "admin", "member", "machine"), "is no machine of yours"),
     ),
     "make_invite": (lambda peer, role: peer.make_invite(), {"member": ASK, "machine": "key"}),
+    "revoke an invite": (_revoke_invite, dict.fromkeys(("member", "machine"), "has made no invite")),
+    "expel_invited": (
+        lambda peer, role: peer.people.expel_invited("00000000"),
+        {"member": ASK, "machine": ELSEWHERE},
+    ),
+    "kick": (_kick, {}),
     "expel": (_expel, {"member": ASK, "machine": ELSEWHERE}),
     "pardon": (_pardon, {"admin": ASK, "member": ASK, "machine": ELSEWHERE}),
     "expel the founder": (
         lambda peer, role: peer.people.expel("fay"),
         {"founder": "nobody expels itself", "admin": "cannot be expelled", "member": ASK, "machine": ELSEWHERE},
+    ),
+    "make_admin on=False": (
+        lambda peer, role: peer.people.make_admin("bob", on=False),
+        {"founder": "is no admin", "admin": ASK, "member": ASK, "machine": ELSEWHERE},
     ),
     "make_admin": (
         lambda peer, role: peer.people.make_admin("bob"),
@@ -935,4 +966,6 @@ async def test_each_act_about_members_and_machines_is_done_or_refused_in_a_clear
         }  # fmt: skip
         assert wrong == {}
         account = await fay.host("zoe")
+        group = await account.create_group("of zoe", ["dan"])
+        await group.remove("dan")
         assert not any(hasattr(account, name) for name in ("people", "devices", "make_invite"))
