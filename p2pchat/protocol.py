@@ -604,6 +604,8 @@ class Decoder:
         except FrameError as fault:
             fault.__context__ = None  # its traceback keeps `data` alive
             self.fault = fault.with_traceback(None)
+        except Exception as error:  # a defect. All state that it may have torn is that of this decoder
+            self.fault = FrameError(f"not decoded, by a defect of p2pchat ({type(error).__name__}): report it")
         else:
             self._rest += memoryview(data)[taken:]
         if self.on_read is not None:

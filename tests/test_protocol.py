@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from p2pchat.errors import FrameError
 from p2pchat.protocol import (
+    _CHECKS,
     JSON_FRAMES,
     LENGTH,
     MAX_FRAME_BYTES,
@@ -157,6 +158,19 @@ def test_frames_before_a_bad_one_are_returned_and_nothing_after_it() -> None:
     fault = decoder.fault
     assert decoder.feed(encode(Pong())) == []
     assert decoder.fault is fault is not None
+
+
+def test_a_defect_of_a_check_is_a_fault_of_the_bytes_and_nothing_is_decoded_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_CHECKS, Want, lambda *_: {"": 0}["a text that somebody wrote"])
+    decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+    buffer = bytearray(encode(Ping()) + encode(Want(1, "c0" * 32, "b0" * 32, [])) + encode(Pong()))
+    assert decoder.feed(buffer) == [Ping()]
+    buffer.clear()  # raises BufferError while anybody looks at it
+    assert decoder.feed(encode(Pong())) == []
+    text = "not decoded, by a defect of p2pchat (KeyError): report it"
+    assert (str(decoder.fault), decoder.fault and decoder.fault.code) == (text, "malformed")
 
 
 def test_a_go_lifts_the_limit_for_the_rest_of_its_read() -> None:

@@ -185,6 +185,19 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
     assert honest.warned == []  # nothing that requires the user's attention
 
 
+async def test_a_defect_in_checking_a_frame_ends_its_link_alone(
+    attacked: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, eve = attacked
+    monkeypatch.setitem(wire._CHECKS, wire.Unknown, lambda *_: {"": 0}["a text that somebody wrote"])
+    payload = b'{"t":"of a later version"}'
+    eve.say(wire.LENGTH.pack(len(payload)) + payload)
+    assert await honest.while_chatting(eve.wait_closed()) == "malformed"
+    (bye,) = [frame for frame in eve.frames if isinstance(frame, wire.Bye)]
+    assert bye.text == "not decoded, by a defect of p2pchat (KeyError): report it"
+    assert honest.warned == []
+
+
 # Attacks that are counted; the link stays
 
 

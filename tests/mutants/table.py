@@ -470,6 +470,10 @@ MUTANTS = (
         "hostile/test_group_chains.py::test_a_text_that_came_late_costs_no_more_after_long_cuts",
         ("if covered is None or covered.views is not views:",
          "if True:")),
+    Mutant("decoding-ends-all", "a defect in the check of a frame ends the process of every peer that gets one",
+        "hostile/test_attacks.py::test_a_defect_in_checking_a_frame_ends_its_link_alone",
+        ("except Exception as error:  # a defect. All state that it may have torn",
+         "except FrameError as error:  #")),
     Mutant("deleted-as-hosted-before", "a deletion takes the last copy of what a user wrote, who came to be hosted while storage was asked what to delete",
         "core/sync/test_pruner.py::test_what_a_user_wrote_who_came_to_be_hosted_during_a_deletion_stays_while_nobody_else_has_it",
         ("""\
