@@ -23,8 +23,9 @@ from p2pchat.core.groups.group_fact import (
     UNADMIN,
     GroupFact,
 )
-from p2pchat.core.groups.group_members import MAX_HEIRS, CutCoverage, GroupMembers
+from p2pchat.core.groups.group_members import GroupMembers
 from p2pchat.protocol import Mark, UserId
+from simulation.invariants.group_invariants import Fact, expected_group
 
 NAMES = ("own", "bob", "cyd", "dan", "eve", "fay", "gus")
 IDS = {name: sha256(name.encode()).hexdigest() for name in NAMES}
@@ -89,10 +90,22 @@ class Peer:
         return sorted(OF[user] for user in self.members.present if self.members.is_admin(user))
 
     @property
+    def shown(self) -> tuple[object, ...]:
+        members, admins = self.members, sorted(filter(self.members.is_admin, self.members.present))
+        return members.name_fact.name, members.owner, sorted(members.present), admins
+
+    @property
+    def outs(self) -> set[tuple[UserId, str, frozenset[str]]]:
+        """Removals and leaves, with what ended each."""
+        ends = self.members.enders
+        return {
+            (user, out.id, frozenset(one.id for one in ends(user, out)))
+            for user in OF for out in self.members.outs(user)
+        }  # fmt: skip
+
+    @property
     def all(self) -> tuple[object, ...]:
-        members = self.members
-        outs = {name: sorted(one.id for one in members.outs(id)) for name, id in IDS.items()}
-        return members.present, self.admins, members.owner, members.name_fact.name, outs
+        return self.members.present, self.shown, self.outs
 
 
 def group(*members: str, admins: Sequence[str] = ()) -> Peer:
@@ -474,11 +487,17 @@ def history(seed: int) -> list[GroupFact]:
     return [*{id: fact for peer in peers for id, fact in peer.facts.items()}.values()]
 
 
+def as_said(fact: GroupFact) -> Fact:
+    body = {"k": fact.kind, "who": fact.who, "name": fact.name, "n": fact.n, "said": fact.said}
+    return Fact(fact.id, fact.by, fact.run, fact.builds_on, fact.c, body)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_the_order_of_facts_means_nothing(seed: int) -> None:
     facts, draw = history(seed), random.Random(seed)
-    expected = Peer(facts)
-    assert judged(facts) == (expected.here, expected.admins, OF[expected.members.owner])
+    expected, judge = Peer(facts), expected_group(map(as_said, facts))
+    assert expected.shown == judge.shown
+    assert expected.outs == {(user, out.id, frozenset(one.id for one in over)) for user, out, over in judge.outs}
     for _ in range(5):
         draw.shuffle(facts)
         assert Peer(facts).all == expected.all
@@ -491,63 +510,6 @@ def test_the_order_of_facts_means_nothing(seed: int) -> None:
     for fact in gone:
         some.members.drop(fact)
     assert some.all == Peer([one for one in facts if one not in gone]).all
-
-
-def judged(facts: list[GroupFact]) -> tuple[list[str], list[str], str]:
-    """Return who is in, the admins and the owner, worked out in the plainest way."""
-    views = {(one.by, one.run): one for one in facts}
-
-    def under(fact: GroupFact, marks: Iterable[Mark]) -> bool:
-        own = {run: one for (by, run), one in views.items() if by == fact.by}
-        return fact.run in CutCoverage(marks, own).upto
-
-    owners, handed = [next(one.by for one in facts if one.kind == CREATE)], list[GroupFact]()
-    entitled = {*owners}
-    while True:
-        found = [one for one in facts if one.kind == HEIR and (one.n, one.by) == (len(owners) - 1, owners[-1])]
-        if not found:
-            break
-        if len(found) > MAX_HEIRS:
-            owners.append(owners[-1])
-            continue
-        handed.append(min(found, key=lambda one: one.id))
-        owners += handed[-1].who
-        entitled.update(user for one in found for user in one.who)
-    owned = [
-        one
-        for one in facts
-        if one.by == owners[-1]
-        or one.kind == CREATE
-        or any(heir.by == one.by and under(one, [Mark(heir.run, 1, "")]) for heir in handed)
-    ]
-    made = {user for one in owned if one.kind == ADMIN for user in one.who}
-    ended = {(user, id) for one in owned if one.kind == ADMIN for user, ids in one.who.items() for id in ids}
-    noted = ended | {(user, id) for one in owned if one.kind == HEIR for user, ids in one.who.items() for id in ids}
-    ends = [(user, one) for one in owned if one.kind in (UNADMIN, REMOVE) for user in one.who]
-    left = [(user, one) for user, one in ends if (user, one.id) not in ended]
-    counting, former = list(owned), list[GroupFact]()
-    for one in facts:
-        limits = [end.said for user, end in left if user == one.by]
-        if one in owned:
-            continue
-        if not all(under(one, marks) for marks in limits):
-            continue
-        if one.kind == REMOVE and one.by in entitled:
-            former.append(one)
-        elif one.by in made:
-            counting.append(one)
-    adds = [one for one in counting if one.kind in (CREATE, ADD)]
-    brought = {(user, id) for one in adds for user, ids in one.who.items() for id in ids}
-    outs = [(one.by, one) for one in facts if one.kind == LEAVE]
-    for one in counting:
-        if one.kind == REMOVE:
-            ranked = made | entitled
-            outs += [(user, one) for user in one.who if one in owned or user not in ranked or (user, one.id) in noted]
-    outs += [(user, one) for one in former for user in one.who if user not in entitled or (user, one.id) in noted]
-    out = {user for user, one in outs if (user, one.id) not in brought}
-    here = {user for one in adds for user in one.who} - out
-    admins = (made & here) - {user for user, _ in left} - {owners[-1]}
-    return sorted(OF[user] for user in here), sorted(OF[user] for user in admins), OF[owners[-1]]
 
 
 @pytest.mark.parametrize("seed", range(20))
