@@ -921,17 +921,9 @@ class ReceiptTracker:
 # ---- messages of earlier runs
 
 
-class StoredReceipt(NamedTuple):
-    """Facts in storage about an entry: who has it, and who has read it. `shown` is None if it was not released."""
-
-    shown: ReleasedEntry | None
-    marks: Positions
-    read: Positions
-
-
-def look_up_receipt(storage: SqlStorage, log: LogId, seq: int) -> StoredReceipt:
-    """Return what storage knows of an entry of one's own."""
-    return StoredReceipt(storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq))
+def look_up_receipt(storage: SqlStorage, log: LogId, seq: int) -> tuple[ReleasedEntry | None, Positions, Positions]:
+    """Return an entry of one's own, None if it was not released, who has it, and who has read it, as storage knows."""
+    return storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq)
 
 
 def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:

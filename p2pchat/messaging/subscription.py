@@ -566,7 +566,8 @@ class EventFeed:
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return stored entries in the order in which they were released."""
-        return await self._running().places(after, limit)
+        disk = self._running().disk
+        return await disk.read(partial(disk.storage.places, after, limit))
 
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Return these entries with their edits; None for one that is not released here."""

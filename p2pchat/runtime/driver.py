@@ -61,10 +61,9 @@ from p2pchat.runtime.frame_queue import (
 from p2pchat.runtime.garbage_collection import call_soon_and_again, gc_paused, return_memory_soon
 from p2pchat.runtime.recent_entries import RecentEntries, spans_of
 from p2pchat.runtime.request_queue import RequestQueue, WriteBatcher
-from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
+from p2pchat.runtime.storage_worker import CoreReads, StorageWorker, resolve
 from p2pchat.settings import Settings
 from p2pchat.storage.content_store import CONTENT_NAME
-from p2pchat.storage.contract import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.storage.sql_storage import SqlStorage
@@ -483,10 +482,6 @@ class Driver:
         self.recent.skip(self.recent.newest)
         return_memory_soon()
 
-    async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
-        """Read released entries from storage."""
-        return await self.disk.read(lambda: self.disk.storage.places(after, limit))
-
     def ack(self, consumer: str, place: int) -> None:
         """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
         self._acked[consumer] = place
@@ -533,12 +528,8 @@ class Driver:
         """Return when the core has handled the inputs so far."""
         self._schedule()
         handled: asyncio.Future[None] = self._loop.create_future()
-        self._loop.call_soon(_resolve, handled)  # runs after the pump that was scheduled before
+        self._loop.call_soon(resolve, handled, None, None)  # runs after the pump that was scheduled before
         await handled
-
-    def wake(self) -> None:
-        """Have the calls look again that wait until something is true."""
-        self._schedule()
 
     async def wait_until(self, is_true: Callable[[], bool]) -> None:
         """Return when something is true of the core, which is asked after each turn. Raises PeerClosed, P2PChatError.
@@ -660,11 +651,6 @@ class Driver:
         for handle in (self._wake_timer, self._pump_handle, self._save_timer, *pauses):
             if handle is not None:
                 handle.cancel()
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():  # the caller may have been cancelled
-        future.set_result(None)
 
 
 class OutgoingFrames:
