@@ -625,5 +625,4 @@ def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId
     user = who if isinstance(who, User) else people.find(who)
     if user.key in (node.peer, node.user):
         raise ValueError("that is this peer itself: it does not dial itself")
-    hosting = {node.links.up[link].peer for link in node.presence.hosts.get(user.key, ()) if link in node.links.up}
-    return sorted({user.key, *hosting})
+    return sorted({user.key, *(link.peer for link in node.presence.links_of(user.key))})

@@ -346,7 +346,7 @@ class People:
         node = self._lifecycle.require_running().node
         if user.key in node.hosted:
             return user.key != node.user
-        hosting = (link for link in node.links.up.values() if user.key in link.users)
+        hosting = node.presence.links_of(user.key)
         return any(link.peer in link.users and user.key != link.peer for link in hosting)
 
     def is_expelled(self, user: User) -> bool:

@@ -225,8 +225,7 @@ def host_peers(node: Node, user: UserId) -> list[PeerId]:
 
     Who has several machines had one with the key of the user, whose address stays known for a while.
     """
-    links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
-    peers = dict.fromkeys(link.peer for link in links if link is not None)
+    peers = dict.fromkeys(link.peer for link in node.presence.links_of(user))
     if user in (peers or node.links.book) and not node.member_directory.revocations(user):
         peers = {user: None, **peers}
     if user == node.user:
@@ -263,8 +262,8 @@ def devices_of(node: Node) -> list[Device]:
     What machines say of themselves are names and times only, and may be made up: any of them can say it of all. So of
     those that are away it lists what the own member answers for, as it is known to do.
     """
-    links, presence, own, members = node.links, node.presence, node.own, node.member_directory
-    linked = sorted({links.up[link].peer for link in presence.hosts.get(node.user, ()) if link in links.up})
+    presence, own, members = node.presence, node.own, node.member_directory
+    linked = sorted({link.peer for link in presence.links_of(node.user)})
     said = own.ids(node.user, DEVICE)
     if not node.network.is_named:
         said = [peer for peer in said if node.admission.member in members.members_of(peer)]
@@ -282,8 +281,7 @@ def devices_of(node: Node) -> list[Device]:
 
 def carrier(node: Node, user: UserId) -> str:
     """Return who carries the links with all peers of a user; "" if one is direct, or there is none."""
-    links = (node.links.up.get(id) for id in node.presence.hosts.get(user, ()))
-    carriers = {link.carrier for link in links if link is not None}
+    carriers = {link.carrier for link in node.presence.links_of(user)}
     return _name_of(node, min(carriers, default=""))
 
 

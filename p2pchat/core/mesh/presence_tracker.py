@@ -134,8 +134,12 @@ class PresenceTracker:
         """Return the other peers that host a user. Within its grace period that is the last one; else, if nobody
         hosts it, its own.
         """
-        peers = {self._links[link].peer for link in self.hosts.get(user, ())}
+        peers = {link.peer for link in self.links_of(user)}
         return peers or {self._here.get(user, user)}
+
+    def links_of(self, user: UserId) -> list[PeerLink]:
+        """Return the links whose peers host a user, the oldest first."""
+        return [self._links[link] for link in sorted(self.hosts.get(user, ()))]
 
     def share(self, user: UserId) -> UserId:
         """Return at whom a user counts: its member, or the peer that hosts it."""
@@ -158,8 +162,7 @@ class PresenceTracker:
         it. Somebody whose own peer is linked gets messages, whatever its status.
         """
         status, _, since = self.status(user)
-        hosts = map(self._links.__getitem__, sorted(self.hosts.get(user, ())))
-        links = [link for link in hosts if link.peer == user or status != "offline"]
+        links = [link for link in self.links_of(user) if link.peer == user or status != "offline"]
         if links and all(link.carrier for link in links):
             return "carried", 0, links[0].carrier
         if links or status in ("online", "idle"):
@@ -196,7 +199,7 @@ class PresenceTracker:
         self._end_grace(user.id)
         self.announcer.host(user)
         if user.id in self.hosts:
-            self.shared[user.id] = {self._links[link].peer for link in self.hosts[user.id]}
+            self.shared[user.id] = {link.peer for link in self.links_of(user.id)}
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
             self._tell(UserLeft(user.id, "left"))
         if user.id in self._reported:
@@ -361,7 +364,7 @@ class PresenceTracker:
         """Update whether a user is here, after a change of what links say about it."""
         if user not in self._own:
             # One with a link to its own peer is here. A gateway's user is here only while not offline.
-            is_at_home = any(self._links[link].peer == user for link in self.hosts.get(user, ()))
+            is_at_home = any(link.peer == user for link in self.links_of(user))
             is_here = is_at_home or self._status_of(user)[0] != "offline"
             if is_here and user not in self._here:
                 self._expected = None
@@ -399,7 +402,7 @@ class PresenceTracker:
 
     def _status_of(self, user: UserId) -> Status:
         """Return the best status that any host gives for a user, the newest of equal ones."""
-        statuses = [_announced_status(self._links[link].users[user]) for link in self.hosts.get(user, ())]
+        statuses = [_announced_status(link.users[user]) for link in self.links_of(user)]
         if user in self._own:
             statuses.append(self.announcer.status(user))
         return min(statuses, key=lambda status: (STATUSES.index(status[0]), -status[2]), default=UNKNOWN)
