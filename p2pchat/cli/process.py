@@ -3,8 +3,8 @@
 The loop is uvloop's or winloop's where installed (extra `fast`), else asyncio's own. The library itself runs in its
 caller's loop.
 
-Most commands are cancelled by SIGTERM and SIGHUP (run_until_signal). A chat and a gateway shut down gracefully, on
-signals and for several other reasons (Shutdown). signal.signal works on every system (Windows' loops have no
+A chat and a gateway shut down gracefully, on signals and for several other reasons (Shutdown). Most other commands are
+cancelled by signals alone (run_until_signal). signal.signal works on every system (Windows' loops have no
 add_signal_handler). Signals that were ignored at the start stay ignored: `nohup` ignores SIGHUP, a shell's `&` ignores
 SIGINT.
 """
@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from types import FrameType
@@ -26,11 +26,12 @@ from typing import Any, TypeVar
 
 from p2pchat.commands.exit_codes import FAILED, INTERRUPTED, print_notice
 from p2pchat.safe_text import safe_line, safe_text
+from p2pchat.threads import stop_tasks
 
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"
-_TERMINATING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
-SIGNALS = (signal.SIGINT, *_TERMINATING)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 SAME_SIGNAL = 0.5  # seconds in which a second signal counts as the first; a guess
 WANTED_DESCRIPTORS = 1024  # the default of Linux
 T = TypeVar("T")
@@ -67,58 +68,26 @@ def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int] = lambda: FAILED) -> int:
-    """Run a command, which SIGTERM and SIGHUP end gracefully; return its exit code.
+    """Run a command, which the first signal cancels; return its exit code.
 
     Args:
-        terminated: Returns the exit code after such a signal.
+        terminated: Returns the exit code after SIGTERM or SIGHUP.
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    signalled = interrupted = False
 
-    async def watched() -> int:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal signalled
-            signalled = True
-            loop.call_soon_threadsafe(task.cancel)
-
-        # The handler of asyncio would cancel at once, and so a future in the middle of being resolved.
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            nonlocal interrupted
-            if interrupted:
-                raise KeyboardInterrupt
-            interrupted = True
-            loop.call_soon_threadsafe(task.cancel)
-
-        handlers.enter_context(_handling(_TERMINATING, stop))
-        try:
-            with _handling((signal.SIGINT,), interrupt):
-                return await main
-        except asyncio.CancelledError:
-            if interrupted:
-                raise KeyboardInterrupt from None
-            if not signalled:
-                raise
-            return terminated()
+    async def begun() -> Shutdown:
+        return Shutdown()
 
     with ExitStack() as handlers, make_runner() as runner:
-        return runner.run(watched())
-
-
-@contextmanager
-def _handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle these signals, except those that are ignored; call in the main thread."""
-    before = {
-        number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
+        shutdown = runner.run(begun())
+        handlers.enter_context(shutdown.on_signals())
+        code = runner.run(shutdown.until_signal(main))
+        if code is not None:
+            return code
+        if runner.run(shutdown.wait()) == "interrupted":
+            raise KeyboardInterrupt
+        return terminated()
 
 
 # ---- shutdown
@@ -175,15 +144,20 @@ class Shutdown:
             if task.done():
                 return task.result()
         finally:
-            task.cancel()
+            await stop_tasks([task])
         self._reason = self._signal
         return None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Shut down on signals, inside `with`; call in the main thread."""
-        with _handling(SIGNALS, self._on_signal):
+        """Shut down on signals, inside `with`, except on those that are ignored; call in the main thread."""
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in heeded}
+        try:
             yield
+        finally:
+            for number, former in before.items():
+                signal.signal(number, former)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.ignores_interrupt and number == signal.SIGINT:
