@@ -31,6 +31,7 @@ from p2pchat import (
     join_device,
     profile_directory,
 )
+from p2pchat.commands.event_text import format_member_change
 from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
@@ -39,6 +40,7 @@ from p2pchat.identity.network import GUEST_NAME, LOOPBACK, save_certificates
 from p2pchat.identity.private_files import make_private_directory, write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.identity.tls_pipe import client_context, server_context
+from p2pchat.messaging.users import UserDirectory, UserFacts, id_of
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within
@@ -196,6 +198,48 @@ async def test_each_machine_lists_all(login: Login, home: Path) -> None:
         assert [(one.name, one.linked, one.last_seen) for one in desk.devices()][1:] == [("lap", False, None)]
         await desk.people.revoke_device("LAP")
         assert len(desk.devices()) == 1
+    async with TCPPeer(data=home / "desk") as desk:
+        assert len(desk.devices()) == 1
+
+
+async def test_a_machine_is_called_by_its_name_or_by_its_person(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as desk:
+        invite = await desk.make_invite()
+        login("bob")
+        async with TCPPeer(data=home / "bob", name="bob", invite=invite) as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+    login("ada")
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    lap = (await join_device(code, home / "lap", on_words=lambda words: None)).peer_id
+    await adding.task
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk:
+        login("the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as laptop:
+            await when_named(desk, 2)
+            await laptop.people.rename_device(lap, "attic")
+            await until(lambda: desk.devices()[1].name == "attic", "its name at the desk")
+            login("bob")
+            async with TCPPeer(0, desk.endpoint, laptop.endpoint, data=home / "bob") as bob:
+                await until(lambda: len(bob.links()) == 2, "both links")
+                assert [one.directory.label(id_of(lap)) for one in (desk, laptop, bob)] == ["your attic"] * 2 + ["ada"]
+            events = desk.events(MemberChange, consumer=None)
+            await desk.people.revoke_device("attic")
+            async with within(WAIT, "what the desk reads"):
+                told = (await anext(events)).to_dict()
+            assert format_member_change(told, "ada") == 'your login shut out "your attic"'
+
+
+def test_the_machine_that_reaches_somebody_has_its_name() -> None:
+    facts = UserFacts()
+    facts.status = lambda me, user: ("unreachable", "c" * 64, 0)
+    facts.via, facts.machine = lambda user: "c" * 64, lambda me, peer: "your attic"
+    directory = UserDirectory("a" * 64, facts)
+    bob = directory.user("b" * 64)
+    assert (bob.via, bob.status_text) == ("your attic", "your attic")
 
 
 async def test_others_take_a_machine_for_no_gateway(login: Login, home: Path) -> None:

@@ -323,11 +323,14 @@ def format_member_change(event: Line, me: str) -> str:
     is_own = me in (event["user"], *event["users"])
     who = "you" if is_own else quote_names(event["users"] or [event["user"]], event["count"])
     obj = "you" if is_own else "them"
+    lost = f"a lost machine, {event['user_id'][:8]}"
+    if is_mine:
+        lost = user
     are = "are" if is_own or event["count"] > 1 else "is"
     said = {
         "admitted": f"{by} admitted {user} to this network",
         "expelled": f"{by} expelled {user} from this network",
-        "revoked": f"{by} shut out a lost machine, {event['user_id'][:8]}",
+        "revoked": f"{by} shut out {lost}",
         "shared": f"{by} answers for your key, too: if a machine of yours was stolen, an admin can expel {by}",
         "pardoned": f"{by} let {user} back into this network",
         "restored": f"{who} {are} in: {by}, who expelled {obj}, is no admin any more; /expel {user} says it anew",

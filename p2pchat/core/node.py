@@ -83,7 +83,6 @@ from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.peer_exchange import FEW_LINKS
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import Cause, PresenceTracker
-from p2pchat.core.names import full_label
 from p2pchat.core.node_context import (
     LAZY_COMMIT_EVERY,
     SLACK,
@@ -413,7 +412,7 @@ class Node:
     def report_unreachable(self, peer: PeerId, by: PeerId) -> None:
         """Report that a peer is reached by a linked one, and not from here."""
         if self.stays(peer):
-            self.presence.set_unreachable(peer, by, by and (self.names.get(by) or full_label(None, by)))
+            self.presence.set_unreachable(peer, by)
 
     def stays(self, user: UserId) -> bool:
         """Return whether what is known of a user outlives its links."""

@@ -262,7 +262,8 @@ class EventDispatcher:
 
         def presence(viewer: Viewer) -> ev.Event:
             user = viewer.directory.user(effect.user)
-            return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
+            text = viewer.directory.status_text(effect.status, effect.text)
+            return ev.Presence(user=user, status=effect.status, text=text, since=since)
 
         self.emit(("presence", effect.user, me), presence, (me,) if me else None)
 

@@ -250,7 +250,6 @@ class People:
         if node.peer != node.user and not self._answers.revocations(node.user):
             who.add(node.user)  # the lost machine has the key of the person, too: it was that of the first one
         await self._say([(REVOKE, {"who": sorted(who)})])
-        await self._name_device(key, "")
         return device
 
     async def rename_device(self, machine: str, name: str) -> Device:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from heapq import nsmallest
-from itertools import filterfalse
 from pathlib import Path
 
 from p2pchat.bounded import Counts
@@ -110,12 +109,13 @@ class User:
     @property
     def status_text(self) -> str:
         """The text shown with the status; "" for none."""
-        return self._people.status(self.key)[1]
+        status, text, _ = self._people.status(self.key)
+        return self._people.status_text(status, text)
 
     @property
     def via(self) -> str:
-        """The name of the one whose peer carries the link with this user, or the id; "" without such a link."""
-        return self._people.facts.via(self.key)
+        """The label of the one whose peer carries the link with this user; "" without such a link."""
+        return self._people.label(self._people.facts.via(self.key))
 
     @property
     def since(self) -> datetime | None:
@@ -184,7 +184,7 @@ class HostPeer:
         linked: Whether a link to it is up.
         address: The address from which it is linked, without a port; "" without a direct link.
         endpoints: Where it is known to listen, "host:port", the one that answered last first.
-        via: The name of the one whose peer carries its link, or the id; "" for a direct link, and without one.
+        via: The label of the one whose peer carries its link; "" for a direct link, and without one.
         is_this: It is the peer that was asked.
     """
 
@@ -215,7 +215,7 @@ class Whois:
 
 def whois(node: Node, user: User, first_heard: int) -> Whois:
     """Return what a node knows of a user; `first_heard` is in UTC microseconds, 0 for never."""
-    hosts = tuple(_host_peer(node, peer) for peer in host_peers(node, user.key))
+    hosts = tuple(_host_peer(node, peer, user._people) for peer in host_peers(node, user.key))
     since = aware(first_heard) if first_heard else None
     return Whois(user, since, user.key in node.replicator.quota.allowed, hosts)
 
@@ -269,7 +269,9 @@ def devices_of(node: Node) -> list[Device]:
         said = [peer for peer in said if node.admission.member in members.members_of(peer)]
     away = [peer for peer in (*reversed(presence.left), *said[:MOST_MACHINES]) if peer != node.user]
     found = list[Device]()
-    for peer in filterfalse(members.revocations, dict.fromkeys([node.peer, *linked, *away])):
+    for peer in dict.fromkeys([node.peer, *linked, *away]):
+        if members.revocations(peer, node.admission.member):
+            continue
         at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
         is_time = at.isdecimal() and len(at) <= MOST_DIGITS
         since, is_linked = aware(int(at)) if is_time else None, peer in linked
@@ -280,16 +282,25 @@ def devices_of(node: Node) -> list[Device]:
 
 
 def carrier(node: Node, user: UserId) -> str:
-    """Return who carries the links with all peers of a user; "" if one is direct, or there is none."""
+    """Return the peer that carries the links with all peers of a user; "" if one is direct, or there is none."""
     carriers = {link.carrier for link in node.presence.links_of(user)}
-    return _name_of(node, min(carriers, default=""))
+    return min(carriers, default="")
 
 
-def _name_of(node: Node, user: UserId) -> str:
-    return node.member_directory.names.get(user, base32(user))
+def machine_label(node: Node, me: UserId, peer: PeerId) -> str:
+    """Return what the machine of a person is called: `your attic`, or that person; "" for one that is not known."""
+    name = node.own.get(me, f"{DEVICE}:{peer}").partition(" ")[2]
+    if name:
+        return f"your {name[:MAX_NAME_CHARACTERS]}"
+    if peer not in node.links.by_peer:
+        return ""
+    users = sorted(node.links.by_peer[peer].users)
+    if me in users:
+        return f"your machine {base32(peer)[:8]}"
+    return next(filter(None, map(node.names.get, users)), "")
 
 
-def _host_peer(node: Node, peer: PeerId) -> HostPeer:
+def _host_peer(node: Node, peer: PeerId, directory: UserDirectory) -> HostPeer:
     known = sorted(node.links.book.addresses(peer), key=lambda address: -address.verified_at)
     link = node.links.by_peer.get(peer)
     via = "" if link is None else link.carrier
@@ -299,13 +310,12 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
         link is not None,
         address,
         tuple(one.endpoint for one in known),
-        _name_of(node, via),
+        directory.label(via),
         peer == node.peer,
     )
 
 
 MOST_MACHINES = 64  # listed of those that machines say there are; a guess
-Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 MOST_DIGITS = 16  # of a time in UTC microseconds: until the year 2286
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
@@ -321,7 +331,8 @@ class UserFacts:
         former: Returns the former names of users with the clocks of their profiles, by id; it may include present ones.
         knows: Returns whether the first user chose to have to do with the second one.
         cause: Returns why the second user lacks a message of the first one.
-        via: Returns who carries the link with a user; see User.via.
+        via: Returns the peer that carries the link with a user; see User.via.
+        machine: Returns what the machine is called, for the first user, that has this key; "" if that is not known.
         since: Returns since when a user is out of the network, in UTC microseconds; None for one who is not.
         concealed: Returns those who are out of whom nothing is shown any more.
         share: Returns the member at whom a user counts with all its keys, or the user that counts by itself.
@@ -331,7 +342,8 @@ class UserFacts:
     former: Callable[[], Mapping[UserId, Mapping[str, int]]] = staticmethod(dict)
     knows: Callable[[UserId, UserId], bool] = staticmethod(lambda me, user: False)
     cause: Callable[[UserId, UserId], presence_tracker.Cause | None] = staticmethod(lambda me, user: None)
-    via: Callable[[UserId], str] = staticmethod(lambda user: "")
+    via: Callable[[UserId], PeerId] = staticmethod(lambda user: "")
+    machine: Callable[[UserId, PeerId], str] = staticmethod(lambda me, peer: "")
     since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
     concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
     share: Callable[[UserId], UserId] = staticmethod(lambda user: user)
@@ -342,6 +354,7 @@ class UserFacts:
         self.status, self.via = partial(_status_at, node), partial(carrier, node)
         self.former = lambda: node.replicator.people.former
         self.knows, self.cause = node.contacts.are_known, node.cause
+        self.machine = partial(machine_label, node)
 
     def follow_members(self, members: MemberDirectory) -> None:
         """Take who is a member from this directory."""
@@ -410,6 +423,12 @@ class UserDirectory:
         """Return the presence of a user."""
         return self.facts.status(self.me, id)
 
+    def status_text(self, status: str, text: str) -> str:
+        """Return the text of a status, as people see it: it names by id who reaches a user that is unreachable."""
+        if status == "unreachable":
+            return self.label(text)
+        return text
+
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""
         for id, name in names:
@@ -460,10 +479,12 @@ class UserDirectory:
         return self._index.names.get(id, "")
 
     def label(self, id: UserId) -> str:
-        """Return the label of a user; see User.label."""
+        """Return the label of a user, see User.label, or what the machine is called that has this key; "" for ""."""
         index = self._index
         name = index.names.get(id)
-        if not name or (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
+        if not name:
+            return id and (self.facts.machine(self.me, id) or index.full_label(id))
+        if (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
             return index.full_label(id)
         return name
 

@@ -160,9 +160,11 @@ class DuplicateKeyDetector:
         return True
 
     def _warn(self, whose: PeerId, by: PeerId = "") -> None:
-        name = self._members.names.get(whose)
+        names = self._members.names
+        name = names.get(whose)
         key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
         is_chosen = whose == self._ctx.me or whose in self._contacts  # anybody may pretend of the others
         warn = self._ctx.emit if is_chosen else self._ctx.warn_at_times
-        says = f", says {describe_user(self._members.names.get(by))}" if by else ""
+        speaker = names.get(by) or names.get(self._members.speaker(self._members.member_of(by)))
+        says = f", says {describe_user(speaker)}" if by else ""
         warn(WarningIssued("two_processes", f"two processes seem to use {key}{says}: stop one of them", whose))

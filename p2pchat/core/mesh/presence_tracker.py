@@ -262,14 +262,14 @@ class PresenceTracker:
         self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
         link.has_listed_users |= not frame.more
 
-    def set_unreachable(self, user: UserId, by: PeerId, name: str) -> None:
+    def set_unreachable(self, user: UserId, by: PeerId) -> None:
         """Set that a peer's own user is reached from elsewhere alone: by whom; "" takes that back."""
         former_by, since = self._unreachable.pop(user, ("", self.status(user)[2]))
         if user in self.hosts or user in self._here or not (by or former_by):
             return
         if by:
             self._unreachable[user] = by, since
-        self._report_status(user, ("unreachable", name, self._ctx.now.utc) if by else ("offline", "", since))
+        self._report_status(user, ("unreachable", by, self._ctx.now.utc) if by else ("offline", "", since))
 
     def block(self, user: UserId) -> None:
         """Take back what links say about a user who is blocked now. It leaves at once."""

@@ -48,13 +48,13 @@ def test_who_reaches_a_user_is_told_after_two_looks_and_until_nobody_does(ada: P
     ada.world.pass_time(1.5 * LOOK_AFTER)
     assert told(ada) == []  # a dial takes a moment
     ada.world.pass_time(LOOK_AFTER)
-    assert told(ada) == [("unreachable", "cyd")]
+    assert told(ada) == [("unreachable", IDS["cyd"])]
     dan = ada.far("dan")
     dan.say(THERE)
     ada.world.pass_time(3 * LOOK_AFTER)
     cyd.say(GONE)
     ada.world.pass_time(1.1 * LOOK_AFTER)
-    assert told(ada) == [("unreachable", "dan")]
+    assert told(ada) == [("unreachable", IDS["dan"])]
     dan.say(GONE)
     ada.world.pass_time(1.1 * LOOK_AFTER)
     assert told(ada) == [("offline", "")]
@@ -65,7 +65,7 @@ def test_a_link_of_its_own_is_what_counts(ada: Peer) -> None:
     cyd = ada.far("cyd")
     cyd.say(THERE)
     ada.world.pass_time(3 * LOOK_AFTER)
-    assert told(ada) == [("unreachable", "cyd")]
+    assert told(ada) == [("unreachable", IDS["cyd"])]
     bob = ada.far("bob")
     assert [status for status, _ in told(ada)] == ["online"]
     ada.world.pass_time(3 * LOOK_AFTER)
@@ -75,7 +75,7 @@ def test_a_link_of_its_own_is_what_counts(ada: Peer) -> None:
     since = ada.node.cause(ada.id, BOB)
     cyd.say(Peers([record(60)]))
     ada.world.pass_time(LOOK_AFTER)
-    assert told(ada) == [("unreachable", "cyd")]
+    assert told(ada) == [("unreachable", IDS["cyd"])]
     assert ada.node.cause(ada.id, BOB) == ("unreachable", 0, IDS["cyd"])
     ada.drop(cyd)
     ada.world.pass_time(LOOK_AFTER)
@@ -109,7 +109,7 @@ def test_who_gave_this_peer_no_place_may_block_it_and_is_away(ada: Peer) -> None
     cyd = ada.far("cyd")
     cyd.say(THERE)
     ada.world.pass_time(3 * LOOK_AFTER)
-    assert told(ada) == [("unreachable", "cyd")]
+    assert told(ada) == [("unreachable", IDS["cyd"])]
     ada.node.links.dialer.on_busy(BOB)
     cyd.say(CLAIM)
     ada.world.pass_time(3 * LOOK_AFTER)
@@ -152,7 +152,7 @@ def test_nothing_is_told_of_who_is_unknown_or_blocked(ada: Peer) -> None:
     assert told(ada) == []
     ada.choose(f"blocked:{BOB}", "")
     ada.world.pass_time(3 * LOOK_AFTER)
-    assert told(ada) == [("unreachable", "cyd")]
+    assert told(ada) == [("unreachable", IDS["cyd"])]
 
 
 def test_nothing_is_said_of_somebody_not_seen_yet_while_links_come_up_or_others_reach_it() -> None:

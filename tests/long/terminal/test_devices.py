@@ -126,3 +126,7 @@ async def first_devices(data: Path) -> list[EventLine]:
             if rows is not None and len(rows) == 2:
                 return rows
             await asyncio.sleep(0.1)  # poll: a machine that is linked is no event of a program
+    await first.shows('your login shut out "your ')
+    await first.line("/devices")
+    await first.shows("to add one")
+    assert "away" not in first.text
