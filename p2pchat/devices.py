@@ -93,6 +93,7 @@ async def add_device(
     host: str = "0.0.0.0",
     at: Sequence[str] = (),
     seconds: float = SECONDS,
+    port: int = 0,
 ) -> Device | None:
     """Make another machine a device of this profile's user; return it, or None if it was not wanted after all.
 
@@ -106,6 +107,7 @@ async def add_device(
         host: The address to listen on.
         at: Endpoints to tell the other machine, with the port to listen on; without any those of this machine.
         seconds: For how long the code is good.
+        port: Where the profile's peer listens; 0: on the port that the directory is called after, if any.
     Raises:
         DataLocked: The profile's peer runs, and has no key of its own yet.
         P2PChatError: There is no such profile, its member's key is elsewhere, or nobody came in time.
@@ -127,8 +129,8 @@ async def add_device(
                     return
             writer.close()
 
-        port = split_endpoint(at[0])[1] if at else 0
-        server = await asyncio.start_server(on_connection, host, port, ssl=context, limit=MAX_LINE_BYTES)
+        wanted = split_endpoint(at[0])[1] if at else 0
+        server = await asyncio.start_server(on_connection, host, wanted, ssl=context, limit=MAX_LINE_BYTES)
         async with server:
             bound = server.sockets[0].getsockname()[1]
             own = own_endpoints(host, bound) if host != LOOPBACK else ()
@@ -140,7 +142,7 @@ async def add_device(
                     peer, t, reader, writer = await came
                     with closing(writer):
                         if await is_wanted(words_of(t)):
-                            await _hand_over(await in_thread(_package, directory, network, peer), reader, writer)
+                            await _hand_over(await in_thread(_package, directory, network, peer, port), reader, writer)
                             return Device(base32(peer))
                         _send(writer, _Answer())
                         return None
@@ -190,7 +192,7 @@ async def _hand_over(package: _Package, reader: asyncio.StreamReader, writer: as
         raise P2PChatError(f"the other machine went away ({error}): begin again at both") from None
 
 
-def _package(directory: Path, network: Network, peer: PeerId) -> _Package:
+def _package(directory: Path, network: Network, peer: PeerId, port: int = 0) -> _Package:
     """Return what makes the machine with this key a device of the profile's user.
 
     A machine that has one key for both gets another one for itself. The user's key is written first: whoever is killed
@@ -203,7 +205,8 @@ def _package(directory: Path, network: Network, peer: PeerId) -> _Package:
     with closing(SqlStorage(sqlite_url(directory / DATABASE_NAME), read_only=True)) as storage:
         stored = storage.load([user.peer_id])
     others = [(one.peer, one.endpoint) for one in stored.addresses if one.verified_at and one.peer != identity.peer_id]
-    port = int(directory.name) if directory.name.isdecimal() else 0
+    if not port and directory.name.isdecimal():
+        port = int(directory.name)
     own = [*own_endpoints("", port), join_endpoint(LOOPBACK, port)] if port else []
     return _Package(
         (network.id, network.key, network.founder, network.name),
@@ -275,7 +278,10 @@ async def _dial(code: DeviceCode) -> tuple[asyncio.StreamReader, asyncio.StreamW
             if peer_key(writer.get_extra_info("ssl_object").getpeercert(True)) == code.peer:
                 return reader, writer
             writer.close()
-    raise P2PChatError(f"no machine with this code answers at {', '.join(code.endpoints)}: is it still waiting there?")
+    raise P2PChatError(
+        f"no machine with this code answers at {', '.join(code.endpoints)}: is it still waiting there? From another "
+        "home it is reached only after `p2pchat device add --advertise HOST:PORT`, at a port that its router forwards"
+    )
 
 
 async def _introduce(

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 MAX_LISTED = 3  # endpoints in an error
 ADDRESSES_CHECKED_EVERY = 30.0  # seconds between looks at this machine's addresses while no link changes; a guess
 ADDRESSES_SETTLE = 1.0  # seconds between two of them at least; a guess
+META_GIVEN = "name_given"  # in meta: the name that a start gave last
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
 
 
@@ -345,7 +346,10 @@ class Lifecycle:
         self.directory.load(me, stored)
         self.dispatcher.load(stored)
         former = stored.meta.get(META_NAME) or self.directory.name(me)
-        self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
+        self.name = former or login_name(self.port)
+        new = self._new_name(stored)
+        if new:
+            self.name = validate_name(new)
         self.directory.learn([(me, self.name)])
         self.directory.set_about(me, stored.meta.get(META_ABOUT, self.directory.user(me).about))
         self.feed.load(stored)
@@ -404,13 +408,21 @@ class Lifecycle:
             for one, other in ((me, id), (id, me)):
                 self.dispatcher.on_presence(PresenceChanged(other, *self.directory.facts.status(one, other)), one)
 
+    def _new_name(self, stored: Stored) -> str:
+        """Return the name that this start gives, or "". A service gives the same at each start: later choices count."""
+        name = self.options.name or ""
+        if name == stored.meta.get(META_GIVEN):
+            return ""
+        return name
+
     async def _store_name(self, stored: Stored) -> None:
         """Store a name that was chosen, so that later starts need not repeat it. Warn if it replaces another one."""
-        former = stored.meta.get(META_NAME)
-        if not self.options.name or former == self.name:
+        new = self._new_name(stored)
+        if not new:
             return
-        await self.require_running().disk.write(Change(meta={META_NAME: self.name}))
-        if former is not None:
+        former = stored.meta.get(META_NAME, self.name)
+        await self.require_running().disk.write(Change(meta={META_NAME: self.name, META_GIVEN: new}))
+        if former != self.name:
             text = f"{former} is called {self.name} from now on: programs with one port, or one directory, are one user"
             self.dispatcher.dispatch(WarningIssued("renamed", text, self.directory.me))
 

@@ -580,6 +580,13 @@ async def test_a_person_has_one_name_whichever_machine_it_was_changed_at(login: 
         login("the laptop")
         async with TCPPeer(lap_port) as laptop:
             await until(lambda: laptop.me.name == desk.me.name == "king", "what it was started with")
+            await laptop.rename("queen")
+            await until(lambda: desk.me.name == "queen", "the name at the desk")
+    login("ada")
+    async with TCPPeer(desk_port, name="king") as desk:
+        assert desk.me.name == "queen"  # a service names its machine at each start
+    async with TCPPeer(desk_port, name="jack") as desk:
+        assert desk.me.name == "jack"
 
 
 @pytest.mark.parametrize("role", ["founder", "admin", "member"])

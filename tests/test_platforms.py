@@ -66,6 +66,20 @@ def test_other_systems_find_addresses_by_their_own_name(monkeypatch: pytest.Monk
     assert list(own_addresses._on_interfaces()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/sys")
+def test_interfaces_without_a_card_come_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """However many there are, and whatever they are called; a bridge with a card in it is one of the local network."""
+    virtual = [f"vmnet{n}" for n in range(9)]
+    monkeypatch.setattr(own_addresses, "_INTERFACES", tmp_path)
+    for part in ("wired/device", "br-lan/lower_wired", "docker0/lower_veth1", *virtual):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "br-lan/lower_wired/device").mkdir()
+    here = [*virtual, "docker0", "br-lan", "wired"]
+    monkeypatch.setattr(own_addresses, "routed_addresses", list)
+    monkeypatch.setattr(own_addresses, "_on_interfaces", lambda: [(one, f"10.0.0.{n}") for n, one in enumerate(here)])
+    assert own_addresses.own_addresses()[:2] == ["10.0.0.11", "10.0.0.10"]
+
+
 @pytest.mark.usefixtures("windows")
 def test_windows_has_no_control_socket(tmp_path: Path) -> None:
     (tmp_path / control_protocol.SOCKET_NAME).touch()

@@ -43,6 +43,7 @@ from p2pchat.cli.profiles import (
     is_free,
     next_port,
     parsed_options,
+    port_of,
     profile_words,
     recall_start,
     started_before,
@@ -181,11 +182,12 @@ def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) ->
 
 
 def _profile_in_data(options: ChatOptions, ask: Ask) -> None:
-    """Start the profile of --data, on any port."""
+    """Start the profile of --data where it listened last, or on any port."""
     directory = Path(os.path.expanduser(options.data))
-    found = summarize_profile(directory, 0) if (directory / "identity.pem").exists() else None
-    options.port = free_port(options.host)
-    if not options.name and (found is None or not found.name):
+    options.port = port_of(directory)
+    if not options.port or not is_free(options.host, options.port):
+        options.port = free_port(options.host)
+    if not options.name and not summarize_profile(directory, 0).name:
         options.name = _ask_name(login_name(), ask)
 
 

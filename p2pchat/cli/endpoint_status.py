@@ -121,6 +121,7 @@ def report_reach(
         options.joined,
     )
     if last.is_open and not now.is_open:
+        peer.port,
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
         others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
         such = f", such as {quote_names([user.label for user in others])}" if others else ""

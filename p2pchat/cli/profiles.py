@@ -51,9 +51,14 @@ def beside_profile(directory: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def port_of(directory: Path) -> int:
-    """Return the port that a data directory is called after, else 0."""
-    port = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
-    return port if port <= 65535 else 0
+    """Return the port of a profile: by its name among those of the login, else where its peer listened last; else 0."""
+    name = directory.name
+    port = int(name) if name.isascii() and name.isdecimal() else 0
+    if port > 65535:
+        port = 0
+    if directory == profile_directory(port):
+        return port
+    return ChatSettings.load(directory).last_start.port or port
 
 
 def start_command(directory: Path) -> str:

@@ -34,6 +34,7 @@ class LastStart:
         listen: Whether it listened on a socket.
         invite: The id of the invite that it showed; "": none.
         joined: It joined with an invite of another machine, or its person has several, so a terminal listens.
+        port: Where it listened; 0: nowhere.
     """
 
     host: str = ""
@@ -42,6 +43,7 @@ class LastStart:
     listen: bool = True
     invite: str = ""
     joined: bool = False
+    port: int = 0
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:

@@ -2,7 +2,8 @@
 
 First comes the address that packets towards the internet leave by, as the routing table says. Then come those of the
 interfaces on Linux (two machines on one cable have neither a route nor a name), and those of the machine's own name
-elsewhere. Bridges of containers and virtual machines come last: all machines have the same ones.
+elsewhere. Interfaces without a network card behind them come last: those of containers, virtual machines and tunnels,
+of which all machines have the same ones.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _SIOCGIFCONF = 0x8912  # Linux: the IPv4 addresses of all interfaces, as netdevi
 _IFREQ_BYTES = 40 if sys.maxsize >> 32 else 32
 _MAX_ADDRESSES = 1024
 _V6_INTERFACES = Path("/proc/net/if_inet6")  # address, index, prefix, scope, flags, name
+_INTERFACES = Path("/sys/class/net")
 _BRIDGES = ("docker", "br-", "virbr", "veth", "cni", "podman", "lxc", "lxd")
 
 
@@ -29,7 +31,7 @@ def own_addresses() -> list[str]:
     """Return the addresses others may reach, the one towards the internet first; [] when offline."""
     found = routed_addresses()
     if sys.platform == "linux":
-        on_interfaces = sorted(_on_interfaces(), key=lambda named: named[0].startswith(_BRIDGES))
+        on_interfaces = sorted(_on_interfaces(), key=lambda named: _is_virtual(named[0]))
         found += [address for _, address in on_interfaces]
     else:
         found += _of_own_name()
@@ -78,6 +80,16 @@ def _of_own_name() -> list[str]:
     except OSError:
         return []  # the machine cannot resolve its own name
     return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+def _is_virtual(interface: str) -> tuple[bool, bool]:
+    """Return whether no network card is behind an interface, nor a part of it; and whether it is called like a bridge.
+
+    In a container no interface has a card.
+    """
+    at = _INTERFACES / interface
+    has_card = (at / "device").exists() or any(at.glob("lower_*/device"))
+    return not has_card, interface.startswith(_BRIDGES)
 
 
 def _on_interfaces() -> Iterator[tuple[str, str]]:

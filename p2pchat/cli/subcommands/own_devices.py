@@ -73,9 +73,11 @@ def add(profile: ProfileChoice, advertise: str | None, host: str) -> int:
     The code is good for ten minutes and one machine. The other machine must reach this one.
     """
     directory = find_profile(profile, acts=True)
-    at = [advertise] if advertise else []
+    at, port = [advertise] if advertise else [], port_of(directory)
     try:
-        added = asyncio.run(add_device(directory, on_code=_show_code, is_wanted=_is_wanted, host=host, at=at))
+        added = asyncio.run(
+            add_device(directory, on_code=_show_code, is_wanted=_is_wanted, host=host, at=at, port=port)
+        )
     except DataLocked:
         raise CommandError(
             f"the peer of {directory} runs: stop it this first time, as its machine gets a key of its own"

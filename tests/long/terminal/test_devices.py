@@ -61,6 +61,28 @@ async def test_a_directory_elsewhere_is_named_in_what_starts_it(place: str, term
     await again.shows("-- ada listens on")
 
 
+async def test_a_machine_whose_directory_has_another_name_is_found(terminal: OpenTerminal, home: Path) -> None:
+    desk, port = free_ports(2)
+    data = ("--data", str(home / "ada"))
+    ada = await terminal(desk, "--name", "ada", *data)
+    await ada.answers("/quit")
+    await ada.ended()
+    adding = await terminal("device", "add", *data, "--host", "127.0.0.1", columns=200)
+    code = (await adding.shows_line(r"device join (\S+)"))[1]
+    here = {"P2PCHAT_HOME": str(home.parent / "laptop")}
+    joining = await terminal("device", "join", code, "--port", port, env=here, columns=200)
+    await adding.prompts("Make it yours?")
+    await adding.line("y")
+    await adding.shows(f"the other machine is yours now, beside this one: p2pchat {desk} --data")
+    assert await joining.ended() == await adding.ended() == 0, joining.text
+    await terminal(*data)
+    laptop = await terminal(port, env=here)
+    await laptop.prompts("room>")
+    async with within(WAIT, "the link"):
+        while not any(row["linked"] for row in await first_devices(home.parent / "laptop" / port)):
+            await asyncio.sleep(0.1)  # poll: a machine that is linked is no event of a program
+
+
 async def test_what_was_read_at_one_machine_is_read_at_the_other(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
@@ -105,6 +127,10 @@ async def test_a_machine_that_was_shut_out_says_so(terminal: OpenTerminal, home:
     await first.line("y")
     out = r"this machine was shut out by ada at \d\d:\d\d: it sends and gets nothing any more"
     await lost.shows_line(f"-- {out}")
+    await first.shows('your login shut out "your ')
+    await first.line("/devices")
+    await first.shows("to add one")
+    assert "away" not in first.text
     await lost.line("/quit")
     await lost.ended()
     again = await terminal(port, "--host", "127.0.0.1", env=here, columns=150)
@@ -126,7 +152,3 @@ async def first_devices(data: Path) -> list[EventLine]:
             if rows is not None and len(rows) == 2:
                 return rows
             await asyncio.sleep(0.1)  # poll: a machine that is linked is no event of a program
-    await first.shows('your login shut out "your ')
-    await first.line("/devices")
-    await first.shows("to add one")
-    assert "away" not in first.text
