@@ -33,6 +33,7 @@ from p2pchat import (
 )
 from p2pchat.commands.event_text import format_member_change
 from p2pchat.core.durable_changes import META_NAME
+from p2pchat.core.mesh.handshake import Certificates, make_cert
 from p2pchat.core.names import base32
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
@@ -231,6 +232,13 @@ async def test_a_machine_is_called_by_its_name_or_by_its_person(login: Login, ho
             async with within(WAIT, "what the desk reads"):
                 told = (await anext(events)).to_dict()
             assert format_member_change(told, "ada") == 'your login shut out "your attic"'
+
+
+def test_a_clock_that_is_an_hour_off_keeps_nobody_from_linking() -> None:
+    user, hour = Identity.generate(), 3600 * 1000
+    cert = make_cert("ab" * 16, user.peer_id, user.sign, "cd" * 32, 100 * hour)
+    faults = [Certificates("ab" * 16).fault(user.peer_id, "cd" * 32, cert, at * hour) for at in (77, 98, 102, 280)]
+    assert faults == [""] * 4
 
 
 def test_the_machine_that_reaches_somebody_has_its_name() -> None:

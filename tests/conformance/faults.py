@@ -400,7 +400,7 @@ FAULTS = (
               "until - from <= 604_800_000 && "),
     PeerFault("certificates-on-the-dot", "two clocks that differ part users from their peers",
               "users-with-certificates-are-met",
-              "from - 3_600_000 <= now && now <= until + 3_600_000", "from <= now && now <= until"),
+              "from - 86_400_000 <= now && now <= until + 86_400_000", "from <= now && now <= until"),
     # ---- entries
     PeerFault("chain-0-unchecked", "one log has two beginnings", "a-chain-begins-with-its-header",
               'if (first === 1 && prev !== chainStart(h)) throw "head";'),

@@ -446,8 +446,6 @@ CERT = certificate(FROM_MS, UNTIL_MS)[1]
 
 
 def certificates() -> list[Row]:
-    hour = 3600 * 1000
-
     def judged(name: str, why: str, valid: bool, now_ms: int, cert: object, user: str = GUEST, peer: str = ADA) -> Row:
         return row(
             name,
@@ -467,14 +465,14 @@ def certificates() -> list[Row]:
         "until": UNTIL_MS,
     }
     elsewhere = certificate(FROM_MS, UNTIL_MS, network=bytes(16))[1]
-    tolerated = "It is judged with a tolerance of one hour."
+    tolerated = "It is judged with a tolerance of one day."
     return [
         row("made", "The user signs for the peer.", made, {"message": message.hex(), "cert": cert}),
         judged("its first moment", "A certificate for seven days.", True, FROM_MS, cert),
-        judged("an hour early", tolerated, True, FROM_MS - hour, cert),
-        judged("more than an hour early", tolerated, False, FROM_MS - hour - 1, cert),
-        judged("an hour late", tolerated, True, UNTIL_MS + hour, cert),
-        judged("more than an hour late", tolerated, False, UNTIL_MS + hour + 1, cert),
+        judged("a day early", tolerated, True, FROM_MS - DAY_MS, cert),
+        judged("more than a day early", tolerated, False, FROM_MS - DAY_MS - 1, cert),
+        judged("a day late", tolerated, True, UNTIL_MS + DAY_MS, cert),
+        judged("more than a day late", tolerated, False, UNTIL_MS + DAY_MS + 1, cert),
         judged("seven days and a millisecond", "It is valid for seven days at most.", False, FROM_MS, long),
         judged("no time", "It ends after it begins.", False, FROM_MS, none),
         judged("of another peer", "It names the peer that hosts.", False, FROM_MS, cert, peer=BOB),

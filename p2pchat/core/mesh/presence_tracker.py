@@ -41,7 +41,7 @@ DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "sl
 MAX_DEPARTED = 256  # own users of peers who never wrote and are gone, so that they can be written to; a guess
 TOLD_EVERY = 1.0  # seconds, while somebody waits
 LINKED_AFTER = 5.0  # seconds in which who is online is linked, mostly; a guess
-CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
+CERTS_CHECKED_EVERY = 3600.0  # seconds, of a tolerance of a day
 
 
 class Recipients(NamedTuple):
