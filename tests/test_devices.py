@@ -26,10 +26,12 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
     add_device,
+    backup_key,
     devices,
     inspect_profile,
     join_device,
     profile_directory,
+    restore_key,
 )
 from p2pchat.commands.event_text import format_member_change
 from p2pchat.core.durable_changes import META_NAME
@@ -232,6 +234,27 @@ async def test_a_machine_is_called_by_its_name_or_by_its_person(login: Login, ho
             async with within(WAIT, "what the desk reads"):
                 told = (await anext(events)).to_dict()
             assert format_member_change(told, "ada") == 'your login shut out "your attic"'
+
+
+async def test_a_copy_of_the_key_lets_another_machine_shut_out_a_lost_one(login: Login, home: Path) -> None:
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada"):
+        pass
+    backup_key(home / "key")
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, home / "lap", on_words=lambda words: None)
+    await adding.task
+    restore_key(home / "key", home / "lap")
+    async with TCPPeer(data=home / "lap") as laptop:
+        login("ada")
+        async with TCPPeer(0, laptop.endpoint, data=home / "desk") as desk:
+            lost = desk.listening.peer_id
+            await until(lambda: len(laptop.devices()) == 2, "the desk in the list of the laptop")
+            assert laptop.people.decides
+            await laptop.people.revoke_device(lost)
+            await until(lambda: desk.people.shut_out_at is not None and not desk.links(), "what the desk learns")
 
 
 def test_a_clock_that_is_an_hour_off_keeps_nobody_from_linking() -> None:

@@ -217,6 +217,9 @@ class People:
             if not only:
                 raise ValueError(f"{user.label} is out with {host}: --only keeps them out when {host} is let back in")
         if not (only or self.is_account(user)):
+            if found.key == signer:
+                own = "is of your own login: the founder of a network cannot be expelled from it, nor anybody by itself"
+                raise ValueError(f"{user.label} {own}; --only expels {user.label} alone")
             plan = self._plan_member(found, hide=hide, without=[one.key for one in admitted])
             others = (plan for one in admitted for plan in self._plan_member(one, hide=hide))
             return chain(others, plan)
@@ -245,7 +248,9 @@ class People:
         if is_known and node.admission.member not in answering:
             raise ValueError(f"{self._lifecycle.directory.user(key).label} is no machine of yours")
         if node.network.sign is None:
-            raise P2PChatError("the key of this member is on another machine: do it there, or have an admin expel you")
+            raise P2PChatError(
+                "the key of this member is on another machine: do it there, or restore its copy here (network restore)"
+            )
         who = {key}
         if node.peer != node.user and not self._answers.revocations(node.user):
             who.add(node.user)  # the lost machine has the key of the person, too: it was that of the first one

@@ -40,6 +40,18 @@ async def test_the_expelled_are_no_members_of_groups_until_a_pardon_and_lose_not
             assert {post.text for post in await peer.group("ops").history()} == {"they go on", "I was out"}
 
 
+async def test_another_user_of_the_own_login_is_expelled_alone() -> None:
+    async with mesh("ada", "agent") as net:
+        ada, agent = net.peers
+        with pytest.raises(ValueError, match=r"agent is of your own login: .*; --only expels agent alone"):
+            ada.people.would_expel("agent")
+        await ada.people.expel("agent", only=True)
+        await until(lambda: agent.people.expelled_by and not agent.links(), "the agent is told")
+        assert ada.people.own_role == "founder"
+        await ada.people.pardon("agent")
+        await until(lambda: ada.user("agent").status == "online", "the agent is back")
+
+
 async def test_groups_end_their_waits_for_the_expelled_and_do_nothing_with_them() -> None:
     async with mesh("ada", "bob", "eve", logins=True) as net:
         ada, bob, eve = net.peers

@@ -283,7 +283,8 @@ def check_backup(state: ProfileState) -> Iterator[Finding]:
         return
     where = () if state.directory.parent == home_directory() else ("--data", str(state.directory))
     take, put = (command("network", do, "FILE", *where) for do in ("backup", "restore"))
-    if found.role == "guest" and read_login_network().role in ("guest", ""):
+    is_device = (state.directory / "user.pem").exists()  # it needs no key of the member
+    if found.role == "guest" and not is_device and read_login_network().role in ("guest", ""):
         seen = "the key of this network's member is on another machine: no other profile can be started here"
         yield warning("member", seen, f"there {take}, and here {put}")
     if found.role == "founder" and not found.backed_up:
