@@ -134,7 +134,7 @@ def _choose_profile(
         return _of_this_network(idle, invite)
     if not idle:
         return None
-    newest_first = sorted(idle, key=lambda one: -one.used_at)
+    newest_first = sorted(idle, key=lambda one: (one.is_out, -one.used_at))
     return idle[0] if len(idle) == 1 else _ask_which(newest_first[:MAX_CHOICES], ask)
 
 
@@ -154,6 +154,8 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
     print_notice("Which profile? Each port has its own identity and history:")
     for number, one in enumerate(listed, 1):
         used = format_time(datetime.fromtimestamp(one.used_at, now.tzinfo).isoformat(), now)
+        if one.is_out:
+            used += ", shut out: it sends and gets nothing"
         print_notice(f"  {number}  {one.port:<5} {one.label}, used {used}")
     print_notice("  n  a new profile")
     while True:

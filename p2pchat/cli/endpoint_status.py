@@ -7,6 +7,7 @@ the first time, what to do about it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -39,7 +40,8 @@ from p2pchat.threads import ends_within
 if TYPE_CHECKING:
     from p2pchat import People
 
-ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does
+ALONE_AFTER = 10.0  # seconds in which a known peer answers, if any does: links came after 4 s, or more under load
+FAULTS_TOLD = 3  # ends of a link for one reason
 MAX_LISTED = 3  # of the peers that do not
 REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
 
@@ -119,9 +121,9 @@ def report_reach(
         listens,
         last.invite,
         options.joined,
+        peer.port,
     )
     if last.is_open and not now.is_open:
-        peer.port,
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
         others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
         such = f", such as {quote_names([user.label for user in others])}" if others else ""
@@ -183,6 +185,7 @@ class EndpointStatus:
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
         self._left: set[str] = set()  # peers that said goodbye: that nobody answers there now is no news
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
+        self._faults: Counter[tuple[str, str]] = Counter()  # peers, and why links with them ended
         self.all_known: asyncio.Event = asyncio.Event()
         self._linked = asyncio.Event()
         self.refused: asyncio.Event = asyncio.Event()
@@ -257,6 +260,8 @@ class EndpointStatus:
             self._left.discard(event.peer)
         elif state == "down" and reason == "left":
             self._left.add(event.peer)
+        if state == "down" and ": " in reason:  # a side said what the other one did wrong
+            self._on_fault(event)
         if code in _ENDED and self._is_joining:
             self._end_joining(code)
             return
@@ -280,6 +285,14 @@ class EndpointStatus:
             self.all_known.set()
         if initial == {"refused"}:
             self.refused.set()
+
+    def _on_fault(self, event: Link) -> None:
+        """Say once of a link that ends again and again for one reason why it does."""
+        fault = event.peer, event.reason.partition(": ")[2]
+        self._faults[fault] += 1
+        if self._faults[fault] == FAULTS_TOLD:
+            where = safe_line(event.endpoint or event.address or event.to_dict()["peer_id"][:8])
+            print_notice(f"-- the link with {where} ends again and again: {safe_line(fault[1])}")
 
     def _end_joining(self, code: str) -> None:
         """Take that the maker of the invite admits nobody with it."""

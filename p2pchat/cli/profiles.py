@@ -172,6 +172,7 @@ class ProfileSummary:
         held_at: Since when it runs, in seconds since 1970; 0.0: it does not.
         is_settled: It belongs to its network for good: it joined it, or holds messages of it.
         is_persons: It is a person's, and not a program's.
+        is_out: Its person shut this machine out, or it was expelled.
     """
 
     directory: Path
@@ -182,6 +183,7 @@ class ProfileSummary:
     held_at: float
     is_settled: bool
     is_persons: bool
+    is_out: bool
 
     @property
     def label(self) -> str:
@@ -199,9 +201,9 @@ def started_before(network: str | None) -> list[ProfileSummary]:
 
 def summarize_profile(directory: Path, port: int) -> ProfileSummary:
     """Return the summary of a profile; of an unreadable one only its place: starting it reports the error."""
-    name, has_messages = "", False
+    name, has_messages, is_out = "", False, False
     with suppress(P2PChatError):
-        name, has_messages = asyncio.run(_read(directory))
+        name, has_messages, is_out = asyncio.run(_read(directory))
     state = inspect_profile(directory)
     has_joined = state.network_path.parent == directory or (is_persons(directory) and _login_has_joined())
     is_settled = has_messages or has_joined
@@ -214,6 +216,7 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
         state.held_at,
         is_settled,
         is_persons(directory),
+        is_out,
     )
 
 
@@ -224,9 +227,9 @@ def _login_has_joined() -> bool:
         return False
 
 
-async def _read(directory: Path) -> tuple[str, bool]:
+async def _read(directory: Path) -> tuple[str, bool, bool]:
     async with open_history(directory) as history:
-        return history.me.name, bool(await history.history(limit=1))
+        return history.me.name, bool(await history.history(limit=1)), history.expelled_by is not None
 
 
 def _used_at(state: ProfileState) -> float:

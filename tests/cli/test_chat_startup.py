@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import socket
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from p2pchat import (
     DataLocked,
+    History,
     InviteError,
     Link,
     P2PChatError,
@@ -130,6 +132,20 @@ async def test_one_profile_is_started_again(home: Path, ports: list[int], capsys
     options = await off_loop(bare(), Person())
     assert (options.port, options.name, options.data) == (ports[0], "", "")  # it knows its own name
     assert "starting ada again" in capsys.readouterr().err
+
+
+async def test_a_profile_that_is_shut_out_is_marked_and_comes_last(
+    home: Path, ports: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for port, name in zip(ports, ("ada", "old"), strict=False):
+        await started(home, port, name)
+    monkeypatch.setattr(
+        History, "expelled_by", property(lambda history: history.me if history.me.name == "old" else None)
+    )
+    options = await off_loop(bare(), Person(""))
+    listed = capsys.readouterr().err
+    assert re.search(rf"  2  {ports[1]} +old, used [0-9:]+, shut out: it sends and gets nothing\n  n  a new", listed)
+    assert options.port == ports[0]
 
 
 async def test_a_profile_listens_where_it_did_last_time_by_default(home: Path, ports: list[int]) -> None:

@@ -143,6 +143,21 @@ async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
     assert len(notices) == 2
 
 
+async def test_a_link_that_ends_again_and_again_for_one_reason_says_it_once() -> None:
+    endpoints = EndpointStatus([])
+    for reason in (
+        "lost",
+        "lost: here: no",
+        "lost",
+        "lost: here: no",
+        "timeout",
+        "lost: other",
+        *["lost: here: no"] * 3,
+    ):
+        endpoints.on_link_event(link(ADA, "down", reason, "", "ada"))
+    assert notices == [f"-- the link with {ADA} ends again and again: here: no"]
+
+
 async def test_refused_is_set_when_all_endpoints_refuse() -> None:
     endpoints = EndpointStatus([ADA, BOB])
     endpoints.on_link_event(link(ADA, "refused", ""))
