@@ -31,7 +31,7 @@ from p2pchat import (
     UnknownName,
     open_history,
 )
-from p2pchat.testing import Mesh, mesh
+from p2pchat.testing import Log, Mesh, check, mesh
 from p2pchat.testing.meshes import QUICK
 from tests.deadlines import WAIT
 
@@ -277,6 +277,25 @@ async def test_a_key_stays_with_its_user_until_it_is_unhosted(net: Mesh) -> None
     await gate.unhost(again)
     assert gate.hosted_user("1") is None and await gate.tokens() == {yan.key: {b"2" * 32: ""}}
     assert (await gate.host("1", name="zoe")).key != zoe.key
+
+
+async def test_two_users_of_one_name_are_two_in_an_export_and_to_the_checker(net: Mesh, tmp_path: Path) -> None:
+    gate, bob = net.peers
+    users = [await gate.host(key, name="Max Miller") for key in "12"]
+    net.partition([gate], [bob])
+    for user in users:
+        await user.broadcast(f"of {user.hosted_as}")
+    await gate.export(tmp_path / "exported")
+    await bob.import_from(tmp_path / "exported")
+    found = await bob.history()
+    assert {post.sender.key: post.text for post in found} == {user.key: f"of {user.hosted_as}" for user in users}
+    logs = [Log.parse("bob", "".join(f"{post.to_json()}\n" for post in found).encode())]
+    for user in users:
+        lines = [f"{post.to_json()}\n" for post in await user.history()]
+        logs.append(Log.parse(user.hosted_as, "".join(lines).encode()))
+    assert check(logs) == [] and len({log.user_id for log in logs}) == 3
+    logs[1].lines[0]["sender_id"] = users[1].me.id  # as if the other one had written it
+    assert check(logs) != []
 
 
 async def test_a_user_has_one_key_and_one_secret(net: Mesh) -> None:

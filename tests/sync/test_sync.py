@@ -128,8 +128,9 @@ def test_messages_change_and_groups_have_members(pair: tuple[TCPPeer, TCPPeer]) 
 
 def test_a_hosted_user_writes_and_reads(pair: tuple[TCPPeer, TCPPeer]) -> None:
     ada, bob = pair
-    zoe = ada.host("zoe")
-    assert ada.hosted == [zoe] and zoe.name == "zoe"
+    zoe = ada.host("42", name="zoe")
+    assert ada.hosted == [zoe] and zoe.name == "zoe" and zoe.hosted_as == "42"
+    assert ada.hosted_user("42") == zoe and ada.hosted_user("zoe") is None
     everybody = ada.everybody(Message)
     zoe.set_presence("online")
     bob.wait_user("zoe", timeout=WAIT)
