@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
-from itertools import filterfalse
+from itertools import chain, filterfalse
 from typing import Generic, Protocol, TypeVar
 
 from p2pchat.bounded import Counts, drop, remember
@@ -85,7 +85,7 @@ class MemberDirectory:
         self.named_last: dict[UserId, UserId] = {}
         self.unnamed: set[UserId] = set()
         self._early: dict[UserId, Members] = {}  # of users without a log here; the last one stands last
-        self._written: dict[UserId, Members] = {}  # in headers
+        self._written: dict[UserId, dict[UserId, None]] = {}  # in headers
         self._shown: dict[PeerId, Members] = {}  # on links; the last one stands last
         self._users: dict[UserId, dict[UserId, None]] = {}  # by the members that they wrote
         self._peers: dict[UserId, dict[PeerId, None]] = {}  # by the members that they showed last
@@ -110,15 +110,14 @@ class MemberDirectory:
         Returns:
             Those of them that are new, and are to be stored.
         """
-        known, said = self._written.get(user, ()), self._shown.get(user, ())
+        known, said = self._written.setdefault(user, {}), self._shown.get(user, ())
         if member:
             said = (*said, member)
             if self._statements.is_named(member):
                 self.named_last[user] = member
         new = tuple(dict.fromkeys(one for one in said if one not in known and one != user))
-        if new:
-            self._written[user] = (*known, *new)
         for one in new:
+            known[one] = None
             self._users.setdefault(one, {})[user] = None
         if new:
             self._refresh_concealed([user])
@@ -169,8 +168,8 @@ class MemberDirectory:
 
     def is_named(self, user: UserId) -> bool:
         """Return whether a statement names a user, or a member that the header of a log of it names."""
-        named = self._written.get(user, ()) + self._early.get(user, ())
-        return any(map(self._statements.is_named, (user, *named)))
+        named = chain([user], self._written.get(user, ()), self._early.get(user, ()))
+        return any(map(self._statements.is_named, named))
 
     def is_added(self, member: UserId) -> bool:
         """Return whether somebody belongs to the network as a member, or did by an addition that is kept."""
@@ -183,7 +182,7 @@ class MemberDirectory:
 
     def members_of(self, user: UserId) -> Members:
         """Return all members that a user has named."""
-        named = self._written.get(user, ()) + self._shown.get(user, ())
+        named = (*self._written.get(user, ()), *self._shown.get(user, ()))
         return (*named, self._own) if user == self._me or user in self._hosted else named
 
     def member_of(self, user: UserId) -> UserId:
