@@ -37,6 +37,7 @@ from p2pchat.commands.event_text import format_member_change
 from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.mesh.handshake import Certificates, make_cert
 from p2pchat.core.names import base32
+from p2pchat.core.own_state import BLOCKED, DEVICE
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import GUEST_NAME, LOOPBACK, save_certificates
@@ -432,6 +433,46 @@ async def test_made_up_machines_are_not_listed_and_leave_room_for_what_was_stole
     async with TCPPeer(data=home / "desk") as desk:
         assert [one.peer_id for one in desk.devices()][1:] == [lost.peer_id]
         assert (await desk.people.revoke_device("lap")).peer_id == lost.peer_id and len(desk.devices()) == 1
+
+
+async def test_a_thief_blocks_no_machine_and_unblocks_nobody(login: Login, home: Path) -> None:
+    """What it chooses is chosen on all machines: of these none refuses another one, and who is blocked stays out, also
+    if the thief says that it is a machine.
+    """
+    login("ada")
+    async with TCPPeer(data=home / "desk", name="ada") as ada:
+        invite = await ada.make_invite()
+        login("eva")
+        async with TCPPeer(data=home / "eva", name="eva", invite=invite) as eva:
+            await eva.wait_user("ada", timeout=WAIT)
+            await ada.block(await ada.wait_user("eva", timeout=WAIT))
+    login("ada")
+    adding = Adding(home / "desk")
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, home / "lap", on_words=lambda words: None)
+    await adding.task
+    login("ada")
+    async with TCPPeer(data=home / "desk") as desk:
+        login("the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as thief:
+            await when_named(desk, 2)
+            me, lap, them = desk.me.key, id_of(thief.listening.peer_id), eva.me.key
+            chosen = {f"{BLOCKED}:{lap}": "1", f"{BLOCKED}:{me}": "1", f"{DEVICE}:{them}": "0 eva"}
+            assert thief._driver is not None
+            await thief._driver.requests.choose(me, chosen)
+            await until(lambda: len(desk.blocked()) == 2, "the block at the desk")
+            assert {user.key for user in desk.blocked()} == {lap, them}
+            await thief.broadcast("still here")
+            await has(desk, "room", "still here")
+            login("eva")
+            async with TCPPeer(data=home / "eva") as eva:
+                await eva.connect(desk.endpoint, timeout=WAIT)  # until she says who is there
+                await until(lambda: eva.links() == [], "the end of that link")
+                assert not await eva.connect(desk.endpoint, timeout=WAIT)
+        login("the laptop")
+        async with TCPPeer(0, desk.endpoint, data=home / "lap") as thief:
+            await until(lambda: desk.devices()[1].linked, "the link with a machine that is blocked")
 
 
 async def test_a_code_is_good_once(login: Login, home: Path) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from p2pchat.bounded import Counts
 from p2pchat.core.node_context import KeySet, NodeContext
-from p2pchat.core.own_state import BLOCKED, CHOSEN
+from p2pchat.core.own_state import BLOCKED, CHOSEN, DEVICE
 from p2pchat.protocol import PeerId, UserId, user_start
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
@@ -121,6 +121,7 @@ class Blocks:
     """
 
     def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
         self.users: KeySet[UserId] = {}
         self.machines: dict[PeerId, UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
@@ -129,8 +130,10 @@ class Blocks:
             self.set(by, user, True)
 
     def __contains__(self, peer: object) -> bool:
-        """Return whether a peer gets no link."""
-        return peer in self.users or peer in self.machines
+        """Return whether a peer gets no link. What is said to be a machine of the own user is judged by its users."""
+        if peer in self.users and not self._ctx.own.get(self._ctx.user, f"{DEVICE}:{peer}"):
+            return True
+        return peer in self.machines
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
         """Block a user on behalf of one hosted here, or end that: it was the other way before."""

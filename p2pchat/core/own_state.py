@@ -112,8 +112,9 @@ class OwnState:
         newest = self._newest.setdefault(user, {})
         found = {ENTRIES: str(self.entries(user) + 1)}
         counts = isinstance(entry.b, dict) and entry.c <= now + MAX_AHEAD
+        of_itself = (f"{BLOCKED}:{user}", f"{IGNORED}:{user}")  # no person means that
         for key, text in entry.b.items() if counts else ():
-            if is_sound(key, text) and (entry.c, log) >= newest.get(key, _NOTHING)[:2]:
+            if is_sound(key, text) and key not in of_itself and (entry.c, log) >= newest.get(key, _NOTHING)[:2]:
                 found[key] = text
         for key, text in found.items():
             newest[key] = entry.c, log, text

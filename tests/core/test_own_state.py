@@ -188,6 +188,7 @@ def test_own_state_is_no_conversation_of_its_user() -> None:
     [
         None, "x", {"x": 1}, {"": "1"}, {"x" * (MAX_KEY_BYTES + 1): "1"}, {"\xe4" * 61: "1"},
         {"x": "1" * (MAX_TEXT_BYTES + 1)}, {"x\0": "1"}, {"x": "\0"},
+        {f"{BLOCKED}:{EVE}": "1"}, {f"{IGNORED}:{EVE}": "1"},
     ],
 )  # fmt: skip
 def test_what_is_no_choice_changes_nothing(body: object) -> None:

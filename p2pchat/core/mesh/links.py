@@ -253,7 +253,7 @@ class Links:
     def block(self, user: UserId) -> None:
         """End every connection with a peer whose own user is blocked now. It hears that there is no place."""
         for link in list(self._links.values()):
-            if link.peer == user:
+            if link.peer == user and user in self._blocked:
                 self._end_blocked(link)
             else:
                 self.refuses_users(link)
