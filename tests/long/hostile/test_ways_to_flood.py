@@ -18,14 +18,15 @@ from statistics import median
 import pytest
 import pytest_asyncio
 
-from p2pchat.core.groups.group_fact import NAME, fact_body
+from p2pchat.core.groups.group_fact import ADD, NAME, REMOVE, fact_body, talk_id
+from p2pchat.core.groups.group_members import MAX_ALIKE
 from p2pchat.core.log import Entry, FileRef, RawEntry, Ref, batch_of, encode_entry, ref_key
 from p2pchat.identity.identity import load_identity
 from p2pchat.identity.network import load_network
-from p2pchat.protocol import Entries, Mark
+from p2pchat.protocol import Entries, Mark, Naming
 from p2pchat.testing.process_mesh import Child
 from tests.conftest import Tell
-from tests.hostile.attacker import Attacker, LogWriter, group_of, invented_identity, letter_of, said_fact
+from tests.hostile.attacker import Attacker, LogWriter, group_of, invented_identity, letter_of, made_group, said_fact
 from tests.processes.fork_server import ForkServer
 from tests.processes.logins import Login, met
 
@@ -35,6 +36,7 @@ BATCH = 200  # entries
 MEDIAN, MOST = 0.3, 1.0  # seconds until a text is shown, on a machine with nothing else to do
 QUIET = 0.05  # the same without a flood, on such a machine; on a busy one all of these are longer alike
 HOUR = 3_600_000_000
+LONG_CUT = 600  # marks: as many as fit an entry
 MISSING = Ref(ref_key("ab" * 32, "cd" * 8), 7)
 
 Way = Callable[[Attacker], Iterator[Entries]]
@@ -131,6 +133,26 @@ def operations(zoe: Attacker) -> Iterator[Entries]:
         yield frame
 
 
+def removals(zoe: Attacker) -> Iterator[Entries]:
+    """Of one key, each with a long cut and taken back before that key writes again."""
+    cyd = invented_identity(f"{zoe.id} {now()}")
+    group, frame = made_group(zoe, zoe.identity, [zoe.id, zoe.server, cyd.peer_id], "ops", f"{now():032x}")
+    cuts, ids = [Mark(f"{at:016x}", 1, "00" * 32) for at in range(LONG_CUT)], list[str]()
+    yield frame
+    while True:
+        for kind, fields in ((REMOVE, {"cuts": cuts}), (ADD, {})):
+            about = {cyd.peer_id: ids[-MAX_ALIKE:] if kind == ADD else []}
+            tips = [Mark(frame.r, 1, batch_of(frame).chain.hex())]
+            frame = said_fact(zoe, zoe.identity, group, fact_body(kind, about, **fields), now(), tips)
+            ids.append(batch_of(frame).chain.hex()[:32])
+            yield frame
+        again = Mark(frame.r, 1, batch_of(frame).chain.hex())
+        pen = LogWriter(cyd, talk_id(group), ids[-1][:16], [again], zoe.network.guest(cyd.peer_id))
+        text = pen.say("x", c=now())
+        text.names = [Naming(talk=group)]
+        yield text
+
+
 def large_texts(zoe: Attacker) -> Iterator[Entries]:
     return writing(zoe, lambda at: encode_entry(Entry("text", at, at, b="x" * 30_000)), 1)
 
@@ -148,8 +170,8 @@ def profiles(zoe: Attacker) -> Iterator[Entries]:
 
 WAYS: list[Way] = [
     texts, single_texts, following_what_is_missing, replies_to_what_is_missing, clocks_of_long_ago, clocks_far_ahead,
-    unknown_kinds, edits, reactions, pins, votes, gaps, logs, users, letters, groups, operations, large_texts,
-    files_that_nobody_has, profiles,
+    unknown_kinds, edits, reactions, pins, votes, gaps, logs, users, letters, groups, operations, removals,
+    large_texts, files_that_nobody_has, profiles,
 ]  # fmt: skip
 QUICK: list[Way] = [texts, following_what_is_missing]  # the others once a week
 
