@@ -28,7 +28,7 @@ from p2pchat.identity.network import Network, load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory, home_of
 from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode
-from p2pchat.runtime.connection_manager import dial, dial_failure
+from p2pchat.runtime.connection_manager import dial, dial_failure, host_of
 from p2pchat.settings import Settings
 from p2pchat.threads import in_thread, look_up
 
@@ -174,8 +174,7 @@ class _Probe:
             raise _ProbeEnded(*_NOT_CONNECTED.get(code, otherwise)) from None
         connected_at = perf_counter()
         self._connected = connected_at - dialled_at
-        peername = writer.get_extra_info("peername")
-        self._address = str(peername[0]) if isinstance(peername, tuple) and peername else self._host
+        self._address = host_of(writer, self._host)
         client = Client(
             0,
             reader,

@@ -14,11 +14,11 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from p2pchat.client import STREAM_LIMIT_BYTES, Client, Streams
 from p2pchat.core.inputs import (
@@ -44,7 +44,7 @@ from p2pchat.runtime.garbage_collection import link_ends
 from p2pchat.runtime.stranger_limiter import Stranger, StrangerLimiter
 from p2pchat.server import Server
 from p2pchat.settings import Settings
-from p2pchat.threads import look_up
+from p2pchat.threads import look_up, spawn
 
 if TYPE_CHECKING:
     from p2pchat.trace import Trace
@@ -71,6 +71,14 @@ class Transport(Protocol):
         """Return the addresses of a name, best first, each with the address of this machine towards it. Raises OSError,
         TimeoutError.
         """
+
+
+def host_of(writer: asyncio.StreamWriter, otherwise: str = "") -> str:
+    """Return the address at the other end of a connection; `otherwise` if that is not known."""
+    peername = writer.get_extra_info("peername")
+    if isinstance(peername, tuple) and peername:
+        return str(peername[0])
+    return str(peername or otherwise)
 
 
 class TCPTransport:
@@ -281,16 +289,16 @@ class ConnectionManager:
     def dial(self, dial: int, endpoint: str) -> None:
         """Connect to an endpoint and do the TLS handshake. The answer is LinkDialled or DialFailed."""
         if not self._closed:
-            self._spawn(self._dial(dial, endpoint), self._handshakes)
+            spawn(self._handshakes, self._dial(dial, endpoint))
 
     def dial_through(self, dial: int, link: int, circuit: int) -> None:
         """Do the TLS handshake over a circuit that begins on a link. The answer is as of dial()."""
-        self._spawn(self._dial(dial, CARRIED, self._open_circuit(link, circuit)), self._handshakes)
+        spawn(self._handshakes, self._dial(dial, CARRIED, self._open_circuit(link, circuit)))
 
     def dial_beside(self, dial: int, link: int, endpoint: str, *, serve: bool) -> None:
         """Connect from the port of a link and do the TLS handshake. The answer is as of dial(), or LinkAccepted."""
         if not self._closed:
-            self._spawn(self._dial_beside(dial, link, endpoint, serve), self._handshakes)
+            spawn(self._handshakes, self._dial_beside(dial, link, endpoint, serve))
 
     async def _dial_beside(self, dial: int, link: int, endpoint: str, serve: bool) -> None:
         try:
@@ -323,7 +331,7 @@ class ConnectionManager:
     def resolve(self, dial: int, endpoint: str) -> None:
         """Look up the name in an endpoint. The answer is Resolved or DialFailed."""
         if not self._closed:
-            self._spawn(self._resolve(dial, endpoint), self._handshakes)
+            spawn(self._handshakes, self._resolve(dial, endpoint))
 
     async def _resolve(self, dial: int, endpoint: str) -> None:
         host, _, port = endpoint.rpartition(":")
@@ -351,14 +359,12 @@ class ConnectionManager:
         except Exception as error:  # any error: an address whose dial never ended would never be dialled again
             self._on_dial_failed(dial, endpoint, error)
             return
-        peername = writer.get_extra_info("peername")
-        reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
+        reached = host_of(writer, host)
         through = writer.get_extra_info("through", 0)
         self._start(client, LinkDialled(client.link_id, dial, server_key, reached, through))
 
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peername = writer.get_extra_info("peername")
-        host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
+        host = host_of(writer)
         now, stranger = asyncio.get_running_loop().time(), None
         through = writer.get_extra_info("through", 0)
         if not self._closed:
@@ -368,7 +374,7 @@ class ConnectionManager:
                 self._trace.put(event="refused", address=host)
             writer.transport.abort()
             return
-        task = self._spawn(self._accept(reader, writer, host, stranger), self._handshakes)
+        task = spawn(self._handshakes, self._accept(reader, writer, host, stranger))
         # A task that is cancelled before its first step runs nothing, and would leave the connection open.
         task.add_done_callback(lambda task: writer.transport.abort() if task.cancelled() else None)
 
@@ -431,12 +437,6 @@ class ConnectionManager:
             self.put(LinkDrained(link))
         self.on_drained(link)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return task
-
     # Effects of the core
 
     def send(self, link: int, data: bytes) -> None:
@@ -475,7 +475,7 @@ class ConnectionManager:
         if bye is None:
             client.abort()
         else:
-            self._spawn(client.close(bye, self._settings.bye_timeout), self._goodbyes)
+            spawn(self._goodbyes, client.close(bye, self._settings.bye_timeout))
 
     # Reading
 
