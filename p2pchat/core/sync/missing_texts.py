@@ -89,9 +89,8 @@ class MissingTexts:
         count = 0
         coming = self._coming()
         for log in logs:
-            conversation = self._sync.conversations.get(log.conversation)
-            found = conversation.log(log.user, log.run) if conversation is not None else None
-            if conversation is None or found is None or not self._sync.shares(remote, conversation):
+            found = self._sync.conversations.find(log)
+            if found is None or not self._sync.shares(remote, found.conversation):
                 continue
             bits = self._sync.missing.get(log, 0)
             for part in coming.get(log, ()):
@@ -168,11 +167,10 @@ class MissingTexts:
 
         What was missing lies before what came later: a part that is told later, and new, lies behind what was given.
         """
-        conversation = self._sync.conversations.get(log.conversation)
-        found = conversation.log(log.user, log.run) if conversation is not None else None
-        if conversation is None or found is None or found.forked:
+        found = self._sync.conversations.find(log)
+        if found is None or found.forked or not found.conversation.announces(log.user):
             return
-        if not (conversation.announces(log.user) and self._sync.shares(remote, conversation)):
+        if not self._sync.shares(remote, found.conversation):
             return
         first, last = remote.lacks[log]
         given = remote.texts_given.get(log, 0)

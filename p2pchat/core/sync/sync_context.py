@@ -240,16 +240,7 @@ class SyncContext:
         self, remote: RemoteState, span: tuple[ConversationId, ConversationId] | None = None
     ) -> list[ConversationState]:
         """Return the conversations with entries that are shared with a remote, by id in order: all, or of a span."""
-        users, shared = remote.link.users, list[ConversationState]()
-        for each in self.conversations.kept(span):
-            dm = each.naming.dm  # thousands, so this says for them what `shares` says
-            if dm is None:
-                is_shared = self.shares(remote, each)
-            else:
-                is_shared = each.concerns_us and (dm[0] in users or dm[1] in users)
-            if is_shared and each.writers:
-                shared.append(each)
-        return shared
+        return [each for each in self.conversations.kept(span) if each.writers and self.shares(remote, each)]
 
     def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.
