@@ -189,7 +189,7 @@ class GatewayRun:
         return self._code(reason)
 
     async def _serve_page(self, listener: socket.socket, peer: TCPPeer, app: FastAPI) -> str:
-        server = make_server(app, self._settings, peer.port)
+        server = make_server(app, self._settings)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
         task.add_done_callback(lambda task: self._leaving.request("ended"))
         try:

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from p2pchat.commands.exit_codes import CommandError, print_notice
+from p2pchat.commands.exit_codes import CommandError
 from p2pchat.web import WebSettings
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
@@ -30,7 +30,6 @@ MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames,
 # Bytes that the system keeps of what is sent on a WebSocket; Linux keeps twice as many. Left to itself it takes 4 MiB
 # for each client that reads slowly, which no limit of a session counts. A guess.
 SEND_BUFFER = 128 * 1024
-TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
 ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
@@ -152,22 +151,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class RequestProtocol(H11Protocol):
-    """uvicorn's HTTP, which says once what a TLS client on its port probably is.
-
-    Attributes:
-        peer_port: The port of the gateway's peer; 0: unknown.
-    """
-
-    peer_port = 0
-    _has_warned = False  # of TLS, on this server
-    _has_begun = False
-
-    def data_received(self, data: bytes) -> None:
-        if not self._has_begun and data.startswith(TLS_HANDSHAKE):
-            self._refuse_tls()
-            return
-        self._has_begun = True
-        super().data_received(data)
+    """uvicorn's HTTP, without a gap before a WebSocket."""
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
@@ -175,15 +159,6 @@ class RequestProtocol(H11Protocol):
         early, _ = self.conn.trailing_data
         if early:
             self.transport.get_protocol().data_received(early)  # type: ignore[attr-defined]
-
-    def _refuse_tls(self) -> None:
-        """Close the connection; say once what it probably is. uvicorn's own line does not, and comes every time."""
-        kind, page = type(self), self.transport.get_extra_info("sockname")[1]
-        if not kind._has_warned:
-            kind._has_warned = True
-            which = f"; peers connect to port {self.peer_port}" if self.peer_port else ""
-            print_notice(f"p2pchat: warning: a p2pchat peer, or a browser with https, calls the web port {page}{which}")
-        self.transport.close()
 
 
 class PageServer(uvicorn.Server):
@@ -215,13 +190,12 @@ def listen(host: str, port: int) -> socket.socket:
         raise CommandError(why) from None
 
 
-def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:
-    """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
-    protocol = type("OfPeer", (RequestProtocol,), {"peer_port": peer_port})
+def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
+    """Return a server for an application, not yet started."""
     logging.getLogger("uvicorn.error").addFilter(_is_of_gateway)  # a second time does nothing
     config = uvicorn.Config(
         app,
-        http=protocol,
+        http=RequestProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -156,23 +156,6 @@ async def test_accounts_get_an_invite_only_where_nobody_else_can_sign_in(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe has its least size only there")
-async def test_a_peer_that_dials_the_web_port_is_explained_once(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as (gate, url):
-        page = int(url.rpartition(":")[2])
-        for _ in range(3):
-            reader, writer = await asyncio.open_connection("127.0.0.1", page)
-            writer.write(bytes.fromhex("1603010200010001fc0303") + bytes(100))  # a TLS client hello begins so
-            assert await reader.read() == b""
-            writer.close()
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http:
-            assert (await http.get("/healthz")).status_code == 200
-        gate.terminate()
-        await gate.end()
-        told, [own, *_] = "\n".join(gate.shown), [json.loads(line)["port"] for line in gate.shown if '"port"' in line]
-        assert told.count(f"calls the web port {page}; peers connect to port {own}") == 1 and "Invalid HTTP" not in told
-
-
-@posix
 async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_end(tmp_path: Path) -> None:
     port, own = free_ports(2)
     read, write = os.pipe()
