@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import ssl
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -81,19 +79,7 @@ EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover", "mcp": "p2pc
 def check_machine() -> Iterator[Finding]:
     """Check what all peers of this machine share."""
     yield ok("python", f"p2pchat {__version__}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}")
-    yield check_search()
     yield check_extras()
-
-
-def check_search(statement: str = "create virtual table words using fts5(word)") -> Finding:
-    """Check that this Python's SQLite can have an index of words."""
-    with closing(sqlite3.connect(":memory:")) as database:
-        try:
-            database.execute(statement)
-        except sqlite3.OperationalError:
-            text = f"SQLite {sqlite3.sqlite_version} has no full-text index (FTS5)"
-            return warning("search", f"{text}: messages cannot be searched", "use another build of Python")
-    return ok("search", f"SQLite {sqlite3.sqlite_version} has a full-text index")
 
 
 def check_extras() -> Finding:

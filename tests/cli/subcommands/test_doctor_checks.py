@@ -20,7 +20,6 @@ from p2pchat.cli.subcommands.doctor_checks import (
     check_disk,
     check_extras,
     check_profile,
-    check_search,
     size,
     span,
 )
@@ -212,12 +211,6 @@ LIMIT = Settings().min_free_disk_bytes
 
 def test_missing_extras_are_listed_and_never_wrong() -> None:
     assert check_extras().verdict == "ok" and all(name in check_extras().seen for name in ("segno", "zeroconf", "mcp"))
-
-
-def test_a_python_without_a_full_text_index() -> None:
-    assert check_search().verdict == "ok"
-    found = check_search("create virtual table words using fts9(word)")
-    assert found.verdict == "warning" and "cannot be searched" in found.seen
 
 
 def test_a_disk_that_is_full_nearly_full_and_not(tmp_path: Path) -> None:
