@@ -22,15 +22,16 @@ from p2pchat.cli.control_client import (
     connect_within,
     profile_in_use,
 )
-from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement, report_reach
-from p2pchat.cli.process import Shutdown, freeze_started
-from p2pchat.cli.profiles import PeerOptions, make_peer
+from p2pchat.cli.endpoint_status import running_peer
+from p2pchat.cli.process import Shutdown
+from p2pchat.cli.profiles import PeerOptions
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, print_notice
 from p2pchat.safe_text import quote_name
 
 GONE: EventLine = {"event": "stopped", "ref": None}  # what those who listen get when the connection ends
+
+ENDED = "the agent has ended"
 
 
 class AgentPeer:
@@ -103,8 +104,13 @@ class AgentPeer:
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT
         while (control := await self._beside()) is None:
             try:
-                async with self._running() as server, aclosing(await connect_within(server)) as control:
+                async with (
+                    running_peer(self._options, self._invite, self._shutdown, lambda: ENDED) as (_, server, endpoints),
+                    aclosing(await connect_within(server)) as control,
+                ):
                     yield control
+                if endpoints.not_admitted is not None:
+                    raise CommandError(endpoints.not_admitted.text)
                 return
             except DataLocked as locked:  # of another process that starts or ends just now
                 if self._directory is None or asyncio.get_running_loop().time() > deadline:
@@ -116,35 +122,6 @@ class AgentPeer:
 
     async def _beside(self) -> ControlClient | None:
         return None if self._directory is None else await connect(self._directory)
-
-    @asynccontextmanager
-    async def _running(self) -> AsyncIterator[ControlServer]:
-        """Run the peer inside `with`.
-
-        Raises:
-            DataLocked: Another process holds the profile.
-        """
-        peer = make_peer(self._options, self._invite)
-        endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
-        watching = asyncio.create_task(endpoints.watch(peer))
-        await asyncio.sleep(0)  # it reads events from before the start
-        try:
-            await peer.start(timeout=0)
-            freeze_started()
-            server = await ControlServer(peer).start()
-            print_notice(announcement(peer))
-            report_reach(peer, self._options)
-            endpoints.begin()
-            try:
-                with endpoints.watching(self._shutdown):
-                    yield server
-                if endpoints.not_admitted is not None:
-                    raise CommandError(endpoints.not_admitted.text)
-            finally:
-                await server.shut_down("the agent has ended")
-        finally:
-            await peer.aclose()
-            await watching
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

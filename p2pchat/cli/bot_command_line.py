@@ -15,20 +15,18 @@ import click
 
 from p2pchat import TCPPeer
 from p2pchat.cli import options as cli
-from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import EndpointStatus, announcement, report_reach
+from p2pchat.cli.endpoint_status import running_peer
 from p2pchat.cli.process import (
     STOP_REASONS,
     NoticeLogHandler,
     Shutdown,
     allow_descriptors,
-    freeze_started,
     make_runner,
 )
-from p2pchat.cli.profiles import PeerOptions, make_peer, parsed_options, read_peer_invite
+from p2pchat.cli.profiles import PeerOptions, parsed_options, read_peer_invite
 from p2pchat.cli.standard_input import InputEnded, stdin_kind
 from p2pchat.commands.display import Display
-from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, print_notice, worst_code
+from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, exit_code, print_error, worst_code
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
 
 Serve = Callable[[TCPPeer], Coroutine[Any, Any, None]]
@@ -114,34 +112,20 @@ class _BotRun:
             self._display.close()
 
     async def _run_peer(self) -> int:
-        options = self._options
-        peer = make_peer(options, self._invite)
-        self._endpoints = EndpointStatus.of_start(peer, options, self._invite)
-        watching = asyncio.create_task(
-            self._endpoints.watch(peer, lambda event: self._display.show_event(event.to_dict()))
-        )
-        await asyncio.sleep(0)  # it reads events from before the start
-        try:
-            await peer.start(timeout=0)
-            freeze_started()
-            control = await ControlServer(peer).start()
-            print_notice(announcement(peer))
-            report_reach(peer, options)
-            self._endpoints.begin()
+        reason = "ended"
+        async with running_peer(
+            self._options, self._invite, self._shutdown, lambda: STOP_REASONS[reason],
+            lambda event: self._display.show_event(event.to_dict()),
+        ) as (peer, _, endpoints):  # fmt: skip
             serving = asyncio.create_task(self._serve(peer))
             serving.add_done_callback(lambda _: self._shutdown.request("ended"))
-            with self._endpoints.watching(self._shutdown):
-                reason = await self._shutdown.wait()
+            reason = await self._shutdown.wait()
             serving.cancel()
             [result] = await asyncio.gather(serving, return_exceptions=True)
-            await control.shut_down(STOP_REASONS[reason])
-        finally:
-            await peer.aclose()
-            await watching
         if isinstance(result, Exception):
             raise result
-        if self._endpoints.not_admitted is not None:
-            print_error(self._endpoints.not_admitted.text)
+        if endpoints.not_admitted is not None:
+            print_error(endpoints.not_admitted.text)
             return FAILED
         if reason in ("ended", "refused"):
             print_error("the bot stopped by itself; what it accepted is saved: start it again")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,8 +25,9 @@ from p2pchat import (
     known_profiles,
     parse_invite,
 )
-from p2pchat.cli.process import Shutdown
-from p2pchat.cli.profiles import PeerOptions, profile_words
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.process import Shutdown, freeze_started
+from p2pchat.cli.profiles import PeerOptions, make_peer, profile_words
 from p2pchat.cli.standard_input import can_ask
 from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
@@ -201,13 +202,16 @@ class EndpointStatus:
         invited = endpoints_of(invite or "")
         return cls(options.endpoints, invited, port=options.port, people=peer.people)
 
-    async def watch(self, peer: TCPPeer, show: Callable[[Any], Awaitable[None]] | None = None) -> None:
+    async def watch(
+        self, peer: TCPPeer, show: Callable[[Any], Awaitable[None]] | None = None, kinds: Sequence[type] = ()
+    ) -> None:
         """Report what the events of a peer say, and what it warns of, until it ends.
 
         Args:
             show: Gets each event after that.
+            kinds: The classes of these events; () for all.
         """
-        async for event in peer.events(consumer=None):
+        async for event in peer.events(*kinds, consumer=None):
             if isinstance(event, Link):
                 self.on_link_event(event)
             elif isinstance(event, MemberChange):
@@ -369,3 +373,38 @@ class EndpointStatus:
     async def linked_within(self, timeout: float) -> bool:
         """Return whether there was a link to any peer, or is one in time."""
         return await ends_within(timeout, self._linked.wait())
+
+
+# ---- the peer of a program
+
+
+@asynccontextmanager
+async def running_peer(
+    options: PeerOptions, invite: str | None, shutdown: Shutdown, why: Callable[[], str],
+    show: Callable[[Any], Awaitable[None]] | None = None,
+) -> AsyncIterator[tuple[TCPPeer, ControlServer, EndpointStatus]]:  # fmt: skip
+    """Run a peer inside `with`, which says where it listens and takes commands.
+
+    Args:
+        why: Returns why it ended, for those who sent it commands.
+        show: As EndpointStatus.watch.
+    """
+    peer = make_peer(options, invite)
+    endpoints = EndpointStatus.of_start(peer, options, invite)
+    watching = asyncio.create_task(endpoints.watch(peer, show))
+    await asyncio.sleep(0)  # it reads events from before the start
+    try:
+        await peer.start(timeout=0)
+        freeze_started()
+        control = await ControlServer(peer).start()
+        print_notice(announcement(peer))
+        report_reach(peer, options)
+        endpoints.begin()
+        try:
+            with endpoints.watching(shutdown):
+                yield peer, control, endpoints
+        finally:
+            await control.shut_down(why())
+    finally:
+        await peer.aclose()
+        await watching

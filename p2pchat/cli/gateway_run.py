@@ -20,21 +20,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from p2pchat import (
-    Failed,
-    Joined,
-    Left,
-    Link,
-    Listening,
-    MemberChange,
-    Stopped,
-    TCPPeer,
-    Warned,
-    inspect_profile,
-    make_member,
-    profile_directory,
-    read_login_network,
-)
+import p2pchat
+from p2pchat import TCPPeer, inspect_profile, make_member, profile_directory, read_login_network
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement, print_way_in, report_reach
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
@@ -71,16 +58,10 @@ from p2pchat.web.gateway_state import Gateway
 # ---- run
 
 Serve = Callable[[TCPPeer, FastAPI], Awaitable[str]]
-_EVENTS = (
-    Failed,
-    Joined,
-    Left,
-    Link,
-    Listening,
-    MemberChange,
-    Stopped,
-    Warned,
-)  # none of them holds a text that a user wrote
+_EVENTS = (  # none of them holds a text that a user wrote
+    p2pchat.Failed, p2pchat.Joined, p2pchat.Left, p2pchat.Link, p2pchat.Listening, p2pchat.MemberChange,
+    p2pchat.Stopped, p2pchat.Warned,
+)  # fmt: skip
 
 
 def web_settings(options: WebOptions) -> WebSettings:
@@ -152,8 +133,7 @@ class GatewayRun:
             _join_beside_founder(self._options, admin=self._settings.gives_invites)
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
-        events = peer.events(*_EVENTS, consumer=None)
-        watching = asyncio.create_task(self._watch(events))
+        watching = asyncio.create_task(self._watch(peer))  # it reads events from before the start
         leaving = asyncio.create_task(self._leaving.wait())
         starting = asyncio.create_task(peer.start())
         try:
@@ -213,19 +193,17 @@ class GatewayRun:
             print_error("every endpoint refused us, for the reasons above" if refused is None else refused.text)
         return FAILED if reason in ("ended", "refused") else DONE
 
-    async def _watch(self, events: Any) -> None:
+    async def _watch(self, peer: TCPPeer) -> None:
         """Print the events of the peer, and write them to the log."""
         try:
-            async for event in events:
-                if isinstance(event, Link):
-                    self._endpoints.on_link_event(event)
-                if isinstance(event, MemberChange):
-                    self._endpoints.on_member_event(event)
-                if isinstance(event, Warned | Failed):
-                    print_error(f"warning: {event.text}")
-                self._event_log.write(event.to_dict())
+            await self._endpoints.watch(peer, self._log, _EVENTS)
         finally:
             self._leaving.request("ended")
+
+    async def _log(self, event: Any) -> None:
+        if isinstance(event, p2pchat.Failed):
+            print_error(f"warning: {event.text}")
+        self._event_log.write(event.to_dict())
 
     def announce_peer(self, peer: TCPPeer) -> None:
         """Say where the peer listens, and whom that shuts out."""
