@@ -350,11 +350,6 @@ def test_whatever_a_frame_holds_its_line_is_json(fields: dict[str, Any], proving
             assert "Zq9" not in path.read_text("ascii")
 
 
-def test_the_command_line_sets_the_limit() -> None:
-    peer = make_peer(PeerOptions(trace="x", trace_limit=3), None)
-    assert peer._lifecycle.settings.trace_limit_bytes == 3 << 20
-
-
 def test_texts_need_a_file() -> None:
     with pytest.raises(ValueError, match="--trace FILE"):
         TCPPeer(trace_texts=True)

@@ -27,7 +27,6 @@ from p2pchat.commands.wrap import USUAL_WIDTH, fold
 DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
 MAX_HELP_WIDTH = 100  # columns; longer lines are hard to read
 MAX_SECONDS = 1e9  # more than any wait
-MAX_TRACE_MIB = 1_000_000  # more than any disk for it
 COMPLETE = "_P2PCHAT_COMPLETE"  # variable of the completion scripts: bash_complete, zsh_complete or fish_complete
 CONTEXT = {"help_option_names": ["--help", "-h"]}
 DEFAULT = ""  # the name of a group's default command
@@ -498,9 +497,6 @@ def peer_options(function: Function) -> Function:
             "--trace", "FILE", "append every frame of the links to FILE as JSON lines", shell_complete=complete_file
         ),
         option("--trace-texts", "", "trace what people wrote too, not only its size"),
-        option(
-            "--trace-limit", "MIB", "size of FILE, then it becomes FILE.1 (default 64)", type=number(1, MAX_TRACE_MIB)
-        ),
     )
     for decorator in reversed(options):
         function = decorator(function)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -266,7 +266,6 @@ class PeerOptions:
     listen_fd: int | None = None  # a socket to listen on that this process was given; `host` and `port` are its
     trace: str = ""
     trace_texts: bool = False
-    trace_limit: int = 0  # MiB of its file; 0: the usual limit
     as_json: bool = False
     plain: bool = False
     log: str = ""
@@ -377,8 +376,6 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
 
     _warn_of_missing_key(options)
     settings = Settings(max_circuits=0) if options.no_carry else Settings()
-    if options.trace_limit:
-        settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:
         return TCPPeer(
             options.port,

@@ -66,9 +66,6 @@ COMMANDS = {
 }
 
 
-LATER = ("tui",)  # commands of later versions
-
-
 def load(name: str) -> Any:
     """Import and return "module:attribute" below p2pchat.cli.
 
@@ -115,8 +112,6 @@ def unknown_command(word: str, others: Sequence[str] = ()) -> UsageError:
     """Return the error for a first word that is neither a port nor a command, and has others behind it."""
     if word.lstrip("-").isdecimal():
         return UsageError(f"{word!r} is not a port: 0 to 65535, where 0 is any free one with a temporary profile")
-    if word in LATER:
-        return UsageError(f"this version does not have the command {word} yet; --help lists what it has")
     if ":" in word:
         return UsageError(f"{word!r} is where to connect: put your own port before it: p2pchat 8081 {word}")
     near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)

@@ -82,7 +82,6 @@ def test_a_variable_that_a_cluster_sets_for_a_service_is_no_port(monkeypatch: py
             "'demi' is neither a port nor a command: did you mean demo? to write to demi: p2pchat send demi hi",
         ),
         ("sned bob hi", "'sned' is neither a port nor a command: did you mean send?"),
-        ("tui", "this version does not have the command tui yet"),
         ("8080 --nmea ada", "No such option '--nmea'. Did you mean '--name'?"),
         ("web token -rf", "No such option '-r': put -- before a name or text that begins with a dash"),
         ("8080 --name", "Option '--name' requires an argument"),
@@ -107,7 +106,7 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
-NUMBERS = ("drain", "advertise", "trace_limit", "log_level", "listen_fd", "metrics")  # and an endpoint
+NUMBERS = ("drain", "advertise", "log_level", "listen_fd", "metrics")  # and an endpoint
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +115,7 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
             assert isinstance(option.envvar, str)
             monkeypatch.setenv(option.envvar, f"from-{option.name}")
     given = {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes", "LOG_LEVEL": "Info"}
-    for name, value in {**given, "TRACE_LIMIT": "8", "TRACE_TEXTS": "1"}.items():
+    for name, value in {**given, "TRACE_TEXTS": "1"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
     for name in ("HOST", "NETWORK"):
         monkeypatch.setenv(f"P2PCHAT_{name}", "")  # the same as not set; an invite excludes a network
@@ -125,7 +124,7 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
     assert (options.host, options.data, options.db) == ("127.0.0.1", "from-data", "from-db")
     assert (options.key, options.invite, options.log) == ("from-key", "from-invite", "from-log")
     assert (options.drain, options.advertise) == (7.0, "h:1")
-    assert (options.trace, options.trace_limit, options.trace_texts) == ("from-trace", 8, True)
+    assert (options.trace, options.trace_texts) == ("from-trace", True)
     assert (options.stay, options.as_json, options.verbose) == (True, True, True)
     assert options.log_level == "info"
 

@@ -17,7 +17,7 @@ from tests.web.processes import p2pchat, running
 
 async def test_the_option_of_the_command_line_and_its_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     option, variable = home / "option", home / "variable"
-    words = ("0", "--data", str(home / "1"), "--trace", str(option), "--trace-texts", "--trace-limit", "1")
+    words = ("0", "--data", str(home / "1"), "--trace", str(option), "--trace-texts")
     async with running(*p2pchat(*words), home=home) as ada:
         port = (await ada.until("listens on")).partition("127.0.0.1:")[2].partition(",")[0]
         monkeypatch.setenv("P2PCHAT_TRACE", str(variable))
