@@ -16,7 +16,7 @@ write; the driver joins all frames of one turn of the loop.
 
 A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
-    lost      the connection broke, or ended without that word
+    lost      the connection broke, or ended without that word, or its address is no more this machine's
     timeout   the system gave up on it (ETIMEDOUT)
     slow      give_up() was called: it stood still (StuckLinks in runtime/connection_manager.py)
     local     close() or abort() was called here
@@ -25,6 +25,8 @@ A started link ends once. on_down then gets one of these reasons:
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 import sys
 from collections.abc import Callable
@@ -381,9 +383,21 @@ class Client(_BaseProtocol):
             self.undecoded = b""
             self._loop.call_soon(self._tell_end)
 
-    def give_up(self) -> None:
-        """End a link that stands still, as `slow`."""
-        self._end("slow")
+    def give_up(self, reason: str = "slow") -> None:
+        """End a link that stands still, or is `lost`."""
+        self._end(reason)
+
+    @property
+    def has_address(self) -> bool:
+        """Whether this machine still has the address of this end; True of a link that is carried."""
+        own = self._transport.get_extra_info("socket")
+        if own is not None:
+            with socket.socket(own.family, socket.SOCK_DGRAM) as probe:
+                try:
+                    probe.bind((own.getsockname()[0], 0))
+                except OSError as error:
+                    return error.errno != errno.EADDRNOTAVAIL
+        return True
 
     def _end(self, reason: str, *, later: bool = False) -> None:
         if self._reason:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from p2pchat.trace import Trace
 
 MAX_LISTED = 3  # endpoints in an error
-ADDRESSES_CHECKED_EVERY = 30.0  # seconds between looks at this machine's addresses while no link changes; a guess
+ADDRESSES_CHECKED_EVERY = 1.0  # seconds between looks at this machine's addresses while no link changes; a guess
 ADDRESSES_SETTLE = 1.0  # seconds between two of them at least; a guess
 META_GIVEN = "name_given"  # in meta: the name that a start gave last
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
@@ -126,9 +126,14 @@ class Lifecycle:
         return self.driver
 
     def require_running(self) -> Driver:
-        """Return the driver; raise PeerClosed before start() and after aclose()."""
+        """Return the driver; raise PeerClosed before start() and after aclose().
+
+        Raises RuntimeError in another event loop: what was done there could not be answered, and would be done again.
+        """
         if self.closed or self.driver is None:
             raise self.closed_error()
+        if asyncio._get_running_loop() not in (None, self.driver.loop):
+            raise RuntimeError("this peer runs in another event loop: call it there, or use p2pchat.sync")
         return self.driver
 
     def closed_error(self) -> PeerClosed:
@@ -300,8 +305,7 @@ class Lifecycle:
             return
         told = await self._addresses()
         driver.put(told)
-        if self.options.listen and not self.told_endpoints:
-            self._watching = asyncio.create_task(self._watch_addresses(driver, told))
+        self._watching = asyncio.create_task(self._watch_addresses(driver, told))
         for endpoint, pin in [*((endpoint, "") for endpoint in self._endpoints), *resources.pins]:
             driver.put(Connect(endpoint, pin))
         await self._store_name(stored)
@@ -317,13 +321,14 @@ class Lifecycle:
         return ListeningAt((*direct,), (*near,))
 
     async def _watch_addresses(self, driver: Driver, told: ListeningAt) -> None:
-        """Tell others when this machine has other addresses: it came into another network, which ends links."""
+        """End links and tell others when this machine has other addresses: it came into another network."""
         links = self.dispatcher.links_changed
         while True:
             await asyncio.sleep(ADDRESSES_SETTLE)
             await ends_within(ADDRESSES_CHECKED_EVERY, links.wait())
             links.clear()
-            if (now := await self._addresses()) != told:
+            driver.connections.end_strayed()
+            if not self.told_endpoints and (now := await self._addresses()) != told:
                 told = now
                 driver.put(told)
 

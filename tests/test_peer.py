@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import pydoc
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +41,23 @@ async def test_a_peer_logs_its_links_and_warnings_and_prints_nothing_unasked(
 
 def peer_id(peer: TCPPeer) -> str:
     return str(peer.listening.to_dict()["peer_id"])[:8]
+
+
+async def test_a_call_from_another_event_loop_is_refused_before_anything_is_done(home: Path) -> None:
+    async with TCPPeer(data=home / "ada", name="ada") as ada:
+        sent = await ada.broadcast("one")
+        message = await ada.message(sent.id)
+        calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
+            lambda: ada.broadcast("two"), lambda: ada.send_many("room", ["two"]), lambda: message.react("+1"),
+            lambda: message.edit("two"), lambda: ada.rename("eve"), lambda: ada.create_group("ops"),
+        ]  # fmt: skip
+        for call in calls:
+            for _ in range(5):
+                with pytest.raises(RuntimeError, match="another event loop"):
+                    await asyncio.to_thread(asyncio.run, call())
+        [kept] = await ada.history("room")
+        assert (kept.text, kept.reactions, ada.me.name) == ("one", {}, "ada")
+        assert [one.kind for one in ada.conversations()] == ["room"]
 
 
 def test_the_help_of_a_peer_begins_with_what_a_program_needs() -> None:

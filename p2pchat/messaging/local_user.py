@@ -123,10 +123,9 @@ class LocalUser(Viewer):
 
     def _require_running(self) -> Driver:
         """Return the driver; raise PeerClosed before start(), after aclose(), and for a user no longer hosted."""
-        lifecycle = self._lifecycle
-        if lifecycle.closed or lifecycle.driver is None or self._gone:
+        if self._gone:
             raise self._closed_error()
-        return lifecycle.driver
+        return self._lifecycle.require_running()
 
     @property
     def _driver(self) -> Driver:

@@ -477,6 +477,12 @@ class ConnectionManager:
         else:
             spawn(self._goodbyes, client.close(bye, self._settings.bye_timeout))
 
+    def end_strayed(self) -> None:
+        """End links from addresses that this machine has no longer: it came into another network."""
+        for client in list(self._clients.values()):
+            if not client.has_address:
+                client.give_up("lost")
+
     # Reading
 
     def hold(self, link: int, on: bool) -> None:

@@ -118,8 +118,8 @@ class Driver:
         self._settings = settings
         self._tell = tell
         self._on_failed = on_failed
-        self._loop = asyncio.get_running_loop()
-        seconds, nanoseconds = self._loop.time, time.time_ns
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        seconds, nanoseconds = self.loop.time, time.time_ns
         self._now = clock or (lambda: Now(seconds(), nanoseconds() // 1000))
         self._inbox: deque[Input] = deque()
         self._pump_handle: asyncio.Handle | None = None
@@ -225,7 +225,7 @@ class Driver:
     def _schedule(self) -> None:
         if not self._is_due:
             self._is_due = True
-            self._pump_handle = self._loop.call_soon(self._pump)
+            self._pump_handle = self.loop.call_soon(self._pump)
 
     def _on_written(self) -> None:
         """Have the core take what a program wrote: at once if the commit before was of one call alone.
@@ -305,13 +305,13 @@ class Driver:
 
     def _handle_little(self) -> bool:
         """Handle what links sent of which little waits. Return whether there were any."""
-        until = self._loop.time() + TURN_SECONDS
+        until = self.loop.time() + TURN_SECONDS
         links = [] if self._in_flight.is_blocked else self._turns.little()
         for link in links:
             part = self._turns.take(link)
             if part is not None:
                 self._handle_part(part)
-            if self._loop.time() >= until:
+            if self.loop.time() >= until:
                 break
         return bool(links)
 
@@ -321,7 +321,7 @@ class Driver:
         Not in a turn in which programs or links that sent little had something, unless it is long ago: the next turn
         is theirs. Everything for them goes out before.
         """
-        now = self._loop.time()
+        now = self.loop.time()
         if is_busy and now < self._much_at + WAIT_SECONDS:
             return
         self._flush_links()
@@ -331,9 +331,9 @@ class Driver:
             if part is None:
                 continue
             self._handle_part(part)
-            if is_page(part) or self._loop.time() >= until:
+            if is_page(part) or self.loop.time() >= until:
                 break
-        self._much_at = self._loop.time()
+        self._much_at = self.loop.time()
 
     def _handle_part(self, part: LinkInput) -> None:
         self._handle(part)
@@ -392,13 +392,13 @@ class Driver:
 
     def _pause_reading(self, effect: fx.PauseReading) -> None:
         """Stop handling and reading a link for a while. Of two pauses, the longer one counts."""
-        resume_at = self._loop.time() + effect.seconds
+        resume_at = self.loop.time() + effect.seconds
         former_at, former = self._resume_timers.get(effect.link, (0.0, None))
         if former is not None and former_at >= resume_at:
             return
         if former is not None:
             former.cancel()
-        timer = self._loop.call_at(resume_at, self._resume_reading, effect.link)
+        timer = self.loop.call_at(resume_at, self._resume_reading, effect.link)
         self._resume_timers[effect.link] = resume_at, timer
         self._turns.hold(effect.link)
 
@@ -410,7 +410,7 @@ class Driver:
     def _wake_at(self, effect: fx.WakeAt) -> None:
         if self._wake_timer is not None:
             self._wake_timer.cancel()
-        self._wake_timer = self._loop.call_at(effect.mono, self._on_wake)
+        self._wake_timer = self.loop.call_at(effect.mono, self._on_wake)
 
     def _on_wake(self) -> None:
         self._wake_timer = None
@@ -454,7 +454,7 @@ class Driver:
 
     def _on_read_defect(self, error: BaseException) -> None:
         self._fail(error)
-        self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
+        self.loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
 
     # Readers
 
@@ -486,7 +486,7 @@ class Driver:
         """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
         self._acked[consumer] = place
         if self._save_timer is None and not self._stopped:
-            self._save_timer = self._loop.call_later(self._settings.consumer_saved_after, self._save_acks)
+            self._save_timer = self.loop.call_later(self._settings.consumer_saved_after, self._save_acks)
 
     async def ack_durably(self, places: Mapping[str, int]) -> None:
         """As ack() for each of these consumers, and return when that is on disk."""
@@ -527,8 +527,8 @@ class Driver:
     async def wait_handled(self) -> None:
         """Return when the core has handled the inputs so far."""
         self._schedule()
-        handled: asyncio.Future[None] = self._loop.create_future()
-        self._loop.call_soon(resolve, handled, None, None)  # runs after the pump that was scheduled before
+        handled: asyncio.Future[None] = self.loop.create_future()
+        self.loop.call_soon(resolve, handled, None, None)  # runs after the pump that was scheduled before
         await handled
 
     async def wait_until(self, is_true: Callable[[], bool]) -> None:
@@ -541,7 +541,7 @@ class Driver:
             return
         if self._stopped or self.broken is not None:
             raise PeerClosed("the peer was closed")
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self.loop.create_future()
         self._awaited[future] = is_true
         try:
             await future
@@ -572,7 +572,7 @@ class Driver:
 
     async def stop(self) -> None:
         """Leave in order: make written entries durable, and say goodbye on all links. Call close() next."""
-        self._stop_deadline = self._loop.time() + STOP_TIMEOUT
+        self._stop_deadline = self.loop.time() + STOP_TIMEOUT
         self.put(Leave())
         await self.finish()
         if self.broken is None:
@@ -612,7 +612,7 @@ class Driver:
         return closed
 
     def _time_left(self) -> float:
-        return max(MIN_CLOSE_TIMEOUT, self._stop_deadline - self._loop.time())
+        return max(MIN_CLOSE_TIMEOUT, self._stop_deadline - self.loop.time())
 
     async def kill(self) -> bool:
         """End at once, like a crash: drop everything uncommitted, and send no goodbye. Return as close()."""
@@ -638,7 +638,7 @@ class Driver:
         try:
             self._pump()
         except Exception as error:  # report a defect, as any other turn does, and go on closing
-            self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
+            self.loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 
     def _on_node_stopped(self, effect: fx.NodeStopped) -> None:
         self._stopped = True

@@ -208,6 +208,17 @@ async def test_a_laptop_that_gets_another_address_tells_it_while_it_runs(users: 
     assert [await child.leave() for child in (guest, third, ada)] == [0, 0, 0]
 
 
+async def test_a_link_from_an_address_that_is_gone_ends_before_it_is_silent_for_long(users: list[User]) -> None:
+    ada = await users[0].child("ada", "--host", "0.0.0.0")
+    guest = await joined(users[1], BALTHASAR, ada)
+    users[1].machine.move("10.77.0.9/24")
+    assert (await guest.event("link", state="down"))["reason"] == "lost"  # and not timeout
+    await guest.do(do="send", to="ada", text="here again")
+    await ada.event("message", text="here again")
+    await guest.event("delivered", user="ada")
+    assert [await child.leave() for child in (guest, ada)] == [0, 0]
+
+
 # No endpoint at all: discovery
 
 
