@@ -70,24 +70,27 @@ def web_settings(options: WebOptions) -> WebSettings:
     try:
         for origin in options.origins:
             parse_origin(origin)
+        return WebSettings(
+            sign_up=options.sign_up,
+            # Nobody is given invites where others than this machine reach the page, unless the option says so.
+            invites="off" if options.invites == "auto" and not is_loopback(options.http_host) else options.invites,
+            trust_loopback=options.trust_loopback,
+            origins=options.origins,
+            trusted_proxies=options.trusted_proxies,
+            auth_header=options.auth_header,
+            root_path=options.root_path,
+            safe=options.safe,
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return WebSettings(
-        sign_up=options.sign_up,
-        # Nobody is given invites where others than this machine reach the page, unless the option says so.
-        invites="off" if options.invites == "auto" and not is_loopback(options.http_host) else options.invites,
-        trust_loopback=options.trust_loopback,
-        origins=options.origins,
-        trusted_proxies=options.trusted_proxies,
-        root_path=options.root_path,
-        safe=options.safe,
-    )
 
 
 def cluster_of(options: WebOptions) -> Cluster | None:
     """Return the cluster that the options name. Raises UsageError, and P2PChatError: its key or nats-py is missing."""
     if not options.cluster:
         return None
+    if options.auth_header:
+        raise UsageError("gateways of a cluster know users by their tokens only: leave --auth-header or --cluster out")
     require_nats()
     try:
         servers = parse_servers(options.engine)

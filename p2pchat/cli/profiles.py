@@ -306,6 +306,7 @@ class WebOptions(PeerOptions):
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    auth_header: str = ""
     root_path: str = ""
     cluster: str = ""
     cluster_key: str = ""

@@ -16,11 +16,12 @@ from p2pchat.web.web_settings import Pace, WebSettings
 
 if TYPE_CHECKING:
     from p2pchat.web.app import create_app as create_app
+    from p2pchat.web.callers import Caller as Caller
     from p2pchat.web.gateway_state import Gateway as Gateway
 
-__all__ = ["Gateway", "Pace", "WebSettings", "create_app"]
+__all__ = ["Gateway", "Caller", "Pace", "WebSettings", "create_app"]
 
-_MODULES = {"create_app": "app", "Gateway": "gateway_state"}
+_MODULES = {"create_app": "app", "Gateway": "gateway_state", "Caller": "callers"}
 
 
 def __getattr__(name: str) -> object:

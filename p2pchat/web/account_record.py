@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,14 @@ REFUSED_NAMES = (
 def valid(name: str) -> str:
     """Return a name that an account may have, in normal form. Raises ValueError."""
     return validate_name(name, REFUSED_NAMES)
+
+
+def fitting(text: str) -> str:
+    """Return the name of a user whom a program calls so: without what no name has, as in `Miller, Max`."""
+    try:
+        return validate_name(re.sub(r"[#@/,\s]+", " ", text)[:32].strip())
+    except ValueError:
+        return "user"
 
 
 def state_of(word: str) -> str:

@@ -20,11 +20,12 @@ from sys import getsizeof
 from typing import Any, Protocol
 
 from fastapi import WebSocket
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
 from p2pchat import Delivered, DurableEvent, HostedUser, MessageChange, PeerClosed, Read, StorageError
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import ends_within
+from p2pchat.threads import ends_within, spawn
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import PAGE, QUEUED_KINDS, CatchUp, Post
 from p2pchat.web.error_responses import WebError
@@ -34,6 +35,7 @@ from p2pchat.web.security import address_of, is_on_loopback
 from p2pchat.web.session_hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
 from p2pchat.web.web_settings import WebSettings
 
+ASKED_EVERY = 60.0  # seconds between two questions whose an open connection is, to a program with users of its own
 PING_EVERY = 0.05  # seconds between two pings of a socket, so that many messages share one; a guess
 CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such pings: uvicorn notices a broken one in 40
 
@@ -62,13 +64,14 @@ class ClientSession(ABC):
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    def __init__(self, gateway: Gateway, account: Account, queue: SendQueue, ping: Ping | None) -> None:
-        self.gateway: Gateway = gateway
+    def __init__(self, connection: HTTPConnection, account: Account, queue: SendQueue, ping: Ping | None) -> None:
+        self.gateway: Gateway = gateway_of(connection)
+        self._connection = connection
         self.account: Account = account
         self.user: HostedUser = account.user
         self.catch_up: CatchUp = CatchUp(
-            account.user, self.send_missed, self._page_replayed, gateway.mark, gateway.is_shared(account),
-            gateway.separations,
+            account.user, self.send_missed, self._page_replayed, self.gateway.mark, self.gateway.is_shared(account),
+            self.gateway.separations,
         )  # fmt: skip
         self.queue: SendQueue = queue
         self.cursor: DeliveryCursor = DeliveryCursor(self.on_arrival, ping)
@@ -85,6 +88,20 @@ class ClientSession(ABC):
         self.hub_session = self.gateway.hub.open(
             self.account, self.deliver, kind, self.on_end, wants=wants, active=active
         )
+        if self.gateway.authenticate is not None:
+            spawn(self.gateway.asking, self._ask_again(), "p2pchat web asks again")
+
+    async def _ask_again(self) -> None:
+        """End the session once the program says no more that its caller is its account."""
+        account: Account | None = self.account
+        why: Ending = "signed_out"
+        try:
+            while account is self.account and self.is_connected():
+                await asyncio.sleep(ASKED_EVERY)
+                account = await self.gateway.ask(self._connection)
+        except Exception:  # whatever it is, it is no yes: the client comes back, and is told
+            why = "failed"
+        self.gateway.hub.end(self.hub_session, why)
 
     @abstractmethod
     def deliver(self, envelope: Envelope) -> None:
@@ -202,8 +219,8 @@ class WebSocketSession(ClientSession):
     """One WebSocket of an account: its frames are handled in order, its events sent through a queue."""
 
     def __init__(self, websocket: WebSocket, account: Account) -> None:
-        gateway = gateway_of(websocket)
-        super().__init__(gateway, account, SendQueue(websocket, gateway.settings), ping_of(websocket))
+        queue = SendQueue(websocket, gateway_of(websocket).settings)
+        super().__init__(websocket, account, queue, ping_of(websocket))
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
 
@@ -257,7 +274,7 @@ class WebSocketSession(ClientSession):
 
     def on_end(self, why: Ending) -> None:
         self._closed.set()
-        self.queue.close(CLOSE_CODES[why], why, at_once=why == "slow")
+        self.queue.close(CLOSE_CODES[why], why, at_once=why in ("slow", "signed_out"))
 
     async def _read(self) -> None:
         """Handle frames until the client is gone."""

@@ -50,6 +50,7 @@ from p2pchat.web.account_record import (
     AccountRecord,
     SharedNames,
     first_record,
+    fitting,
     hash_of,
     join,
     label_of,
@@ -81,6 +82,7 @@ class Account:
         unheard: Steps of its messages, with their conversations, of which no session hears: see KeptReceipts.
         used: The day (UTC) of its last use.
         version: Of its record in a cluster; 0 without one.
+        signed_out_at: When the program ended its connections last, on the monotonic clock.
         is_leaving: Its user is no longer hosted here, or about to, since other gateways of a cluster host it.
     """
 
@@ -92,6 +94,7 @@ class Account:
     unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
     version: int = 0
     is_leaving: bool = False
+    signed_out_at: float = float("-inf")
 
     @property
     def name(self) -> str:
@@ -258,6 +261,13 @@ class Accounts:
         """Return the account of the user with this key (hex), or None."""
         return self._by_key.get(key)
 
+    def hosted(self, key: str) -> Account | None:
+        """Return the account of the user whom a program hosts under this key, or None."""
+        user = self._peer.hosted_user(key)
+        if user is None:
+            return None
+        return self.of(user.key)
+
     def list(self) -> list[Account]:
         """Return all accounts, by name."""
         return sorted(self._by_key.values(), key=lambda account: account.name.casefold())
@@ -331,6 +341,31 @@ class Accounts:
                     if hint := self._peer.directory.renamed_hint(name, self._by_key.keys()):
                         raise UnknownName(name, hint)
                     account = await self._store(None, name, random_hash(), NAMED, "registered")
+        return await self._admitted(account)
+
+    async def own(self, key: str, name: str) -> Account:
+        """Return the account of a user whom the program hosts under this key, or would; made at first sight.
+
+        Args:
+            name: The name that the user has from now on; "": at first sight one made of the key.
+        Raises ValueError for the key, WebError, StorageError, and Forbidden if the account was revoked or expelled.
+        """
+        await self.load()
+        account = self.hosted(key)
+        if account is None or (name and fitting(name) != account.name):
+            async with self._lock:
+                user = self._peer.hosted_user(key)
+                if user is None:
+                    user = await self._host(key, fitting(name or key.partition("@")[0]), {}, None)
+                account = self.of(user.key)
+                if account is None:
+                    account = await self._store(None, user.name, random_hash(), NAMED, "registered", user)
+                if name and fitting(name) != user.name:
+                    await user.rename(fitting(name))
+        return await self._admitted(account)
+
+    async def _admitted(self, account: Account) -> Account:
+        """Return an account, which is in use from now on. Raises Forbidden if it was revoked or expelled."""
         await self._wait_compared(account)
         if (self._ended_by(account) or account).state == "revoked":
             raise Forbidden("this account was revoked: ask the operator for another", "revoked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -14,6 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import P2PChatError, TCPPeer, __version__
 from p2pchat.web import chat_socket, event_socket, page_files, rest, rest_commands, rest_files
+from p2pchat.web.callers import PROXIED, Authenticate, by_header
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
@@ -41,20 +43,36 @@ _PAGE = _included(page_files.router)
 UNIX_SOCKET = "unix:"  # stands for an address, which nobody has who connects through one
 
 
-def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Cluster | None = None) -> FastAPI:
+def create_app(
+    peer: TCPPeer,
+    settings: WebSettings | None = None,
+    cluster: Cluster | None = None,
+    *,
+    authenticate: Authenticate | None = None,
+) -> FastAPI:
     """Return the web application of a peer, to be run or mounted in another one.
 
     Args:
         peer: A started peer, in the loop that will run the application. The application does not close it.
         settings: Access rules and limits.
         cluster: The cluster that this gateway belongs to; None: it is alone.
+        authenticate: Says who a caller is, for a program that has users of its own: a Caller, or None for nobody.
+            It gets each request, and may be async. Then nobody signs up, and no token, name
+            or header counts.
     Returns:
         An application that needs no lifespan; `app.state.gateway` is its Gateway.
     Raises:
         PeerClosed: The peer is not running.
+        ValueError: Settings that exclude each other.
     """
     settings = settings or WebSettings()
     peer.me  # noqa: B018 (raises if it has not started)
+    if settings.auth_header and authenticate is None:
+        authenticate = by_header(settings.auth_header)
+    if authenticate is not None:
+        if cluster is not None:
+            raise ValueError("gateways of a cluster know users by their tokens only: leave authenticate or cluster out")
+        settings = replace(settings, sign_up="token", trust_loopback=False)
     app = _Application(
         title="p2pchat",
         version=__version__,
@@ -63,7 +81,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None, cluster: Clus
         redoc_url=None,
     )
     app.proxy_path = settings.root_path
-    app.state.gateway = gateway = Gateway(peer, settings, cluster)
+    app.state.gateway = gateway = Gateway(peer, settings, cluster, authenticate)
     _answer_errors(app, gateway.metrics)
     app.routes.extend(_INTERFACES)
     app.mount("/socket.io", SocketIOServer(gateway).app)
@@ -84,6 +102,8 @@ class _ProxyHeaders(ProxyHeadersMiddleware):
         server = scope.get("server")
         if server is not None and server[1] is None:  # the path of a socket, which has no port
             scope["client"] = (UNIX_SOCKET, 0)
+        client, _ = scope.get("client") or ("", 0)
+        scope[PROXIED] = client in self.trusted_hosts
         await super().__call__(scope, receive, send)
 
 

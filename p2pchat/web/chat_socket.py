@@ -96,13 +96,14 @@ async def chat(websocket: WebSocket) -> None:
     signed_in = await sign_in(websocket)
     if signed_in is None:
         return
-    since = signed_in.first.get("since", websocket.query_params.get("since"))
+    account, first = signed_in
+    since = first.get("since", websocket.query_params.get("since"))
     try:
-        wanted = wanted_events(signed_in.first.get("events", websocket.query_params.get("events", "")))
+        wanted = wanted_events(first.get("events", websocket.query_params.get("events", "")))
     except WebError as error:
         await refuse(websocket, error)
         return
-    session = ChatSocket(websocket, signed_in.account, wanted, since)
+    session = ChatSocket(websocket, account, wanted, since)
     await session.run("chat", (*POSTS, *session.events))
 
 

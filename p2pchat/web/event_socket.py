@@ -40,7 +40,7 @@ async def lines(websocket: WebSocket, since: str | None = None) -> None:
     """Serve one client; `?since=ID` first replays what followed that message."""
     signed_in = await sign_in(websocket)
     if signed_in is not None:
-        await EventSocket(websocket, signed_in.account, since).run("lines")
+        await EventSocket(websocket, signed_in[0], since).run("lines")
 
 
 class EventSocket(WebSocketSession):

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -16,9 +17,10 @@ from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.standard_output import iso
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.program_log import ProgramLog
-from p2pchat.threads import in_thread
+from p2pchat.threads import in_thread, stop_tasks
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import Account, Accounts
+from p2pchat.web.callers import Authenticate, ask
 from p2pchat.web.catch_up import REPEATED, PeerSeparations, name_of
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError
@@ -29,6 +31,7 @@ from p2pchat.web.receivers import Receivers
 from p2pchat.web.session_hub import Envelope, KeptReceipts, SessionHub
 from p2pchat.web.web_settings import WebSettings
 
+OPERATOR = "p2pchat.operator"  # key in the scope of a request: whether a Caller said that it is one
 _log = ProgramLog("p2pchat.web")
 
 
@@ -37,6 +40,7 @@ class Gateway:
 
     Attributes:
         peer: The peer behind it.
+        authenticate: Says who a caller is; None: the accounts have tokens.
         cluster: Its part in a cluster, if there is one.
         settings: Access rules and limits.
         audit_log: The log of sign-ups, refusals and deletions.
@@ -55,12 +59,20 @@ class Gateway:
         metrics: The metrics for Prometheus.
         write_locks: Locks that keep the messages of one account in order, by user key.
         separations: When other peers were not linked.
+        asking: Who asks whether open connections are still those of their accounts.
         started: Events are being delivered.
         on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
     """
 
-    def __init__(self, peer: TCPPeer, settings: WebSettings, cluster: Cluster | None = None) -> None:
+    def __init__(
+        self,
+        peer: TCPPeer,
+        settings: WebSettings,
+        cluster: Cluster | None = None,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.peer = peer
+        self.authenticate = authenticate
         self.cluster = cluster
         self.settings = settings
         self.audit_log: AuditLog = AuditLog()
@@ -92,6 +104,7 @@ class Gateway:
         self.separations: PeerSeparations = PeerSeparations(peer, REPEATED)
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
+        self.asking: set[asyncio.Task[None]] = set()
         self.started: bool = False
 
     async def start(self) -> None:
@@ -108,12 +121,36 @@ class Gateway:
     async def aclose(self) -> None:
         """End all sessions; the peer keeps running. Call it before the server stops, so that clients reconnect soon."""
         await self.hub.aclose()
+        await stop_tasks(self.asking)
         await self.fetches.aclose()
         await self.idempotency.aclose()
         if self.cluster is not None:
             await self.cluster.aclose()
         await self.kept_receipts.wait_kept()
         await self.health.aclose()
+
+    async def ask(self, connection: HTTPConnection) -> Account | None:
+        """Return the account of a caller that `authenticate` names, None for nobody; made when it is first seen.
+
+        Raises WebError, StorageError, PeerClosed.
+        """
+        assert self.authenticate is not None
+        asked_at = monotonic()
+        found = await ask(self.authenticate, connection, self.settings.token_timeout)
+        if found is None:
+            return None
+        account = await self.accounts.own(found.key, found.name)
+        connection.scope[OPERATOR] = found.operator
+        if account.signed_out_at > asked_at:
+            return None
+        return account
+
+    def sign_out(self, key: str) -> None:
+        """End the connections of a user that `authenticate` knows by this key. Its clients come back, and ask anew."""
+        account = self.accounts.hosted(key)
+        if account is not None:
+            account.signed_out_at = monotonic()
+            self.hub.end_sessions_of(account, "signed_out")
 
     def _on_cluster_state(self, reason: str) -> None:
         self.audit_log.record("cluster", state="away" if reason else "up", **({"reason": reason} if reason else {}))

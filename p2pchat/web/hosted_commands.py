@@ -145,6 +145,8 @@ class HostedCommands:
             return await group(ctx, name, members)
 
     async def nick(self, ctx: CommandContext, name: str) -> CommandResult:
+        if self._gateway.authenticate is not None:
+            raise Forbidden("your name comes from where you sign in: change it there")
         try:
             async with self._gateway.accounts.renaming(self._account, name):  # not while the client takes the answer
                 return await nick(ctx, name)

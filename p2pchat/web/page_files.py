@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from p2pchat.threads import in_thread
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.sign_in import CurrentAccount, CurrentGateway, may_sign_up
+from p2pchat.web.gateway_state import gateway_of
+from p2pchat.web.sign_in import CurrentAccount, CurrentGateway, identify, may_sign_up
 
 router: APIRouter = APIRouter()
 
@@ -60,11 +61,15 @@ for _path in sorted(FOLDER.iterdir()):
 _INDEX = (FOLDER / "index.html").read_bytes()
 _OPEN = _file_handler(_INDEX)
 _CLOSED = _file_handler(_INDEX.replace(b"<html ", b'<html data-sign-up="closed" ', 1))
+_OWN = _file_handler(_INDEX.replace(b"<html ", b'<html data-sign-up="own" ', 1))
 
 
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def index(request: Request) -> Response:
     """Return the page, which asks for a name only where the caller may register one."""
+    if gateway_of(request).authenticate is not None:
+        await identify(request, None)
+        return await _OWN(request)
     return await (_OPEN if may_sign_up(request) else _CLOSED)(request)
 
 

@@ -505,6 +505,8 @@ async def delete_account(account: CurrentAccount, gateway: CurrentGateway) -> Do
     Its connections end with 1008 `deleted`. Nobody gets the name for 90 days, then anyone, with another key. It cannot
     be undone.
     """
+    if gateway.authenticate is not None:
+        raise Forbidden("this account is deleted where you sign in")
     await gateway.accounts.delete(account)
     return Done()
 

@@ -123,9 +123,9 @@ async def file_reader(
 
     Others may have the link: what they ask for is taken from the calls of links, not from those of the account.
     """
-    if not ticket:
-        return await current_account(connection)
     gateway = gateway_of(connection)
+    if not ticket or gateway.authenticate is not None:
+        return await current_account(connection)
     account = gateway.file_links.account_of(ticket, id, index)
     connection.scope[CALLER] = account
     gateway.limits.calls.take(_LINKS + account.key)

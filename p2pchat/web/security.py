@@ -94,7 +94,7 @@ class SecurityMiddleware:
         except (WebError, P2PChatError) as error:
             problem = self._gateway.metrics.problem(error)
             self._gateway.on_refused(scope, problem)
-            await _refuse(scope, receive, send, problem)
+            await refuse(scope, receive, send, problem)
             return
         except _ClientGone:
             return
@@ -104,7 +104,7 @@ class SecurityMiddleware:
             if scope["type"] != "http" or recorded.started:
                 raise
             _log.exception("a request to %s failed with an unexpected error", route_of(scope))
-            await _refuse(scope, receive, send, WebError(500, "failed", "internal error; it was logged"))
+            await refuse(scope, receive, send, WebError(500, "failed", "internal error; it was logged"))
 
     def _check(self, scope: Scope) -> None:
         connection = HTTPConnection(scope)
@@ -319,7 +319,8 @@ def route_of(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "other"))
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
+async def refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
+    """Answer a request or a WebSocket with an error."""
     if scope["type"] == "http" or DENIAL in scope.get("extensions", {}):
         await answer(problem, scope)(scope, receive, send)
     else:

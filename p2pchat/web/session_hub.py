@@ -44,11 +44,11 @@ from p2pchat.web.web_settings import WebSettings
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
 Ending = Literal[
-    "slow", "full", "stopping", "revoked", "deleted", "expelled", "failed"
+    "slow", "full", "stopping", "revoked", "deleted", "expelled", "signed_out", "failed"
 ]  # reasons for which the hub ends a session
 CLOSE_CODES: dict[Ending, int] = {  # RFC 6455, IANA
     "slow": 1013, "full": 1013, "stopping": 1012, "revoked": 1008, "deleted": 1008, "expelled": 1008,
-    "failed": 1011,
+    "signed_out": 1008, "failed": 1011,
 }  # fmt: skip
 CROWD = 100  # sessions up to which everyone hears everyone's presence
 _log = ProgramLog("p2pchat.web")

@@ -9,7 +9,7 @@ always that account.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Security, WebSocket
@@ -21,7 +21,7 @@ from p2pchat.commands.json_commands import read_object
 from p2pchat.web.account_session import as_frame
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
-from p2pchat.web.gateway_state import Gateway, gateway_of
+from p2pchat.web.gateway_state import OPERATOR, Gateway, gateway_of
 from p2pchat.web.rate_limits import site_of
 from p2pchat.web.security import CALLER, address_of, answer, is_on_loopback
 
@@ -50,7 +50,14 @@ def check_sign_up(connection: HTTPConnection) -> None:
 def may_invite(connection: HTTPConnection) -> bool:
     """Return whether an account that calls on this connection is given the invite to the network."""
     settings = gateway_of(connection).settings
-    return settings.gives_invites and (settings.invites == "all" or is_on_loopback(connection))
+    return settings.gives_invites and (settings.invites == "all" or is_operator(connection))
+
+
+def is_operator(connection: HTTPConnection) -> bool:
+    """Return whether a caller counts as the operator: it is on this machine, or the program says so."""
+    if gateway_of(connection).authenticate is None:
+        return is_on_loopback(connection)
+    return connection.scope.get(OPERATOR) is True
 
 
 def claimed_name(connection: HTTPConnection) -> str | None:
@@ -60,9 +67,9 @@ def claimed_name(connection: HTTPConnection) -> str | None:
 
 
 def token_of(connection: HTTPConnection) -> str | None:
-    """Return the token in the header, None without such a header. Raises Unauthorized for another scheme."""
+    """Return the token in the header, None without one or where none counts. Raises Unauthorized for another scheme."""
     header = connection.headers.get("authorization")
-    if header is None:
+    if header is None or gateway_of(connection).authenticate is not None:
         return None
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
@@ -77,6 +84,8 @@ def missing_token(connection: HTTPConnection, how: str = "send Authorization: Be
         how: How callers of this kind send a token.
     """
     settings, is_here = gateway_of(connection).settings, is_on_loopback(connection)
+    if gateway_of(connection).authenticate is not None:
+        return Unauthorized("nobody is signed in: sign in where this chat belongs to, then try again")
     if may_sign_up(connection):
         source = 'POST /accounts {"name": NAME} returns one'
     else:
@@ -105,35 +114,46 @@ def caller_site(connection: HTTPConnection) -> str:
     return "" if is_on_loopback(connection) else site_of(address_of(connection))
 
 
-async def named_account(connection: HTTPConnection, name: str | None) -> Account:
-    """Return the account of a caller, by its token or, where it is trusted, by the name it gives.
+async def identify(
+    connection: HTTPConnection,
+    token: object,
+    names: Sequence[object] = (),
+    *,
+    how: str = "send Authorization: Bearer TOKEN",
+    calls: int = 1,
+) -> Account:
+    """Return the account of a caller: every door asks here, and counts the call.
 
-    Raises Unauthorized, Forbidden if the token is not that of the name, and TooMany if the account or address exceeds a
+    Args:
+        token: What it sent as its token; anything but a text: it sent none.
+        names: What it gives as its name, in this place and that. Where it may name itself, the last one counts.
+        how: How callers of this kind send a token.
+        calls: What this counts as; 0: it is no call of its own.
+    Raises Unauthorized, Forbidden if the token is not that of a name, and TooMany if the account or address exceeds a
     rate limit.
     """
-    gateway, token = gateway_of(connection), token_of(connection)
-    if token is not None:
+    gateway, given = gateway_of(connection), [name.strip() for name in names if isinstance(name, str) and name]
+    account = None
+    if gateway.authenticate is not None:
+        account = await gateway.ask(connection)
+    elif isinstance(token, str):
         account = await account_of_token(gateway, token, address_of(connection))
-        _check_claim(account, name)
-    elif name and may_name_itself(connection):
-        account = await gateway.accounts.trusted(name)
-    else:
+    elif given and may_name_itself(connection):
+        account = await gateway.accounts.trusted(given.pop())
+    if account is None:
         gateway.limits.strangers.take(site_of(address_of(connection)))
-        raise missing_token(connection)
+        raise missing_token(connection, how)
+    if not all(map(account.is_me, given)):  # it would write as somebody it did not mean
+        raise Forbidden("this token belongs to another name: leave the name out, or send its own token")
     connection.scope[CALLER] = account  # for the audit log
-    gateway.limits.call(account.key, caller_site(connection))
+    if calls:
+        gateway.limits.call(account.key, caller_site(connection), calls)
     return account
 
 
-def _check_claim(account: Account, name: object) -> None:
-    """Raise Forbidden if a caller gives another name beside its token: it would write as somebody it did not mean."""
-    if isinstance(name, str) and name and not account.is_me(name):
-        raise Forbidden("this token belongs to another name: leave the name out, or send its own token")
-
-
 async def current_account(connection: HTTPConnection) -> Account:
-    """Dependency of every call made by an account; a trusted caller sends `?as=NAME`. Raises as named_account."""
-    return await named_account(connection, claimed_name(connection))
+    """Dependency of every call made by an account; a trusted caller sends `?as=NAME`. Raises as identify."""
+    return await identify(connection, token_of(connection), [claimed_name(connection)])
 
 
 CurrentAccount = Annotated[Account, Depends(current_account)]
@@ -160,26 +180,29 @@ AUTHENTICATED = [Depends(describe_authentication)]
 # ---- WebSockets
 
 NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
+_HOW = 'send {"token": TOKEN}'
 
 
-@dataclass(frozen=True)
-class SignIn:
-    """The account of an accepted WebSocket, and the other fields of its first frame, {} if it needed none."""
+async def sign_in(websocket: WebSocket) -> tuple[Account, dict[str, Any]] | None:
+    """Accept a WebSocket; return its account, and the other fields of its first frame, {} if it needed none.
 
-    account: Account
-    first: dict[str, Any] = field(default_factory=dict, repr=False)
-
-
-async def sign_in(websocket: WebSocket) -> SignIn | None:
-    """Accept a WebSocket and return its account; None if it was refused and closed."""
+    None: it was refused and closed.
+    """
+    first: dict[str, Any] = {}
     try:
-        name = claimed_name(websocket)
-        if token_of(websocket) is not None or (name and may_name_itself(websocket)):
-            account = await named_account(websocket, name)
+        token: object = token_of(websocket)
+        names: list[object] = [claimed_name(websocket)]
+        if gateway_of(websocket).authenticate is not None:
+            await websocket.accept()  # a page hears only from then on why it is refused
+        elif token is None and not (names[0] and may_name_itself(websocket)):
             await websocket.accept()
-            return SignIn(account)
-        await websocket.accept()
-        return await _by_first_frame(websocket)
+            first = await _first_frame(websocket)
+            token = first.pop("token", None)
+            names += [first[word] for word in NAME_PARAMETERS if word in first][:1]
+        account = await identify(websocket, token, names, how=f"{_HOW} first")
+        if websocket.application_state is WebSocketState.CONNECTING:
+            await websocket.accept()
+        return account, first
     except WebSocketDisconnect:
         return None
     except Exception as error:  # refuse() raises unexpected errors again
@@ -187,31 +210,15 @@ async def sign_in(websocket: WebSocket) -> SignIn | None:
         return None
 
 
-async def _by_first_frame(websocket: WebSocket) -> SignIn:
-    gateway = gateway_of(websocket)
+async def _first_frame(websocket: WebSocket) -> dict[str, Any]:
+    """Return the first frame, in which a text that is no object is a name."""
     try:
-        async with asyncio.timeout(gateway.settings.token_timeout):
+        async with asyncio.timeout(gateway_of(websocket).settings.token_timeout):
             text = await _first_text(websocket)
     except TimeoutError:
-        raise missing_token(websocket, 'send {"token": TOKEN} first, in time') from None
+        raise missing_token(websocket, f"{_HOW} first, in time") from None
     said = read_object(text)
-    first = {} if said is None else said
-    if isinstance(token := first.pop("token", None), str):
-        account = await account_of_token(gateway, token, address_of(websocket))
-        _check_claim(account, claimed_name(websocket))
-        _check_claim(account, _name_in(first))
-        gateway.limits.call(account.key, caller_site(websocket))
-        return SignIn(account, first)
-    name = text if said is None else _name_in(first)
-    if not (isinstance(name, str) and may_name_itself(websocket)):
-        gateway.limits.strangers.take(site_of(address_of(websocket)))
-        raise missing_token(websocket, 'send {"token": TOKEN} first')
-    return SignIn(await named_account(websocket, name.strip()), first)
-
-
-def _name_in(frame: dict[str, Any]) -> object:
-    """Return the name in a first frame, of any type; None without one."""
-    return next((frame[word] for word in NAME_PARAMETERS if word in frame), None)
+    return {NAME_PARAMETERS[0]: text} if said is None else said
 
 
 async def _first_text(websocket: WebSocket) -> str:

@@ -35,8 +35,9 @@ class WebSettings:
             with another Host or Origin are refused. (): only the address a connection came in on, and "localhost" on
             this machine.
         trusted_proxies: Addresses or networks of reverse proxies, whose X-Forwarded-For and -Proto are believed.
+        auth_header: The header in which a trusted proxy says who a caller is, as "X-Forwarded-User"; "": it says not.
         root_path: The path a proxy puts in front of this application, and may strip again, as "/chat".
-        token_timeout: Seconds in which a WebSocket has to authenticate.
+        token_timeout: Seconds in which a WebSocket has to authenticate, and the program has to say who a caller is.
         max_body_bytes: Largest body of a request, and under `p2pchat web` largest frame of a WebSocket. A text of
             32 KiB takes at most 192 KiB if every character is escaped.
         max_file_bytes: Largest file that an account uploads, or has fetched from others to the disk of the gateway.
@@ -88,6 +89,7 @@ class WebSettings:
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    auth_header: str = ""
     root_path: str = ""
     token_timeout: float = 5.0
     max_body_bytes: int = 256 * 1024
@@ -120,6 +122,12 @@ class WebSettings:
     safe: bool = False
     safe_within: float = 5.0
     health_every: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.auth_header and (not self.trusted_proxies or "*" in self.trusted_proxies):
+            raise ValueError(
+                f"{self.auth_header} would be believed from anyone: name the reverse proxy that is trusted"
+            )
 
     @property
     def gives_invites(self) -> bool:

@@ -19,6 +19,7 @@ from p2pchat import Settings, TCPPeer
 from p2pchat.cli.http_server import WebSocketProtocol, listen
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.accounts import Account
+from p2pchat.web.callers import Authenticate
 
 
 @dataclass
@@ -116,13 +117,14 @@ async def serving(
     prepare: Callable[[FastAPI], object] = bool,
     data: Path | None = None,
     invite: str | None = None,
+    authenticate: Authenticate | None = None,
 ) -> AsyncIterator[Served]:
     """Run a gateway, where clients have a minute to authenticate; `prepare` may add to it. Storage is in memory, unless
     there is a directory for it.
     """
     db = "memory://" if data is None else None
     async with TCPPeer(0, *endpoints, name=name, db=db, data=data, invite=invite, settings=peer_settings) as peer:
-        app = create_app(peer, settings or WebSettings(token_timeout=60.0))
+        app = create_app(peer, settings or WebSettings(token_timeout=60.0), authenticate=authenticate)
         prepare(app)
         try:
             async with listening(app) as port:

@@ -12,7 +12,7 @@ import pytest
 
 from p2pchat import probe
 from p2pchat.__main__ import main
-from p2pchat.cli.gateway_run import GatewayRun
+from p2pchat.cli.gateway_run import GatewayRun, web_settings
 from p2pchat.cli.http_server import listen
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
@@ -99,6 +99,25 @@ def test_usage_errors(line: str, expected: str) -> None:
     with pytest.raises(UsageError) as error:
         parsed(line)
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", "X-Forwarded-User would be believed from anyone: name the reverse proxy that is trusted"),
+        ("--trusted-proxy *", "X-Forwarded-User would be believed from anyone: name the reverse proxy that is trusted"),
+        (
+            "--trusted-proxy 127.0.0.1 --cluster team --cluster-key x --engine nats://x:4222",
+            "gateways of a cluster know users by their tokens only: leave --auth-header or --cluster out",
+        ),
+    ],
+)
+def test_a_header_that_says_who_a_caller_is_needs_a_trusted_proxy_and_no_cluster(words: str, expected: str) -> None:
+    with pytest.raises(UsageError) as error:
+        GatewayRun(parsed(f"8000 --auth-header X-Forwarded-User {words}"), None)
+    assert str(error.value) == expected
+    settings = web_settings(parsed("8000 --auth-header X-Forwarded-User --trusted-proxy 127.0.0.1"))
+    assert settings.auth_header == "X-Forwarded-User"
 
 
 def test_a_page_for_others_without_tls_prints_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,9 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 )
 @cli.option("--trusted-proxy trusted_proxies", "ADDR", "reverse proxies whose X-Forwarded-For is believed", type=LIST)
 @cli.option(
+    "--auth-header", "HEADER", "the header in which a --trusted-proxy says who a caller is, as X-Forwarded-User"
+)
+@cli.option(
     "--root-path",
     "PATH",
     "the path a reverse proxy has put in front of it, as /chat",

@@ -13,7 +13,7 @@
  * the end of a connection, and a connection is given up only when what was sent over it got no answer.
  */
 
-import { isAnswering, socketUrl } from "./http.js";
+import { isAnswering, isOwn, socketUrl } from "./http.js";
 import { setGatewayTime } from "./times.js";
 
 const FIRST_WAIT = 400; // milliseconds
@@ -116,7 +116,7 @@ export class Connection {
     const socket = new WebSocket(url);
     this._socket = socket;
     this._await();
-    socket.onopen = () => socket.send(JSON.stringify({ token: this._token }));
+    if (!isOwn()) socket.onopen = () => socket.send(JSON.stringify({ token: this._token }));
     socket.onmessage = (event) => this._socket === socket && this._onMessage(event.data);
     socket.onclose = (event) => this._socket === socket && this._onClose(event.code, event.reason);
   }

@@ -19,6 +19,16 @@ export function pageAddress() {
   return HERE.href;
 }
 
+/** @returns {boolean} whether the users are those of a program: the browser's cookies tell who it is, and no token */
+export function isOwn() {
+  return document.documentElement.dataset.signUp === "own";
+}
+
+/** @param {string} token @returns {Record<string, string>} the headers that tell who the user is */
+export function proofOf(token) {
+  return isOwn() ? {} : { Authorization: `Bearer ${token}` };
+}
+
 /** An error answer of the gateway; its message can be shown. */
 export class Refused extends Error {
   /** @param {string} code @param {string} text */
@@ -37,13 +47,12 @@ export class Refused extends Error {
 export async function signUp(name) {
   const body = JSON.stringify({ name });
   const headers = { "Content-Type": "application/json" };
-  return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers, credentials: "omit" }));
+  return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers }));
 }
 
 /** Delete the account of a token. @param {string} token @throws {Refused} the gateway refuses or does not answer */
 export async function deleteAccount(token) {
-  const headers = { Authorization: `Bearer ${token}` };
-  await readAnswer(fetch(urlOf("accounts/me"), { method: "DELETE", headers, credentials: "omit" }));
+  await readAnswer(fetch(urlOf("accounts/me"), { method: "DELETE", headers: proofOf(token) }));
 }
 
 /**
@@ -58,8 +67,8 @@ export function upload(token, file, signal, progress) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest(); // fetch() tells no progress of what it sends
     request.open("POST", url);
-    request.setRequestHeader("Authorization", `Bearer ${token}`);
-    request.setRequestHeader("Content-Type", file.type || "application/octet-stream");
+    const headers = { ...proofOf(token), "Content-Type": file.type || "application/octet-stream" };
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.responseType = "json";
     request.upload.onprogress = ({ loaded }) => progress(loaded);
     request.onload = () => (request.status === 201 ? done(request.response) : failed(new Refused(request.response?.code ?? "failed", request.response?.text ?? `The gateway answered ${request.status}.`)));
@@ -72,7 +81,7 @@ export function upload(token, file, signal, progress) {
 
 /** @param {string} token @param {string} path @param {string} method @returns {Promise<Response>} */
 function callFile(token, path, method) {
-  return fetch(urlOf(`files/${path}`), { method, headers: { Authorization: `Bearer ${token}` }, credentials: "omit" });
+  return fetch(urlOf(`files/${path}`), { method, headers: proofOf(token) });
 }
 
 /** @param {string} token @param {string} file the id of its message, and its place @returns {Promise<string>} a relative address of it */
@@ -103,7 +112,7 @@ export async function stopFile(token, file) {
 /** @returns {Promise<boolean>} whether the gateway answers within 4 s */
 export async function isAnswering() {
   try {
-    const how = { method: "HEAD", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
+    const how = { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(4000) };
     const { status } = await fetch(urlOf("readyz"), /** @type {RequestInit} */ (how));
     return status !== 502 && status !== 504; // of a proxy before it
   } catch {

@@ -3,6 +3,7 @@
 import { Chat } from "./chat.js";
 import { closeDialogs } from "./dialog.js";
 import { fill } from "./dom.js";
+import { isOwn } from "./http.js";
 import { Layout } from "./layout.js";
 import { forgetAddress } from "./navigation.js";
 import { leaveKeysToInputMethods } from "./shortcuts.js";
@@ -14,7 +15,7 @@ const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));
 
 /** @type {Record<string, string>} */
-const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway.", deleted: "This account was deleted.", expelled: "This account was expelled from the network. Only who expelled it can let it in again." };
+const REASONS = { unauthorized: isOwn() ? "You are not signed in. Sign in where this chat belongs to, then come back." : "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway.", deleted: "This account was deleted.", expelled: "This account was expelled from the network. Only who expelled it can let it in again." };
 
 /** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
 function askWho(why = "", tried = "") {
@@ -52,6 +53,6 @@ function leave(chat, why) {
 }
 
 leaveKeysToInputMethods();
-const kept = loadToken();
+const kept = isOwn() ? "own" : loadToken();
 if (kept) enter(kept, loadNewName());
 else askWho();

@@ -2,6 +2,7 @@
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
+import { isOwn } from "./http.js";
 import { canNotify, wantNotifications, wantedNotifications } from "./notifications.js";
 import { disc, safeLine, safeText } from "./safe_text.js";
 import { askToDelete } from "./signin.js";
@@ -152,8 +153,8 @@ export function showProfile(chat, signOut) {
     h("label", { class: "check", for: "my-notify" }, h("span", {}, "Notify\u00a0me"), notify),
     h("label", { class: "check" }, sound, " Notify with a sound"),
     !canNotify() && h("p", { class: "hint" }, "Browsers show notifications only of pages with https, or of this computer."),
-    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name: \"Sign out\" shows it."),
-    h("div", { class: "row end" },
+    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ".", !isOwn() && " Your token is the only way back to this name: \"Sign out\" shows it."),
+    !isOwn() && h("div", { class: "row end" },
       h("button", { type: "button", onclick: () => (shown.close(), askToDelete(chat)) }, "Delete my account…"),
       h("button", { type: "button", class: "danger", onclick: () => (shown.close(), signOut()) }, "Sign out")),
   ]);

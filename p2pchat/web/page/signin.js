@@ -2,7 +2,7 @@
 
 import { confirm, dialog } from "./dialog.js";
 import { copyButton, h } from "./dom.js";
-import { signUp } from "./http.js";
+import { isOwn, signUp } from "./http.js";
 import { safeLine } from "./safe_text.js";
 
 const IS_CLOSED = document.documentElement.dataset.signUp === "closed"; // the gateway gives nobody who asks a name
@@ -51,8 +51,13 @@ export function signIn({ why, tried, entered }) {
     h("div", { class: "row" }, token, h("button", { class: IS_CLOSED && "primary" }, "Sign in")),
     tokenTrouble,
   );
+  const brand = h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat");
+  if (isOwn()) {
+    const again = h("button", { class: "primary", type: "button", onclick: () => location.reload() }, "Try again");
+    return h("main", { class: "door" }, h("div", { class: "card" }, brand, h("p", { class: "lead" }, why), again));
+  }
   return h("main", { class: "door" }, h("div", { class: "card" },
-    h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat"),
+    brand,
     h("p", { class: "lead" }, "Chat with everyone on this network, from your browser or a terminal."),
     IS_CLOSED ? [withToken, h("p", { class: "hint" }, "Nobody can sign up here. If you have no token, ask whoever runs this gateway for one.")] : [
       h("form", { onsubmit: joining },

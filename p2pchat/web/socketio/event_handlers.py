@@ -19,9 +19,9 @@ from p2pchat.commands.json_commands import is_unicode, without_nulls
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limits import site_of
-from p2pchat.web.sign_in import account_of_token, caller_site, may_name_itself, missing_token
+from p2pchat.web.sign_in import identify
 from p2pchat.web.socketio.engine_connection import EngineConnection
-from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient
+from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient, name_of
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -52,35 +52,32 @@ class EventHandlers:
 
     async def register(self, connection: EngineConnection, payload: Payload) -> Answer:
         """Register a connection for the account of its token, or for the one it names where this machine is trusted."""
-        name = word_field(payload, "userId")
+        name = word_field(payload, "userId", required=self._gateway.authenticate is None)
         active = flag_field(payload, missing=True)
-        account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
-        self._gateway.limits.call(account.key, caller_site(HTTPConnection(connection.scope)), CALLS_OF_REGISTER)
+        token, asked = word_field(payload, "authToken", required=False), HTTPConnection(connection.scope)
+        names = [name]
+        if token:
+            names.clear()  # it is compared below
+        account = await identify(
+            asked, token or None, names, how="send register with userId and authToken",
+            calls=CALLS_OF_REGISTER,
+        )  # fmt: skip
+        if token and not account.is_me(name):
+            self._gateway.limits.strangers.take(site_of(connection.host))
+            raise Unauthorized("this token belongs to another user")
+        shown = name_of(self._gateway.accounts, account.user.me)
         if isinstance(connection.client, SocketClient):  # no await from here on: of two concurrent calls one ends here
             if connection.client.account is account:
                 if "isActive" in payload:
                     connection.client.set_active(active)
-                return {**OK, "userId": account.name}
+                return {**OK, "userId": shown}
             raise Forbidden("this socket is registered for another user: open a new one", "registered")
         if connection.ended:
             raise Unauthorized("this connection is closed")
         # WebError: too many sessions
         client = connection.client = SocketClient(self._registry, connection, account, active=active)
         self._registry.spawn(self._start(client, payload.get("since")))
-        return {**OK, "userId": account.name, **client.catch_up.about()}
-
-    async def _sign_in(self, connection: EngineConnection, name: str, token: str) -> Account:
-        if token:
-            account = await account_of_token(self._gateway, token, connection.host)
-            if account.name.casefold() != name.casefold():
-                self._gateway.limits.strangers.take(site_of(connection.host))
-                raise Unauthorized("this token belongs to another user")
-            return account
-        asked = HTTPConnection(connection.scope)
-        if may_name_itself(asked):
-            return await self._gateway.accounts.trusted(name)
-        self._gateway.limits.strangers.take(site_of(connection.host))
-        raise missing_token(asked, "send register with userId and authToken")
+        return {**OK, "userId": shown, **client.catch_up.about()}
 
     async def _start(self, client: SocketClient, since: object) -> None:
         for frame in self._registry.snapshot(client.account):

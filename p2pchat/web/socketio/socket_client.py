@@ -13,6 +13,8 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar
 
+from starlette.requests import HTTPConnection
+
 from p2pchat import (
     Delivered,
     DurableEvent,
@@ -53,7 +55,7 @@ class SocketClient(ClientSession):
         self, registry: ClientRegistry, connection: EngineConnection, account: Account, *, active: bool
     ) -> None:
         """Open a session for a client. Raises as Hub.open."""
-        super().__init__(registry.gateway, account, connection.queue, connection.ping)
+        super().__init__(HTTPConnection(connection.scope), account, connection.queue, connection.ping)
         self.registry: ClientRegistry = registry
         self.connection: EngineConnection = connection
         self._unread: dict[str, Post] = {}  # the newest message that arrived and was not read, by conversation
@@ -229,7 +231,7 @@ class SocketClient(ClientSession):
         if is_final:
             with suppress(QueueFull):
                 self._put(event_frame("error", {"code": why, "text": f"this account was {why}"}))
-        self.registry.spawn(self.connection.end(away=is_final, flush=why != "slow"))
+        self.registry.spawn(self.connection.end(away=is_final, flush=why not in ("slow", "signed_out")))
 
 
 class ClientRegistry:

@@ -28,8 +28,9 @@ from p2pchat.web.account_session import Frame
 from p2pchat.web.error_responses import Unauthorized, WebError, problem_of
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limits import site_of
-from p2pchat.web.security import address_of, is_on_loopback
+from p2pchat.web.security import CALLER, address_of, is_on_loopback, refuse
 from p2pchat.web.session_hub import QueueFull
+from p2pchat.web.sign_in import identify
 from p2pchat.web.socketio.engine_connection import (
     CLOSE,
     NO_NAMESPACE,
@@ -83,6 +84,11 @@ class SocketIOServer:
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a WebSocket below the mount path."""
+        try:
+            await self._check_caller(scope)
+        except Exception as error:  # _problem() logs unexpected errors
+            await refuse(scope, receive, send, self._problem(error))
+            return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if scope["type"] == "http":
             if path.strip("/"):
@@ -91,6 +97,14 @@ class SocketIOServer:
                 await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
+
+    async def _check_caller(self, scope: Scope) -> None:
+        """Raise Unauthorized if a program with users of its own knows no caller, or another one than at the start."""
+        connection = self._connections.get(_engine_id(scope))
+        if self._gateway.authenticate is not None:
+            account = await identify(HTTPConnection(scope), None, calls=0)
+            if connection is not None and connection.scope[CALLER] is not account:
+                raise Unauthorized("this connection belongs to another user")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = self._connections.get(_engine_id(scope))

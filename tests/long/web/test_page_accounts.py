@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from fastapi import FastAPI
 from playwright.async_api import BrowserContext, Page, expect
+from starlette.requests import HTTPConnection
 
 from p2pchat import TCPPeer
-from p2pchat.web import WebSettings, create_app
+from p2pchat.web import Caller, WebSettings, create_app
 from tests.web.browser import CHROMIUM, PATIENCE, chromium
 from tests.web.conftest import listening
 
@@ -110,6 +111,44 @@ async def test_where_nobody_can_sign_up_the_page_asks_for_a_token_and_for_no_nam
             await page.get_by_role("alert").get_by_text("Unknown token").wait_for()
             await page.get_by_label("Your token").fill(token)
             await page.get_by_role("button", name="Sign in").click()
+            await is_signed_in(page, "ada")
+            await context.close()
+            await chat.state.gateway.aclose()
+
+
+async def test_a_user_of_a_program_comes_with_its_cookie_and_leaves_with_its_session() -> None:
+    sessions = {"xyz": Caller("ada")}
+
+    async def who(connection: HTTPConnection) -> Caller | None:
+        return sessions.get(connection.cookies.get("session", ""))
+
+    own = FastAPI()
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        chat = create_app(peer, authenticate=who)
+        own.mount("/chat", chat)
+        async with listening(own) as port, chromium() as browser:
+            url = f"http://127.0.0.1:{port}"
+            context = await browser.new_context(locale="en-GB")
+            context.set_default_timeout(PATIENCE * 1000)
+            await context.add_cookies([{"name": "session", "value": "xyz", "url": url}])
+            page = await context.new_page()
+            await page.goto(f"{url}/chat/")
+            await is_signed_in(page, "ada")
+            await page.locator("button.me").click()
+            await page.get_by_text("Your key begins with").wait_for()
+            await expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+            await expect(page.get_by_role("button", name="Delete my account")).to_have_count(0)
+            await page.keyboard.press("Escape")
+            chat.state.gateway.sign_out("ada")  # it comes back, since its session is still open
+            await page.locator("#compose").fill("hello")
+            await page.keyboard.press("Enter")
+            await page.locator("li.message").get_by_text("hello").wait_for()
+            sessions.clear()
+            chat.state.gateway.sign_out("ada")
+            await page.get_by_text("You are not signed in.").wait_for()
+            await expect(page.get_by_label("Choose a name")).to_have_count(0)
+            sessions["xyz"] = Caller("ada")
+            await page.get_by_role("button", name="Try again").click()
             await is_signed_in(page, "ada")
             await context.close()
             await chat.state.gateway.aclose()

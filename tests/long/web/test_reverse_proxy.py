@@ -13,6 +13,7 @@ import re
 import shutil
 import ssl
 import subprocess
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -206,3 +207,61 @@ async def test_a_documented_proxy_serves_page_api_and_websocket(
     async with gateway(tmp_path, "--origin", f"https://{SITE}") as (behind, token):
         async with running(port, *configured(tmp_path, program, port, str(behind))):
             await check_site(port, trusted, token, refused)
+
+
+@posix
+async def test_nginx_says_who_a_caller_is_over_a_restart_and_a_revocation(tmp_path: Path) -> None:
+    program, (port,) = installed("nginx"), free_ports(1)
+    header = ("--auth-header", "X-Forwarded-User", "--origin", f"http://{SITE}:{port}")
+    site = httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", headers={"Host": f"{SITE}:{port}"}, timeout=60, trust_env=False
+    )
+    ada, eve = ("ada", "secret"), {"X-Forwarded-User": "bob", "x-forwarded-user": "bob"}
+    async with site:
+        async with gateway(tmp_path, *header) as (behind, token):
+            async with running(port, *nginx_with_users(tmp_path, program, port, behind)):
+                said = {"to": "bob", "content": "from ada"}
+                for headers in ({}, eve, {"Authorization": f"Bearer {token}"}):
+                    assert (await site.post("/v1/messages", json=said, headers=headers)).status_code == 401
+                    answer = await site.post("/v1/do", json={"do": "list"}, auth=("bob", "secret"))
+                    assert answer.status_code == 200, answer.text
+                assert (await site.post("/v1/messages", json=said, headers=eve, auth=ada)).status_code == 201
+            outside = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+            async with httpx.AsyncClient(transport=outside, base_url=f"http://127.0.0.1:{behind}", timeout=60) as http:
+                for headers in (eve, {"Authorization": f"Bearer {token}"}, {}):
+                    assert (await http.get("/v1/conversations", headers=headers)).status_code == 401
+        async with gateway(tmp_path, *header) as (behind, _):
+            async with running(port, *nginx_with_users(tmp_path, program, port, behind)):
+                found = (await site.get("/v1/messages", auth=("bob", "secret"))).json()
+                assert [(row["from"], row["content"]) for row in found] == [("ada", "from ada")]
+                proof = {"Authorization": "Basic YWRhOnNlY3JldA=="}
+                async with websockets.connect(
+                    f"ws://{SITE}:{port}/lines", host="127.0.0.1", port=int(port), additional_headers=proof, proxy=None,
+                    open_timeout=STARTS_WITHIN,
+                ) as socket, asyncio.timeout(STARTS_WITHIN):  # fmt: skip
+                    assert json.loads(await socket.recv())["user"] == "ada"
+                    assert (await run(tmp_path, "web", "revoke", "ada", "--data", str(tmp_path / "gate")))[0] == 0
+                    await socket.wait_closed()
+                    assert (socket.close_code, socket.close_reason) == (1008, "revoked")
+                answer = await site.get("/v1/messages", auth=ada)
+                assert (answer.status_code, answer.json()["code"]) == (403, "revoked")
+
+
+def nginx_with_users(home: Path, program: str, port: str, behind: int) -> list[str]:
+    """Write a configuration that asks for a name and a password; return the command line."""
+    users = "".join(f'"Basic {b64encode(f"{name}:secret".encode()).decode()}" {name};' for name in ("ada", "bob"))
+    lines = "".join(
+        f"proxy_set_header {name} {value};"
+        for name, value in (
+            ("Host", f"$host:{port}"), ("X-Forwarded-For", "$remote_addr"), ("X-Forwarded-User", "$who"),
+            ("Upgrade", "$http_upgrade"), ("Connection", "$connection_upgrade"),
+        )
+    )  # fmt: skip
+    return nginx_command(
+        home,
+        program,
+        'map $http_upgrade $connection_upgrade { default upgrade; "" close; }\n'
+        f'map $http_authorization $who {{ default ""; {users} }}\n'
+        f'server {{ listen 127.0.0.1:{port}; if ($who = "") {{ return 401; }}\n'
+        f"location / {{ proxy_pass http://127.0.0.1:{behind}; proxy_http_version 1.1; {lines} }} }}",
+    )
