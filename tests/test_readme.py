@@ -54,8 +54,9 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_first_commands_are_the_demo_and_the_tests_on_each_system() -> None:
-    assert blocks("sh")[:2] == [DEMO + "\n", TEST + "\n"]
+def test_the_first_command_is_the_demo_and_the_last_runs_the_tests_on_each_system() -> None:
+    assert (blocks("sh")[0], blocks("sh")[-1]) == (DEMO + "\n", TEST + "\n")
+    assert README.index("## The first minute") < README.index("## Develop") < README.index(TEST)
     assert blocks("bat") == [on_windows(DEMO) + "\n", on_windows(TEST) + "\n"]
 
 
