@@ -60,10 +60,8 @@ LEAVING = ("/quit", "/exit")
 
 
 def _check_token(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    if value and looks_like_token(value) and cli.typed(ctx, option) and not ctx.resilient_parsing:
-        print_error(
-            "warning: others on this machine can see the token on the command line: use --token FILE or P2PCHAT_TOKEN"
-        )
+    if value and looks_like_token(value):
+        cli.warn_if_typed(ctx, option, "token", "--token FILE or P2PCHAT_TOKEN")
     return value
 
 
