@@ -25,7 +25,6 @@ from typing import Any, TypeVar
 from p2pchat import HOP_LIMIT
 from p2pchat.bounded import remember
 from p2pchat.cli.agent_peer import GONE, AgentPeer
-from p2pchat.cli.control_client import RequestRefused
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.event_text import EventLine, format_causes, format_size, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError
@@ -103,7 +102,7 @@ class Agent:
     async def look_for_more(self) -> None:
         """Find out whether there are unread messages that no answer showed."""
         shown = {row["id"] for rows in self._shown.values() for row in rows}.union(*self._seen.values())
-        with suppress(RequestRefused):  # once it was expelled
+        with suppress(CommandError):  # once it was expelled
             unread = await self._peer.ask("inbox", limit=len(shown) + 1)
             self.waits = bool(self._changed) or any(row["id"] not in shown for row in unread)
 
@@ -162,8 +161,6 @@ class Agent:
         """Return unread messages that the agent did not say it has seen; with `peek` they count as not shown."""
         seen = set[str]().union(*self._seen.values())
         changed = dict(self._changed)
-        if to is not None:
-            changed.clear()
         found = await self._peer.ask("inbox", to=to, limit=limit + len(seen) + 1, changed=list(changed))
         for row in found:
             if row["id"] in changed:

@@ -519,10 +519,13 @@ class AccountCommands:
 
 
 def _row(account: Account) -> EventLine:
-    return {
+    row = {
         "user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions,
         "used": account.used.isoformat(),
     }  # fmt: skip
+    if account.user.me.expelled:
+        row["state"] = "expelled"
+    return row
 
 
 # ---- the files in the directory of the profile

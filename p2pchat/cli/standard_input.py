@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
 from p2pchat.commands.event_text import format_size
-from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invite_screen import is_cut, looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer, decode_line
 from p2pchat.threads import in_thread
@@ -194,6 +194,16 @@ async def confirm(question: str) -> bool:
     _drop_typed()
     answer = await in_thread(ask, f"{question} yes/no ")
     return answer is not None and answer.casefold() in ("yes", "y")
+
+
+def agreed(what: str, question: str, yes: bool) -> bool:
+    """Return whether a person agrees to what cannot be undone, now or by --yes; UsageError if nobody can be asked."""
+    if not yes and not can_ask():
+        raise UsageError(f"{what}, and nobody can be asked here: add --yes")
+    if yes or asyncio.run(confirm(f"{what}. {question}")):
+        return True
+    print_notice("-- nothing was changed")
+    return False
 
 
 def _drop_typed() -> None:

@@ -345,8 +345,10 @@ def format_member_change(event: Line, me: str) -> str:
 
 def format_member(row: Line, now: datetime) -> str:
     """Return a row of /members about the network."""
-    more = row["count"] - len(row["users"])
-    names = quote_names(row["users"] or [row["user"]]) + (f" and {more} more" if more > 0 else "")
+    names, others = quote_name(row["user"]), [user for user in row["users"] if user != row["user"]]
+    if others:  # who are of this member, as its accounts at a gateway, and have its role no more than that
+        more = row["count"] - len(others) - 1
+        names += f" (with {quote_names(others)}{f' and {more} more' if more > 0 else ''})"
     facts = [row["role"]]
     if row["online"]:
         facts.append("online")

@@ -352,23 +352,23 @@ class Session(CommandContext):
             await self.sender.flush()
         elif row.kind != "message":
             await self.settle()
-        is_told_apart = self.interactive or (isinstance(given, JsonCommand) and given.ref is not None)
-        if row.name == "search" and self._answers_later and is_told_apart:
-            await self._search(self._answer(row, given), given)
+        ref = given.ref if isinstance(given, JsonCommand) else None
+        answering = self._answer(row, given, ref)
+        if row.name == "search" and self._answers_later and (self.interactive or ref is not None):
+            await self._search(answering, ref)
         else:
-            await self._answer(row, given)
+            await answering
 
-    async def _answer(self, row: CommandRow, given: CommandInput | JsonCommand) -> bool:
-        name, ref = row.word, None
+    async def _answer(self, row: CommandRow, given: CommandInput | JsonCommand, ref: str | None) -> bool:
+        name, self.ref = row.word, ref
         if isinstance(given, JsonCommand):
-            name, ref = row.name, given.ref
-            self.line, self.ref = None, ref
+            name, self.line = row.name, None
             result = await self._handlers[row.name](self, **await found_arguments(self, row, given.fields))
         elif row.own_parser:
-            self.line, self.ref = given, None
+            self.line = given
             result = await self._handlers[f"typed_{row.name}"](self, *given.arguments)
         else:
-            self.line, self.ref = given, None
+            self.line = given
             result = await self._handlers[row.name](self, **await typed_arguments(self, row, given))
         if isinstance(result, OutgoingMessage):
             await self._add(result)
@@ -377,9 +377,8 @@ class Session(CommandContext):
             await self.display.show_answer(name, result.rows, result.lines, ref)
         return True
 
-    async def _search(self, answering: Awaitable[bool], given: CommandInput | JsonCommand) -> None:
+    async def _search(self, answering: Awaitable[bool], ref: str | None) -> None:
         """Answer a search, at once or beside the lines behind it: the first one reads all of a history."""
-        ref = given.ref if isinstance(given, JsonCommand) else None
         search = asyncio.ensure_future(self.reporting(answering, ref))
         self._searches.add(search)
         search.add_done_callback(self._searches.discard)

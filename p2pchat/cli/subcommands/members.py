@@ -16,7 +16,7 @@ import click
 from p2pchat.cli.control_client import RequestRefused, ask_running_peer, print_rows
 from p2pchat.cli.options import TIME, Command, ProfileChoice, json_option, option, profile_choice, profile_options
 from p2pchat.cli.profiles import find_profile, start_command
-from p2pchat.cli.standard_input import can_ask, confirm
+from p2pchat.cli.standard_input import agreed, can_ask
 from p2pchat.commands.event_text import EventLine, format_member
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_notice
 from p2pchat.commands.member_commands import expel_question
@@ -95,8 +95,7 @@ def expel(
         fields |= {"with_admitted": True, "since": iso(with_admitted)}
     [row] = _ask(directory, "expel", **fields, hide=hide, plan=True)
     print_notice(expel_question(row, hide=hide, with_admitted=with_admitted is not None))
-    if not yes and not asyncio.run(confirm("Expel?")):
-        print_notice("-- nobody was expelled")
+    if not agreed("this expels people", "Expel?", yes):
         return FAILED
     return _print_decided(_ask(directory, "expel", **fields, hide=hide), "expelled", as_json)
 
@@ -126,10 +125,7 @@ def admin(profile: ProfileChoice, name: str, as_json: bool) -> int:
 @json_option
 def unadmin(profile: ProfileChoice, name: str, yes: bool, as_json: bool) -> int:
     """Make an admin a plain member again, for good. Whom it admitted and expelled stays so."""
-    if not yes and not can_ask():
-        raise UsageError(f"{name} can never be an admin again, and nobody can be asked here: add --yes")
-    if not yes and not asyncio.run(confirm(f"{safe_line(name)} can never be an admin again. Make it a plain member?")):
-        print_notice("-- nothing was changed")
+    if not agreed(f"{safe_line(name)} can never be an admin again", "Make it a plain member?", yes):
         return FAILED
     return _decide(profile, "unadmin", name, "a plain member now", as_json)
 

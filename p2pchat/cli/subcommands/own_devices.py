@@ -22,7 +22,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of, start_command
-from p2pchat.cli.standard_input import can_ask, confirm
+from p2pchat.cli.standard_input import agreed, can_ask, confirm
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.event_text import format_device
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
@@ -180,8 +180,6 @@ keeps what is on its disk: docs/devices.md.
 @option("--yes", "", "do not ask; needed where nobody can be asked")
 def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
     """Shut out a machine of yours that was lost, for good: nobody links with it any more."""
-    if not yes and not can_ask():
-        raise UsageError(f"{machine} can never come back, and nobody can be asked here: add --yes")
     directory = find_profile(profile, acts=True)
     if not yes:
         rows = asyncio.run(ask_profile(directory, "", "devices"))  # a machine says itself what it is called
@@ -191,9 +189,8 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
             if machine.casefold() in (row["name"].casefold(), row["peer_id"][: len(machine)].casefold())
         ]
         print_rows(meant, False, format_device)
-        if not asyncio.run(confirm(f"{safe_line(machine)} can never come back. Shut it out?")):
-            print_notice("-- nothing was changed")
-            return FAILED
+    if not agreed(f"{safe_line(machine)} can never come back", "Shut it out?", yes):
+        return FAILED
     [row] = asyncio.run(ask_profile(directory, "", "revoke_device", machine=machine))
     print(f"{row['peer_id']} is shut out: it keeps what it has, and nobody links with it")
     return DONE

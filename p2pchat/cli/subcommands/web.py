@@ -21,12 +21,13 @@ from p2pchat.cli.profiles import (
     parsed_options,
     read_peer_invite,
 )
+from p2pchat.cli.standard_input import agreed
 from p2pchat.commands.endpoints import is_loopback, parse_port
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.standard_output import print_json
 from p2pchat.extras import missing_extra
-from p2pchat.safe_text import quote_name
+from p2pchat.safe_text import quote_name, safe_line
 from p2pchat.web import WebSettings
 
 USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one
@@ -346,9 +347,12 @@ accounts.add_command(users, "list")
 @accounts.command("delete")
 @click.argument("name")
 @cli.stored_options
+@cli.option("--yes", "", "do not ask; needed where nobody can be asked")
 @cli.json_option
-def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
+def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, yes: bool, as_json: bool) -> int:
     """Delete an account. It cannot be undone."""
+    if not agreed(f"the key of {safe_line(name)} is deleted for good", "Delete the account?", yes):
+        return FAILED
     rows = _request(profile, db, "web_delete", name=name)
     if not rows:
         return _no_account(name)

@@ -80,7 +80,7 @@ def test_one_user_of_a_member_is_expelled_alone(here: Here, chats: OpenChats) ->
     bob = chats.open("bob", ada)
     [row] = here("members", "--data", chats.home / "ada", "--json").events
     assert (row["role"], row["users"], row["me"], row["by"]) == ("founder", ["ada", "bob"], True, None)
-    assert here("members", "--data", chats.home / "ada").out == "ada, bob (you): founder, online\n"
+    assert here("members", "--data", chats.home / "ada").out == "ada (with bob) (you): founder, online\n"
     for words in ((), ("--with-admitted",), ("--with-admitted", "7d")):
         ran = here("expel", "bob", *words, "--data", chats.home / "ada", "--yes")
         assert ran.code == 1 and "the founder of a network cannot be expelled from it" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.deadlines import WAIT, within
 from tests.long.web.test_web_command import gateway, run
 from tests.web.chat_client import connect
 from tests.web.test_deleted_accounts import closed
@@ -43,21 +45,32 @@ async def test_accounts_are_listed_deleted_and_purged_beside_a_gateway_and_witho
         assert code == 0 and [(row["user"], row["state"]) for row in rows] == [
             ("ada", "registered"), ("bob", "registered"), ("cyd", "registered"),
         ]  # fmt: skip
+        for do, state in (("expel", "expelled"), ("pardon", "registered")):
+            more = ["--yes"] if do == "expel" else []
+            assert (await run(tmp_path, do, "cyd", *more, "--data", str(tmp_path / "gate")))[0] == 0
+            async with within(WAIT, f"that cyd is {state}"):
+                while f"cyd  {state}" not in [line.partition(",")[0] for line in (await accounts("list"))[1]]:
+                    await asyncio.sleep(0.05)
         days.add(datetime.now(UTC).date())  # unless it is midnight, the same
         assert {row["used"] for row in rows} <= {str(day) for day in days}
         async with connect(
             f"{url.replace('http', 'ws')}/lines", additional_headers={"Authorization": f"Bearer {tokens['bob']}"}
         ) as bob:
             await bob.recv()
-            assert await accounts("delete", "Bob") == (0, ["-- bob is deleted; nobody gets the name for 90 days"])
+            code, shown = await accounts("delete", "Bob")
+            assert code == 2 and "the key of Bob is deleted for good" in shown[0] and "add --yes" in shown[0]
+            assert await accounts("delete", "Bob", "--yes") == (
+                0,
+                ["-- bob is deleted; nobody gets the name for 90 days"],
+            )
             assert await closed(bob) == (1008, "deleted")
-        code, shown = await accounts("delete", "bob")
+        code, shown = await accounts("delete", "bob", "--yes")
         assert code == 4 and "there is no account 'bob'" in shown[0]
         assert await accounts("purge", "--idle", "1") == (0, ["-- nothing here is idle for 1 days"])
         assert (await accounts("purge", "--idle", "0"))[0] == (await accounts("purge"))[0] == 2
         gate.terminate()
         await gate.end()
-    code, shown = await accounts("delete", "cyd", "--json")
+    code, shown = await accounts("delete", "cyd", "--json", "--yes")
     assert code == 0 and json.loads(shown[0])["user"] == "cyd"
     code, shown = await accounts("list")
     assert code == 0 and [line.partition(",")[0] for line in shown] == ["ada  registered"]
