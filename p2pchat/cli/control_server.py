@@ -497,7 +497,7 @@ class AccountCommands:
         async with self._open() as accounts:
             elsewhere = [
                 {"user": record.name, "user_id": id, "state": record.state, "sessions": 0,
-                 "used": record.used.isoformat(), "elsewhere": True}
+                 "used": str(record.used), "elsewhere": True}
                 for record, id in accounts.elsewhere()
             ]  # fmt: skip
             return CommandResult([*map(_row, accounts.list()), *elsewhere])
@@ -505,13 +505,15 @@ class AccountCommands:
     async def web_revoke(self, ctx: object, name: str) -> CommandResult:
         async with self._open() as accounts:
             found = await accounts.revoke(name)
-            return CommandResult([] if found is None else [_row(found)])
+            return CommandResult([_row(found)] if found else [])
 
     async def web_delete(self, ctx: object, name: str) -> CommandResult:
         async with self._open() as accounts:
             found = await accounts.fetch(name)
-            rows = [] if found is None else [_row(found)]
-            return CommandResult(rows if found is not None and await accounts.delete(found) else [])
+            if found is None:
+                return CommandResult([])
+            rows = [_row(found)]
+            return CommandResult(rows if await accounts.delete(found) else [])
 
     async def web_purge(self, ctx: object, idle: int) -> CommandResult:
         async with self._open() as accounts:
@@ -520,7 +522,7 @@ class AccountCommands:
 
 def _row(account: Account) -> EventLine:
     row = {
-        "user": account.name, "user_id": account.id, "state": account.state, "sessions": account.sessions,
+        "user": account.user.me.label, "user_id": account.id, "state": account.state, "sessions": account.sessions,
         "used": account.used.isoformat(),
     }  # fmt: skip
     if account.user.me.expelled:

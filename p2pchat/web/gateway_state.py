@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer
+from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer, User
 from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.standard_output import iso
 from p2pchat.peer_metrics import HealthCheck
@@ -208,6 +208,13 @@ class Gateway:
     def mark(self) -> str:
         """The name of this gateway in `since`: the beginning of the id of its peer."""
         return name_of(self.peer.me.id)
+
+    def shown_name(self, user: User) -> str:
+        """Return the name of the account of a user if no other user here has it, or the user's label in the mesh."""
+        account = self.accounts.of(user.key)
+        if account is None or len(self.accounts.named(account.name)) > 1:
+            return user.label
+        return account.name
 
     def is_shared(self, account: Account) -> bool:
         """Return whether an account may have sessions at other gateways, too."""

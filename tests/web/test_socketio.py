@@ -434,6 +434,19 @@ async def test_messages_sent_with_register_are_taken_after_it(served: Served) ->
         assert '"ok"' in await ada.until("43139")
 
 
+async def test_of_two_users_with_one_name_each_is_shown_with_its_label(served: Served) -> None:
+    users = [await served.peer.host(key, name="Max Miller") for key in "12"]
+    one, other = (user.me.label for user in users)
+    for label in (one, other):
+        _, served.tokens[label] = await served.gateway.accounts.new_token(label)
+    async with talking(served, one) as here, talking(served, other) as there:  # register answers with the label
+        assert (await here.say("privateMessage", {"to": other, "content": "hello"}))["status"] == "ok"
+        assert (await there.hear("newMessage"))["from"] == one
+        await users[1].rename("Max")
+        assert (await there.say("privateMessage", {"to": "Max Miller", "content": "hello back"}))["status"] == "ok"
+        assert (await here.hear("newMessage"))["from"] == "Max"
+
+
 # ---- several sockets, and coming back
 
 

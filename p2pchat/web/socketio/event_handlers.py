@@ -21,7 +21,7 @@ from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limits import site_of
 from p2pchat.web.sign_in import identify
 from p2pchat.web.socketio.engine_connection import EngineConnection
-from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient, name_of
+from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -65,19 +65,18 @@ class EventHandlers:
         if token and not account.is_me(name):
             self._gateway.limits.strangers.take(site_of(connection.host))
             raise Unauthorized("this token belongs to another user")
-        shown = name_of(self._gateway.accounts, account.user.me)
         if isinstance(connection.client, SocketClient):  # no await from here on: of two concurrent calls one ends here
             if connection.client.account is account:
                 if "isActive" in payload:
                     connection.client.set_active(active)
-                return {**OK, "userId": shown}
+                return {**OK, "userId": self._gateway.shown_name(account.user.me)}
             raise Forbidden("this socket is registered for another user: open a new one", "registered")
         if connection.ended:
             raise Unauthorized("this connection is closed")
         # WebError: too many sessions
         client = connection.client = SocketClient(self._registry, connection, account, active=active)
         self._registry.spawn(self._start(client, payload.get("since")))
-        return {**OK, "userId": shown, **client.catch_up.about()}
+        return {**OK, "userId": self._gateway.shown_name(account.user.me), **client.catch_up.about()}
 
     async def _start(self, client: SocketClient, since: object) -> None:
         for frame in self._registry.snapshot(client.account):

@@ -35,7 +35,7 @@ from p2pchat import (
 )
 from p2pchat.threads import spawn
 from p2pchat.web.account_session import ClientSession, Frame, Newest, SessionEnded
-from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
+from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.catch_up import QUEUED_KINDS, Post
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
@@ -92,13 +92,13 @@ class SocketClient(ClientSession):
             self._put(envelope.encoded("socketio typing", lambda: self._typing_frame(typing)))
 
     def _typing_frame(self, typing: Typing) -> Frame:
-        who = name_of(self.gateway.accounts, typing.user)
+        who = self.gateway.shown_name(typing.user)
         content = {"userId": who, "isTyping": typing.typing, "conversationId": typing.conversation.id}
         return event_frame("typingIndicator", content)
 
     def _on_hidden(self, envelope: Envelope) -> None:
         event: Hidden = envelope.event
-        who = name_of(self.gateway.accounts, event.user)
+        who = self.gateway.shown_name(event.user)
         self._put(event_frame("userHidden", {"userId": who, "ignored": event.ignored, "blocked": event.blocked}))
 
     def _on_file(self, envelope: Envelope) -> None:
@@ -108,7 +108,7 @@ class SocketClient(ClientSession):
         event: FileReceipt = envelope.event
         content = {
             "messageId": event.id, "name": event.name, "root": event.root,
-            "user": name_of(self.gateway.accounts, event.user), "has": event.has, "count": event.count, "of": event.of,
+            "user": self.gateway.shown_name(event.user), "has": event.has, "count": event.count, "of": event.of,
         }  # fmt: skip
         self._put(envelope.encoded("socketio file receipt", lambda: event_frame("fileReceipt", content)))
 
@@ -119,7 +119,7 @@ class SocketClient(ClientSession):
     def _change_frame(self, event: MessageChange) -> Frame:
         line = event.to_dict()
         said = {name: line[field] for field, name in CHAT_EVENTS[event.event].items() if field in line}
-        said |= {"entryId": said.pop("entry_id"), "by": name_of(self.gateway.accounts, event.by)}
+        said |= {"entryId": said.pop("entry_id"), "by": self.gateway.shown_name(event.by)}
         return event_frame("messageChange", {**said, "change": event.event})
 
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
@@ -132,7 +132,7 @@ class SocketClient(ClientSession):
         """Return a message as a frame; None if it was deleted."""
         if post.deleted:
             return None
-        sender = name_of(self.gateway.accounts, post.sender)
+        sender = self.gateway.shown_name(post.sender)
         return event_frame(NEW_MESSAGE, message_json(post, SOCKETIO, sender=sender))
 
     def _put(self, frame: Frame | None) -> None:
@@ -265,7 +265,7 @@ class ClientRegistry:
         return self._frame(event.user, status)
 
     def _frame(self, user: User, status: str) -> Frame:
-        return event_frame("presenceUpdate", {"userId": name_of(self.gateway.accounts, user), "status": status})
+        return event_frame("presenceUpdate", {"userId": self.gateway.shown_name(user), "status": status})
 
     def snapshot(self, account: Account) -> list[Frame]:
         """Return the presence of the users a new client hears about; those missing are offline."""
@@ -294,14 +294,6 @@ def _status_frame(event: Delivered | Read, writer: Account) -> Frame | None:
 
 
 # ---- payloads
-
-
-def name_of(accounts: Accounts, user: User) -> str:
-    """Return the name of a user here: that of its account if no other has it, or its label in the mesh."""
-    account = accounts.of(user.key)
-    if account is None or len(accounts.named(account.name)) > 1:
-        return user.label
-    return account.name
 
 
 def _file_frame(event: FileProgress | FileArrived) -> Frame:
