@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from p2pchat import TCPPeer
 from p2pchat.cli.gateway_run import GatewayRun
-from p2pchat.cli.http_server import WebSocketProtocol as WebSocketProtocol  # for uvicorn's --ws (docs/gateway.md)
 from p2pchat.cli.process import Shutdown
 from p2pchat.cli.subcommands.web import environment_options
+from p2pchat.cli.web_socket_protocol import WebSocketProtocol as WebSocketProtocol  # for --ws (docs/gateway.md)
 from p2pchat.commands.exit_codes import exit_code
 from p2pchat.safe_text import safe_line
 

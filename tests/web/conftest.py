@@ -16,7 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from p2pchat import Settings, TCPPeer
-from p2pchat.cli.http_server import WebSocketProtocol, listen
+from p2pchat.cli.http_server import listen
+from p2pchat.cli.web_socket_protocol import WebSocketProtocol
 from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.accounts import Account
 from p2pchat.web.callers import Authenticate
