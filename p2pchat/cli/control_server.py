@@ -386,7 +386,9 @@ class ControlConnection:
         listed: dict[str, Message | Sent] = {}
         for id in changed:
             with suppress(P2PChatError):  # it was deleted here
-                listed[id] = await self._peer.message(id)
+                message = await self._peer.message(id)
+                if to in (None, message.conversation):
+                    listed[id] = message
         for message in chain(_oldest_first(meant), _oldest_first(found)):
             listed.setdefault(message.id, message)
         out = find_obstacle(self._peer, ())

@@ -607,6 +607,7 @@ async def test_what_was_corrected_or_deleted_after_it_was_read_comes_again_and_w
         [again] = found["messages"]
         assert (again["id"], again["text"], again["edited"]) == (order["id"], "deploy 42", True) and again["changed_id"]
         assert (await reviewer.call("inbox"))["messages"] == [again]  # the answer may have been lost
+        assert (await reviewer.call("inbox", to="room"))["messages"] == []
         waiting = asyncio.create_task(reviewer.call("inbox", seen=found["seen"], wait=PATIENCE))
         await ada.do(do="delete", id=order["id"])
         found = await waiting
