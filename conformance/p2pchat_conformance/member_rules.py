@@ -340,14 +340,12 @@ async def who_is_removed_is_sent_away(kit: Kit) -> None:
 
 @rule
 async def who_named_a_removed_member_is_refused(kit: Kit) -> None:
-    zoe = kit.identity("zoe")
-    await told(kit, kit.say(ADD, who=[zoe.peer_id]))
+    zoe, yan = kit.identity("zoe"), kit.identity("yan")
+    await told(kit, kit.say(ADD, who=[zoe.peer_id]), kit.say(ADD, who=[yan.peer_id]))
     link = await linked_guest(kit, zoe)
     await told(kit, kit.say(REMOVE, who=[zoe.peer_id]))
     await link.ended("member", after="the removal of its member")
-    again = await kit.dial(link.member)
-    await again.prove_keys()
-    again.send(wire.Show(wire.Membership(kit.network.founder or None, kit.network.guest(again.member.id))))
+    again = await guest_of(kit, link.member, yan)
     await again.ended("member", after="another certificate of a guest of the removed member")
 
 
