@@ -360,7 +360,8 @@ class Session(CommandContext):
             await answering
 
     async def _answer(self, row: CommandRow, given: CommandInput | JsonCommand, ref: str | None) -> bool:
-        name, self.ref = row.word, ref
+        name = row.word
+        self.ref: str | None = ref
         if isinstance(given, JsonCommand):
             name, self.line = row.name, None
             result = await self._handlers[row.name](self, **await found_arguments(self, row, given.fields))

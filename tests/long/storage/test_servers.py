@@ -163,7 +163,6 @@ def test_a_killed_server_has_every_commit_that_returned(own_server: Server) -> N
     with closing(storage):
         for _ in range(3):
             killer = threading.Timer(0.15, own_server.kill)
-            killer.start()
             while True:
                 change = released(ada.begins("1") if ada.seq == 0 else ada.appends("x" * 300), place)
                 try:
@@ -171,6 +170,8 @@ def test_a_killed_server_has_every_commit_that_returned(own_server: Server) -> N
                 except StorageError:
                     break
                 durable, place = ada.seq, place + 1
+                if killer.ident is None:
+                    killer.start()  # once something was stored
             killer.join()
             own_server.start()
             storage.check_writable()
