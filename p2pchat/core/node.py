@@ -385,8 +385,7 @@ class Node:
                 fresh = fresh and self.replicator.is_unknown(user.id)
                 is_same = self.names.get(user.id, user.name) == user.name or people.has_profile(user.id)
                 is_news = is_same or self._ctx.work.take("presence", self.presence.share(user.id))  # a few of each
-                if user.id not in self.hosted:  # whose newest name comes as an entry, and counts if it is newer
-                    people.on_announced_name(user.id, user.name, stays=self.stays(user.id), old=not is_news)
+                people.on_announced_name(user.id, user.name, stays=self.stays(user.id), old=not is_news)
                 if user.id in self.contacts:
                     self.links.on_known(link, user.id)
         users = [user.id for user in frame.users if user.id in there]

@@ -16,7 +16,7 @@ from p2pchat.core.inputs import (
     UserUnhosted,
     WriteRequest,
 )
-from p2pchat.core.log import Entry, encode_entry
+from p2pchat.core.log import Entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.own_state import (
@@ -30,8 +30,7 @@ from p2pchat.core.own_state import (
     OwnState,
 )
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.protocol import Here, Hosted
-from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, N, Peer, World, dm
+from tests.core.scripted_nodes import IDENTITIES, IDS, START, N, Peer, World, dm
 
 EVE, BOB = IDS["eve"], IDS["bob"]
 KEYS = [f"{BLOCKED}:{BOB}", f"{IGNORED}:{BOB}", f"{CHOSEN}:{BOB}", f"{RECEIPTS}:{BOB}", RECEIPTS, "a word of its own"]
@@ -246,15 +245,3 @@ def test_who_deletes_the_notes_to_oneself_keeps_what_was_chosen() -> None:
     world.link(ada, cyd)
     world.pass_time(60)
     assert cyd.node.own.get(EVE, RECEIPTS) == "off"
-
-
-def test_a_machine_that_hears_a_new_name_before_the_profile_takes_it_and_writes_no_older_one() -> None:
-    ada = World().peer("ada")
-    far = ada.far("bob")
-    cert = make_cert(N, ada.id, IDENTITIES["ada"].sign, BOB, START // 1000)
-    far.say(Here([Hosted(BOB, "bob", "online"), Hosted(ada.id, "lovelace", "online", cert=cert)]))
-    newer = Entry("profile", START + 2, START + 2, b={"name": "lovelace"})
-    far.say(Author("ada", "a2").write(encode_entry(newer)))
-    assert ada.node.hosted[ada.id].name == ada.node.names[ada.id] == "lovelace"
-    ada.world.pass_time(60)
-    assert ada.node.hosted[ada.id].name == ada.node.names[ada.id] == "lovelace"

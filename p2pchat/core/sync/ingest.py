@@ -364,7 +364,7 @@ class Ingest:
         """Take a name. The own user is called as another machine of it says, unless a name was chosen here since."""
         people, user = self._sync.people, log.user
         own = self._sync.hosted.get(user) if user == self._ctx.user and not log.own else None
-        is_as_known = own is not None and own.name == people.names.get(user, own.name)
+        is_as_known = own is not None and own.name == people.names.get(user)
         people.on_profile(user, entry)
         if own is not None and is_as_known:
             own.name, own.about = people.names[user], people.abouts.get(user, "")
