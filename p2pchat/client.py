@@ -389,7 +389,7 @@ class Client(_BaseProtocol):
 
     @property
     def has_address(self) -> bool:
-        """Whether this machine still has the address of this end; True of a link that is carried."""
+        """True if this machine still has the address of this end, or the link is carried."""
         own = self._transport.get_extra_info("socket")
         if own is not None:
             with socket.socket(own.family, socket.SOCK_DGRAM) as probe:

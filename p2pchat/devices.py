@@ -306,7 +306,7 @@ def _store(directory: Path, identity: Identity, package: _Package) -> None:
     own = Identity.from_seed(bytes.fromhex(package.user))
     peers = [Address(peer, normal_endpoint(endpoint), told=True) for peer, endpoint in package.peers]
     kept = {name: line for name, line in package.kept.items() if _is_kept(name, own.peer_id)}
-    if META_NAME in kept and name_fault(kept[META_NAME]):  # another machine may have chosen one that nobody can here
+    if META_NAME in kept and name_fault(kept[META_NAME]):  # not validate_name: a stored one may be reserved, as `room`
         raise ValueError("a name that nobody has")
     users = [KnownUser(own.peer_id, kept[META_NAME], 0)] if META_NAME in kept else []
     OwnState(kept)  # can be read

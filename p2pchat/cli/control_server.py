@@ -499,7 +499,7 @@ class AccountCommands:
         async with self._open() as accounts:
             elsewhere = [
                 {"user": record.name, "user_id": id, "state": record.state, "sessions": 0,
-                 "used": str(record.used), "elsewhere": True}
+                 "used": record.used.isoformat(), "elsewhere": True}
                 for record, id in accounts.elsewhere()
             ]  # fmt: skip
             return CommandResult([*map(_row, accounts.list()), *elsewhere])

@@ -394,10 +394,10 @@ TOOLS = (
     _tool("inbox", "seen? to:conversation? wait:float? limit:int?",
         result="messages:posts more:bool seen? next?",
         help="Everything unread, direct messages and mentions of you first, of each the oldest first; with `to` of "
-        "one conversation. What you read comes again, with `changed_id`, if it was edited, deleted or its choice "
+        "one conversation. What you read comes again, with `changed_id`, if it was edited or deleted, or its choice "
         "pressed. `wait`: so many seconds at most for a message; a further call ends it. Give back the `seen` of each "
-        "answer that came: only that marks its "
-        "messages as read, which their writers may see. All others are shown again."),
+        "answer that came: only that marks its messages as read, which their writers may see. All others are shown "
+        "again."),
     _tool("history", "to:conversation? limit:int? before:message? after:entry?",
         result="messages:posts more:bool next?",
         help="The newest messages of a conversation or all, oldest first; `before` an id: those before; `after` one: "

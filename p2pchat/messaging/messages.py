@@ -200,7 +200,7 @@ ATTRIBUTES = {
 
 
 class MessageOptions(TypedDict, total=False):
-    """Set what TCPPeer.send takes beside the text, for all that write one message.
+    """Options of all that write one message: those that TCPPeer.send takes beside the text.
 
     Attributes:
         action, ref, claimed_at, files, automatic, choices, hops: As TCPPeer.send.

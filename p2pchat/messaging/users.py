@@ -324,7 +324,7 @@ MAX_LISTED = 8  # names in an error; the same
 
 
 class UserFacts:
-    """What the core says of users, for all users of one peer. Where no core runs, nothing is known.
+    """The answers of the core about users, for all users of one peer. Where no core runs, nothing is known.
 
     Attributes:
         status: Returns the presence of the second user as the first one sees it.
@@ -377,7 +377,7 @@ class UserDirectory:
 
     Args:
         me: The id (hex) of the own user.
-        facts: What the core says of them.
+        facts: The answers of the core about them.
     Attributes:
         ignored, blocked: The ids of the users that the own user ignores, and of those that it blocks.
         abouts: What users tell about themselves.

@@ -2,8 +2,8 @@
 
     app = create_app(peer)      # a FastAPI application, to be run or mounted in another one
 
-`create_app` and `Gateway` are imported when they are first used, because accounts can be managed without
-the extra.
+`create_app`, `Gateway` and `Caller` are imported when they are first used, because accounts can be managed without the
+extra.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from p2pchat.web.callers import Caller as Caller
     from p2pchat.web.gateway_state import Gateway as Gateway
 
-__all__ = ["Gateway", "Caller", "Pace", "WebSettings", "create_app"]
+__all__ = ["Caller", "Gateway", "Pace", "WebSettings", "create_app"]
 
 _MODULES = {"create_app": "app", "Gateway": "gateway_state", "Caller": "callers"}
 

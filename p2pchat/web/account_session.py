@@ -377,7 +377,7 @@ def ping_of(websocket: WebSocket) -> Ping | None:
 
 
 class SessionTransport(Protocol):
-    """What carries the frames of a queue: a WebSocket, or a connection of Engine.IO."""
+    """The carrier of the frames of a queue: a WebSocket, or a connection of Engine.IO."""
 
     async def send(self, message: Frame) -> None: ...
     async def close(self, code: int, reason: str) -> None: ...

@@ -351,17 +351,17 @@ class Accounts:
         Raises ValueError for the key, WebError, StorageError, and Forbidden if the account was revoked or expelled.
         """
         await self.load()
-        account = self.hosted(key)
-        if account is None or (name and fitting(name) != account.name):
+        wanted, account = name and fitting(name), self.hosted(key)
+        if account is None or wanted not in ("", account.name):
             async with self._lock:
                 user = self._peer.hosted_user(key)
                 if user is None:
-                    user = await self._host(key, fitting(name or key.partition("@")[0]), {}, None)
+                    user = await self._host(key, wanted or fitting(key.partition("@")[0]), {}, None)
                 account = self.of(user.key)
                 if account is None:
                     account = await self._store(None, user.name, random_hash(), NAMED, "registered", user)
-                if name and fitting(name) != user.name:
-                    await user.rename(fitting(name))
+                if wanted not in ("", user.name):
+                    await user.rename(wanted)
         return await self._admitted(account)
 
     async def _admitted(self, account: Account) -> Account:

@@ -56,9 +56,8 @@ def create_app(
         peer: A started peer, in the loop that will run the application. The application does not close it.
         settings: Access rules and limits.
         cluster: The cluster that this gateway belongs to; None: it is alone.
-        authenticate: Says who a caller is, for a program that has users of its own: a Caller, or None for nobody.
-            It gets each request, and may be async. Then nobody signs up, and no token, name
-            or header counts.
+        authenticate: Says who a caller is, for a program that has users of its own: a Caller, or None for nobody. It
+            gets each request, and may be async. With it nobody signs up, and no token, name or header counts.
     Returns:
         An application that needs no lifespan; `app.state.gateway` is its Gateway.
     Raises:

@@ -23,7 +23,7 @@ _log = ProgramLog("p2pchat.web")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a caller is.
+    """A user of the program, who makes a request or opens a connection.
 
     Attributes:
         key: By which the program knows the user, as in TCPPeer.host.

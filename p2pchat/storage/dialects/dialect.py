@@ -46,7 +46,7 @@ BUSY = "{where} is in use by another program: stop that one, then start again"
 
 
 class OpenDatabase(Protocol):
-    """Do what a dialect may ask of an open database, see database.py."""
+    """An open database, as far as a dialect may ask it; see database.py."""
 
     driver: Any
 
