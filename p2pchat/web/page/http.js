@@ -24,6 +24,9 @@ export function isOwn() {
   return document.documentElement.dataset.signUp === "own";
 }
 
+/** Whether requests have the cookies of this site: only where they tell who the user is. */
+export const COOKIES = isOwn() ? "same-origin" : "omit";
+
 /** @param {string} token @returns {Record<string, string>} the headers that tell who the user is */
 export function proofOf(token) {
   return isOwn() ? {} : { Authorization: `Bearer ${token}` };
@@ -47,12 +50,12 @@ export class Refused extends Error {
 export async function signUp(name) {
   const body = JSON.stringify({ name });
   const headers = { "Content-Type": "application/json" };
-  return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers }));
+  return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers, credentials: COOKIES }));
 }
 
 /** Delete the account of a token. @param {string} token @throws {Refused} the gateway refuses or does not answer */
 export async function deleteAccount(token) {
-  await readAnswer(fetch(urlOf("accounts/me"), { method: "DELETE", headers: proofOf(token) }));
+  await readAnswer(fetch(urlOf("accounts/me"), { method: "DELETE", headers: proofOf(token), credentials: COOKIES }));
 }
 
 /**
@@ -81,7 +84,7 @@ export function upload(token, file, signal, progress) {
 
 /** @param {string} token @param {string} path @param {string} method @returns {Promise<Response>} */
 function callFile(token, path, method) {
-  return fetch(urlOf(`files/${path}`), { method, headers: proofOf(token) });
+  return fetch(urlOf(`files/${path}`), { method, headers: proofOf(token), credentials: COOKIES });
 }
 
 /** @param {string} token @param {string} file the id of its message, and its place @returns {Promise<string>} a relative address of it */
@@ -112,7 +115,7 @@ export async function stopFile(token, file) {
 /** @returns {Promise<boolean>} whether the gateway answers within 4 s */
 export async function isAnswering() {
   try {
-    const how = { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(4000) };
+    const how = { method: "HEAD", cache: "no-store", credentials: COOKIES, signal: AbortSignal.timeout(4000) };
     const { status } = await fetch(urlOf("readyz"), /** @type {RequestInit} */ (how));
     return status !== 502 && status !== 504; // of a proxy before it
   } catch {

@@ -2,7 +2,7 @@
 
 import { dialog } from "./dialog.js";
 import { copyButton, fill, h } from "./dom.js";
-import { pageAddress, proofOf, urlOf } from "./http.js";
+import { COOKIES, pageAddress, proofOf, urlOf } from "./http.js";
 import { when } from "./times.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -57,7 +57,7 @@ function isLocal(address) {
  */
 async function qrCode(token, text, what) {
   const headers = { ...proofOf(token), "Content-Type": "application/json" };
-  const response = await fetch(urlOf("qr"), { method: "POST", headers, body: JSON.stringify({ text }) }).catch(() => null);
+  const response = await fetch(urlOf("qr"), { method: "POST", headers, body: JSON.stringify({ text }), credentials: COOKIES }).catch(() => null);
   const drawn = response?.ok ? await response.text() : "";
   const box = /viewBox="([\d .]+)"/u.exec(drawn)?.[1];
   const lines = [...drawn.matchAll(/<path[^>]* d="([^"]+)"/gu)].at(-1)?.[1];
