@@ -144,9 +144,19 @@ class GroupReplica(GroupMembers):
         return end
 
     def ending(self, user: UserId, most: int) -> list[Mark]:
-        """Return the facts that the next log of a user names: those that ended its removals and leaves, the newest."""
-        enders = {one.mark: one.c for out in self.outs(user) for one in self.enders(user, out)}
-        return sorted(enders, key=lambda mark: (-enders[mark], mark))[:most]
+        """Return the facts that the next log of a user names, which ended its removals and leaves: always the one that
+        ends most of those that are left, the newer of two. So an addition that ends all suffices, whatever others add.
+        """
+        found = list[Mark]()
+        left = [{one.mark: one.c for one in self.enders(user, out)} for out in self.outs(user)]
+        while any(left) and len(found) < most:
+            ends, clocks = Counter[Mark](), dict[Mark, int]()
+            for enders in left:
+                ends.update(enders.keys())
+                clocks |= enders
+            found.append(max(ends, key=lambda mark: (ends[mark], clocks[mark], mark)))
+            left = [enders for enders in left if found[-1] not in enders]
+        return found
 
 
 def _differences(former: GroupView | None, now: GroupView, fact: GroupFact) -> Iterator[Difference]:

@@ -176,6 +176,18 @@ def test_of_what_ended_removals_a_log_names_the_newest_which_names_all() -> None
     assert end(group, {"d2": View(2, facts=(pen.marks[-3],))}, "d2").seq == 0
 
 
+def test_an_addition_that_ends_all_is_named_whatever_an_admin_adds_later() -> None:
+    pen, group, outs = cut_group(*[(mark("d1", 1),)] * 8)
+    take(group, pen.say("ada", ADMIN, "bob"))
+    take(group, pen.say("ada", ADD, "dan", ends=outs))
+    whole = pen.marks[-1]
+    for out in outs:
+        take(group, pen.say("bob", ADD, "dan", ends=[out]))
+    assert whole in group.ending(DAN, 7)
+    views = {"d2": View(2, facts=tuple(group.ending(DAN, 7)))}
+    assert end(group, views, "d2").seq == MAX_INT
+
+
 def test_who_is_out_may_read_what_was_written_before() -> None:
     pen, group, outs = cut_group((), ())
     gone = pen.clock - 1
