@@ -594,6 +594,7 @@ async def test_what_a_person_chose_is_the_same_on_both_machines(login: Login) ->
     async with TCPPeer(desk_port, name="ada") as ada:
         await ada.ignore(cyd)
         await ada.set_receipts(False, dan)
+        await ada.choose("mybot:theme", "dark")
     login("ada")
     adding = Adding(desk_port)
     code = await adding.code()
@@ -603,6 +604,7 @@ async def test_what_a_person_chose_is_the_same_on_both_machines(login: Login) ->
     async with TCPPeer(lap_port) as laptop:
         assert [user.id for user in laptop.ignored()] == [cyd]
         assert {user.id: on for user, on in laptop.receipt_exceptions().items()} == {dan: False}
+        assert laptop.choices("mybot") == {"theme": "dark"} and laptop.choices("my") == {}
         login("ada")
         async with TCPPeer(desk_port) as desk:
             events = laptop.events(Hidden, consumer=None)
@@ -612,11 +614,16 @@ async def test_what_a_person_chose_is_the_same_on_both_machines(login: Login) ->
             assert (hidden.user.id, hidden.blocked) == (dan, True) and laptop.blocked() == [hidden.user]
         await laptop.unignore(cyd)
         await laptop.set_receipts(None, dan)
+        await laptop.choose("mybot:theme", "")
+        for key, text in (("k" * 114, "1"), ("mybot:theme", "t" * 257), ("a\0b", "1")):
+            with pytest.raises(ValueError, match="a key has at most 113 bytes"):
+                await laptop.choose(key, text)
     async with TCPPeer(desk_port) as desk:
         assert desk.ignored() != []
         login("the laptop")
         async with TCPPeer(lap_port) as laptop:
             await until(lambda: desk.ignored() == [] and desk.receipt_exceptions() == {}, "what the laptop chose alone")
+            await until(lambda: desk.choices("mybot") == {}, "the last choice of the laptop")
             assert (
                 [one.name for one in desk.conversations()] == [one.name for one in laptop.conversations()] == ["room"]
             )

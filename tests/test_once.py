@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from p2pchat import AmbiguousName, P2PChatError, SentReceipt, TCPPeer, TooLong, UnknownName, send_once
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
+from p2pchat.commands.last_start import LastStart
 from tests.cli.control.conftest import Serve
 from tests.cli.control.conftest import home as home
 from tests.cli.control.conftest import serve as serve
@@ -60,13 +60,13 @@ async def test_without_a_profile_the_only_running_one_of_a_person_sends(serve: S
     ada, _ = await serve("8001")
     bot, _ = await serve("8003", ada.endpoint)
     assert ada.data is not None
-    ChatSettings.load(ada.data).remember_start(LastStart(), terminal=True)
+    LastStart(terminal=True).save(ada.data)
     await ada.wait_user("8003", timeout=60)
     assert (await once("8003", "hi", timeout=60)).is_delivered
     assert [post.sender.name for post in await bot.history()] == ["8001"]
     bob, _ = await serve("8002", ada.endpoint)
     assert bob.data is not None
-    ChatSettings.load(bob.data).remember_start(LastStart(), terminal=True)
+    LastStart(terminal=True).save(bob.data)
     with pytest.raises(P2PChatError, match=r'several peers run here \("8001": 8001, "8002": 8002\): choose one'):
         await once("8003", "hi")
     assert await bob.history() == []

@@ -173,8 +173,6 @@ class Chat:
         session.local_files = True
         control.activity = session.activity
         session.on_dial = self._endpoints.add
-        if session.settings.trouble:
-            print_error(f"warning: {session.settings.trouble}")
         if self._front.has_input:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
@@ -254,10 +252,10 @@ class Chat:
         """Say how others join and what to do now; below the history, which may fill the screen."""
         has_invite = False
         if not is_loopback(self._options.host):
-            has_invite = await print_way_in(peer, self._options, self._session.settings)
+            has_invite = await print_way_in(peer, self._options)
         if self._options.discover and is_loopback(self._options.host):
             print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
-        report_reach(peer, self._options, self._session.settings, terminal=self._front.interactive)
+        report_reach(peer, self._options, terminal=self._front.interactive)
         if self._founds and self._front.interactive and peer.people.own_role == "founder" and peer.people.decides:
             copy = command("network", "backup", "FILE")
             print_notice(f"-- this login founded its network; {copy} keeps a copy of its key")

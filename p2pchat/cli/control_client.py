@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat import Settings, TooLong
 from p2pchat.cli.control_protocol import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
-from p2pchat.commands.chat_settings import LastStart
 from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.event_text import EventLine, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.last_start import LastStart
 from p2pchat.commands.standard_output import json_line
 from p2pchat.threads import stop_tasks
 
@@ -379,13 +379,12 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
     """
     from p2pchat import inspect_profile
     from p2pchat.cli.profiles import port_of
-    from p2pchat.commands.chat_settings import ChatSettings
 
     found = inspect_profile(directory)
     if not found.peer_id and not found.key_trouble:
         example = port if port > 0 else 8080
         raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat {example}")
-    last = ChatSettings.load(directory).last_start
+    last = LastStart.load(directory)
     return await _start_peer(directory, port if port >= 0 else port_of(directory), db, last)
 
 

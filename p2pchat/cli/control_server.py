@@ -40,13 +40,13 @@ from p2pchat.cli.control_protocol import (
     encode,
 )
 from p2pchat.commands.activity_tracker import ActivityTracker
-from p2pchat.commands.chat_settings import write_private
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult, Display
 from p2pchat.commands.event_text import EventLine, find_obstacle
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import send_with_files
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
+from p2pchat.commands.last_start import write_private
 from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.session import Session, handlers_in
 from p2pchat.commands.standard_output import StdoutWriter

@@ -29,11 +29,11 @@ from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.process import Shutdown, freeze_started
 from p2pchat.cli.profiles import PeerOptions, make_peer, profile_words
 from p2pchat.cli.standard_input import can_ask
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
 from p2pchat.commands.event_text import exclusion_text
 from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback
+from p2pchat.commands.last_start import LastStart
 from p2pchat.commands.shell_command import command, program
 from p2pchat.safe_text import quote_name, quote_names, safe_line
 from p2pchat.threads import ends_within
@@ -102,19 +102,15 @@ def announcement(peer: TCPPeer) -> str:
     return f"-- {quote_name(peer.me.label)} {where}{network}{data}"
 
 
-def report_reach(
-    peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None, *, terminal: bool = False
-) -> None:
+def report_reach(peer: TCPPeer, options: PeerOptions, *, terminal: bool = False) -> None:
     """Say whom a start shuts out that the last one did not, and remember how others reach the peer now.
 
     Args:
-        settings: Those that a chat has loaded.
         terminal: A person has it open.
     """
     if options.is_temporary:
         return
-    settings = settings or ChatSettings.load(peer.data)
-    last, listens = settings.last_start, not options.no_listen
+    last, listens = LastStart.load(peer.data), not options.no_listen
     now = LastStart(
         options.host if options.host_chosen else "",
         options.advertise,
@@ -123,6 +119,8 @@ def report_reach(
         last.invite,
         options.joined,
         peer.port,
+        terminal or last.terminal,
+        last.gateway,
     )
     if last.is_open and not now.is_open:
         here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
@@ -130,10 +128,10 @@ def report_reach(
         such = f", such as {quote_names([user.label for user in others])}" if others else ""
         host = last.host if last.host and not is_loopback(last.host) else EVERYWHERE
         print_notice(f"-- only this computer can connect now; last time others could{such}: --host {host}")
-    settings.remember_start(now, terminal=terminal)
+    now.save(peer.data)
 
 
-async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettings | None = None) -> bool:
+async def print_way_in(peer: TCPPeer, options: PeerOptions) -> bool:
     """Say how people on other machines join a peer that listens for them. Return whether it showed an invite.
 
     Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
@@ -147,10 +145,10 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions, settings: ChatSettin
         invite = command("invite", *profile_words(Path(peer.listening.data)))
         print_notice(f"-- for another machine, {invite} makes an invite")
         return False
-    settings = settings or ChatSettings.load(peer.data)
+    last = LastStart.load(peer.data)
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
-        invite = await peer.make_invite(again=settings.last_start.invite)
-        settings.remember_start(replace(settings.last_start, invite=parse_invite(invite).invitation.id))
+        invite = await peer.make_invite(again=last.invite)
+        replace(last, invite=parse_invite(invite).invitation.id).save(peer.data)
         only_here = names_loopback(invite, peer.address, peer.port)
         print_notice(invite_screen(invite, only_here=only_here, qr=True))
         return True

@@ -31,9 +31,9 @@ from p2pchat import (
 )
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.cli.standard_input import InputKind, read_invite
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.last_start import LastStart
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, safe_line
 
@@ -58,7 +58,7 @@ def port_of(directory: Path) -> int:
         port = 0
     if directory == profile_directory(port):
         return port
-    return ChatSettings.load(directory).last_start.port or port
+    return LastStart.load(directory).port or port
 
 
 def start_command(directory: Path) -> str:
@@ -126,12 +126,12 @@ def find_profile(
 
 def is_persons(directory: Path) -> bool:
     """Return whether a profile is a person's: a terminal was opened on it."""
-    return ChatSettings.load(directory).terminal
+    return LastStart.load(directory).terminal
 
 
 def is_gateways(directory: Path) -> bool:
     """Return whether a gateway ran on a profile."""
-    return ChatSettings.load(directory).gateway
+    return LastStart.load(directory).gateway
 
 
 def _listed(directories: Sequence[Path]) -> str:
@@ -337,7 +337,7 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
 
 def recall_start(options: PeerOptions, directory: Path) -> None:
     """Let others reach a peer as at the last start of its profile, except as the command line says; --host ends it."""
-    last = ChatSettings.load(directory).last_start
+    last = LastStart.load(directory)
     options.joined = last.joined
     if options.host_chosen:
         return

@@ -71,14 +71,14 @@ class CommandContext:
     """
 
     def __init__(
-        self, peer: TCPPeer | HostedUser, display: Display, settings: ChatSettings, *, interactive: bool,
-        for_people: bool, activity: ActivityTracker | None = None,
+        self, peer: TCPPeer | HostedUser, display: Display, *, interactive: bool, for_people: bool,
+        activity: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         self.peer = peer
         self.interactive = interactive
         self.names_stopped: asyncio.Event = asyncio.Event()
         self.display = display
-        self.settings = settings
+        self.settings: ChatSettings = ChatSettings(peer)
         self.for_people = for_people
         self.on_dial: Callable[[str], None] = lambda endpoint: None
         self.on_accepted: Callable[[Conversation, Receipt, Sequence[str]], None] = lambda to, receipt, what: None

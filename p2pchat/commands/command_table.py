@@ -273,7 +273,7 @@ TABLE = (
         details=(
             *_SETTINGS,
             f"/set typing off bob: only with bob; {INHERIT} ends that",
-            "settings are saved with this profile",
+            "settings are the same on all your machines",
         )),
     CommandRow("invite", "uses:int? days:float?", "[N]", kind="choice",
         help="make an invite to this network, and show the command to join it", example="/invite",

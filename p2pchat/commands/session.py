@@ -35,7 +35,6 @@ from p2pchat.commands import file_commands, member_commands, setting_commands
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import people_commands as people
 from p2pchat.commands.activity_tracker import ActivityTracker, ReadMarker
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_arguments import found_arguments, typed_arguments
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import TABLE, CommandRow, commands_at
@@ -122,7 +121,6 @@ class Session(CommandContext):
     Args:
         interactive: A person sees the errors; they do not change the exit code then.
         as_json: Lines that begin with `{` are JSON commands.
-        settings: Settings of the profile, if they were loaded already.
         activity: The activity tracker of the chat that this input comes from; None: a new one.
         door: Where JSON commands come in, as in the table of commands.
         handlers: Further handlers, or other ones.
@@ -135,12 +133,9 @@ class Session(CommandContext):
 
     def __init__(
         self, peer: TCPPeer | HostedUser, display: Display, *, interactive: bool, as_json: bool,
-        settings: ChatSettings | None = None, activity: ActivityTracker | None = None, door: str = "c",
-        handlers: Mapping[str, Handler] | None = None,
+        activity: ActivityTracker | None = None, door: str = "c", handlers: Mapping[str, Handler] | None = None,
     ) -> None:  # fmt: skip
-        if settings is None:
-            settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
-        super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
+        super().__init__(peer, display, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
         self._json_commands = commands_at(door)
         self._handlers: Mapping[str, Handler] = {**HANDLERS, **(handlers or {})}

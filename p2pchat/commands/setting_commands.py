@@ -10,7 +10,7 @@ from p2pchat.commands.chat_settings import BY_NAME, INHERIT, SETTINGS, Setting, 
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, user_fields
-from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.commands.exit_codes import UsageError
 from p2pchat.safe_text import quote_name
 
 
@@ -37,20 +37,13 @@ def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
     if setting.of_peer:
         exceptional = ctx.peer.receipt_exceptions()
         return [_receipts_row(ctx, setting), *(_receipts_row(ctx, setting, user) for user in exceptional)]
-    exceptions = [id for id, values in ctx.settings.by_conversation.items() if setting.name in values]
+    exceptions = ctx.settings.exceptions(setting.name)
     return [_setting_row(ctx, setting), *(_setting_row(ctx, setting, id) for id in exceptions)]
 
 
 async def _set(ctx: CommandContext, setting: Setting, value: str, to: Conversation | None) -> list[EventLine]:
     there = "" if to is None else to.id
-    exceptions = ctx.settings.by_conversation.get(there, {})
-    former = exceptions.get(setting.name, INHERIT) if there else ctx.settings.value(setting.name)
-    ctx.settings.change(setting.name, value, there)
-    try:
-        ctx.settings.save()
-    except OSError as error:
-        ctx.settings.change(setting.name, former, there)
-        raise CommandError(f"not changed: cannot save it: {error.strerror or error}") from None
+    await ctx.settings.change(setting.name, value, there)
     return [_setting_row(ctx, setting, there)] if there else _rows(ctx, setting)
 
 

@@ -33,7 +33,7 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
-from p2pchat.core.own_state import BLOCKED, IGNORED, OFF, ON, RECEIPTS
+from p2pchat.core.own_state import BLOCKED, CHOICE, IGNORED, OFF, ON, RECEIPTS, is_sound
 from p2pchat.core.sync.appender import check_text, check_texts
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.kinds.deletion import DELETION
@@ -368,6 +368,25 @@ class LocalUser(Viewer):
             StorageError: It could not be stored. Then nothing is changed.
         """
         await self._require_running().requests.choose(self.directory.me, texts)
+
+    async def choose(self, key: str, text: str) -> None:
+        """Keep a text for this user on all of its machines, until another one; the newest counts.
+
+        Args:
+            key: The name of your program, a colon, and what it is about: `mybot:theme`. At most 113 bytes of UTF-8.
+            text: At most 256 bytes of UTF-8; "" for none.
+        Raises:
+            ValueError: The key or the text is too long, or has a character 0.
+            StorageError: It could not be stored. Then nothing is changed.
+        """
+        kept = f"{CHOICE}:{key}"
+        if not is_sound(kept, text):
+            raise ValueError("a key has at most 113 bytes of UTF-8, its text at most 256, and none of them is 0")
+        await self._set_own_state({kept: text})
+
+    def choices(self, program: str) -> dict[str, str]:
+        """Return the texts that `choose` keeps under a program's name, by the rest of their keys."""
+        return self._driver.node.own.of(self.directory.me, f"{CHOICE}:{program}")
 
     def ignored(self) -> list[User]:
         """Return the ignored users, sorted by label."""

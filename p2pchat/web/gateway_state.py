@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from p2pchat import Deleted, Link, MemberChange, Message, MessageChange, Sent, TCPPeer, User
-from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.last_start import LastStart
 from p2pchat.commands.standard_output import iso
 from p2pchat.peer_metrics import HealthCheck
 from p2pchat.program_log import ProgramLog
@@ -110,7 +111,7 @@ class Gateway:
     async def start(self) -> None:
         """Load the accounts and start delivering events, at the first request. Raises StorageError, PeerClosed."""
         await self.accounts.load()
-        await in_thread(lambda: ChatSettings.load(self.peer.data).remember_gateway())
+        await in_thread(lambda: replace(LastStart.load(self.peer.data), gateway=True).save(self.peer.data))
         if self.cluster is not None and self.accounts.shared is None:
             self.cluster.on_state = self._on_cluster_state
             await self.cluster.start(self.peer, self.accounts)

@@ -16,7 +16,6 @@ from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.activity_tracker import ActivityTracker
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.command_context import MAX_RECENT, CommandContext
 from p2pchat.commands.command_table import BY_NAME
 from p2pchat.commands.conversation_commands import group, list_
@@ -65,7 +64,7 @@ class HostedCommands:
         self._set_active = set_active
         display.me = account.user.me.label
         self._session = session(
-            account.user, display, interactive=False, as_json=True, settings=ChatSettings(),
+            account.user, display, interactive=False, as_json=True,
             activity=ActivityTracker(self._on_presence, idle_after=None), door=door, handlers=handlers_in(self),
         )  # fmt: skip
         self._session.max_answer_bytes = self._gateway.settings.max_answer_bytes

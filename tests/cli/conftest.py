@@ -12,7 +12,7 @@ import pytest
 from p2pchat import Settings
 from p2pchat.__main__ import main
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
+from p2pchat.commands.last_start import LastStart
 from p2pchat.sync import TCPPeer, in_background
 from tests.processes.commands import Ran
 
@@ -30,7 +30,7 @@ class OpenChats:
         directory = self.home / (data or name)
         peer = TCPPeer(0, *(one.endpoint for one in others), name=name, data=directory, settings=settings, **options)
         peer.start()
-        ChatSettings.load(directory).remember_start(LastStart(), terminal=True)
+        LastStart(terminal=True).save(directory)
         self._servers[peer] = in_background(lambda: ControlServer(peer._async).start())
         peer._async._lifecycle.names_deadline = 0.0  # it refuses unknown names at once, as one that has run for a while
         for other in others:

@@ -38,9 +38,9 @@ from p2pchat.cli.chat_startup import (
 from p2pchat.cli.profiles import is_free
 from p2pchat.cli.program import program
 from p2pchat.cli.standard_input import InputEnded
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.invite_screen import JOIN_COMMAND
+from p2pchat.commands.last_start import LastStart
 from tests.cli.parsing import parse_chat
 from tests.ports import free_ports
 from tests.test_devices import Adding
@@ -84,7 +84,7 @@ async def started(
         if says:
             await peer.broadcast(says)
     if terminal:
-        ChatSettings.load(home / str(port)).remember_start(LastStart(), terminal=True)
+        LastStart(terminal=True).save(home / str(port))
 
 
 async def off_loop(options: ChatOptions, person: Person, invite: str | None = None) -> ChatOptions:
@@ -150,8 +150,8 @@ async def test_a_profile_that_is_shut_out_is_marked_and_comes_last(
 
 async def test_a_profile_listens_where_it_did_last_time_by_default(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], "ada")
-    last = LastStart("0.0.0.0", "chat.example:80", True, listen=False)
-    ChatSettings.load(home / str(ports[0])).remember_start(last)
+    last = LastStart("0.0.0.0", "chat.example:80", True, listen=False, terminal=True)
+    last.save(home / str(ports[0]))
     options = await off_loop(bare(), Person())
     assert (options.host, options.advertise, options.discover) == ("0.0.0.0", "chat.example:80", True)
     assert options.no_listen
@@ -330,7 +330,7 @@ def opened(invite: str | None, *words: str, is_person: bool = True) -> ChatOptio
     now = LastStart(options.host if options.host_chosen else "", joined=options.joined)
     directory = home_directory() / words[0]
     directory.mkdir(exist_ok=True)
-    ChatSettings.load(directory).remember_start(now)
+    now.save(directory)
     return options
 
 

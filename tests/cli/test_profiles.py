@@ -18,8 +18,8 @@ from p2pchat.__main__ import main
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.profiles import MAX_LISTED, find_profile, history_command
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import USAGE, UsageError
+from p2pchat.commands.last_start import LastStart
 from tests.cli.parsing import parse_chat
 
 
@@ -32,7 +32,7 @@ def test_many_profiles_are_listed_in_part(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=f"all profiles here are of programs {listed}"):
         find_profile(ProfileChoice())
     for port in range(8001, 8001 + MAX_LISTED + 30):
-        ChatSettings.load(tmp_path / str(port)).remember_gateway()
+        LastStart(gateway=True).save(tmp_path / str(port))
     with pytest.raises(UsageError, match=f"there are several profiles and none runs {listed}"):
         find_profile(ProfileChoice(), of_gateways=True)
     assert find_profile(ProfileChoice(port=8002)) == tmp_path / "8002"
@@ -50,10 +50,10 @@ async def test_the_profiles_of_programs_are_meant_only_by_their_port(
     async with TCPPeer(0, data=tmp_path / "8002", name="bot"):
         with pytest.raises(UsageError, match=r"all profiles here are of programs \(bot: 8002\): choose"):
             await meant()
-        ChatSettings.load(tmp_path / "8002").remember_gateway()
+        LastStart(gateway=True).save(tmp_path / "8002")
         async with TCPPeer(0, data=tmp_path / "8001", name="ada"):
             pass
-        ChatSettings.load(tmp_path / "8001").remember_start(LastStart(), terminal=True)
+        LastStart(terminal=True).save(tmp_path / "8001")
         assert (await meant(), await meant(of_gateways=True)) == ("8001", "8002")  # ada does not run
     assert said == ["-- as ada, port 8001 (--port PORT: another)", "-- as bot, port 8002 (--port PORT: another)"]
 
@@ -62,7 +62,7 @@ async def test_who_acts_is_said_also_where_there_is_no_choice(tmp_path: Path, mo
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     async with TCPPeer(0, data=tmp_path / "8001", name="ada"):
         pass
-    ChatSettings.load(tmp_path / "8001").remember_start(LastStart(), terminal=True)
+    LastStart(terminal=True).save(tmp_path / "8001")
     said: list[str] = []
     for acts in (False, True):
         await asyncio.to_thread(find_profile, ProfileChoice(), acts=acts, notify=said.append)

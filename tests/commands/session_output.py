@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2pchat import Message, TCPPeer
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.display import Display
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.session import Session
@@ -52,11 +51,10 @@ def open_session(
     *,
     as_json: bool = True,
     interactive: bool = False,
-    settings: ChatSettings | None = None,
 ) -> Session:
     display = Display(StdoutWriter(shown.raw), None, as_json=as_json, echo=True)
     display.me = peer.me.label
-    return Session(peer, display, interactive=interactive, as_json=as_json, settings=settings)
+    return Session(peer, display, interactive=interactive, as_json=as_json)
 
 
 async def got(peer: TCPPeer, count: int) -> list[Message]:

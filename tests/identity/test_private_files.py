@@ -158,12 +158,12 @@ def test_the_disk_itself_writes_a_file_where_the_system_can_ask_for_that(
 
 
 def test_everything_that_must_be_durable_is_synced_by_the_same_function() -> None:
-    """Settings of a terminal and the key of a cluster, which is made once, are no messages."""
+    """The last start of a profile and the key of a cluster, which is made once, are no messages."""
     root = Path(private_files.__file__).parent.parent
     callers = [
         path.relative_to(root).as_posix() for path in root.rglob("*.py") if "os.fsync(" in path.read_text("utf-8")
     ]
-    assert sorted(callers) == ["commands/chat_settings.py", "identity/private_files.py", "web/cluster/cluster_key.py"]
+    assert sorted(callers) == ["commands/last_start.py", "identity/private_files.py", "web/cluster/cluster_key.py"]
 
 
 def test_a_file_as_large_as_no_key_is_refused(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from p2pchat.cli.options import (
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of, start_command
 from p2pchat.cli.standard_input import agreed, can_ask, confirm
-from p2pchat.commands.chat_settings import ChatSettings
 from p2pchat.commands.event_text import format_device
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_notice
+from p2pchat.commands.last_start import LastStart
 from p2pchat.commands.shell_command import command, quoted
 from p2pchat.safe_text import safe_line
 
@@ -92,8 +92,8 @@ def add(profile: ProfileChoice, advertise: str | None, host: str) -> int:
 
 def _remember_joined(directory: Path) -> None:
     """Have a terminal of a profile listen for the person's other machines; the profile is whose who sits here."""
-    settings = ChatSettings.load(directory)
-    settings.remember_start(replace(settings.last_start, joined=True), terminal=can_ask())
+    last = LastStart.load(directory)
+    replace(last, joined=True, terminal=last.terminal or can_ask()).save(directory)
 
 
 def _show_code(code: str) -> None:

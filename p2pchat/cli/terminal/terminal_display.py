@@ -296,7 +296,7 @@ class TerminalDisplay(Display):
 
     def _ring(self, text: str) -> None:
         settings = self._session.settings
-        self._alerts.ring(text, bell=settings.bell, desktop=settings.desktop)
+        self._alerts.ring(text, bell=settings.is_on("bell"), desktop=settings.is_on("desktop"))
 
     async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
         related = await self._related(event)
@@ -349,7 +349,7 @@ class TerminalDisplay(Display):
         if self._shows_joins:
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
-        elif self._session.settings.joins == "auto" and not self._joins_muted:
+        elif self._session.settings.value("joins") == "auto" and not self._joins_muted:
             self._joins_muted = True
             self._screen.print_notice(
                 f"-- more than {QUIET_ABOVE} people are here: who comes and goes is no longer shown (/set joins on)"
@@ -357,7 +357,7 @@ class TerminalDisplay(Display):
 
     @property
     def _shows_joins(self) -> bool:
-        joins = self._session.settings.joins
+        joins = self._session.settings.value("joins")
         return joins == "on" or (joins == "auto" and len(self._peer.here()) <= QUIET_ABOVE)
 
     def _show_day(self, iso: str) -> None:

@@ -14,8 +14,8 @@ import pytest
 from p2pchat import TCPPeer, TooLong, open_history
 from p2pchat.cli import control_client as reaching
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_or_run
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
 from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.commands.last_start import LastStart
 from tests.cli.control.conftest import Serve
 from tests.deadlines import WAIT
 from tests.ports import free_ports
@@ -186,7 +186,7 @@ async def test_a_taken_port_is_replaced_by_another(home: Path) -> None:
 async def test_the_peer_listens_where_the_chat_did_if_possible(home: Path) -> None:
     await a_profile(home / "ada")
     for host, listens in (("localhost", "localhost"), ("192.0.2.1", "127.0.0.1")):
-        ChatSettings.load(home / "ada").remember_start(LastStart(host, "chat.example:1"))
+        LastStart(host, "chat.example:1").save(home / "ada")
         async with connect_or_run(home / "ada") as control:
             assert control.listening["host"] == listens
 

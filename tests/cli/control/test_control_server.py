@@ -278,8 +278,7 @@ async def test_settings_of_two_doors_do_not_overwrite_each_other(serve: Serve, h
         await one.ask("set", name="typing", value="off", to="room")
         values = {row["setting"]: row["value"] for row in await two.ask("set")}
         assert (values["bell"], values["desktop"]) == ("off", "on")
-    kept = json.loads((home / "ada" / "chat.json").read_text())
-    assert (kept["bell"], kept["desktop"], kept["by_conversation"]) == (False, True, {ada.room.id: {"typing": "off"}})
+    assert ada.choices("chat") == {"bell": "off", "desktop": "on", f"typing:{ada.room.id}": "off"}
 
 
 async def test_an_away_of_another_command_makes_the_chat_inactive(serve: Serve, home: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2pchat.commands.chat_settings import ChatSettings
+from p2pchat.commands.last_start import LastStart
 from tests.cli.conftest import Here, OpenChats
 
 
@@ -70,7 +70,7 @@ def test_accounts_are_made_at_a_gateway_alone(chats: OpenChats, here: Here) -> N
     assert (at.code, at.out) == (2, "") and f"no gateway has run in {ada.data}" in at.err
     for name, port in (("house", "8002"), ("shop", "8003")):
         gate = chats.open(name, data=port)
-        ChatSettings.load(gate.data).remember_gateway()
+        LastStart(gateway=True).save(gate.data)
         if name == "house":
             assert here("web", "token", "zoe").err.startswith("-- as house, port 8002 (--port PORT: another)\n")
     assert "several peers run here (house: 8002, shop: 8003)" in here("web", "token", "zoe").err

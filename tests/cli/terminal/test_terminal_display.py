@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,8 +108,13 @@ def line(where: str, user: str, on: bool = True) -> dict[str, object]:
     return {"event": Typing.event, "conversation_id": where, "user": user, "user_id": user.upper(), "typing": on}
 
 
-def test_typing_users_of_this_and_direct_conversations_are_shown(tmp_path: Path) -> None:
-    typists, settings, ignored = TypingUsers(), ChatSettings.load(tmp_path), set[str]()
+async def test_typing_users_of_this_and_direct_conversations_are_shown() -> None:
+    async with mesh("ada") as net:
+        await _typing_users_are_shown(ChatSettings(net.peers[0]))
+
+
+async def _typing_users_are_shown(settings: ChatSettings) -> None:
+    typists, ignored = TypingUsers(), set[str]()
 
     def row() -> str | None:
         found = typists.row("ROOM", {"DM"}.__contains__, settings, ignored.__contains__)
@@ -125,7 +129,7 @@ def test_typing_users_of_this_and_direct_conversations_are_shown(tmp_path: Path)
     assert row() == "bob, x\\u{1b}[2J are typing …   cyd is typing to you …"
     typists.on_event(line("ROOM", "x\x1b[2J", on=False))
     ignored.add("BOB")
-    settings.change("typing", "off", "DM")
+    await settings.change("typing", "off", "DM")
     assert row() is None
     ignored.clear()
     assert row() is None  # a missed end must not stay forever

@@ -18,7 +18,7 @@ from p2pchat.__main__ import main
 from p2pchat.cli.options import CommandGroup
 from p2pchat.cli.program import COMMANDS, chat, program
 from p2pchat.cli.subcommands.completion import SHELLS
-from p2pchat.commands.chat_settings import ChatSettings, LastStart
+from p2pchat.commands.last_start import LastStart
 from tests.deadlines import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells of POSIX")
@@ -79,7 +79,7 @@ async def meet(home: Path) -> None:
             async with TCPPeer(0, ada.endpoint, name=name, temporary=True) as other:
                 await (await other.broadcast("hi")).delivered(timeout=60)
         await ada.create_group("night shift")
-    ChatSettings.load(home / "18080").remember_start(LastStart(), terminal=True)
+    LastStart(terminal=True).save(home / "18080")
 
 
 @pytest.fixture(params=SHELLS)

@@ -1,0 +1,95 @@
+"""The last start of a profile: how others reached its peer, and what ran on it.
+
+    <profile>/start.json     {"host": "0.0.0.0", "advertise": "", "discover": false, "terminal": true, ...}
+
+A file that is missing or cannot be read counts as no start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from p2pchat.commands.endpoints import is_loopback
+
+FILE_NAME = "start.json"
+MAX_FILE_BYTES = 1 << 20  # a larger file is something else
+
+
+@dataclass(frozen=True)
+class LastStart:
+    """The options by which others reached the peer of a profile at its last start, for a start without --host.
+
+    Attributes:
+        host: The address that somebody chose for it to listen on; "": nobody did.
+        advertise: The address it announces to others; "": its own addresses.
+        discover: Whether LAN discovery was on.
+        listen: Whether it listened on a socket.
+        invite: The id of the invite that it showed; "": none.
+        joined: It joined with an invite of another machine, or its person has several, so a terminal listens.
+        port: Where it listened; 0: nowhere.
+        terminal: A terminal was opened on the profile, so it is a person's. Programs have all others.
+        gateway: A gateway ran on the profile.
+    """
+
+    host: str = ""
+    advertise: str = ""
+    discover: bool = False
+    listen: bool = True
+    invite: str = ""
+    joined: bool = False
+    port: int = 0
+    terminal: bool = False
+    gateway: bool = False
+
+    @classmethod
+    def load(cls, directory: Path | None) -> LastStart:
+        """Return that of the profile in a directory; the defaults for None, and where nothing can be read."""
+        last = cls()
+        if directory is not None:
+            with suppress(OSError, ValueError, RecursionError):
+                last = cls._read(directory / FILE_NAME)
+        return last
+
+    @classmethod
+    def _read(cls, path: Path) -> LastStart:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(MAX_FILE_BYTES))
+        defaults = asdict(cls())
+        if not isinstance(found, dict):
+            raise ValueError("it is not a JSON object")
+        known = {name: value for name, value in found.items() if name in defaults}
+        if any(type(value) is not type(defaults[name]) for name, value in known.items()):
+            raise ValueError("it has a value of the wrong type")
+        return cls(**known)
+
+    def save(self, directory: Path | None) -> None:
+        """Write it, if it is not there yet; a failure to write is ignored."""
+        if directory is not None and self != LastStart.load(directory):
+            with suppress(OSError):
+                write_private(directory / FILE_NAME, json.dumps(asdict(self)) + "\n")
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether peers of other machines could connect."""
+        is_open = not is_loopback(self.host) if self.host else self.joined
+        return bool(self.advertise) or (self.listen and is_open)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, readable by its owner only."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:  # KeyboardInterrupt too: no partial file may stay
+        new.unlink(missing_ok=True)
+        raise
