@@ -216,13 +216,6 @@ class Child:
         with suppress(ProcessLookupError):
             self.process.kill()
 
-    async def close_input(self) -> None:
-        """Close its standard input, which makes it wait for deliveries and leave."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        with suppress(OSError):
-            await self.process.stdin.wait_closed()
-
     async def leave(self, timeout: float = PATIENCE) -> int:
         """Make it leave in good order; return its exit code."""
         with suppress(OSError):

@@ -22,9 +22,16 @@ from typing import Any
 import httpx
 import pytest
 
+from p2pchat.testing.process_mesh import Child
 from tests.ports import free_ports
 from tests.processes.commands import TIMEOUT, environment, one_loop, posix, run_forked
 from tests.processes.peers import Cluster
+
+
+def end_input(child: Child) -> None:
+    """Close the standard input of a peer, which makes it wait for deliveries and leave."""
+    assert child.process.stdin is not None
+    child.process.stdin.close()
 
 
 @contextmanager
@@ -106,7 +113,7 @@ async def test_one_signal_ends_the_wait_for_deliveries(
     await ada.leave()
     await bob.event("left", user="ada")
     await bob.type("/msg ada later")
-    await bob.close_input()
+    end_input(bob)
     await bob.event("sent", text="later")
     bob.process.send_signal(number)
     assert await bob.ended() == code
@@ -189,7 +196,7 @@ async def test_stay_continues_after_the_end_of_input(quick: Cluster) -> None:
     ada = quick.child("ada", "--stay", log=False)
     await ada.start()
     await ada.do(do="send", text="early")
-    await ada.close_input()
+    end_input(ada)
     await ada.event("sent", text="early")
     bob = quick.child("bob", ada.endpoint, log=False)
     await bob.start()
