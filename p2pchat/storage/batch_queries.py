@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from p2pchat.core.durable_changes import ForkStart, Position, Start, TailStart, TextStart, WantStart
 from p2pchat.core.log import MAX_BATCH_BYTES, Batch, LogId, extend_chain, head_message, is_one_batch, parted, verify
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Mark, RunId, UserId, is_key
+from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.log_queries import NUMBERED, Head, LogQueries, NumberedLog, numbered, stored_raws
 from p2pchat.storage.schema import FORKED, MAX_LOG, SEQS
@@ -54,7 +54,7 @@ class BatchQueries:
         if isinstance(start, ForkStart):
             evidence = self._reader.evidence(LogId(*self._names, start.run))
             return [_signed(_chained(batch)) for batch in evidence], None
-        if not all(self._whose) or not is_key(self._names[1]):  # its log was stored before such keys were refused
+        if not all(self._whose):
             return [], None
         if isinstance(start, TextStart):
             return self._texts(start, batches)

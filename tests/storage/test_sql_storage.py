@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core.durable_changes import Change, NewLog, Start, TailStart, WantStart
-from p2pchat.core.log import Batch, LogId, RawEntry, encode_header, extend_chain, first_chain, size_bytes
+from p2pchat.core.durable_changes import Change, Start, TailStart, WantStart
+from p2pchat.core.log import RawEntry, size_bytes
 from p2pchat.errors import StorageError
 from p2pchat.settings import Settings
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
@@ -384,22 +384,6 @@ def test_faults_that_verification_finds_in_a_log(path: Path) -> None:
         "log 2 is not what its writer signed (entries up to 1)",
     ]
     assert after("delete from heads") == ["3 entries belong to no log"]
-
-
-def test_a_stored_log_of_a_key_of_small_order_is_named_and_not_served(path: Path) -> None:
-    """A version that took such keys stored it. With this one the base point and 1 sign everything."""
-    log = LogId(ROOM, "01" + "00" * 31, "11" * 8)
-    raws = Author("ada", 1).write("hello").raws
-    header = encode_header(log, (), None)
-    chain, head = extend_chain(first_chain(header), raws), bytes.fromhex("58" + "66" * 31 + log.user)
-    batch = Batch(log, 1, raws, None, first_chain(header), chain, head, size_bytes(raws), header)
-    change = released(Change(logs=[NewLog(log, (), True)], batches=[batch]), 1)
-    with closing(opened(path)) as storage:
-        storage.commit([change])
-        (fault,) = storage.faults(9)
-        assert fault.startswith(f"log 1 is by {log.user}, a key with which anybody can sign")
-        assert storage.fetch(ROOM, log.user, WantStart(()), batches=9) == ([], None)
-        assert len(storage.places(0, 9)) == 1
 
 
 def test_a_lock_of_another_program_is_reported_and_commits_work_after_it(path: Path) -> None:
