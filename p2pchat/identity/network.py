@@ -21,7 +21,6 @@ password: anybody can guess it, and all networks of one name in reach of each ot
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import secrets
@@ -35,6 +34,7 @@ from hashlib import scrypt
 from pathlib import Path
 
 from p2pchat.core.members.statement import ADD, is_guest, make_guest, make_statement, network_id
+from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.identity import Identity
@@ -69,8 +69,6 @@ _NAME_SALT = b"p2pchat/network name/2\0"
 # RFC 7914, section 2: 32 MiB and 0.1 s, once a start. Whoever looks for networks in reach with a list of names needs
 # that for each of them.
 _SCRYPT: dict[str, int] = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024, "dklen": 64}
-_ZONE = re.compile(r"[^%]*(%[a-z0-9_.-]+)?")  # of an IPv6 address; the ipaddress module accepts anything
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 LOOPBACK = "127.0.0.1"
 
 
@@ -312,23 +310,10 @@ def normal_endpoint(endpoint: str) -> str:
     Raises:
         ValueError: Not an endpoint; the text is for people.
     """
-    host, colon, port = endpoint.strip().lower().rpartition(":")
-    if not colon or not host:
-        raise ValueError(f"{endpoint!r} is not HOST:PORT")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise ValueError(f"{endpoint!r} has no port between 1 and 65535")
-    if host.startswith("[") and host.endswith("]"):
-        try:
-            if not _ZONE.fullmatch(host[1:-1]):
-                raise ValueError
-            host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
-        except ValueError:
-            raise ValueError(f"{endpoint!r} has no IPv6 address between its brackets") from None
-    elif not _HOST.fullmatch(host):
-        raise ValueError(f"{endpoint!r} has no host name or address before the port")
-    whole = f"{host}:{int(port)}"
-    if len(whole) > MAX_ENDPOINT_BYTES:
-        raise ValueError(f"{endpoint[:30]!r}... is too long for an address ({MAX_ENDPOINT_BYTES} bytes)")
+    host, port = split_endpoint(endpoint.strip().lower())
+    whole = join_endpoint(host, port)
+    if not whole.isascii() or len(whole) > MAX_ENDPOINT_BYTES:
+        raise ValueError(f"{endpoint[:30]!r}: an address has at most {MAX_ENDPOINT_BYTES} characters, of ASCII")
     return whole
 
 

@@ -98,6 +98,7 @@ def test_what_is_no_name_of_a_network_is_refused(name: str) -> None:
         ("[::1]:8080", "[::1]:8080"),
         ("[2001:DB8:0::7]:1", "[2001:db8::7]:1"),
         ("x:65535", "x:65535"),
+        ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
     ],
 )
 def test_endpoints_have_one_form(typed: str, normal: str) -> None:
@@ -120,6 +121,7 @@ def test_endpoints_have_one_form(typed: str, normal: str) -> None:
         "[fe80::1%\u202e]:80",
         "a b:80",
         "h" * 96 + ":8080",
+        "b\u00fccher:80",
     ],
 )
 def test_a_malformed_endpoint_is_refused(typed: str) -> None:
