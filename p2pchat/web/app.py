@@ -21,7 +21,6 @@ from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limits import networks_of
-from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.socketio_server import SocketIOServer
 from p2pchat.web.web_settings import WebSettings
@@ -107,7 +106,7 @@ class _ProxyHeaders(ProxyHeadersMiddleware):
 
 
 class _Application(FastAPI):
-    """A FastAPI application whose description also has the form of errors that FastAPI knows no model of.
+    """A FastAPI application below a path.
 
     Attributes:
         proxy_path: The path that a proxy puts in front. One that takes it away again makes no difference.
@@ -124,11 +123,6 @@ class _Application(FastAPI):
             scope = {**scope, "root_path": root, "path": path, "raw_path": raw}
         await super().__call__(scope, receive, send)
 
-    def openapi(self) -> dict[str, Any]:
-        described = super().openapi()
-        described["components"]["schemas"]["ProblemOut"] = ProblemOut.model_json_schema()
-        return described
-
 
 # ---- errors
 
@@ -137,7 +131,7 @@ def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
     """Answer every error of an application in the form of error_responses.py, FastAPI's own included."""
 
     async def respond(request: Request, error: Exception) -> JSONResponse:
-        return answer(metrics.problem(_translate(error)), request.scope)
+        return answer(metrics.problem(_translate(error)))
 
     for kind in (WebError, P2PChatError, ValueError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)

@@ -1,20 +1,18 @@
 """Errors as callers of every interface get them: `{"status":"error","code","text"}`.
 
-`code` is a stable word, `text` is for people. An HTTP caller that accepts PROBLEM_TYPE gets the form of RFC 9457
-instead. Errors of the library, of HTTP and of requests that have another form are worded here, once. Nothing here
-imports FastAPI: the control server, which also runs without a gateway, catches these errors.
+`code` is a stable word, `text` is for people. Errors of the library, of HTTP and of requests that have another form
+are worded here, once. Nothing here imports FastAPI: the control server, which also runs without a gateway, catches
+these errors.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any
 
 from p2pchat import AmbiguousName, InviteError, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
-PROBLEM_TYPE = "application/problem+json"
 EXAMPLE_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"  # of a message, in texts and in /docs
 
 
@@ -35,11 +33,6 @@ class WebError(Exception):
         """Return the object to send; `ref` is returned to the caller if it gave one."""
         found = {"status": "error", "code": self.code, "text": self.text}
         return found if ref is None else {**found, "ref": ref}
-
-    def to_problem(self) -> dict[str, Any]:
-        """Return the problem details of RFC 9457; without a `type`, `title` is that of the HTTP status."""
-        title = HTTPStatus(self.status).phrase
-        return {"title": title, "status": self.status, "detail": self.text, "code": self.code}
 
 
 class Unauthorized(WebError):

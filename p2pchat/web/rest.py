@@ -22,7 +22,7 @@ from p2pchat.commands.message_commands import Shown, history_page, receipt_row, 
 from p2pchat.commands.standard_output import iso
 from p2pchat.kinds import HEADS
 from p2pchat.web.accounts import Account
-from p2pchat.web.error_responses import PROBLEM_TYPE, Forbidden, WebError
+from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.gateway_state import Gateway, gateway_of
 from p2pchat.web.message_form import chat_json
 from p2pchat.web.rate_limits import USERS_A_CALL
@@ -77,11 +77,8 @@ _ALWAYS = (400, 401, 403, 422, 429, 503)
 
 def problems(*more: int) -> dict[int | str, dict[str, Any]]:
     """Return the error answers of a call, for OpenAPI: those of all calls, and `more`."""
-    content = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
-    return {
-        status: {"model": ErrorOut, "content": content, "description": _DESCRIPTIONS[status]}
-        for status in sorted({*_ALWAYS, *more})
-    }
+    statuses = sorted({*_ALWAYS, *more})
+    return {status: {"model": ErrorOut, "description": _DESCRIPTIONS[status]} for status in statuses}
 
 
 MAX_ROWS = 1000

@@ -69,27 +69,6 @@ class ErrorOut(
     text: str
 
 
-class ProblemOut(
-    BaseModel,
-    json_schema_extra={
-        "examples": [
-            {
-                "title": "Not Found",
-                "status": 404,
-                "detail": "nobody here is called 'bob'",
-                "code": "unknown_name",
-            }
-        ]
-    },
-):
-    """The reason a request failed, as RFC 9457 writes it, for callers that accept it."""
-
-    title: str = Field(description="The words of the HTTP status.")
-    status: int
-    detail: str = Field(description="The `text` of other errors.")
-    code: str
-
-
 class FileOut(BaseModel):
     """One attachment of a message."""
 

@@ -19,7 +19,7 @@ from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import Any, NamedTuple
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,7 +28,7 @@ from starlette.websockets import WebSocketClose
 from p2pchat import P2PChatError
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.program_log import ProgramLog
-from p2pchat.web.error_responses import PROBLEM_TYPE, WebError
+from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limits import site_of
 
@@ -61,7 +61,6 @@ _SINGLE_HEADERS = (
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # `//`, `.`, `..`, a backslash, and encodings of these, of a slash or of a control character.
 _UNCLEAR = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[01][0-9a-f]|7f)|%(?![0-9a-f]{2})", re.I)
-_REFUSED = re.compile(r";q=0(?:\.0*)?(?:;|$)")  # RFC 9110 §12.4.2: a weight of 0 means "not acceptable"
 _TRY_AGAIN = 1013
 UPLOAD_PATHS = ("/files", "/v1/files")
 CALLS_OF_PAGE = {"/docs": 5, "/openapi.json": 5}  # that a page counts as. Measured: 3 to 5 ms, without an account
@@ -307,7 +306,7 @@ def _refuse_with_headers(scope: Scope, receive: Receive, send: Send) -> Send:
                 _add_security_headers(message)
             elif message["type"] == "websocket.close":
                 problem = WebError(403, "forbidden", "there is no WebSocket here: use /chat, /lines or Socket.IO")
-                await answer(problem, scope)(scope, receive, send_secured)
+                await answer(problem)(scope, receive, send_secured)
                 return
         await send(message)
 
@@ -322,17 +321,14 @@ def route_of(scope: Scope) -> str:
 async def refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
     """Answer a request or a WebSocket with an error."""
     if scope["type"] == "http" or DENIAL in scope.get("extensions", {}):
-        await answer(problem, scope)(scope, receive, send)
+        await answer(problem)(scope, receive, send)
     else:
         code = _TRY_AGAIN if problem.status in (429, 503) else 1008  # RFC 6455: against the policy
         await WebSocketClose(code, problem.code)(scope, receive, send)
 
 
-def answer(problem: WebError, scope: Scope) -> JSONResponse:
-    """Return an error as the answer to a request, as problem details (RFC 9457) if its Accept header names them."""
-    ranges = ",".join(Headers(scope=scope).getlist("accept")).lower().replace(" ", "").split(",")
-    if any(one.partition(";")[0] == PROBLEM_TYPE and not _REFUSED.search(one) for one in ranges):
-        return JSONResponse(problem.to_problem(), problem.status, dict(problem.headers), PROBLEM_TYPE)
+def answer(problem: WebError) -> JSONResponse:
+    """Return an error as the answer to a request."""
     return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
 
 

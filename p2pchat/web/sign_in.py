@@ -236,7 +236,7 @@ async def refuse(websocket: WebSocket, error: Exception) -> None:
     problem = gateway_of(websocket).metrics.problem(error)
     try:
         if websocket.application_state is WebSocketState.CONNECTING:
-            await websocket.send_denial_response(answer(problem, websocket.scope))
+            await websocket.send_denial_response(answer(problem))
         else:
             await websocket.send(as_frame(problem.to_json()))
             await websocket.close(NOT_SIGNED_IN, problem.code)

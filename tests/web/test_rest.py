@@ -246,41 +246,6 @@ async def test_every_call_has_its_path_with_and_without_the_version(people: Serv
         assert rest and all(path.startswith("/v1/") for path in rest)
 
 
-@pytest.mark.parametrize(
-    ("accept", "is_problem"),
-    [
-        ("application/problem+json", True),
-        ("application/json, Application/Problem+JSON;q=0.5", True),
-        ("*/*", False),
-        ("application/json", False),
-        ("application/problem+json; q=0.0, */*", False),
-    ],
-)
-async def test_an_error_is_a_problem_document_for_callers_that_accept_one(
-    people: Served, accept: str, is_problem: bool
-) -> None:
-    words = {"Accept": accept}
-    async with people.client("ada") as ada, people.client() as nobody:
-        unknown = await ada.get("/v1/users/nobody", headers=words)
-        refusals = {
-            (404, "unknown_name"): unknown,
-            (401, "unauthorized"): await nobody.get("/messages", headers=words),
-            (421, "host"): await nobody.get("/messages", headers={**words, "Host": "evil.example"}),
-            (404, "not_found"): await nobody.get("/nothing", headers=words),
-        }
-        for (status, code), answer in refusals.items():
-            if is_problem:
-                assert answer.headers["content-type"] == "application/problem+json"
-                told = answer.json()
-                assert told.keys() == {"title", "status", "detail", "code"}
-                assert (answer.status_code, told["status"], told["code"]) == (status, status, code)
-            else:
-                assert answer.headers["content-type"] == "application/json"
-                assert refused(answer) == (status, code)
-        if is_problem:
-            assert unknown.json()["title"] == "Not Found" and "'nobody'" in unknown.json()["detail"]
-
-
 NO_ID = "not the id of a message, which looks like BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"
 
 
