@@ -13,7 +13,7 @@ from typing import Any
 
 from p2pchat import AmbiguousName, InviteError, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
-EXAMPLE_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"  # of a message, in texts and in /docs
+EXAMPLE_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"  # of a message
 
 
 class WebError(Exception):

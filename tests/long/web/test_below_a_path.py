@@ -40,7 +40,7 @@ async def test_both_clients_work_below_a_path(tmp_path: Path, keep: bool) -> Non
             async with httpx.AsyncClient(base_url=site, trust_env=False) as http:
                 assert (await http.get("/chat")).headers["location"] == f"{site}/chat/"
                 assert "<html" in (await http.get("/chat/")).text
-                assert (await http.get("/chat/docs/")).headers["location"] == f"{site}/chat/docs"
+                assert (await http.get("/chat/v1/users/")).headers["location"] == f"{site}/chat/v1/users"
             for transports in (["polling"], ["websocket"], ["polling", "websocket"]):
                 async with socket(site, "zoe", token, transports=transports, path="chat/socket.io") as zoe:
                     assert (await zoe.say("groupMessage", {"to": "room", "content": "hello"}))["status"] == "ok"
