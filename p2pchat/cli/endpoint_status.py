@@ -150,7 +150,7 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions) -> bool:
         invite = await peer.make_invite(again=last.invite)
         replace(last, invite=parse_invite(invite).invitation.id).save(peer.data)
         only_here = names_loopback(invite, peer.address, peer.port)
-        print_notice(invite_screen(invite, only_here=only_here, qr=True))
+        print_notice(invite_screen(invite, only_here=only_here))
         return True
     return False
 

@@ -1,19 +1,15 @@
-"""Invites, as people paste and scan them: the screen that shows one."""
+"""Invites, as people paste them: the screen that shows one."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from datetime import datetime
 
 from p2pchat import parse_invite
 from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback
-from p2pchat.commands.qr_code import may_colour, qr_code, width
 from p2pchat.commands.standard_output import iso
-from p2pchat.commands.wrap import fold
 from p2pchat.safe_text import safe_line
 
-OTHER_ROWS = 6  # rows of the startup notices and the prompt on the same screen
 JOIN_COMMAND = "p2pchat --invite -"  # on a terminal; it asks for a name and the invite, and chooses a port
 ONLY_HERE = (
     "-- only this computer can reach you at the moment; to let others in, connect it to a network and start with "
@@ -36,11 +32,10 @@ def terms_of(invite: str) -> dict[str, object]:
     return {"id": invitation.id, "uses": invitation.uses, "until": iso(until)}
 
 
-def invite_screen(invite: str, *, qr: bool, only_here: bool = False) -> str:
+def invite_screen(invite: str, *, only_here: bool = False) -> str:
     """Return the screen for an invite, which fits into 80 columns and 24 rows.
 
     Args:
-        qr: Add a QR code if the terminal is large enough and segno is installed.
         only_here: No other machine can connect to the peer at the moment.
     """
     lines = [
@@ -58,17 +53,7 @@ def invite_screen(invite: str, *, qr: bool, only_here: bool = False) -> str:
         "send it over a channel you trust.",
         "",
     ]
-    if qr and may_colour():
-        lines += _fitting_code(invite, lines)
     return "\n".join(lines)
-
-
-def _fitting_code(invite: str, above: list[str]) -> list[str]:
-    code, size = qr_code(invite), shutil.get_terminal_size()
-    rows_above = sum(-(-len(line) // size.columns) or 1 for line in fold("\n".join(above), size.columns).split("\n"))
-    if rows_above + len(code) + OTHER_ROWS <= size.lines and width(code) <= size.columns:
-        return [*code, ""] if code else []
-    return []
 
 
 def names_loopback(invite: str, host: str, port: int) -> bool:

@@ -82,7 +82,7 @@ def member_row(ctx: CommandContext, peer: TCPPeer, member: Member) -> EventLine:
 async def invite(ctx: CommandContext, uses: int = 1, days: float = INVITE_DAYS) -> CommandResult:
     """Make an invite, and show what another machine needs to join."""
     row = await invite_row(ctx.tcp_peer, uses, days)
-    screen = invite_screen(row["invite"], only_here=row["only_this_machine"], qr=ctx.interactive)
+    screen = invite_screen(row["invite"], only_here=row["only_this_machine"])
     return CommandResult([row], screen.splitlines())
 
 

@@ -88,37 +88,18 @@ def test_an_invite_that_names_loopback_alone_is_known_from_one_of_a_tunnel() -> 
 
 
 def test_a_screen_for_this_computer_alone_says_so_first() -> None:
-    screen = invite_screen(INVITE, qr=False, only_here=True)
+    screen = invite_screen(INVITE, only_here=True)
     assert screen.startswith("-- only this computer can reach you") and "To join from this computer" in screen
-    assert "To join from another machine" in invite_screen(INVITE, qr=False)
+    assert "To join from another machine" in invite_screen(INVITE)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])
-def test_the_screen_fits_small_terminals(columns: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, rows)))
-    screen = invite_screen(INVITE, qr=True)
+def test_the_screen_fits_small_terminals(columns: int, rows: int) -> None:
+    screen = invite_screen(INVITE)
     assert f"    {JOIN_COMMAND}" in screen.splitlines()
     assert f"    {INVITE}" in screen.splitlines()  # whole, to be copied
     assert "\x1b" not in screen
     assert shown_rows(screen, columns) < rows
-
-
-def test_a_tall_terminal_gets_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("segno")
-    size = os.terminal_size((80, 56))
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: size)
-    screen = invite_screen(INVITE, qr=True)
-    assert "▀" in screen and shown_rows(screen, 80 + 40) < size.lines  # 40: what colours add to a line
-    assert "▀" not in invite_screen(INVITE, qr=False)
-    size = os.terminal_size((50, 66))
-    assert "▀" not in invite_screen(INVITE, qr=True)
-
-
-@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_without_colours_there_is_no_code(variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(*variable)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((120, 80)))
-    assert "\x1b" not in invite_screen(INVITE, qr=True)
 
 
 # ---- reading an invite

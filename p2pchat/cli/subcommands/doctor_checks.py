@@ -73,7 +73,7 @@ def from_error(what: str, error: BaseException | str) -> Finding:
 
 # ---- machine
 
-EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover", "mcp": "p2pchat mcp"}
+EXTRAS = {"zeroconf": "--discover", "mcp": "p2pchat mcp"}
 
 
 def check_machine() -> Iterator[Finding]:

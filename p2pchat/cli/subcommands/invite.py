@@ -107,7 +107,7 @@ def invite(**values: Any) -> int:
         return DONE
     if "host" not in row and not options.advertise:
         print(f"It works while the peer listens for other machines: {command(row['port'], '--host', '0.0.0.0')}")
-    screen = invite_screen(row["invite"], only_here=row["only_this_machine"], qr=sys.stdout.isatty())
+    screen = invite_screen(row["invite"], only_here=row["only_this_machine"])
     print(fold(screen, terminal_width(sys.stdout)))
     return DONE
 

@@ -236,7 +236,6 @@ DIM = "dim" if "dim" in Attrs._fields else ""  # prompt_toolkit knows it since 3
 ME = "bold"
 ERROR = "ansired"
 UNREAD = "bold"
-BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code is readable in these only
 
 
 def name_style(user_id: str) -> str:

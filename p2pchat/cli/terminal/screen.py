@@ -25,9 +25,8 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream, breaks_rows
+from p2pchat.cli.terminal.device import DIM, ERROR, TerminalStream, breaks_rows
 from p2pchat.cli.terminal.pending_line import PendingLine
-from p2pchat.commands.qr_code import INDENT, row_of_code
 from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, plain_text
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
@@ -50,11 +49,10 @@ class _QueuedLine:
 
 
 def _program_line(line: str, style: str = "", hang: str = "") -> _QueuedLine:
-    """Return a line of the program; a row of a QR code gets the colours it needs."""
+    """Return a line of the program."""
     if not _TO_BE_COPIED.match(line):
         return _QueuedLine([(style, line)], hang=hang)
-    row = row_of_code(line)
-    return _QueuedLine([("", line)] if row is None else [("", INDENT), (BLACK_ON_WHITE, row)], whole=True)
+    return _QueuedLine([("", line)], whole=True)
 
 
 class Screen:

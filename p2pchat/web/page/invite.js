@@ -10,7 +10,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** @param {import("./chat.js").Chat} chat */
 export async function showInvite(chat) {
   const address = pageAddress();
-  const pageCode = await qrCode(chat.token, address, "of the address of this page");
+  const pageCode = await qrCode(chat.token, address);
   dialog("Invite people", [
     h("section", { class: "invite" },
       h("h3", {}, "With a browser"),
@@ -30,11 +30,10 @@ function peerInvite(chat) {
   const invite = h("div", {}, h("button", { type: "button", onclick: () => make().catch((error) => fill(invite, h("p", { role: "alert" }, error.message))) }, "Make an invite"));
   const make = async () => {
     const [row] = await chat.ask({ do: "invite" });
-    const code = await qrCode(chat.token, row.invite, "of the invite");
     fill(invite,
       row.only_this_machine && h("p", { class: "hint" }, "Only this computer can connect. To let others in, restart the gateway with --host 0.0.0.0."),
       h("p", {}, "Run ", h("code", {}, "p2pchat --invite -"), " and paste this invite. ", termsOf(row), " Send it over a channel you trust: whoever joins can read the whole room."),
-      h("div", { class: "invite-row" }, code, h("div", { class: "invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite"))),
+      h("div", { class: "invite-row invite-words" }, h("div", { class: "token", role: "group", "aria-label": "Invite" }, row.invite), copyButton(() => row.invite, "Copy invite")),
     );
     invite.querySelector("button")?.focus();
   };
@@ -53,9 +52,9 @@ function isLocal(address) {
 
 /**
  * Return a QR code drawn by the gateway. Two attributes of its answer are used, never its markup.
- * @param {string} token @param {string} text @param {string} what
+ * @param {string} token @param {string} text
  */
-async function qrCode(token, text, what) {
+async function qrCode(token, text) {
   const headers = { ...proofOf(token), "Content-Type": "application/json" };
   const response = await fetch(urlOf("qr"), { method: "POST", headers, body: JSON.stringify({ text }), credentials: COOKIES }).catch(() => null);
   const drawn = response?.ok ? await response.text() : "";
@@ -66,7 +65,7 @@ async function qrCode(token, text, what) {
   svg.setAttribute("viewBox", box);
   svg.setAttribute("class", "qr");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `QR code ${what}`);
+  svg.setAttribute("aria-label", "QR code of the address of this page");
   const path = document.createElementNS(SVG, "path");
   path.setAttribute("d", lines);
   path.setAttribute("stroke", "#000");

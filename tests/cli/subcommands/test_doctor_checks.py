@@ -210,7 +210,7 @@ LIMIT = Settings().min_free_disk_bytes
 
 
 def test_missing_extras_are_listed_and_never_wrong() -> None:
-    assert check_extras().verdict == "ok" and all(name in check_extras().seen for name in ("segno", "zeroconf", "mcp"))
+    assert check_extras().verdict == "ok" and all(name in check_extras().seen for name in ("zeroconf", "mcp"))
 
 
 def test_a_disk_that_is_full_nearly_full_and_not(tmp_path: Path) -> None:

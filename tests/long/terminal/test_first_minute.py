@@ -145,15 +145,6 @@ async def test_every_start_shows_the_same_invite_until_somebody_came_by_it(termi
     assert len((await asyncio.to_thread(p2pchat, home, *listed)).events) == 2  # that one admits nobody any more
 
 
-async def test_a_tall_terminal_shows_a_qr_code(terminal: OpenTerminal) -> None:
-    pytest.importorskip("segno")
-    ada = await terminal("0", "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080", rows=60)
-    await ada.shows("█▀▀▀▀▀█")
-    row = next(y for y, line in enumerate(ada.screen.display) if "█▀▀▀▀▀█" in line)
-    colours = {(cell.fg, cell.bg) for x, cell in ada.screen.buffer[row].items() if 4 <= x < 40}
-    assert len(colours) == 1 and "default" not in next(iter(colours))  # explicit colours
-
-
 async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_path: Path) -> None:
     ada, port = await ada_and_her_port(terminal)
     home = tmp_path / "home"
