@@ -11,10 +11,8 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +55,6 @@ from p2pchat.web.gateway_state import Gateway
 
 # ---- run
 
-Serve = Callable[[TCPPeer, FastAPI], Awaitable[str]]
 _EVENTS = (  # none of them holds a text that a user wrote
     p2pchat.Failed, p2pchat.Joined, p2pchat.Left, p2pchat.Link, p2pchat.Listening, p2pchat.MemberChange,
     p2pchat.Stopped, p2pchat.Warned,
@@ -111,27 +108,19 @@ class GatewayRun:
         self._cluster = cluster_of(options)
 
     async def run(self) -> int:
-        """Run the gateway behind a server of its own, until a signal; return the exit code."""
-        leaving, fd = Shutdown(), self._options.http_listen_fd
+        """Run the gateway until a signal; return the exit code."""
+        self._leaving, fd = Shutdown(), self._options.http_listen_fd
         host, port = self._options.http_host, self._options.http_port
-        with leaving.on_signals(), listen(host, port) if fd is None else socket_of(fd, "--http-listen-fd") as listener:
-            return await self.run_behind(partial(self._serve_page, listener), leaving)
+        listening = listen(host, port) if fd is None else socket_of(fd, "--http-listen-fd")
+        with self._leaving.on_signals(), listening as listener:
+            self._event_log = EventLogWriter(self._options)
+            try:
+                code = await self._with_peer(listener)
+                return worst_code(code, FAILED) if self._event_log.failed else code
+            finally:
+                await self._event_log.aclose()
 
-    async def run_behind(self, serve: Serve, leaving: Shutdown) -> int:
-        """Run the gateway while `serve` serves its application, and return the exit code.
-
-        Args:
-            serve: Called with the started peer and the application; returns why it ended, a key of STOP_REASONS.
-        """
-        self._leaving = leaving
-        self._event_log = EventLogWriter(self._options)
-        try:
-            code = await self._with_peer(serve)
-            return worst_code(code, FAILED) if self._event_log.failed else code
-        finally:
-            await self._event_log.aclose()
-
-    async def _with_peer(self, serve: Serve) -> int:
+    async def _with_peer(self, listener: socket.socket) -> int:
         if not self._cluster and self._invite is None:
             _join_beside_founder(self._options, admin=self._settings.gives_invites)
         peer = make_peer(self._options, self._invite)
@@ -147,13 +136,13 @@ class GatewayRun:
             await starting
             self._endpoints.begin()
             peer.set_presence("offline", AT_A_GATEWAY)  # the peer's own user is not at a terminal
-            return await self._with_gateway(peer, serve)
+            return await self._with_gateway(peer, listener)
         finally:
             leaving.cancel()
             await peer.aclose()
             await watching
 
-    async def _with_gateway(self, peer: TCPPeer, serve: Serve) -> int:
+    async def _with_gateway(self, peer: TCPPeer, listener: socket.socket) -> int:
         app = create_app(peer, self._settings, self._cluster)
         gateway: Gateway = app.state.gateway
         gateway.audit_log.write = self._event_log.write
@@ -165,7 +154,7 @@ class GatewayRun:
         reason = "ended"
         try:
             with self._endpoints.watching(self._leaving):
-                reason = await serve(peer, app)
+                reason = await self._serve_page(listener, peer, app)
         finally:
             await gateway.aclose()
             await control.shut_down(STOP_REASONS[reason])
@@ -208,15 +197,12 @@ class GatewayRun:
             print_error(f"warning: {event.text}")
         self._event_log.write(event.to_dict())
 
-    def announce_peer(self, peer: TCPPeer) -> None:
-        """Say where the peer listens, and whom that shuts out."""
+    async def _announce(self, peer: TCPPeer, port: int) -> None:
+        """Say where the peer and the page listen, whom that shuts out, and how others join."""
+        options = self._options
         self._event_log.write(peer.listening.to_dict())
         print_notice(announcement(peer))
-        report_reach(peer, self._options)
-
-    async def _announce(self, peer: TCPPeer, port: int) -> None:
-        self.announce_peer(peer)
-        options = self._options
+        report_reach(peer, options)
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
         url = url or url_of(options.http_host, port, options.root_path)
         serving = {"url": url, "http_host": options.http_host, "http_port": port}

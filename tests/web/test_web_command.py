@@ -16,7 +16,7 @@ from p2pchat.cli.gateway_run import GatewayRun, web_settings
 from p2pchat.cli.http_server import listen
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
-from p2pchat.cli.subcommands.web import environment_options, web_options
+from p2pchat.cli.subcommands.web import web_options
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.extras import install_command
 from tests.cli.parsing import parse
@@ -173,9 +173,3 @@ def test_a_page_that_others_reach_by_its_socket_is_treated_so(capsys: pytest.Cap
         other = f"the port is 1, and that of the socket of --http-listen-fd .* is {options.http_port}"
         with pytest.raises(UsageError, match=other):
             parsed(f"1 --http-listen-fd {given.fileno()}")
-
-
-def test_behind_another_server_the_page_is_on_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("P2PCHAT_HTTP_LISTEN_FD", "3")
-    with pytest.raises(UsageError, match="the page is on the server's socket"):
-        environment_options()

@@ -12,7 +12,7 @@ import click
 
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_profile, print_rows
-from p2pchat.cli.process import allow_descriptors, make_runner
+from p2pchat.cli.process import allow_descriptors, make_runner, show_library_logs
 from p2pchat.cli.profiles import (
     WebOptions,
     address_of,
@@ -30,7 +30,6 @@ from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_name, safe_line
 from p2pchat.web import WebSettings
 
-USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one
 MAX_IDLE = 36_500  # days: a hundred years
 MAX_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
 
@@ -150,7 +149,8 @@ def serve(**values: Any) -> int:
 
     options = web_options(values)
     require_extra()
-    _prepare_process(options)
+    show_library_logs(options.log_level, verbose=options.verbose)
+    allow_descriptors(MAX_DESCRIPTORS)
     try:
         invite = read_peer_invite(options, stdin_kind())
     except InputEnded:
@@ -159,28 +159,6 @@ def serve(**values: Any) -> int:
 
     with make_runner() as runner:
         return runner.run(GatewayRun(options, invite).run())
-
-
-def environment_options() -> tuple[WebOptions, str | None]:
-    """Return the options that the variables give, for a page on uvicorn's port, and the text of the invite."""
-    from p2pchat.cli.standard_input import InputKind
-
-    try:
-        values = serve.make_context("web", [USUAL_HTTP_PORT]).params
-        if values["http_listen_fd"] is not None:
-            raise UsageError("the page is on the server's socket: hand that to the server, as with uvicorn's --fd")
-        options = web_options(values)
-    except click.UsageError as error:
-        raise UsageError(error.format_message()) from None
-    _prepare_process(options)
-    return options, read_peer_invite(options, InputKind.NONE)
-
-
-def _prepare_process(options: WebOptions) -> None:
-    from p2pchat.cli.process import show_library_logs
-
-    show_library_logs(options.log_level, verbose=options.verbose)
-    allow_descriptors(MAX_DESCRIPTORS)
 
 
 def web_options(values: dict[str, Any]) -> WebOptions:

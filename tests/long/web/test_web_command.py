@@ -236,6 +236,18 @@ async def test_accounts_are_made_at_the_only_gateway_of_the_login(tmp_path: Path
         assert (await run(tmp_path, "web", "users", "--port", own))[1].startswith("zoe  registered, used ")
 
 
+async def test_a_refused_client_is_told_where_its_token_goes(tmp_path: Path) -> None:
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--data", str(tmp_path / "data"))
+    async with running(*gateway, home=tmp_path) as server:
+        await server.until("the page")
+        url = f"ws://localhost:{http}/chat"
+        async with running(*p2pchat("client", url, "-user=A", "-recipient=B"), home=tmp_path) as client:
+            assert await client.end() == 1
+        [told] = client.shown
+        assert f"the gateway at {url} refuses this client: missing token: give it with --token FILE; " in told
+
+
 def test_a_taken_port_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(CommandError) as error:
