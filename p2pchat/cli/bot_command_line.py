@@ -100,9 +100,8 @@ class _BotRun:
         self._display = Display(output, log)
         handler, logger = NoticeLogHandler("-- %(message)s"), logging.getLogger("p2pchat")
         logger.addHandler(handler)
-        level = options.log_level.upper()
-        logger.setLevel(level or (logging.INFO if options.verbose else logging.ERROR))
-        logging.getLogger("p2pchat.bots").setLevel(level or logging.INFO)
+        logger.setLevel(logging.INFO if options.verbose else logging.ERROR)
+        logging.getLogger("p2pchat.bots").setLevel(logging.INFO)
         try:
             with shutdown.on_signals():
                 code = await self._run_peer()

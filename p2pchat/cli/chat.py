@@ -95,7 +95,7 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
         others: The words of the command line without PORT.
     """
     options = chat_options(ctx, may_ask=can_ask())
-    show_library_logs(options.log_level, verbose=options.verbose)
+    show_library_logs(verbose=options.verbose)
     allow_descriptors()
     kind = stdin_kind()
     try:

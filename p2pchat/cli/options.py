@@ -488,12 +488,6 @@ def peer_options(function: Function) -> Function:
         plain_option,
         option("--log", "FILE", "append every event to FILE as JSON lines", shell_complete=complete_file),
         option(
-            "--log-level",
-            "LEVEL",
-            "what the library logs, on stderr: debug, info, warning or error (default)",
-            type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-        ),
-        option(
             "--trace", "FILE", "append every frame of the links to FILE as JSON lines", shell_complete=complete_file
         ),
         option("--trace-texts", "", "trace what people wrote too, not only its size"),

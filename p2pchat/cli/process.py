@@ -231,12 +231,8 @@ class NoticeLogHandler(logging.Handler):
         print_notice(safe_text(text) if record.exc_info else safe_line(text))
 
 
-def show_library_logs(level: str = "", *, verbose: bool = False) -> None:
-    """Print what the library logs as notices.
-
-    Args:
-        level: The lowest level printed, as `info`; "" means errors, and everything when `verbose` (-v).
-    """
+def show_library_logs(*, verbose: bool) -> None:
+    """Print what the library logs as notices: errors, and everything when `verbose` (-v)."""
     logger = logging.getLogger("p2pchat")
     logger.addHandler(NoticeLogHandler())
-    logger.setLevel((level or ("debug" if verbose else "error")).upper())
+    logger.setLevel(logging.DEBUG if verbose else logging.ERROR)

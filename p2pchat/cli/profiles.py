@@ -269,7 +269,6 @@ class PeerOptions:
     as_json: bool = False
     plain: bool = False
     log: str = ""
-    log_level: str = ""  # of what the library logs; "": errors, and with -v everything
     verbose: bool = False
 
     @property

@@ -149,7 +149,7 @@ def test_answers_of_json_commands_return_the_ref_of_their_object(chats: OpenChat
 
 
 def test_the_library_s_logs_are_shown_when_asked_for(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = here("0", "--name", "ada", "--log-level=info")
+    shown = here("0", "--name", "ada", "-v")
     assert "p2pchat.peer INFO peer " in shown.err and " listens on 127.0.0.1:" in shown.err
     assert "p2pchat.peer" not in here("0", "--name", "ada").err
 

@@ -106,7 +106,7 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
-NUMBERS = ("drain", "advertise", "log_level", "listen_fd", "metrics")  # and an endpoint
+NUMBERS = ("drain", "advertise", "listen_fd", "metrics")  # and an endpoint
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
         if isinstance(option, click.Option) and not option.is_flag and option.name not in NUMBERS:
             assert isinstance(option.envvar, str)
             monkeypatch.setenv(option.envvar, f"from-{option.name}")
-    given = {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes", "LOG_LEVEL": "Info"}
+    given = {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}
     for name, value in {**given, "TRACE_TEXTS": "1"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
     for name in ("HOST", "NETWORK"):
@@ -126,7 +126,6 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
     assert (options.drain, options.advertise) == (7.0, "h:1")
     assert (options.trace, options.trace_texts) == ("from-trace", True)
     assert (options.stay, options.as_json, options.verbose) == (True, True, True)
-    assert options.log_level == "info"
 
 
 def test_secrets_on_the_command_line_get_a_warning_and_in_variables_none(

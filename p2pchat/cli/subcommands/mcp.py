@@ -92,7 +92,7 @@ def mcp(may: frozenset[str], files: str | None, rate: int, **values: Any) -> int
     options = parsed_options(PeerOptions, {**values, "port": values["port"] or 0})
     if values["port"] is None and values["listen_fd"] is None and not (options.data or options.temp):
         _choose_profile(options)
-    show_library_logs(options.log_level, verbose=options.verbose)
+    show_library_logs(verbose=options.verbose)
     allow_descriptors()
     invite = read_peer_invite(options, InputKind.NONE)
     with make_runner() as runner:

@@ -149,7 +149,7 @@ def serve(**values: Any) -> int:
 
     options = web_options(values)
     require_extra()
-    show_library_logs(options.log_level, verbose=options.verbose)
+    show_library_logs(verbose=options.verbose)
     allow_descriptors(MAX_DESCRIPTORS)
     try:
         invite = read_peer_invite(options, stdin_kind())
