@@ -40,7 +40,6 @@ from p2pchat.web.schemas import (
     NewGroup,
     NewMembers,
     NewMessage,
-    PresenceOut,
     ReceiptStatus,
     SignUp,
     Status,
@@ -442,11 +441,15 @@ KINDS = ("room", "dm", "group")
 @people_router.get(
     "/users", responses=problems(), response_model=list[UserOut], response_model_exclude_none=True, dependencies=LONG
 )
-async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[User]:
-    """Return all known users, by name."""
+async def users(
+    account: CurrentAccount,
+    gateway: CurrentGateway,
+    status: Annotated[Status | None, Query(description="Only users with this status.")] = None,
+) -> list[User]:
+    """Return all known users with their presence, by name."""
     found = account.user.users()
     gateway.limits.answered(account.key, len(found))
-    return found
+    return [one for one in found if status in (None, one.status)]
 
 
 @people_router.get(
@@ -455,24 +458,6 @@ async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[User]:
 async def user(name: Annotated[str, Path(max_length=96)], account: CurrentAccount) -> User:
     """Return one user, by shown name or id."""
     return account.user.user(name)
-
-
-@people_router.get(
-    "/presence",
-    responses=problems(),
-    response_model=list[PresenceOut],
-    response_model_exclude_none=True,
-    dependencies=LONG,
-)
-async def presence(
-    account: CurrentAccount,
-    gateway: CurrentGateway,
-    status: Annotated[Status | None, Query(description="Only users with this status.")] = None,
-) -> list[User]:
-    """Return the presence of all known users."""
-    found = account.user.users()
-    gateway.limits.answered(account.key, len(found))
-    return [one for one in found if status in (None, one.status)]
 
 
 @people_router.get("/conversations", responses=problems(), response_model=list[ConversationOut], dependencies=LONG)

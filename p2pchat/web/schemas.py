@@ -43,7 +43,6 @@ GroupName = Annotated[
 ]
 Status = Literal["online", "idle", "unreachable", "offline", "unknown"]
 _OR_NONE = BeforeValidator(lambda value: value or None)
-_STATUS_TEXT = "What the user says with the status."
 
 
 def _checked_ref(value: object) -> object:
@@ -239,17 +238,11 @@ class UserOut(
     name: str
     id: str
     status: Status
-    text: Annotated[str | None, _OR_NONE] = Field(None, validation_alias="status_text", description=_STATUS_TEXT)
-    me: Annotated[bool | None, _OR_NONE] = Field(None, validation_alias="is_me")
-
-
-class PresenceOut(BaseModel, json_schema_extra={"examples": [{"user": "bob", "status": "idle", "text": "lunch"}]}):
-    """Current presence of a user."""
-
-    user: str = Field(validation_alias="label")
-    status: Status
-    text: Annotated[str | None, _OR_NONE] = Field(None, validation_alias="status_text", description=_STATUS_TEXT)
+    text: Annotated[str | None, _OR_NONE] = Field(
+        None, validation_alias="status_text", description="What the user says with the status."
+    )
     since: Annotated[str | None, BeforeValidator(lambda moment: moment and iso(moment))] = None
+    me: Annotated[bool | None, _OR_NONE] = Field(None, validation_alias="is_me")
 
 
 class ConversationOut(

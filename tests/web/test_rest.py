@@ -412,7 +412,7 @@ async def test_a_group_is_visible_to_its_members(people: Served) -> None:
 
 async def test_users_and_their_presence(people: Served) -> None:
     async with people.client("ada") as ada, chatting(people, "bob"):
-        while "bob" not in [one["user"] for one in (await ada.get("/presence?status=online")).json()]:
+        while "bob" not in [one["user"] for one in (await ada.get("/users?status=online")).json()]:
             pass
         assert {one["user"] for one in (await ada.get("/users")).json()} >= {"ada", "bob", "cyd"}
         bob = (await ada.get("/users/bob")).json()

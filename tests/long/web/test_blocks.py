@@ -178,7 +178,7 @@ ASKED = (
     get("/v1/messages"), get("/v1/messages?user1=cyd&user2=bob"), get("/v1/messages?conversation=rem"),
     get("/v1/messages?conversation=%23ops"), get("/v1/messages?head=pins"), get(f"/v1/search?q={SECRET}"),
     get("/v1/search?q=from:bob"), get("/v1/search?q=from:rem"), get("/v1/conversations"), get("/v1/groups"),
-    get("/v1/messages/TEXT"), get("/v1/messages/POLL"), get("/v1/users"), get("/v1/presence"),
+    get("/v1/messages/TEXT"), get("/v1/messages/POLL"), get("/v1/users"),
     do("history"), do("history", to="bob"), do("search", words=SECRET), do("list"), do("latest"), do("pins", to="room"),
     do("unread", to="room"), do("unread", to="bob"), do("unread", to="#ops"), do("who"), do("whois", user="bob"),
 )  # fmt: skip
@@ -207,8 +207,7 @@ async def hear_hidden(
 
 async def statuses(there: Scene, name: str, of: str) -> set[str]:
     """Return how one account sees another person at all doors that say so."""
-    rows = [*await ask(there, name, get("/v1/presence")), *await ask(there, name, get("/v1/users"))]
-    found = {row.get("status") or row["presence"] for row in rows if row["user"] == of}
+    found = {row["status"] for row in await ask(there, name, get("/v1/users")) if row["user"] == of}
     for asked in (do("who"), do("whois", user=of)):
         found |= {row["status"] for row in (await ask(there, name, asked))["rows"] if row["user"] == of}
     return found
