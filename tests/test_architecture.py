@@ -88,7 +88,7 @@ FILES_WITH_MSGSPEC = {
     "devices.py",
 }  # fmt: skip
 # Optional libraries: imported where they are used, never by `import p2pchat`.
-ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
+ONLY_LAZILY = {"zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
 
 
 # Circles of files that are left, by the first file of each, and how many files they have. All others are on a stair: a
@@ -429,7 +429,7 @@ def test_apps_use_public_names_only() -> None:
 def test_the_default_executor_is_left_to_the_program() -> None:
     """A program may fill it with calls that do not return, and its end waits for what runs there."""
     used = re.compile(r"\bto_thread\(|run_in_executor\(None|loop\(?\)?\.getaddrinfo|ThreadPoolExecutor")
-    assert {source.path for source in SOURCES if used.search(source.code)} == {"once.py", "web/page_files.py"}
+    assert {source.path for source in SOURCES if used.search(source.code)} == {"once.py"}
 
 
 def test_the_log_of_the_program_is_written_in_one_way() -> None:

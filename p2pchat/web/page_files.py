@@ -1,4 +1,4 @@
-"""The page at `/`: the static files of page/, each under its own name, and QR codes.
+"""The page at `/`: the static files of page/, each under its own name.
 
 The files are read once. Browsers may cache them but must revalidate each time, so that a new version of the gateway
 brings a new version of the page.
@@ -6,20 +6,14 @@ brings a new version of the page.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
-from typing import ClassVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
-from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import gateway_of
-from p2pchat.web.sign_in import CurrentAccount, CurrentGateway, identify, may_sign_up
+from p2pchat.web.sign_in import identify, may_sign_up
 
 router: APIRouter = APIRouter()
 
@@ -30,9 +24,6 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-MAX_QR_CHARACTERS = 2048  # phones cannot read larger codes
-CHARACTERS_A_CALL = 10  # of a QR code; the largest takes a quarter of a second to draw
-_drawing = ThreadPoolExecutor(1, "p2pchat qr")  # one at a time, outside the event loop
 
 
 def _file_handler(content: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
@@ -66,32 +57,3 @@ async def index(request: Request) -> Response:
         await identify(request, None)
         return await _OWN(request)
     return await (_OPEN if may_sign_up(request) else _CLOSED)(request)
-
-
-class QRContent(BaseModel):
-    """The text of a QR code."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"text": "p2pchat:..."}]}
-    )
-    text: str = Field(min_length=1, max_length=MAX_QR_CHARACTERS)
-
-
-@router.post("/qr", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response, tags=["page"])
-async def qr_code(wanted: QRContent, account: CurrentAccount, gateway: CurrentGateway) -> Response:
-    """Return a QR code of a text as SVG, for example of an invite. The text is not stored."""
-    gateway.limits.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
-    drawn = await asyncio.get_running_loop().run_in_executor(_drawing, _draw, wanted.text)
-    return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
-
-
-def _draw(text: str) -> bytes:
-    import segno
-
-    try:
-        symbol = segno.make(text, error="l", boost_error=False, micro=False)
-    except ValueError:  # segno.DataOverflowError
-        raise WebError(413, "too_large", "too long for a QR code") from None
-    drawn = BytesIO()
-    symbol.save(drawn, kind="svg", border=4, xmldecl=False, svgns=True, svgclass=None, lineclass=None, omitsize=True)
-    return drawn.getvalue()

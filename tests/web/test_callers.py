@@ -97,11 +97,6 @@ async def by_page(served: Served, headers: Headers) -> str:
     return who(served)
 
 
-async def by_qr(served: Served, headers: Headers) -> str:
-    answer = await called(served, "POST", "/qr", headers, json={"text": "a"})
-    return who(served) if answer.status_code == 200 else code_of(answer)
-
-
 async def by_events(served: Served, headers: Headers) -> str:
     async with served.client() as http, http.stream("GET", "/v1/events", headers=headers) as answer:
         if answer.status_code == 200:
@@ -147,7 +142,7 @@ def who(served: Served) -> str:
 
 
 DOORS = {
-    "REST": by_rest, "a command": by_command, "an upload": by_upload, "the page": by_page, "a QR code": by_qr,
+    "REST": by_rest, "a command": by_command, "an upload": by_upload, "the page": by_page,
     "/v1/events": by_events, "/chat": by_chat, "/lines": by_lines, "Socket.IO": by_socketio,
 }  # fmt: skip
 at_every_door = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)

@@ -31,16 +31,6 @@ async def test_each_file_has_its_media_type_and_an_etag(served: Served) -> None:
             assert (await http.get(f"/{name}")).status_code == 404
 
 
-async def test_a_qr_code_needs_a_token_and_a_text_that_fits(served: Served) -> None:
-    await served.register("zoe")
-    async with served.client("zoe") as zoe, served.client() as nobody:
-        drawn = await zoe.post("/qr", json={"text": "p2pchat:AHJEE@127.0.0.1:8000"})
-        assert drawn.headers["content-type"] == "image/svg+xml" and drawn.text.startswith("<svg")
-        assert (await nobody.post("/qr", json={"text": "x"})).status_code == 401
-        assert (await zoe.post("/qr", json={"text": "x" * 2049})).status_code == 422
-        assert (await zoe.post("/qr", json={"text": "漢" * 2048})).status_code == 413
-
-
 def test_the_page_loads_nothing_from_elsewhere() -> None:
     names = re.compile(r"""(?:from|import\()\s*["']([^"']+)["']""")
     for name, code in MODULES.items():

@@ -214,7 +214,7 @@ def _peer_port(values: dict[str, Any]) -> int:
 
 def require_extra() -> None:
     """Raise CommandError with one line when the web gateway cannot be imported here."""
-    for name in ("fastapi", "prometheus_client", "segno", "socketio", "uvicorn", "websockets"):
+    for name in ("fastapi", "prometheus_client", "socketio", "uvicorn", "websockets"):
         if find_spec(name) is None:
             raise CommandError(missing_extra(f"the web gateway needs {name}", "web"))
 

@@ -25,10 +25,10 @@ export function isOwn() {
 }
 
 /** Whether requests have the cookies of this site: only where they tell who the user is. */
-export const COOKIES = isOwn() ? "same-origin" : "omit";
+const COOKIES = isOwn() ? "same-origin" : "omit";
 
 /** @param {string} token @returns {Record<string, string>} the headers that tell who the user is */
-export function proofOf(token) {
+function proofOf(token) {
   return isOwn() ? {} : { Authorization: `Bearer ${token}` };
 }
 

@@ -40,7 +40,7 @@ export class Sidebar {
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People"), this._all), this._noPeople, this._people.list, this._more),
     );
-    this._invite = h("button", { type: "button", class: "invite-button", hidden: true, onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people");
+    this._invite = h("button", { type: "button", class: "invite-button", hidden: true, onclick: () => showInvite(chat) }, icon("invite"), "Invite people");
     this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
       h("div", { class: "side-head" },
