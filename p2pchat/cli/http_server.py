@@ -13,10 +13,8 @@ import os
 import socket
 from collections.abc import Iterator
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from p2pchat.cli.web_socket_protocol import WebSocketProtocol
 from p2pchat.commands.exit_codes import CommandError
@@ -30,17 +28,6 @@ LINES_OF_CLIENTS = (
     "ASGI callable returned without completing handshake",
 )  # fmt: skip
 PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
-
-
-class RequestProtocol(H11Protocol):
-    """uvicorn's HTTP, without a gap before a WebSocket."""
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Pass on frames that came with the request too: uvicorn drops what came before the WebSocket took over."""
-        super().handle_websocket_upgrade(event)
-        early, _ = self.conn.trailing_data
-        if early:
-            self.transport.get_protocol().data_received(early)  # type: ignore[attr-defined]
 
 
 class PageServer(uvicorn.Server):
@@ -77,7 +64,7 @@ def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
     logging.getLogger("uvicorn.error").addFilter(_is_of_gateway)  # a second time does nothing
     config = uvicorn.Config(
         app,
-        http=RequestProtocol,
+        http="h11",
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -24,14 +24,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     It sends pings for the application and tells it when they are answered: "p2pchat.ping" in the scope's extensions.
     What the application sends after a client's Close, such as answers to the frames before it, goes out before the
-    reply to the Close (RFC 6455, section 5.5.1, lets that wait). Frames that come before the application has accepted
-    the connection wait until then.
+    reply to the Close (RFC 6455, section 5.5.1, lets that wait).
     """
 
     frames: list[bytes]  # of uvicorn, as the next two
     close_sent: bool
     close_timer: asyncio.TimerHandle | None
-    _early = b""  # came before the answer to the handshake
     _close_reply: bytes | None = None  # to the client's Close
     _pings = 0
     _unanswered: tuple[bytes, Callable[[], None]] | None = None  # the payload of the last ping
@@ -47,13 +45,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if self.response.status_code == 101:
             self.scope["extensions"]["p2pchat.ping"] = self.ping  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        if self.handshake_initiated and not self.handshake_complete:
-            self._early += data
-            self.transport.pause_reading()
-        else:
-            super().data_received(data)
 
     def ping(self, on_pong: Callable[[], None]) -> None:
         """Send a ping, and call `on_pong` once it is answered: the client has everything sent before it."""
@@ -91,11 +82,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         if self._close_reply is None:
             await super().send(message)
-            if self._early and self.handshake_complete:
-                early, self._early = self._early, b""
-                if not self.transport.is_closing():  # it is after a refusal
-                    self.transport.resume_reading()
-                    self.data_received(early)
             await self.writable.wait()  # so that whoever sends knows when the client has taken it
             return
         await self.writable.wait()

