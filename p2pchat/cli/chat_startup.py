@@ -80,7 +80,7 @@ def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:
         UsageError: PORT is missing, or options exclude each other.
     """
     values = ctx.params
-    has_port = values["port"] is not None or values["listen_fd"] is not None
+    has_port = values["port"] is not None
     bare = not has_port and may_ask and not values["as_json"]
     if not has_port and not bare:
         raise UsageError("missing PORT, for example: p2pchat 8080 --name ada (--help shows more)")

@@ -24,7 +24,7 @@ from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement, print_way_in, report_reach
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
-from p2pchat.cli.profiles import WebOptions, make_peer, profile_words, socket_of
+from p2pchat.cli.profiles import WebOptions, make_peer, profile_words
 from p2pchat.commands.endpoints import is_loopback, own_addresses
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
@@ -109,10 +109,8 @@ class GatewayRun:
 
     async def run(self) -> int:
         """Run the gateway until a signal; return the exit code."""
-        self._leaving, fd = Shutdown(), self._options.http_listen_fd
-        host, port = self._options.http_host, self._options.http_port
-        listening = listen(host, port) if fd is None else socket_of(fd, "--http-listen-fd")
-        with self._leaving.on_signals(), listening as listener:
+        self._leaving = Shutdown()
+        with self._leaving.on_signals(), listen(self._options.http_host, self._options.http_port) as listener:
             self._event_log = EventLogWriter(self._options)
             try:
                 code = await self._with_peer(listener)

@@ -277,7 +277,6 @@ def parse_end(text: str, now: datetime) -> datetime:
 
 PORT = ParsedType("port", lambda text: parse_port(text, "port"))
 PORT_OR_ANY = ParsedType("port", lambda text: parse_port(text, "port", lowest=0))
-DESCRIPTOR = number(3, 2**31 - 1)  # a C int; the first three are standard input, output and error
 ENDPOINT = ParsedType("endpoint", parse_endpoint)
 SECONDS = ParsedType("seconds", _parse_seconds)
 TIME = ParsedType("time", lambda text: parse_time(text, datetime.now(UTC)))
@@ -483,7 +482,6 @@ def peer_options(function: Function) -> Function:
         option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
         option("--no-listen", "", "only dial: open no port for other peers"),
         option("--no-carry", "", "carry no links between members who cannot dial each other"),
-        option("--listen-fd", "N", "listen on a socket that was handed over (systemd: 3)", type=DESCRIPTOR),
         json_option,
         plain_option,
         option("--log", "FILE", "append every event to FILE as JSON lines", shell_complete=complete_file),

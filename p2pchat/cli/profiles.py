@@ -1,7 +1,4 @@
-"""Profiles and ports of this machine: the profile of a command, those started before, the peer to run, free ports.
-
-A service manager may open a socket and hand it over as a file descriptor (--listen-fd); the port is then the socket's.
-"""
+"""Profiles and ports of this machine: the profile of a command, those started before, the peer to run, free ports."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import asyncio
 import errno
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -251,7 +247,7 @@ class PeerOptions:
     endpoints: tuple[str, ...] = ()
     name: str = ""
     host: str = LOOPBACK
-    host_chosen: bool = field(default=False, compare=False)  # by an option, a variable or a socket, now or earlier
+    host_chosen: bool = field(default=False, compare=False)  # by an option or a variable, now or earlier
     joined: bool = field(default=False, compare=False)  # with an invite of another machine
     data: str = ""
     temp: bool = False
@@ -263,7 +259,6 @@ class PeerOptions:
     discover: bool = False
     no_listen: bool = False
     no_carry: bool = False
-    listen_fd: int | None = None  # a socket to listen on that this process was given; `host` and `port` are its
     trace: str = ""
     trace_texts: bool = False
     as_json: bool = False
@@ -299,7 +294,6 @@ class WebOptions(PeerOptions):
 
     http_port: int = 0
     http_host: str = LOOPBACK
-    http_listen_fd: int | None = None  # as listen_fd
     sign_up: Literal["auto", "open", "token"] = "auto"
     invites: Literal["auto", "off", "operator", "all"] = "auto"
     trust_loopback: bool = False
@@ -322,12 +316,9 @@ def parsed_options(kind: type[Options], values: Mapping[str, Any], **others: Any
     """
     given = {name: value for name, value in values.items() if value is not None}
     check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("network", "invite"))
-    check_exclusive(given, ("listen_fd", "host"), ("listen_fd", "no_listen"))
-    options = kind(**{**others, **given}, host_chosen="host" in given or "listen_fd" in given)
+    options = kind(**{**others, **given}, host_chosen="host" in given)
     if options.network is not None and options.discover and "host" not in given:
         options.host = EVERYWHERE  # else the others on the local network would find it, and could not reach it
-    if options.listen_fd is not None:
-        options.host, options.port = address_of(options.listen_fd, "--listen-fd", options.port)
     if not options.is_temporary:
         data = Path(os.path.expanduser(options.data)) if options.data else None
         recall_start(options, data or profile_directory(options.port, options.network))
@@ -390,7 +381,7 @@ def make_peer(options: PeerOptions, invite: str | None) -> TCPPeer:
             network=options.network,
             advertise=options.advertise or None,
             discover=options.discover,
-            listen=not options.no_listen if options.listen_fd is None else socket_of(options.listen_fd, "--listen-fd"),
+            listen=not options.no_listen,
             trace=options.trace or None,
             trace_texts=options.trace_texts,
             settings=settings,
@@ -412,55 +403,7 @@ def _warn_of_missing_key(options: PeerOptions) -> None:
         )
 
 
-# ---- ports and sockets
-
-
-def socket_of(fd: int, option: str) -> socket.socket:
-    """Return the TCP socket, listening or bound, behind a descriptor that this process was started with.
-
-    Args:
-        option: The option that names it, for the error.
-    Raises:
-        UsageError: There is no such socket.
-    """
-    if sys.platform == "win32":
-        raise UsageError(f"Windows hands no sockets over: leave {option} out, and name a port")
-    try:
-        found = socket.socket(fileno=fd)
-    except OSError as error:
-        fault = "is not open" if error.errno == errno.EBADF else "is not a socket"
-    else:
-        if not (fault := _fault_of(found)):
-            os.set_inheritable(fd, False)
-            return found
-        found.detach()
-    raise UsageError(f"{option} names a TCP socket that listens or is bound: descriptor {fd} {fault}")
-
-
-def _fault_of(given: socket.socket) -> str:
-    """Return why nobody can listen on a socket, "" if somebody can."""
-    if given.family not in (socket.AF_INET, socket.AF_INET6) or given.type != socket.SOCK_STREAM:
-        return "is a socket of another kind"
-    with suppress(OSError):
-        given.getpeername()
-        return "is a connection (a socket unit of systemd needs Accept=no)"
-    return "" if given.getsockname()[1] else "is not bound to a port"
-
-
-def address_of(fd: int, option: str, port: int) -> tuple[str, int]:
-    """Return the host and the port of the socket behind a descriptor, see socket_of.
-
-    Args:
-        port: The port that was named too; 0 for none.
-    Raises:
-        UsageError: There is no such socket, or it has another port.
-    """
-    given = socket_of(fd, option)
-    host, own = given.getsockname()[:2]
-    given.detach()
-    if port not in (0, own):
-        raise UsageError(f"the port is {port}, and that of the socket of {option} {fd} is {own}: leave the port out")
-    return host, own
+# ---- ports
 
 
 def free_port(host: str, taken: Collection[int] = ()) -> int:

@@ -93,10 +93,6 @@ def test_a_variable_that_a_cluster_sets_for_a_service_is_no_port(monkeypatch: py
         ("8080 --network lab --invite f", "--network and --invite exclude each other"),
         ("8080 --network p2pchat:abc", "Invalid value for '--network': this is an invite and no name of a network"),
         ("8080 --advertise h", "'h' is not an endpoint"),
-        ("--listen-fd 2", "Invalid value for '--listen-fd': '2' is not a whole number from 3 to 2,147,483,647"),
-        ("--listen-fd 3 --host ::", "--listen-fd and --host exclude each other"),
-        ("--listen-fd 3 --no-listen", "--listen-fd and --no-listen exclude each other"),
-        ("--listen-fd 99999", "--listen-fd names a TCP socket that listens or is bound: descriptor 99999 is not open"),
     ],
 )
 def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
@@ -106,7 +102,7 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
-NUMBERS = ("drain", "advertise", "listen_fd", "metrics")  # and an endpoint
+NUMBERS = ("drain", "advertise", "metrics")  # and an endpoint
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:

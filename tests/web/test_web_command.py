@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
-import sys
-from pathlib import Path
 
 import pytest
 
-from p2pchat import probe
 from p2pchat.__main__ import main
 from p2pchat.cli.gateway_run import GatewayRun, web_settings
 from p2pchat.cli.http_server import listen
@@ -22,9 +18,6 @@ from p2pchat.extras import install_command
 from tests.cli.parsing import parse
 from tests.deadlines import WAIT, within
 from tests.web.processes import WITHIN
-from tests.web.raw_http import request
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
 
 def test_connections_are_refused_until_there_is_a_server() -> None:
@@ -90,9 +83,6 @@ def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
         ("8000 --temp --data x", "exclude"),
         ("8000 --root-path chat", "begins with a slash"),
         ("8000 nonsense", "not an endpoint"),
-        ("--http-listen-fd 3 --http-host ::", "--http-listen-fd and --http-host exclude each other"),
-        ("--http-listen-fd 3 --listen-fd 3", "the page and the peer need a socket each"),
-        ("--http-listen-fd 99999", "--http-listen-fd names a TCP socket that listens or is bound: descriptor 99999 is"),
     ],
 )
 def test_usage_errors(line: str, expected: str) -> None:
@@ -145,31 +135,3 @@ def test_a_missing_library_is_reported_in_one_line(monkeypatch: pytest.MonkeyPat
     with pytest.raises(CommandError) as error:
         web.require_extra()
     assert str(error.value) == f"the web gateway needs uvicorn, which is not installed: {install_command('web')}"
-
-
-@posix
-async def test_the_page_and_the_peer_are_on_the_sockets_that_were_handed_over(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as page, socket.create_server(("127.0.0.1", 0)) as own:
-        given = (page.dup().detach(), own.dup().detach())
-        options = parsed(f"--http-listen-fd {given[0]} --listen-fd {given[1]} --data {tmp_path / 'gate'} --json")
-        assert (options.http_port, options.port) == (page.getsockname()[1], own.getsockname()[1])
-        running = asyncio.create_task(GatewayRun(options, None).run())
-        async with within(WAIT, "the page"):  # which the backlog of the socket keeps until the gateway serves
-            reader, writer = await asyncio.open_connection(*page.getsockname())
-            writer.write(request("/healthz", host=f"127.0.0.1:{options.http_port}"))
-            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
-            writer.close()
-            assert (await probe(options.port)).verdict == "reached"
-        signal.raise_signal(signal.SIGTERM)
-        async with within(WAIT, "the end"):
-            assert await running == 0
-
-
-@posix
-def test_a_page_that_others_reach_by_its_socket_is_treated_so(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as given:
-        options = parsed(f"--http-listen-fd {given.fileno()} --port 0")
-        assert options.http_host == "0.0.0.0" and "the page has no TLS" in capsys.readouterr().err
-        other = f"the port is 1, and that of the socket of --http-listen-fd .* is {options.http_port}"
-        with pytest.raises(UsageError, match=other):
-            parsed(f"1 --http-listen-fd {given.fileno()}")

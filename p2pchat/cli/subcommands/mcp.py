@@ -90,7 +90,7 @@ def mcp(may: frozenset[str], files: str | None, rate: int, **values: Any) -> int
         if values[f"as_{name}" if name == "json" else name]:
             raise UsageError(f"--{name} cannot be: standard output is for the client")
     options = parsed_options(PeerOptions, {**values, "port": values["port"] or 0})
-    if values["port"] is None and values["listen_fd"] is None and not (options.data or options.temp):
+    if values["port"] is None and not (options.data or options.temp):
         _choose_profile(options)
     show_library_logs(verbose=options.verbose)
     allow_descriptors()

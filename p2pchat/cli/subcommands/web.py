@@ -15,7 +15,6 @@ from p2pchat.cli.control_client import ask_profile, print_rows
 from p2pchat.cli.process import allow_descriptors, make_runner, show_library_logs
 from p2pchat.cli.profiles import (
     WebOptions,
-    address_of,
     find_profile,
     is_gateways,
     parsed_options,
@@ -86,7 +85,6 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
     "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)",
     callback=cli.without_brackets,
 )
-@cli.option("--http-listen-fd", "N", "the page is on this open socket; --listen-fd is the peer's", type=cli.DESCRIPTOR)
 @cli.option(
     "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])
 )
@@ -163,7 +161,8 @@ def serve(**values: Any) -> int:
 
 def web_options(values: dict[str, Any]) -> WebOptions:
     """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
-    values = _with_page(values)
+    if values["http_port"] is None:
+        raise UsageError("missing HTTP_PORT, for example: p2pchat web 8000 (--help shows more)")
     options = parsed_options(WebOptions, {**values, "port": _peer_port(values)})
     whole = (options.cluster, options.cluster_key, options.engine)
     if any((*whole, options.engine_credentials)) and not all(whole):
@@ -184,25 +183,9 @@ def web_options(values: dict[str, Any]) -> WebOptions:
     return options
 
 
-def _with_page(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with the host and port of the page's socket, if one was handed over."""
-    http_port, fd = values["http_port"], values["http_listen_fd"]
-    if fd is None:
-        if http_port is None:
-            raise UsageError("missing HTTP_PORT, for example: p2pchat web 8000 (--help shows more)")
-        return values
-    cli.check_exclusive(values, ("http_listen_fd", "http_host"))
-    if fd == values["listen_fd"]:
-        raise UsageError(f"the page and the peer need a socket each: --listen-fd and --http-listen-fd are both {fd}")
-    host, port = address_of(fd, "--http-listen-fd", http_port or 0)
-    return {**values, "http_host": host, "http_port": port}
-
-
 def _peer_port(values: dict[str, Any]) -> int:
     http_port: int = values["http_port"]
     given: int | None = values.get("port")
-    if given is None and values["listen_fd"] is not None:
-        return 0  # that of its socket
     if given is not None:
         if given and given == http_port:
             raise UsageError(f"the page and the peer need a port each: leave --port out, or use another than {given}")
