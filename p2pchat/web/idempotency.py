@@ -330,8 +330,8 @@ class SharedIdempotency(IdempotencyCache):
             result = await self._result(there, place, number, deadline)
             if result and there.gateway != self._cluster.gateway_id:
                 self._cluster.on_written_elsewhere(result, there.gateway)
-            if result is not None or not is_alive:
-                return result or "", number
+            if result or not is_alive:
+                return result, number
             if asyncio.get_running_loop().time() > deadline:
                 text = "another gateway is writing this message: try again"
                 raise WebError(503, "cluster", text, {"Retry-After": "1"})
@@ -343,25 +343,20 @@ class SharedIdempotency(IdempotencyCache):
             return self._cluster.is_running(claim.gateway, claim.run)
         return claim.run == self._cluster.run and (place in self._under_way or place in self._results)
 
-    async def _result(self, claim: _Claim, place: str, number: int, deadline: float) -> str | None:
-        """Return what became of a claim with this number; None if its gateway has not told anything.
-
-        "" if it failed at a gateway of an earlier version. Raises ClusterAway.
-        """
-        told = None
+    async def _result(self, claim: _Claim, place: str, number: int, deadline: float) -> str:
+        """Return the result of a claim with this number; "" if its gateway has not told any. Raises ClusterAway."""
         while True:
             key, data, number = await self._store.read_next(
                 REQUESTS, self._results_of(claim.gateway, claim.run), number
             )
             if not number:
-                return told
+                return ""
             if asyncio.get_running_loop().time() > deadline:
                 raise ClusterAway
-            with suppress(ValueError, AttributeError):  # nobody with the key wrote it
-                result = json.loads(self._key.open(REQUESTS, key, data)).get(place)
-                if result:
-                    return str(result)
-                told = told if result is None else ""  # it may have been tried again under the same claim
+            with suppress(ValueError, TypeError):  # nobody with the key wrote it
+                found = json.loads(self._key.open(REQUESTS, key, data))
+                if place in found:
+                    return str(found[place])
 
     def _results_of(self, gateway: str, run: int) -> str:
         """Return the part of the store where a process writes results."""
