@@ -241,18 +241,17 @@ class People:
             P2PChatError: The key of this member is elsewhere. StorageError, PeerClosed: It could not be stored.
         """
         node, device = self._lifecycle.require_running().node, self.device(machine)
-        key, answering = id_of(device.peer_id), self._answers.members_of(id_of(device.peer_id))
+        key, member = id_of(device.peer_id), node.admission.member
         if key == node.peer:
             raise ValueError("that is this machine: shut it out at another one")
-        is_known = bool(answering or self._lifecycle.directory.name(key))
-        if is_known and node.admission.member not in answering:
+        if self._lifecycle.directory.name(key) and member not in self._answers.members_of(key):
             raise ValueError(f"{self._lifecycle.directory.user(key).label} is no machine of yours")
         if node.network.sign is None:
             raise P2PChatError(
                 "the key of this member is on another machine: do it there, or restore its copy here (network restore)"
             )
         who = {key}
-        if node.peer != node.user and not self._answers.revocations(node.user):
+        if node.peer != node.user and member not in [one.by for one in self._answers.revocations(node.user)]:
             who.add(node.user)  # the lost machine has the key of the person, too: it was that of the first one
         await self._say([(REVOKE, {"who": sorted(who)})])
         return device

@@ -1,0 +1,113 @@
+"""What a thief does who has a person's machine with the keys on it, alone or with an accomplice among the members."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pchat import TCPPeer, join_device, profile_directory
+from p2pchat.core.names import base32
+from p2pchat.identity.identity import load_identity
+from p2pchat.identity.network import GUEST_NAME, save_certificates
+from p2pchat.identity.private_files import write_private
+from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
+from p2pchat.protocol import PeerId, UserId
+from tests.deadlines import WAIT, until
+from tests.messaging.conftest import home as home
+from tests.ports import free_ports
+from tests.test_devices import Adding, Login, has
+from tests.test_devices import login as login
+
+
+@dataclass
+class Theft:
+    """A network that fay founded; ada, a member, and her laptop, which is stolen; and other members."""
+
+    login: Login
+    ports: dict[str, int]
+
+    def profile(self, name: str) -> Path:
+        self.login(name)
+        return profile_directory(self.ports[name])
+
+    @property
+    def laptop(self) -> PeerId:
+        """The key of the stolen machine."""
+        return load_identity(self.profile("laptop") / KEY_NAME).peer_id
+
+    @property
+    def ada(self) -> UserId:
+        """The key of the person, which the thief has too."""
+        return load_identity(self.profile("laptop") / USER_KEY_NAME).peer_id
+
+    def start(self, name: str, *others: TCPPeer) -> TCPPeer:
+        """Return a peer that dials others."""
+        self.login(name)
+        return TCPPeer(self.ports[name], *(one.endpoint for one in others))
+
+    def certify(self, answering: dict[str, str]) -> None:
+        """Have members answer for keys of the laptop: by the key, whose profile."""
+        path, lines = self.profile("laptop") / GUEST_NAME, list[str]()
+        networks = {key: network_of(self.profile(name)) for key, name in answering.items()}
+        for key, network in networks.items():
+            save_certificates(path, network, [key])
+            lines += path.read_text().splitlines()
+        write_private(path, "\n".join(lines).encode())
+
+
+async def steal(login: Login, *others: str) -> Theft:
+    """Return a theft before which everybody wrote a line. Nobody runs any more."""
+    names = ("ada", *others)
+    theft = Theft(login, dict(zip(("fay", "laptop", *names), map(int, free_ports(len(names) + 2)), strict=True)))
+    async with AsyncExitStack() as stack:
+        login("fay")
+        fay = await stack.enter_async_context(TCPPeer(theft.ports["fay"], name="fay"))
+        invite = await fay.make_invite(uses=len(names))
+        for number, name in enumerate(names, 1):
+            login(name)
+            peer = await stack.enter_async_context(TCPPeer(theft.ports[name], name=name, invite=invite))
+            await peer.wait_user("fay", timeout=WAIT)
+            await peer.broadcast(name)
+            await has(fay, "room", *names[:number])
+    login("ada")
+    adding = Adding(theft.ports["ada"])
+    code = await adding.code()
+    login("laptop")
+    await join_device(code, theft.ports["laptop"], on_words=lambda words: None)
+    await adding.task
+    return theft
+
+
+async def linked(*peers: TCPPeer) -> None:
+    await until(lambda: all(len(one.links()) == len(peers) - 1 for one in peers), "all links")
+
+
+async def test_what_an_accomplice_revoked_is_revoked_by_the_person_too(login: Login) -> None:
+    """Bob answers for the key of ada in one log, and revokes it. He could push that out of what others keep of him."""
+    theft = await steal(login, "bob")
+    lost, me = theft.laptop, theft.ada
+    theft.certify({lost: "laptop", me: "bob"})
+    async with theft.start("fay") as fay, theft.start("bob", fay) as bob, theft.start("ada", fay, bob) as desk:
+        async with theft.start("laptop", fay, bob, desk) as thief:
+            await linked(fay, bob, desk, thief)
+            await thief.broadcast("by the key of ada")
+            for one in (desk, bob):
+                await has(one, "room", "ada", "bob", "by the key of ada")
+            await bob.people._say([("revoke", {"who": [me]})])
+            await until(lambda: bool(desk.people._answers.revocations(me)), "what bob revoked")
+            await desk.people.revoke_device(base32(lost))
+        own = desk.people._node.admission.member
+        await until(lambda: own in [one.by for one in fay.people._answers.revocations(me)], "what ada revoked")
+
+
+async def test_a_machine_for_which_an_accomplice_answers_is_shut_out_by_its_id(login: Login) -> None:
+    """Its record names bob, so it is none of ada's by all that the desk knows."""
+    theft = await steal(login, "bob")
+    lost, me = theft.laptop, theft.ada
+    theft.certify({lost: "bob", me: "bob"})
+    async with theft.start("fay") as fay, theft.start("bob", fay) as bob, theft.start("ada", fay, bob) as desk:
+        async with theft.start("laptop", fay, bob, desk) as thief:
+            await linked(fay, bob, desk, thief)
+        assert (await desk.people.revoke_device(base32(lost))).peer_id == base32(lost)
+        await until(lambda: len(fay.links()) == 2, "the end of its link")
