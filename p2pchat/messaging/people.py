@@ -151,12 +151,17 @@ class People:
             UnknownName, AmbiguousName: As TCPPeer.find.
             P2PChatError: Nobody is known to answer for this user.
         """
-        user = self._user(who)
+        return self._find(self._user(who))
+
+    def _find(self, user: User, *, only: bool = False) -> Member:
+        """Return the member that answers for a user; with `only` the user by itself if nobody is known to."""
         if (out := self._expelled(user.key)) is not None:
             return out
         member = self._answers.member_of(user.key) or user.key
         if member in self._members().members:
             return self._member(member)
+        if only:
+            return self._listed(user.key, [user.key], "member")
         raise P2PChatError(f"nobody is known to answer for {user.label}: it has not been linked with this peer lately")
 
     async def expel(
@@ -207,7 +212,7 @@ class People:
     def _plan_expel(
         self, user: User, *, only: bool, hide: bool = False, admitted: Sequence[Member] = ()
     ) -> Iterable[Plan]:
-        found, signer = self.find(user), self._signer()
+        found, signer = self._find(user, only=only), self._signer()
         if user.is_me:
             raise ValueError("that is you: nobody expels itself")
         if found.role == "expelled" and self._is_out(user.key) and not hide:

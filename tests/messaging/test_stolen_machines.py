@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from p2pchat import TCPPeer, join_device, profile_directory
 from p2pchat.core.names import base32
 from p2pchat.identity.identity import load_identity
-from p2pchat.identity.network import GUEST_NAME, save_certificates
+from p2pchat.identity.network import FILE_NAME, GUEST_NAME, Network, save_certificates, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.protocol import PeerId, UserId
@@ -111,3 +113,31 @@ async def test_a_machine_for_which_an_accomplice_answers_is_shut_out_by_its_id(l
             await linked(fay, bob, desk, thief)
         assert (await desk.people.revoke_device(base32(lost))).peer_id == base32(lost)
         await until(lambda: len(fay.links()) == 2, "the end of its link")
+
+
+async def test_who_names_the_founder_and_somebody_expelled_is_expelled_by_name(login: Login, home: Path) -> None:
+    """A profile of the founder's login that went on under bob is not out with bob, and was nobody's to expel."""
+    fay_port, bob_port = map(int, free_ports(2))
+    login("fay")
+    async with TCPPeer(fay_port, name="fay") as fay:
+        async with TCPPeer(0, fay.endpoint, data=home / "kid", name="kid") as kid:
+            await kid.broadcast("at home")
+            await has(fay, "room", "at home")
+            key = kid.me.key
+        invite, founded = await fay.make_invite(), network_of(home / "kid")
+        login("bob")
+        async with TCPPeer(bob_port, name="bob", invite=invite) as bob:
+            await bob.wait_user("fay", timeout=WAIT)
+            save_certificates(home / "kid" / GUEST_NAME, network_of(profile_directory(bob_port)), [key])
+            save_network(home / "kid" / FILE_NAME, Network(founded.id, founded.key, founded.founder, ""))
+            async with TCPPeer(0, fay.endpoint, data=home / "kid") as kid:
+                await kid.broadcast("with bob")
+                await has(fay, "room", "at home", "with bob")
+            await fay.people.expel("bob")
+        assert not fay.user("kid").expelled
+        with pytest.raises(ValueError, match="--only expels kid alone"):
+            await fay.people.expel("kid")
+        await fay.people.expel("kid", only=True)
+        assert fay.user("kid").expelled
+        await fay.people.expel(fay.directory.user("ab" * 32), only=True)  # nobody is known to answer for it
+        assert fay.directory.user("ab" * 32).expelled

@@ -186,8 +186,8 @@ class MemberDirectory:
         return (*named, self._own) if user == self._me or user in self._hosted else named
 
     def member_of(self, user: UserId) -> UserId:
-        """Return the one member to show for a user: one that is out before others, and last those that nobody named.
-        "" where none is known.
+        """Return the one member to show for a user: of who is out one that is out, else one that is in, and last those
+        that nobody named. "" where none is known. Of a machine first one that has not revoked its key.
         """
         if user in self._hosted:
             return self._own
@@ -197,8 +197,12 @@ class MemberDirectory:
         members, named = self._statements.members, self.members_of(user)
         if not named:
             return user if self.is_added(user) else ""  # a removal can name made-up keys
-        is_named = self._statements.is_named
-        return min(reversed(named), key=lambda one: (members is None or one not in members.removed, not is_named(one)))
+        is_out, is_named = self.is_out(user), self._statements.is_named
+        revoking = [one.by for one in self.revocations(user) if user not in self.names]
+        return min(
+            reversed(named),
+            key=lambda one: (one in revoking, members is None or (one in members.removed) != is_out, not is_named(one)),
+        )
 
     def share(self, peer: PeerId) -> UserId:
         """Return at whom a user or peer counts in places that members share: its member, or itself."""

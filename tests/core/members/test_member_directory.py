@@ -117,6 +117,31 @@ def test_who_is_out_does_not_speak_for_the_member_that_expelled_it() -> None:
     assert users.is_out(stays) and users.speaker(admin) in {left, stays}  # the name of who is out is better than none
 
 
+def test_a_guest_of_the_founder_belongs_to_the_founder_when_a_member_is_out_that_it_named_too() -> None:
+    """It is not out with that one, so nobody could expel it if it belonged there."""
+    net, founder = Net("ada"), FOUNDING.peer_id
+    users = net.peers["ada"].node.member_directory
+    net.say("ada", said(FOUNDING, "add", *USERS[:2]))
+    for user, named in ((ZOE, (founder, USERS[0])), (BEN, (USERS[1], USERS[0]))):
+        for member in named:
+            users.note(user, member)
+    net.say("ada", said(FOUNDING, "remove", USERS[0]))
+    assert [(users.is_out(user), users.member_of(user)) for user in (ZOE, BEN)] == [(False, founder), (True, USERS[0])]
+
+
+def test_a_stolen_machine_belongs_to_a_member_that_has_not_revoked_it() -> None:
+    net = Net("ada")
+    users = net.peers["ada"].node.member_directory
+    net.say("ada", said(FOUNDING, "add", USERS[0]))
+    for member in (USERS[0], FOUNDING.peer_id):
+        users.on_shown(ZOE, member)
+    assert users.member_of(ZOE) == FOUNDING.peer_id
+    net.say("ada", said(FOUNDING, "revoke", ZOE))
+    assert users.member_of(ZOE) == USERS[0]
+    users.names = {ZOE: "a person, who has another key for each machine now"}
+    assert users.member_of(ZOE) == FOUNDING.peer_id
+
+
 def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:
     net = Net("ada", "bob")
     net.hear_all()
