@@ -27,6 +27,7 @@ from p2pchat.core.effects import UserForgotten, UserNamed, WarningIssued
 from p2pchat.core.log import CLOCK_AHEAD, Entry
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.node_context import HostedIdentities, KeySet, NodeContext
+from p2pchat.core.own_state import MAX_AHEAD
 from p2pchat.protocol import UserId
 
 MAX_NAME_CHARACTERS = 32
@@ -250,14 +251,9 @@ class KnownPeople:
     """
 
     def __init__(
-        self,
-        ctx: NodeContext,
-        hosted: HostedIdentities,
-        known: Iterable[KnownUser],
-        former: Iterable[FormerName],
-        members: MemberDirectory,
-        contacts: Container[UserId],
-    ) -> None:
+        self, ctx: NodeContext, hosted: HostedIdentities, known: Iterable[KnownUser], former: Iterable[FormerName],
+        members: MemberDirectory, contacts: Container[UserId],
+    ) -> None:  # fmt: skip
         self._ctx = ctx
         self._contacts = contacts
         self._hosted = hosted
@@ -294,7 +290,7 @@ class KnownPeople:
         name = entry.b.get("name") if isinstance(entry.b, dict) else None
         if not isinstance(name, str) or name_fault(name):
             return
-        before, before_c = self.names.get(user), self._named_c.get(user, 0)
+        before, before_c = self.names.get(user), self.named_at(user)
         if self._stays_named(user):
             if entry.c > self._later.get(user, (before_c, ""))[0]:
                 self._later[user] = entry.c, name
@@ -344,6 +340,13 @@ class KnownPeople:
 
     def _stays_named(self, user: UserId) -> bool:
         return user in self.names and user not in self._hosted and self._members.is_out(user)
+
+    def named_at(self, user: UserId) -> int:
+        """Return the clock of the profile that names a user; 0 without one, or if the time here was set back since."""
+        c = self._named_c.get(user, 0)
+        if c > self._ctx.now.utc + MAX_AHEAD:
+            return 0
+        return c
 
     def has_profile(self, user: UserId) -> bool:
         """Return whether a profile entry of this user is stored."""

@@ -13,10 +13,11 @@ from p2pchat.core.inputs import (
     OwnStateSet,
     PruneRequest,
     UserHosted,
+    UserRenamed,
     UserUnhosted,
     WriteRequest,
 )
-from p2pchat.core.log import Entry
+from p2pchat.core.log import Entry, encode_entry
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity
 from p2pchat.core.own_state import (
@@ -30,7 +31,8 @@ from p2pchat.core.own_state import (
     OwnState,
 )
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from tests.core.scripted_nodes import IDENTITIES, IDS, START, N, Peer, World, dm
+from p2pchat.protocol import Entries
+from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, N, Peer, World, dm
 
 EVE, BOB = IDS["eve"], IDS["bob"]
 KEYS = [f"{BLOCKED}:{BOB}", f"{IGNORED}:{BOB}", f"{CHOSEN}:{BOB}", f"{RECEIPTS}:{BOB}", RECEIPTS, "a word of its own"]
@@ -245,3 +247,42 @@ def test_who_deletes_the_notes_to_oneself_keeps_what_was_chosen() -> None:
     world.link(ada, cyd)
     world.pass_time(60)
     assert cyd.node.own.get(EVE, RECEIPTS) == "off"
+
+
+# ---- the name of a person, which is that of all machines
+
+
+def profile(name: object, c: int, *, run: str, of: str = "ada") -> Entries:
+    """Return what a machine of somebody sends that was called so by this clock."""
+    return Author(of, run).write(encode_entry(Entry("profile", START, c, b={"name": name})))
+
+
+@pytest.mark.parametrize("ahead", [MAX_AHEAD + 60_000_000, 30 * MAX_AHEAD, 2**53])
+def test_a_name_stamped_far_ahead_renames_nobody_for_good(ahead: int) -> None:
+    """A stolen machine writes it: neither the person's other machines take it nor others, and the next one counts."""
+    world = World()
+    ada, bob = world.peer("ada"), world.peer("bob")
+    world.link(ada, bob)
+    ada.put(UserRenamed(ada.id, "ada"))
+    world.pass_time(60)
+    for peer in (ada, bob):
+        peer.far("cyd").say(profile("a fool", min(world.now.utc + ahead, 2**53 - 1), run="a9"))
+    assert ada.node.hosted[ada.id].name == ada.node.names[ada.id] == bob.node.names[ada.id] == "ada"
+    ada.put(UserRenamed(ada.id, "lovelace"))
+    world.pass_time(60)
+    assert ada.node.names[ada.id] == bob.node.names[ada.id] == "lovelace"
+
+
+def test_a_name_counts_whatever_an_own_clock_said_that_was_set_back() -> None:
+    world = World()
+    ada, bob = world.peer("ada"), world.peer("bob")
+    world.link(ada, bob)
+    ada.put(UserRenamed(ada.id, "ada"))
+    world.pass_time(60)
+    world.ahead = -3 * MAX_AHEAD / 1_000_000
+    ada.restart()
+    world.link(ada, bob)
+    for name in ("lovelace", "countess"):
+        ada.put(UserRenamed(ada.id, name))
+        world.pass_time(60)
+        assert ada.node.names[ada.id] == bob.node.names[ada.id] == name

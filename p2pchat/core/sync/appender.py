@@ -149,8 +149,8 @@ class Appender:
     def write_profile(self, user: UserId) -> None:
         """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
         room = self._sync.conversations[self._sync.conversations.room]
-        above = max((log.last_c for log in room.all_logs(user) if log.last_c < NO_CLOCK), default=0)
-        self._append_bodies(self._running_log(room, user), "profile", [self._profile_of(user)], above=above)
+        log, above = self._running_log(room, user), self._sync.people.named_at(user)
+        self._append_bodies(log, "profile", [self._profile_of(user)], above=above)
 
     def write_own_state(self, request: OwnStateSet) -> None:
         """Append what a user chose, above all that it chose before. Answered as write_texts."""

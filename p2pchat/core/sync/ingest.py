@@ -40,6 +40,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.members.member_directory import MemberShares
 from p2pchat.core.node_context import KeySet
+from p2pchat.core.own_state import MAX_AHEAD
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.core.sync.fetcher import Fetcher
@@ -361,8 +362,12 @@ class Ingest:
                 step.own_state += own.take(log.user, log.ref, entry, step.change.meta, now)
 
     def _note_name(self, log: LogState, entry: Entry) -> None:
-        """Take a name. The own user is called as another machine of it says, unless a name was chosen here since."""
+        """Take a name, none from far ahead: it would outweigh all later ones. The own user is called as another machine
+        of it says, unless a name was chosen here since.
+        """
         people, user = self._sync.people, log.user
+        if not log.own and entry.c > self._ctx.now.utc + MAX_AHEAD:
+            return
         own = self._sync.hosted.get(user) if user == self._ctx.user and not log.own else None
         is_as_known = own is not None and own.name == people.names.get(user)
         people.on_profile(user, entry)
