@@ -31,7 +31,7 @@ from p2pchat.core.own_state import (
     OwnState,
 )
 from p2pchat.core.sync.known_conversations import dm_id, dm_naming
-from p2pchat.protocol import Entries
+from p2pchat.protocol import Entries, Here, Hosted
 from tests.core.scripted_nodes import IDENTITIES, IDS, START, Author, N, Peer, World, dm
 
 EVE, BOB = IDS["eve"], IDS["bob"]
@@ -286,3 +286,28 @@ def test_a_name_counts_whatever_an_own_clock_said_that_was_set_back() -> None:
         ada.put(UserRenamed(ada.id, name))
         world.pass_time(60)
         assert ada.node.names[ada.id] == bob.node.names[ada.id] == name
+
+
+@pytest.mark.parametrize("names", [("lovelace",), ("ada", "lovelace"), ("lovelace", "ada")])
+def test_a_machine_that_just_joined_takes_the_newest_name_and_writes_no_older_one(names: tuple[str, ...]) -> None:
+    """Whether it hears the new one from a link before, and in whatever order the profiles come."""
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    cert = make_cert(N, ada.id, IDENTITIES["ada"].sign, BOB, START // 1000)
+    far.say(Here([Hosted(BOB, "bob", "online"), Hosted(ada.id, "lovelace", "online", cert=cert)]))
+    assert ada.node.hosted[ada.id].name == "ada" and ada.node.names[ada.id] == "lovelace"
+    for number, name in enumerate(names):
+        far.say(profile(name, START + (9 if name == "lovelace" else 1), run=f"a{number}"))
+    ada.world.pass_time(60)
+    assert ada.node.hosted[ada.id].name == ada.node.names[ada.id] == "lovelace"
+
+
+@pytest.mark.parametrize("is_announced", [False, True])
+def test_a_profile_without_a_name_changes_nothing_on_a_machine_that_just_joined(is_announced: bool) -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    if is_announced:
+        cert = make_cert(N, ada.id, IDENTITIES["ada"].sign, BOB, START // 1000)
+        far.say(Here([Hosted(BOB, "bob", "online"), Hosted(ada.id, "lovelace", "online", cert=cert)]))
+    far.say(profile("a\nb", START, run="a2"))
+    assert ada.node.hosted[ada.id].name == "ada" and not ada.node.replicator.people.has_profile(ada.id)

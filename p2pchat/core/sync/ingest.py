@@ -363,15 +363,15 @@ class Ingest:
 
     def _note_name(self, log: LogState, entry: Entry) -> None:
         """Take a name, none from far ahead: it would outweigh all later ones. The own user is called as another machine
-        of it says, unless a name was chosen here since.
+        of it says, unless a name was chosen here since; what links announce is no profile yet.
         """
         people, user = self._sync.people, log.user
         if not log.own and entry.c > self._ctx.now.utc + MAX_AHEAD:
             return
         own = self._sync.hosted.get(user) if user == self._ctx.user and not log.own else None
-        is_as_known = own is not None and own.name == people.names.get(user)
+        is_as_known = own is not None and (not people.has_profile(user) or own.name == people.names[user])
         people.on_profile(user, entry)
-        if own is not None and is_as_known:
+        if own is not None and is_as_known and people.has_profile(user):
             own.name, own.about = people.names[user], people.abouts.get(user, "")
             self._sync.presence.announcer.renamed(user, own.name)
             self._ctx.change.meta |= {META_NAME: own.name, META_ABOUT: own.about}
