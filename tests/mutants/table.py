@@ -1618,7 +1618,7 @@ own = self._by_signer[self.founder].values()
          "pass")),
     Mutant("name-of-another-machine-lost", "a name that is changed on the laptop is changed back by the desk",
         Rule("machines", within=60, seed=10, having="machines"),
-        ('if own is not None and is_as_known:',
+        ('if own is not None and is_as_known and people.has_profile(user):',
          'if False:')),
     Mutant("name-of-the-far-future", "what a stolen machine calls its person with a made-up time is the person's name for good",
         "core/test_own_state.py::test_a_name_stamped_far_ahead_renames_nobody_for_good",
