@@ -212,7 +212,7 @@ async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
     rung: list[str] = []
     display: Any = object.__new__(TerminalDisplay)
     display._alerts = SimpleNamespace(ring=lambda text, **_: rung.append(text))
-    display._session = SimpleNamespace(settings=SimpleNamespace(bell=True, desktop=True), is_new=lambda _: False)
+    display._session = SimpleNamespace(settings=SimpleNamespace(is_on=lambda _: True), is_new=lambda _: False)
     display.speakers = set()
     display._is_here, display.shows = lambda _: False, lambda _: True
     display._show_message = lambda *_, **__: asyncio.sleep(0)
