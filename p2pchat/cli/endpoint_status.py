@@ -163,6 +163,7 @@ class EndpointStatus:
         invited: Of the invite: all of one peer, so one that answers answers for all.
         port: The own port, for commands to copy.
         people: Those of the peer, who know whether it is a member.
+        tried: Returns the labels of all who are dialled, also where nobody here ever reached them.
     Attributes:
         all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
         refused: Set when all of these have refused us for good, or the invite admits nobody.
@@ -176,6 +177,7 @@ class EndpointStatus:
         *,
         port: int = 0,
         people: People | None = None,
+        tried: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
         self._initial = frozenset(self._states)
@@ -190,6 +192,7 @@ class EndpointStatus:
         self.refused: asyncio.Event = asyncio.Event()
         self.not_admitted: Failed | None = None
         self._people = people
+        self._tried = tried
         self._told_expelled = False
         if not self._states:
             self.all_known.set()
@@ -198,7 +201,11 @@ class EndpointStatus:
     def of_start(cls, peer: TCPPeer, options: PeerOptions, invite: str | None) -> Self:
         """Return the status of the endpoints that a start names. `invite` is the text of its invite, if any."""
         invited = endpoints_of(invite or "")
-        return cls(options.endpoints, invited, port=options.port, people=peer.people)
+
+        def tried() -> list[str]:
+            return [user.label for user in peer.users() if not (user.is_me or user.expelled or user.blocked)]
+
+        return cls(options.endpoints, invited, port=options.port, people=peer.people, tried=tried)
 
     async def watch(
         self, peer: TCPPeer, show: Callable[[Any], Awaitable[None]] | None = None, kinds: Sequence[type] = ()
@@ -327,11 +334,15 @@ class EndpointStatus:
             print_notice(
                 f"-- nobody has admitted this peer yet; if nobody does, start it with its invite again: {start}"
             )
-        if self._linked.is_set() or not self._remembered:
+        tried = self._tried()
+        if self._linked.is_set() or not (self._remembered or tried):
             return
         some = [f"{safe_line(endpoint)} ({problem})" for endpoint, problem in self._remembered.items()]
         more = f" and {len(some) - MAX_LISTED} more" if len(some) > MAX_LISTED else ""
-        print_notice(f"-- no known peer answers yet: {', '.join(some[:MAX_LISTED])}{more}; still trying")
+        line = "-- no known peer answers yet"
+        if some:
+            line += f": {', '.join(some[:MAX_LISTED])}{more}"
+        print_notice(f"{line}; still trying {quote_names(tried)}".rstrip())
         print_notice(f"-- one may have another address: {ANOTHER_ADDRESS}")
 
     def _describe(self, endpoint: str, state: str, reason: str, code: str) -> str:

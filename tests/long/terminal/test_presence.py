@@ -157,3 +157,18 @@ async def test_a_gateway_is_linked_and_names_that_nobody_registered_are_no_peopl
     await doctor.shows_line("linked with .*gate")
     await ada.line("/msg zooey are you there?")
     await ada.shows("nobody here is called 'zooey'")
+
+
+async def test_all_who_are_known_are_named_where_nobody_answers(terminal: OpenTerminal, peer: StartPeer) -> None:
+    [port] = free_ports(1)
+    ada = await terminal(port, "--name", "ada")
+    others = [await peer(name, int(port)) for name in ("bob", "cyd")]  # it was dialled by both, and reached neither
+    for one in others:
+        await one.room.send("hello")
+        await ada.shows(f"{one.me.name}: hello")
+    await ada.answers("/quit")
+    await ada.ended()
+    for one in others:
+        await one.aclose()
+    again = await terminal(port)
+    await again.shows("-- no known peer answers yet; still trying bob, cyd")
