@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
@@ -29,7 +30,7 @@ from p2pchat.messaging.access_policy import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation, GroupDirectory
 from p2pchat.messaging.events import aware
 from p2pchat.messaging.search_indexer import SearchIndexer
-from p2pchat.messaging.users import User, UserDirectory, UserFacts
+from p2pchat.messaging.users import User, UserDirectory, UserFacts, machine_since
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
@@ -145,11 +146,14 @@ class History(Viewer):
         self._profile = directory = data_directory(self._data)
         if not (directory / KEY_NAME).exists():
             raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer")
-        me = stored_keys(directory)[-1]
+        keys = stored_keys(directory)
+        me = keys[-1]
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
         self._opened = _OpenStorage(storage, SearchIndexer(storage, Settings(), directory))
         stored = storage.load([me])
+        own = OwnState(stored.meta)
         self.directory.load(me, stored)
+        self.directory.facts.joined_at = partial(machine_since, own, me, keys[0])
         if META_NAME in stored.meta:
             self.directory.learn([(me, stored.meta[META_NAME])])
         namings = {one.id: one.naming for one in stored.conversations}
@@ -157,7 +161,7 @@ class History(Viewer):
         room = next(rooms, None) or room_id(network_of(self._profile).id)
         notes = dm_id(room, me, me)
         tips = sum(one.seq for one in stored.tips if one.log.conversation == notes)
-        if tips + sum(map(seq_of, stored.covered.get(notes, ()))) == OwnState(stored.meta).entries(me):
+        if tips + sum(map(seq_of, stored.covered.get(notes, ()))) == own.entries(me):
             namings.pop(notes, None)  # nothing is in it but own state
         groups: dict[ConversationId, GroupReplica] = {}
         for log, raw, chain, before in stored.group_entries:

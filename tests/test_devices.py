@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -21,6 +22,7 @@ from p2pchat import (
     Hidden,
     InviteError,
     MemberChange,
+    Message,
     P2PChatError,
     Seen,
     TCPPeer,
@@ -30,6 +32,7 @@ from p2pchat import (
     devices,
     inspect_profile,
     join_device,
+    open_history,
     profile_directory,
     restore_key,
 )
@@ -1099,3 +1102,27 @@ async def test_each_act_about_members_and_machines_is_done_or_refused_in_a_clear
         group = await account.create_group("of zoe", ["dan"])
         await group.remove("dan")
         assert not any(hasattr(account, name) for name in ("people", "devices", "make_invite"))
+
+
+async def test_what_came_before_a_machine_joined_is_not_late_there(
+    login: Login, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time_ns, hour = time.time_ns, 3_600_000_000_000
+    ago = 3 * hour
+    monkeypatch.setattr(time, "time_ns", lambda: time_ns() - ago)
+    login("ada")
+    async with TCPPeer(0, name="ada", data=home / "desk") as desk, TCPPeer(0, desk.port, name="bob") as bob:
+        await bob.wait_user("ada", timeout=WAIT)
+        await (await bob.send("ada", "are you there?")).delivered(timeout=WAIT)
+    ago = 0
+    adding = Adding(home / "desk")
+    await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
+    await adding.task
+    async with TCPPeer(0, data=home / "desk") as desk, TCPPeer(0, desk.port, data=home / "lap") as laptop:
+        await has(laptop, "bob", "are you there?")
+        [message] = await laptop.find("bob").history()
+        assert isinstance(message, Message)
+        assert message.came is None and message.received_at - message.sent_at > timedelta(hours=2)
+    async with open_history(home / "lap") as history:
+        [message] = await history.find("bob").history()
+        assert isinstance(message, Message) and message.came is None

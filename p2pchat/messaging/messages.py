@@ -337,9 +337,11 @@ class Post(DurableEvent):
     def came(self) -> datetime | None:
         """The time this peer received it, if that was more than 10 minutes after `sent_at`; otherwise None.
 
-        The writer was away then, or this peer, or the writer claims an earlier time. None for own and `old` messages.
+        The writer was away then, or this peer, or the writer claims an earlier time. None for own and `old` messages,
+        and for those written before this machine was its person's.
         """
         is_late = self._received_at - self._entry.at > LATE_AFTER and not self.old and not isinstance(self, Sent)
+        is_late = is_late and self._entry.at >= self._viewer.directory.facts.joined_at()
         return self.received_at if is_late else None
 
     @property

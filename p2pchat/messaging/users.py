@@ -272,13 +272,21 @@ def devices_of(node: Node) -> list[Device]:
     for peer in dict.fromkeys([node.peer, *linked, *away]):
         if members.revocations(peer, node.admission.member):
             continue
-        at, _, name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")
-        is_time = at.isdecimal() and len(at) <= MOST_DIGITS
-        since, is_linked = aware(int(at)) if is_time else None, peer in linked
+        name = own.get(node.user, f"{DEVICE}:{peer}").partition(" ")[2]
+        at, is_linked = machine_since(own, node.user, peer), peer in linked
+        since = aware(at) if at else None
         seen = None if is_linked or peer not in presence.left else aware(presence.left[peer])
         name = name[:MAX_NAME_CHARACTERS]
         found.append(Device(base32(peer), name, since, None, peer == node.peer, is_linked, seen))
     return found
+
+
+def machine_since(own: OwnState, me: UserId, peer: PeerId) -> int:
+    """Return since when a machine is its person's, in UTC microseconds; 0 where it has not said."""
+    at = own.get(me, f"{DEVICE}:{peer}").partition(" ")[0]
+    if not at.isdecimal() or len(at) > MOST_DIGITS:
+        return 0
+    return int(at)
 
 
 def carrier(node: Node, user: UserId) -> str:
@@ -333,6 +341,7 @@ class UserFacts:
         cause: Returns why the second user lacks a message of the first one.
         via: Returns the peer that carries the link with a user; see User.via.
         machine: Returns what the machine is called, for the first user, that has this key; "" if that is not known.
+        joined_at: Returns since when this machine is its person's; see machine_since.
         since: Returns since when a user is out of the network, in UTC microseconds; None for one who is not.
         concealed: Returns those who are out of whom nothing is shown any more.
         share: Returns the member at whom a user counts with all its keys, or the user that counts by itself.
@@ -344,6 +353,7 @@ class UserFacts:
     cause: Callable[[UserId, UserId], presence_tracker.Cause | None] = staticmethod(lambda me, user: None)
     via: Callable[[UserId], PeerId] = staticmethod(lambda user: "")
     machine: Callable[[UserId, PeerId], str] = staticmethod(lambda me, peer: "")
+    joined_at: Callable[[], int] = staticmethod(int)
     since: Callable[[UserId], int | None] = staticmethod(lambda user: None)
     concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
     share: Callable[[UserId], UserId] = staticmethod(lambda user: user)
@@ -355,6 +365,7 @@ class UserFacts:
         self.former = lambda: node.replicator.people.former
         self.knows, self.cause = node.contacts.are_known, node.cause
         self.machine = partial(machine_label, node)
+        self.joined_at = partial(machine_since, node.own, node.user, node.peer)
 
     def follow_members(self, members: MemberDirectory) -> None:
         """Take who is a member from this directory."""
