@@ -28,7 +28,6 @@ from tests.web.browser import (
     PATIENCE,
     Scene,
     Visitor,
-    becomes,
     visitor,
 )
 
@@ -603,20 +602,6 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
     assert await violations(yan) == []
     await zoe.page.set_viewport_size({"width": 1900, "height": 1000})
     await zoe.go("Room")
-
-
-async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) -> None:
-    axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
-    page = await scene.zoe.context.new_page()
-    blocked: list[str] = []
-    page.on("console", lambda message: blocked.append(message.text))
-    await page.set_viewport_size({"width": 320, "height": 640})
-    await page.goto(f"{scene.gateway.url}docs")
-    await page.get_by_role("heading", name="POST /v1/messages", exact=True).wait_for()
-    await becomes(lambda: page.evaluate("document.scrollingElement.scrollWidth"), 320)
-    await page.evaluate((importlib.resources.files(axe) / "axe.min.js").read_text("utf-8"))
-    assert (await page.evaluate(AXE), blocked) == ([], [])
-    await page.close()
 
 
 async def test_one_begins_to_type_at_the_door(scene: Scene) -> None:
