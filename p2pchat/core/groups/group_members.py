@@ -86,7 +86,7 @@ class CutCoverage:
         self._cover(marks)
 
     def _cover(self, marks: Iterable[Mark]) -> list[RunId]:
-        """Cover more; return the logs of which nothing was covered before."""
+        """Cover more; return the logs of which less was covered before."""
         todo, new = [*marks], list[RunId]()
         while todo:
             mark = todo.pop()
@@ -97,6 +97,8 @@ class CutCoverage:
                     todo += view.builds_on
                 else:
                     self.missing.add(mark.run)
+            elif mark > self.upto[mark.run]:
+                new.append(mark.run)
             self.upto[mark.run] = max(mark, self.upto.get(mark.run, mark))
         return new
 
@@ -113,10 +115,12 @@ class GroupMembers:
 
     Attributes:
         owners: Who owned the group, one after the other; the creator is the first.
+        judged: Whom a fact added, removed or ranked since somebody emptied this.
     """
 
     def __init__(self) -> None:
         self.owners: list[UserId] = []
+        self.judged: set[UserId] = set()
         # From each of them to the next; None where one had named too many.
         self._handovers: list[GroupFact | None] = []
         self._heirs: dict[tuple[int, UserId], dict[FactId, GroupFact]] = {}  # those whom owners named, by whose word
@@ -271,6 +275,7 @@ class GroupMembers:
 
     def _judge(self, user: UserId) -> None:
         """Look at whether somebody is in."""
+        self.judged.add(user)
         since = self._since.pop(user, None)
         if since is not None:
             del self._in[bisect_left(self._in, (since, user))]

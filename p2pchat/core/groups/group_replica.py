@@ -78,6 +78,7 @@ class GroupReplica(GroupMembers):
         self.facts[fact.run] = fact
         new = [user for user in {fact.by, *fact.who} if user not in self._named]
         self._named.update(dict.fromkeys(new))
+        self.judged = {*new}
         if self._in_groups is not None:
             self._in_groups.update(new)
         self.take(fact)
@@ -85,6 +86,7 @@ class GroupReplica(GroupMembers):
 
     def fork(self, fact: GroupFact) -> list[Difference]:
         """Take that another fact has the same log, so that neither counts; return what changed."""
+        self.judged = set()
         self.drop(fact)
         return self._update(fact)
 
@@ -114,10 +116,9 @@ class GroupReplica(GroupMembers):
         """Return whether entries of a user were ever cut off, or may be. Then not all of them can be had."""
         return (ADD, user) not in self._about or any(self.outs(user))
 
-    def begin_log(self, user: UserId, views: Mapping[RunId, LogView], run: RunId) -> bool:
-        """Take that a log of a user is here now. Return whether others may be visible then, since a cut names it."""
-        named = [self._cut(out, views).begin(run) for out in self.outs(user)]
-        return any(named)
+    def begin_log(self, user: UserId, views: Mapping[RunId, LogView], run: RunId) -> set[RunId]:
+        """Take that a log of a user is here now. Return of which logs more may be visible then, as a cut names it."""
+        return {more for out in self.outs(user) for more in self._cut(out, views).begin(run)}
 
     def _cut(self, out: GroupFact, views: Mapping[RunId, LogView]) -> CutCoverage:
         covered = self._cuts.get(out.id)

@@ -517,12 +517,10 @@ class ConversationState:
         is_named = any(mark in log.before for log in objects if not log.forked)
         return is_named or any(row.find(packed, _HEAD.size) >= 0 for row in self.covered.of(user))
 
-    def open_covered(self, user: UserId) -> bool:
-        """Make objects of all logs of a writer. Return whether there were rows of some."""
-        rows = self.covered.take(user)
-        for row in rows:
+    def open_covered(self, user: UserId) -> None:
+        """Make objects of all logs of a writer."""
+        for row in self.covered.take(user):
             self.add(self._covered_log(row))
-        return bool(rows)
 
     def _covered_log(self, row: bytes) -> LogState:
         return LogState.from_facts(self, facts_in(self.id, row))

@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 
 from p2pchat.core.durable_changes import EVERYTHING, GroupEntry
 from p2pchat.core.effects import DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group_fact import ADMIN, CREATE, HEIR, UNADMIN, GroupFact, run_of
+from p2pchat.core.groups.group_fact import CREATE, GroupFact, run_of
 from p2pchat.core.groups.group_replica import Difference, GroupReplica, GroupView
 from p2pchat.core.log import Batch, LogId, before_of, certificate_of, check_header, has_stubs
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -27,6 +27,8 @@ from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
+# So much is done of what a fact of a group changes for a token: a log is compared with a cut. A guess.
+LOOKED_AT_A_TOKEN = 64
 UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off, until that was emitted
 
 
@@ -59,7 +61,7 @@ class GroupSync:
                 log = LogId(*name.removeprefix(UNDELIVERED).split(","))
                 self.emit_updates([DeliveryRevoked(log, *map(int, text.split()))])
         for group in self._sync.conversations.groups.values():
-            self._refresh_talk(group)
+            self._refresh_talk(group, group.named, "")
 
     def _refresh_members(self, group: GroupReplica) -> None:
         """Update the members of a group's two conversations."""
@@ -157,7 +159,7 @@ class GroupSync:
                 GroupUpdate(group.id, group.talk, change, fact.by, target, members, state.name, state.owner, log, 1)
                 for change, target in told
             ]
-        self._refresh_talk(group, None if fact.kind in (HEIR, ADMIN, UNADMIN) else {fact.by, *fact.who})
+        self._refresh_talk(group, group.judged, self._sync.members.share(fact.by))
 
     def on_fork(self, log: LogState) -> None:
         """Take the fork of a group's log: neither of its facts counts."""
@@ -178,30 +180,35 @@ class GroupSync:
         """Take a batch of a talk. If a cut names the log, others may be visible through it."""
         if not group.has_cut(log.user):
             return
-        if writer.uncut or (is_new and group.begin_log(log.user, writer.logs, log.id.run)):
-            self._refresh_visible(log.conversation, group, writer, but=log)
-            return
+        runs = {log.id.run}
         if is_new:
+            runs |= group.begin_log(log.user, writer.logs, log.id.run)
             self._note_above(writer, log)
-        self._limit(group, log)
+        writer.uncut = False  # a new writer
+        changed = [writer.logs[run] for run in sorted(runs & writer.logs.keys())]
+        for each in changed:
+            self._limit(group, each)
+        for each in changed:
+            self.refresh_tips(each)
+            if each is not log:
+                self._order.on_visibility_changed(each)
 
-    def _refresh_talk(self, group: GroupReplica, users: AbstractSet[UserId] | None = None) -> None:
-        """Update what is visible of these users, None: of all."""
+    def _refresh_talk(self, group: GroupReplica, users: AbstractSet[UserId], payer: UserId) -> None:
+        """Update what is visible of these users; a member pays for what is looked at."""
         talk = self._sync.conversations.get(group.talk)
         if talk is not None:
-            for user in sorted(talk.writers.keys() if users is None else users & talk.writers.keys()):
+            for user in sorted(users & talk.writers.keys()):
                 self._refresh_visible(talk, group, talk.writers[user])
-            if talk.waiting_logs:
+                looked_at = len(talk.writers[user].logs) * len([*group.outs(user)])
+                self._ctx.work.charge("entries", payer, looked_at / LOOKED_AT_A_TOKEN)
+            if talk.waiting_logs and users:
                 self._order.retry(talk)
 
-    def _refresh_visible(
-        self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: LogState | None = None
-    ) -> None:
-        """Compute how much of each log of a writer is visible, and release that; the caller releases `but`."""
+    def _refresh_visible(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
+        """Compute how much of each log of a writer is visible, and release that."""
         writer.uncut = not group.has_cut(writer.user)
-        if not writer.uncut and talk.open_covered(writer.user):
-            for run in writer.logs:
-                group.begin_log(writer.user, writer.logs, run)
+        if not writer.uncut:
+            talk.open_covered(writer.user)
         writer.above = {}
         for log in writer.logs.values():
             self._limit(group, log)
@@ -209,8 +216,7 @@ class GroupSync:
         for log in writer.logs.values():
             self._refresh_tip(writer, log)
         for log in [*writer.logs.values()]:
-            if log is not but:
-                self._order.on_visibility_changed(log)
+            self._order.on_visibility_changed(log)
 
     def _limit(self, group: GroupReplica, log: LogState) -> None:
         """Compute how much of a log is visible. Storage hides the rest; it is reported if the writer is hosted here."""

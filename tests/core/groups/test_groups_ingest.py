@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from p2pchat.core import effects as out
 from p2pchat.core.groups import group_members
-from p2pchat.core.groups.group_fact import ADD, LEAVE, REMOVE, run_of
+from p2pchat.core.groups.group_fact import ADD, LEAVE, NAME, REMOVE, run_of
 from p2pchat.core.log import Entry, RawEntry, decode_entry, encode_entry, stub_of
 from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
@@ -302,6 +302,61 @@ def test_a_missing_log_named_by_a_cut_is_not_awaited_for_long() -> None:
     assert cut.come(cut.follows, cut.removed, cut.first) == []
     cut.away.ada.world.pass_time(31)
     assert cut.come() == ["?cyd"]
+
+
+# ---- what others wrote, when facts come
+
+
+class Leaver(Away):
+    """Dan wrote so many logs, each builds on the one before."""
+
+    def __init__(self, logs: int) -> None:
+        super().__init__("cyd", "dan")
+        self.dan = self.ada.far("dan")
+        self.bob.say(self.first)
+        self.logs = list[Author]()
+        for c in range(1, logs + 1):
+            log = Author("dan", "00", self.pen.talk, [one.mark for one in self.logs[-1:]])
+            log.log = log.log._replace(run=f"{c:016x}")
+            self.logs.append(log)
+            self.dan.say(log.write(encode_entry(Entry("text", c, c, b=str(c)))))
+        self.pen.clock = logs
+
+    def leave(self) -> None:
+        self.dan.say(self.pen.say("dan", LEAVE, cuts=[self.logs[-1].mark]))
+
+
+@pytest.mark.parametrize("kind", [NAME, ADD, LEAVE])
+def test_a_fact_that_hides_and_shows_nothing_costs_no_more_after_many_logs(kind: str) -> None:
+    def steps(logs: int) -> int:
+        away = Leaver(logs)
+        away.leave()
+        by, who = {NAME: ("dan", ()), ADD: ("dan", ("cyd", "dan")), LEAVE: ("cyd", ())}[kind]
+        fact = away.pen.say(by, kind, *who, name="x" * (kind == NAME))
+        return count_steps(lambda: away.bob.say(fact))
+
+    assert steps(60) == steps(6)
+
+
+def test_a_log_that_a_cut_names_costs_no_more_after_many_logs() -> None:
+    def steps(logs: int) -> int:
+        away = Leaver(logs)
+        named = [Author("dan", run, away.pen.talk) for run in ("d1", "d2")]
+        texts = [one.write(encode_entry(Entry("text", c, c, b="late"))) for c, one in enumerate(named, 90)]
+        cuts = [one.mark for one in (*named, away.logs[-1])]
+        away.pen.clock = 100
+        away.bob.say(away.pen.say("bob", REMOVE, "dan", cuts=cuts))
+        assert away.shown() == [str(c) for c in range(1, logs + 1)]
+        return count_steps(lambda: away.bob.say(texts[0]))
+
+    assert steps(60) - steps(6) < 3 * 54  # which of them are tips is asked, and nothing else
+
+
+def test_who_has_much_looked_at_again_by_leaving_waits() -> None:
+    away = Leaver(100)
+    for _ in range(40):
+        away.leave()
+    assert away.ada.counted["flood"] > 10
 
 
 # ---- edits in a talk
