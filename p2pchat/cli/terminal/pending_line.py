@@ -55,6 +55,7 @@ class PendingLine:
     Attributes:
         event: The `sent` line.
         fragments: The line without its mark.
+        is_earlier: It was written before this start, at another machine, and who has it may be known there alone.
         due_at: The time at which it is printed with any mark, in seconds of the loop's clock.
         count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
         at_gateway: Number of those who have it at a gateway; 0 in the room, where all were here.
@@ -64,6 +65,7 @@ class PendingLine:
 
     event: EventLine
     fragments: list[Fragment]
+    is_earlier: bool = False
     due_at: float = 0.0
     count: int = 0
     of: int = 0
@@ -80,6 +82,8 @@ class PendingLine:
     def mark(self) -> str:
         kind = self.event["kind"]
         mark = delivery_mark(self.count, self.read, self.of, kind, self.at_gateway)
+        if self.is_earlier and not (self.count or self.read):
+            mark = ""
         return mark + self._files_mark(direct=kind == "dm")
 
     def _files_mark(self, *, direct: bool) -> str:

@@ -373,7 +373,7 @@ class TerminalDisplay(Display):
         self._show_day(event["sent_at"])
         remember(self._seen, event["id"], None, REMEMBERED)
         fragments = chat_line(event, self.me, elsewhere=not self._is_here(event), related=related)
-        own = PendingLine(event, fragments)
+        own = PendingLine(event, fragments, event["sent_at"] < self._since)
         for file in event.get("files", ()):  # content that was sent before may be known to be there
             own.on_file(file["root"], file.get("held_by", 0))
         self._screen.add_pending(own)

@@ -152,3 +152,23 @@ async def first_devices(data: Path) -> list[EventLine]:
             if rows is not None and len(rows) == 2:
                 return rows
             await asyncio.sleep(0.1)  # poll: a machine that is linked is no event of a program
+
+
+async def test_what_was_delivered_before_a_machine_joined_is_not_only_saved_there(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    desk, port = free_ports(2)
+    ada = await terminal(desk, "--name", "ada")
+    bob = await peer("bob", int(desk))
+    await arrives(ada, bob)
+    await ada.answers("/msg bob are you there?", "are you there?  ✓ delivered")
+    await ada.answers("/quit")
+    await ada.ended()
+    await bob.aclose()  # only the desk knows that he has it
+    laptop = home.parent / "laptop"
+    await joined(terminal, desk, "--port", port, laptop=laptop)
+    await terminal(desk, "--host", "127.0.0.1")
+    other = await terminal(port, desk, "--host", "127.0.0.1", env={"P2PCHAT_HOME": str(laptop)})
+    await other.shows("are you there?")
+    assert not re.search(r"are you there\?.*saved", other.text)
+    await other.answers("and now?", "and now?  · saved")
