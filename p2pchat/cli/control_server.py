@@ -490,24 +490,27 @@ class AccountCommands:
         except WebError as error:
             raise CommandError(error.text) from None
 
-    async def web_token(self, ctx: object, name: str) -> CommandResult:
+    async def web_token(self, ctx: object, name: str, label: str = "") -> CommandResult:
         async with self._open() as accounts:
-            found, token = await accounts.new_token(name)
+            found, token = await accounts.new_token(name, label)
             return CommandResult([{**_row(found), "token": token}])
 
     async def web_users(self, ctx: object) -> CommandResult:
         async with self._open() as accounts:
             elsewhere = [
                 {"user": record.name, "user_id": id, "state": record.state, "sessions": 0,
-                 "used": record.used.isoformat(), "elsewhere": True}
+                 "used": record.used.isoformat(), "tokens": [], "elsewhere": True}
                 for record, id in accounts.elsewhere()
             ]  # fmt: skip
             return CommandResult([*map(_row, accounts.list()), *elsewhere])
 
-    async def web_revoke(self, ctx: object, name: str) -> CommandResult:
+    async def web_revoke(self, ctx: object, name: str, label: str = "") -> CommandResult:
         async with self._open() as accounts:
-            found = await accounts.revoke(name)
-            return CommandResult([_row(found)] if found else [])
+            return _result(await accounts.revoke(name, label))
+
+    async def web_rename(self, ctx: object, name: str, new_name: str) -> CommandResult:
+        async with self._open() as accounts:
+            return _result(await accounts.rename(name, new_name))
 
     async def web_delete(self, ctx: object, name: str) -> CommandResult:
         async with self._open() as accounts:
@@ -522,10 +525,15 @@ class AccountCommands:
             return CommandResult([_row(purged) for purged in await accounts.purge(idle)])
 
 
+def _result(account: Account | None) -> CommandResult:
+    return CommandResult([_row(account)] if account else [])
+
+
 def _row(account: Account) -> EventLine:
     row = {
         "user": account.user.me.label, "user_id": account.id, "state": account.state, "sessions": account.sessions,
         "used": account.used.isoformat(),
+        "tokens": [{"label": token.label, "used": token.used.isoformat()} for token in account.tokens.values()],
     }  # fmt: skip
     if account.user.me.expelled:
         row["state"] = "expelled"

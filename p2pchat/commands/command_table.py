@@ -354,9 +354,10 @@ TABLE = (
     _for_scripts("send_files", "to:conversation text paths:list"),
     _for_scripts("export", "path to:conversation? files:bool?"),
     _for_scripts("import", "path files:bool?"),
-    _for_scripts("web_token", "name"),
+    _for_scripts("web_token", "name label?"),
     _for_scripts("web_users"),
-    _for_scripts("web_revoke", "name"),
+    _for_scripts("web_revoke", "name label?"),
+    _for_scripts("web_rename", "name new_name"),
     _for_scripts("web_delete", "name"),
     _for_scripts("web_purge", "idle:int"),
 )  # fmt: skip

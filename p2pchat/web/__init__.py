@@ -2,8 +2,7 @@
 
     app = create_app(peer)      # a FastAPI application, to be run or mounted in another one
 
-`create_app`, `Gateway` and `Caller` are imported when they are first used, because accounts can be managed without the
-extra.
+All but the settings are imported when they are first used, because accounts can be managed without the extra.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from p2pchat.extras import missing_extra
 from p2pchat.web.web_settings import Pace, WebSettings
 
 if TYPE_CHECKING:
+    from p2pchat.web.accounts import Accounts as Accounts
     from p2pchat.web.app import create_app as create_app
     from p2pchat.web.callers import Caller as Caller
     from p2pchat.web.gateway_state import Gateway as Gateway
 
-__all__ = ["Caller", "Gateway", "Pace", "WebSettings", "create_app"]
+__all__ = ["Accounts", "Caller", "Gateway", "Pace", "WebSettings", "create_app"]
 
-_MODULES = {"create_app": "app", "Gateway": "gateway_state", "Caller": "callers"}
+_MODULES = {"create_app": "app", "Gateway": "gateway_state", "Caller": "callers", "Accounts": "accounts"}
 
 
 def __getattr__(name: str) -> object:

@@ -67,7 +67,6 @@ class Uploads:
             file = await account.user.keep_file((name, chunks), type=type, size=size or 0)
         except StorageError as error:
             raise WebError(507, "no_room", str(error)) from None
-        self._forget_old()
         upload = Upload(secrets.token_hex(16), monotonic() + KEPT_FOR, file)
         kept = self._by_account.setdefault(account.key, OrderedDict())
         kept[upload.id] = upload

@@ -12,10 +12,9 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, Protocol
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -27,6 +26,7 @@ from p2pchat.web.error_responses import WebError
 REGISTERED = ""  # has a token
 NAMED = "named"  # registered by a trusted caller on this machine, without a token
 REVOKED = "revoked"  # its token was revoked
+FURTHER = "token:"  # a further token, followed by its label
 RESERVED = "reserved:"  # a name that nobody has, followed by the secret (hex) of its user, ":" and the name
 DELETED = "deleted"  # no longer hosted; the day is that of the deletion
 RELEASED = "released"  # only in a cluster, of a name that was claimed and not given to anybody
@@ -59,16 +59,16 @@ def state_of(word: str) -> str:
     return "revoked" if word == REVOKED else "deleted" if word in (DELETED, RELEASED) else "registered"
 
 
-def label_of(word: str, day: date, version: int) -> str:
+def label_of(word: str, day: date, version: int = 0) -> str:
     """Return the label that is stored with the hash of an account. Version 0: it was never in a cluster."""
     return f"{word}@{day}" + (f"@{version}" if version else "")
 
 
-def parse_label(label: str) -> tuple[str, date | None, int]:
-    """Return the word, the day and the version of a stored label; None for the day of an early version."""
+def parse_label(label: str) -> tuple[str, date, int]:
+    """Return the word, the day and the version of a stored label."""
     word, _, rest = label.partition("@")
     day, _, version = rest.partition("@")
-    return word, date.fromisoformat(day) if day else None, int(version or 0)
+    return word, date.fromisoformat(day), int(version or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,17 +151,8 @@ def join(one: AccountRecord, other: AccountRecord) -> AccountRecord:
     return max(one, other, key=lambda record: record.rank)
 
 
-def first_record(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
-    """Return the record of a new account in place of what the cluster has. Raises AccountNameTaken."""
-    if there is None:
-        return mine
-    if not there.is_free(today, kept_days):
-        raise AccountNameTaken(mine.name)
-    return replace(mine, version=there.version + 1)
-
-
-def renamed_record(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
-    """Return the record of an account that takes a name in place of what the cluster has. Raises AccountNameTaken."""
+def claimed_record(there: AccountRecord | None, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
+    """Return the record of a user who takes a name in place of what the cluster has. Raises AccountNameTaken."""
     if there is None:
         return mine
     if there.user != mine.user and not there.is_free(today, kept_days):
@@ -174,40 +165,6 @@ class AccountNameTaken(WebError):
 
     def __init__(self, name: str) -> None:
         super().__init__(409, "name_taken", f"the name {name!r} is taken: choose another")
-
-
-class SharedNames(Protocol):
-    """The names of all gateways of a cluster, as Accounts asks for them."""
-
-    def find(self, name: str) -> AccountRecord | None:
-        """Return the record of a name, or of one that looks like it."""
-
-    async def look(self, name: str) -> AccountRecord | None:
-        """As find; where no record is known here, the engine of the cluster is asked, unless it is away."""
-
-    def by_hash(self, hash: bytes) -> AccountRecord | None:
-        """Return the record with this hash of a token."""
-
-    def of_user(self, user: str) -> AccountRecord | None:
-        """Return the record that counts of a user, under whatever name."""
-
-    def records(self) -> Iterator[AccountRecord]:
-        """Return the records of all names."""
-
-    def require(self) -> None:
-        """Raise WebError (503, `cluster`) while the engine of the cluster is away."""
-
-    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
-        """Write a record of a name in place of the one there is, for all gateways; return it once it counts.
-
-        Args:
-            make: Returns the record to write, given the one there is. What it raises is raised here. It is called again
-                if another gateway was faster.
-        Raises WebError as require.
-        """
-
-    def announce(self, record: AccountRecord) -> None:
-        """Announce a record that was changed and stored here. It is written as soon as the engine is there."""
 
 
 def user_of(secret: bytes) -> str:

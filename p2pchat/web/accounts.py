@@ -5,6 +5,7 @@ the mesh are taken. Of the users that a program hosts several may have one name:
 
 An account is stored as one row, committed with its user's key: the hash of its token, a word for its state, and the day
 of its last use. Without a token the hash is of random bytes. A hosted user without such a row belongs to a program.
+Each further token, which has a label, is a row of its own. It counts at this gateway alone, so not in a cluster.
 
 The user of a deleted account is no longer hosted, and its key is deleted. A row without a key stays, because the peer
 still knows the name: so the name can be given to another key later.
@@ -36,10 +37,12 @@ from p2pchat import (
     UnknownName,
     User,
     skeleton,
+    validate_name,
 )
 from p2pchat.threads import consume_exception
 from p2pchat.web.account_record import (
     DELETED,
+    FURTHER,
     NAMED,
     REGISTERED,
     RELEASED,
@@ -48,8 +51,7 @@ from p2pchat.web.account_record import (
     REVOKED,
     AccountNameTaken,
     AccountRecord,
-    SharedNames,
-    first_record,
+    claimed_record,
     fitting,
     hash_of,
     join,
@@ -57,11 +59,11 @@ from p2pchat.web.account_record import (
     new_token,
     parse_label,
     random_hash,
-    renamed_record,
     state_of,
     user_of,
     valid,
 )
+from p2pchat.web.cluster.account_directory import SharedNames
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limits import RateLimiter, TooMany
 from p2pchat.web.web_settings import WebSettings
@@ -69,8 +71,22 @@ from p2pchat.web.web_settings import WebSettings
 EXPELLED = "expelled"  # code of the refusal of an account whose user is out of the network
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
+BY_KEY = "key/"  # followed by the key of a user whom a program hosts; no name has a slash
 MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
 COMPARED_WITHIN = 3.0  # seconds for the conversations of a user that other gateways of a cluster host; a guess
+
+
+@dataclass(frozen=True, slots=True)
+class AccountToken:
+    """What is known of a token of an account.
+
+    Attributes:
+        label: Tells it from others of the account.
+        used: The day (UTC) on which somebody proved to be the account by it last.
+    """
+
+    label: str
+    used: date
 
 
 @dataclass(eq=False, slots=True)
@@ -78,9 +94,11 @@ class Account:
     """One user of this gateway.
 
     Attributes:
+        user: What it can do: send, read, rename and all else.
         sessions: Open sessions, counted by the hub.
         unheard: Steps of its messages, with their conversations, of which no session hears: see KeptReceipts.
         used: The day (UTC) of its last use.
+        tokens: Its tokens with labels, by their hashes, besides the one without.
         version: Of its record in a cluster; 0 without one.
         signed_out_at: When the program ended its connections last, on the monotonic clock.
         is_leaving: Its user is no longer hosted here, or about to, since other gateways of a cluster host it.
@@ -90,6 +108,7 @@ class Account:
     hash: bytes = field(repr=False)
     word: str = REGISTERED
     used: date = date.min
+    tokens: dict[bytes, AccountToken] = field(default_factory=dict, repr=False)
     sessions: int = 0
     unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
     version: int = 0
@@ -128,9 +147,12 @@ class Account:
         return state_of(self.word)
 
     @property
-    def label(self) -> str:
-        """The label stored with the hash: the word and the day."""
-        return label_of(self.word, self.used, self.version)
+    def rows(self) -> dict[bytes, str]:
+        """What is stored: by hash the word and the day, and of tokens with labels the label and the day."""
+        rows = {self.hash: label_of(self.word, self.used, self.version)}
+        for hash, token in self.tokens.items():
+            rows[hash] = label_of(FURTHER + token.label, token.used)
+        return rows
 
     @property
     def record(self) -> AccountRecord:
@@ -139,10 +161,13 @@ class Account:
 
 
 class Accounts:
-    """All accounts of one gateway, read from storage by load() or when the first is needed.
+    """All accounts of one gateway, read from storage by load() or when the first is needed: `gateway.accounts`.
+
+    `p2pchat web` has the same for the operator: `token`, `revoke`, `users`, `accounts rename`, `delete` and `purge`.
 
     Attributes:
-        on_change: Called with an account and its change: registered, token, revoked, deleted, hosted, left.
+        on_change: Called with an account and its change: registered, token, label (of another token), revoked, deleted,
+            hosted, left.
         hears: Return whether a session of an account wants events of this class.
         is_shared: Return whether an account may have sessions at other gateways, too.
         on_use: Called with an account whenever somebody proves to be it.
@@ -176,22 +201,21 @@ class Accounts:
                 if not self._loaded:
                     rows = await self._peer.tokens()
                     for user in self._peer.hosted:
+                        tokens: dict[bytes, AccountToken] = {}
                         for hash, label in rows.pop(user.key, {}).items():
                             word, used, version = parse_label(label)
-                            if word.startswith(RESERVED):
-                                continue  # until the name was registered
-                            account = Account(user, hash, word, used or self._today(), version=version)
-                            self._add(account)
-                            if used is None:  # stored by a version that kept no day: idle from now on
-                                self._use_later(account)
+                            if word.startswith(FURTHER):
+                                tokens[hash] = AccountToken(word.removeprefix(FURTHER), used)
+                            elif not word.startswith(RESERVED):  # until the name was registered
+                                self._add(Account(user, hash, word, used, tokens, version=version))
+                        if tokens:
+                            self._add(self._by_key[user.key])
                     for key, labels in rows.items():
                         for word, day, version in map(parse_label, labels.values()):
                             if word.startswith(RESERVED):
                                 self._add_reserved(word)
                             else:
-                                self._former[key] = AccountRecord(
-                                    "", key, b"", b"", word, day or self._today(), version
-                                )
+                                self._former[key] = AccountRecord("", key, b"", b"", word, day, version)
                     self._loaded = True
 
     def _today(self) -> date:
@@ -205,20 +229,23 @@ class Accounts:
         account = self._by_hash.get(hash := hash_of(token))
         if account is None and hash and self.shared is not None:
             self.shared.require()
-            record = self.shared.by_hash(hash)
+            record = self.shared.directory.by_hash(hash)
             if record is not None and record.word == REGISTERED:
                 account = await self.adopt(record)
         if account is None or not self._counts(account, hash):
             return None
         self.check_admitted(account)
         self.use(account)  # before the wait, in which nobody is to let the user go
+        known = account.tokens.get(hash)
+        if known is not None and known.used != self._today():
+            account.tokens[hash] = replace(known, used=self._today())
+            self._use_later(account)
         await self._wait_compared(account)
         return account if self._counts(account, hash) else None  # it may have ended meanwhile
 
     def is_expelled(self, account: Account) -> bool:
         """Return whether the user of an account was expelled from the network, and not this whole gateway."""
-        people = self._peer.people
-        return people.is_expelled_alone(account.user.me)
+        return self._peer.people.is_expelled_alone(account.user.me)
 
     def check_admitted(self, account: Account) -> None:
         """Raise Forbidden if the user of an account was expelled from the network."""
@@ -228,6 +255,8 @@ class Accounts:
 
     def _counts(self, account: Account, hash: bytes) -> bool:
         """Return whether the token with this hash is the account's."""
+        if hash in account.tokens:
+            return self.shared is None
         return account.word == REGISTERED and account.hash == hash and self._ended_by(account) is None
 
     def _ended_by(self, account: Account) -> AccountRecord | None:
@@ -235,13 +264,16 @@ class Accounts:
 
         It counts before it is stored: that takes a moment, and fails while the disk is full.
         """
-        there = None if self.shared is None else self.shared.of_user(account.key)
+        there = None if self.shared is None else self.shared.directory.of_user(account.key)
         if there is None or (there.word == account.word and there.hash == account.hash):
             return None
         return there if join(account.record, there) == there else None
 
     def find(self, name: str) -> Account | None:
-        """Return the account of a name, a label or an id, or None. Raises AmbiguousName if several have the name."""
+        """Return the account of a name, a label or an id, or None. Raises AmbiguousName if several have the name.
+
+        "key/42" is the account of the user whom a program hosts under the key "42". No name has a slash.
+        """
         found = self.named(name)
         if len(found) > 1:
             raise AmbiguousName(name, sorted(user.label for user in found))
@@ -249,6 +281,11 @@ class Accounts:
 
     def named(self, name: str) -> Sequence[User]:
         """Return the user of a name, a label or an id; of several those that this peer hosts."""
+        if name.startswith(BY_KEY):
+            user = self._peer.hosted_user(name.removeprefix(BY_KEY))
+            if user is None:
+                return []
+            return [user.me]
         typed = name.partition("#")[0].casefold()
         found = self._peer.directory.fitting(name)  # also other spellings
         found = [user for user in found if typed in (user.name.casefold(), user.id.casefold())]
@@ -260,13 +297,6 @@ class Accounts:
     def of(self, key: str) -> Account | None:
         """Return the account of the user with this key (hex), or None."""
         return self._by_key.get(key)
-
-    def hosted(self, key: str) -> Account | None:
-        """Return the account of the user whom a program hosts under this key, or None."""
-        user = self._peer.hosted_user(key)
-        if user is None:
-            return None
-        return self.of(user.key)
 
     def list(self) -> list[Account]:
         """Return all accounts, by name."""
@@ -307,7 +337,7 @@ class Accounts:
                     account = self._used.pop(next(iter(self._used)))
                     async with self._lock:
                         if self.of(account.key) is account:
-                            await self._peer.set_tokens(account.user, {account.hash: account.label})
+                            await self._peer.set_tokens(account.user, account.rows)
                             self._announce(account.record)
         finally:
             self._storing = None
@@ -351,7 +381,7 @@ class Accounts:
         Raises ValueError for the key, WebError, StorageError, and Forbidden if the account was revoked or expelled.
         """
         await self.load()
-        wanted, account = name and fitting(name), self.hosted(key)
+        wanted, account = name and fitting(name), self.find(BY_KEY + key)
         if account is None or wanted not in ("", account.name):
             async with self._lock:
                 user = self._peer.hosted_user(key)
@@ -398,7 +428,7 @@ class Accounts:
                     raise AccountNameTaken(name)
                 secret = secrets.token_bytes(32)
                 word = f"{RESERVED}{secret.hex()}:{name}"
-                await self._peer.set_tokens(user_of(secret), {random_hash(): label_of(word, self._today(), 0)})
+                await self._peer.set_tokens(user_of(secret), {random_hash(): label_of(word, self._today())})
                 self._add_reserved(word)
             return people.user(user_of(secret))
 
@@ -408,28 +438,54 @@ class Accounts:
         if self.reserves:
             self._peer.directory.learn([(user_of(bytes.fromhex(secret)), name)])
 
-    async def new_token(self, name: str) -> tuple[Account, str]:
-        """Give an account a new token, which replaces the old one; a free name is registered.
+    async def new_token(self, name: str, label: str = "") -> tuple[Account, str]:
+        """Give an account a new token, which replaces that with the same label; a free name is registered.
 
         A user that a program hosts can get one too, since the caller has access to this peer's directory.
-        Raises as register, and AmbiguousName.
+
+        Args:
+            name: A name, a label of a user, or an id.
+            label: Tells the token from others of the account, as "phone": as a name. "" for the one without a label.
+        Raises as register, AmbiguousName, and WebError for a label in a cluster, where an account has one token.
         """
         token, user = new_token(), None
         async with self._changing(name) as account:
             if account is None:
                 named = self.named(name)
                 user = next((user for user in self._peer.hosted if user.me in named), None)
-            return await self._store(account, name, hash_of(token), REGISTERED, "token", user), token
+            if not label:
+                return await self._store(account, name, hash_of(token), REGISTERED, "token", user), token
+            label = validate_name(label)
+            if account is None or account.word == REVOKED:
+                account = await self._store(account, name, random_hash(), NAMED, "registered", user)
+            await self._replace(account, label, {hash_of(token): AccountToken(label, self._today())})
+            return account, token
 
-    async def revoke(self, name: str) -> Account | None:
-        """Revoke the token of an account; its messages stay and wait for `p2pchat web token NAME`.
+    async def revoke(self, name: str, label: str = "") -> Account | None:
+        """Revoke all tokens of an account; its messages stay and wait for `p2pchat web token NAME`.
 
-        Returns None if there is no such account. Raises AmbiguousName, StorageError.
+        Args:
+            name: A name, a label of a user, or an id.
+            label: Revoke only the token with this label, and lock nobody out who has another one.
+        Returns None if there is no such account or token. Raises AmbiguousName, StorageError, WebError.
         """
         async with self._changing(name) as account:
             if account is None:
                 return None
-            return await self._store(account, account.name, random_hash(), REVOKED, "revoked")
+            if not label:
+                return await self._store(account, account.name, random_hash(), REVOKED, "revoked")
+            if all(token.label != label for token in account.tokens.values()):
+                return None
+            await self._replace(account, label, {})
+            return account
+
+    async def _replace(self, account: Account, label: str, tokens: dict[bytes, AccountToken]) -> None:
+        """Store these tokens in place of that with this label, if there is one."""
+        if self.shared is not None or account.version:
+            raise WebError(400, "usage", "in a cluster an account has one token: leave the label out")
+        kept = {hash: token for hash, token in account.tokens.items() if token.label != label}
+        await self._set(account, account.hash, account.word, account.used, 0, kept | tokens)
+        self.on_change(account, "label")
 
     async def fetch(self, name: str) -> Account | None:
         """Return the account of a name, hosted here from now on if only other gateways of a cluster host it.
@@ -465,6 +521,17 @@ class Accounts:
                 purged.append(account)
         return purged
 
+    async def rename(self, name: str, new_name: str) -> Account | None:
+        """Give an account another name; its key, its tokens and its messages stay.
+
+        Returns None if there is no such account. Raises AmbiguousName, TooMany, and as register.
+        """
+        account = await self.fetch(name)
+        if account is not None:
+            async with self.renaming(account, new_name):
+                await account.user.rename(new_name)
+        return account
+
     @asynccontextmanager
     async def renaming(self, account: Account, name: str) -> AsyncIterator[None]:
         """Check as register that an account may take a name, and keep it free for the block, which renames the user.
@@ -482,7 +549,7 @@ class Accounts:
                 return
             former, kept = account.record, self._settings.name_kept_days
             mine = replace(former, name=name, version=former.version + 1)
-            claimed = await self.shared.claim(name, lambda there: renamed_record(there, mine, self._today(), kept))
+            claimed = await self.shared.claim(name, lambda there: claimed_record(there, mine, self._today(), kept))
             yield
             if account.name == name:  # otherwise it is done when the cluster tells of the claim
                 await self._set(account, account.hash, account.word, account.used, claimed.version)
@@ -497,7 +564,7 @@ class Accounts:
 
     def elsewhere(self) -> Iterator[tuple[AccountRecord, str]]:
         """Return the accounts of a cluster whose users only other gateways host, with their ids, by name."""
-        all = self.shared.records() if self.shared is not None else ()
+        all = self.shared.directory.records() if self.shared is not None else ()
         others = [record for record in all if not record.is_former and record.user not in self._by_key]
         for record in sorted(others, key=lambda record: record.name.casefold()):
             yield record, self._peer.directory.user(record.user).id
@@ -580,7 +647,7 @@ class Accounts:
         async with self._lock:
             account = self.find(name)
             if account is None and self.shared is not None:
-                record = self.shared.find(name)
+                record = self.shared.directory.find(name)
                 if record is not None and not record.is_former and record.name.casefold() == name.casefold():
                     self.shared.require()
                     account = await self._adopt(record)
@@ -649,11 +716,24 @@ class Accounts:
         self.on_change(account, change)
         return account
 
-    async def _set(self, account: Account, hash: bytes, word: str, used: date, version: int) -> None:
-        """Store the state of an account that exists."""
-        await self._peer.set_tokens(account.user, {hash: label_of(word, used, version)})
-        del self._by_hash[account.hash]
-        account.hash, account.word, account.used, account.version = hash, word, used, version
+    async def _set(
+        self,
+        account: Account,
+        hash: bytes,
+        word: str,
+        used: date,
+        version: int,
+        tokens: dict[bytes, AccountToken] | None = None,
+    ) -> None:
+        """Store the state of an account that exists; its tokens with labels stay unless others are given."""
+        if word == REVOKED:
+            tokens = {}
+        elif tokens is None:
+            tokens = account.tokens
+        changed = replace(account, hash=hash, word=word, used=used, version=version, tokens=tokens)
+        await self._peer.set_tokens(account.user, changed.rows)
+        self._drop(account)
+        account.hash, account.word, account.used, account.version, account.tokens = hash, word, used, version, tokens
         self._add(account)
 
     async def _create(self, name: str, hash: bytes, word: str, user: HostedUser | None) -> Account:
@@ -669,7 +749,7 @@ class Accounts:
             secret = secret or secrets.token_bytes(32)
             mine = AccountRecord(name, user_of(secret), secret, hash, word, today, 1)
             kept = self._settings.name_kept_days
-            claimed = await self.shared.claim(name, lambda there: first_record(there, mine, today, kept))
+            claimed = await self.shared.claim(name, lambda there: claimed_record(there, mine, today, kept))
             version = claimed.version
         try:
             user = await self._host(key, name, {hash: label_of(word, today, version)}, secret)
@@ -712,7 +792,7 @@ class Accounts:
         """Return whether others may have the name of the user with this key, a former account."""
         former = self._former.get(key)
         if former is None and self.shared is not None:  # it was deleted at another gateway
-            former = self.shared.find(self._peer.directory.name(key))
+            former = self.shared.directory.find(self._peer.directory.name(key))
         if former is None or former.user != key or former.word == RENAMED:
             return False
         return former.is_free(self._today(), self._settings.name_kept_days)
@@ -721,7 +801,8 @@ class Accounts:
         account.user.deliver_when_taken(
             DELIVERY_CONSUMER, lambda kind: self.hears(account, kind), lambda: self.is_shared(account)
         )
-        self._by_hash[account.hash] = self._by_key[account.key] = account
+        self._by_hash.update(dict.fromkeys(account.rows, account))
+        self._by_key[account.key] = account
 
     async def _unhost(self, account: Account, word: str, told: AccountRecord | None = None) -> None:
         """Stop hosting the user of an account, called with the lock held. Its messages stay on this disk.
@@ -748,8 +829,10 @@ class Accounts:
                 await self._peer.set_tokens(oldest, {})
 
     def _drop(self, account: Account) -> None:
-        """Remove an account whose user is no longer hosted."""
-        del self._by_hash[account.hash], self._by_key[account.key]
+        """Remove an account whose user is no longer hosted, or whose tokens change."""
+        for hash in account.rows:
+            del self._by_hash[hash]
+        del self._by_key[account.key]
 
 
 async def open_accounts(peer: TCPPeer) -> Accounts:

@@ -20,7 +20,7 @@ from p2pchat.peer_metrics import HealthCheck
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread, stop_tasks
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
-from p2pchat.web.accounts import Account, Accounts
+from p2pchat.web.accounts import BY_KEY, Account, Accounts
 from p2pchat.web.callers import Authenticate, ask
 from p2pchat.web.catch_up import REPEATED, PeerSeparations, name_of
 from p2pchat.web.cluster.cluster import Cluster
@@ -148,7 +148,7 @@ class Gateway:
 
     def sign_out(self, key: str) -> None:
         """End the connections of a user that `authenticate` knows by this key. Its clients come back, and ask anew."""
-        account = self.accounts.hosted(key)
+        account = self.accounts.find(BY_KEY + key)
         if account is not None:
             account.signed_out_at = monotonic()
             self.hub.end_sessions_of(account, "signed_out")
@@ -158,13 +158,13 @@ class Gateway:
 
     def _on_account_change(self, account: Account, change: str) -> None:
         self.audit_log.record("account", account, change=change)
-        if change in ("token", "revoked"):  # sessions opened with the old token end with it
+        if change in ("label", "left") or (change == "token" and account.tokens):
+            self.hub.end_sessions_of(account, "stopping")  # all: those with other tokens come back
+        elif change in ("token", "revoked"):  # sessions opened with the old token end with it
             self.hub.end_sessions_of(account, "revoked")
-        elif change == "left":
-            self.hub.end_sessions_of(account, "stopping")
+        if change in ("left", "deleted"):
             self.hub.forget(account)
-        elif change == "deleted":
-            self.hub.forget(account)
+        if change == "deleted":
             self.write_locks.pop(account.key, None)
             self.limits.sites.pop(account.key, None)
 

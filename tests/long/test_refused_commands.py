@@ -74,7 +74,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
 OTHERS = {
     "msg", "me", "reply",  # as send
     "send_files", "import", "export", "forget_files", "forget_file",  # the files of the disk too
-    "web_token", "web_users", "web_revoke", "web_delete", "web_purge",  # of a gateway
+    "web_token", "web_users", "web_revoke", "web_rename", "web_delete", "web_purge",  # of a gateway
     "invites", "devices", "wait",  # change nothing
     "rename_device", "revoke_device",  # of another machine
     "read",  # what was read stays so; it is stored once that is possible

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from contextlib import closing
-from datetime import date
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from p2pchat import (
     AmbiguousName,
@@ -30,6 +31,7 @@ from p2pchat.web.accounts import Accounts, open_accounts
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limits import TooMany
 from p2pchat.web.receivers import Receivers
+from tests.web.chat_client import connect
 from tests.web.conftest import Served, serving
 
 
@@ -113,6 +115,91 @@ async def test_of_two_users_with_one_name_a_label_says_which_at_every_path(serve
         await accounts.trusted("Max Miller")
     revoked = await accounts.revoke(labels[0])
     assert revoked is not None and [one.state for one in accounts.list() if one is not revoked] == ["registered"] * 2
+
+
+async def test_tokens_with_labels_are_made_used_and_revoked_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON)
+    async with TCPPeer(data=tmp_path, name="gate") as peer:
+        accounts = Accounts(peer, WebSettings())
+        zoe, first = await accounts.register("zoe")
+        _, phone = await accounts.new_token("zoe", "phone")
+        _, former = await accounts.new_token(zoe.id, "ci")
+        _, ci = await accounts.new_token("zoe", "ci")  # in place of the one with this label
+        bob, only = await accounts.new_token("bob", "desk")  # a free name
+        with pytest.raises(ValueError, match="does not contain"):
+            await accounts.new_token("zoe", "a@b")
+        assert await accounts.by_token(former) is None and await accounts.by_token(only) is bob
+        assert await accounts.revoke("zoe", "tablet") is None is await accounts.revoke("eve", "phone")
+    monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON + DAYS)
+    async with TCPPeer(data=tmp_path) as peer:
+        accounts = await open_accounts(peer)
+        found = accounts.find("zoe")
+        assert found is not None and await accounts.by_token(phone) is await accounts.by_token(first) is found
+        used = {token.label: str(token.used) for token in found.tokens.values()}
+        assert used == {"ci": "2026-11-22", "phone": "2026-11-23"}
+        while sorted((await peer.tokens())[found.key].values()) != sorted(found.rows.values()):
+            await asyncio.sleep(0)  # poll: nobody waits for it
+        assert await accounts.revoke("zoe", "phone") is found
+    async with TCPPeer(data=tmp_path) as peer:
+        accounts = await open_accounts(peer)
+        found = accounts.find("zoe")
+        assert found is not None and await accounts.by_token(phone) is None
+        assert await accounts.by_token(first) is await accounts.by_token(ci) is found
+        assert await accounts.rename("zoe", "zora") is found and accounts.find("zora") is found
+        assert await accounts.rename("zoe", "eve") is None
+        await accounts.revoke("zora")
+        for token in (first, ci):
+            assert await accounts.by_token(token) is None
+        _, again = await accounts.new_token("zora", "ci")
+        assert await accounts.by_token(again) is found and await accounts.by_token(ci) is None
+        assert await accounts.delete(found) and await accounts.by_token(again) is None
+
+
+async def test_a_token_that_ends_ends_its_sessions_and_those_of_others_come_back(served: Served) -> None:
+    accounts = served.gateway.accounts
+    first = await served.register("zoe")
+    for ended in ("phone", ""):
+        tokens = {name: (await accounts.new_token("zoe", name))[1] for name in ("phone", "tablet")}
+        tokens[""] = first
+        async with AsyncExitStack() as stack:
+            sockets = []
+            for token in tokens.values():
+                of_token = {"Authorization": f"Bearer {token}"}
+                sockets.append(
+                    await stack.enter_async_context(connect(served.ws_url + "/lines", additional_headers=of_token))
+                )
+                assert json.loads(await sockets[-1].recv())["event"] == "listening"
+            if ended:
+                await accounts.revoke("zoe", ended)
+            else:
+                await accounts.new_token("zoe")
+            for socket in sockets:
+                with suppress(ConnectionClosed):
+                    while True:
+                        await socket.recv()
+                assert (socket.close_code, socket.close_reason) == (1012, "stopping")
+        for name, token in tokens.items():
+            async with served.client() as http:
+                answer = await http.get("/conversations", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == (401 if name == ended else 200), name
+
+
+async def test_key_and_a_slash_name_the_account_of_a_hosted_user(served: Served) -> None:
+    accounts = served.gateway.accounts
+    users = [await served.peer.host(key, name="Max Miller") for key in ("42", "max@example.org")]
+    for user in users:
+        account, token = await accounts.new_token(f"key/{user.hosted_as}")
+        assert account.user is user and await accounts.by_token(token) is account
+        assert accounts.find(f"key/{user.hosted_as}") is account
+        assert await accounts.revoke(f"key/{user.hosted_as}") is account and account.state == "revoked"
+    assert accounts.find("key/43") is None and await accounts.revoke("key/43") is None
+    for name in ("key/43", "key/"):
+        with pytest.raises(ValueError):
+            await accounts.new_token(name)
+    async with served.client() as http:
+        assert (await http.post("/accounts", json={"name": "key/42"})).status_code == 400
 
 
 async def test_a_name_that_an_account_gave_up_is_another_s(served: Served) -> None:
@@ -286,23 +373,6 @@ async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path, monkeypa
         found.sessions = 1
         assert [account.name for account in await accounts.purge(30)] == ["idle"]
         assert [account.name for account in accounts.list()] == ["ada", "blocked", "open"]
-
-
-async def test_accounts_of_an_older_database_are_idle_from_now_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with TCPPeer(data=tmp_path, name="gate") as peer:
-        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON)
-        accounts = Accounts(peer, WebSettings())
-        zoe, token = await accounts.register("zoe")
-        await peer.set_tokens(zoe.user, {zoe.hash: zoe.word})  # as it was stored
-        monkeypatch.setattr("p2pchat.web.accounts.time", lambda: NOON)
-        accounts = Accounts(peer, WebSettings())
-        again = await accounts.by_token(token)
-        assert again is not None and again.used == date(2026, 11, 22)
-        assert await accounts.purge(1) == []
-        while (await peer.tokens())[zoe.key] != {zoe.hash: "@2026-11-22"}:
-            await asyncio.sleep(0)  # poll: nobody waits for it
 
 
 async def test_an_account_is_still_there_after_its_deletion_could_not_be_stored(tmp_path: Path) -> None:

@@ -51,10 +51,15 @@ def test_account_commands_print_results_and_exit_codes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "used": "2026-11-30"}
-    row["token"] = "T0K3N"
-    monkeypatch.setattr(web_command, "_request", lambda profile, db, do, name="": [] if name == "eve" else [row])
+    row |= {"token": "T0K3N", "tokens": [{"label": "phone", "used": "2026-11-29"}]}
+    monkeypatch.setattr(
+        web_command, "_request", lambda profile, db, do, name="", **more: [] if name == "eve" else [row]
+    )
     assert (main(["web", "token", "zoe"]), main(["web", "users"])) == (0, 0)
-    assert capsys.readouterr().out.splitlines() == ["T0K3N", "zoe  registered, used 2026-11-30, 2 open"]
+    assert capsys.readouterr().out.splitlines() == [
+        "T0K3N",
+        "zoe  registered, used 2026-11-30, 2 open; phone, used 2026-11-29",
+    ]
     assert main(["web", "revoke", "eve"]) == 4
 
 

@@ -54,11 +54,13 @@ def _check_engine(ctx: click.Context, option: click.Parameter, value: str | None
     return value or ""
 
 
+_DELETED = f"is deleted; nobody gets the name for {WebSettings().name_kept_days} days"
 LIST = cli.ParsedType("list", lambda text: tuple(text.replace(",", " ").split()))
 
 EPILOG = """\
 `web token NAME` makes an account, or gives one a new token, which is shown once; `web users` lists accounts; \
-`web revoke NAME` ends a token and all sessions opened with it; `web accounts` deletes accounts. They work with or \
+`web revoke NAME` ends its tokens and all sessions; `web accounts` renames and deletes accounts. `key/42` names the \
+user whom a program hosts under the key 42. They work with or \
 without a running gateway.
 
 \b
@@ -213,13 +215,17 @@ def web() -> None:
 web.default = serve
 
 
+label_option = cli.option("--label", "LABEL", "one of several tokens of the account, as phone", default="")
+
+
 @web.command("token")
 @click.argument("name")
+@label_option
 @cli.stored_options
 @cli.json_option
-def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
-    """Make an account, or a new token for one. The token is shown once; an older one ends."""
-    [row] = _request(profile, db, "web_token", name=name)
+def token(profile: cli.ProfileChoice, name: str, label: str, db: str, as_json: bool) -> int:
+    """Make an account, or a new token for one. The token is shown once; an older one with its label ends."""
+    [row] = _request(profile, db, "web_token", name=name, label=label)
     if as_json:
         print_json(row)
         return DONE
@@ -238,12 +244,8 @@ def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
 
 
 def _account_line(row: EventLine, now: datetime) -> str:
-    return f"{quote_name(row['user'])}  {row['state']}, used {row['used']}{_where(row)}"
-
-
-def _no_account(name: str) -> int:
-    print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
-    return NO_SUCH_NAME
+    tokens = "".join(f"; {token['label']}, used {token['used']}" for token in row["tokens"])
+    return f"{quote_name(row['user'])}  {row['state']}, used {row['used']}{_where(row)}{tokens}"
 
 
 def _where(row: EventLine) -> str:
@@ -255,18 +257,13 @@ def _where(row: EventLine) -> str:
 
 @web.command("revoke")
 @click.argument("name")
+@label_option
 @cli.stored_options
 @cli.json_option
-def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
-    """End the token of an account, and all sessions opened with it."""
-    rows = _request(profile, db, "web_revoke", name=name)
-    if not rows:
-        return _no_account(name)
-    if as_json:
-        print_json(rows[0])
-    else:
-        print_notice(f"-- the token of {quote_name(rows[0]['user'])} has ended; `p2pchat web token` gives another")
-    return DONE
+def revoke(profile: cli.ProfileChoice, name: str, label: str, db: str, as_json: bool) -> int:
+    """End the tokens of an account, or the one with a label, and the sessions opened with them."""
+    rows = _request(profile, db, "web_revoke", name=name, label=label)
+    return _show(rows, name, as_json, "has no such token any more; `p2pchat web token` gives another")
 
 
 @web.command("cluster-key")
@@ -295,14 +292,21 @@ def cluster_key(file: Path) -> int:
 
 @web.group("accounts", cls=cli.CommandGroup, no_args_is_help=False)
 def accounts() -> None:
-    """List accounts, or delete some.
+    """List accounts, rename one, or delete some.
 
     The user of a deleted account is gone: its key is deleted, its token is of no use, its connections end. Nobody gets
     the name for 90 days, then anyone, with another key. What it wrote stays where it is.
     """
 
 
-accounts.add_command(users, "list")
+@accounts.command("rename")
+@click.argument("name")
+@click.argument("new_name")
+@cli.stored_options
+@cli.json_option
+def accounts_rename(profile: cli.ProfileChoice, name: str, new_name: str, db: str, as_json: bool) -> int:
+    """Give an account another name. Its key, its tokens and what it wrote stay."""
+    return _show(_request(profile, db, "web_rename", name=name, new_name=new_name), name, as_json, "is the new name")
 
 
 @accounts.command("delete")
@@ -314,11 +318,7 @@ def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, yes: bool, a
     """Delete an account. It cannot be undone."""
     if not agreed(f"the key of {safe_line(name)} is deleted for good", "Delete the account?", yes):
         return FAILED
-    rows = _request(profile, db, "web_delete", name=name)
-    if not rows:
-        return _no_account(name)
-    _show_deleted(rows, as_json)
-    return DONE
+    return _show(_request(profile, db, "web_delete", name=name), name, as_json, _DELETED)
 
 
 @accounts.command("purge")
@@ -333,19 +333,23 @@ def accounts_purge(profile: cli.ProfileChoice, idle: int, db: str, as_json: bool
     Accounts with open connections stay, and so do revoked ones, whose names nobody may get.
     """
     rows = _request(profile, db, "web_purge", idle=idle)
-    _show_deleted(rows, as_json)
     if not rows and not as_json:
         print_notice(f"-- nothing here is idle for {idle} days")
+    for row in rows:
+        _show([row], "", as_json, _DELETED)
     return DONE
 
 
-def _show_deleted(rows: list[EventLine], as_json: bool) -> None:
-    for row in rows:
-        if as_json:
-            print_json(row)
-        else:
-            days = WebSettings().name_kept_days
-            print_notice(f"-- {quote_name(row['user'])} is deleted; nobody gets the name for {days} days")
+def _show(rows: list[EventLine], name: str, as_json: bool, what: str) -> int:
+    """Print what became of an account; return the exit code."""
+    if not rows:
+        print_error(f"there is no account {name!r}, or no such token of it; `p2pchat web users` lists them")
+        return NO_SUCH_NAME
+    if as_json:
+        print_json(rows[0])
+    else:
+        print_notice(f"-- {quote_name(rows[0]['user'])} {what}")
+    return DONE
 
 
 def _request(profile: cli.ProfileChoice, db: str, do: str, **fields: Any) -> list[EventLine]:

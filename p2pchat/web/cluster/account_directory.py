@@ -7,8 +7,9 @@ engine holds less than is known here, whether it forgot, was rolled back, or som
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from p2pchat import skeleton
 from p2pchat.web.account_record import RENAMED, AccountRecord, join
@@ -57,6 +58,10 @@ class AccountDirectory:
     def find(self, name: str) -> AccountRecord | None:
         """Return the record of a name, or of one that looks like it."""
         return self.at(self.place_of(name))
+
+    def records(self) -> Iterator[AccountRecord]:
+        """Return the records of all names."""
+        return (record for record in map(self.at, self.places()) if record is not None)
 
     def by_hash(self, hash: bytes) -> AccountRecord | None:
         """Return the record with this hash of a token."""
@@ -182,3 +187,27 @@ class AccountDirectory:
             else:
                 found.held = found.record  # one object for both
                 self.owed.pop(place, None)
+
+
+class SharedNames(Protocol):
+    """The names of all gateways of a cluster, as Accounts asks for them: Cluster."""
+
+    directory: AccountDirectory
+
+    async def look(self, name: str) -> AccountRecord | None:
+        """As AccountDirectory.find; what is not known here is asked of the engine, unless it is away."""
+
+    def require(self) -> None:
+        """Raise WebError (503, `cluster`) while the engine of the cluster is away."""
+
+    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
+        """Write a record of a name in place of the one there is, for all gateways; return it once it counts.
+
+        Args:
+            make: Returns the record to write, given the one there is. What it raises is raised here. It is called again
+                if another gateway was faster.
+        Raises WebError as require.
+        """
+
+    def announce(self, record: AccountRecord) -> None:
+        """Announce a record that was changed and stored here. It is written as soon as the engine is there."""

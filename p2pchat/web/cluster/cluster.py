@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import islice
 from time import monotonic, time_ns
@@ -172,15 +172,6 @@ class Cluster:
 
     # ---- what accounts ask (SharedNames)
 
-    def find(self, name: str) -> AccountRecord | None:
-        return self.directory.find(name)
-
-    def by_hash(self, hash: bytes) -> AccountRecord | None:
-        return self.directory.by_hash(hash)
-
-    def of_user(self, user: str) -> AccountRecord | None:
-        return self.directory.of_user(user)
-
     async def look(self, name: str) -> AccountRecord | None:
         place = self.directory.place_of(name)
         if self.directory.at(place) is None:
@@ -188,9 +179,6 @@ class Cluster:
                 data, number = await self.store.read(ACCOUNTS, place)
                 self._note(self.directory.on_entry(place, data, number, asked=True))
         return self.directory.at(place)
-
-    def records(self) -> Iterator[AccountRecord]:
-        return (record for record in map(self.directory.at, self.directory.places()) if record is not None)
 
     def require(self) -> None:
         if not self.store.is_up:

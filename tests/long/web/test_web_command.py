@@ -114,7 +114,17 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         waited = await http.get("/messages", params={"user1": "zoe", "user2": "yan"}, headers=yan)
         assert [row["content"] for row in waited.json()] == ["until you come"]
         assert (await http.get("/conversations", headers=zoe)).status_code == 200
-        assert (await run(tmp_path, "web", "revoke", "zoe", *which))[0] == 0
+        _, phone, _ = await run(tmp_path, "web", "token", "zoe", "--label", "phone", *which)
+        by_phone = {"Authorization": f"Bearer {phone.strip()}"}
+        assert (await http.get("/conversations", headers=by_phone)).status_code == 200
+        assert "; phone, used " in (await run(tmp_path, "web", "users", *which))[1]
+        renamed = await run(tmp_path, "web", "accounts", "rename", "zoe", "zora", *which)
+        assert renamed == (0, "", "-- zora is the new name\n")
+        assert (await run(tmp_path, "web", "revoke", "zora", "--label", "phone", *which))[0] == 0
+        assert (await run(tmp_path, "web", "revoke", "zora", "--label", "phone", *which))[0] == 4
+        assert (await http.get("/conversations", headers=by_phone)).status_code == 401
+        assert (await http.get("/conversations", headers=zoe)).status_code == 200
+        assert (await run(tmp_path, "web", "revoke", "zora", *which))[0] == 0
         assert (await http.get("/conversations", headers=zoe)).status_code == 401
         gate.interrupt()
         assert await gate.end() == 130

@@ -73,7 +73,6 @@ def test_labels_of_all_versions_are_read() -> None:
     assert parse_label(label_of(NAMED, DAY, 0)) == (NAMED, DAY, 0)
     assert label_of(NAMED, DAY, 0) == "named@2026-11-22"  # a gateway that was never in a cluster stores what it did
     assert parse_label(label_of(REVOKED, DAY, 7)) == (REVOKED, DAY, 7)
-    assert parse_label("revoked") == (REVOKED, None, 0)
 
 
 def test_a_deleted_name_is_free_after_some_days_and_a_released_one_at_once() -> None:
