@@ -1111,18 +1111,27 @@ async def test_what_came_before_a_machine_joined_is_not_late_there(
     ago = 3 * hour
     monkeypatch.setattr(time, "time_ns", lambda: time_ns() - ago)
     login("ada")
-    async with TCPPeer(0, name="ada", data=home / "desk") as desk, TCPPeer(0, desk.port, name="bob") as bob:
+    bob_at = home / "bob"
+    async with (
+        TCPPeer(0, name="ada", data=home / "desk") as desk,
+        TCPPeer(0, desk.port, name="bob", data=bob_at) as bob,
+    ):
         await bob.wait_user("ada", timeout=WAIT)
         await (await bob.send("ada", "are you there?")).delivered(timeout=WAIT)
     ago = 0
     adding = Adding(home / "desk")
     await join_device(await adding.code(), home / "lap", on_words=lambda words: None)
     await adding.task
-    async with TCPPeer(0, data=home / "desk") as desk, TCPPeer(0, desk.port, data=home / "lap") as laptop:
+    async with (
+        TCPPeer(0, data=bob_at) as bob,
+        TCPPeer(0, bob.port, data=home / "desk") as desk,
+        TCPPeer(0, desk.port, data=home / "lap") as laptop,
+    ):
+        await laptop.wait_user("bob", timeout=WAIT)
         await has(laptop, "bob", "are you there?")
         [message] = await laptop.find("bob").history()
         assert isinstance(message, Message)
         assert message.came is None and message.received_at - message.sent_at > timedelta(hours=2)
     async with open_history(home / "lap") as history:
-        [message] = await history.find("bob").history()
+        [message] = [one for one in await history.history() if one.text == "are you there?"]
         assert isinstance(message, Message) and message.came is None
