@@ -1,6 +1,6 @@
-"""Metrics of one peer for Prometheus, its health check, and the address where a peer without a gateway serves them.
+"""Metrics of one peer for Prometheus, which its gateway serves among its own, and its health check.
 
-The names are those of a gateway, which serves these metrics among its own. No label holds a name, an address or a text.
+No label holds a name, an address or a text.
 """
 
 from __future__ import annotations
@@ -8,16 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from time import monotonic
-from typing import Any
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from p2pchat import P2PChatError, PeerClosed, TCPPeer
-from p2pchat.threads import in_thread, stop_tasks
-
-ANSWERED_WITHIN = 5.0  # seconds for the event loop to answer; Prometheus waits for 10
+from p2pchat.threads import stop_tasks
 
 
 def peer_metrics(peer: TCPPeer, health: HealthCheck) -> Iterator[Metric]:
@@ -93,44 +88,3 @@ class HealthCheck:
         """Cancel a round trip under way."""
         if self._probe is not None:
             await stop_tasks([self._probe])
-
-
-# ---- without a gateway
-
-
-class MetricsServer(Collector):
-    """Serves the metrics of a peer at /metrics, from a thread of prometheus_client's.
-
-    Raises:
-        P2PChatError: The address cannot be listened at.
-    """
-
-    def __init__(self, peer: TCPPeer, host: str, port: int) -> None:
-        self._peer = peer
-        self._loop = asyncio.get_running_loop()
-        self._health = HealthCheck(peer)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
-        try:
-            self._server, self._thread = start_http_server(port, host, registry)
-        except OSError as error:
-            raise P2PChatError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from None
-        self.port: int = self._server.server_port
-
-    def describe(self) -> list[Any]:
-        """Return nothing: the peer is asked when metrics are requested, not before."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; called in the thread, the peer is asked in its own."""
-        yield from asyncio.run_coroutine_threadsafe(self._read(), self._loop).result(ANSWERED_WITHIN)
-
-    async def _read(self) -> list[Metric]:
-        await self._health.check()
-        return list(peer_metrics(self._peer, self._health))
-
-    async def aclose(self) -> None:
-        """Stop serving."""
-        await in_thread(self._server.shutdown)
-        self._server.server_close()
-        await self._health.aclose()

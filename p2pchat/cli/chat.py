@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -79,13 +79,11 @@ from p2pchat.commands.exit_codes import (
 from p2pchat.commands.session import Session
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import EventLogFile, StdoutWriter, raw_stdout
-from p2pchat.extras import missing_extra
 from p2pchat.safe_text import quote_names
 from p2pchat.threads import ends_within, stop_tasks
 
 if TYPE_CHECKING:
     from p2pchat.cli.terminal.terminal_front_end import TerminalFrontEnd
-    from p2pchat.peer_metrics import MetricsServer
 
 
 def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
@@ -115,18 +113,6 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
                 raise errors.explain(error) from None
 
 
-def _metrics_of(endpoint: str) -> Callable[[TCPPeer], MetricsServer | None]:
-    """Return what serves the metrics of a peer at this endpoint, nothing for ""; P2PChatError without the library."""
-    if not endpoint:
-        return lambda peer: None
-    try:
-        from p2pchat.peer_metrics import MetricsServer
-    except ImportError:
-        raise P2PChatError(missing_extra("metrics need prometheus-client", "metrics")) from None
-    host, _, port = endpoint.rpartition(":")
-    return lambda peer: MetricsServer(peer, host.strip("[]"), int(port))
-
-
 ACCEPTED_WITHIN = 20.0  # seconds until SIGTERM ends a process that reads input and files; a guess
 SHOWN_WITHIN = 5.0  # seconds in which own messages are shown at the end: as long as --drain waits
 
@@ -154,7 +140,6 @@ class Chat:
                 self._front.close()
 
     async def _run_peer(self) -> int:
-        make_metrics = _metrics_of(self._options.metrics)
         self._founds = not (home_directory() / "network").exists()
         peer = make_peer(self._options, self._invite)
         self._endpoints = EndpointStatus.of_start(peer, self._options, self._invite)
@@ -164,7 +149,6 @@ class Chat:
         if self._kind is InputKind.NONE and peer.listening.peer_id != peer.me.id:
             peer.set_presence("offline")  # nobody is at this machine; on another one its person may be
         freeze_started()
-        metrics = make_metrics(peer)
         control = await ControlServer(peer).start()
         self._init_display(peer)
         self._session = session = Session(
@@ -184,8 +168,6 @@ class Chat:
             await session.stop()
             self._join_summary.close()
             session.mark_seen()  # the last lines shown count as read too
-            if metrics is not None:
-                await metrics.aclose()
             await control.shut_down(STOP_REASONS[await self._shutdown.wait()])
             await pump
 

@@ -69,7 +69,6 @@ class ChatOptions(PeerOptions):
 
     drain: float = USUAL_DRAIN
     stay: bool = False
-    metrics: str = ""
     bare: bool = False  # no PORT was given: the wizard asks for what is missing
 
 

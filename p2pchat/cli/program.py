@@ -165,12 +165,6 @@ Exit codes:
 @peer_options
 @option("--drain", "SECONDS", "how long to wait for deliveries at the end (default 5)", type=SECONDS)
 @stay_option
-@option(
-    "--metrics",
-    "[HOST:]PORT",
-    "serve metrics for Prometheus there, on this machine by default (extra: metrics)",
-    type=ENDPOINT,
-)
 @verbose_option
 @click.version_option(__version__, message="%(prog)s %(version)s", prog_name="p2pchat", help="the version")
 @click.pass_context

@@ -102,7 +102,7 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
-NUMBERS = ("drain", "advertise", "metrics")  # and an endpoint
+NUMBERS = ("drain", "advertise")  # and an endpoint
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:

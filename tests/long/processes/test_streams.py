@@ -1,4 +1,4 @@
-"""The command line over real processes: pipes, terminals, signals and metrics.
+"""The command line over real processes: pipes, terminals and signals.
 
 Accepted messages are sent, whichever end of a pipe closes first; messages that were not shown come again.
 """
@@ -19,11 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from p2pchat.testing.process_mesh import Child
-from tests.ports import free_ports
 from tests.processes.commands import TIMEOUT, environment, one_loop, posix, run_forked
 from tests.processes.peers import Cluster
 
@@ -257,21 +255,3 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
             await ada.event("left", user="bob", reason="left")
         finally:
             os.close(main)
-
-
-@one_loop
-async def test_a_peer_serves_its_metrics(quick: Cluster, tmp_path: Path) -> None:
-    pytest.importorskip("prometheus_client")
-    (port,) = free_ports(1)
-    ada = quick.child("ada", "--metrics", str(port), log=False)
-    await ada.start()
-    bob = quick.child("bob", ada.endpoint, log=False)
-    await bob.start()
-    await ada.wait(lambda line: line["event"] == "joined")
-    async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.get(f"http://127.0.0.1:{port}/metrics", timeout=60)
-    assert {"p2pchat_peer_links 1.0", "p2pchat_storage_works 1.0"} <= set(answer.text.splitlines())
-    assert "ada" not in answer.text and "bob" not in answer.text
-    taken = await run_forked(quick, tmp_path, "0", "--metrics", str(port))
-    assert taken.code == 1 and f"metrics cannot be served at 127.0.0.1:{port}: " in taken.complains()
-    assert (await bob.leave(), await ada.leave()) == (0, 0)
