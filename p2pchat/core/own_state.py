@@ -7,8 +7,8 @@ chose goes where its conversations go, and each machine works alone until it mee
 Storage keeps the newest of each key as a line of meta, in the commit of its entry. Only then does it count. A key that
 has no text keeps its line, since another machine may still come with an older one.
 
-A stolen machine can choose as well. So keys and texts are short, and of each kind the newest are kept up to a number,
-the same on all machines: what is made up costs no memory without end, and never keeps a person from choosing.
+A stolen machine can choose as well. So keys and texts are short, and of each kind the newest are kept, as many on all
+machines: what is made up costs no memory without end, and never keeps a person from choosing.
 
 Source: docs/protocol-entries.md, "Own state".
 """
@@ -16,6 +16,7 @@ Source: docs/protocol-entries.md, "Own state".
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from p2pchat.core.log import Entry
@@ -126,17 +127,16 @@ class OwnState:
             found[key] = ""
         return [(user, key, text) for key, text in found.items()]
 
-    def _too_many(self, newest: Mapping[str, _Newest]) -> list[str]:
-        """Return the keys that give way: the oldest of each kind beyond what is kept, decided alike on all machines."""
-        if len(newest) <= MAX_KEYS:
-            return []
-        of_kind: dict[str, list[str]] = {}
-        for key in sorted(newest.keys() - {ENTRIES}, key=lambda key: (newest[key][:2], key)):
-            of_kind.setdefault(_kind_of(key), []).append(key)
-        found = list[str]()
-        for keys in of_kind.values():
-            found += keys[:-MAX_KEYS]
-        return found
+    def _too_many(self, newest: Mapping[str, _Newest]) -> Iterator[str]:
+        """Yield the keys that give way: the oldest of each kind beyond what all machines keep. As that sorts all keys,
+        it begins only once there are as many more than if all kinds were full.
+        """
+        counts = Counter[str]()
+        if len(newest) > (len(KINDS) + 2) * MAX_KEYS:
+            for key in sorted(newest.keys() - {ENTRIES}, key=lambda key: (newest[key][:2], key), reverse=True):
+                counts[_kind_of(key)] += 1
+                if counts[_kind_of(key)] > MAX_KEYS:
+                    yield key
 
     def on_durable(self, user: UserId, key: str, text: str) -> None:
         """Let a choice count that is stored."""

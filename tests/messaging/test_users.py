@@ -195,8 +195,11 @@ async def test_of_too_many_choices_the_oldest_gives_way(ada: TCPPeer, monkeypatc
     monkeypatch.setattr(own_state, "MAX_KEYS", 1)
     await ada.block("bob")
     await ada.ignore("bob")
+    for number in range(8):
+        await ada.block(base32(f"{number:064x}"))
     await ada.block("cyd")
-    assert [user.name for user in ada.blocked()] == ["cyd"]
+    names = [user.name for user in ada.blocked()]
+    assert "cyd" in names and "bob" not in names
     assert [user.name for user in ada.ignored()] == ["bob"]
 
 

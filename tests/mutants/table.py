@@ -1629,7 +1629,7 @@ own = self._by_signer[self.founder].values()
         ("fitting = known if len(known) == 1 else fitting",
          "pass")),
     Mutant("name-of-another-machine-lost", "a name that is changed on the laptop is changed back by the desk",
-        Rule("machines", within=60, seed=10, having="machines"),
+        Rule("machines", within=60, seed=16, having="machines"),
         ('if own is not None and is_as_known and people.has_profile(user):',
          'if False:')),
     Mutant("name-of-the-far-future", "what a stolen machine calls its person with a made-up time is the person's name for good",
@@ -1844,8 +1844,11 @@ own = self._by_signer[self.founder].values()
          "and")),
     Mutant("own-state-of-one-kind-fills-all", "a stolen machine chooses so much of no use that what its person chose is dropped",
         "core/test_own_state.py::test_of_each_kind_the_newest_are_kept_in_whatever_order_they_come",
-        ("            of_kind.setdefault(_kind_of(key), []).append(key)",
-         "            of_kind.setdefault(key.partition(':')[0], []).append(key)")),
+        ("""\
+                counts[_kind_of(key)] += 1
+                if counts[_kind_of(key)] > MAX_KEYS:""", """\
+                counts[""] += 1
+                if counts[""] > MAX_KEYS:""")),
     Mutant("own-state-of-the-far-future", "what a stolen machine chose with a made-up time outweighs all later choices of its person",
         "core/test_own_state.py::test_what_was_stamped_far_ahead_does_not_count",
         ("counts = isinstance(entry.b, dict) and entry.c <= now + MAX_AHEAD",
@@ -1854,6 +1857,9 @@ own = self._by_signer[self.founder].values()
         "core/test_own_state.py::test_a_choice_lives_as_long_as_its_user",
         ('return dict.fromkeys([*self.own.lines_of(user), *self.contacts.lines_of(user)])',
          'return dict.fromkeys(self.contacts.lines_of(user))')),
+    Mutant("own-state-sorted-at-each-entry", "a stolen machine has the others sort all that was ever chosen for each word of it",
+        "core/test_own_state.py::test_what_fills_all_kinds_costs_each_later_choice_next_to_nothing",
+        ("if len(newest) > (len(KINDS) + 2) * MAX_KEYS:", "if newest:")),
     Mutant("own-state-that-no-database-takes", "one choice of a stolen machine stops each machine of its person that has PostgreSQL or MariaDB",
         "core/test_own_state.py::test_what_is_no_choice_changes_nothing",
         ("if not isinstance(text, str) or \"\\0\" in key + text:",
