@@ -45,6 +45,7 @@ SHARED_TAG = b"p2pchat/shared/1\0"
 _HEAD = Struct(">32s8sQ32sQQ")  # user, run, seq, chain, last_c, pruned; the marks that it builds on follow
 _USER, _RUN, _SEQ = slice(0, 32), slice(32, 40), slice(40, 48)
 _AFTER_USER = b"\xff" * 9  # behind all rows of a user
+MOST_OLDER = 512  # logs looked at for each want; of more it says what is older by some. A guess
 KEPT_PROFILES = 4  # numbers of profiles kept of a log; a guess: more are hardly shown at once
 
 
@@ -504,11 +505,11 @@ class ConversationState:
             return self.log(user, split_ref(ref)[1])
         return found
 
-    def all_logs(self, user: UserId) -> list[LogState]:
-        """Return all logs of a writer."""
-        writer = self.writers.get(user)
+    def all_logs(self, user: UserId, most: int = MAX_INT) -> list[LogState]:
+        """Return all logs of a writer; of many rows each second, or third ..., so that these are fewer than `most`."""
+        writer, rows = self.writers.get(user), self.covered.of(user)
         objects = writer.logs.values() if writer else ()
-        return [*objects, *map(self._covered_log, self.covered.of(user))]
+        return [*objects, *map(self._covered_log, rows[:: 1 + len(rows) // most])]
 
     def is_built_on(self, user: UserId, mark: Mark) -> bool:
         """Return whether a log of a writer builds on this mark of it, and is not forked. Of rows none is."""
@@ -526,8 +527,8 @@ class ConversationState:
         return LogState.from_facts(self, facts_in(self.id, row))
 
     def older_marks(self, user: UserId, most: int) -> list[Mark]:
-        """Return the marks of the 1st, 2nd, 4th ... newest log of a writer; none if no log covers another."""
-        logs = [log for log in self.all_logs(user) if log.durable_seq and not log.forked]
+        """Return the marks of the 1st, 2nd, 4th ... newest log of a writer, about; none if no log covers another."""
+        logs = [log for log in self.all_logs(user, MOST_OLDER) if log.durable_seq and not log.forked]
         if not any(log.covered for log in logs):
             return []
         logs.sort(key=lambda log: (log.last_c, log.id.run), reverse=True)

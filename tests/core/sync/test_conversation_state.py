@@ -9,9 +9,18 @@ from secrets import token_bytes
 
 from p2pchat.core.durable_changes import LogFacts
 from p2pchat.core.log import NO_SUM, LogId, marks_to_bytes, ref_key
-from p2pchat.core.sync.conversation_state import ConversationState, Heads, LogState, facts_in, pack_row, sum_of
+from p2pchat.core.sync.conversation_state import (
+    MOST_OLDER,
+    ConversationState,
+    Heads,
+    LogState,
+    facts_in,
+    pack_row,
+    sum_of,
+)
 from p2pchat.protocol import Mark, Naming
 from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, sum_of_tips
+from tests.core.steps import count_steps
 
 
 def room() -> ConversationState:
@@ -103,6 +112,18 @@ def test_the_marks_of_older_logs_are_those_of_the_1st_2nd_and_4th_newest() -> No
         before = [author.mark]
     assert [mark.run[:2] for mark in here.older_marks(IDS["bob"], 8)] == ["06", "05", "03"]
     assert [len(here.older_marks(IDS["bob"], 2)), here.older_marks(IDS["cyd"], 8)] == [2, []]
+
+
+def test_the_marks_of_older_logs_cost_no_more_after_very_many() -> None:
+    def steps(logs: int) -> int:
+        here, user = room(), bytes.fromhex(IDS["bob"])
+        rows = [pack_row(user, c.to_bytes(8, "big"), 1, b"c" * 32, c, 0, b"") for c in range(1, logs + 1)]
+        here.covered.load(rows)
+        found = [int(mark.run, 16) for mark in here.older_marks(IDS["bob"], 24)]
+        assert found == sorted(found, reverse=True) and found[0] > logs - logs // 100 and found[-1] < logs * 0.6
+        return count_steps(lambda: here.older_marks(IDS["bob"], 24))
+
+    assert steps(20 * MOST_OLDER) <= steps(MOST_OLDER - 1)
 
 
 def test_the_running_log_is_no_row() -> None:
