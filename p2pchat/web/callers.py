@@ -52,10 +52,15 @@ async def ask(authenticate: Authenticate, connection: HTTPConnection, seconds: f
         if not isinstance(found, Caller | None):
             raise TypeError(f"authenticate returned {type(found).__name__}, not a Caller or None")
     except Exception:  # whatever the program raises
-        _log.exception("the program could not say who a caller is")
-        text = "who you are cannot be found out now: try again"
-        raise WebError(503, "authentication", text, {"Retry-After": "5"}) from None
+        raise unknown_caller() from None
     return found
+
+
+def unknown_caller() -> WebError:
+    """Log the exception that is handled, which is the program's fault; return the answer to its caller."""
+    _log.exception("the program could not say who a caller is")
+    text = "who you are cannot be found out now: try again"
+    return WebError(503, "authentication", text, {"Retry-After": "5"})
 
 
 def by_header(name: str) -> Authenticate:

@@ -21,7 +21,7 @@ from p2pchat.program_log import ProgramLog
 from p2pchat.threads import in_thread, stop_tasks
 from p2pchat.web.account_files import Fetches, FileLinks, Uploads
 from p2pchat.web.accounts import BY_KEY, Account, Accounts
-from p2pchat.web.callers import Authenticate, ask
+from p2pchat.web.callers import Authenticate, ask, unknown_caller
 from p2pchat.web.catch_up import REPEATED, PeerSeparations, name_of
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError
@@ -140,7 +140,10 @@ class Gateway:
         found = await ask(self.authenticate, connection, self.settings.token_timeout)
         if found is None:
             return None
-        account = await self.accounts.own(found.key, found.name)
+        try:
+            account = await self.accounts.own(found.key, found.name)
+        except (TypeError, ValueError):  # the key is none
+            raise unknown_caller() from None
         connection.scope[OPERATOR] = found.operator
         if account.signed_out_at > asked_at:
             return None

@@ -440,13 +440,18 @@ async def test_a_name_is_made_to_fit_and_follows_the_program(name: str, shown: s
         assert await by_rest(served, of("ada")) == shown
 
 
-@pytest.mark.parametrize("key", ["", "x" * 129])
-async def test_a_key_that_is_none_lets_nobody_in(key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 129, "\ud800", 42, None])
+async def test_a_key_that_is_none_is_the_fault_of_the_program_and_lets_nobody_in(
+    key: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     program = Program()
     program.sessions["ada"] = Caller(key)
     async with owned(program) as served:
-        assert await by_rest(served, of("ada")) == "malformed"
+        answer = await called(served, "GET", "/v1/conversations", of("ada"))
+        assert (answer.status_code, code_of(answer)) == (503, "authentication")
         assert served.gateway.accounts.list() == []
+    [record] = caplog.records
+    assert record.getMessage() == "the program could not say who a caller is" and record.exc_info is not None
 
 
 async def test_accounts_are_the_same_after_a_restart_and_other_ones_after_a_deletion(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from playwright.async_api import BrowserContext, Page, expect
 from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
 from p2pchat import TCPPeer
 from p2pchat.web import Caller, WebSettings, create_app
@@ -152,3 +153,37 @@ async def test_a_user_of_a_program_comes_with_its_cookie_and_leaves_with_its_ses
             await is_signed_in(page, "ada")
             await context.close()
             await chat.state.gateway.aclose()
+
+
+async def test_no_cookie_of_another_program_of_the_site_goes_with_a_token() -> None:
+    """Those of the page itself and of a socket the browser adds; nothing of the page can leave them out."""
+    cookies: dict[str, bool] = {}
+    own = FastAPI()
+    async with TCPPeer(0, name="gate", db="memory://") as peer:
+        chat = create_app(peer, WebSettings(sign_up="open"))
+
+        async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                cookies[f"{scope['method']} {scope['path']}"] = "cookie" in HTTPConnection(scope).headers
+            await chat(scope, receive, send)
+
+        own.mount("/chat", recorded)
+        async with listening(own) as port, chromium() as browser:
+            url = f"http://127.0.0.1:{port}"
+            context = await browser.new_context(locale="en-GB")
+            context.set_default_timeout(PATIENCE * 1000)
+            await context.add_cookies([{"name": "session", "value": "xyz", "url": url}])
+            page = await context.new_page()
+            await enter(page, f"{url}/chat/", "ada", stays=False)
+            await page.locator("button.me").click()
+            await page.get_by_role("button", name="Delete my account…").click()
+            asked = page.get_by_role("dialog", name="Delete your account?")
+            await asked.get_by_label("Type your name to confirm").fill("ada")
+            await asked.get_by_role("button", name="Delete my account").click()
+            await page.get_by_text("This account was deleted.").wait_for()
+            await context.close()
+            await chat.state.gateway.aclose()
+    assert cookies["GET /chat/"]  # so there was one to be sent
+    assert {call: cookies[call] for call in cookies if "accounts" in call} == {
+        "POST /chat/accounts": False, "DELETE /chat/accounts/me": False,
+    }  # fmt: skip
