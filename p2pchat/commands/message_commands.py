@@ -173,12 +173,15 @@ def _tell_where(ctx: CommandContext, to: Conversation, text: str) -> None:
 
 
 async def change(call: Call, ctx: CommandContext, message: Message | Sent, **fields: Any) -> CommandResult:
-    """Write what a call says about a message. People see the event that follows."""
+    """Write what a call says about a message, unless it is so. People see the event that follows."""
     receipt = await getattr(ctx.peer, call.method or call.name)(message, **fields, ref=ctx.ref)
+    row = {"id": message.id, "entry_id": receipt.id}
+    if receipt.id == message.id:
+        return CommandResult([row], ["-- nothing changed: it is so already"])
     what = f"{call.of} {excerpt(said(message.to_dict()))}"
     ctx.on_accepted(message.conversation, receipt, [what])
     _tell_where(ctx, message.conversation, str(next(iter(fields.values()), "")) or what)
-    return CommandResult([{"id": message.id, "entry_id": receipt.id}])
+    return CommandResult([row])
 
 
 async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:

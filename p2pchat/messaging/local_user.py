@@ -54,6 +54,7 @@ from p2pchat.messaging.messages import (
     MessageOptions,
     Post,
     Sent,
+    changes_nothing,
     check_change,
     check_marks,
     parse_message_id,
@@ -665,7 +666,8 @@ class LocalUser(Viewer):
             message: A message, or its id.
             ref: As send.
         Returns:
-            The receipt of the edit: which members have the new text.
+            The receipt of the edit: which members have the new text. Of the message if it is so already, as with all
+            such calls: nothing is written then.
         Raises:
             UnknownName: No message here has this id.
             ValueError: Another user wrote it, it has choices, or it is no id. Also raises as send.
@@ -726,8 +728,7 @@ class LocalUser(Viewer):
         Args:
             automatic: A program reacts, and no person: it decides nothing among the choices of a message.
         Raises:
-            ValueError: The reaction is longer, it is there already or there is none to remove, or the message was
-                deleted.
+            ValueError: The reaction is longer, or the message was deleted.
             UnknownName: No message here has this id. Also raises as send.
         """
         return await self._change_message(REACTION, message, reaction, ref, automatic=automatic)
@@ -763,7 +764,7 @@ class LocalUser(Viewer):
         """Vote for an option of an open poll by its number, from 1. A later vote replaces it, and 0 takes it back.
 
         Raises:
-            ValueError: It is no poll, is closed, has no such option, or has this vote. Also raises as edit.
+            ValueError: It is no poll, is closed, or has no such option. Also raises as edit.
         """
         return await self._change_message(VOTE, poll, str(option), ref)
 
@@ -777,12 +778,10 @@ class LocalUser(Viewer):
         requests, me = self._require_running().requests, self.directory.me
         post = await self.message(message.id if isinstance(message, Post) else message)  # one in hand may be old
         text = check_change(kind, post, text, me)
-        if kind.list:
-            body, said = kind.body_of(text), [one for one in post._said(kind) if kind.shared or one.log.user == me]
-            if not said and not body:
-                raise ValueError(f"there is no {kind.name} to remove")
-            if any((one.entry.b, one.entry.auto) == (body, automatic) for one in said):
-                raise ValueError(f"this {kind.name} is there already")
+        if changes_nothing(kind, post, text, me, automatic):
+            if isinstance(post, Sent):
+                return await self.receipt(post.id)
+            return self._receipt(post.log, post.seq)
         conversation, re = post.log.conversation, ref_of(post)
         marks = Marks(auto=True) if automatic else None
         above = 0 if post._edits is None else post._edits.clock_before(kind, me)

@@ -30,6 +30,7 @@ from p2pchat.core.log import (
 from p2pchat.core.names import plain
 from p2pchat.core.sync.appender import check_text
 from p2pchat.kinds import CHANGE_EVENTS, KINDS, LISTS, MESSAGE_KINDS
+from p2pchat.kinds.edit import EDIT
 from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.message_fields import BECAME, SAID, UNASKED
 from p2pchat.kinds.pins import PIN
@@ -671,14 +672,13 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
     Raises as check_text.
 
     A message must be the user's own to be edited or deleted, and of a kind that this version knows. One with choices
-    cannot be edited. Of a deleted one only an edit shows anything, which brings it back, and the text that it has is no
-    edit.
+    cannot be edited. Of a deleted one only an edit shows anything, which brings it back.
     """
     text = plain(text)
-    if post.deleted and not kind.is_edit:
+    if post.deleted and kind.aspect != EDIT.aspect:
         raise ValueError("the message was deleted")
     if kind.on:
-        if post._entry.k != kind.on or post.closed_at:
+        if post._entry.k != kind.on or (post.closed_at and kind is not CLOSE):
             raise ValueError(f"this is no open {kind.on}")
         if text and text not in map(str, range(len(post.choices) + 1)):
             raise ValueError(f"a {kind.name} is a number from 0 to {len(post.choices)}")
@@ -690,9 +690,17 @@ def check_change(kind: Kind, post: Post, text: str, me: UserId) -> str:
         raise ValueError("this version does not know this kind of message")
     if kind.is_edit and (offers := KINDS[post._entry.k].choices) and choices_of(post._entry):
         raise ValueError(offers.fixed)
-    if kind.is_edit and not post.deleted and text == post.text:
-        raise ValueError("this is its text already")
     return check_text(text) if kind.body == "text" and (text or not kind.longest) else text
+
+
+def changes_nothing(kind: Kind, post: Post, text: str, me: UserId, automatic: bool) -> bool:
+    """Return whether a message is already as a change of this kind by the user `me` would make it."""
+    if kind is CLOSE:
+        return post.closed_at is not None
+    if kind.aspect == EDIT.aspect:
+        return (post.deleted, post.text) == (kind.is_deletion, text)
+    body, said = kind.body_of(text), [one.entry for one in post._said(kind) if kind.shared or one.log.user == me]
+    return any((one.b, one.auto) == (body, automatic) for one in said) or not (said or body)
 
 
 def check_marks(kind: str, automatic: bool, choices: Iterable[str], hops: int) -> Marks:

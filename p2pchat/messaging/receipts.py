@@ -192,6 +192,8 @@ class Receipt:
             raise ValueError("count begins at 1")
         member = None if by is None else self._member(by)
         log, seq = self._position
+        if log.user != self._people.me:
+            return  # another wrote it: nobody is waited for
         await self._tracker.wait(self._people, log, seq, by=member, count=count, timeout=timeout, kind=kind)
 
     def _member(self, by: User | str) -> UserId:
