@@ -16,7 +16,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from p2pchat import Cause, DeletedMessages, History, HostedUser, Message, People, Sent, TCPPeer, User, where_found
+from p2pchat import (
+    Cause,
+    DeletedMessages,
+    History,
+    HostedUser,
+    Message,
+    People,
+    Sent,
+    TCPPeer,
+    User,
+    own_addresses,
+    where_found,
+)
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.kinds import CHANGE_EVENTS, LISTS
@@ -378,9 +390,12 @@ def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
     """Return why nothing is sent to users: an expulsion, or that only others reach them; "" if nothing is known."""
     if out := exclusion_text(peer.people, "a pardon lets it send what waits"):
         return out
-    known = {one.label: one.cause for one in peer.users() if one.label in labels} if labels else {}
+    if labels and not (is_loopback(peer.listening.host) or own_addresses()):
+        return "this machine has no network"
+    known = [(one.label, one.cause) for one in peer.users() if one.label in labels]
     stays = ("expelled", UNREACHABLE)
-    return "; ".join(_sentences((who, cause_text(why)) for who, why in known.items() if why and why.kind in stays))
+    lasting = [(who, why) for who, why in known if why and (why.kind in stays or cut_by(why))]
+    return "; ".join(_sentences((who, cause_text(why)) for who, why in lasting))
 
 
 _CAUSES = {
@@ -392,8 +407,18 @@ _CAUSES = {
 }
 
 
+def cut_by(cause: Cause | None) -> str:
+    """Return who carried the last link with a user, and is off, so that the user may be there; "" for nobody."""
+    if cause is None or cause.kind != "away" or cause.by is None:
+        return ""
+    return cause.by.label
+
+
 def cause_text(cause: Cause) -> str:
     """Return what ends the wait of a user who lacks a message, and why it lacks it, but for since when."""
+    by = cut_by(cause)
+    if by:
+        return f"can get it once linked: {cut(by)}"
     return _CAUSES[cause.kind].format("" if cause.by is None else quote_name(cause.by.label))
 
 
@@ -416,6 +441,11 @@ def _sentences(said: Iterable[tuple[str, str]]) -> list[str]:
 def unreachable(label: str, by: str) -> str:
     """Return that a user is there, and who says that it reaches it: that is no proof."""
     return f"{quote_name(label)} cannot be reached from here; {quote_name(by)} says it can"
+
+
+def cut(by: str) -> str:
+    """Return that a user cannot be reached, of whom more is not known, and who carried the last link."""
+    return f"cannot be reached from here; {quote_name(by)}, who linked you last, is off"
 
 
 def shows_presence(event: Line) -> bool:
@@ -474,6 +504,8 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     marks = _marks(you=row["me"], owner=row.get("owner", False), admin=row.get("admin", False))
     marks += f" (linked through {quote_name(row['via'])})" if row.get("via") else ""
     marks += next((f" ({why})" for why in ("expelled", "blocked", "ignored") if row.get(why)), "")
+    if row.get("cut_by"):
+        state = cut(row["cut_by"])
     if row["status"] == UNREACHABLE:
         return f"-- {unreachable(row['user'], row['text'])}{marks}"
     return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"

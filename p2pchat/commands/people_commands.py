@@ -15,6 +15,7 @@ from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.event_text import (
     UNREACHABLE,
     EventLine,
+    cut_by,
     excerpt,
     find_obstacle,
     format_device,
@@ -88,18 +89,21 @@ async def whois(ctx: CommandContext, user: User | str) -> CommandResult:
 
 def user_row(user: User) -> EventLine:
     """Return one row of /who, or of `p2pchat users`."""
-    return {
+    row: EventLine = {
         **user_fields(user),
         "name": user.name,
         **_status_row(user),
         "since": iso_or_none(user.since),
         "via": user.via,
+        "cut_by": cut_by(user.cause),
         "ignored": user.ignored,
         "blocked": user.blocked,
-        **({"expelled": True} if user.expelled else {}),
         "about": user.about,
         "names_before": list(user.names_before),
     }
+    if user.expelled:
+        row["expelled"] = True
+    return row
 
 
 async def nick(ctx: CommandContext, name: str) -> CommandResult:

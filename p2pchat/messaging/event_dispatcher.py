@@ -190,6 +190,8 @@ class EventDispatcher:
         self.links_changed.set()
         if effect.endpoint:
             self.endpoints[effect.endpoint] = effect.state
+        if effect.state == "up":
+            remember(self._people.facts.carriers, effect.peer, effect.via, MAX_MET)
         if effect.host and not effect.via:
             self._addresses[effect.peer] = effect.host
         elif effect.state == "down":
@@ -213,6 +215,8 @@ class EventDispatcher:
 
     def _on_joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
+        facts = self._people.facts
+        remember(facts.carriers, user, facts.via(user), MAX_MET)
         first = not self._people.name(user) and user not in self._met
         self._meet([user])
         if (admitted := self._admitted.pop(self._users.member_of(user), None)) is not None:

@@ -130,6 +130,8 @@ class User:
         if found is None:
             return None
         kind, micros, by = found
+        if kind == "away":
+            by = self._people.facts.last_carrier(self.key)
         return Cause(kind, aware(micros) if micros else None, self._people.user(by) if by else None)
 
     def __eq__(self, other: object) -> bool:
@@ -164,7 +166,8 @@ class Cause:
             except by a third peer, which says so; expelled from the network. Who blocks somebody, or is blocked, is
             away.
         since: Since when the user is away; None if unknown.
-        by: Who carries, reaches, or expelled the user; else None.
+        by: Who carries, reaches, or expelled the user; of who is away, who carried the last link and is away, too, so
+            that the user may be there. Else None.
     """
 
     kind: str
@@ -345,6 +348,8 @@ class UserFacts:
         since: Returns since when a user is out of the network, in UTC microseconds; None for one who is not.
         concealed: Returns those who are out of whom nothing is shown any more.
         share: Returns the member at whom a user counts with all its keys, or the user that counts by itself.
+        carriers: Who carried the last link with a peer, or with the peer of a user; "" for a direct one.
+        linked: The peers that are linked.
     """
 
     status: Callable[[UserId, UserId], Status] = staticmethod(lambda me, user: UNKNOWN)
@@ -358,8 +363,20 @@ class UserFacts:
     concealed: Callable[[], AbstractSet[UserId]] = staticmethod(frozenset)
     share: Callable[[UserId], UserId] = staticmethod(lambda user: user)
 
+    def __init__(self) -> None:
+        self.carriers: dict[UserId, PeerId] = {}
+        self.linked: Container[PeerId] = ()
+
+    def last_carrier(self, user: UserId) -> PeerId:
+        """Return who carried the last link with a user, and is not linked any more; "" for nobody."""
+        by = self.carriers.get(user, "")
+        if by in self.linked:
+            return ""
+        return by
+
     def follow(self, node: Node) -> None:
         """Take what this core says."""
+        self.linked = node.links.by_peer
         self.follow_members(node.member_directory)
         self.status, self.via = partial(_status_at, node), partial(carrier, node)
         self.former = lambda: node.replicator.people.former

@@ -12,6 +12,7 @@ from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.event_text import excerpt, find_obstacle
 from p2pchat.commands.notifier import Notifier
 from p2pchat.testing import mesh
+from tests.deadlines import WAIT, until
 
 
 class NoticeRecorder:
@@ -73,6 +74,20 @@ async def test_who_was_expelled_is_announced_as_that_also_after_as_offline(recor
         await ada.people.expel("bob")
         await sent(notifier, ada, to, ["two"])
         assert await recorder.next() == '-- "two" is saved; bob can get it after a pardon: expelled by ada'
+
+
+async def test_of_a_machine_without_a_network_nobody_else_is_called_offline(
+    recorder: NoticeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TCPPeer(0, name="ada", host="0.0.0.0", db="memory://") as ada:
+        async with TCPPeer(0, ada.port, name="bob", db="memory://") as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+            to = ada.find("bob")
+        await until(lambda: ada.user("bob").status == "offline", "bob has left")
+        recorder.notifier.obstacle = partial(find_obstacle, ada)
+        monkeypatch.setattr("p2pchat.commands.event_text.own_addresses", list)
+        await sent(recorder.notifier, ada, to, ["one"])
+        assert await recorder.next() == '-- "one" is saved; this machine has no network'
 
 
 async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: NoticeRecorder) -> None:

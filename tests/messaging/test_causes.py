@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from p2pchat import Cause, TCPPeer
+from p2pchat.commands.event_text import format_user
+from p2pchat.commands.people_commands import user_row
 from p2pchat.testing import Mesh, mesh
 from tests.deadlines import until
 
@@ -45,6 +47,29 @@ async def test_who_carries_a_link_is_named() -> None:
         assert ada.user("bob").cause == Cause("carried", None, ada.user("rita"))
         assert ada.user("rita").cause == Cause("online", None, None)
         assert rita.user("bob").cause == Cause("online", None, None)
+
+
+async def test_who_carried_the_last_link_and_is_off_is_named() -> None:
+    async with mesh("rita") as net:
+        net.network.separate("ada", "bob")
+        await net.add("ada")
+        await net.add("bob")
+        rita, ada, bob = net.peers
+        await until(lambda: kind(ada, "bob") == "carried", "the carried link")
+        user = ada.user("bob")
+        await rita.aclose()
+        await until(lambda: user.status == ada.user("rita").status == "offline", "rita has left, and bob with her")
+        assert user.cause == Cause("away", user.since, ada.user("rita"))
+        assert ada.user("rita").cause == Cause("away", ada.user("rita").since, None)
+        assert [user_row(ada.user(one))["cut_by"] for one in ("bob", "rita")] == ["rita", ""]
+        assert "bob: cannot be reached from here; rita, who linked you last, is off since" in format_user(
+            user_row(user)
+        )
+        net.heal()
+        await until(lambda: user.status == "online", "a direct link")
+        await bob.aclose()
+        await until(lambda: user.status == "offline", "bob has left")
+        assert user.cause == Cause("away", user.since, None)
 
 
 async def test_who_expelled_somebody_is_named_also_when_somebody_else_did() -> None:

@@ -40,8 +40,8 @@ from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.cli.subcommands import doctor_checks as checks
 from p2pchat.cli.subcommands import doctor_network as network
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning
-from p2pchat.commands.endpoints import own_addresses
-from p2pchat.commands.event_text import EventLine, exclusion_text, is_gateway
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, own_addresses
+from p2pchat.commands.event_text import UNREACHABLE, EventLine, exclusion_text, format_user, is_gateway
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.shell_command import command
 from p2pchat.commands.standard_output import json_line
@@ -137,12 +137,13 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
     state = await in_thread(inspect_profile, directory)
     for finding in checks.check_profile(state):
         yield finding
-    host, port, linked = "", 0, ""
+    host, port = "", 0
+    users: list[EventLine] | None = None  # as the running peer lists them
     try:
         control = await connect(directory)
         if control is not None:
             async with aclosing(control):
-                linked = _linked(await control.ask("who"))
+                users = await control.ask("who")
             host, port = control.listening["host"], control.listening["port"]
     except CommandError as failure:
         yield warning("commands", str(failure), "end that process, then start the peer again")
@@ -158,7 +159,7 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
             yield ok("port", "no peer answers for this profile, so its port is not known", "add --port PORT")
     for finding in network.check_reachability(host, port, await in_thread(own_addresses)):
         yield finding
-    async for finding in _check_stored(state, db, linked, data):
+    async for finding in _check_stored(state, db, users, data):
         yield finding
     if state.exists:
         disk = await in_thread(disk_usage, directory)
@@ -175,8 +176,10 @@ def _linked(users: Sequence[EventLine]) -> str:
     return "; ".join(f"{quote_names(by_carrier[via])}{through[via]}" for via in sorted(by_carrier))
 
 
-async def _check_stored(state: ProfileState, db: str, linked: str, data: str | None) -> AsyncIterator[Finding]:
-    """Check the database, and what it says about the clock and the peers around."""
+async def _check_stored(
+    state: ProfileState, db: str, users: Sequence[EventLine] | None, data: str | None
+) -> AsyncIterator[Finding]:
+    """Check the database, and what it and the running peer, if any, say about the clock and the peers around."""
     posts: list[Message | Sent] = []
     if not state.peer_id:
         if state.key_trouble:
@@ -195,11 +198,15 @@ async def _check_stored(state: ProfileState, db: str, linked: str, data: str | N
                         mend = "if it was found, make it yours anew, from `p2pchat device add` at another one"
                     yield checks.wrong("member", out, mend)
                 posts = await history.history(limit=NEWEST)
+                linked = _linked(users or ())
                 if linked:  # perhaps over links that they opened, from where nobody can reach them
                     yield ok("peers", f"linked with {linked}")
                 elif data is not None:
-                    for finding in await network.check_peers(history.addresses(), data):
+                    for finding in await network.check_peers(history.addresses(), data, runs=users is not None):
                         yield finding
+                for user in users or ():
+                    if user["status"] == UNREACHABLE or user["cut_by"]:
+                        yield warning("peers", format_user(user).removeprefix("-- "), f"try {ANOTHER_ADDRESS}")
         except StorageError as error:
             yield checks.from_error("database", error)
     yield checks.check_clock(datetime.now(UTC), posts)

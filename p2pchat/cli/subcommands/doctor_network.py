@@ -110,11 +110,12 @@ MAX_PROBED = 16  # addresses, those reached last
 PEERS_PROBE_TIMEOUT = 3.0  # seconds
 
 
-async def check_peers(known: Sequence[KnownAddress], data: str) -> list[Finding]:
+async def check_peers(known: Sequence[KnownAddress], data: str, *, runs: bool = False) -> list[Finding]:
     """Check whether any known peer answers; one is enough, it tells of all others.
 
     Args:
         known: The known addresses, those reached last first.
+        runs: The peer of the profile runs, and has no link.
     """
     asked = known[:MAX_PROBED]
     found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_TIMEOUT) for one in asked))
@@ -124,13 +125,16 @@ async def check_peers(known: Sequence[KnownAddress], data: str) -> list[Finding]
         endpoints.setdefault(one.user.label, one.endpoint)
         if answer.verdict == "reached" and answer.peer_id == one.user.id:  # else another peer has that address now
             here.add(one.user.label)
-    return from_answers(endpoints, here)
+    return from_answers(endpoints, here, runs=runs)
 
 
-def from_answers(endpoints: Mapping[str, str], here: Collection[str]) -> list[Finding]:
+def from_answers(endpoints: Mapping[str, str], here: Collection[str], *, runs: bool = False) -> list[Finding]:
     """Return which of the known users answer; nothing when none is known."""
+    answering = f"{len(here)} of {len(endpoints)} known here answer: {quote_names(sorted(here))}"
+    if here and runs:
+        return [warning("peers", f"linked with nobody, though {answering}", "start it again: its first lines say why")]
     if here:
-        return [ok("peers", f"{len(here)} of {len(endpoints)} known here answer: {quote_names(sorted(here))}")]
+        return [ok("peers", answering)]
     if not endpoints:
         return []
     who = next(iter(endpoints))

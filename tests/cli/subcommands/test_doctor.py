@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -84,6 +85,23 @@ def test_who_carries_a_link_is_named(chats: OpenChats, here: Here) -> None:
     assert sorted(shown) == ["ada: online", "bob: online (you)", "cyd: online (linked through ada)"]
     assert (bob.user("cyd").via, bob.user("ada").via, ada.user("cyd").via) == ("ada", "", "")
     cyd.wait_user("bob", timeout=60)
+
+
+def test_a_peer_that_runs_is_judged_by_its_links(chats: OpenChats, here: Here) -> None:
+    ada = chats.open("ada")
+    bob, cyd = (chats.open(name, ada, listen=False) for name in ("bob", "cyd"))
+    for one, name in ((bob, "cyd"), (cyd, "bob")):
+        one.wait_user(name, timeout=60)
+    cyd.broadcast("I sit here").delivered(by="bob", timeout=60)
+    ada.close()
+    waited = time.monotonic() + 60
+    while {bob.user(name).status for name in ("ada", "cyd")} != {"offline"} and time.monotonic() < waited:
+        time.sleep(0.05)  # poll: a user that leaves is told to whoever reads events
+    ran = here("doctor", "--json", "--data", bob.data)
+    found = [(line["verdict"], line["seen"]) for line in ran.events if line["what"] == "peers"]
+    assert found[0][0] == "warning" and found[0][1].startswith("no peer known here answers: ada")
+    assert found[1][0] == "warning"
+    assert found[1][1].startswith("cyd: cannot be reached from here; ada, who linked you last, is off since")
 
 
 async def test_of_a_program_that_answers_no_commands_doctor_does_not_say_that_it_is_not_running(

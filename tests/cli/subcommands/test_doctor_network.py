@@ -162,3 +162,9 @@ def test_a_name_cannot_forge_a_finding() -> None:
 
 async def test_no_peer_is_known(home: Path) -> None:
     assert await check_peers([], str(home)) == from_answers({}, ()) == []
+
+
+def test_a_peer_that_runs_without_a_link_is_not_well_because_others_answer() -> None:
+    endpoints = {"ada": "10.0.0.1:8080", "bob": "10.0.0.2:8080"}
+    [found] = doctor_network.from_answers(endpoints, {"ada"}, runs=True)
+    assert (found.verdict, found.seen) == ("warning", "linked with nobody, though 1 of 2 known here answer: ada")

@@ -172,3 +172,20 @@ async def test_all_who_are_known_are_named_where_nobody_answers(terminal: OpenTe
         await one.aclose()
     again = await terminal(port)
     await again.shows("-- no known peer answers yet; still trying bob, cyd")
+
+
+async def test_who_is_beyond_a_machine_that_is_off_is_not_called_offline(terminal: OpenTerminal) -> None:
+    rita = await terminal("0", "--name", "rita")
+    port = str(await port_of(rita))
+    ada = await terminal("0", port, "--no-listen", "--name", "ada", columns=200)
+    bob = await terminal("0", port, "--no-listen", "--name", "bob")
+    await bob.shows("ada is here")
+    await bob.line("I sit here")
+    await ada.shows("bob: I sit here")
+    await rita.line("/quit")
+    await ada.shows("-- rita left")
+    await ada.shows("-- bob left")
+    await ada.line("/msg bob are you there?")
+    await ada.shows("bob can get it once linked: cannot be reached from here; rita, who linked you last, is off")
+    await ada.answers("/who", "-- bob: cannot be reached from here; rita, who linked you last, is off")
+    assert "bob is offline" not in ada.text
