@@ -22,7 +22,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from p2pchat.bounded import Counts
-from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.node_context import KeySet, NodeContext
 from p2pchat.core.own_state import BLOCKED, CHOSEN
 from p2pchat.protocol import PeerId, UserId, user_start
@@ -116,7 +115,7 @@ class Blocks:
     """The blocked users, as own state says.
 
     Args:
-        members: Says which peers may be machines of the own user: a thief of one blocks the others.
+        is_machine: Returns whether a peer may be a machine of the own user: a thief of one blocks the others.
 
     Attributes:
         users: Those whom the peer's own user blocks, and so the peers whose own user they are.
@@ -124,8 +123,8 @@ class Blocks:
         starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
-    def __init__(self, ctx: NodeContext, members: MemberDirectory) -> None:
-        self._members = members
+    def __init__(self, ctx: NodeContext, is_machine: Callable[[PeerId], bool]) -> None:
+        self._is_machine = is_machine
         self.users: KeySet[UserId] = {}
         self.machines: dict[PeerId, UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
@@ -135,7 +134,7 @@ class Blocks:
 
     def __contains__(self, peer: object) -> bool:
         """Return whether a peer gets no link. A machine of the own member is judged by its users."""
-        return peer in self.machines or (peer in self.users and not self._members.is_machine(str(peer)))
+        return peer in self.machines or (peer in self.users and not self._is_machine(str(peer)))
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
         """Block a user on behalf of one hosted here, or end that: it was the other way before."""

@@ -162,7 +162,7 @@ class Node:
         self.member_directory: MemberDirectory = MemberDirectory(
             network.id, peer, member, self.hosted, up, self._statements, is_named=network.is_named,
         )  # fmt: skip
-        self.blocks: Blocks = Blocks(self._ctx, self.member_directory)
+        self.blocks: Blocks = Blocks(self._ctx, self.member_directory.is_machine)
         self.admission: Admission = Admission(
             self._ctx, network, machine.guest, self._statements, self.member_directory, stored.meta
         )

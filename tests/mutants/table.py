@@ -169,7 +169,7 @@ MUTANTS = (
          'self._end(link, "lost", Bye("blocked", REFUSED_BLOCKED), REFUSED_BLOCKED, code="blocked")')),
     Mutant("blocked-as-a-machine", "a stolen machine has the other machines of its person refuse each other",
         "test_devices.py::test_a_thief_blocks_no_machine_and_unblocks_nobody",
-        ("(peer in self.users and not self._members.is_machine(str(peer)))",
+        ("(peer in self.users and not self._is_machine(str(peer)))",
          "peer in self.users")),
     Mutant("blocked-delays-others", "who is blocked delays everybody who answers it by 5 s",
         "core/test_blocks.py::test_what_follows_an_entry_of_a_blocked_user_is_shown_after_a_second",
