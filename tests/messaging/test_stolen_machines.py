@@ -10,13 +10,14 @@ import pytest
 
 from p2pchat import TCPPeer, join_device, profile_directory
 from p2pchat.core.names import base32
-from p2pchat.identity.identity import load_identity
+from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME, GUEST_NAME, Network, save_certificates, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.protocol import PeerId, UserId
 from tests.deadlines import WAIT, until
 from tests.messaging.conftest import home as home
+from tests.messaging.texts import texts
 from tests.ports import free_ports
 from tests.test_devices import Adding, Login, has
 from tests.test_devices import login as login
@@ -113,6 +114,28 @@ async def test_a_machine_for_which_an_accomplice_answers_is_shut_out_by_its_id(l
             await linked(fay, bob, desk, thief)
         assert (await desk.people.revoke_device(base32(lost))).peer_id == base32(lost)
         await until(lambda: len(fay.links()) == 2, "the end of its link")
+
+
+async def test_no_other_member_is_the_host_of_a_person_who_shut_out_a_machine(login: Login) -> None:
+    """Bob answers for a new key of the laptop, which hosts ada by her old certificate and has no link with her desk: it
+    gets nothing that is for her.
+    """
+    theft = await steal(login, "bob", "cyd")
+    lost, me, another = theft.laptop, theft.ada, Identity.generate()
+    async with theft.start("fay") as fay, theft.start("cyd", fay) as cyd, theft.start("ada", fay, cyd) as desk:
+        await desk.people.revoke_device(base32(lost))
+        await until(lambda: bool(cyd.people._answers.revocations(me)), "what cyd knows")
+        write_private(theft.profile("laptop") / KEY_NAME, another.to_pem())
+        theft.certify({another.peer_id: "bob", me: "laptop"})
+        await desk.block(base32(another.peer_id))
+        async with theft.start("laptop", cyd) as thief:
+            assert thief.listening.peer_id == base32(another.peer_id) and thief.me.key == me
+            await has(thief, "room", "ada", "bob", "cyd")
+            await (await cyd.send("ada", "a secret")).delivered(timeout=WAIT)
+            await cyd.broadcast("to all")
+            await has(thief, "room", "ada", "bob", "cyd", "to all")
+            assert await texts(thief, "cyd") == []
+            assert [host.id for host in (await cyd.whois("ada")).hosts] == [desk.listening.peer_id]
 
 
 async def test_who_names_the_founder_and_somebody_expelled_is_expelled_by_name(login: Login, home: Path) -> None:

@@ -150,7 +150,13 @@ class Admission:
         return None if undurable and not self.users.is_out(peer) else code
 
     def expels(self, user: UserId, member: UserId) -> bool:
-        """Return whether a user is to leave: it does not belong to the network, by statements that are durable."""
+        """Return whether a user is to leave: it does not belong to the network, by statements that are durable.
+
+        A person who shut out a machine is no user of other members, whatever certificates the thief shows.
+        """
+        said = self.users.revocations(user)
+        if said and member not in [one.by for one in said]:
+            return True
         return not self.admits(user, member) and (self.users.is_out(user) or not self._statements.undurable)
 
     def admits(self, user: UserId, member: UserId) -> bool:
