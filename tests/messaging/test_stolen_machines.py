@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer, join_device, profile_directory
+from p2pchat import MemberChange, TCPPeer, join_device, profile_directory
 from p2pchat.core.names import base32
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME, GUEST_NAME, Network, save_certificates, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.protocol import PeerId, UserId
-from tests.deadlines import WAIT, until
+from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
 from tests.ports import free_ports
@@ -136,6 +136,26 @@ async def test_no_other_member_is_the_host_of_a_person_who_shut_out_a_machine(lo
             await has(thief, "room", "ada", "bob", "cyd", "to all")
             assert await texts(thief, "cyd") == []
             assert [host.id for host in (await cyd.whois("ada")).hosts] == [desk.listening.peer_id]
+
+
+async def test_who_answers_for_a_person_is_told_again_once_a_machine_was_shut_out(login: Login) -> None:
+    """Bob had it told before anybody missed the laptop."""
+    theft = await steal(login, "bob")
+    lost, me, another = theft.laptop, theft.ada, Identity.generate()
+    async with theft.start("fay") as fay, theft.start("ada", fay) as desk:
+        events = desk.events(MemberChange, consumer=None)
+        for key in (lost, another.peer_id):
+            theft.certify({key: "bob", me: "bob"})
+            async with theft.start("laptop", fay, desk) as thief:
+                await linked(fay, desk, thief)
+                await thief.broadcast("by the key of ada")
+                async with within(WAIT, "what ada reads"):
+                    while (told := await anext(events)).change != "shared":
+                        continue
+                assert told.user == desk.me
+            if key == lost:
+                await desk.people.revoke_device(base32(lost))
+                write_private(theft.profile("laptop") / KEY_NAME, another.to_pem())
 
 
 async def test_who_names_the_founder_and_somebody_expelled_is_expelled_by_name(login: Login, home: Path) -> None:

@@ -35,7 +35,7 @@ from p2pchat.protocol import MAX_SHOWN, GuestCertificate, InviteProof, Membershi
 NO_MEMBER = "member"  # code of `bye`
 MAX_SHOWN_BYTES = 3072  # of statements, in a frame of at most 4 KiB
 FRAMED_BYTES = 160  # what a frame adds to one, besides backslashes before quotes: its signature in hex, brackets
-SHARED = "shared:"  # in meta, before a member that answers for the key of the own user, too: it was told
+SHARED = "shared:"  # in meta, before who answers for the own user, too, and how often its key was revoked: it was told
 MAX_TOLD = 10  # users that are named with a member that changed; a guess
 
 
@@ -181,9 +181,9 @@ class Admission:
 
     def on_answering(self, user: UserId, member: UserId) -> None:
         """Take that a member answers for a user. If that is the own one, and another member, somebody else may have its
-        key: that is told, once of each member that statements name.
+        key: that is told, once of each member that statements name, and again once a machine was shut out.
         """
-        name = SHARED + member
+        name = f"{SHARED}{member}:{len(self.users.revocations(user))}"
         if user != self._ctx.user or member == self.member or name in self._told or not self.is_heard_of(member):
             return
         if self._ctx.work.take("warnings", SHARED):
