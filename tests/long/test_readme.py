@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import shlex
+import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,52 @@ async def check_answers(ada: TCPPeer, before: Receipt) -> None:
     assert pongs == [(bot, "room"), (bot, "dm")]
 
 
+PIPES = [line for block in blocks("sh") for line in block.splitlines() if " | " in line]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+@pytest.mark.parametrize("line", PIPES)
+async def test_a_pipe_of_the_readme_works_among_its_peers(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = [tool for tool in ("git", "jq") if f"{tool} " in line and shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"without {missing[0]}")
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    named = sorted({*PORT.findall(line), *(port for words in peers() for port in PORT.findall(" ".join(words)))})
+    port_of = dict(zip(named, free_ports(len(named)), strict=True))
+    typed = PORT.sub(lambda found: port_of[found[0]], line)
+    typed = typed.replace(".venv/bin/p2pchat", f"{shlex.quote(sys.executable)} -m p2pchat")
+    async with topology(port_of, tmp_path) as running:
+        heard = running["bob"].events(Message)
+        screen, slave = os.openpty()  # jq keeps lines back in a pipe
+        process = await asyncio.create_subprocess_shell(
+            typed, cwd=ROOT, stdout=slave, stderr=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        os.close(slave)
+        try:
+            async with within(2 * WAIT, f"what {line!r} does"):
+                if "tail" in line:
+                    shown = asyncio.create_task(asyncio.to_thread(os.read, screen, 100))
+                    while not shown.done():  # it shows what comes once it runs
+                        await running["bob"].broadcast("hello, pipe")
+                        await asyncio.wait([shown], timeout=1)
+                    assert shown.result().startswith(b"hello, pipe\r\n")
+                    return
+                _, trouble = await process.communicate()
+                assert process.returncode == 0, trouble.decode()
+                message = await anext(heard)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            os.close(screen)
+        if "echo" in line:
+            assert (message.text, message.sender.name, message.conversation.kind) == ("backup finished", "cron", "room")
+        else:
+            assert message.conversation.kind == "dm" and message.text.startswith("commit ")
+
+
 def test_the_programs_and_the_peers_are_found() -> None:
+    assert len(PIPES) == 3
     assert "bob" in [words[-1] for words in peers()]
     assert any("TCPPeer(" in program for program in PROGRAMS)
