@@ -63,7 +63,7 @@ class Gateways:
     async def _hear(self, peer: Any) -> None:
         from p2pchat import Message, Sent
 
-        async for event, _ in peer.everybody(Message, Sent):
+        async for event, _ in peer.hosting.everybody(Message, Sent):
             self.seen.setdefault(event.id, []).append(time.perf_counter())
 
     @property

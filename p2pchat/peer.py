@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from p2pchat import __version__
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
@@ -37,13 +37,11 @@ from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, r
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import Lifecycle
-from p2pchat.messaging.access_policy import audience_of
 from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted
 from p2pchat.messaging.events import Listening, now_micros
-from p2pchat.messaging.hosted_user import HostedUser, Users, check_key
+from p2pchat.messaging.hosted_user import HostedUser, HostedUserRegistry
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.people import People
-from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import (
     Device,
     User,
@@ -55,10 +53,10 @@ from p2pchat.messaging.users import (
 )
 from p2pchat.messaging.viewer import To
 from p2pchat.peer_resources import PathLike, PeerArguments
-from p2pchat.protocol import PeerId, UserId
+from p2pchat.protocol import PeerId
 from p2pchat.server import address_of
 from p2pchat.settings import Settings
-from p2pchat.threads import ends_within, run_to_completion
+from p2pchat.threads import ends_within
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,8 @@ class TCPPeer(LocalUser):
             (docs/troubleshooting.md). Without the file the peer goes on: an event Warned has code "trace".
         trace_texts: Trace what people wrote too, not only its size.
         settings: Limits and times.
+    Attributes:
+        hosting: What a gateway needs of the users that it hosts.
     Raises:
         TypeError, ValueError: An argument is invalid.
     """
@@ -151,6 +151,7 @@ class TCPPeer(LocalUser):
         lifecycle = Lifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.directory, lifecycle.access)
         self._people = People(lifecycle)
+        self.hosting: HostedUserRegistry = lifecycle.hosted
 
     @classmethod
     def local(cls, network: str, *, name: str | None = None, port: int = 0) -> Self:
@@ -454,11 +455,11 @@ class TCPPeer(LocalUser):
     @property
     def hosted(self) -> list[HostedUser]:
         """The users hosted beside the peer's own, in the order in which they were hosted."""
-        return list(self._lifecycle.hosted.by_id.values())
+        return list(self.hosting.by_id.values())
 
     def hosted_user(self, key: str) -> HostedUser | None:
         """Return the user that is hosted under this key, as given to host(); None if none is."""
-        return self._lifecycle.hosted.by_key.get(key)
+        return self.hosting.by_key.get(key)
 
     async def host(
         self,
@@ -466,8 +467,6 @@ class TCPPeer(LocalUser):
         *,
         name: str | None = None,
         secret: bytes | None = None,
-        tokens: Mapping[bytes, str] | None = None,
-        when_taken: bool = False,
     ) -> HostedUser:
         """Host one more user, now and after every start; returns when that is stored.
 
@@ -480,9 +479,6 @@ class TCPPeer(LocalUser):
                 Later `HostedUser.rename` changes it.
             secret: That of a user who is known before, as one who is hosted elsewhere too (HostedUser.secret): one
                 person on two gateways. Its consumers begin with the first direct or group message stored here.
-            tokens: As set_tokens; stored together with a new user.
-            when_taken: `HostedUser.deliver_when_taken` follows. So what others wrote to this user before is delivered
-                when it is taken, rather than now.
         Raises:
             ValueError: The key, name or secret is invalid.
             P2PChatError: There are too many users, the user with this key has another secret here, or the one with
@@ -490,67 +486,17 @@ class TCPPeer(LocalUser):
             StorageError: It could not be stored.
             PeerClosed: The peer is not running.
         """
-        check_key(key)
-        return await run_to_completion(self._lifecycle.hosted.host(key, name, secret, tokens, when_taken=when_taken))
+        return await self.hosting.host(key, name, secret)
 
-    async def unhost(
-        self, user: HostedUser, *, tokens: Mapping[bytes, str] | None = None, is_deleted: bool = True
-    ) -> None:
-        """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted.
+    async def unhost(self, user: HostedUser) -> None:
+        """Stop hosting a user and delete its key, and what it chose. Its messages stay.
 
-        Args:
-            tokens: As set_tokens, stored in the same step: a program may keep what it has to know of a former user.
-            is_deleted: Delete what it chose, too: whom it ignores and blocks, and its read receipts. False for a user
-                who may come back.
+        Nothing happens if it is not hosted.
+
         Raises:
             StorageError: It could not be removed from the disk, and is still hosted.
         """
-        await run_to_completion(self._lifecycle.hosted.unhost(user, tokens, is_deleted=is_deleted))
-
-    async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
-        """Store the tokens by which programs may act for a hosted user, in place of the former ones.
-
-        Args:
-            user: A hosted user, or the id (hex) of one that is, was or will be hosted.
-            tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's choice.
-        Raises:
-            ValueError: A hash is invalid.
-            StorageError: It could not be stored.
-            PeerClosed: The peer is not running, or the user not hosted.
-        """
-        await self._lifecycle.hosted.set_tokens(user, tokens)
-
-    async def tokens(self) -> dict[UserId, dict[bytes, str]]:
-        """Return the hashes of tokens with their labels, by the ids (hex) of the users, former ones too."""
-        return await self._lifecycle.hosted.tokens()
-
-    def acquainted(self, user: User) -> list[User]:
-        """Return the users who share a direct conversation or a group with a user, as far as known here, in no order.
-
-        They are the ones to tell of that user's presence, among thousands. Raises PeerClosed.
-        """
-        conversations, found = self._driver.node.replicator.conversations, set[UserId]()
-        for conversation in conversations.of_user(user.key):
-            audience = audience_of(conversations, conversation) or ()
-            if user.key in audience:
-                found.update(audience)
-        return [self.directory.user(key) for key in found - {user.key}]
-
-    def everybody(self, *types: type[Any]) -> Events[tuple[AnyEvent, Users]]:
-        """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.
-
-        It is live: it begins now. `users` are the ids (hex) of the hosted users concerned, None for all of them. Those
-        of presence and typing may include the user that the event is about. A message of a hosted user is Sent, and
-        its writer is among `users`; HostedUser.post returns it as one of them sees it. Events that concern no hosted
-        user are left out. Delivered and Read of a message to the room come once, when they are true of all members.
-        For whom a message of an earlier run, or of another peer of its writer, was is not known: of these they come for
-        each who gets it, while the writer is online here.
-
-        Args:
-            types: The classes of events to return; none for all.
-        Raises PeerClosed.
-        """
-        return self._lifecycle.hosted.stream(types)
+        await self.hosting.unhost(user)
 
     # ---- files
 

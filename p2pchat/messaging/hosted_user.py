@@ -41,6 +41,7 @@ from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.threads import run_to_completion
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import Lifecycle
@@ -200,13 +201,13 @@ class HostedUser(LocalUser):
         return f"{self._consumer_prefix}kept {kind} {key}"
 
     def is_shown(self, event: AnyEvent) -> bool:
-        """Return whether an event of TCPPeer.everybody is shown to this user: nothing of whom it blocks is, nor that
-        somebody is here who blocks it.
+        """Return whether an event of `hosting.everybody` is shown to this user: nothing of whom it blocks is, nor
+        that somebody is here who blocks it.
         """
         return not self._lifecycle.has_blocks or self._access.shows(event)
 
     def post(self, event: T) -> T | Message | Sent:
-        """Return an event of TCPPeer.everybody as this user sees it.
+        """Return an event of `hosting.everybody` as this user sees it.
 
         The user's own message becomes Sent, that of another user Message. Users, conversations and messages in the
         event become this user's own objects, with its view of `is_me` and of conversation names.
@@ -252,7 +253,7 @@ class _Coming:
 
 
 class HostedUserRegistry:
-    """The users that one peer hosts beside its own.
+    """The users that one peer hosts beside its own, as a gateway needs them: `TCPPeer.hosting`.
 
     Attributes:
         by_id: The hosted users, in the order in which they were hosted.
@@ -281,13 +282,26 @@ class HostedUserRegistry:
     async def host(
         self,
         key: str,
-        name: str | None,
-        secret: bytes | None,
-        tokens: Mapping[bytes, str] | None,
+        name: str | None = None,
+        secret: bytes | None = None,
+        tokens: Mapping[bytes, str] | None = None,
         *,
-        when_taken: bool,
+        when_taken: bool = False,
     ) -> HostedUser:
-        """Host one more user; see TCPPeer.host. Must not be cancelled halfway.
+        """Host one more user, as TCPPeer.host.
+
+        Args:
+            tokens: As set_tokens; stored together with a new user.
+            when_taken: `HostedUser.deliver_when_taken` follows. So what others wrote to this user before is delivered
+                when it is taken, rather than now.
+        """
+        check_key(key)
+        return await run_to_completion(self._host(key, name, secret, tokens or {}, when_taken=when_taken))
+
+    async def _host(
+        self, key: str, name: str | None, secret: bytes | None, tokens: Mapping[bytes, str], *, when_taken: bool
+    ) -> HostedUser:
+        """Host one more user. Must not be cancelled halfway.
 
         Several are stored at once: hundreds come to a gateway when another one dies, which reads for as many sessions.
         """
@@ -299,7 +313,7 @@ class HostedUserRegistry:
                     if found is not None:
                         if secret not in (None, found.secret):
                             raise P2PChatError("the user with this key has another secret here")
-                        if tokens is not None:
+                        if tokens:
                             await self._store_tokens(found, tokens)
                         return found
                     new = self._new_user(key, name, secret)
@@ -307,7 +321,7 @@ class HostedUserRegistry:
                     break
             await asyncio.wait([other.ended])
         try:
-            return await self._store_new(new, tokens or {}, is_known=secret is not None, when_taken=when_taken)
+            return await self._store_new(new, tokens, is_known=secret is not None, when_taken=when_taken)
         finally:
             del self._coming[key]
             coming.ended.set_result(None)
@@ -336,15 +350,27 @@ class HostedUserRegistry:
             lifecycle.tracker.hosted(new.id, newest if when_taken else None)
         return user
 
-    async def unhost(self, user: HostedUser, tokens: Mapping[bytes, str] | None, *, is_deleted: bool) -> None:
-        """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
+    async def unhost(
+        self, user: HostedUser, tokens: Mapping[bytes, str] | None = None, *, is_deleted: bool = True
+    ) -> None:
+        """Stop hosting a user, as TCPPeer.unhost.
+
+        Args:
+            tokens: As set_tokens, stored in the same step: a program may keep what it has to know of a former user.
+            is_deleted: Delete what it chose, too: whom it ignores and blocks, and its read receipts. False for a user
+                who may come back.
+        """
+        await run_to_completion(self._unhost(user, tokens or {}, is_deleted=is_deleted))
+
+    async def _unhost(self, user: HostedUser, tokens: Mapping[bytes, str], *, is_deleted: bool) -> None:
+        """Stop hosting a user. Must not be cancelled halfway."""
         lifecycle = self._lifecycle
         async with self.lock:
             if self.by_id.get(user.key) is not user:
                 return
             driver = lifecycle.require_running()
             chosen = driver.node.choices_of(user.key) if is_deleted else {}
-            change = Change(unhosted=[user.key], tokens=_tokens_of(user.key, tokens or {}), meta=chosen)
+            change = Change(unhosted=[user.key], tokens=_tokens_of(user.key, tokens), meta=chosen)
             await driver.disk.write(change)
             lifecycle.tracker.unhosted(user.key)
             self.deliveries.remove(user.key)
@@ -356,7 +382,16 @@ class HostedUserRegistry:
             user._gone = True
 
     async def set_tokens(self, user: HostedUser | UserId, tokens: Mapping[bytes, str]) -> None:
-        """Replace the tokens of a user; see TCPPeer.set_tokens."""
+        """Store the tokens by which programs may act for a hosted user, in place of the former ones.
+
+        Args:
+            user: A hosted user, or the id (hex) of one that is, was or will be hosted.
+            tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's choice.
+        Raises:
+            ValueError: A hash is invalid.
+            StorageError: It could not be stored.
+            PeerClosed: The peer is not running, or the user not hosted.
+        """
         async with self.lock:  # two calls at once would each keep the tokens of the other
             await self._store_tokens(user, tokens)
 
@@ -370,15 +405,39 @@ class HostedUserRegistry:
         await disk.write(Change(tokens=_tokens_of(key, tokens), revoked=revoked))
 
     async def tokens(self) -> dict[UserId, dict[bytes, str]]:
-        """Return all tokens; see TCPPeer.tokens."""
+        """Return the hashes of tokens with their labels, by the ids (hex) of the users, former ones too."""
         disk = self._lifecycle.require_running().disk
         found: dict[UserId, dict[bytes, str]] = {}
         for token in await disk.read(disk.storage.tokens):
             found.setdefault(token.user, {})[token.hash] = token.label
         return found
 
-    def stream(self, types: tuple[type[Any], ...]) -> Events[tuple[AnyEvent, Users]]:
-        """Return an iterator over the events of all hosted users; see TCPPeer.everybody."""
+    def acquainted(self, user: User) -> list[User]:
+        """Return the users who share a direct conversation or a group with a user, as far as known here, in no order.
+
+        They are the ones to tell of that user's presence, among thousands. Raises PeerClosed.
+        """
+        conversations, found = self._lifecycle.started_driver.node.replicator.conversations, set[UserId]()
+        for conversation in conversations.of_user(user.key):
+            audience = audience_of(conversations, conversation) or ()
+            if user.key in audience:
+                found.update(audience)
+        return [self._lifecycle.directory.user(key) for key in found - {user.key}]
+
+    def everybody(self, *types: type[Any]) -> Events[tuple[AnyEvent, Users]]:
+        """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.
+
+        It is live: it begins now. `users` are the ids (hex) of the hosted users concerned, None for all of them. Those
+        of presence and typing may include the user that the event is about. A message of a hosted user is Sent, and
+        its writer is among `users`; HostedUser.post returns it as one of them sees it. Events that concern no hosted
+        user are left out. Delivered and Read of a message to the room come once, when they are true of all members.
+        For whom a message of an earlier run, or of another peer of its writer, was is not known: of these they come for
+        each who gets it, while the writer is online here.
+
+        Args:
+            types: The classes of events to return; none for all.
+        Raises PeerClosed.
+        """
         lifecycle = self._lifecycle
         if lifecycle.closed:
             raise PeerClosed("the peer was closed")
@@ -584,7 +643,7 @@ class AddressedEvent(Event):
 
 
 class AllUsersSubscription(Subscription):
-    """The cursor behind TCPPeer.everybody. Each event comes with the users it concerns."""
+    """The cursor behind `hosting.everybody`. Each event comes with the users it concerns."""
 
     def __init__(self, viewer: LocalUser, types: tuple[type, ...], access: AllUsersPolicy) -> None:
         self._lifecycle = viewer._lifecycle

@@ -177,6 +177,7 @@ class Accounts:
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self.shared: SharedNames | None = None
         self._peer = peer
+        self._hosting = peer.hosting
         self._settings = settings
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
@@ -199,7 +200,7 @@ class Accounts:
         if not self._loaded:
             async with self._lock:
                 if not self._loaded:
-                    rows = await self._peer.tokens()
+                    rows = await self._hosting.tokens()
                     for user in self._peer.hosted:
                         tokens: dict[bytes, AccountToken] = {}
                         for hash, label in rows.pop(user.key, {}).items():
@@ -337,7 +338,7 @@ class Accounts:
                     account = self._used.pop(next(iter(self._used)))
                     async with self._lock:
                         if self.of(account.key) is account:
-                            await self._peer.set_tokens(account.user, account.rows)
+                            await self._hosting.set_tokens(account.user, account.rows)
                             self._announce(account.record)
         finally:
             self._storing = None
@@ -428,7 +429,7 @@ class Accounts:
                     raise AccountNameTaken(name)
                 secret = secrets.token_bytes(32)
                 word = f"{RESERVED}{secret.hex()}:{name}"
-                await self._peer.set_tokens(user_of(secret), {random_hash(): label_of(word, self._today())})
+                await self._hosting.set_tokens(user_of(secret), {random_hash(): label_of(word, self._today())})
                 self._add_reserved(word)
             return people.user(user_of(secret))
 
@@ -588,7 +589,7 @@ class Accounts:
             if self.of(account.key) is account and not account.sessions:
                 account.is_leaving = True  # no session opens meanwhile
                 try:
-                    await self._peer.unhost(account.user, tokens={}, is_deleted=False)
+                    await self._hosting.unhost(account.user, tokens={}, is_deleted=False)
                 except (StorageError, PeerClosed):
                     account.is_leaving = False
                     raise
@@ -731,7 +732,7 @@ class Accounts:
         elif tokens is None:
             tokens = account.tokens
         changed = replace(account, hash=hash, word=word, used=used, version=version, tokens=tokens)
-        await self._peer.set_tokens(account.user, changed.rows)
+        await self._hosting.set_tokens(account.user, changed.rows)
         self._drop(account)
         account.hash, account.word, account.used, account.version, account.tokens = hash, word, used, version, tokens
         self._add(account)
@@ -764,7 +765,7 @@ class Accounts:
 
     async def _host(self, key: str, name: str, tokens: dict[bytes, str], secret: bytes | None) -> HostedUser:
         try:
-            return await self._peer.host(key, name=name, secret=secret, tokens=tokens, when_taken=True)
+            return await self._hosting.host(key, name=name, secret=secret, tokens=tokens, when_taken=True)
         except (StorageError, PeerClosed):
             raise
         except P2PChatError as error:  # the peer hosts no more users
@@ -814,7 +815,7 @@ class Accounts:
         version = former.version if self.shared is not None or account.version else 0
         before, account.word = account.word, word  # no session opens meanwhile
         try:
-            await self._peer.unhost(account.user, tokens={random_hash(): label_of(word, former.used, version)})
+            await self._hosting.unhost(account.user, tokens={random_hash(): label_of(word, former.used, version)})
         except (StorageError, PeerClosed):
             account.word = before
             raise
@@ -826,7 +827,7 @@ class Accounts:
         while len(self._former) > MAX_FORMER:
             self._former.pop(oldest := next(iter(self._former)))
             with suppress(StorageError, PeerClosed):
-                await self._peer.set_tokens(oldest, {})
+                await self._hosting.set_tokens(oldest, {})
 
     def _drop(self, account: Account) -> None:
         """Remove an account whose user is no longer hosted, or whose tokens change."""

@@ -235,7 +235,7 @@ class ChatSocket(WebSocketSession):
 
     async def _send_presence(self) -> None:
         gateway = self.gateway
-        users = gateway.peer.acquainted(self.user.me) if gateway.hub.is_crowd else self.user.here()
+        users = gateway.peer.hosting.acquainted(self.user.me) if gateway.hub.is_crowd else self.user.here()
         for user in users:
             if (status := self.user.directory.status(user.key)[0]) in ("online", "idle"):
                 self.queue.put(as_frame(_presence(user, status)), bounded=False)

@@ -216,7 +216,7 @@ class Gateway:
     def shown_name(self, user: User) -> str:
         """Return the name of the account of a user if no other user here has it, or the user's label in the mesh."""
         account = self.accounts.of(user.key)
-        if account is None or len(self.accounts.named(account.name)) > 1:
+        if account is None or user.label == account.name or len(self.accounts.named(account.name)) > 1:
             return user.label
         return account.name
 

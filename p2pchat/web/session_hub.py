@@ -159,7 +159,7 @@ class SessionHub:
     def start(self) -> None:
         """Start reading events, if not started; needs a running loop. Raises PeerClosed."""
         if self._reader is None and not self.stopping:
-            self._events = self._peer.everybody()
+            self._events = self._peer.hosting.everybody()
             self._reader = asyncio.create_task(self._read(), name="p2pchat web hub")
             self._reader.add_done_callback(self._on_reader_done)
 
@@ -330,7 +330,7 @@ class SessionHub:
         if users is not None or not self.is_crowd or not isinstance(event, Presence | Joined | Left):
             return users
         try:
-            friends = self._peer.acquainted(event.user)
+            friends = self._peer.hosting.acquainted(event.user)
         except PeerClosed:
             return ()
         return (event.user.key, *(user.key for user in friends))

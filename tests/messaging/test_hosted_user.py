@@ -136,7 +136,7 @@ async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh
 
 async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
     gate, bob, zoe, yan = await host_two(net)
-    everybody = gate.everybody(Message, Sent)
+    everybody = gate.hosting.everybody(Message, Sent)
     await net.settle()
     await bob.send("zoe", "hello zoe")
     await gate.send("bob", "nothing for them")
@@ -267,7 +267,7 @@ async def test_a_key_stays_with_its_user_until_it_is_unhosted(net: Mesh) -> None
     gate = net.peers[0]
     zoe, yan = await gate.host("1", name="zoe"), await gate.host("2", name="zoe")
     await zoe.rename("zora")
-    await gate.set_tokens(yan, {b"2" * 32: ""})
+    await gate.hosting.set_tokens(yan, {b"2" * 32: ""})
     gate = await net.restart(gate)
     assert [(user.hosted_as, user.key, user.name) for user in gate.hosted] == [
         ("1", zoe.key, "zora"), ("2", yan.key, "zoe"),
@@ -275,7 +275,7 @@ async def test_a_key_stays_with_its_user_until_it_is_unhosted(net: Mesh) -> None
     again = await gate.host("1", name="zoe")
     assert (again.key, again.name) == (zoe.key, "zora")
     await gate.unhost(again)
-    assert gate.hosted_user("1") is None and await gate.tokens() == {yan.key: {b"2" * 32: ""}}
+    assert gate.hosted_user("1") is None and await gate.hosting.tokens() == {yan.key: {b"2" * 32: ""}}
     assert (await gate.host("1", name="zoe")).key != zoe.key
 
 
@@ -381,26 +381,26 @@ async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
 
 async def test_tokens_are_stored_with_a_user_and_deleted_with_it(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe = await gate.host("zoe", tokens={b"1" * 32: "first"})
+    zoe = await gate.hosting.host("zoe", tokens={b"1" * 32: "first"})
     yan = await gate.host("yan")
-    await gate.set_tokens(yan, {b"2" * 32: ""})
-    assert await gate.tokens() == {zoe.key: {b"1" * 32: "first"}, yan.key: {b"2" * 32: ""}}
-    await gate.set_tokens(zoe, {b"3" * 32: "second"})
+    await gate.hosting.set_tokens(yan, {b"2" * 32: ""})
+    assert await gate.hosting.tokens() == {zoe.key: {b"1" * 32: "first"}, yan.key: {b"2" * 32: ""}}
+    await gate.hosting.set_tokens(zoe, {b"3" * 32: "second"})
     await gate.unhost(yan)
-    assert await gate.tokens() == {zoe.key: {b"3" * 32: "second"}}
+    assert await gate.hosting.tokens() == {zoe.key: {b"3" * 32: "second"}}
     with pytest.raises(ValueError, match="32 bytes"):
-        await gate.host("mallory", tokens={b"short": ""})
+        await gate.hosting.host("mallory", tokens={b"short": ""})
     assert [user.name for user in gate.hosted] == ["zoe"]
 
 
 async def test_of_two_concurrent_set_tokens_one_wins(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe = await gate.host("zoe", tokens={b"1" * 32: ""})
-    await asyncio.gather(gate.set_tokens(zoe, {b"2" * 32: ""}), gate.set_tokens(zoe, {b"3" * 32: ""}))
-    assert await gate.tokens() == {zoe.key: {b"3" * 32: ""}}
+    zoe = await gate.hosting.host("zoe", tokens={b"1" * 32: ""})
+    await asyncio.gather(gate.hosting.set_tokens(zoe, {b"2" * 32: ""}), gate.hosting.set_tokens(zoe, {b"3" * 32: ""}))
+    assert await gate.hosting.tokens() == {zoe.key: {b"3" * 32: ""}}
     await gate.unhost(zoe)
     with pytest.raises(P2PChatError, match="no longer hosted"):
-        await gate.set_tokens(zoe, {b"4" * 32: ""})
+        await gate.hosting.set_tokens(zoe, {b"4" * 32: ""})
 
 
 async def test_users_hosted_at_once_have_the_keys_of_users_hosted_one_by_one(net: Mesh) -> None:
@@ -647,13 +647,13 @@ async def test_waiting_calls_of_hosted_users_end_with_the_peer(net: Mesh) -> Non
     gate, _ = net.peers
     await gate.aclose()
     with pytest.raises(PeerClosed):
-        gate.everybody()
+        gate.hosting.everybody()
 
 
 async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
     gate, bob, zoe, yan = await host_two(net)
     mallory = await gate.host("mallory")
-    everybody = gate.everybody(GroupChanged, Message, Sent)
+    everybody = gate.hosting.everybody(GroupChanged, Message, Sent)
     his, read = yan.events(GroupChanged, consumer=None), yan.events(Message)
     ops = await zoe.create_group("ops", ["yan"])
     made, users = await anext(everybody)
@@ -695,7 +695,7 @@ async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=WAIT)
     his, theirs, hers = (user.events(Renamed, consumer=None) for user in (yan, bob, zoe))
-    everybody = gate.everybody(Renamed)
+    everybody = gate.hosting.everybody(Renamed)
     await zoe.rename("zoë", about="with dots")
     for events in (his, theirs):
         event = await asyncio.wait_for(anext(events), WAIT)
@@ -759,7 +759,7 @@ async def test_room_receipts_of_messages_written_at_another_peer_come_while_thei
         await net.settle()
         there = await west.host("zoe", secret=here.secret)
         await net.settle()
-        ticks = west.everybody(Delivered)
+        ticks = west.hosting.everybody(Delivered)
         for status in ("offline", "online"):
             there.set_presence(status)
             receipt = await here.broadcast(f"hello, my other self is {status}")
@@ -863,11 +863,11 @@ async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None
     await gate.wait_user("bob", timeout=WAIT)
     await (await zoe.send("bob", "psst")).delivered(timeout=WAIT)
     group = await yan.create_group("ops", [zoe.me])
-    assert {user.name for user in gate.acquainted(zoe.me)} == {"bob", "yan"}
-    assert [user.name for user in gate.acquainted(gate.user("bob"))] == ["zoe"]
-    assert gate.acquainted(mallory.me) == []
+    assert {user.name for user in gate.hosting.acquainted(zoe.me)} == {"bob", "yan"}
+    assert [user.name for user in gate.hosting.acquainted(gate.user("bob"))] == ["zoe"]
+    assert gate.hosting.acquainted(mallory.me) == []
     await group.remove(zoe.me)
-    assert {user.name for user in gate.acquainted(zoe.me)} == {"bob"}
+    assert {user.name for user in gate.hosting.acquainted(zoe.me)} == {"bob"}
 
 
 async def test_only_the_peer_s_own_user_deletes_what_all_share(net: Mesh) -> None:
@@ -891,7 +891,7 @@ async def test_users_who_come_at_once_are_stored_together_and_a_fault_of_one_is_
         gate.host("u5er7", secret=secret),
         gate.host("again", secret=secret),
         gate.host("bad", secret=b"short"),
-        gate.host("worse", tokens={b"short": ""}),
+        gate.hosting.host("worse", tokens={b"short": ""}),
         return_exceptions=True,
     )
     users, others = [user for user in came[:300] if isinstance(user, HostedUser)], came[300:]

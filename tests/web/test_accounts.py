@@ -139,7 +139,7 @@ async def test_tokens_with_labels_are_made_used_and_revoked_one_by_one(
         assert found is not None and await accounts.by_token(phone) is await accounts.by_token(first) is found
         used = {token.label: str(token.used) for token in found.tokens.values()}
         assert used == {"ci": "2026-11-22", "phone": "2026-11-23"}
-        while sorted((await peer.tokens())[found.key].values()) != sorted(found.rows.values()):
+        while sorted((await peer.hosting.tokens())[found.key].values()) != sorted(found.rows.values()):
             await asyncio.sleep(0)  # poll: nobody waits for it
         assert await accounts.revoke("zoe", "phone") is found
     async with TCPPeer(data=tmp_path) as peer:
@@ -362,7 +362,7 @@ async def test_idle_accounts_are_purged_and_none_in_use(tmp_path: Path, monkeypa
         now += 30 * DAYS
         assert await accounts.purge(31) == []
         assert await accounts.by_token(token) is ada  # used, which is stored soon
-        while (await peer.tokens())[ada.key] != {ada.hash: "@2026-12-22"}:
+        while (await peer.hosting.tokens())[ada.key] != {ada.hash: "@2026-12-22"}:
             await asyncio.sleep(0)  # poll: nobody waits for it
     async with TCPPeer(data=tmp_path) as peer:
         monkeypatch.setattr("p2pchat.web.accounts.time", lambda: now)

@@ -52,8 +52,8 @@ async def two_gateways() -> AsyncIterator[Gateways]:
     async with serving(name="east") as east, serving(None, east.peer.port, name="west") as west:
         await east.register("zoe")
         [hosted] = east.peer.hosted
-        tokens = (await east.peer.tokens())[hosted.key]
-        await west.peer.host("zoe", secret=hosted.secret, tokens=tokens)
+        tokens = (await east.peer.hosting.tokens())[hosted.key]
+        await west.peer.hosting.host("zoe", secret=hosted.secret, tokens=tokens)
         west.tokens["zoe"] = east.tokens["zoe"]
         await west.register("bob")
         both = Gateways(east, west)
@@ -270,10 +270,10 @@ async def test_a_client_gets_what_a_gateway_showed_last_before_it_stopped(
         bob = await west.peer.host("bob")
         await west.register("zoe")
         account = west.account("zoe")
-        secret, tokens = account.user.secret, (await west.peer.tokens())[account.key]
+        secret, tokens = account.user.secret, (await west.peer.hosting.tokens())[account.key]
         await bob.broadcast("the last that it showed")
     async with serving(name="east") as east:
-        zoe = await east.peer.host("zoe", secret=secret, tokens=tokens)
+        zoe = await east.peer.hosting.host("zoe", secret=secret, tokens=tokens)
         last = (await zoe.broadcast("the last that she has")).id
         async with serving(None, east.peer.port, name="west", data=tmp_path) as again:
             again.tokens["zoe"] = west.tokens["zoe"]
@@ -319,8 +319,8 @@ async def test_what_waits_for_an_account_waits_at_a_gateway_that_it_comes_to_lat
         bob = await west.peer.host("bob")
         await bob.send(zoe, "waits")
         [hosted] = east.peer.hosted
-        tokens = (await east.peer.tokens())[hosted.key]
-        there = await west.peer.host("zoe", secret=hosted.secret, tokens=tokens)
+        tokens = (await east.peer.hosting.tokens())[hosted.key]
+        there = await west.peer.hosting.host("zoe", secret=hosted.secret, tokens=tokens)
         west.tokens["zoe"] = east.tokens["zoe"]
         assert there.other_hosts and await there.compared(WITHIN)
         async with chatting(west, "zoe", "?since=") as client:

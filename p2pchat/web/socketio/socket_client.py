@@ -270,7 +270,7 @@ class ClientRegistry:
     def snapshot(self, account: Account) -> list[Frame]:
         """Return the presence of the users a new client hears about; those missing are offline."""
         gateway = self.gateway
-        users = gateway.peer.acquainted(account.user.me) if gateway.hub.is_crowd else gateway.peer.here()
+        users = gateway.peer.hosting.acquainted(account.user.me) if gateway.hub.is_crowd else gateway.peer.here()
         return [
             self._frame(user, status)
             for user in users

@@ -22,7 +22,7 @@ async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None
     for user in users:
         user.set_presence("online")
     await bob.wait_user("user 999", timeout=WAIT)
-    everybody = gate.everybody(Sent, Delivered)
+    everybody = gate.hosting.everybody(Sent, Delivered)
     receipt = await users[0].broadcast("hello, all of you")
     await receipt.delivered(timeout=WAIT)
     assert len(receipt.of) == len(receipt.delivered_to) == 1001
