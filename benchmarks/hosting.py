@@ -115,7 +115,7 @@ def memory() -> int:
     gc.collect()
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert node.replicator.delivery_receipts.position(LogId("0c" * 32, name("d", 1), f"{1:016x}"), name("a", 0)) == 2
+    assert node.replicator.receipts.delivered.position(LogId("0c" * 32, name("d", 1), f"{1:016x}"), name("a", 0)) == 2
     return held
 
 
