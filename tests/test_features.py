@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,24 @@ def _check_typed(row: CommandRow) -> None:
     assert len(row.kinds) == row.most and set(row.kinds) <= COMPLETED
     assert row.help and all(len(line) <= 80 for line in help_lines(row.word))
     assert any(f"/{row.word}" in line for line in help_lines())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"fields": "to:conversation", "typed": "[CONVERSATION]", "here": "to"},  # /mute bob would mute what is open
+        {"fields": "to:conversation", "typed": "[CONVERSATION=too]", "here": "to"},
+        {"fields": "to:conversation", "typed": "[CONVERSATION=to]", "here": "too"},
+        {"fields": "user:user", "typed": "NAME HOURS"},
+        {"fields": "user:user", "typed": "NAME", "switches": ("hide",)},
+        {"fields": "id:message", "typed": "[N] TEXT", "latest": "own"},
+        {"fields": "id:message", "typed": "[N]", "latest": "own"},
+    ],
+)
+def test_a_row_whose_arguments_and_fields_do_not_agree_is_no_row(row: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        CommandRow("mute", **row)
+    CommandRow("mute", "to:conversation", "[CONVERSATION=to]", here="to")
 
 
 def test_nothing_is_a_command_without_a_row() -> None:

@@ -105,6 +105,14 @@ class CommandRow(Call):
     switches: tuple[str, ...] = ()
     result: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if it names a field that it has not, IndexError if an argument has none.
+
+        Without one `/mute bob` would mute the conversation that is open.
+        """
+        if not set(self.bound) | set(self.switches) | {self.here} <= self.json.keys() | {""}:
+            raise ValueError(f"the row of {self.name!r} has other fields than it names")
+
     @cached_property
     def json(self) -> dict[str, Field]:
         """The fields by name."""
@@ -121,7 +129,7 @@ class CommandRow(Call):
 
     @property
     def _arguments(self) -> str:
-        return re.sub(r"=\w+", "", self.typed or "")
+        return re.sub(r"=\w*", "", self.typed or "")
 
     @cached_property
     def words(self) -> list[str]:
@@ -130,10 +138,10 @@ class CommandRow(Call):
 
     @cached_property
     def bound(self) -> list[str]:
-        """The field of each argument, as far as they have one."""
+        """The field of each argument but those that say that they have none."""
         free = [name for name in self.json if name != self.here][bool(self.latest) :]
-        given = [word.strip("[]").partition("=")[2] for word in _NOT_COUNTED.sub("", self.typed or "").split()]
-        return [name or free[at] for at, name in enumerate(given) if name or at < len(free)]
+        given = [word.strip("[]").partition("=") for word in _NOT_COUNTED.sub("", self.typed or "").split()]
+        return [name or free[at] for at, (_, says, name) in enumerate(given) if name or not says]
 
     @property
     def least(self) -> int:
@@ -335,7 +343,7 @@ TABLE = (
     CommandRow("clear", "", "", doors="", help="clear the screen (terminal only)", example="/clear"),
     CommandRow("help", "command?", "[COMMAND]", doors="",
         help="list the commands, or explain one", example="/help msg"),
-    CommandRow("quit", "", "[TEXT]", doors="cs",
+    CommandRow("quit", "", "[TEXT=]", doors="cs",
         help="leave the chat", example="/quit", aliases=("exit",),
         details=("the text is sent to nobody: others see that you left",)),
     CommandRow("read", "id:message", kind="small", rest="POST read",

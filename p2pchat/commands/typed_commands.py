@@ -253,5 +253,5 @@ def _most_used() -> list[str]:
 
 def _other_commands() -> list[str]:
     words = [f"/{command.word}" for command in TYPED if command.word not in MOST_USED]
-    lines = textwrap.wrap(f"and {' '.join(words)}", HELP_COLUMNS, subsequent_indent="    ")
+    lines = textwrap.wrap(f"and {' '.join(words)}", HELP_COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
     return [*lines, "/help COMMAND explains one of them; //TEXT sends a text that begins with a slash"]

@@ -22,7 +22,8 @@ class Call:
         name: Its `do`, its word when typed, and the tool.
         fields: Its fields: NAME or NAME:KIND, with a `?` if it may be left out.
         typed: Its arguments as /help shows them, "" for none; the last takes the rest of the line with its blanks. They
-            are the fields in order but for those of `here` and `latest`, or say theirs: WORD=FIELD. None: not typed.
+            are the fields in order but for those of `here` and `latest`, or say theirs: WORD=FIELD, and WORD= for none.
+            None: not typed.
         help: One line that says what it does when typed; what a model is told of a tool.
         example: A whole line as typed.
         details: Further lines of /help COMMAND.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.kinds.call import NUMBERS, SAYS_YES, Call
 from p2pchat.kinds.kind import Kind
 
-CALL = Call("delete", "id:message", "[N]", latest="own", asks=True,
+CALL = Call("delete", "id:message", "[N=]", latest="own", asks=True,
     help="delete what you wrote last, or line N", example="/delete",
     details=("asks first; the text is no longer shown, but stays in everyone's log", NUMBERS, SAYS_YES),
     purpose="Delete a message of the caller: its text is no longer shown anywhere.", tool=False, rest="DELETE",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.cli.terminal.prompt import Question
+from p2pchat.commands import typed_commands
+from p2pchat.commands.command_table import TYPED
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.typed_commands import (
     BY_NAME,
@@ -91,6 +93,13 @@ def test_help_fits_a_small_terminal() -> None:
     assert [line.strip().partition("  ")[0] for line in lines[1 : 1 + len(MOST_USED)]] == [
         BY_NAME[name].example for name in MOST_USED
     ]
+
+
+def test_help_leaves_names_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in range(40, 80):
+        monkeypatch.setattr(typed_commands, "HELP_COLUMNS", width)
+        words = {word for line in help_lines() for word in line.split()}
+        assert {f"/{command.word}" for command in TYPED if command.word not in MOST_USED} <= words
 
 
 def test_help_of_one_command() -> None:
