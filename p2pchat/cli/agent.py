@@ -106,9 +106,9 @@ class Agent:
             unread = await self._peer.ask("inbox", limit=len(shown) + 1)
             self.waits = bool(self._changed) or any(row["id"] not in shown for row in unread)
 
-    async def _mark_seen(self, marks: str) -> None:
+    async def _mark_seen(self, marks: Sequence[str]) -> None:
         """Mark as read what these answers showed, up to the first message of each conversation that was not seen."""
-        for row in [row for mark in marks.split() for row in self._shown.pop(mark, ())]:
+        for row in [row for mark in marks for row in self._shown.pop(mark, ())]:
             self._seen.setdefault(row["conversation_id"], set()).add(row["id"])
             if self._changed.get(row["id"]) == row.get("changed_id"):
                 self._changed.pop(row["id"], None)
@@ -146,7 +146,9 @@ class Agent:
         self._inboxes += 1
         turn = self._inboxes
         self._wake()
-        await self._mark_seen(seen)
+        marks = seen.split()
+        is_unknown = bool(marks) and self._shown.keys().isdisjoint(marks)
+        await self._mark_seen(marks)
 
         async def look() -> Answer | None:
             if turn != self._inboxes:
@@ -154,8 +156,10 @@ class Agent:
             found = await self.unread(limit, to)
             return found if found["messages"] else None
 
-        found = await self._until(look, wait, progress)
-        return found or {"messages": [], "more": False}
+        found = await self._until(look, wait, progress) or {"messages": [], "more": False}
+        if is_unknown and "seen" in found:
+            found["next"] = "No answer has the `seen` that you gave: give back this one, or these come again."
+        return found
 
     async def unread(self, limit: int = PAGE, to: str | None = None, *, peek: bool = False) -> Answer:
         """Return unread messages that the agent did not say it has seen; with `peek` they count as not shown."""

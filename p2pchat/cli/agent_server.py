@@ -132,7 +132,7 @@ class AgentServer:
         return types.CallToolResult(content=[types.TextContent(text=_text(found))], structured_content=found)
 
     def _read(self, name: str, arguments: Mapping[str, Any]) -> JsonCommand:
-        """Return the call of a tool. What models write for a number or for nothing is taken as that."""
+        """Return the call of a tool. What models write for a number, a list or nothing is taken as that."""
         tool = commands_at("m").get(name)
         if tool is not None and name not in self._rows:
             raise UsageError(f"{name!r} is not allowed here: the --may of the operator lacks {tool.kind}")
@@ -145,6 +145,9 @@ class AgentServer:
                 with suppress(ValueError):
                     number = float(value)
                     given[field_name] = int(number) if number.is_integer() else number
+            elif field.type is list and isinstance(value, str):
+                with suppress(ValueError):
+                    given[field_name] = json.loads(value)
         # Models give each argument they know, null for none; a tool that writes needs its receiver all the same.
         said = {field: value for field, value in given.items() if value is not None}
         return read_command({**said, "do": name}, self._rows)

@@ -135,7 +135,7 @@ async def test_only_what_is_given_back_as_seen_is_read(ada: Child, tmp_path: Pat
             assert [one["text"] for one in lost["messages"]] == ["one"] and lost["more"]
             await reviewer.call("history")
         found = await reviewer.call("inbox", seen="of another life")
-        assert [one["text"] for one in found["messages"]] == ["one", "two"]
+        assert [one["text"] for one in found["messages"]] == ["one", "two"] and "No answer has" in found["next"]
         asked = asyncio.create_task(reviewer.call("ask", to="ada", text="which?", wait=PATIENCE))
         await ada.event("message", text="which?")
         sent.append(await ada.send("both", to="reviewer"))
@@ -146,7 +146,9 @@ async def test_only_what_is_given_back_as_seen_is_read(ada: Child, tmp_path: Pat
             "two",
         ]
         assert not any(ada.count("read", id=one["id"]) for one in sent)
-        assert (await reviewer.call("inbox", seen=found["seen"]))["messages"] == []
+        garbled = await reviewer.call("inbox", seen=f"{found['seen']}.")
+        assert garbled["messages"] and "No answer has" in garbled["next"]
+        assert "next" not in (done := await reviewer.call("inbox", seen=found["seen"])) and done["messages"] == []
         await ada.event("read", id=sent[-1]["id"], user="reviewer")
 
 
@@ -202,6 +204,11 @@ async def test_what_models_write_for_a_number_or_for_nothing(ada: Child, tmp_pat
         assert await reviewer.refusal("history", {"limit": "ten"}) == "`limit` must be an integer"
         assert "`wait` must be seconds" in await reviewer.refusal("inbox", {"wait": "nan"})
         assert await reviewer.refusal("send", {"to": None, "text": "hi"}) == "'send' needs `to`"
+        await reviewer.call("poll", to="room", question="day?", options='["monday", "friday"]')
+        assert (await ada.event("message", text="day?"))["choices"] == ["monday", "friday"]
+        for text in ("monday", '{"a": 1}', '["monday'):
+            says = await reviewer.refusal("poll", {"to": "room", "question": "day?", "options": text})
+            assert says.startswith("`options` must be a list")
 
 
 async def test_the_same_answer_to_a_second_question_is_sent(ada: Child, tmp_path: Path) -> None:
