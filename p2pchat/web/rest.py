@@ -97,6 +97,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
+_HEAD = f"^({'|'.join(HEADS)})$"
 _TIME = re.compile(r"\d{4}-\d")
 _NAMED = Query(max_length=96, description="One of two users whose messages with each other are wanted.")
 _PAGED: dict[int | str, dict[str, Any]] = {
@@ -169,8 +170,8 @@ async def messages(
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
     changes: Annotated[bool, Query(description="With `after`: also messages that were changed after it.")] = False,
     head: Annotated[
-        str, Query(pattern="|".join(HEADS), description="Those at the head of a conversation, the newest first.")
-    ] = "",
+        str | None, Query(pattern=_HEAD, description="Those at the head of a conversation, the newest first.")
+    ] = None,
 ) -> list[MessageOut]:
     """Return messages, oldest first: of two users with each other, of one conversation, or all visible to the caller.
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 
+from p2pchat.kinds import LISTS
 from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import chatting
 from tests.web.conftest import Served
@@ -442,3 +444,29 @@ async def test_a_message_is_pinned_by_one_and_unpinned_by_another(people: Served
         assert (await ada.delete(f"/v1/messages/{id}/pin")).status_code == 200
         assert (await bob.get("/messages?conversation=room&head=pins")).json() == []
         assert refused(await bob.get("/messages?conversation=nobody&head=pins")) == (404, "unknown_name")
+        for head in ("pinsX", "Xpins", "", "pins\n"):
+            assert refused(await bob.get("/messages", params={"head": head})) == (422, "malformed")
+
+
+async def test_what_people_say_of_a_message_has_the_shape_that_is_described(people: Served) -> None:
+    async with people.client("ada") as ada, people.client("bob") as bob:
+        asked = (await ada.post("/polls", json={"question": "lunch?", "options": ["pizza", "soup"]})).json()["id"]
+        for path, given in (("vote", {"option": 2}), ("reaction", {"reaction": "+1"}), ("pin", None)):
+            assert (await bob.put(f"/messages/{asked}/{path}", json=given)).is_success
+        described = (await ada.get("/openapi.json")).json()["components"]["schemas"]["MessageOut"]
+        shown = (await ada.get(f"/messages/{asked}")).json()
+        jsonschema_rs.validate(described, shown)
+        for name in LISTS:
+            [said] = shown[name]
+            assert {*said} <= {*described["properties"][name]["items"]["properties"]}
+
+
+async def test_no_value_that_a_call_takes_by_itself_is_one_that_it_refuses(people: Served) -> None:
+    """Generators of clients send defaults as they stand in the description."""
+    async with people.client("ada") as ada:
+        described = (await ada.get("/openapi.json")).json()
+    for calls in described["paths"].values():
+        for call in calls.values():
+            for one in call.get("parameters", ()):
+                if "default" in one["schema"]:
+                    jsonschema_rs.validate(one["schema"], one["schema"]["default"])
