@@ -82,6 +82,7 @@ async def test_of_a_machine_without_a_network_nobody_else_is_called_offline(
     async with TCPPeer(0, name="ada", host="0.0.0.0", db="memory://") as ada:
         async with TCPPeer(0, ada.port, name="bob", db="memory://") as bob:
             await bob.wait_user("ada", timeout=WAIT)
+            await ada.wait_user("bob", timeout=WAIT)
             to = ada.find("bob")
         await until(lambda: ada.user("bob").status == "offline", "bob has left")
         recorder.notifier.obstacle = partial(find_obstacle, ada)

@@ -23,7 +23,9 @@ class Announcing:
         self.ctx = NodeContext(Settings(), ADA.id, Draws("ada"))
         self.at(0.0)
         users = [HostedIdentity(ADA.id, "ada", ADA.sign), HostedIdentity(GUEST.id, "guest", GUEST.sign)]
-        self.announcing = PresenceAnnouncer(self.ctx, N, users, Blocks(self.ctx, admission_of(self.ctx)[0].users.is_machine))
+        self.announcing = PresenceAnnouncer(
+            self.ctx, N, users, Blocks(self.ctx, admission_of(self.ctx)[0].users.is_machine)
+        )
         self.announcing.start()
         self.links = {id: self.link(id) for id in links}
         self.ctx.out.clear()
