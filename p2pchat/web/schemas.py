@@ -80,23 +80,16 @@ class FileOut(BaseModel):
     forgotten: bool | None = Field(None, description="It was removed at the gateway: it comes when somebody asks.")
 
 
-class SaidOut(BaseModel):
-    """What a person says of a message: a reaction, the number of an option of a poll, or that it is pinned."""
-
-    by: str
-    by_id: str
-    entry_id: str
-    reaction: str = ""
-    option: int = 0
-    pinned: int = 0
-    automatic: bool = Field(False, description="A program reacted.")
-
-
+_SAID = {  # of what a person says of a message
+    "by": "string", "by_id": "string", "entry_id": "string", "reaction": "string", "option": "integer",
+    "pinned": "integer", "automatic": "boolean",
+}  # fmt: skip
+_SAID_SHAPE = {"type": "object", "properties": {name: {"type": type} for name, type in _SAID.items()}}
 _SHAPES: dict[str, dict[str, Any]] = {  # of the fields of a message, by their types
     "text": {"type": "string"}, "time": {"type": "string"}, "bool": {"type": "boolean"}, "int": {"type": "integer"},
     "list": {"type": "array", "items": {"type": "string"}},
     "files": {"type": "array", "items": FileOut.model_json_schema()},
-    "said": {"type": "array", "items": SaidOut.model_json_schema()},
+    "said": {"type": "array", "items": _SAID_SHAPE},
 }  # fmt: skip
 _MESSAGE_SCHEMA = {
     "type": "object",
