@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -568,3 +569,75 @@ def test_what_does_not_fit_is_known_before_it_is_said(members: MemberList, monke
     members.add(made)
     out = [*make_statements(NETWORK, ADA, lambda data: bytes(64), 200, removal(members, ADA, ZOE))]
     assert members.fits(out) and members.add(out).dropped == [] and ZOE in members.removed
+
+
+# ---- every pair of what two say apart, and a third in between
+
+GUS, FAY, EVE, HAL, YAN = map(key, ("gus", "fay", "eve", "hal", "yan"))
+WHO = {"founder": FOUNDER, "ada": ADA, "ben": BEN, "cat": CAT, "eve": EVE, "fay": FAY, "gus": GUS, "hal": HAL,
+       "yan": YAN, "zoe": ZOE}  # fmt: skip
+BEGUN = [
+    "founder adds ada", "founder adds eve", "founder adds hal", "founder promotes ada", "founder promotes eve",
+    "founder promotes hal", "founder adds ben", "founder adds gus", "founder expels gus", "ada adds cat",
+    "hal adds fay", "ada expels fay",
+]  # fmt: skip
+ACTS = [
+    "founder expels ben", "founder expels cat", "founder expels ada", "founder expels eve", "founder pardons gus",
+    "founder pardons fay", "founder adds zoe", "founder promotes ben", "founder promotes cat", "founder demotes ada",
+    "founder demotes eve", "ada expels ben", "ada expels cat", "ada pardons fay", "ada adds zoe", "ada adds gus",
+    "eve expels ben", "eve expels cat", "eve expels zoe",
+]  # fmt: skip
+# Who is in all the same, since the founder's word about an admin did not know what that one had said.
+BACK = {
+    ("ada expels ben", "founder expels ada"): "ben",
+    ("ada expels ben", "founder demotes ada"): "ben",
+    ("ada expels ben", "founder promotes ben"): "ben",
+    ("ada expels cat", "founder expels ada"): "cat",
+    ("ada expels cat", "founder demotes ada"): "cat",
+    ("ada expels cat", "founder promotes cat"): "cat",
+    ("eve expels ben", "founder expels eve"): "ben",
+    ("eve expels ben", "founder demotes eve"): "ben",
+    ("eve expels ben", "founder promotes ben"): "ben",
+    ("eve expels cat", "founder expels eve"): "cat",
+    ("eve expels cat", "founder demotes eve"): "cat",
+    ("eve expels cat", "founder promotes cat"): "cat",
+    ("eve expels zoe", "founder expels eve"): "zoe",
+    ("eve expels zoe", "founder demotes eve"): "zoe",
+}
+
+
+def act(members: MemberList, said: str) -> None:
+    """Have somebody say something of somebody, as `p2pchat` does; all of them have written."""
+    by, kind, about = said.split()
+    signer, who = WHO[by], WHO[about]
+    known = (lambda user: user in members.removed, lambda user: True)
+    if kind == "adds":
+        plans: Sequence[Plan] = [("add", {"who": [who]})]
+    elif kind == "expels":
+        plans = members.plan_removal(signer, [who], *known)
+    elif kind == "pardons":
+        plans = pardon(members, signer, who)
+    else:
+        plans = members.plan_admin(signer, who, *known, on=kind == "promotes")
+    carried_out(members, signer, plans)
+
+
+def out_of(members: MemberList) -> set[str]:
+    return {name for name, user in WHO.items() if members.standing(user) == "expelled"}
+
+
+def test_who_is_expelled_apart_is_out_when_both_sides_meet_whatever_a_third_said_in_between() -> None:
+    begun, back = MemberList(FOUNDER), dict[tuple[str, str], str]()
+    for said in BEGUN:
+        act(begun, said)
+    for one, other in permutations(ACTS, 2):
+        here, there = list_of(begun.statements()), list_of(begun.statements())
+        act(here, one)
+        act(here, "hal adds yan")
+        act(there, other)
+        expelled = out_of(here) - out_of(begun)
+        here, there = (list_of([*x.statements(), *y.statements()]) for x, y in ((here, there), (there, here)))
+        assert ids(here) == ids(there) and here.standing(YAN) == "member"
+        if expelled - out_of(here):
+            back[one, other] = ", ".join(expelled - out_of(here))
+    assert back == BACK
