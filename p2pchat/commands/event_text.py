@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from p2pchat import (
@@ -50,6 +50,7 @@ DELETED = "[deleted]"  # shown instead of the text
 UNSUPPORTED = "[a message of a kind that this version does not know: update p2pchat]"  # so is this
 UNREACHABLE = "unreachable"  # the status of a user whom linked peers reach, and this one does not; the text says who
 AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
+CLAIM_SHOWN = timedelta(minutes=10)  # of a claimed time from when a message was sent; clocks differ by less
 QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
 FILE_NAME_CHARACTERS = 64  # shown of the name of a file; a guess
 _REASONS = {
@@ -148,13 +149,17 @@ def _line_of_text(
 
 
 def message_note(event: Line, now: datetime | None, related: Line | None) -> str:
-    """Return what stands in parentheses behind the writer: that the message came late, and which one it answers.
+    """Return what stands in parentheses behind the writer: when the message came if it came late, of which time its
+    program says that it is if that is far from when it was sent, and which one it answers.
 
-    The date it came is left out if it is that of the message. "" if there is nothing to say.
+    Dates are left out if they are that of the message. "" if there is nothing to say.
     """
     notes = [] if related is None else [f"to {message_excerpt(related)}"]
+    sent = datetime.fromisoformat(event["sent_at"]).astimezone(now.tzinfo if now else None)
+    claimed = event.get("claimed_at")
+    if claimed and abs(datetime.fromisoformat(claimed) - sent) > CLAIM_SHOWN:
+        notes.insert(0, f"of {format_time(claimed, sent)}")
     if "came" in event:
-        sent = datetime.fromisoformat(event["sent_at"]).astimezone(now.tzinfo if now else None)
         notes.insert(0, f"came {format_time(event['came'], sent)}")
     return ", ".join(notes)
 

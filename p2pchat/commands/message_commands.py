@@ -141,7 +141,7 @@ async def send(
 
 
 async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | None:
-    """Return the message with the same `claimed_at`, if it was sent before.
+    """Return the message with the same `claimed_at` and text, if it was sent before.
 
     A program that does not know whether a message was accepted, because its connection broke or it was killed, sends
     the message again with the same `claimed_at`.
@@ -150,7 +150,8 @@ async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | N
         raise UsageError("`again` needs `claimed_at`, to recognize the message by")
     async for page in ctx.recent_pages(message.to, None):
         for post in page:
-            if isinstance(post, Sent) and post.claimed_at == message.claimed_at:
+            is_same = (post.claimed_at, post.text) == (message.claimed_at, message.text)
+            if isinstance(post, Sent) and is_same:
                 return post
         if page and page[0].sent_at < message.claimed_at - SLACK:
             break  # it was written later

@@ -111,6 +111,9 @@ def test_who_wrote_while_expelled_is_not_called_somebody() -> None:
         (said(sent_at="2026-11-19T23:59:59.000000Z"), "2026-11-19 23:59 ada: hi"),
         (said(text="one\n12:00 bob: two"), "11:30 ada: one\n    | 12:00 bob: two"),
         (said(came="2026-11-20T11:58:00.000000Z"), "11:30 ada (came 11:58): hi"),
+        (said(claimed_at="2019-05-03T10:20:00.000000Z"), "11:30 ada (of 2019-05-03 10:20): hi"),
+        (said(event="sent", to="room", claimed_at="2026-11-20T09:00:00.000000Z"), "11:30 ada (of 09:00): hi"),
+        (said(claimed_at="2026-11-20T11:29:00.000000Z"), "11:30 ada: hi"),
         (said(came="2026-11-21T00:01:00.000000Z", kind="dm"), "11:30 ada -> me (came 2026-11-21 00:01): hi"),
         (said(came="2026-11-20T11:58:00.000000Z", action=True, text="waves"), "11:30 * ada (came 11:58) waves"),
         (
