@@ -19,6 +19,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,9 +35,9 @@ from p2pchat.identity.identity import Identity
 from p2pchat.messaging.access_policy import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.event_builder import PAGE
-from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
-from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.messages import DurableEvent, Message, Sent
+from p2pchat.messaging.events import Event, Read, ReceiptEvent, aware, now_micros
+from p2pchat.messaging.local_user import HIDDEN_AT_ONCE, LocalUser
+from p2pchat.messaging.messages import DurableEvent, Message, Sent, position_of
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_KEY_BYTES = 128  # of a program's key for a user: an e-mail address, a UUID; a guess
+LOOKED_FURTHER = 8  # times as far back for what was shown last; a guess
 READ_AT_ONCE = 16  # messages, for each client that comes; the longest take 2 MiB
 Hears = Callable[[type[ReceiptEvent]], bool]
 
@@ -127,6 +129,49 @@ class HostedUser(LocalUser):
         """
         self._require_running()
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears, is_shared)
+
+    async def last_released(self) -> DurableEvent | None:
+        """Return the last entry of a message or a change that was shown here, as a position; None for none.
+
+        Raises StorageError, PeerClosed.
+        """
+        disk, width = self._disk, 1
+        before = newest = self._lifecycle.feed.recent.newest
+        while before > 0:
+            place = before = max(0, newest - width)
+            width, last = width * LOOKED_FURTHER, None
+            while page := await disk.read(partial(disk.storage.places, place, HIDDEN_AT_ONCE, [*self._keys()])):
+                last = page[-1]
+                place = last.place
+            if last is not None:
+                return position_of(self, last)
+        return None
+
+    def hand_on(self, post: DurableEvent, consumer: str) -> None:
+        """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.
+
+        Raises PeerClosed.
+        """
+        self._require_running()
+        if post.place > self._place_of(consumer):
+            name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
+            if self._lifecycle.hosted.deliveries.on_handed_on(self.directory.me, consumer, post.place):
+                feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
+            else:
+                feed.commit_offset(name, post.place)
+
+    async def written_before(self, message_id: str) -> datetime | None:
+        """Return when the newest entry here was written of those that precede a message in its log; None for none.
+
+        So a message that is not here was written after that, by the same clock.
+
+        Raises:
+            ValueError: That is no message id.
+            StorageError: Storage cannot be read.
+            PeerClosed: The peer is not running.
+        """
+        shown = await self._entry_of(message_id, before=True)
+        return None if shown is None else aware(decode_entry(shown.raw).at)
 
     async def first_unread(self, conversation: Conversation) -> tuple[Message | None, int]:
         """Return the first of the messages that unread() returns, and how many there are.
@@ -422,7 +467,7 @@ class HostedUserRegistry:
             audience = audience_of(conversations, conversation) or ()
             if user.key in audience:
                 found.update(audience)
-        return [self._lifecycle.directory.user(key) for key in found - {user.key}]
+        return list(map(self._lifecycle.directory.user, found - {user.key}))
 
     def everybody(self, *types: type[Any]) -> Events[tuple[AnyEvent, Users]]:
         """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.

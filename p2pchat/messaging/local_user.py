@@ -58,7 +58,6 @@ from p2pchat.messaging.messages import (
     check_change,
     check_marks,
     parse_message_id,
-    position_of,
     ref_of,
     reply_ref,
 )
@@ -90,7 +89,6 @@ if TYPE_CHECKING:
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
 HIDDEN_AT_ONCE = 64  # entries read at once behind a page of which most are no messages; the longest take 4 MiB. A guess
-LOOKED_FURTHER = 8  # times as far back for what was shown last; a guess
 UNREAD_AT_ONCE = 50  # unread messages; the longest take 6 MiB
 UNREAD_PAGES = 200  # of them: a fifth of a second
 STATUSES = ("online", "idle", "offline")
@@ -1015,8 +1013,8 @@ class LocalUser(Viewer):
 
         Args:
             after: The last message or change taken (`entry` finds it by its id), or a moment, for what was shown here
-                from then on; None for the place of `consumer`, as set by hand_on or by an iterator of events. The place
-                of a new consumer is where this peer started.
+                from then on; None for the place of `consumer`, as set by an iterator of events or HostedUser.hand_on.
+                The place of a new consumer is where this peer started.
             kinds: Return conversations of these kinds, e.g. ("dm", "group"); None for all.
             within: Return only this conversation.
             limit: The maximum number of messages and changes, 1 or more.
@@ -1058,23 +1056,6 @@ class LocalUser(Viewer):
                 return found[:limit]
             size = max(limit, HIDDEN_AT_ONCE)
 
-    async def last_released(self) -> DurableEvent | None:
-        """Return the last entry of a message or a change that was shown here, as a position; None for none.
-
-        Raises StorageError, PeerClosed.
-        """
-        disk, width = self._disk, 1
-        before = newest = self._lifecycle.feed.recent.newest
-        while before > 0:
-            place = before = max(0, newest - width)
-            width, last = width * LOOKED_FURTHER, None
-            while page := await disk.read(partial(disk.storage.places, place, HIDDEN_AT_ONCE, [*self._keys()])):
-                last = page[-1]
-                place = last.place
-            if last is not None:
-                return position_of(self, last)
-        return None
-
     @property
     def _first_place(self) -> int:
         """The place after which a new consumer begins."""
@@ -1084,19 +1065,6 @@ class LocalUser(Viewer):
     def _place_of(self, consumer: str) -> int:
         """Return the place of the newest message that a consumer acknowledged."""
         return self._lifecycle.feed.place_of(self._consumer_prefix + consumer, self._first_place)
-
-    def hand_on(self, post: DurableEvent, consumer: str) -> None:
-        """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.
-
-        Raises PeerClosed.
-        """
-        self._require_running()
-        if post.place > self._place_of(consumer):
-            name, feed = self._consumer_prefix + consumer, self._lifecycle.feed
-            if self._lifecycle.hosted.deliveries.on_handed_on(self.directory.me, consumer, post.place):
-                feed.load_offsets({name: post.place})  # and stored together with what its writers will be told
-            else:
-                feed.commit_offset(name, post.place)
 
     # ---- read marks
 

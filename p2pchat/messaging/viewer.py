@@ -19,7 +19,7 @@ from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.kinds import HEADS
 from p2pchat.messaging.access_policy import AccessPolicy
 from p2pchat.messaging.conversations import Conversation, DeletedMessages, Group, GroupDirectory
-from p2pchat.messaging.events import Gap, aware, micros_of
+from p2pchat.messaging.events import Gap, micros_of
 from p2pchat.messaging.messages import (
     DurableEvent,
     Message,
@@ -377,19 +377,6 @@ class Viewer:
         out = [user for user in by if self._place(user) is None]
         shown = await disk.read(lambda: disk.storage.changed(key, kind.aspect, LAST_CHANGED, out))
         return [post for post in self._posts(filter(self._is_shown, shown)) if post._said(kind)][:MOST_AT_HEAD]
-
-    async def written_before(self, message_id: str) -> datetime | None:
-        """Return when the newest entry here was written of those that precede a message in its log; None for none.
-
-        So a message that is not here was written after that, by the same clock.
-
-        Raises:
-            ValueError: That is no message id.
-            StorageError: Storage cannot be read.
-            PeerClosed: The peer is not running.
-        """
-        shown = await self._entry_of(message_id, before=True)
-        return None if shown is None else aware(decode_entry(shown.raw).at)
 
     async def _entry_of(self, entry_id: str, *, before: bool = False) -> ReleasedEntry | None:
         """Return a stored entry by its id, or the newest one here `before` it in its log; None if there is none."""

@@ -150,14 +150,15 @@ async def test_released_returns_what_was_shown_from_a_moment_on(net: Mesh) -> No
 
 async def test_a_message_that_is_not_here_was_written_after_those_before_it_in_its_log(net: Mesh) -> None:
     ada, bob, _ = net.peers
-    await ada.send("bob", "one")
-    last = await ada.send("bob", "two")
+    zoe = await bob.host("zoe")
+    await ada.send("zoe", "one")
+    last = await ada.send("zoe", "two")
     await net.settle()
     log, number = last.id.split(".")
-    assert await bob.written_before(f"{log}.{int(number) + 5}") == (await bob.message(last.id)).sent_at
-    assert await bob.written_before(last.id) == (await bob.history("ada"))[0].sent_at
-    assert await bob.written_before(f"{log}.1") is None
-    assert await bob.written_before("BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2") is None
+    assert await zoe.written_before(f"{log}.{int(number) + 5}") == (await zoe.message(last.id)).sent_at
+    assert await zoe.written_before(last.id) == (await zoe.history("ada"))[0].sent_at
+    assert await zoe.written_before(f"{log}.1") is None
+    assert await zoe.written_before("BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2") is None
 
 
 async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> None:
@@ -235,17 +236,20 @@ async def test_released_misses_no_conversation_that_begins_while_it_reads(tmp_pa
 
 async def test_the_place_of_a_consumer_is_stored_and_never_goes_back(net: Mesh) -> None:
     ada, bob, _ = net.peers
+    zoe = await bob.host("zoe")
     for text in ("one", "two", "three"):
+        await ada.send("zoe", text)
         await ada.send("bob", text)
     await net.settle()
-    one, two, three = await bob.released(consumer="phone", kinds=("dm",))
-    bob.hand_on(two, "phone")
-    bob.hand_on(one, "phone")
-    assert await bob.released(consumer="phone", kinds=("dm",)) == [three]
+    one, two, three = await zoe.released(consumer="phone", kinds=("dm",))
+    zoe.hand_on(two, "phone")
+    zoe.hand_on(one, "phone")
+    assert await zoe.released(consumer="phone", kinds=("dm",)) == [three]
     await bob.broadcast("saved with the next commit, or soon")
     await net.crash(bob)
     bob = await net.restart(bob)
-    assert [post.text for post in await bob.released(consumer="phone", kinds=("dm",))] == ["three"]
+    [zoe] = bob.hosted
+    assert [post.text for post in await zoe.released(consumer="phone", kinds=("dm",))] == ["three"]
     assert await bob.released(consumer="new", kinds=("dm",)) == []
 
 
