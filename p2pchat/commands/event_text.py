@@ -395,7 +395,9 @@ def find_obstacle(peer: TCPPeer, labels: Sequence[str]) -> str:
     """Return why nothing is sent to users: an expulsion, or that only others reach them; "" if nothing is known."""
     if out := exclusion_text(peer.people, "a pardon lets it send what waits"):
         return out
-    if labels and not (is_loopback(peer.listening.host) or own_addresses()):
+    if not labels:
+        return ""
+    if not (is_loopback(peer.listening.host) or own_addresses()):
         return "this machine has no network"
     known = [(one.label, one.cause) for one in peer.users() if one.label in labels]
     stays = ("expelled", UNREACHABLE)

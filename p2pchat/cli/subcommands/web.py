@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -215,7 +216,9 @@ def web() -> None:
 web.default = serve
 
 
-label_option = cli.option("--label", "LABEL", "one of several tokens of the account, as phone", default="")
+label_option: Callable[[cli.Function], cli.Function] = cli.option(
+    "--label", "LABEL", "one of several tokens of the account, as phone", default=""
+)
 
 
 @web.command("token")

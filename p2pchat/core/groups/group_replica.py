@@ -78,7 +78,8 @@ class GroupReplica(GroupMembers):
         self.facts[fact.run] = fact
         new = [user for user in {fact.by, *fact.who} if user not in self._named]
         self._named.update(dict.fromkeys(new))
-        self.judged = {*new}
+        self.judged.clear()
+        self.judged.update(new)
         if self._in_groups is not None:
             self._in_groups.update(new)
         self.take(fact)
@@ -86,7 +87,7 @@ class GroupReplica(GroupMembers):
 
     def fork(self, fact: GroupFact) -> list[Difference]:
         """Take that another fact has the same log, so that neither counts; return what changed."""
-        self.judged = set()
+        self.judged.clear()
         self.drop(fact)
         return self._update(fact)
 
