@@ -461,12 +461,7 @@ async def test_a_thief_blocks_no_machine_and_unblocks_nobody(login: Login, home:
         async with TCPPeer(0, desk.endpoint, data=home / "lap") as thief:
             await when_named(desk, 2)
             me, lap, them = desk.me.key, id_of(thief.listening.peer_id), eva.me.key
-            chosen = {
-                f"{BLOCKED}:{lap}": "1",
-                f"{BLOCKED}:{me}": "1",
-                f"{DEVICE}:{them}": "0 eva",
-                f"{DEVICE}:{lap}": "",
-            }
+            chosen = {f"{BLOCKED}:{lap}": "1", f"{BLOCKED}:{me}": "1", f"{DEVICE}:{them}": "0 eva"}
             assert thief._driver is not None
             await thief._driver.requests.choose(me, chosen)
             await until(lambda: len(desk.blocked()) == 2, "the block at the desk")
@@ -475,6 +470,8 @@ async def test_a_thief_blocks_no_machine_and_unblocks_nobody(login: Login, home:
             await has(desk, "room", "still here")
             login("eva")
             async with TCPPeer(data=home / "eva") as eva:
+                await eva.connect(desk.endpoint, timeout=WAIT)  # until she says who is there
+                await until(lambda: eva.links() == [], "the end of that link")
                 assert not await eva.connect(desk.endpoint, timeout=WAIT)
         login("the laptop")
         async with TCPPeer(0, desk.endpoint, data=home / "lap") as thief:

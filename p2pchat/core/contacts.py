@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from p2pchat.bounded import Counts
 from p2pchat.core.node_context import KeySet, NodeContext
-from p2pchat.core.own_state import BLOCKED, CHOSEN
+from p2pchat.core.own_state import BLOCKED, CHOSEN, DEVICE
 from p2pchat.protocol import PeerId, UserId, user_start
 
 CONTACT = "contact:"  # in meta, before the id of a user or a peer; before that the user who chose it, if not the own
@@ -53,7 +53,7 @@ class Contacts:
         self._ids: dict[UserId, KeySet[UserId | PeerId]] = {ctx.user: self.own}  # by who chose them
         self._chosen: set[UserId | PeerId] = set()  # by anybody here
         for by, id in ctx.own.all(CHOSEN):
-            self._put(id, by)
+            self.load([id], by)
         for name in meta:
             if name.startswith(CONTACT):
                 by, _, id = name.removeprefix(CONTACT).rpartition(":")
@@ -114,17 +114,14 @@ class Contacts:
 class Blocks:
     """The blocked users, as own state says.
 
-    Args:
-        is_machine: Returns whether a peer may be a machine of the own user: a thief of one blocks the others.
-
     Attributes:
         users: Those whom the peer's own user blocks, and so the peers whose own user they are.
         machines: Other peers of which it is known that each of their users is one of these, by one of them.
         starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
-    def __init__(self, ctx: NodeContext, is_machine: Callable[[PeerId], bool]) -> None:
-        self._is_machine = is_machine
+    def __init__(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
         self.users: KeySet[UserId] = {}
         self.machines: dict[PeerId, UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
@@ -133,8 +130,10 @@ class Blocks:
             self.set(by, user, True)
 
     def __contains__(self, peer: object) -> bool:
-        """Return whether a peer gets no link. A machine of the own member is judged by its users."""
-        return peer in self.machines or (peer in self.users and not self._is_machine(str(peer)))
+        """Return whether a peer gets no link. What is said to be a machine of the own user is judged by its users."""
+        if peer in self.users and not self._ctx.own.get(self._ctx.user, f"{DEVICE}:{peer}"):
+            return True
+        return peer in self.machines
 
     def set(self, by: UserId, user: UserId, on: bool) -> None:
         """Block a user on behalf of one hosted here, or end that: it was the other way before."""

@@ -222,10 +222,6 @@ class MemberDirectory:
         """Return whether a member is the one that answers for the users here: of the terminals of one login."""
         return member == self._own and not self._is_named
 
-    def is_machine(self, peer: PeerId) -> bool:
-        """Return whether the own member answers for a peer that is no user: for a machine of one of its users."""
-        return self._own in self.members_of(peer) and peer not in self.names
-
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers; not those of others that a machine of it hosts: a thief could."""
         found = {*self._peers.get(member, ()), *self._users.get(member, ())}

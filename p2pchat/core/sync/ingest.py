@@ -351,23 +351,23 @@ class Ingest:
 
     def _note_choices(self, log: LogState, batch: Batch) -> None:
         """Take the names of users, and what hosted ones chose for themselves."""
-        is_room, now = log.conversation.members is None, self._ctx.now.utc
+        is_room = log.conversation.members is None
         for seq, entry in enumerate(batch.entries or (), batch.first):
-            if log.own:  # whatever the clock was
-                now = max(entry.c, now)
             if is_room and entry.k == PROFILE.name:
                 log.add_profile(seq)
-                if entry.c <= now + MAX_AHEAD:  # it would outweigh all later ones
-                    self._note_name(log, entry)
+                self._note_name(log, entry)
             elif entry.k == OWN.name and not is_room:
-                step = self._sync.step
-                step.own_state += self._ctx.own.take(log.user, log.ref, entry, step.change.meta, now)
+                step, own = self._sync.step, self._ctx.own
+                now = max(entry.c, self._ctx.now.utc) if log.own else self._ctx.now.utc
+                step.own_state += own.take(log.user, log.ref, entry, step.change.meta, now)
 
     def _note_name(self, log: LogState, entry: Entry) -> None:
-        """Take a name. The own user is called as another machine of it says, unless a name was chosen here since; what
-        links announce is no profile yet.
+        """Take a name, none from far ahead: it would outweigh all later ones. The own user is called as another machine
+        of it says, unless a name was chosen here since; what links announce is no profile yet.
         """
         people, user = self._sync.people, log.user
+        if not log.own and entry.c > self._ctx.now.utc + MAX_AHEAD:
+            return
         own = self._sync.hosted.get(user) if user == self._ctx.user and not log.own else None
         is_as_known = own is not None and (not people.has_profile(user) or own.name == people.names[user])
         people.on_profile(user, entry)

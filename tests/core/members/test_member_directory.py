@@ -142,14 +142,6 @@ def test_a_stolen_machine_belongs_to_a_member_that_has_not_revoked_it() -> None:
     assert users.member_of(ZOE) == FOUNDING.peer_id
 
 
-def test_a_machine_is_a_peer_of_the_own_member_that_is_no_user() -> None:
-    users, bot = made(), key("a bot of the same login")
-    for peer, member in ((ZOE, FOUNDER), (bot, FOUNDER), (BEN, ADA)):
-        users.on_shown(peer, member)
-    users.names = {bot: "bot"}
-    assert [users.is_machine(peer) for peer in (ZOE, bot, BEN, ADA)] == [True, False, False, False]
-
-
 def test_a_removal_of_many_keys_that_nobody_knows_is_one_event() -> None:
     net = Net("ada", "bob")
     net.hear_all()

@@ -33,7 +33,7 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     async with asyncio.timeout(WAIT):
         removed = await anext(events)
     assert isinstance(removed, Reaction) and (removed.id, removed.reaction) == (plan.id, "")
-    await ada.answers("/react", "there is no reaction to")
+    await ada.answers("/react", "nothing changed")
     await ada.line("yse")
     await ada.line("/edit yes")
     await ada.shows_line(r"^\d\d:\d\d ada \(edited; first sent \d\d:\d\d\):")
