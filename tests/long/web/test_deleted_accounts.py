@@ -16,9 +16,9 @@ from tests.web.chat_client import connect
 from tests.web.test_deleted_accounts import closed
 
 
-async def command(home: Path, *words: str) -> tuple[int, list[str]]:
-    """Run `p2pchat web accounts` with these words to its end; return its exit code and all that it shows."""
-    code, out, err = await run(home, "web", "accounts", *words, "--data", str(home / "gate"))
+async def command(home: Path, name: str, *words: str) -> tuple[int, list[str]]:
+    """Run this command of `p2pchat web` with these words to its end; return its exit code and all that it shows."""
+    code, out, err = await run(home, "web", name, *words, "--data", str(home / "gate"))
     return code, (out + err).splitlines()
 
 
@@ -36,11 +36,11 @@ async def signed_up(url: str, name: str) -> str:
 
 
 async def test_accounts_are_listed_deleted_and_purged_beside_a_gateway_and_without_one(tmp_path: Path) -> None:
-    accounts = partial(command, tmp_path)
+    accounts, users = partial(command, tmp_path, "accounts"), partial(command, tmp_path, "users")
     days = {datetime.now(UTC).date()}
     async with gateway(tmp_path) as (gate, url):
         tokens = {name: await signed_up(url, name) for name in ("ada", "bob", "cyd")}
-        code, shown = await accounts("list", "--json")
+        code, shown = await users("--json")
         rows = [json.loads(line) for line in shown]
         assert code == 0 and [(row["user"], row["state"]) for row in rows] == [
             ("ada", "registered"), ("bob", "registered"), ("cyd", "registered"),
@@ -49,7 +49,7 @@ async def test_accounts_are_listed_deleted_and_purged_beside_a_gateway_and_witho
             more = ["--yes"] if do == "expel" else []
             assert (await run(tmp_path, do, "cyd", *more, "--data", str(tmp_path / "gate")))[0] == 0
             async with within(WAIT, f"that cyd is {state}"):
-                while f"cyd  {state}" not in [line.partition(",")[0] for line in (await accounts("list"))[1]]:
+                while f"cyd  {state}" not in [line.partition(",")[0] for line in (await users())[1]]:
                     await asyncio.sleep(0.05)
         days.add(datetime.now(UTC).date())  # unless it is midnight, the same
         assert {row["used"] for row in rows} <= {str(day) for day in days}
@@ -72,7 +72,7 @@ async def test_accounts_are_listed_deleted_and_purged_beside_a_gateway_and_witho
         await gate.end()
     code, shown = await accounts("delete", "cyd", "--json", "--yes")
     assert code == 0 and json.loads(shown[0])["user"] == "cyd"
-    code, shown = await accounts("list")
+    code, shown = await users()
     assert code == 0 and [line.partition(",")[0] for line in shown] == ["ada  registered"]
     async with gateway(tmp_path) as (_, url), caller(url) as http:
         statuses = [(await http.post("/accounts", json={"name": name})).status_code for name in tokens]
