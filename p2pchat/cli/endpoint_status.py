@@ -145,10 +145,10 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions) -> bool:
         invite = command("invite", *profile_words(Path(peer.listening.data)))
         print_notice(f"-- for another machine, {invite} makes an invite")
         return False
-    last = LastStart.load(peer.data)
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
-        invite = await peer.make_invite(again=last.invite)
-        replace(last, invite=parse_invite(invite).invitation.id).save(peer.data)
+        invite = await peer.make_invite(again=LastStart.load(peer.data).invite)
+        now = LastStart.load(peer.data)  # a gateway may have noted meanwhile that it ran
+        replace(now, invite=parse_invite(invite).invitation.id).save(peer.data)
         only_here = names_loopback(invite, peer.address, peer.port)
         print_notice(invite_screen(invite, only_here=only_here))
         return True

@@ -68,13 +68,8 @@ KEY_NAME = "identity.pem"
 USER_KEY_NAME = "user.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
-WRITTEN_UNDER_LOCK = (
-    KEY_NAME,
-    FILE_NAME,
-    MEMBER_NAME,
-    "control.json",
-    "start.json",
-)  # the last two: commands
+# The last two by the command line.
+WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, MEMBER_NAME, "control.json", "start.json")
 _LOCK_PATIENCE = 0.2  # seconds; lock_holder() has the lock for far less
 
 
