@@ -93,7 +93,7 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         max_length=128,
-        description="A key of yours for this message; repeated requests with it write the message once.",
+        description="A key of yours for this request; repeated with it, it is carried out once.",
     ),
 ]
 MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
@@ -361,12 +361,19 @@ async def groups(
 
 
 @groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model=GroupOut)
-async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> Group:
+async def create(
+    wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway, key: IdempotencyKey = ""
+) -> Conversation:
     """Create a group."""
     gateway.limits.write(account.key, wanted.name, members=len(wanted.members))
-    with gateway.limits.new_group(account.key):
-        members = [_user(gateway, account, name) for name in wanted.members]
-        return await account.user.create_group(wanted.name, members)
+
+    async def make() -> str:
+        with gateway.limits.new_group(account.key):
+            members = [_user(gateway, account, name) for name in wanted.members]
+            return (await account.user.create_group(wanted.name, members)).id
+
+    id = await gateway.idempotency.run_detached(account.key, key, wanted.model_dump_json(), make)
+    return account.user.find(id)
 
 
 @groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)

@@ -322,6 +322,23 @@ async def test_a_message_requested_twice_with_one_key_is_written_once(people: Se
         assert [one["content"] for one in between.json()] == ["once", "mine"]
 
 
+async def test_a_group_requested_twice_with_one_key_is_created_once(people: Served) -> None:
+    async with people.client("ada") as ada:
+        key, wanted = {"Idempotency-Key": "4f1c"}, {"name": "ops", "members": ["bob"]}
+        answers = [await ada.post("/v1/groups", json=wanted, headers=key) for _ in range(2)]
+        assert [one.status_code for one in answers] == [201, 201] and answers[0].json() == answers[1].json()
+        assert [one["name"] for one in (await ada.get("/groups")).json()] == ["ops"]
+        for other in ({"name": "ops", "members": []}, {"name": "dev", "members": ["bob"]}):
+            assert refused(await ada.post("/groups", json=other, headers=key)) == (422, "key_reused")
+        assert refused(await ada.post("/messages", json={"to": "bob", "content": "hi"}, headers=key)) == (
+            422,
+            "key_reused",
+        )
+        nobody = {"name": "new", "members": ["nobody"]}
+        for _ in range(2):
+            assert refused(await ada.post("/groups", json=nobody, headers={"Idempotency-Key": "5"}))[0] == 404
+
+
 async def test_a_message_to_no_name_and_a_too_long_one_are_refused(people: Served) -> None:
     async with people.client("ada") as ada:
         assert refused(await ada.post("/messages", json={"to": "a/b", "content": "no"})) == (404, "unknown_name")
