@@ -539,7 +539,7 @@ def visibility(given: Given) -> Result:
             ends[run].append(out.id)
     for run, outs in ends.items():
         take(ADD, run, outs)
-    visible = {run: group.visible_end(user, views, run, view.before).seq for run, view in views.items()}
+    visible = {run: group.visible_end(user, views, run, view.before).visible.seq for run, view in views.items()}
     return {"visible": {run: min(seq, views[run].seq) for run, seq in visible.items()}}
 
 

@@ -85,11 +85,6 @@ class GroupFact(Struct, frozen=True, gc=False):
     def run(self) -> RunId:
         return self.mark.run
 
-    @property
-    def seq(self) -> int:
-        """The number of its entry."""
-        return 1
-
 
 def run_of(
     group: ConversationId, by: UserId, before: Marks, certificate: GuestCertificate | None, raw: RawEntry

@@ -62,12 +62,8 @@ class LogView(Protocol):
     """The facts of a log on which it depends what a cut covers."""
 
     @property
-    def seq(self) -> int:
-        """The number of its entries that are here."""
-
-    @property
     def builds_on(self) -> Marks:
-        """The marks of other logs of its writer that it builds on."""
+        """The marks of other logs of its writer that it builds on: of a forked one none."""
 
 
 class CutCoverage:
@@ -93,7 +89,7 @@ class CutCoverage:
             if mark.run not in self.upto:
                 new.append(mark.run)
                 view = self.views.get(mark.run)
-                if view is not None and view.seq:
+                if view is not None:
                     todo += view.builds_on
                 else:
                     self.missing.add(mark.run)

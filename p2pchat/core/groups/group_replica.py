@@ -17,6 +17,7 @@ from p2pchat.core.log import Entry, LogId, RawEntry, decode_entry
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, RunId, UserId
 
 NOTHING_COVERED = Mark("", 0, "")
+ALL_OF_A_LOG = Mark("", MAX_INT, "")
 NO_USERS: frozenset[UserId] = frozenset()  # one object: Python makes a new one each time
 Difference = tuple[str, UserId]
 """A change: created, added, removed, left, admin, unadmin, renamed or owner; and whom it concerns."""
@@ -49,7 +50,7 @@ class GroupReplica(GroupMembers):
     Attributes:
         id, talk: The ids of its two conversations.
         state: The present state; None until the fact that made it is known.
-        facts: All facts, by run; of a run in two logs any.
+        facts: All facts, by their marks.
         named: All users that any fact ever named, and its writer: never copied, as a member may make up millions.
     """
 
@@ -60,7 +61,7 @@ class GroupReplica(GroupMembers):
         self._room = room
         self._in_groups = in_groups
         self.state: GroupView | None = None
-        self.facts: dict[RunId, GroupFact] = {}
+        self.facts: dict[Mark, GroupFact] = {}
         self._named: dict[UserId, None] = {}
         self.named: KeysView[UserId] = self._named.keys()
 
@@ -75,7 +76,7 @@ class GroupReplica(GroupMembers):
 
     def add(self, fact: GroupFact) -> list[Difference]:
         """Take a fact that is not here; return what changed."""
-        self.facts[fact.run] = fact
+        self.facts[fact.mark] = fact
         new = [user for user in {fact.by, *fact.who} if user not in self._named]
         self._named.update(dict.fromkeys(new))
         self.judged.clear()
@@ -111,7 +112,8 @@ class GroupReplica(GroupMembers):
     #
     # There is one rule for all logs of one user. An entry is visible if its writer was ever added, and it is under each
     # removal and leave of its writer that counts: the cut of that covers it, or the header of its log names a fact that
-    # ended it. A cut covers what its marks name and everything those logs build on.
+    # ended it. A cut covers what its marks name and everything those logs build on. What any of them covers is kept and
+    # passed on, though others hide it: else who lacks a log that one cut names could not tell what that covers.
 
     def has_cut(self, user: UserId) -> bool:
         """Return whether entries of a user were ever cut off, or may be. Then not all of them can be had."""
@@ -130,20 +132,21 @@ class GroupReplica(GroupMembers):
     def visible_end(self, user: UserId, views: Mapping[RunId, LogView], run: RunId, before: Marks | None) -> VisibleEnd:
         """Return how far a log of a user with these logs is visible, with what its header names, None if unknown."""
         if (ADD, user) not in self._about:
-            return VisibleEnd(0, "", 0)
-        end, named = VisibleEnd(MAX_INT, "", MAX_INT), {mark.chain[:32] for mark in before or ()}
+            return VisibleEnd(NOTHING_COVERED, NOTHING_COVERED, 0)
+        left, kept, at_most = list[Mark](), NOTHING_COVERED, 0
+        named = {mark.chain[:32] for mark in before or ()}
         for out in self.outs(user):
-            enders = self._enders.get((ADD, user, out.id), {})
-            if (before is None and enders) or not named.isdisjoint(enders):
-                continue
             covered = self._cut(out, views)
-            _, seq, chain = covered.upto.get(run, NOTHING_COVERED)
-            at_most = seq
-            if covered.missing and not seq:
+            end = covered.upto.get(run, NOTHING_COVERED)
+            kept = max(kept, end)
+            if covered.missing:
                 at_most = MAX_INT
-            seq, chain = min((seq, chain), end[:2])
-            end = VisibleEnd(seq, chain, min(at_most, end.at_most))
-        return end
+            enders = self._enders.get((ADD, user, out.id), {})
+            if (before is not None or not enders) and named.isdisjoint(enders):
+                left.append(end)
+        if not left:
+            return VisibleEnd(ALL_OF_A_LOG, ALL_OF_A_LOG, MAX_INT)
+        return VisibleEnd(min(left), kept, max(at_most, kept.seq))
 
     def ending(self, user: UserId, most: int) -> list[Mark]:
         """Return the facts that the next log of a user names, which ended its removals and leaves: always the one that
@@ -177,10 +180,10 @@ def _differences(former: GroupView | None, now: GroupView, fact: GroupFact) -> I
 
 
 class VisibleEnd(NamedTuple):
-    """The last visible entry of a log, MAX_INT if all are, and its chain there. `at_most` so much becomes visible while
-    logs named by the cuts are missing, since those may build on this log.
+    """The last visible entry of a log, and the last one that is kept, MAX_INT if all are, each with the chain there.
+    `at_most` so much is kept while logs named by the cuts are missing, since those may build on this log.
     """
 
-    seq: int
-    chain: str
+    visible: Mark
+    kept: Mark
     at_most: int

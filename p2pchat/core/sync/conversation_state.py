@@ -22,7 +22,7 @@ from typing import NamedTuple
 from p2pchat.bounded import drop, remember
 from p2pchat.core.durable_changes import EVERYTHING, LogFacts, Relation
 from p2pchat.core.groups.group_fact import Marks
-from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica, VisibleEnd
+from p2pchat.core.groups.group_replica import ALL_OF_A_LOG, NO_USERS, GroupReplica, VisibleEnd
 from p2pchat.core.log import (
     MARK,
     NO_SUM,
@@ -160,7 +160,7 @@ class LogState:
     __slots__ = (
         "before", "chain", "conversation", "covered", "forked", "history_seq", "id", "durable_chain", "durable_covered",
         "durable_seq", "key", "last_c", "own", "profiles", "pruned", "queue", "ref", "released", "seq", "shown_hash",
-        "user", "hidden", "limit", "limit_chain", "stored_visible",
+        "user", "hidden", "kept", "limit", "limit_chain", "stored_visible",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationState, log: LogId, *, own: bool = False) -> None:
@@ -186,9 +186,11 @@ class LogState:
         # Entry released + 1, and every later entry that follows another entry. () is 0.6 KiB smaller than a deque.
         self.queue: Sequence[WaitingEntry] = ()
         self.shown_hash: bytes = b""  # its part of the conversation's sum
-        # Of a group's talk only the beginning up to `limit` is shown, announced and sent (group_sync.py).
+        # Of a group's talk only the beginning up to `limit` is shown, and up to `kept` announced and sent
+        # (group_sync.py).
         self.limit: int = MAX_INT
         self.limit_chain: str = ""
+        self.kept: Mark = ALL_OF_A_LOG
         self.hidden: bool | None = None  # of a writer of whom something was cut off: another visible log builds on this
         self.stored_visible: int = EVERYTHING  # what storage knows of the limit
 
@@ -216,11 +218,15 @@ class LogState:
 
     @property
     def builds_on(self) -> tuple[Mark, ...]:
-        """The marks of other logs of its writer in `before`: a log of a talk may name facts there too."""
+        """The marks of other logs of its writer in `before`: a log of a talk may name facts there too. A forked log
+        builds on none, since who has only the evidence cannot know what that is.
+        """
         group = self.conversation.group
+        if self.forked:
+            return ()
         if not self.conversation.is_talk or group is None:
             return self.before
-        return tuple(mark for mark in self.before if mark.run not in group.facts)
+        return tuple(mark for mark in self.before if mark not in group.facts)
 
     @property
     def is_settled(self) -> bool:
@@ -277,7 +283,7 @@ class LogState:
     @property
     def shared_seq(self) -> int:
         """The last entry that is announced and sent to others: the last durable one."""
-        return min(self.limit, self.durable_seq)
+        return min(self.kept.seq, self.durable_seq)
 
     @property
     def is_tip(self) -> bool:
@@ -303,7 +309,7 @@ class LogState:
     @property
     def shared_chain(self) -> bytes:
         """The chain at shared_seq."""
-        return self.durable_chain if self.limit >= self.durable_seq else bytes.fromhex(self.limit_chain)
+        return self.durable_chain if self.kept.seq >= self.durable_seq else bytes.fromhex(self.kept.chain)
 
     def __repr__(self) -> str:
         return f"LogState({self.ref[:6]}/{self.id.run[:6]} durable {self.durable_seq} of {self.seq})"
@@ -328,7 +334,7 @@ class WriterLogs:
         names them.
         """
         logs = [log for log in self.logs.values() if log.show_limit and not log.forked]
-        named = [mark for log in logs for mark in log.before]
+        named = [mark for log in logs for mark in log.builds_on]
         return [
             log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.show_limit for m in named)
         ]
@@ -552,9 +558,9 @@ class ConversationState:
         return group.visible_end(user, logs, run, before)
 
     def shows(self, batch: Batch) -> bool:
-        """Return whether the beginning of a batch of a talk is visible. Then it is sent up to its head."""
+        """Return whether the beginning of a batch of a talk is kept. Then it is sent up to its head."""
         log = self.log(batch.log.user, batch.log.run)
-        return batch.first <= log.show_limit if log is not None else self.writer(batch.log.user).uncut
+        return batch.first <= log.kept.seq if log is not None else self.writer(batch.log.user).uncut
 
     def is_cut_off(self, ref: Ref) -> bool:
         """Return whether an entry of a talk was cut off, so that no peer will send it."""
@@ -563,7 +569,7 @@ class ConversationState:
             if found.show_limit >= ref.seq or self.group is None:
                 return found.show_limit < ref.seq
             end = self.visible_end(self.group, found.user, found.id.run, found.before)
-            return end.at_most < ref.seq  # when logs come that cuts name
+            return end.at_most < MAX_INT  # else it may be visible when logs come that cuts name
         start, run = split_ref(ref.log)
         users = [user for user in self.allowed_writers or () if user.startswith(start)]
         mark = Mark(run, ref.seq, "")

@@ -105,14 +105,11 @@ class Forks:
 
     def _uncover_below(self, forked: LogState) -> None:
         """Make the logs that only a forked log covered tips again."""
-        conversation, uncovered = forked.conversation, False
+        conversation = forked.conversation
         for mark, log in conversation.held(forked.user, forked.before):
             is_end = log is not None and log.covered and not log.forked and log.tail_mark == mark
             if log is not None and is_end and not conversation.is_built_on(forked.user, mark):
                 self._sync.set_covered(log, False)
-                uncovered = True
-        if uncovered:
-            self._groups.on_log_restored(forked)
 
     # ---- sending
 

@@ -98,8 +98,8 @@ class GroupSync:
         return is_known
 
     def accepts(self, extension: LogExtension, batch: Batch) -> bool:
-        """Return whether a proven batch of a group is kept: of a talk if its beginning is visible. A group that begins
-        needs a place if nobody here knows who made it.
+        """Return whether a proven batch of a group is kept: of a talk if a cut covers its beginning. A group that
+        begins needs a place if nobody here knows who made it.
         """
         log = extension.log
         conversation = log.conversation
@@ -110,8 +110,6 @@ class GroupSync:
             return False
         if conversation.has_facts:
             return self._has_place(group, extension, batch)
-        if not group.has_cut(log.user):
-            return True
         if conversation.visible_end(group, log.user, log.id.run, log.before).at_most > log.seq:
             return True
         self._ctx.count("cut_off")
@@ -162,17 +160,15 @@ class GroupSync:
         self._refresh_talk(group, group.judged, self._sync.members.share(fact.by))
 
     def on_fork(self, log: LogState) -> None:
-        """Take the fork of a group's log: neither of its facts counts."""
+        """Take the fork of a group's log: neither of its facts counts, and no cut covers anything through it."""
         group = log.conversation.group
-        fact = group.facts.get(log.id.run) if group is not None and log.conversation.has_facts else None
-        if group is not None and fact is not None and fact.by == log.user:
+        if log.conversation.is_talk and group is not None and group.has_cut(log.user):
+            writer = log.conversation.writer(log.user)
+            writer.logs = writer.logs.copy()  # so that cuts are followed anew
+            self._refresh_talk(group, {log.user}, self._sync.members.share(log.user))
+        fact = group.facts.get(log.tail_mark) if group is not None and log.conversation.has_facts else None
+        if group is not None and fact is not None:
             self._on_changed(group, fact, group.fork(fact))
-
-    def on_log_restored(self, log: LogState) -> None:
-        """Update the visible part of a talk's logs below a forked one, which are tips again."""
-        conversation = log.conversation
-        if conversation.is_talk and conversation.group is not None:
-            self._refresh_visible(conversation, conversation.group, conversation.writer(log.user))
 
     # ---- visibility
 
@@ -220,7 +216,8 @@ class GroupSync:
 
     def _limit(self, group: GroupReplica, log: LogState) -> None:
         """Compute how much of a log is visible. Storage hides the rest; it is reported if the writer is hosted here."""
-        log.limit, log.limit_chain, _ = log.conversation.visible_end(group, log.user, log.id.run, log.before)
+        end = log.conversation.visible_end(group, log.user, log.id.run, log.before)
+        (_, log.limit, log.limit_chain), log.kept, _ = end
         noted, log.stored_visible = log.stored_visible, EVERYTHING if log.limit >= log.seq else log.limit
         if log.stored_visible == noted or not log.seq:
             return
@@ -231,7 +228,7 @@ class GroupSync:
             self._sync.step.effects.append(DeliveryRevoked(log.id, log.limit + 1, log.seq))
 
     def _note_above(self, writer: WriterLogs, log: LogState) -> None:
-        for mark in log.before:
+        for mark in log.builds_on:
             writer.above.setdefault(mark.run, []).append((mark.seq, log))
 
     def refresh_tips(self, log: LogState) -> None:

@@ -379,7 +379,7 @@ class Ingest:
     def _begin(self, log: LogState, header: str) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
         writer = log.conversation.writer(log.user)
-        for mark in log.before:
+        for mark in log.builds_on:
             named = writer.logs.get(mark.run)
             if named is not None and named.seq and named.seq == mark.seq and not named.covered:
                 self._sync.set_covered(named, True)

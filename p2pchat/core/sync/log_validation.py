@@ -120,7 +120,7 @@ def count_tips_with(log: LogState) -> int:
     writer = log.conversation.writers.get(log.user)
     if writer is None:
         return 1
-    covered = {mark.run: mark.seq for mark in log.before} if not log.seq else {}
+    covered = {mark.run: mark.seq for mark in log.builds_on} if not log.seq else {}
     return 1 + sum(covered.get(tip.id.run) != tip.seq for tip in writer.tail_tips())
 
 
@@ -163,8 +163,8 @@ class NewLogChecks:
         Few new logs build on the middle of one: their writer lost what follows, or signed another version of it.
         """
         log, group = conversation.log(id.user, mark.run), conversation.group
-        if log is None and conversation.is_talk and group is not None and mark.run in group.facts:
-            return group.facts[mark.run].mark == mark
+        if conversation.is_talk and group is not None and mark in group.facts:
+            return True
         if log is None or log.forked or mark.seq >= log.seq:
             return log is not None and (log.forked or log.tail_mark == mark)
         chain = self._sync.chain_at(log, mark.seq)

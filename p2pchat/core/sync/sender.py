@@ -207,7 +207,7 @@ class Sender:
             self._sync.presence.announcer.introduce()
         given = self._sync.step.sent_bytes
         links: list[int] = []
-        for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
+        for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.kept.seq else ():
             if key in remote.refusals or remote.serving.answers(key):
                 continue  # it comes with what is being served
             if self._sync.comes_by_carrier(remote, conversation, key):

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pchat.core.groups.group_fact import ADD, ADMIN, CREATE, LEAVE, NAME, REMOVE, fact_body, read_fact, talk_id
-from p2pchat.core.groups.group_replica import GroupReplica, VisibleEnd
+from p2pchat.core.groups.group_replica import ALL_OF_A_LOG, NOTHING_COVERED, GroupReplica, VisibleEnd
 from p2pchat.core.log import Entry, LogId, batch_of, before_of
 from p2pchat.protocol import MAX_INT, Entries, Mark, UserId
 from tests.core.scripted_nodes import IDS, NAMES, ROOM, GroupPen
 
 DAN = IDS["dan"]
+NOTHING = VisibleEnd(NOTHING_COVERED, NOTHING_COVERED, 0)
 
 
 class View:
@@ -118,23 +119,23 @@ def cut_group(*cuts: tuple[Mark, ...]) -> tuple[GroupPen, GroupReplica, list[str
 
 def test_all_of_a_member_is_visible_and_nothing_of_who_never_was_one() -> None:
     _, group, _ = cut_group()
-    assert end(group, {"d1": View(3)}, "d1") == VisibleEnd(MAX_INT, "", MAX_INT)
-    assert group.visible_end(IDS["cyd"], {}, "c1" * 8, None) == VisibleEnd(0, "", 0)
+    assert end(group, {"d1": View(3)}, "d1") == VisibleEnd(ALL_OF_A_LOG, ALL_OF_A_LOG, MAX_INT)
+    assert group.visible_end(IDS["cyd"], {}, "c1" * 8, None) == NOTHING
     assert not is_wanted(group, IDS["cyd"], {}, mark("c1", 1))
 
 
 def test_of_a_removed_user_that_is_visible_which_the_cut_covers_or_the_covered_logs_build_on() -> None:
     _, group, _ = cut_group((mark("d2", 2),))
     views = {"d1": View(5), "d2": View(4, mark("d1", 3)), "d3": View(1)}
-    assert end(group, views, "d1") == VisibleEnd(3, mark("d1", 3).chain, 3)
-    assert end(group, views, "d2") == VisibleEnd(2, mark("d2", 2).chain, 2)
-    assert end(group, views, "d3") == VisibleEnd(0, "", 0)
+    assert end(group, views, "d1") == VisibleEnd(mark("d1", 3), mark("d1", 3), 3)
+    assert end(group, views, "d2") == VisibleEnd(mark("d2", 2), mark("d2", 2), 2)
+    assert end(group, views, "d3") == NOTHING
 
 
 def test_while_a_log_that_a_cut_names_is_missing_others_may_be_below_it() -> None:
     _, group, _ = cut_group((mark("d2", 2),))
     views = {"d1": View(5)}
-    assert end(group, views, "d1") == VisibleEnd(0, "", MAX_INT)
+    assert end(group, views, "d1") == NOTHING._replace(at_most=MAX_INT)
     assert is_wanted(group, DAN, {}, mark("d1", 1)) and is_wanted(group, DAN, {}, mark("d2", 1))
     here = {"d2" * 8: View(1)}
     assert not is_wanted(group, DAN, here, mark("d1", 1)) and not is_wanted(group, DAN, here, mark("d2", 1))
@@ -148,21 +149,32 @@ def test_after_the_adding_that_is_visible_which_names_it_and_what_lies_between_n
     take(group, pen.say("ada", ADD, "dan", ends=outs))
     assert group.ending(DAN, 7) == [pen.marks[-1]]
     views = {"d1": View(5), "d2": View(2), "d3": View(2, mark("d1", 3), facts=(pen.marks[-1],))}
-    assert [end(group, views, run).seq for run in views] == [3, 0, MAX_INT]
+    assert [end(group, views, run).visible.seq for run in views] == [3, 0, MAX_INT]
     assert is_wanted(group, DAN, {}, mark("d4", 1))  # its header may name the adding
 
 
 def test_of_several_cuts_an_entry_must_be_under_each() -> None:
     pen, group, outs = cut_group((mark("d1", 3),), (mark("d1", 2), mark("d2", 1)))
     views = {"d1": View(5), "d2": View(2)}
-    assert [end(group, views, run).seq for run in views] == [2, 0]
+    assert [end(group, views, run).visible.seq for run in views] == [2, 0]
     take(group, pen.say("ada", ADD, "dan", ends=outs[:1]))
     half = pen.marks[-1]
     take(group, pen.say("ada", ADD, "dan", ends=outs[1:]))
     both = (half, pen.marks[-1])
     assert {*group.ending(DAN, 7)} == {*both}
     views = {"d1": View(5), "d3": View(2, facts=both[:1]), "d4": View(2, facts=both)}
-    assert [end(group, views, run).seq for run in views] == [2, 0, MAX_INT]
+    assert [end(group, views, run).visible.seq for run in views] == [2, 0, MAX_INT]
+
+
+def test_what_any_cut_covers_is_kept_though_others_hide_it() -> None:
+    _, group, _ = cut_group((mark("d1", 3),), (mark("d1", 2), mark("d2", 1)))
+    views = {"d1": View(5)}
+    assert is_wanted(group, DAN, {}, mark("d2", 1))
+    assert end(group, views, "d1") == VisibleEnd(mark("d1", 2), mark("d1", 3), MAX_INT)
+    views["d2"] = View(2)
+    _, group, _ = cut_group((mark("d1", 3),), (mark("d1", 2), mark("d2", 1)))
+    assert end(group, views, "d1") == VisibleEnd(mark("d1", 2), mark("d1", 3), 3)
+    assert end(group, views, "d2") == VisibleEnd(NOTHING_COVERED, mark("d2", 1), 1)
 
 
 def test_of_what_ended_removals_a_log_names_the_newest_which_names_all() -> None:
@@ -172,8 +184,8 @@ def test_of_what_ended_removals_a_log_names_the_newest_which_names_all() -> None
         outs.append(pen.last)
         take(group, pen.say("ada", ADD, "dan", ends=outs))
     assert group.ending(DAN, 1) == [pen.marks[-1]]
-    assert end(group, {"d2": View(2, facts=(pen.marks[-1],))}, "d2").seq == MAX_INT
-    assert end(group, {"d2": View(2, facts=(pen.marks[-3],))}, "d2").seq == 0
+    assert end(group, {"d2": View(2, facts=(pen.marks[-1],))}, "d2").visible.seq == MAX_INT
+    assert end(group, {"d2": View(2, facts=(pen.marks[-3],))}, "d2").visible.seq == 0
 
 
 def test_an_addition_that_ends_all_is_named_whatever_an_admin_adds_later() -> None:
@@ -185,7 +197,7 @@ def test_an_addition_that_ends_all_is_named_whatever_an_admin_adds_later() -> No
         take(group, pen.say("bob", ADD, "dan", ends=[out]))
     assert whole in group.ending(DAN, 7)
     views = {"d2": View(2, facts=tuple(group.ending(DAN, 7)))}
-    assert end(group, views, "d2").seq == MAX_INT
+    assert end(group, views, "d2").visible.seq == MAX_INT
 
 
 def test_who_is_out_may_read_what_was_written_before() -> None:

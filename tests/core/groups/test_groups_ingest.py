@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import permutations
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from p2pchat.core import effects as out
 from p2pchat.core.groups import group_members
 from p2pchat.core.groups.group_fact import ADD, LEAVE, NAME, REMOVE, run_of
-from p2pchat.core.log import Entry, RawEntry, decode_entry, encode_entry, stub_of
+from p2pchat.core.log import NO_SUM, Entry, RawEntry, decode_entry, encode_entry, stub_of
 from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
@@ -302,6 +303,70 @@ def test_a_missing_log_named_by_a_cut_is_not_awaited_for_long() -> None:
     assert cut.come(cut.follows, cut.removed, cut.first) == []
     cut.away.ada.world.pass_time(31)
     assert cut.come() == ["?cyd"]
+
+
+def come_in(orders: Iterable[list[Entries]], pen: GroupPen) -> set[tuple[str, ...]]:
+    """Return what peers show of a talk, and its sum there, that got these frames in these orders, twice; also after a
+    restart.
+    """
+    ends = set[tuple[str, ...]]()
+    for order in orders:
+        ada = World().peer("ada")
+        bob = ada.far("bob")
+        for frame in (*order, *order):
+            bob.say(frame)
+        for _ in range(2):
+            shown = [decode_entry(one.raw).b for one in ada.storage.history(pen.talk, limit=0)]
+            ends.add((ada.node.replicator.conversations[pen.talk].sum, *shown))
+            ada.restart()
+    return ends
+
+
+def dan_writes(pen: GroupPen, run: str, text: str, *before: Mark) -> tuple[Entries, Mark]:
+    """Return the only entry of a log of dan, whose whole run may be given, and its mark."""
+    author = Author("dan", "00", pen.talk, before)
+    author.log = author.log._replace(run=run.ljust(16, "0"))
+    pen.clock += 1
+    return author.write(encode_entry(Entry("text", pen.clock, pen.clock, b=text))), author.mark
+
+
+def test_a_log_with_the_run_of_a_fact_is_covered_in_any_order() -> None:
+    pen = GroupPen("bob", "ada", "dan")
+    fact = pen.say("dan", NAME, name="x")
+    one, below = dan_writes(pen, fact.r, "one")
+    two, above = dan_writes(pen, "d2", "two", below)
+    left = pen.say("dan", LEAVE, cuts=[above])
+    orders = [[pen.first, *rest] for rest in permutations([fact, one, two, left])]
+    [(_, *shown)] = come_in(orders, pen)
+    assert shown == ["one", "two"]
+
+
+def test_a_fact_that_a_log_names_is_not_a_log_with_its_run() -> None:
+    pen = GroupPen("bob", "ada", "dan")
+    fact = pen.say("dan", NAME, name="x")
+    one, _ = dan_writes(pen, fact.r, "one")
+    two, _ = dan_writes(pen, "d2", "two", pen.marks[-1])
+    orders = [[pen.first, fact, one, two], [pen.first, fact, two, one]]
+    ends = come_in(orders, pen)
+    assert len({end[0] for end in ends}) == 1 and {frozenset(end[1:]) for end in ends} == {frozenset({"one", "two"})}
+
+
+def test_a_forked_log_that_a_cut_names_covers_nothing_in_any_order() -> None:
+    """Who has only the evidence cannot know what it builds on."""
+    pen = GroupPen("bob", "ada", "dan")
+    one, below = dan_writes(pen, "d1", "one")
+    two, above = dan_writes(pen, "d2", "two", below)
+    lie, _ = dan_writes(pen, "d2", "lie", below)
+    left = pen.say("dan", LEAVE, cuts=[above])
+    evidence = [replace(frame, fork=True) for frame in (two, lie)]
+    orders = [
+        [pen.first, one, two, left, *evidence],
+        [pen.first, one, two, lie, left],
+        [pen.first, left, *evidence, one],
+        [pen.first, *evidence, one, left],
+    ]
+    ends = come_in(orders, pen)
+    assert {end[0] for end in ends} == {NO_SUM} and not any("one" in end for end in ends)
 
 
 # ---- what others wrote, when facts come

@@ -415,6 +415,31 @@ def test_what_lies_between_a_cut_and_the_adding_is_hidden_for_ever(sim: Simulati
     group.ends_well()
 
 
+def test_removals_that_knew_different_logs_hide_what_either_did_not_know(sim: Simulation) -> None:
+    """Bob did not know the log at which ada cuts. It is kept, else he could not tell what lies below it; nobody is told
+    that it was delivered.
+    """
+    ada, bob, cyd, dan = sim.peers(4)
+    group = SimulatedGroup(sim, bob, cyd, dan)
+    group.change(admin=(bob.user,))
+    group.say(dan, "before")
+    dan.crash()
+    dan.start()
+    sim.calm()
+    sim.partition([bob, cyd], [ada, dan])
+    sim.run(APART)
+    group.say(dan, "unknown to bob")
+    for by in (ada, bob):
+        group.ask(by, inputs.GroupChangeRequest, group.id, remove=(dan.user,))
+    sim.heal()
+    sim.calm()
+    assert [group.texts(peer) for peer in (ada, bob, cyd)] == [["before"]] * 3
+    group.delivered.clear()
+    group.change(add=(dan.user,))
+    assert group.members(dan) == ["ada", "bob", "cyd", "dan"] and not group.delivered
+    group.ends_well()
+
+
 def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
     ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "one")
