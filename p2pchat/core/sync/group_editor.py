@@ -32,7 +32,7 @@ from p2pchat.core.log import MAX_ENTRY_BYTES, encode_entry, size_bytes
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.appender import Appender
 from p2pchat.core.sync.sync_context import SyncContext
-from p2pchat.protocol import ConversationId, Mark, Naming, UserId
+from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, UserId
 
 Refusal = tuple[str, str]  # code and sentence
 Body = dict[str, Any]
@@ -113,7 +113,7 @@ class GroupEditor:
         if added:
             yield fact_body(ADD, added)
         for user in dict.fromkeys(request.remove):
-            if user in state.members:
+            if user in state.members or (user in group.owners and not group.unmaking(user)):
                 yield fact_body(REMOVE, [user], cuts=self._marks(group.talk, user), said=self._marks(group.id, user))
         made = {user: group.known_of(user) for user in request.admin if user not in state.admins}
         if made:
@@ -122,7 +122,7 @@ class GroupEditor:
             if group.is_admin(user):
                 yield fact_body(UNADMIN, [user], said=self._marks(group.id, user))
         if request.name not in (None, state.name):
-            yield fact_body(NAME, name=request.name or "", n=group.name_fact.n + 1)
+            yield fact_body(NAME, name=request.name or "", n=min(group.name_fact.n + 1, MAX_INT))
         heir = request.owner or state.owner
         if heir != state.owner:
             yield fact_body(HEIR, {heir: group.known_of(heir)}, n=len(group.owners) - 1)

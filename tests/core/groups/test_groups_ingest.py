@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from p2pchat.core import effects as out
 from p2pchat.core.groups import group_members
-from p2pchat.core.groups.group_fact import ADD, LEAVE, NAME, REMOVE, run_of
+from p2pchat.core.groups.group_fact import ADD, HEIR, LEAVE, NAME, REMOVE, run_of
+from p2pchat.core.inputs import GroupChangeRequest
 from p2pchat.core.log import NO_SUM, Entry, RawEntry, decode_entry, encode_entry, stub_of
 from p2pchat.core.replicator import SWEPT_EVERY
 from p2pchat.core.sync.known_conversations import MAX_UNKNOWN, dm_naming
-from p2pchat.protocol import Digest, Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, Author, Far, GroupPen, Peer, World, dm, have
+from p2pchat.protocol import MAX_INT, Digest, Entries, Have, Here, Mark, Naming, Want
+from tests.core.scripted_nodes import IDS, NAMES, Author, Far, GroupPen, Peer, World, dm, have
 from tests.core.steps import count_steps
 from tests.core.sync.test_known_conversations import gateway
 
@@ -367,6 +368,32 @@ def test_a_forked_log_that_a_cut_names_covers_nothing_in_any_order() -> None:
     ]
     ends = come_in(orders, pen)
     assert {end[0] for end in ends} == {NO_SUM} and not any("one" in end for end in ends)
+
+
+# ---- what ada changes, whatever others said
+
+
+def change(away: Away, **fields: object) -> list[str]:
+    """Have ada change the group; return who is in it."""
+    away.ada.put(GroupChangeRequest(1, away.ada.id, away.id, **fields))  # type: ignore[arg-type]
+    away.ada.world.pass_time(1)
+    return sorted(NAMES[user] for user in away.ada.node.groups[away.id].members)
+
+
+def test_the_owner_removes_a_former_one_who_left_and_goes_on_removing() -> None:
+    away = Away("dan")
+    away.bob.say(away.first, away.pen.say("bob", HEIR, "ada"), away.pen.say("bob", LEAVE))
+    change(away, remove=(IDS["bob"],))
+    away.bob.say(away.pen.say("bob", REMOVE, "dan"))
+    assert change(away, name="ours") == ["ada", "dan"]
+
+
+def test_the_owner_names_a_group_though_a_former_one_counted_to_the_end() -> None:
+    away = Away()
+    away.bob.say(away.first, away.pen.say("bob", NAME, name="rude", n=MAX_INT), away.pen.say("bob", HEIR, "ada"))
+    for _ in range(40):  # of two with one number the greater id counts
+        change(away, name="nice")
+    assert away.ada.node.groups[away.id].name == "nice"
 
 
 # ---- what others wrote, when facts come
