@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,19 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from p2pchat.core.durable_changes import META_NAME, Stored
-from p2pchat.core.groups.group_replica import GroupReplica, GroupView
-from p2pchat.core.members.member_directory import MemberDirectory
-from p2pchat.core.members.member_list import MemberList
-from p2pchat.core.members.statement import Statement, StatementId, parse_statement, room_id
-from p2pchat.core.members.statement_exchange import FOUNDER, heard_in
-from p2pchat.core.node_context import HostedIdentities
-from p2pchat.core.own_state import OwnState
-from p2pchat.core.sync.conversation_state import ConversationState, seq_of
-from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.core.groups.group_replica import GroupView
+from p2pchat.core.members.statement import Statement, room_id
+from p2pchat.core.node import Node
+from p2pchat.core.node_context import HostedIdentity, NetworkCredentials
+from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.export_file import Exported, Imported, Place, StoredContent, write_file
-from p2pchat.identity.login_key import read_login_network
-from p2pchat.identity.profile import KEY_NAME, data_directory, network_of, stored_identity
+from p2pchat.identity.network import Network
+from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access_policy import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation, GroupDirectory
 from p2pchat.messaging.events import aware
@@ -34,7 +29,7 @@ from p2pchat.messaging.users import User, UserDirectory, UserFacts, machine_sinc
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.peer import TCPPeer
 from p2pchat.peer_resources import PathLike
-from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.settings import Settings
 from p2pchat.storage.content_store import CONTENT_NAME
 from p2pchat.storage.sql_storage import SqlStorage
@@ -61,20 +56,6 @@ class KnownAddress:
     user: User
     endpoint: str
     answered_at: datetime | None
-
-
-@dataclass(frozen=True)
-class _StoredStatements:
-    """The statements of a stored history: all are durable."""
-
-    members: MemberList
-    heard: Mapping[StatementId, int]
-
-    def durable(self, statements: Iterable[Statement]) -> list[Statement]:
-        return [*statements]
-
-    def is_named(self, user: UserId) -> bool:
-        return self.members.is_named(user)
 
 
 @dataclass(frozen=True)
@@ -117,11 +98,11 @@ class History(Viewer):
         self._profile = Path()
         self._opened: _OpenStorage | None = None
         self._addresses: list[Address] = []
-        self._members: MemberDirectory | None = None
-        self._stored: dict[ConversationId, ConversationState] = {}
-        self._views: dict[ConversationId, GroupView] = {}
+        self._node: Node
+        self._conversations: Mapping[ConversationId, ConversationState] = {}
+        self._views: Mapping[ConversationId, GroupView] = {}
         self._hosts_others = False
-        access = AccessPolicy(lambda: self._stored, lambda: self.directory.me, lambda: not self._hosts_others)
+        access = AccessPolicy(lambda: self._conversations, lambda: self.directory.me, lambda: not self._hosts_others)
         super().__init__(
             UserDirectory("", UserFacts()),
             GroupDirectory(lambda: self._views),
@@ -146,60 +127,21 @@ class History(Viewer):
         self._profile = directory = data_directory(self._data)
         if not (directory / KEY_NAME).exists():
             raise P2PChatError(f"there is no history in {directory}: name the data directory of a peer")
-        keys = stored_keys(directory)
-        me = keys[-1]
+        peer, me = stored_keys(directory)[0], stored_keys(directory)[-1]
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
         self._opened = _OpenStorage(storage, SearchIndexer(storage, Settings(), directory))
-        stored = storage.load([me])
-        own = OwnState(stored.meta)
+        stored, hosted = storage.load([me]), storage.hosted()
         self.directory.load(me, stored)
-        self.directory.facts.joined_at = partial(machine_since, own, me, keys[0])
         if META_NAME in stored.meta:
             self.directory.learn([(me, stored.meta[META_NAME])])
-        namings = {one.id: one.naming for one in stored.conversations}
-        rooms = (id for id, naming in namings.items() if naming.room)
-        room = next(rooms, None) or room_id(network_of(self._profile).id)
-        notes = dm_id(room, me, me)
-        tips = sum(one.seq for one in stored.tips if one.log.conversation == notes)
-        if tips + sum(map(seq_of, stored.covered.get(notes, ()))) == own.entries(me):
-            namings.pop(notes, None)  # nothing is in it but own state
-        groups: dict[ConversationId, GroupReplica] = {}
-        for log, raw, chain, before in stored.group_entries:
-            group = groups.setdefault(log.conversation, GroupReplica(log.conversation, room))
-            if (fact := group.read(log, raw, chain, before)) is not None:
-                group.add(fact)
-        ours = {me, *(one.id for one in storage.hosted())}
-        known = ((id, group.state) for id, group in groups.items() if not ours.isdisjoint(group.named))
-        self._views = {id: state for id, state in known if state is not None}
-        self._groups.load()
-        namings |= {view.talk: Naming(talk=id) for id, view in self._views.items()}
-        self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
-        self._hosts_others = bool(storage.hosted()) or has_others(self._stored, me)
         self._addresses = stored.addresses
-        self._load_members(stored, me)
-        former: dict[UserId, dict[str, int]] = {}
-        for one in stored.former_names:
-            former.setdefault(one.user, {})[one.name] = one.c
-        self.directory.facts.former = lambda: former
-
-    def _load_members(self, stored: Stored, me: UserId) -> None:
-        """Take who was expelled, as far as is stored; nobody was where there is no file of the network to read."""
-        network = None
-        with suppress(P2PChatError):
-            network = read_login_network(self._profile).network
-        founder = "" if network is None else network.founder or stored.meta.get(FOUNDER, "")
-        if network is None or network.name or not founder:
-            return
-        statements = _StoredStatements(MemberList(founder), heard_in(stored.meta))
-        statements.members.add(parse_statement(network.id, *pair) for pair in stored.statements)
-        guest, hosted = network.guest(me), HostedIdentities([])
-        own = me if guest is None else guest.member
-        names = dict.fromkeys(self.directory.known, "")
-        self._members = known = MemberDirectory(network.id, me, own, hosted, {}, statements)
-        known.load(stored.members, names)
-        known.on_shown(me, own)
-        known.refresh(names, lambda user: True)
-        self.directory.facts.follow_members(known)
+        self._node = node = _node_of(directory, peer, [me, *(one.id for one in hosted)], stored)
+        self._conversations, self._views = node.replicator.conversations, node.groups
+        self._groups.load()
+        self._hosts_others = bool(hosted) or has_others(self._conversations, me)
+        self.directory.facts.follow_members(node.member_directory)
+        self.directory.facts.joined_at = partial(machine_since, node.own, me, peer)
+        self.directory.facts.former = lambda: node.replicator.people.former
 
     @property
     def _disk(self) -> _OpenStorage:
@@ -212,28 +154,21 @@ class History(Viewer):
         return self._disk.indexer
 
     def _keys(self) -> list[ConversationId]:
-        shown = (key for key, one in self._stored.items() if not one.naming.group)
-        return [key for key in shown if self._access.knows(key)]
+        return list(filter(self._access.knows, self._node.conversations_of(self.directory.me)))
 
     @property
     def room(self) -> Conversation:
         """The conversation of everyone, even if nothing was written there."""
-        for key, state in self._stored.items():
-            if state.naming.room:
-                return self.conversation(key)
-        key = room_id(network_of(self._profile).id)
-        self._stored[key] = ConversationState(key, Naming(room=True), None)
-        return self.conversation(key)
+        return self.conversation(self._node.room)
 
     # ---- users
 
     @property
     def expelled_by(self) -> User | None:
         """Who expelled the own user or its member, as far as is stored; None if nobody did."""
-        if self._members is None:
-            return None
-        against = [*self._members.removals(self.directory.me), *self._revocations()]
-        return self.directory.user(self._members.speaker(against[-1].by)) if against else None
+        members = self._node.member_directory
+        against = [*members.removals(self.directory.me), *self._revocations()]
+        return self.directory.user(members.speaker(against[-1].by)) if against else None
 
     @property
     def shut_out_at(self) -> datetime | None:
@@ -245,10 +180,8 @@ class History(Viewer):
 
     def _revocations(self) -> list[Statement]:
         """Return what says that the key of this machine is no peer's any more."""
-        if self._members is None:
-            return []
-        mine = self._members.members_of(self.directory.me)
-        return self._members.revocations(stored_identity(self._profile).peer_id, *mine)
+        members = self._node.member_directory
+        return members.revocations(self._node.peer, *members.members_of(self.directory.me))
 
     def addresses(self) -> list[KnownAddress]:
         """Return the known addresses of other peers, those that answered last first."""
@@ -300,14 +233,26 @@ class History(Viewer):
         )
 
 
-def _conversation_state(
-    id: ConversationId, naming: Naming, groups: Mapping[ConversationId, GroupReplica]
-) -> ConversationState:
-    group = naming.group[0] if naming.group else naming.talk
-    state = ConversationState(id, naming, frozenset(naming.dm or ()) if naming.dm or group else None)
-    if group is not None:
-        state.group, state.is_talk = groups.get(group), naming.talk is not None
-    return state
+def _node_of(directory: Path, peer: PeerId, users: Iterable[UserId], stored: Stored) -> Node:
+    """Return a core with what is stored, which is never started. In a copy from elsewhere nobody is known to be out."""
+    room = next((one.id for one in stored.conversations if one.naming.room), "")
+    network = Network("", "", name="of others")
+    try:
+        here = network_of(directory)
+        if room in ("", room_id(here.id)):
+            network = here
+    except P2PChatError:
+        if not room:
+            raise
+    return Node(
+        settings=Settings(),
+        peer=peer,
+        users=[HostedIdentity(user, "", bytes) for user in users],
+        machine=HostedIdentity(peer, "", bytes, guest=network.guest(peer)),
+        network=NetworkCredentials(network.id, network.key, network.founder, bool(network.name), room=room),
+        draw=bytes,
+        stored=stored,
+    )
 
 
 def open_history(data: str | os.PathLike[str] | int, *, db: str | None = None) -> History:

@@ -158,3 +158,21 @@ async def test_a_deletion_at_rest_gives_back_what_one_beside_a_running_peer_left
     async with open_alone(tmp_path / "ada") as at_rest:
         assert (await at_rest.delete_history("bob")).messages == 0
     assert file.stat().st_size < before / 4
+
+
+async def test_a_copy_is_read_where_its_network_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it taken for one of the network that is there."""
+    async with TCPPeer(data=tmp_path / "ada", name="ada") as ada:
+        await ada.broadcast("hello")
+        await ada.send(ada.me, "a note")
+    copy = shutil.copytree(tmp_path / "ada", tmp_path / "copy")
+    for name in ("network", "guest"):
+        (copy / name).unlink(missing_ok=True)
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "elsewhere"))
+    for _ in range(2):
+        async with open_history(copy) as history:
+            assert [post.text for post in await history.history("room")] == ["hello"]
+            assert [post.text for post in await history.history(history.me)] == ["a note"]
+            assert history.expelled_by is None
+        async with TCPPeer(data=tmp_path / "elsewhere" / "eve", name="eve"):
+            pass  # founds a network there

@@ -14,7 +14,7 @@ from p2pchat.core.durable_changes import Change, Record
 from p2pchat.core.effects import ContentOrder, Counted, Effect, Send, WarningIssued
 from p2pchat.core.own_state import OwnState
 from p2pchat.core.work_limits import WorkLimits, rates_of
-from p2pchat.protocol import Cert, Frame, GuestCertificate, PeerId, UserId, user_start
+from p2pchat.protocol import Cert, ConversationId, Frame, GuestCertificate, PeerId, UserId, user_start
 from p2pchat.settings import Settings
 
 LAZY_COMMIT_EVERY = 5.0  # seconds between commits of what is heard again; a guess
@@ -169,6 +169,7 @@ class NetworkCredentials:
         sign: Signs with the key of that member; None where it is elsewhere.
         invites_key: The secret from which this peer makes those of its invites; b"" for none.
         invitation: The invite that this peer joins with, until it is a member.
+        room: The id of the room, where N is not known; "" for that of N.
     """
 
     id: str
@@ -179,6 +180,7 @@ class NetworkCredentials:
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
     invites_key: bytes = field(default=b"", repr=False)
     invitation: Invitation | None = None
+    room: ConversationId = ""
 
 
 # ---- small sets

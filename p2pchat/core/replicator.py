@@ -20,6 +20,7 @@ from p2pchat.core.effects import GroupUpdate, Released, WriteRefused
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import LogId, is_plausible, ref_key, size_bytes
 from p2pchat.core.members.member_directory import MemberDirectory
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.peer_link import PeerLink
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
@@ -79,7 +80,16 @@ class Replicator:
         self._ctx = ctx
         self.statements: StatementExchange = statements
         self.context: SyncContext = SyncContext(
-            ctx, network.id, presence, hosted, contacts, blocks, members, self.statements, stored, run
+            ctx,
+            network.room or room_id(network.id),
+            presence,
+            hosted,
+            contacts,
+            blocks,
+            members,
+            self.statements,
+            stored,
+            run,
         )
         self.conversations: KnownConversations = self.context.conversations
         self.people: KnownPeople = self.context.people

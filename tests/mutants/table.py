@@ -698,7 +698,7 @@ MUTANTS = (
          "pass")),
     Mutant("expelled-unmarked-after-a-restart", "a peer whose clock is behind forgets with a restart when it heard of an expulsion",
         "core/members/test_statement_exchange.py::test_who_is_removed_is_out_since_that_came_to_a_peer_whose_clock_is_behind",
-        ("self.heard = heard_in(meta)",
+        ("self.heard[name.removeprefix(HEARD)] = int(at)",
          "pass")),
     Mutant("expelled-unmarked-by-a-slow-clock", "what an expelled one wrote while a peer's clock is behind is not marked there, for ever",
         "core/members/test_statement_exchange.py::test_who_is_removed_is_out_since_that_came_to_a_peer_whose_clock_is_behind",

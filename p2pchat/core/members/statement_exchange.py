@@ -90,7 +90,9 @@ class StatementExchange:
             said = [parse_statement(self._network.id, *pair) for pair in stored]
             self._durable = {one.id: one for one in said}
             self.members.add(self._durable.values())
-            self.heard = heard_in(meta)
+            for name, at in meta.items():
+                if name.startswith(HEARD):
+                    self.heard[name.removeprefix(HEARD)] = int(at)
 
     def on_link_up(self, link: int) -> None:
         self._remotes[link] = _Remote(link)
@@ -287,11 +289,6 @@ class StatementExchange:
         ordered = sorted(statements, key=lambda one: (one.kind == REVOKE, one.by != founder, one.at)) if links else []
         for frame in _frames((one.text, one.signature) for one in ordered):
             self._ctx.send(frame, links)
-
-
-def heard_in(meta: Mapping[str, str]) -> dict[StatementId, int]:
-    """Return what storage holds of removals that came before their time: when each came."""
-    return {name.removeprefix(HEARD): int(at) for name, at in meta.items() if name.startswith(HEARD)}
 
 
 def file_frames(stored: Iterable[tuple[str, bytes]], room: ConversationId) -> list[Statements]:

@@ -24,7 +24,6 @@ from p2pchat.core.groups.group_fact import talk_id
 from p2pchat.core.groups.group_replica import NO_USERS, GroupReplica
 from p2pchat.core.log import LogId
 from p2pchat.core.members.member_directory import MemberDirectory
-from p2pchat.core.members.statement import room_id
 from p2pchat.core.node_context import HostedIdentities, NodeContext
 from p2pchat.core.sync.conversation_state import ConversationState, LogState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
@@ -50,7 +49,7 @@ def dm_id(room: ConversationId, one: UserId, other: UserId) -> ConversationId:
 class KnownConversations(dict[ConversationId, ConversationState]):
     """All conversations in memory, by id."""
 
-    def __init__(self, network: str, unnamed: Container[UserId] = NO_USERS) -> None:
+    def __init__(self, room: ConversationId, unnamed: Container[UserId] = NO_USERS) -> None:
         super().__init__()
         self._unnamed = unnamed
         self.groups: dict[ConversationId, GroupReplica] = {}
@@ -60,7 +59,7 @@ class KnownConversations(dict[ConversationId, ConversationState]):
         self._kept: list[ConversationId] = []  # all others, in order
         self._unknown: dict[ConversationId, UserId] = {}  # groups of which nothing arrived, and where they count
         self._unknown_of: Counter[UserId] = Counter()  # how many of them count at a member
-        self.room: ConversationId = room_id(network)
+        self.room: ConversationId = room
         self.open(Naming(room=True))
 
     def open(self, naming: Naming) -> ConversationState | None:

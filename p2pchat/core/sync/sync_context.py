@@ -47,8 +47,9 @@ class SyncContext:
     """The state that all machines of synchronisation share."""
 
     def __init__(
-        self, ctx: NodeContext, network: str, presence: PresenceTracker, hosted: HostedIdentities, contacts: Contacts,
-        blocks: Blocks, members: MemberDirectory, statements: StatementExchange, stored: Stored, run: RunId,
+        self, ctx: NodeContext, room: ConversationId, presence: PresenceTracker, hosted: HostedIdentities,
+        contacts: Contacts, blocks: Blocks, members: MemberDirectory, statements: StatementExchange, stored: Stored,
+        run: RunId,
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.presence = presence
@@ -61,7 +62,7 @@ class SyncContext:
         members.load(stored.members, self.people.names)
         self.run: RunId = run  # of logs that hosted users begin
         self.remotes: dict[int, RemoteState] = {}
-        self.conversations: KnownConversations = KnownConversations(network, members.unnamed)
+        self.conversations: KnownConversations = KnownConversations(room, members.unnamed)
         self.lookups: Lookups = Lookups(ctx)
         self.inbox: Inbox = Inbox(ctx, self.conversations, hosted, contacts, members)
         self.quota: Quota = Quota(

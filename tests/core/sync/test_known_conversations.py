@@ -23,6 +23,7 @@ from p2pchat.core.inputs import (
     WriteRequest,
 )
 from p2pchat.core.log import batch_of
+from p2pchat.core.members.statement import room_id
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.node_context import HostedIdentity, Now
 from p2pchat.core.replicator import SWEPT_EVERY
@@ -486,7 +487,7 @@ def group_of_ada(conversations: KnownConversations, *others: str) -> Naming:
 
 
 def test_who_is_named_in_a_group_has_a_conversation() -> None:
-    conversations = KnownConversations(N)
+    conversations = KnownConversations(room_id(N))
     naming = group_of_ada(conversations, "bob", "cyd")
     assert naming.group is not None
     conversations[conversations.room].writer(IDS["dan"])
@@ -498,7 +499,7 @@ def test_who_is_named_in_a_group_has_a_conversation() -> None:
 
 def test_asking_about_a_user_looks_at_no_group() -> None:
     """It is asked several times for each made-up user, and others may make thousands of groups."""
-    conversations = KnownConversations(N)
+    conversations = KnownConversations(room_id(N))
     group_of_ada(conversations, "bob")
     conversations.groups = Unread(conversations.groups)
     assert [conversations.has_any_of(IDS["eve"]), conversations.has_entries_of(IDS["eve"])] == [False, False]
@@ -506,7 +507,7 @@ def test_asking_about_a_user_looks_at_no_group() -> None:
 
 def test_a_forgotten_conversation_leaves_memory_without_the_collector() -> None:
     """Members may name thousands of groups, and the collector comes seldom."""
-    conversations = KnownConversations(N)
+    conversations = KnownConversations(room_id(N))
     id = "9e" * 32
     conversations.open_group(Naming(group=(id, IDS["eve"], FAR_RUN)), [IDS["eve"]], IDS["eve"], IDS["eve"])
     gone = weakref.ref(conversations.groups[id])
