@@ -54,7 +54,7 @@ class Viewer(History):
         super().__init__("nowhere")
         self.directory.me = ADA
         self.directory.learn([(ADA, "ada"), (BOB, "bob")])
-        self._stored = {
+        self._conversations = {
             ROOM: ConversationState(ROOM, Naming(room=True), None),
             DM: ConversationState(DM, Naming(dm=(ADA, BOB)), frozenset((ADA, BOB))),
         }
