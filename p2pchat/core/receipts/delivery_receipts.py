@@ -216,7 +216,9 @@ class DeliveryReceipts(AckTracker):
             known = self._positions.get(log.id, NO_POSITIONS)
             behind = [one for one in holders if known.get(one, 0) < mark.seq]
             if behind and self.counts(log, mark):
-                visible = min(mark, Mark(mark.run, log.limit, ""))  # others keep what a cut hides
+                visible = mark
+                if log.limit < mark.seq:  # others keep what a cut hides
+                    visible = Mark(mark.run, log.limit, "")
                 for one in behind:
                     self.advance_to(Acknowledgement(remote, conversation, user, one), visible, log.before)
         self._combined = None
