@@ -6,7 +6,7 @@
 import { Attention } from "./attention.js";
 import { Connection, CommandError } from "./connection.js";
 import { Events } from "./events.js";
-import { deleteAccount } from "./http.js";
+import { askPoll, deleteAccount } from "./http.js";
 import { Model, messageOf } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { HEADS } from "./said.js";
@@ -456,9 +456,9 @@ export class Chat {
     return this._act({ do: "react", id: message.id, reaction: choice });
   }
 
-  /** Ask a poll in the conversation in front. @param {string} question @param {string[]} options */
-  poll(question, options) {
-    return this.connection.request({ do: "poll", to: this.model.front?.id, question, options });
+  /** Ask a poll in the conversation in front. @param {string} question @param {string[]} options @param {string} key */
+  poll(question, options, key) {
+    return askPoll(this.token, { to: this.model.front?.id ?? "", question, options }, key);
   }
 
   /** Close an own poll. @param {string} id */

@@ -43,6 +43,7 @@ export class Compose {
       this._standing, this._note, this._tray.element, this._later, this._trouble, this._row,
     );
     this._sendsLater = false; // once the files are uploaded
+    this._asked = { text: "", talkId: "", key: "" }; // a poll that is perhaps saved, though no answer came
     this.input.addEventListener("paste", (/** @type {ClipboardEvent} */ event) => this.paste(event));
     for (const topic of ["talks", "talk", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._followTarget());
@@ -222,8 +223,11 @@ export class Compose {
     if (edit) {
       if (text === edit.text || (await this._saved(this._chat.edit(edit.id, said.text)))) this._change({ edit: null }, talkId);
     } else if (said.options.length) {
+      if (this._asked.text !== text || this._asked.talkId !== talkId) this._asked = { text, talkId, key: String(Date.now()) };
       this._change({ text: "" });
-      if (!(await this._saved(this._chat.poll(said.text, said.options))) && !this._drafts?.[talkId]?.text) {
+      if (await this._saved(this._chat.poll(said.text, said.options, this._asked.key))) {
+        this._asked.text = "";
+      } else if (!this._drafts?.[talkId]?.text) {
         this._save({ text }, talkId);
         if (talkId === this._talkId) this.input.value = text;
       }

@@ -59,6 +59,16 @@ export async function deleteAccount(token) {
 }
 
 /**
+ * Ask a poll: repeated with its key it is asked once.
+ * @param {string} token @param {{to: string, question: string, options: string[]}} poll @param {string} key
+ * @throws {Refused} the gateway refuses or does not answer
+ */
+export async function askPoll(token, poll, key) {
+  const headers = { ...proofOf(token), "Content-Type": "application/json", "Idempotency-Key": key };
+  await readAnswer(fetch(urlOf("polls"), { method: "POST", body: JSON.stringify(poll), headers, credentials: COOKIES }));
+}
+
+/**
  * Upload a file, to be sent with a message.
  * @param {string} token @param {File} file @param {AbortSignal} signal ends it @param {(bytes: number) => void} progress
  * @returns {Promise<{id: string, name: string, size: number, type: string, root: string}>}
