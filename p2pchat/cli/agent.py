@@ -267,15 +267,27 @@ class Agent:
         return [*({"event": "reaction", "id": asked["id"], **one} for one in asked.get("reactions", ())), *later]
 
     async def act(self, do: str, **fields: Any) -> Answer:
-        """Carry out a command whose tool has its fields. What counts people is told that none did it."""
+        """Carry out a command whose tool has its fields. What counts people is told that none did it. A poll that was
+        asked within ten minutes is not asked again.
+        """
         if do in HEADS:
             return _page(await self._peer.ask(do, **fields), MAX_PAGE, "after")
+        if do == "poll":
+            [where] = await self._peer.ask("find", to=fields["to"])
+            call: Call = (fields["question"], None, (), tuple(fields["options"]), None)
+            asked = await self._sent_before(where, call, asks=True)
+            if asked is not None:
+                return {"id": asked["id"], "next": "This poll was asked before, and not once more."}
         self._count_write()
         more = {"automatic": True} if "automatic" in BY_NAME[do].json else {}
         [row] = await self._peer.ask(do, **fields, **more)
         return {"id": row["id"]}
 
     async def group(self, progress: Progress, name: str, members: Sequence[str] = ()) -> Answer:
+        for row in await self._peer.ask("list"):
+            if row["kind"] == "group" and row["conversation"] == name and row["member"]:
+                said = "You are in a group of this name, and no other was created."
+                return {"to": f"#{name}", "members": row["members"], "next": said}
         self._count_write()
         return _group(await self._peer.ask("group", name=name, members=list(members)))
 
@@ -353,22 +365,31 @@ class Agent:
     async def _send_once(
         self, where: EventLine, call: Call, paths: Sequence[str], asks: bool
     ) -> tuple[EventLine, bool]:  # fmt: skip
-        (text, reply_to, _, choices, mark), at, now = call, where["conversation_id"], datetime.now(UTC)
-        for row in reversed(await self._peer.ask("history", to=at, limit=LOOKED_BACK)):
+        before = await self._sent_before(where, call, asks=asks)
+        if before is not None:
+            return before, True
+        self._count_write()
+        (text, reply_to, _, choices, mark), at, claimed = call, where["conversation_id"], None
+        if mark is not None:
+            claimed = datetime.now(UTC).replace(microsecond=mark).isoformat()
+        sent = await self._peer.send(
+            to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
+            choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
+        )  # fmt: skip
+        return sent, False
+
+    async def _sent_before(self, where: EventLine, call: Call, *, asks: bool) -> EventLine | None:
+        """Return the line of the message that this call sent before; None if it sent none."""
+        mark, now = call[-1], datetime.now(UTC)
+        for row in reversed(await self._peer.ask("history", to=where["conversation_id"], limit=LOOKED_BACK)):
             if row["event"] != "sent":
                 if mark is None and not asks:
                     break  # what is said after somebody else spoke is something new
             elif _call_of(row) == call:
                 is_open = row["id"] not in self._answered and now - datetime.fromisoformat(row["sent_at"]) < SAME_WITHIN
                 if mark is not None or is_open:
-                    return row, True
-        self._count_write()
-        claimed = None if mark is None else now.replace(microsecond=mark).isoformat()
-        sent = await self._peer.send(
-            to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
-            choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
-        )  # fmt: skip
-        return sent, False
+                    return row
+        return None
 
     def _count_write(self) -> None:
         """Count something that is written. Raises CommandError above the rate."""

@@ -440,6 +440,10 @@ async def test_an_agent_asks_a_poll_votes_reads_the_votes_and_closes_it(ada: Chi
         asked = await reviewer.call("poll", to="room", question="Which day?", options=["monday", "friday"])
         line = await ada.event("message", text="Which day?")
         assert line["id"] == asked["id"] and line["poll"] and line["choices"] == ["monday", "friday"]
+        again = await reviewer.call("poll", to="room", question="Which day?", options=["monday", "friday"])
+        assert again == asked | {"next": "This poll was asked before, and not once more."}
+        other = await reviewer.call("poll", to="room", question="Which day?", options=["monday", "sunday"])
+        assert other["id"] != asked["id"] and "next" not in other
         await ada.do(do="vote", id=asked["id"], option=2)
         assert await reviewer.call("vote", id=asked["id"], option=1) == asked
         await ada.event("vote", id=asked["id"], by="reviewer", option=1)
@@ -495,6 +499,8 @@ async def test_what_the_operator_does_not_allow_is_not_there(ada: Child, tmp_pat
         assert "choose another path" in await clerk.refusal("get", {"id": message["id"], "path": "signed.txt"})
         made = await clerk.call("group", name="ops", members=["ada"])
         assert made == {"to": "#ops", "members": 2}
+        again = await clerk.call("group", name="ops", members=["ada"])
+        assert again == made | {"next": "You are in a group of this name, and no other was created."}
         sent = await clerk.call("send", to="#ops", text="welcome", wait=PATIENCE)
         assert sent["delivered"] == sent["of"] == 1
         assert (await clerk.call("who"))["groups"] == ["#ops"]
