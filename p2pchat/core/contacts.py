@@ -114,14 +114,18 @@ class Contacts:
 class Blocks:
     """The blocked users, as own state says.
 
+    Args:
+        may_be_own: Returns whether the own member answers for a peer, as far as that is known.
+
     Attributes:
         users: Those whom the peer's own user blocks, and so the peers whose own user they are.
         machines: Other peers of which it is known that each of their users is one of these, by one of them.
         starts: The first 16 digits of the ids of all blocked users, as references name them.
     """
 
-    def __init__(self, ctx: NodeContext) -> None:
+    def __init__(self, ctx: NodeContext, may_be_own: Callable[[PeerId], bool]) -> None:
         self._ctx = ctx
+        self._may_be_own = may_be_own
         self.users: KeySet[UserId] = {}
         self.machines: dict[PeerId, UserId] = {}
         self._by: dict[UserId, KeySet[UserId]] = {ctx.user: self.users}
@@ -130,8 +134,12 @@ class Blocks:
             self.set(by, user, True)
 
     def __contains__(self, peer: object) -> bool:
-        """Return whether a peer gets no link. What is said to be a machine of the own user is judged by its users."""
-        if peer in self.users and not self._ctx.own.get(self._ctx.user, f"{DEVICE}:{peer}"):
+        """Return whether a peer gets no link. A machine of the own user is judged by its users: what was ever said to
+        be one, since a thief takes that back, unless another member answers for it, since a thief says it of others.
+        """
+        if peer in self.users and not (
+            self._may_be_own(str(peer)) and peer in self._ctx.own.ids(self._ctx.user, DEVICE)
+        ):
             return True
         return peer in self.machines
 

@@ -155,7 +155,6 @@ class Node:
         self.user: UserId = own.id
         self._ctx = NodeContext(settings, peer, draw, self.user)
         self._ctx.own = OwnState(stored.meta, self._on_own_state)
-        self.blocks: Blocks = Blocks(self._ctx)
         self.contacts: Contacts = Contacts(self._ctx, stored.meta, self._on_contact)
         up: dict[int, PeerLink] = {}
         self._statements = StatementExchange(self._ctx, network)
@@ -163,6 +162,7 @@ class Node:
         self.member_directory: MemberDirectory = MemberDirectory(
             network.id, peer, member, self.hosted, up, self._statements, is_named=network.is_named,
         )  # fmt: skip
+        self.blocks: Blocks = Blocks(self._ctx, self.member_directory.may_be_own)
         self.admission: Admission = Admission(
             self._ctx, network, machine.guest, self._statements, self.member_directory, stored.meta
         )

@@ -222,6 +222,12 @@ class MemberDirectory:
         """Return whether a member is the one that answers for the users here: of the terminals of one login."""
         return member == self._own and not self._is_named
 
+    def may_be_own(self, peer: PeerId) -> bool:
+        """Return whether the own member answers for a peer, as far as it is known who does. In a named network each
+        peer answers for itself.
+        """
+        return self._is_named or self.member_of(peer) in ("", self._own)
+
     def users_of(self, member: UserId) -> set[UserId]:
         """Return the users for whom a member answers; not those of others that a machine of it hosts: a thief could."""
         found = {*self._peers.get(member, ()), *self._users.get(member, ())}

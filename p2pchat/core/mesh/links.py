@@ -615,6 +615,9 @@ class Links:
 
     def _take_place(self, link: PeerLink) -> bool:
         """Give a link that comes up its place. End it and return False when there is none any more."""
+        if link.peer in self._blocked:  # as is known since it showed its member
+            self._end_blocked(link)
+            return False
         former = self.by_peer.get(link.peer)
         link.known = link.peer in self._contacts or (former is not None and former.known)
         gone = self.places.giving_way(link.peer, known=link.known)

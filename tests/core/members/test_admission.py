@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.core.effects import MemberChanged, UserLeft
+from p2pchat.core.effects import LinkChanged, MemberChanged, UserLeft
 from p2pchat.core.inputs import Got, LinkAccepted, StatementsMade
 from p2pchat.core.log import CLOCK_AHEAD
 from p2pchat.core.members.statement import Statement, make_guest, make_statement, parse_statement
@@ -301,3 +301,21 @@ def test_a_log_of_the_own_user_for_which_another_member_answers_is_told_once() -
         net.world.settle()
     assert told(net, "ada") == [(ada.id, "shared", 1)]
     assert ada.node.member_directory.speaker(STRANGER.peer_id) == bob.id
+
+
+def test_who_is_blocked_is_a_machine_of_ones_own_only_by_the_own_member() -> None:
+    """Of whom a thief says that it is one, another member answers: that shows before the link is up, and so who is
+    silent then keeps none. A thief takes back that another machine is one.
+    """
+    net = Net("ada")
+    net.hear_all()
+    ada = net.peers["ada"]
+    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
+    others = [net.add("bob", member=STRANGER), net.add("dan", member=STRANGER), net.add("cyd")]
+    for peer in others:
+        ada.choose(f"device:{peer.id}", "0 x")
+        ada.choose(f"device:{peer.id}", "")
+        ada.choose(f"blocked:{peer.id}", "1")
+    for one, other in (("ada", "bob"), ("dan", "ada"), ("ada", "cyd")):
+        net.link(one, other)
+    assert [one.peer for one in ada.events if isinstance(one, LinkChanged) and one.state == "up"] == [others[-1].id]

@@ -113,9 +113,9 @@ class Post:
         self.run = Draws(f"run {id(self)}")(8).hex()
         self.heard: list[tuple[str, PeerId, str]] = []
         self.contacts = Contacts(self.ctx, {}, lambda id, by: self.links.on_contact(id))
-        self.blocks = Blocks(self.ctx)
         up = dict[int, PeerLink]()
         admission, self.statements = admission_of(self.ctx, self.network, up, statements, share)
+        self.blocks = Blocks(self.ctx, admission.users.may_be_own)
         own = HostedIdentity(key.id, "fay", key.sign)
         self.links = Links(
             self.ctx, self.network, own, self.run, addresses or [], records or [], self, self.contacts, self.blocks,

@@ -39,7 +39,7 @@ class Here_:
         self.gone: list[str] = []
         own = users or [HostedIdentity(ADA.id, "ada", ADA.sign)]
         admission, _ = admission_of(self.ctx, share=self._share)
-        self.blocks = Blocks(self.ctx)
+        self.blocks = Blocks(self.ctx, admission.users.may_be_own)
         self.presence = PresenceTracker(self.ctx, N, own, self, admission, self.blocks)
         self.at(0.0)
 

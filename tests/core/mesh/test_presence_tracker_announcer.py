@@ -11,7 +11,7 @@ from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, NodeCo
 from p2pchat.protocol import Here
 from p2pchat.settings import Settings
 from simulation.simulation import Simulation
-from tests.core.mesh.linked_peers import START, Draws, K, Key, N
+from tests.core.mesh.linked_peers import START, Draws, K, Key, N, admission_of
 
 ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")
 
@@ -23,7 +23,9 @@ class Announcing:
         self.ctx = NodeContext(Settings(), ADA.id, Draws("ada"))
         self.at(0.0)
         users = [HostedIdentity(ADA.id, "ada", ADA.sign), HostedIdentity(GUEST.id, "guest", GUEST.sign)]
-        self.announcing = PresenceAnnouncer(self.ctx, N, users, Blocks(self.ctx))
+        self.announcing = PresenceAnnouncer(
+            self.ctx, N, users, Blocks(self.ctx, admission_of(self.ctx)[0].users.may_be_own)
+        )
         self.announcing.start()
         self.links = {id: self.link(id) for id in links}
         self.ctx.out.clear()
