@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 import pytest
 
+from p2pchat import protocol
 from p2pchat.core.durable_changes import Change
 from p2pchat.core.effects import Commit
 from p2pchat.core.groups.group_fact import talk_id
@@ -367,6 +368,26 @@ def test_who_blocks_a_user_with_a_copied_log_may_keep_what_that_log_covers() -> 
     assert any("of cyd that bob holds" in fault.text for fault in missing([ada, bob]))
     sim.invariants.copied.add((cyd.user, "ab" * 8))
     assert not any("of cyd that bob holds" in fault.text for fault in missing([ada, bob]))
+
+
+def test_a_frame_that_meets_a_defect_of_the_decoder_costs_its_link_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(protocol._CHECKS, protocol.Unknown, lambda *_: {"": 0}["a defect"])
+    sim, (ada, bob, cyd) = started(24, 3)
+    bob.byzantine = True
+    frame = b'{"t":"of a later version"}'
+    for number in range(3):
+        end = bob.end_to(ada)
+        assert end is not None
+        ada.say(f"ada {number}")
+        bob.say(f"bob {number}")
+        end.write(protocol.LENGTH.pack(len(frame)) + frame)
+        sim.calm()
+        assert not end.open and ada.end_to(cyd) is not None and bob in ada.linked  # which dialled again
+    comes_to_rest(sim)
+    assert [sorted(texts(peer)) for peer in (ada, bob, cyd)] == [
+        [f"{name} {number}" for name in heard for number in range(3)] for heard in (["bob"], ["ada"], ["ada", "bob"])
+    ]
+    assert sim.counts["bye_malformed"] == 3
 
 
 def test_an_unfinished_connection_of_a_byzantine_peer_delays_no_rest() -> None:
