@@ -36,6 +36,7 @@ from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, UserId
 
 Refusal = tuple[str, str]  # code and sentence
 Body = dict[str, Any]
+TOO_OFTEN: Refusal = "too_long", "somebody was removed from this group too often: begin a new one"
 
 
 class GroupEditor:
@@ -105,6 +106,8 @@ class GroupEditor:
         raised = {*request.add, *request.admin, request.owner or request.user} - {request.user}
         if any(map(self._sync.members.is_out, raised)):
             return "members", "who is expelled can neither be added nor own the group: pardon them first"
+        if any(len(group.known_of(user)) > MAX_MEMBERS for user in raised):  # one fact names no more of each
+            return TOO_OFTEN
         return _group_fault(state.name if request.name is None else request.name, members)
 
     def _bodies(self, group: GroupReplica, state: GroupView, request: GroupChangeRequest) -> Iterator[Body]:
@@ -138,7 +141,7 @@ class GroupEditor:
     def _write(self, group: GroupReplica, user: UserId, bodies: list[Body], ticket: int) -> Refusal | None:
         entries = [self._appender.fact_entry(body, group) for body in bodies]
         if any(size_bytes([encode_entry(entry)]) > MAX_ENTRY_BYTES for entry in entries):
-            return "too_long", "somebody was removed from this group too often: begin a new one"
+            return TOO_OFTEN
         for at, entry in enumerate(entries, 1):
             conversation = self._sync.conversations[group.id]
             self._appender.write_fact(conversation, user, entry, ticket if at == len(entries) else None)

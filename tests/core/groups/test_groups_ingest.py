@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from p2pchat.core import effects as out
 from p2pchat.core.groups import group_members
-from p2pchat.core.groups.group_fact import ADD, HEIR, LEAVE, NAME, REMOVE, run_of
+from p2pchat.core.groups.group_fact import ADD, ADMIN, HEIR, LEAVE, NAME, REMOVE, run_of
+from p2pchat.core.groups.group_members import MAX_ALIKE
 from p2pchat.core.inputs import GroupChangeRequest
 from p2pchat.core.log import NO_SUM, Entry, RawEntry, decode_entry, encode_entry, stub_of
 from p2pchat.core.replicator import SWEPT_EVERY
@@ -394,6 +395,19 @@ def test_the_owner_names_a_group_though_a_former_one_counted_to_the_end() -> Non
     for _ in range(40):  # of two with one number the greater id counts
         change(away, name="nice")
     assert away.ada.node.groups[away.id].name == "nice"
+
+
+def test_who_was_removed_more_often_than_an_addition_can_name_is_not_added_in_vain() -> None:
+    away = Away("cyd", "dan", "eve")
+    pen, admins = away.pen, ("cyd", "eve", "ada")
+    away.bob.say(away.first, *(pen.say("bob", ADMIN, one) for one in admins))
+    away.bob.say(*(pen.say(one, REMOVE, "dan") for one in ("bob", *admins) for _ in range(MAX_ALIKE)))
+    away.bob.say(pen.say("bob", HEIR, "ada"))
+    assert change(away, add=(IDS["dan"],)) == ["ada", "bob", "cyd", "dan", "eve"]  # it names 256
+    away.bob.say(pen.say("dan", LEAVE))
+    away.ada.take()
+    assert change(away, add=(IDS["dan"],)) == ["ada", "bob", "cyd", "eve"]
+    assert "refused too_long" in away.ada.take()
 
 
 # ---- what others wrote, when facts come
