@@ -30,8 +30,8 @@ async def gather(peer: Any, to: Any, texts: list[str], at_once: int = GATHERED) 
     return receipts[-1]  # its mark covers all earlier texts
 
 
-async def loop(peer: Any, to: Any, texts: list[str]) -> Any:
-    """Send in a plain loop."""
+async def loop(peer: Any, to: Any, texts: list[str], at_once: int = 1) -> Any:
+    """Send in a plain loop, always one at once."""
     receipt = None
     for said in texts:
         receipt = await peer.send(to, said)
