@@ -98,7 +98,7 @@ class Settings(MemberLimits):
     order_wait_most: float = 300.0  # while that entry is on its way
     max_unanswered: int = 16  # direct conversations of a user who is no contact, without an answer from here; a guess
     max_unanswered_groups: int = 3  # and groups, which are kept in memory; a guess
-    max_hosted_users: int = 10_000  # by a peer, and told by all peers of a member together
+    max_hosted_users: int = 11_000  # by a peer, and told by all peers of a member together: memory
     max_uncommitted_units: int = 2048  # of work on its way to the disk; above it links that sent much wait
     turn_units: int = 512  # of work of one link in one turn: some 15 ms of the hardest
     fetch_batches: int = 8  # read from storage at once for the wants of a link; a few, to keep live traffic fast

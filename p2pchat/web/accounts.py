@@ -51,7 +51,6 @@ from p2pchat.web.account_record import (
     REVOKED,
     AccountNameTaken,
     AccountRecord,
-    claimed_record,
     fitting,
     hash_of,
     join,
@@ -72,7 +71,7 @@ EXPELLED = "expelled"  # code of the refusal of an account whose user is out of 
 DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
 
 BY_KEY = "key/"  # followed by the key of a user whom a program hosts; no name has a slash
-MAX_FORMER = 10_000  # former accounts that are known as such, as many as a peer hosts; the oldest is forgotten
+MAX_FORMER = 10_000  # former accounts that are known as such, as many as there are accounts; the oldest is forgotten
 COMPARED_WITHIN = 3.0  # seconds for the conversations of a user that other gateways of a cluster host; a guess
 
 
@@ -387,6 +386,7 @@ class Accounts:
             async with self._lock:
                 user = self._peer.hosted_user(key)
                 if user is None:
+                    self._check_room()  # who gets no account takes no place among the users
                     user = await self._host(key, wanted or fitting(key.partition("@")[0]), {}, None)
                 account = self.of(user.key)
                 if account is None:
@@ -457,6 +457,8 @@ class Accounts:
             if not label:
                 return await self._store(account, name, hash_of(token), REGISTERED, "token", user), token
             label = validate_name(label)
+            if self.shared is not None or (account is not None and account.version):
+                raise WebError(400, "usage", "in a cluster an account has one token: leave the label out")
             if account is None or account.word == REVOKED:
                 account = await self._store(account, name, random_hash(), NAMED, "registered", user)
             await self._replace(account, label, {hash_of(token): AccountToken(label, self._today())})
@@ -482,10 +484,8 @@ class Accounts:
 
     async def _replace(self, account: Account, label: str, tokens: dict[bytes, AccountToken]) -> None:
         """Store these tokens in place of that with this label, if there is one."""
-        if self.shared is not None or account.version:
-            raise WebError(400, "usage", "in a cluster an account has one token: leave the label out")
         kept = {hash: token for hash, token in account.tokens.items() if token.label != label}
-        await self._set(account, account.hash, account.word, account.used, 0, kept | tokens)
+        await self._set(account, account.hash, account.word, account.used, account.version, kept | tokens)
         self.on_change(account, "label")
 
     async def fetch(self, name: str) -> Account | None:
@@ -548,9 +548,9 @@ class Accounts:
             if self.shared is None:
                 yield
                 return
-            former, kept = account.record, self._settings.name_kept_days
+            former = account.record
             mine = replace(former, name=name, version=former.version + 1)
-            claimed = await self.shared.claim(name, lambda there: claimed_record(there, mine, self._today(), kept))
+            claimed = await self.shared.claim(mine, self._today(), self._settings.name_kept_days)
             yield
             if account.name == name:  # otherwise it is done when the cluster tells of the claim
                 await self._set(account, account.hash, account.word, account.used, claimed.version)
@@ -704,9 +704,7 @@ class Accounts:
             user: The user that a program hosts and that a new account is for; None for one of its own.
         """
         if account is None:
-            if len(self._by_key) >= self._settings.max_accounts:
-                text = "this gateway has no room for more accounts: its operator deletes those that nobody uses"
-                raise WebError(503, "full", text)
+            self._check_room()
             account = await self._create(name, hash, word, user)
         else:
             version = account.version
@@ -716,6 +714,11 @@ class Accounts:
             self._announce(account.record)
         self.on_change(account, change)
         return account
+
+    def _check_room(self) -> None:
+        if len(self._by_key) >= self._settings.max_accounts:
+            text = "this gateway has no room for more accounts: its operator deletes those that nobody uses"
+            raise WebError(503, "full", text)
 
     async def _set(
         self,
@@ -749,8 +752,7 @@ class Accounts:
         if self.shared is not None:
             secret = secret or secrets.token_bytes(32)
             mine = AccountRecord(name, user_of(secret), secret, hash, word, today, 1)
-            kept = self._settings.name_kept_days
-            claimed = await self.shared.claim(name, lambda there: claimed_record(there, mine, today, kept))
+            claimed = await self.shared.claim(mine, today, self._settings.name_kept_days)
             version = claimed.version
         try:
             user = await self._host(key, name, {hash: label_of(word, today, version)}, secret)

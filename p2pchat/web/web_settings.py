@@ -54,7 +54,7 @@ class WebSettings:
         outbox_frames: Limit of the send queue of one session, in frames. A session that exceeds it is closed, and its
             client reconnects.
         outbox_bytes: The same limit in bytes.
-        max_accounts: Accounts. With the users of programs, a peer hosts 10,000 users.
+        max_accounts: Accounts. With the users of programs, a peer hosts 11,000 users.
         name_kept_days: Days for which nobody gets the name of a deleted account, so that nobody is taken for its former
             owner by those who have not noticed; a guess.
         names: Changes of its name by one account: everyone in the network gets each, and a cluster keeps it. A guess.
@@ -103,7 +103,7 @@ class WebSettings:
     max_sessions_of_account: int = 32
     outbox_frames: int = 4096
     outbox_bytes: int = 4 * 1024 * 1024
-    max_accounts: int = 8_990
+    max_accounts: int = 10_000
     name_kept_days: int = 90
     names: Pace = field(default=Pace(1 / 3600, 8))
     calls: Pace = field(default=Pace(50.0, 200))

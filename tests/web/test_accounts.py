@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import AsyncExitStack, closing, suppress
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from p2pchat import (
     AmbiguousName,
     DataLocked,
     HostedUser,
+    P2PChatError,
     Renamed,
     Settings,
     StorageError,
@@ -26,8 +28,10 @@ from p2pchat import (
 from p2pchat.core.names import base32
 from p2pchat.testing import mesh
 from p2pchat.web import Pace, WebSettings
-from p2pchat.web.account_record import AccountNameTaken, valid
+from p2pchat.web.account_record import AccountNameTaken, AccountRecord, claimed_record, valid
 from p2pchat.web.accounts import Accounts, open_accounts
+from p2pchat.web.cluster.account_directory import AccountDirectory
+from p2pchat.web.cluster.cluster_key import ClusterKey
 from p2pchat.web.error_responses import Forbidden, WebError
 from p2pchat.web.rate_limits import TooMany
 from p2pchat.web.receivers import Receivers
@@ -155,6 +159,45 @@ async def test_tokens_with_labels_are_made_used_and_revoked_one_by_one(
         _, again = await accounts.new_token("zora", "ci")
         assert await accounts.by_token(again) is found and await accounts.by_token(ci) is None
         assert await accounts.delete(found) and await accounts.by_token(again) is None
+
+
+class Names:
+    """The names of a cluster of one gateway."""
+
+    def __init__(self) -> None:
+        self.directory = AccountDirectory(ClusterKey(b"k" * 32, "team"))
+
+    async def look(self, name: str) -> AccountRecord | None:
+        return self.directory.find(name)
+
+    def require(self) -> None: ...
+
+    async def claim(self, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
+        found = claimed_record(self.directory.find(mine.name), mine, today, kept_days)
+        self.announce(found)
+        return found
+
+    def announce(self, record: AccountRecord) -> None:
+        self.directory.remember(record)
+
+
+async def test_a_token_with_a_label_is_refused_in_a_cluster_in_a_clear_sentence_and_registers_nobody() -> None:
+    async with TCPPeer(db="memory://", name="gate") as peer:
+        accounts = Accounts(peer, WebSettings())
+        bob, desk = await accounts.new_token("bob", "desk")
+        accounts.shared = Names()
+        zoe, token = await accounts.register("zoe")
+        for shared in (accounts.shared, None):  # also by a command while its gateway is stopped
+            accounts.shared = shared
+            with pytest.raises(WebError, match="in a cluster an account has one token: leave the label out"):
+                await accounts.new_token("zoe", "phone")
+        accounts.shared = Names()
+        with pytest.raises(WebError, match="leave the label out"):
+            await accounts.new_token("eve", "phone")
+        assert accounts.list() == [bob, zoe] and await accounts.by_token(token) is zoe
+        assert await accounts.by_token(desk) is None and await accounts.revoke("bob", "desk") is bob
+        accounts.shared = None
+        assert await accounts.by_token(desk) is None
 
 
 async def test_a_token_that_ends_ends_its_sessions_and_those_of_others_come_back(served: Served) -> None:
@@ -287,6 +330,27 @@ async def test_a_peer_without_room_is_reported_as_full_not_as_name_taken() -> No
         with pytest.raises(WebError) as full:
             await accounts.register("bob")
         assert (full.value.status, full.value.code) == (503, "full")
+
+
+def test_a_peer_has_room_for_ten_thousand_accounts_beside_the_users_of_programs() -> None:
+    own, programs = 1, 999
+    assert WebSettings().max_accounts == 10_000
+    assert own + programs + WebSettings().max_accounts == Settings().max_hosted_users
+
+
+async def test_the_users_of_a_program_take_one_place_each_up_to_the_last_account() -> None:
+    async with TCPPeer(db="memory://", name="gate", settings=Settings(max_hosted_users=5)) as peer:
+        accounts = Accounts(peer, WebSettings(max_accounts=3))
+        await peer.host("1", name="max")  # before it comes, so that others can write to it
+        for key in ("1", "2", "3", "1"):
+            await accounts.own(key, "max")
+        with pytest.raises(WebError) as full:
+            await accounts.own("4", "max")
+        assert (full.value.status, full.value.code) == (503, "full")
+        await peer.host("bot")
+        with pytest.raises(P2PChatError, match="at most 5 users"):
+            await peer.host("another bot")
+        assert [account.user.hosted_as for account in accounts.list()] == ["1", "2", "3"]
 
 
 async def test_an_account_changes_its_name_no_faster_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:

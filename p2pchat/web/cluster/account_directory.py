@@ -7,8 +7,9 @@ engine holds less than is known here, whether it forgot, was rolled back, or som
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Protocol
 
 from p2pchat import skeleton
@@ -200,13 +201,10 @@ class SharedNames(Protocol):
     def require(self) -> None:
         """Raise WebError (503, `cluster`) while the engine of the cluster is away."""
 
-    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
+    async def claim(self, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
         """Write a record of a name in place of the one there is, for all gateways; return it once it counts.
 
-        Args:
-            make: Returns the record to write, given the one there is. What it raises is raised here. It is called again
-                if another gateway was faster.
-        Raises WebError as require.
+        Raises AccountNameTaken, and WebError as require.
         """
 
     def announce(self, record: AccountRecord) -> None:

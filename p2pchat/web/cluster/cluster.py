@@ -18,6 +18,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import date
 from itertools import islice
 from time import monotonic, time_ns
 
@@ -25,7 +26,7 @@ from p2pchat import DeliveryTimeout, P2PChatError, PeerClosed, TCPPeer, UnknownN
 from p2pchat.bounded import remember
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import ends_within
-from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord
+from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord, claimed_record
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.account_directory import AccountDirectory
 from p2pchat.web.cluster.cluster_key import ClusterKey
@@ -184,24 +185,24 @@ class Cluster:
         if not self.store.is_up:
             raise ClusterAway
 
-    async def claim(self, name: str, make: Callable[[AccountRecord | None], AccountRecord]) -> AccountRecord:
-        place, written = self.directory.place_of(name), None
+    async def claim(self, mine: AccountRecord, today: date, kept_days: int) -> AccountRecord:
+        place, is_written = self.directory.place_of(mine.name), False
         expected = self.directory.revision(place)
         for _ in range(MAX_TRIES):
             there = self.directory.at(place)
-            if written is not None and there is not None and there.user == written.user:
+            if is_written and there is not None and there.user == mine.user:
                 return there
-            record = make(there)
+            record = claimed_record(there, mine, today, kept_days)
             self.require()
             try:
-                written = record
+                is_written = True
                 number = await self.store.write(ACCOUNTS, place, self.directory.seal(place, record), expected)
             except OtherRevision:
                 data, expected = await self.store.read(ACCOUNTS, place)
                 self._note(self.directory.on_entry(place, data, expected, asked=True))
             except ClusterAway:
-                if self._accounts.of(record.user) is None:
-                    self._abandon(record.user)
+                if self._accounts.of(mine.user) is None:
+                    self._abandon(mine.user)
                 raise
             else:
                 self._note(self.directory.on_written(place, record, number))

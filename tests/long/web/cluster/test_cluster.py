@@ -15,7 +15,7 @@ from p2pchat import TCPPeer, UnknownName
 from p2pchat.cli.control_server import AccountCommands
 from p2pchat.settings import Settings
 from p2pchat.web import Gateway, WebSettings, create_app, idempotency
-from p2pchat.web.account_record import RELEASED, AccountNameTaken, claimed_record
+from p2pchat.web.account_record import RELEASED, AccountNameTaken
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.account_directory import AccountDirectory
 from p2pchat.web.cluster.cluster_key import ClusterKey
@@ -163,9 +163,7 @@ async def test_of_each_pair_of_claims_exactly_one_wins(engine: KeepingServer) ->
             if number < 50:
                 return [gateway.accounts.register(name) for gateway, name in zip((one, other), names, strict=True)]
             return [
-                cluster_of(gateway).claim(
-                    name, partial(claimed_record, mine=record(name, owner=str(gateway)), today=DAY, kept_days=90)
-                )
+                cluster_of(gateway).claim(record(name, owner=str(gateway)), DAY, 90)
                 for gateway, name in zip((one, other), names, strict=True)
             ]
 
@@ -181,7 +179,7 @@ async def test_a_name_given_elsewhere_is_found_before_its_peer_tells_of_it(engin
         one, other = await doors.open(), await doors.open()
         ada, _ = await other.accounts.register("ada")
         mine = record("bob", owner=str(one))  # nobody hosts it yet
-        await cluster_of(one).claim("bob", partial(claimed_record, mine=mine, today=DAY, kept_days=90))
+        await cluster_of(one).claim(mine, DAY, 90)
         with pytest.raises(UnknownName):
             await other.receivers.resolve(ada, "\ud800")
         found = await other.receivers.resolve(ada, "@bob")
@@ -423,7 +421,7 @@ async def test_a_claim_without_an_answer_does_not_keep_the_name(engine: KeepingS
         ada, _ = await one.accounts.register("ada")
         lost = ada.record.__class__("bob", "ab" * 32, b"s" * 32, b"h" * 32, "", ada.used, 1)
         cluster_of(one)._abandon(lost.user)
-        await cluster_of(other).claim("bob", lambda there: lost)
+        await cluster_of(other).claim(lost, ada.used, 90)
         assert (await known(other, "bob", 2)).word == RELEASED
         await one.accounts.register("bob")
 
