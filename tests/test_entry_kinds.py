@@ -155,7 +155,7 @@ def test_each_act_on_a_message_has_a_path_and_words(kind: Kind) -> None:
 def test_an_act_can_be_done_on_the_page(name: str) -> None:
     path = CALLS[name].rest.partition(" ")[2]  # where it has to be repeated with a key
     page = "".join(text_of(f"p2pchat/web/page/{file}.js") for file in ("chat", "said", "http"))
-    assert f'"{name}"' in page or f'urlOf("{path}")' in page, "chat.js, said.js, http.js"
+    assert f'"{name}"' in page or f'post("{path}"' in page, "chat.js, said.js, http.js"
 
 
 def test_what_people_say_of_messages_has_the_row_of_its_record_on_the_page() -> None:

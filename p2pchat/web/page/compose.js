@@ -333,14 +333,16 @@ export function parseText(text, isEdit = false) {
   if (text.startsWith("//")) return of(text.slice(1));
   const command = /^\/([a-z]+)(?:\s+|$)/iu.exec(text);
   if (!command) return of(text);
-  if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
-  if (command[1].toLowerCase() === "poll") {
-    const { words, open } = splitWords(text.slice(command[0].length));
+  const name = command[1].toLowerCase();
+  const said = text.slice(command[0].length);
+  if (name === "me") return of(said, true);
+  if (name === "poll") {
+    const { words, open } = splitWords(said);
     if (open) return of(text, false, `The quote at ${open} does not end: put a ${CLOSING_QUOTES[open[0]][0]} behind it`);
     const [question, ...options] = words;
     return options.length > 1 ? of(question, false, "", options) : of(text, false, 'Give a question and its options: /poll "Lunch?" pizza soup');
   }
-  if (command[1].toLowerCase() === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");
+  if (name === "invite") return of(text, false, "“Invite people” below the list shows the invite. Without that button, whoever runs this gateway gives invites.");
   return of(text, false, `Unknown command /${command[1]}. Choose people and groups in the list, or start the line with // to send it as text.`);
 }
 

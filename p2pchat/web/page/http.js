@@ -48,9 +48,7 @@ export class Refused extends Error {
  * @throws {Refused} the gateway refuses or does not answer
  */
 export async function signUp(name) {
-  const body = JSON.stringify({ name });
-  const headers = { "Content-Type": "application/json" };
-  return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers, credentials: COOKIES }));
+  return await post("accounts", { name });
 }
 
 /** Delete the account of a token. @param {string} token @throws {Refused} the gateway refuses or does not answer */
@@ -64,8 +62,13 @@ export async function deleteAccount(token) {
  * @throws {Refused} the gateway refuses or does not answer
  */
 export async function askPoll(token, poll, key) {
-  const headers = { ...proofOf(token), "Content-Type": "application/json", "Idempotency-Key": key };
-  await readAnswer(fetch(urlOf("polls"), { method: "POST", body: JSON.stringify(poll), headers, credentials: COOKIES }));
+  await post("polls", poll, { ...proofOf(token), "Idempotency-Key": key });
+}
+
+/** @param {string} path @param {object} said the body @param {Record<string, string>} [more] headers @returns {Promise<any>} */
+function post(path, said, more) {
+  const headers = { ...more, "Content-Type": "application/json" };
+  return readAnswer(fetch(urlOf(path), { method: "POST", body: JSON.stringify(said), headers, credentials: COOKIES }));
 }
 
 /**
