@@ -77,6 +77,7 @@ SECONDS = 600.0
 MAX_LINE_BYTES = 64 * 1024  # from the new machine, which nobody knows yet
 MAX_PACKAGE_BYTES = 16 * 1024 * 1024  # all choices that are kept
 KEPT = (META_NAME, META_ABOUT)  # in meta, what a new machine begins with beside own state
+MAX_NAMES = 10_000  # of others, told to a new device; a guess: profiles in the room name all others
 MAX_ADDRESSES = 64  # of others, told to a new device; a guess: it needs one that answers
 DIAL_SECONDS = 10.0  # for one address of the old machine
 _Newcomer = tuple[PeerId, bytes, asyncio.StreamReader, asyncio.StreamWriter]  # the key of the new machine, and T
@@ -214,6 +215,7 @@ def _package(directory: Path, network: Network, peer: PeerId, port: int = 0) -> 
         {name: line for name, line in stored.meta.items() if _is_kept(name, user.peer_id)},
         [one for key in (peer, user.peer_id) if (one := network.guest(key)) is not None],
         [*((identity.peer_id, one) for one in own), *others[:MAX_ADDRESSES]],
+        {one.id: one.name for one in stored.users[-MAX_NAMES:]},
     )
 
 
@@ -308,7 +310,8 @@ def _store(directory: Path, identity: Identity, package: _Package) -> None:
     kept = {name: line for name, line in package.kept.items() if _is_kept(name, own.peer_id)}
     if META_NAME in kept and name_fault(kept[META_NAME]):  # not validate_name: a stored one may be reserved, as `room`
         raise ValueError("a name that nobody has")
-    users = [KnownUser(own.peer_id, kept[META_NAME], 0)] if META_NAME in kept else []
+    names = package.names | ({own.peer_id: kept[META_NAME]} if META_NAME in kept else {})
+    users = [KnownUser(id, name, 0) for id, name in names.items() if not name_fault(name)]
     OwnState(kept)  # can be read
     if any(network.guest(key) is None for key in (identity.peer_id, own.peer_id) if not name):
         raise ValueError("a certificate that its member did not sign")
@@ -353,6 +356,7 @@ class _Package(Struct):
         kept: Lines of meta.
         certificates: Of the new machine's key, and of the user's.
         peers: Peers with an endpoint of each.
+        names: Names of users: who has written nothing to the room, and is away, is known by it.
     """
 
     network: tuple[Hex16, Hex32, str, str]
@@ -360,6 +364,7 @@ class _Package(Struct):
     kept: dict[str, str]
     certificates: list[GuestCertificate]
     peers: list[tuple[Key32, str]]
+    names: dict[Key32, str] = {}
 
 
 class _Answer(Struct):

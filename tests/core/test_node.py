@@ -556,6 +556,16 @@ def test_who_leaves_before_links_have_settled_writes_its_name_first() -> None:
     assert "bob" in stored(ada)
 
 
+def test_who_writes_before_links_have_settled_writes_its_name_first() -> None:
+    """What bob wrote goes from ada to all who share it, and so must his name: they may never meet him."""
+    sim = Simulation(3)
+    ada, bob = just_linked(sim)
+    bob.say("just us", ada)
+    sim.run(0.2)
+    bob.crash()
+    assert "bob" in {one.name for one in ada.disk.storage.load([]).users if one.named_c}
+
+
 def test_who_wrote_nothing_and_left_is_known_by_name_to_who_comes_later() -> None:
     sim = Simulation(3)
     ada, bob = sim.peers(2)

@@ -88,6 +88,8 @@ class Appender:
         if not is_plausible(conversation.newest_c, now):  # the clock was put back since
             shown = filter(None, map(conversation.log_at, conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
+        if self._sync.hosted[user].is_kept and not self._sync.people.has_profile(user):
+            self.write_profile(user)  # whoever gets what somebody wrote, from whomever, knows its name
         log = self._running_log(conversation, user)
         if not is_plausible(log.last_c, now) and is_plausible(request.above, now):  # the clock was ahead
             log = self._begin(conversation, user, self._ctx.draw(8).hex())

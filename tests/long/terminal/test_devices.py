@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat import Message
 from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.commands.event_text import EventLine
-from tests.deadlines import WAIT, within
+from tests.deadlines import WAIT, until, within
 from tests.ports import free_ports
 from tests.terminal.conftest import OpenTerminal, StartPeer, arrives
 from tests.terminal.pty import Terminal
@@ -171,4 +172,21 @@ async def test_what_was_delivered_before_a_machine_joined_is_not_only_saved_ther
     other = await terminal(port, desk, "--host", "127.0.0.1", env={"P2PCHAT_HOME": str(laptop)})
     await other.shows("are you there?")
     assert not re.search(r"are you there\?.*saved", other.text)
-    await other.answers("and now?", "and now?  · saved")
+    await other.answers("/msg bob and now?", 'bob is offline: "and now?" is saved')
+    assert "user#" not in other.text
+    async with (await peer("bob", int(port))).events(Message, consumer=None) as events, within(WAIT, "what was saved"):
+        while (await anext(events)).text != "and now?":
+            pass
+
+
+async def test_who_wrote_and_went_at_once_has_a_name_where_a_member_just_came(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    [port] = free_ports(1)
+    ada = await terminal(port, "--name", "ada")
+    bob = await peer("bob", int(port))
+    await bob.send("ada", "see you")
+    await ada.shows("see you")
+    await bob.aclose()
+    cyd = await peer("cyd", int(port))
+    await until(lambda: cyd.directory.fitting("bob"), "the name of who is away")
