@@ -62,10 +62,10 @@ class ChatSettings:
 
     def value(self, name: str, conversation_id: str = "") -> str:
         """Return a value as typed, in general or for one conversation. What a later version chose does not count."""
-        values = BY_NAME[name].values
-        for chosen in (self.exceptions(name).get(conversation_id), self._user.choices(PROGRAM).get(name)):
-            if chosen in values:
-                return chosen
+        values, chosen = BY_NAME[name].values, self._user.choices(PROGRAM)  # once: it looks through all of a person's
+        for key in (f"{name}:{conversation_id}", name):
+            if chosen.get(key) in values:
+                return chosen[key]
         return values[0]
 
     def exceptions(self, name: str) -> dict[str, str]:

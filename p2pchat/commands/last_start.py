@@ -2,7 +2,8 @@
 
     <profile>/start.json     {"host": "0.0.0.0", "advertise": "", "discover": false, "terminal": true, ...}
 
-A file that is missing or cannot be read counts as no start.
+A file that is missing counts as no start. One that cannot be read counts as that of a person whom nobody reached, so
+that a start offers it; it is kept aside, with a word.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from p2pchat.commands.endpoints import is_loopback
+from p2pchat.commands.exit_codes import print_error
 
 FILE_NAME = "start.json"
+KEPT_SUFFIX = ".unreadable"
+ADVICE = "if other machines connected to this peer, start it with --host 0.0.0.0, or as it was started at first"
 MAX_FILE_BYTES = 1 << 20  # a larger file is something else
 
 
@@ -48,12 +52,13 @@ class LastStart:
 
     @classmethod
     def load(cls, directory: Path | None) -> LastStart:
-        """Return that of the profile in a directory; the defaults for None, and where nothing can be read."""
-        last = cls()
-        if directory is not None:
-            with suppress(OSError, ValueError, RecursionError):
-                last = cls._read(directory / FILE_NAME)
-        return last
+        """Return that of the profile in a directory; the defaults for None, and where there is none."""
+        if directory is None:
+            return cls()
+        try:
+            return cls._read(directory / FILE_NAME)
+        except (OSError, ValueError, RecursionError):
+            return cls(terminal=os.path.exists(directory / FILE_NAME))
 
     @classmethod
     def _read(cls, path: Path) -> LastStart:
@@ -68,10 +73,19 @@ class LastStart:
         return cls(**known)
 
     def save(self, directory: Path | None) -> None:
-        """Write it, if it is not there yet; a failure to write is ignored."""
-        if directory is not None and self != LastStart.load(directory):
-            with suppress(OSError):
-                write_private(directory / FILE_NAME, json.dumps(asdict(self)) + "\n")
+        """Write it, if it is not there yet; a failure to write is ignored. One that cannot be read is kept aside."""
+        if directory is None or self == LastStart.load(directory):
+            return
+        path = directory / FILE_NAME
+        with suppress(OSError):
+            try:
+                LastStart._read(path)
+            except FileNotFoundError:
+                pass
+            except (OSError, ValueError, RecursionError):
+                os.replace(path, f"{path}{KEPT_SUFFIX}")
+                print_error(f"{path} cannot be read, and is kept as {path.name}{KEPT_SUFFIX}: {ADVICE}")
+            write_private(path, json.dumps(asdict(self)) + "\n")
 
     @property
     def is_open(self) -> bool:

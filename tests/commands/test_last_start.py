@@ -30,11 +30,19 @@ def test_without_a_directory_nothing_is_remembered() -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"host": 7}', '{"listen": "no"}', "[" * 100_000], ids=["json", "list", "host", "type", "deep"]
 )
-def test_an_unreadable_file_counts_as_no_start(tmp_path: Path, text: str) -> None:
-    (tmp_path / "start.json").write_text(text, "utf-8")
-    assert LastStart.load(tmp_path) == LastStart()
+def test_an_unreadable_file_is_kept_aside_with_a_word(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "start.json"
+    path.write_text(text, "utf-8")
+    assert LastStart.load(tmp_path) == LastStart(terminal=True)
     LastStart(port=8080).save(tmp_path)
     assert LastStart.load(tmp_path).port == 8080
+    assert (tmp_path / "start.json.unreadable").read_text("utf-8") == text
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("cannot be read, and is kept as start.json.unreadable") == said.count("--host 0.0.0.0") == 1
+    LastStart(port=8081).save(tmp_path)
+    assert not capsys.readouterr().err
 
 
 def test_what_a_later_version_remembers_is_left_out(tmp_path: Path) -> None:

@@ -46,6 +46,23 @@ async def test_a_start_listens_where_the_last_one_did_or_says_whom_it_shuts_out(
     assert not any("only this computer" in line for line in ada.complaints)  # it was said, and meant
 
 
+async def test_a_start_that_cannot_read_how_the_last_one_was_says_so_once(logins: list[Login]) -> None:
+    login, *_ = logins
+    ada = await login.peer("ada", "--host", "0.0.0.0")
+    assert await ada.leave() == 0
+    start = login.home / "ada" / "start.json"
+    damaged = start.read_text("utf-8")[:-4]
+    start.write_text(damaged, "utf-8")
+    ada = await login.peer("ada")
+    await says(ada, f"p2pchat: {start} cannot be read, and is kept as start.json.unreadable: ")
+    assert any("--host 0.0.0.0" in line for line in ada.complaints)
+    assert await ada.leave() == 0
+    assert start.with_name("start.json.unreadable").read_text("utf-8") == damaged
+    ada = await login.peer("ada")
+    assert await ada.leave() == 0
+    assert not any("cannot be read" in line for line in ada.complaints)
+
+
 async def test_a_gateway_listens_where_it_did_last_time(tmp_path: Path) -> None:
     command = p2pchat("web", "0", "--port", "0", "--name", "gate", "--data", str(tmp_path / "gate"))
     for words in (["--host", "0.0.0.0"], []):
