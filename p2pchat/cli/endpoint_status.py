@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 
 ALONE_AFTER = 10.0  # seconds in which a known peer answers, if any does: links came after 4 s, or more under load
 FAULTS_TOLD = 3  # ends of a link for one reason
+SHORT = timedelta(minutes=1)  # twice the silence after which a link ends
+SWALLOWED = (
+    "it comes up, and then nothing arrives, as where a router or VPN between lets only small packets pass: try a "
+    "smaller MTU at both ends, such as 1280"
+)
 MAX_LISTED = 3  # of the peers that do not
 REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
 
@@ -188,6 +194,7 @@ class EndpointStatus:
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
         self._faults: Counter[tuple[str, str]] = Counter()  # peers, and why links with them ended
         self.all_known: asyncio.Event = asyncio.Event()
+        self._up_at: dict[str, datetime] = {}  # when links last came up
         self._linked = asyncio.Event()
         self.refused: asyncio.Event = asyncio.Event()
         self.not_admitted: Failed | None = None
@@ -267,9 +274,11 @@ class EndpointStatus:
         if state == "up":
             self._linked.set()
             self._left.discard(event.peer)
+            self._up_at[event.peer] = event.at
         elif state == "down" and reason == "left":
             self._left.add(event.peer)
-        if state == "down" and ": " in reason:  # a side said what the other one did wrong
+        is_swallowed = reason == "timeout" and event.at - self._up_at.get(event.peer, event.at - SHORT) < SHORT
+        if state == "down" and (": " in reason or is_swallowed):  # or a side said what the other one did wrong
             self._on_fault(event)
         if code in _ENDED and self._is_joining:
             self._end_joining(code)
@@ -297,7 +306,7 @@ class EndpointStatus:
 
     def _on_fault(self, event: Link) -> None:
         """Say once of a link that ends again and again for one reason why it does."""
-        fault = event.peer, event.reason.partition(": ")[2]
+        fault = event.peer, event.reason.partition(": ")[2] or SWALLOWED
         self._faults[fault] += 1
         if self._faults[fault] == FAULTS_TOLD:
             where = safe_line(event.endpoint or event.address or event.to_dict()["peer_id"][:8])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -156,6 +158,23 @@ async def test_a_link_that_ends_again_and_again_for_one_reason_says_it_once() ->
     ):
         endpoints.on_link_event(link(ADA, "down", reason, "", "ada"))
     assert notices == [f"-- the link with {ADA} ends again and again: here: no"]
+
+
+async def test_links_that_come_up_and_fall_silent_say_that_large_packets_may_be_lost() -> None:
+    endpoints, start = EndpointStatus([]), datetime(2026, 1, 1, tzinfo=UTC)
+
+    def after(seconds: float, state: str, reason: str = "") -> None:
+        endpoints.on_link_event(replace(link(ADA, state, reason, "", "ada"), at=start + timedelta(seconds=seconds)))
+
+    for minutes in (0, 600, 1200, 1800):  # the machine slept
+        after(60 * minutes, "up")
+        after(60 * minutes + 3000, "down", "timeout")
+    assert notices == []
+    for number in range(5):
+        after(40 * number, "up")
+        after(40 * number + 31, "down", "timeout")
+    [line] = notices
+    assert line.startswith(f"-- the link with {ADA} ends again and again: it comes up, and then nothing arrives")
 
 
 async def test_refused_is_set_when_all_endpoints_refuse() -> None:
