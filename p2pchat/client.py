@@ -388,6 +388,12 @@ class Client(_BaseProtocol):
         self._end(reason)
 
     @property
+    def own_address(self) -> str:
+        """The address of this end; of a carried link the word for that."""
+        own = self._transport.get_extra_info("sockname") or ("",)
+        return str(own[0])
+
+    @property
     def has_address(self) -> bool:
         """True if this machine still has the address of this end, or the link is carried."""
         own = self._transport.get_extra_info("socket")

@@ -479,9 +479,12 @@ class ConnectionManager:
 
     def end_strayed(self) -> None:
         """End links from addresses that this machine has no longer: it came into another network."""
-        for client in list(self._clients.values()):
-            if not client.has_address:
-                client.give_up("lost")
+        links = list(self._clients.values())
+        ends = {link.own_address: link for link in links}  # one of each address is asked
+        gone = [address for address, link in ends.items() if not link.has_address]
+        for link in links:
+            if link.own_address in gone:
+                link.give_up("lost")
 
     # Reading
 
