@@ -647,8 +647,8 @@ class Node:
             self.links.block(user)
         elif by == self.user and not on:
             self.links.unblock({user})
-        elif by in self.hosted:
-            self.presence.announcer.on_changed([by])
+        elif by in self.hosted:  # once all that came with it counts: it may say whom else that user blocks
+            self._ctx.after(0.0, lambda: self.presence.announcer.on_changed([by]))
         self.replicator.on_blocks_changed(by, user, on=on)
 
     def _on_renamed(self, input: UserRenamed) -> None:

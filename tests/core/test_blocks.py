@@ -10,6 +10,7 @@ from p2pchat.core.inputs import (
     GroupCreateRequest,
     ListeningAt,
     Loaded,
+    OwnStateSet,
     PresenceSet,
     TypingSet,
     UserHosted,
@@ -354,3 +355,18 @@ def test_the_own_user_of_a_peer_is_told_that_who_blocks_it_is_offline() -> None:
     block(gate, "bob", by="dan", on=False)
     world.pass_time(SOON)
     assert presence(bob, "dan") == "idle"
+
+
+def test_who_is_blocked_with_others_is_not_told_again_that_the_blocker_is_online() -> None:
+    """What a user chose elsewhere comes at once, and counts one by one."""
+    world = World()
+    gate = world.peer("ada")
+    gate.put(UserHosted(HostedIdentity(IDS["dan"], "dan", IDENTITIES["dan"].sign)))
+    gate.put(PresenceSet(IDS["dan"], "online"))
+    far = gate.far("bob")
+    world.pass_time(SOON)
+    gate.effects.clear()
+    gate.put(OwnStateSet(1, IDS["dan"], {f"blocked:{IDS[name]}": "1" for name in ("cyd", "bob")}))
+    world.pass_time(SOON)
+    frames = [one.frame for one in gate.effects if isinstance(one, out.Send) and far.link in one.links]
+    assert {user.status for frame in frames if isinstance(frame, HereFrame) for user in frame.users} == {"offline"}
