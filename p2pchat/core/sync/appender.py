@@ -88,8 +88,6 @@ class Appender:
         if not is_plausible(conversation.newest_c, now):  # the clock was put back since
             shown = filter(None, map(conversation.log_at, conversation.recently_shown))
             conversation.newest_c = max((log.last_c for log in shown if is_plausible(log.last_c, now)), default=0)
-        if self._sync.hosted[user].is_kept and not self._sync.people.has_profile(user):
-            self.write_profile(user)  # whoever gets what somebody wrote, from whomever, knows its name
         log = self._running_log(conversation, user)
         if not is_plausible(log.last_c, now) and is_plausible(request.above, now):  # the clock was ahead
             log = self._begin(conversation, user, self._ctx.draw(8).hex())
@@ -195,7 +193,8 @@ class Appender:
         self, log: LogState, kind: str, bodies: Sequence[Any], re: Ref | None = None, claims: Mapping[int, int] = {}, *,
         begins_with_profile: bool = False, above: int = 0, marks: Marks | None = None,
     ) -> None:  # fmt: skip
-        """Append entries with clocks above this one; in the room a log begins with its writer's profile.
+        """Append entries with clocks above this one. In the room a log begins with its writer's profile; elsewhere that
+        goes to the room before, so that whoever gets what somebody wrote, from whomever, knows its name.
 
         A profile and own state follow nothing, so that they are known soonest; nobody is shown one, so no message
         could report a gap before it, and none follows it. The next entries follow what was shown before.
@@ -204,9 +203,12 @@ class Appender:
         now, newest = self._ctx.now.utc, max(conversation.newest_c, self._newest_c(conversation.group))
         c = next_c(now, max(above, log.last_c), newest)
         entries: list[Entry] = []
-        if begins_with_profile and conversation.members is None and not log.seq:
-            entries.append(Entry("profile", now, c, b=self._profile_of(log.user)))
-            c += 1
+        if not log.seq and begins_with_profile:
+            if conversation.members is None:
+                entries.append(Entry("profile", now, c, b=self._profile_of(log.user)))
+                c += 1
+            elif self._sync.hosted[log.user].is_kept and not self._sync.people.has_profile(log.user):
+                self.write_profile(log.user)
         after = chain([() if kind in UNSHOWN else self._references(log)], repeat(()))
         entries += [
             Entry(kind, now, c + at, re, follows, body, claims.get(at))
