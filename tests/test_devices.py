@@ -203,7 +203,8 @@ async def test_each_machine_lists_all(login: Login, home: Path) -> None:
     login("ada")
     async with TCPPeer(data=home / "desk") as desk:
         assert [(one.name, one.linked, one.last_seen) for one in desk.devices()][1:] == [("lap", False, None)]
-        await desk.people.revoke_device("LAP")
+        assert await typed(desk, "/rename-device lap attic") == ["-- that machine is now your attic"]
+        await desk.people.revoke_device("ATTIC")
         assert len(desk.devices()) == 1
     async with TCPPeer(data=home / "desk") as desk:
         assert len(desk.devices()) == 1

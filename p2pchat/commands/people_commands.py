@@ -242,7 +242,8 @@ async def revoke_device(ctx: CommandContext, machine: str) -> CommandResult:
 async def rename_device(ctx: CommandContext, machine: str, name: str) -> CommandResult:
     """Call a machine of the own user otherwise."""
     renamed = await ctx.tcp_peer.people.rename_device(machine, name)
-    return CommandResult([{"peer_id": renamed.peer_id, "name": renamed.name}])
+    row = {"peer_id": renamed.peer_id, "name": renamed.name}
+    return CommandResult([row], [f"-- that machine is now your {quote_name(renamed.name)}"])
 
 
 async def connect(ctx: CommandContext, endpoint: str) -> CommandResult:
