@@ -274,6 +274,7 @@ class ControlConnection:
         self._session.local_files = True
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self._tail: asyncio.Task[None] | None = None  # ends with the peer
+        self._taken = asyncio.Event()  # the message that the tail of a consumer showed last
         self._asked = 0  # lines
         self._asked_for_tail = False
 
@@ -422,20 +423,27 @@ class ControlConnection:
         return CommandResult([asdict(await self._peer.import_from(path, files=files))])
 
     async def tail(
-        self, ctx: CommandContext, to: Conversation | None = None, last: int = DEFAULT_LAST, ignored: bool = True
-    ) -> None:
+        self, ctx: CommandContext, to: Conversation | None = None, last: int = DEFAULT_LAST, ignored: bool = True,
+        consumer: str | None = None,
+    ) -> None:  # fmt: skip
+        """Follow what happens. A named consumer goes on where its last tail ended, and says `taken` to each message."""
         self._asked_for_tail = True
         if not 0 <= last <= MAX_LAST:
             raise UsageError(f"`last` must be from 0 to {MAX_LAST}")
         if self._tail is not None:
             raise UsageError("this connection has a tail already: open another one")
-        self._tail = asyncio.create_task(self._run_tail(to, last, ignored, ctx.ref))
+        self._tail = asyncio.create_task(self._run_tail(to, last, ignored, consumer, ctx.ref))
         self._tail.add_done_callback(_log_unexpected_error)
 
-    async def _run_tail(self, to: Conversation | None, last: int, ignored: bool, ref: str | None) -> None:
+    async def taken(self, ctx: CommandContext) -> None:
+        self._taken.set()
+
+    async def _run_tail(
+        self, to: Conversation | None, last: int, ignored: bool, consumer: str | None, ref: str | None
+    ) -> None:
         try:
             # Subscribe before reading, so that no message is missed in between.
-            async with self._peer.events(consumer=None, ignored=ignored) as events:
+            async with self._peer.events(consumer=consumer, ignored=ignored) as events:
                 posts = await self._peer.history(to, limit=last, ignored=ignored) if last else []
                 shown = {post.id for post in posts}
                 for post in posts:
@@ -448,7 +456,10 @@ class ControlConnection:
                     if self._session.is_disabled(line):
                         continue
                     if to is None or line.get("conversation_id") == to.id:
+                        self._taken.clear()
                         await self._display.show_event(line)
+                        if consumer is not None and isinstance(event, Message):
+                            await self._taken.wait()
         except P2PChatError as error:
             await self._session.report_error(error, ref)
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "demo": ("demo:demo", "the tour: real peers, a kill, a restart, receipts"),
     "send": ("send:send", "send one message, or each line of a pipe"),
     "get": ("files:get", "save the files of a message"),
+    "on": ("command_runs:on", "run a command for each message, and answer with its output"),
     "tail": ("stored_messages:tail", "follow what is said"),
     "history": ("stored_messages:history", "print what was said, oldest first"),
     "delete": ("stored_messages:delete", "delete what is stored here of a conversation"),

@@ -208,6 +208,28 @@ async def test_a_tail_of_one_conversation_shows_no_other(serve: Serve, home: Pat
         assert [(one["event"], one.get("text", "")) for one in lines if one] == [("sent", "for bob"), ("delivered", "")]
 
 
+async def test_the_tail_of_a_consumer_waits_for_each_message_to_be_taken_and_goes_on_there(
+    serve: Serve, home: Path
+) -> None:
+    ada, _ = await serve("ada")
+    bob, _ = await serve("bob", ada.endpoint)
+    await bob.wait_user("ada", timeout=60)
+    async with talking(home / "ada") as control:
+        await control.ask("tail", last=0, consumer="worker")
+        for text in ("one", "two", "three"):
+            await (await bob.send("ada", text)).delivered(timeout=60)
+        assert (await line(control, "message"))["text"] == "one"
+        await control.send(do="taken")
+        assert (await line(control, "message"))["text"] == "two"  # and is never said to be taken
+    async with talking(home / "ada") as control:
+        await control.ask("tail", last=0, consumer="worker")
+        texts = []
+        for _ in range(2):
+            texts.append((await line(control, "message"))["text"])
+            await control.send(do="taken")
+        assert texts == ["two", "three"]
+
+
 async def test_a_tail_can_leave_out_ignored_users(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     bob, _ = await serve("bob", ada.endpoint)
