@@ -460,6 +460,7 @@ async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works
 async def test_what_fits_in_no_frame_costs_only_itself(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
     ada = net.peers[0]
     await net.settle()
+    await (await bob.broadcast("all that bob has said")).delivered(timeout=60)  # and his name
     warnings = bob.events(Warned)
     await net.crash(ada)
     missed = await bob.send("ada", "you missed this")

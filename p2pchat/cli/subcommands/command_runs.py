@@ -82,7 +82,7 @@ Exit codes: 0 SIGTERM; 1 the peer stopped or was killed; 2 usage; 4 no such name
 """
 
 
-@click.group("on", cls=cli.CommandGroup)
+@click.group("on", cls=cli.CommandGroup, epilog="Example: p2pchat on message --from bob --dm --exec uptime")
 def on() -> None:
     """Run a command for what happens."""
 
