@@ -40,7 +40,7 @@ OPEN_RUNS = """\
 PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, conversation TEXT, line TEXT, state TEXT, answer TEXT);
 CREATE TABLE IF NOT EXISTS began (one INTEGER PRIMARY KEY, at TEXT);
-INSERT OR IGNORE INTO began VALUES (1, strftime('%Y-%m-%dT%H:%M:%S.000000Z', 'now'));
+INSERT OR IGNORE INTO began VALUES (1, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'));
 DELETE FROM runs WHERE state = 'done' AND rowid < (SELECT max(rowid) FROM runs) - 10000;
 UPDATE runs SET state = 'waiting' WHERE state = 'running' AND answer IS NOT NULL;
 UPDATE runs SET state = 'interrupted' WHERE state = 'running';

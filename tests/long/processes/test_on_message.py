@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import HOP_LIMIT, Message, Sent, TCPPeer
+from p2pchat import HOP_LIMIT, Group, Message, Sent, TCPPeer
 from p2pchat.cli.control_server import ControlServer
 from tests.deadlines import ROOT, WAIT, until
 
@@ -59,12 +59,12 @@ async def line_of(process: asyncio.subprocess.Process, text: str) -> str:
     return line
 
 
-async def answers_to(peer: TCPPeer, id: str, count: int = 1) -> list[Message | Sent]:
+async def answers_to(peer: TCPPeer, id: str, where: Group | str = "ada") -> list[Message | Sent]:
     """Wait for replies to a message."""
     async with asyncio.timeout(WAIT):
         while True:
-            found = [post for post in await peer.history("ada", limit=1000) if post.reply_to == id]
-            if len(found) >= count:
+            found = [post for post in await peer.history(where, limit=1000) if post.reply_to == id]
+            if found:
                 return found
             await asyncio.sleep(0.02)
 
@@ -76,7 +76,6 @@ async def test_a_command_gets_a_message_and_its_output_is_the_reply(tmp_path: Pa
         await bob.wait_user("ada", timeout=WAIT)
         await bob.send("ada", "before it began")
         await ada.wait_for(Message, timeout=WAIT)
-        await asyncio.sleep(1.1)  # the time of its first start counts in whole seconds
         options = ["--from", "bob", "--dm"]
         async with answering(tmp_path / "ada", options, sys.executable, "-c", script):
             await bob.send("room", "not direct")
@@ -86,6 +85,34 @@ async def test_a_command_gets_a_message_and_its_output_is_the_reply(tmp_path: Pa
             [answer] = await answers_to(bob, sent.id)
         assert (answer.text, answer.hops, answer.automatic) == ("two\nlines bob", 1, False)
         assert [post.text for post in await bob.history("ada") if not post.sender.is_me] == ["two\nlines bob"]
+
+
+async def test_filters_hold_together(tmp_path: Path) -> None:
+    async with peer_at(tmp_path / "ada", "ada") as ada, peer_at(tmp_path / "bob", "bob", ada.endpoint) as bob:
+        await bob.wait_user("ada", timeout=WAIT)
+        group = await bob.create_group("ops", ["ada"])
+        await bob.send(group, "it begins")
+        await ada.wait_for(Message, timeout=WAIT)
+        options = ["--anyone", "--in", "#ops", "--mention"]
+        async with answering(tmp_path / "ada", options, "echo", "here"):
+            for to, text in (("room", "@ada"), ("ada", "@ada"), (group, "nobody"), (group, "hello @ada")):
+                last = await bob.send(to, text)
+            await answers_to(bob, last.id, group)
+        replies = [post.reply_to for to in ("room", "ada", group) for post in await bob.history(to) if post.reply_to]
+        assert replies == [last.id]
+
+
+async def test_it_runs_once_at_a_time_in_a_conversation_and_beside_in_others(tmp_path: Path) -> None:
+    """It ends once it runs for another conversation, too, and says if it runs twice for one."""
+    here = f'{tmp_path}/"$P2PCHAT_MESSAGE_KIND"'
+    meet = f"[ -e {tmp_path}/dm ] && [ -e {tmp_path}/room ] && touch {tmp_path}/met; sleep 0.02"
+    script = f"mkdir {here} || echo twice; while [ ! -e {tmp_path}/met ]; do {meet}; done; echo ran; rmdir {here}"
+    async with peer_at(tmp_path / "ada", "ada") as ada, peer_at(tmp_path / "bob", "bob", ada.endpoint) as bob:
+        await bob.wait_user("ada", timeout=WAIT)
+        async with answering(tmp_path / "ada", ["--anyone"], "sh", "-c", script):
+            sent = [await bob.send(to, "go") for to in ("room", "room", "ada", "ada")]
+            for one, to in zip(sent, ("room", "room", "ada", "ada"), strict=True):
+                assert [post.text for post in await answers_to(bob, one.id, to)] == ["ran"]
 
 
 @pytest.mark.parametrize(("begin", "answer"), [("uptime", "load average"), ("python3 -c", "hello")])
