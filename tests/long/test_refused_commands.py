@@ -78,7 +78,7 @@ OTHERS = {
     "invites", "devices", "wait",  # change nothing
     "rename_device", "revoke_device",  # of another machine
     "read",  # what was read stays so; it is stored once that is possible
-    "connect", "away", "back", "typing", "active",  # not stored
+    "connect", "away", "back", "typing", "active", "taken",  # not stored
 }  # fmt: skip
 
 

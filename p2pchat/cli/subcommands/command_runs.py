@@ -12,11 +12,11 @@ import json
 import os
 import shutil
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE, Popen
-from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -50,6 +50,8 @@ SELECT min(rowid), line, answer FROM runs WHERE state = 'waiting'
 AND conversation NOT IN (SELECT conversation FROM runs WHERE state = 'running')
 GROUP BY conversation ORDER BY 1 LIMIT ?
 """
+# Begins a command once its process group is named below: none is left running if this program is killed before.
+BEGIN = ("sh", "-c", 'read -r begun && exec "$@"', "sh")
 # Reads the ids of process groups: each is named when it begins and when it is to end. What runs at the end of the input
 # is ended too, so also when this program is killed.
 WATCHER = """\
@@ -216,18 +218,23 @@ class CommandRuns:
             CommandError: It failed, or printed more than a message holds. OSError: It cannot be run. TimeoutError.
         """
         parts = {f"P2PCHAT_MESSAGE_{name.upper()}": str(line[name]).replace("\0", "") for name in line}
-        with TemporaryFile("w+", encoding="utf-8") as given:
-            given.write(json_line(line))
-            given.seek(0)
-            process = Popen(
-                self.command, stdin=given, stdout=PIPE, env={**os.environ, **parts}, start_new_session=True
-            )  # fmt: skip
+        process = Popen(
+            BEGIN + self.command, stdin=PIPE, stdout=PIPE, env={**os.environ, **parts}, start_new_session=True
+        )
         print(process.pid, file=self._watcher.stdin, flush=True)
         try:
             async with asyncio.timeout(self.timeout):
-                return await in_thread(_answer_of, process)
+                _, answer = await asyncio.gather(in_thread(_give, process, line), in_thread(_answer_of, process))
+                return answer
         finally:
             print(process.pid, file=self._watcher.stdin, flush=True)
+
+
+def _give(process: Popen[bytes], line: EventLine) -> None:
+    """Begin a command, and write a message to it, which it need not read."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(f"\n{json_line(line)}".encode())
 
 
 def _answer_of(process: Popen[bytes]) -> str:
