@@ -2358,6 +2358,10 @@ own = self._by_signer[self.founder].values()
         "core/sync/test_conversation_state.py::test_the_sum_follows_every_change",
         ("hash_of(TIPS_TAG, self._hashes)",
          "hash_of(TIPS_TAG, self._hashes[1:])")),
+    Mutant("tail-after-its-log-was-read", "an entry is sent without the ones before it, which the far end lacks",
+        "core/sync/test_sender.py::test_an_entry_written_after_its_log_was_read_for_a_want_is_sent_before_the_next",
+        ("for id, seq in served.durable.items():",
+         "for id, seq in [(log.id, log.durable_seq) for log in writer.logs.values() if log.own]:")),
     Mutant("tail-lost-after-want", "entries written while a want was served are not sent",
         "core/sync/test_sender.py::test_entries_written_during_a_read_for_a_want_are_read_next",
         ("""\

@@ -42,7 +42,7 @@ class ServedWant(Collected):
     key: WriterKey
     start: Start  # where to continue reading
     reading: bool = False
-    durable: dict[LogId, int] = {}  # how far running logs were durable when reading began
+    durable: dict[LogId, int] = {}  # how far running logs were durable when it was asked
 
 
 class Comparison(Collected, eq=False):

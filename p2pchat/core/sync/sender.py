@@ -67,7 +67,8 @@ class Sender:
             return f"more than {self._ctx.settings.max_wants} wants open on one link"
         self._forks.send_all(remote, conversation, frame.u)
         self._reset_cursors(remote, conversation, key, frame.tips)
-        served = ServedWant(frame.n, key, WantStart(tuple(frame.tips), tuple(frame.older)))
+        durable = {log.id: log.durable_seq for log in conversation.writers[frame.u].logs.values() if log.own}
+        served = ServedWant(frame.n, key, WantStart(tuple(frame.tips), tuple(frame.older)), durable=durable)
         wants[frame.n] = served
         self._read_more(remote, served)
         return None
@@ -137,8 +138,6 @@ class Sender:
     def _read_more(self, remote: RemoteState, served: ServedWant) -> None:
         if not served.reading and not remote.link.full:
             served.reading = True
-            writer = self._sync.conversations[served.key[0]].writers[served.key[1]]
-            served.durable = {log.id: log.durable_seq for log in writer.logs.values() if log.own}
             then = partial(self._on_batches, remote, served)
             self._fetch(remote, served.key, served.start, then)
 

@@ -186,6 +186,28 @@ def test_entries_written_during_a_read_for_a_want_are_read_next(ada: Peer) -> No
     assert numbers == [(1, 2, 1), (3, 1, None)]
 
 
+def test_an_entry_written_after_its_log_was_read_for_a_want_is_sent_before_the_next() -> None:
+    """Another log of the same user is read until the end of the want (seed 812642)."""
+    ada = World().peer("ada", fetch_batches=1)
+    ada.say("one")
+    ada.carry(Author("ada", "dd").say("long ago"))
+    far = ada.far("bob")
+    ada.hold_lookups = True
+    far.say(want(1, "ada"))
+    ada.put(LinkFilled(far.link))
+    assert ada.answer_lookups() == ["to bob: entries room a1:1..2, for want 1"]
+    ada.say("two")
+    ada.put(LinkDrained(far.link))
+    assert ada.take() == [
+        "fetch ada for bob",
+        "to bob: entries room dd:1..1, for want 1",
+        "to bob: have room ada a1:3 dd:1 end 1",
+        "fetch ada for bob",
+        "to bob: entries room a1:3..3",
+    ]
+    assert ada.say("three")[-1] == "to bob: entries room a1:4..4"
+
+
 def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed(ada: Peer) -> None:
     """A file brings back an own earlier log; both are still in flight (seed 846427)."""
     earlier = Author("ada", "dd")
