@@ -113,7 +113,9 @@ class PresenceInvariants:
         sync = peer.node.replicator.context
         if sync.discarded:  # storage failed: nothing is sent until it works again
             return
-        can_hear = any(end.link in sync.remotes and not sync.remotes[end.link].link.full for end in ends)
+        conversation = sync.conversations[input.conversation]
+        up = [sync.remotes[end.link] for end in ends if end.link in sync.remotes]
+        can_hear = any(not remote.link.full and sync.shares(remote, conversation) for remote in up)  # none was expelled
         sent = [one.frame for one in effects if isinstance(one, Send)]
         if any(isinstance(frame, TypingFrame) and frame.c == input.conversation for frame in sent):
             return
