@@ -186,6 +186,11 @@ class Membership:
     def end(self) -> None:
         """Wait until all have the same statements; then those who are out leave for good."""
         self._settle()
+        for user, guest in self._sim.guests.items():  # one whose former member revoked its key has no host
+            for host in guest.here() if user not in self._sim.people else ():
+                if host.node is not None and host.node.admission.expels(user, host.node.admission.member):
+                    self._sim.note(f"{host.name} unhosts {guest.name}, who is out")
+                    host.unhost_guest(guest)
         while out := self._outsiders():
             for peer in out:
                 self._sim.counts["left_as_outsider"] += 1
