@@ -258,6 +258,9 @@ class RandomHistory:
             peer.crash_never()
             peer.start()
             peer.allow_all()
+        if sim.counts["forks_ignored"]:  # for want of room; told again on a new link, or after an hour
+            for one, other in combinations(sim.all_peers, 2):
+                sim.cut(one, other)
         self.name_ways(remaining)
         if self._membership.is_on:
             self._membership.end()
