@@ -116,12 +116,7 @@ class ReceiptInvariants:
         """Check that the read marks in a frame are durable; a peer that stops sends its last ones with their commit."""
         if not isinstance(frame, ReadFrame) or not frame.marks or peer.byzantine or peer.handling is Stop:
             return
-        stored = peer.disk.storage.load_users(peer.speaks_for).reads
-        durable = {
-            (mark.log.conversation, mark.reader, ref_key(mark.log.user, mark.log.run)): mark.seq
-            for mark in stored
-            if not mark.taken
-        }
+        durable = _durable_marks(peer, taken=False)
         for conversation, readers in frame.marks.items():
             for reader, marks in readers.items():
                 for ref, seq, _ in marks:
@@ -340,11 +335,7 @@ class TakenInvariants:
                 self._invariants.fail("taken", peer, f"tells {other.name} what a user took whom it never hosted")
         if peer.handling is Stop:
             return
-        durable: dict[tuple[ConversationId, UserId, str], int] = {}
-        for mark in peer.disk.storage.load_users(peer.speaks_for).reads:
-            for log, seq in self._stands_for(peer, mark) if mark.taken else ():
-                key = _key(mark.reader, log)
-                durable[key] = max(seq, durable.get(key, 0))
+        durable = _durable_marks(peer, taken=True)
         for conversation, marked in frame.taken.items():
             for reader, marks in marked.items():
                 for ref, seq, _ in marks:
@@ -388,19 +379,8 @@ class TakenInvariants:
 
     def _covers(self, peer: SimPeer, marks: Sequence[ReadMark], mark: ReadMark) -> bool:
         """Return whether one of these marks is as high, or on a log that builds on it."""
-        standing = (found for each in marks if each.log.key == mark.log.key for found in self._stands_for(peer, each))
+        standing = (found for each in marks if each.log.key == mark.log.key for found in _stands_for(peer, each))
         return any(log == mark.log and seq >= mark.seq for log, seq in standing)
-
-    def _stands_for(self, peer: SimPeer, mark: ReadMark) -> Iterator[tuple[LogId, int]]:
-        """Yield what a mark says: its log, and all that this builds on, each with the number up to which it counts."""
-        asked = [(mark.log, mark.seq)]
-        seen = set(asked)
-        while asked:
-            log, seq = asked.pop()
-            yield log, seq
-            below = [(log._replace(run=each.run), each.seq) for each in peer.disk.before(log)]
-            asked += [each for each in below if each not in seen]
-            seen.update(below)
 
     def _text(self, guest: SimHostedUser, mark: ReadMark) -> str:
         return f"that {guest.name} took {log_name(mark.log)} {mark.seq}"
@@ -409,3 +389,25 @@ class TakenInvariants:
 def _key(reader: UserId, log: LogId) -> tuple[ConversationId, UserId, str]:
     """Return how a frame names a reader and a log."""
     return log.conversation, reader, ref_key(log.user, log.run)
+
+
+def _durable_marks(peer: SimPeer, *, taken: bool) -> dict[tuple[ConversationId, UserId, str], int]:
+    """Return how far what was read, or taken, is durable: a mark on a later run replaces those on what it builds on."""
+    durable: dict[tuple[ConversationId, UserId, str], int] = {}
+    for mark in peer.disk.storage.load_users(peer.speaks_for).reads:
+        for log, seq in _stands_for(peer, mark) if mark.taken == taken else ():
+            key = _key(mark.reader, log)
+            durable[key] = max(seq, durable.get(key, 0))
+    return durable
+
+
+def _stands_for(peer: SimPeer, mark: ReadMark) -> Iterator[tuple[LogId, int]]:
+    """Yield what a mark says: its log, and all that this builds on, each with the number up to which it counts."""
+    asked = [(mark.log, mark.seq)]
+    seen = set(asked)
+    while asked:
+        log, seq = asked.pop()
+        yield log, seq
+        below = [(log._replace(run=each.run), each.seq) for each in peer.disk.before(log)]
+        asked += [each for each in below if each not in seen]
+        seen.update(below)
