@@ -157,6 +157,9 @@ class PresenceInvariants:
         never_typed = (news.conversation, news.user) not in self._typed
         if news.on and never_typed and not (person.byzantine or peer.byzantine):
             self._invariants.fail("invented", peer, f"hears that {person.name} types")
+        key = peer.name, peer.loads, (news.conversation, news.user)
+        if not news.on and key in self._sent and peer.handling not in (inputs.TypingSet, inputs.PresenceSet):
+            self._sent[key] = self._sim.now, False, self._sent[key][2]  # a message of the user ends it, for others too
 
     def on_left(self, peer: SimPeer, news: UserLeft) -> None:
         """Check a reported departure. Who is blocked or expelled leaves at once."""
