@@ -10,8 +10,10 @@ Source: docs/protocol.md, "Receipts and presence".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
 
 from p2pchat import DurableEvent, Message, PeerClosed
 
@@ -119,6 +121,13 @@ class ActivityTracker:
 
 
 MARK_DELAY = 0.02  # seconds: messages within it share one mark
+LATE = timedelta(minutes=1)  # a guess at how long a message is on its way between machines that run
+LATE_MARK_DELAY = 4.0  # seconds: until then a mark of another machine is told from one made here
+
+
+def came_late(line: Mapping[str, Any]) -> bool:
+    """Return whether a message came long after it was sent, so that its reader may have seen it elsewhere."""
+    return datetime.fromisoformat(line["at"]) - datetime.fromisoformat(line["sent_at"]) > LATE
 
 
 class ReadMarker:
@@ -145,7 +154,10 @@ class ReadMarker:
             return
         (self._shown if shown else self._came)[event.conversation.id] = event
         if shown and self._timer is None and self._activity.is_active:
-            self._timer = asyncio.get_running_loop().call_later(MARK_DELAY, self.mark_seen)
+            delay = MARK_DELAY
+            if isinstance(event, Message) and came_late(event.to_dict()):
+                delay = LATE_MARK_DELAY
+            self._timer = asyncio.get_running_loop().call_later(delay, self.mark_seen)
 
     def on_opened(self, conversation_id: str, shown: Sequence[Message], *, complete: bool) -> None:
         """Handle unread messages that were shown when their conversation was opened.

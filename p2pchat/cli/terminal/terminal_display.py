@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
@@ -20,6 +21,7 @@ from p2pchat.cli.terminal.pending_line import (
     local,
 )
 from p2pchat.cli.terminal.screen import Screen
+from p2pchat.commands.activity_tracker import came_late
 from p2pchat.commands.chat_settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.display import LAST_LINES, Display
 from p2pchat.commands.event_text import (
@@ -43,6 +45,7 @@ from p2pchat.kinds import CHANGE_EVENTS
 from p2pchat.safe_text import quote_conversation, quote_name, quote_names, quote_speaker
 
 UNREAD_LINES = 200  # shown at once: what people scroll through; a guess
+READ_ELSEWHERE_WITHIN = 2.0  # seconds: another machine of the user says so soon after the link; a guess
 ENDINGS = ("deleted", "edited", "member", "group")  # of an open question about what they change
 REMEMBERED = 1000  # message ids: many more than history may show before their events arrive
 
@@ -78,6 +81,8 @@ class TerminalDisplay(Display):
         self._incomplete: set[str] = set()  # own messages printed with a mark that later deliveries may exceed
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
+        self._late: dict[str, str] = {}  # what rings later, by conversation id
+        self._ringing: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
         self.ask: Callable[[str], Awaitable[bool]] | None = None  # set while there is a prompt, as is
         self.drop_question: Callable[[], None]
@@ -277,7 +282,7 @@ class TerminalDisplay(Display):
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
             if kind == "begun" and self._session.settings.notifies(event["conversation_id"], meant=True):
-                self._ring(f"new: {format_begun(event)}")
+                self._ring_for(event, f"new: {format_begun(event)}", later=event["kind"] == "dm")
 
     def shows(self, line: EventLine) -> bool:
         """Return whether a message of another conversation is shown, since it is for the user or a setting says so."""
@@ -292,7 +297,26 @@ class TerminalDisplay(Display):
             await self._show_message(event, elsewhere=not here)
         is_new = self._session.is_new(event)  # that it began was told
         if notified and not (is_new or event["old"] or event.get("expelled")):
-            self._ring(f"{quote_speaker(event['sender'])}: {event['text']}")
+            text = f"{quote_speaker(event['sender'])}: {event['text']}"
+            self._ring_for(event, text, later=came_late(event))
+
+    def _ring_for(self, event: EventLine, text: str, *, later: bool) -> None:
+        """Ring; later for what another machine of the user may have read."""
+        if not later:
+            self._ring(text)
+            return
+        if not self._late:
+            self._ringing = asyncio.create_task(self._ring_late())
+        self._late[event["conversation_id"]] = text
+
+    async def _ring_late(self) -> None:
+        """Ring for what came late, unless another machine of the user read it meanwhile."""
+        await asyncio.sleep(READ_ELSEWHERE_WITHIN)
+        late, self._late = self._late, {}
+        with suppress(P2PChatError):  # a closed peer
+            for where, text in late.items():
+                if await self._peer.unread(where, 1):
+                    self._ring(text)
 
     def _ring(self, text: str) -> None:
         settings = self._session.settings
@@ -436,8 +460,8 @@ class TerminalDisplay(Display):
         return True
 
     def close(self) -> None:
-        if self._catching_up is not None:
-            self._catching_up.cancel()
+        for task in filter(None, (self._catching_up, self._ringing)):
+            task.cancel()
         super().close()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from p2pchat import Message
 from p2pchat.cli.control_client import ask_running_peer
+from p2pchat.commands.activity_tracker import LATE
 from p2pchat.commands.event_text import EventLine
 from tests.deadlines import WAIT, until, within
 from tests.ports import free_ports
@@ -109,6 +111,38 @@ async def test_what_was_read_at_one_machine_is_read_at_the_other(
     assert "are you there?" not in other.text
     await group.send("and now?")
     await other.prompts("[#ops 1] room>")
+
+
+async def test_a_machine_that_was_off_rings_for_what_was_not_read_meanwhile(
+    terminal: OpenTerminal, peer: StartPeer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, port = free_ports(2)
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() - 2 * int(LATE.total_seconds() * 1e9))  # bob's clock alone
+    ada = await terminal(desk, "--name", "ada")
+    bob = await peer("bob", int(desk))
+    await arrives(ada, bob)
+    await ada.answers("/msg bob hello", "ada -> bob: hello")  # else what bob writes is new
+    await ada.answers("/quit")
+    await ada.ended()
+    laptop = home.parent / "laptop"
+    await joined(terminal, desk, "--port", port, laptop=laptop)
+    first = await terminal(desk, "--host", "127.0.0.1")
+    await first.prompts("room>")
+    read = await bob.send("ada", "read at the desk")
+    await first.shows("read at the desk")
+    await read.read(timeout=WAIT)
+    other = await terminal(port, desk, "--host", "127.0.0.1", env={"P2PCHAT_HOME": str(laptop)})
+    await other.shows("read at the desk")
+    async with within(WAIT, "what the desk read"):
+        while await ask_running_peer(laptop / port, "inbox"):
+            await asyncio.sleep(0.1)  # poll: what is marked as read is no line of a terminal
+    await first.line("/away out")
+    await first.shows("away")
+    await bob.send("ada", "wake up")
+    await other.until(lambda: other.screen.bells, "a bell")
+    before = other.raw.partition(b"wake up")[0]
+    assert b"\x07" not in re.sub(rb"\x1b\][^\x07]*\x07", b"", before)  # without titles
 
 
 async def test_a_machine_that_was_shut_out_says_so(terminal: OpenTerminal, home: Path) -> None:
