@@ -210,7 +210,11 @@ class EndpointStatus:
         invited = endpoints_of(invite or "")
 
         def tried() -> list[str]:
-            return [user.label for user in peer.users() if not (user.is_me or user.expelled or user.blocked)]
+            return [
+                user.label
+                for user in peer.users()
+                if not (user.is_me or user.expelled or user.blocked or peer.people.is_account(user))
+            ]
 
         return cls(options.endpoints, invited, port=options.port, people=peer.people, tried=tried)
 

@@ -130,6 +130,23 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         assert await gate.end() == 130
 
 
+async def test_a_restarted_gateway_tries_others_and_not_its_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    [port] = free_ports(1)
+    async with (
+        gateway(tmp_path, "--port", port, "--name", "house") as (_, url),
+        httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, verify=False) as http,
+        TCPPeer(0, port, name="bob", data=tmp_path / "bob") as bob,
+    ):
+        for name in ("yan", "zoe"):
+            assert (await http.post("/accounts", json={"name": name})).status_code == 201
+        await (await bob.send("house", "hello")).delivered(timeout=WAIT)
+    async with gateway(tmp_path, "--port", port) as (gate, _):
+        assert (await gate.until("-- no known peer answers")).endswith("; still trying bob")
+
+
 BEYOND = ("--http-host", "0.0.0.0")
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}  # such a caller never counts as local
 
