@@ -100,7 +100,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
             messages must arrive while both peers are connected.
         deletions: Somebody deleted a conversation, so messages may never come to newcomers, and later ones do.
     """
-    logs, copied = _excused(_without_twins(logs))
+    logs, copied = _excused(logs)
     events = [log for log in logs if not log.is_history]
     groups = Memberships(events)
     writers = _writers(events, complete, timely, copied)
@@ -125,24 +125,6 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
     histories = [log for log in logs if log.is_history]
     found += groups.check(histories, complete=complete)
     found += check_histories(histories, events, groups, complete=complete)
-    return found
-
-
-def _without_twins(logs: Sequence[Log]) -> list[Log]:
-    """Return the logs, each session once: what a peer prints and what it writes with --log are one."""
-    longest: dict[tuple[str, str], LoggedSession] = {}
-    named = [(log, [((begin.get("peer_id", log.user_id), begin["at"]), one)
-                    for one in log.sessions for _, begin in one.of("listening")])
-             for log in logs]  # fmt: skip
-    for key, session in (pair for _, sessions in named for pair in sessions):
-        if key not in longest or len(session.lines) > len(longest[key].lines):
-            longest[key] = session
-    found = []
-    for log, sessions in named:
-        twins = [session for key, session in sessions if longest[key] is not session]
-        if len(twins) < len(log.sessions):
-            lines = [line for session in log.sessions if session not in twins for line in session.lines]
-            found.append(replace(log, lines=lines) if twins else log)
     return found
 
 
@@ -181,7 +163,7 @@ def _numbers(log: Log) -> Iterator[Fault]:
 
 def _answers(log: Log) -> Iterator[Fault]:
     """Check that a message shown before one it answers or follows has a gap event."""
-    gaps = {line.get("about") for line in log.lines if line["event"] == "gap"}
+    gaps = {line.get("about") for _, line in log.of("gap")}
     for message, place in log.places.items():
         line = log.lines[place]
         if line["event"] == "sent" or message in gaps or line.get("gap"):
@@ -334,21 +316,18 @@ def _texts(logs: Sequence[Log], writers: Mapping[str, _Writer]) -> Iterator[Faul
         for message, line in log.sent.items():
             if line["sender_id"] == log.user_id:
                 first.setdefault(message, (log, line))
-    for log in logs:
-        for number, line in enumerate(log.lines):
-            if line["event"] not in ("sent", "message"):
-                continue
-            message = line["id"]
-            source, known = first.setdefault(message, (log, line))
-            edited = "mended_id" in line or "mended_id" in known  # then its text may differ; see _versions
-            fixed = _FIXED[1:] if edited else _FIXED
-            other = [name for name in fixed if name in line and name in known and line[name] != known[name]]
-            if other:
-                text = f"{message} has another {', '.join(other)} than in {source.place_of(message)}"
-                yield Fault("text", text, log.where(number))
-            writer = writers.get(line["sender_id"])
-            if writer and message not in writer.sent and writer.had_to_log(message, moment(line["sent_at"])):
-                yield Fault("invented", f"{message} was never sent by its writer", log.where(number))
+    for log, number, line in _lines(logs, POSTS):
+        message = line["id"]
+        source, known = first.setdefault(message, (log, line))
+        edited = "mended_id" in line or "mended_id" in known  # then its text may differ; see _versions
+        fixed = _FIXED[1:] if edited else _FIXED
+        other = [name for name in fixed if name in line and name in known and line[name] != known[name]]
+        if other:
+            text = f"{message} has another {', '.join(other)} than in {source.place_of(message)}"
+            yield Fault("text", text, log.where(number))
+        writer = writers.get(line["sender_id"])
+        if writer and message not in writer.sent and writer.had_to_log(message, moment(line["sent_at"])):
+            yield Fault("invented", f"{message} was never sent by its writer", log.where(number))
 
 
 def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
@@ -356,12 +335,10 @@ def _dms(logs: Sequence[Log]) -> Iterator[Fault]:
     for log in logs:
         for conversation in sorted({x["conversation_id"] for x in log.lines if x.get("kind") == "dm" and "id" in x}):
             holders.setdefault(conversation, []).append(log)
-    for log in logs:
-        for number, line in enumerate(log.lines):
-            if line["event"] == "message" and line.get("kind") == "dm":
-                of_two = _dm(log.room, log.user_id, line["sender_id"])
-                if of_two and of_two != line["conversation_id"]:
-                    yield Fault("dm", f"{line['id']} is a direct message for another user", log.where(number))
+    for log, number, line in _lines(logs, ("message",)):
+        of_two = _dm(log.room, log.user_id, line["sender_id"])
+        if line.get("kind") == "dm" and of_two and of_two != line["conversation_id"]:
+            yield Fault("dm", f"{line['id']} is a direct message for another user", log.where(number))
     for conversation, holding in holders.items():
         for third in holding[2:]:
             if len({log.user_id for log in holding}) > 2 and not _dm(third.room, third.user_id, third.user_id):
@@ -399,8 +376,7 @@ def _between(
 
 def _for_reader(writer: Log, reader: Log, groups: Memberships) -> dict[str, list[str]]:
     """Return the ids that the reader must get, in the order sent, by conversation."""
-    dms = {line["conversation_id"] for line in reader.received.values() if line.get("kind") == "dm"}
-    dms |= {line["conversation_id"] for line in reader.sent.values() if line.get("kind") == "dm"}
+    dms = {line["conversation_id"] for line in reader.posts.values() if line.get("kind") == "dm"}
     dms.add(_dm(writer.room or reader.room, writer.user_id, reader.user_id))
     found: dict[str, list[str]] = {}
     for message, line in writer.sent.items():
@@ -414,7 +390,7 @@ def _for_reader(writer: Log, reader: Log, groups: Memberships) -> dict[str, list
 
 def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bool, deletions: bool) -> Iterator[Fault]:
     """Check that messages arrive in order and none is skipped. One that comes out of order has a gap mark."""
-    if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
+    if any(line.get("code") == "fork" for _, line in reader.of("warning")):
         return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
     for messages in sent.values():
@@ -452,8 +428,8 @@ def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: boo
 
 def _delivered(writer: Log, reader: Log, complete: bool, timely: bool) -> Iterator[Fault]:
     """Check that a message reported delivered reaches the reader's program, in this session or the next."""
-    for number, line in enumerate(writer.lines):
-        if line["event"] != "delivered" or line["user_id"] != reader.user_id or line["id"] in reader.received:
+    for number, line in writer.of("delivered"):
+        if line["user_id"] != reader.user_id or line["id"] in reader.received:
             continue
         at = seconds(line)
         if complete or (timely and at >= reader.began and reader.ended - at >= IN_SIGHT):
@@ -464,8 +440,7 @@ def _delivered(writer: Log, reader: Log, complete: bool, timely: bool) -> Iterat
 def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
     if writer.sessions[-1].stopped or reader.sessions[-1].stopped:
         return  # they may not have met again
-    receipts = (line for line in writer.lines if line["event"] == "delivered")
-    reported = {line["id"] for line in receipts if line["user_id"] == reader.user_id}
+    reported = {line["id"] for _, line in writer.of("delivered") if line["user_id"] == reader.user_id}
     lives = pairwise(writer.sessions)
     since = max((seconds(later.lines[0]) for former, later in lives if not former.stopped), default=0.0)
     for message, came in reader.received.items():
@@ -574,8 +549,8 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
         (seconds(life.lines[0]), max((seconds(x) for x in life.lines if x["event"] not in AFTER_GOODBYE), default=0.0))
         for life in gone.sessions
     ]  # fmt: skip
-    for number, line in enumerate(witness.lines):
-        if line["event"] == "left" and line["user_id"] == gone.user_id and line["reason"] == "left":
+    for number, line in witness.of("left"):
+        if line["user_id"] == gone.user_id and line["reason"] == "left":
             at = seconds(line)
             goes_on = any(begins < at - SLACK and at + SLACK < last for begins, last in spans)
             if goes_on if timely else not any(life.stopped for life in gone.sessions):
@@ -699,7 +674,7 @@ class Memberships:
     @cached_property
     def gone(self) -> set[tuple[str, str]]:
         """(conversation id, user id) of every user who was ever removed or left."""
-        lines = (line for log in self._events for line in log.lines if line["event"] == "group")
+        lines = (line for log in self._events for _, line in log.of("group"))
         return {(line["conversation_id"], str(line.get("target_id"))) for line in lines if line["change"] in _GONE}
 
     @cached_property
@@ -765,8 +740,7 @@ class Memberships:
 
 def _last(log: Log) -> dict[str, tuple[int, Line]]:
     """Return the last line about each group, with its line number."""
-    lines = ((number, line) for number, line in enumerate(log.lines) if line["event"] == "group")
-    return {line["conversation_id"]: (number, line) for number, line in lines}
+    return {line["conversation_id"]: (number, line) for number, line in log.of("group")}
 
 
 # ---- stores
@@ -843,8 +817,8 @@ def _kept(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
 
 def _stored_if_delivered(log: Log, history: Log, groups: Memberships) -> Iterator[Fault]:
     """Check that a message reported delivered to this user is in this user's store."""
-    for number, line in enumerate(log.lines):
-        if line["event"] != "delivered" or line["user_id"] != history.user_id or line["id"] in history.places:
+    for number, line in log.of("delivered"):
+        if line["user_id"] != history.user_id or line["id"] in history.places:
             continue
         known = log.sent.get(line["id"])
         if known is None or groups.may_be_gone(known):

@@ -82,11 +82,11 @@ class LoggedSession:
     @cached_property
     def whole(self) -> bool:
         """True if the log has the beginning of the session."""
-        return any(line["event"] == "listening" for line in self.lines)
+        return any(self.of("listening"))
 
     def of(self, *events: str) -> Iterator[tuple[int, Line]]:
         """Yield (line number, line) for each of these events."""
-        return ((self.number + n, line) for n, line in enumerate(self.lines) if line["event"] in events)
+        return ((n, line) for n, line in enumerate(self.lines, self.number) if line["event"] in events)
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ class Log:
     @cached_property
     def is_device(self) -> bool:
         """True if its user's key is not that of the peer: the user may be on other machines too."""
-        begun = (line for line in self.lines if line["event"] == "listening")
-        return any(line.get("peer_id", self.user_id) != self.user_id for line in begun)
+        return any(line.get("peer_id", self.user_id) != self.user_id for _, line in self.of("listening"))
 
     @cached_property
     def is_history(self) -> bool:
@@ -186,20 +185,19 @@ class Log:
     @cached_property
     def sent(self) -> dict[str, Line]:
         """The lines of the user's own messages, by id."""
-        return {line["id"]: line for line in self.lines if line["event"] == "sent"}
+        return {line["id"]: line for _, line in self.of("sent")}
 
     @cached_property
     def received(self) -> dict[str, Line]:
         """The lines of messages of others, by id."""
-        return {line["id"]: line for line in self.lines if line["event"] == "message"}
+        return {line["id"]: line for _, line in self.of("message")}
 
     @cached_property
     def places(self) -> dict[str, int]:
         """The number of the first line of each message, from 0."""
         found: dict[str, int] = {}
-        for number, line in enumerate(self.lines):
-            if line["event"] in POSTS:
-                found.setdefault(line["id"], number)
+        for number, line in self.of("sent", "message"):
+            found.setdefault(line["id"], number)
         return found
 
     @cached_property
@@ -231,6 +229,10 @@ class Log:
             known = {id for id, _ in sent}
             sent += [(line["id"], number) for number, line in session.of("sent") if line["id"] not in known]
         return None
+
+    def of(self, *events: str) -> Iterator[tuple[int, Line]]:
+        """Yield (line number from 0, line) for each of these events."""
+        return LoggedSession(0, self.lines).of(*events)
 
     def where(self, number: int) -> str:
         """Return the log's name and a line; `number` is from 0, the line shown from 1."""

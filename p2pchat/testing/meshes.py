@@ -425,6 +425,3 @@ class PipeTransport:
 
     def __repr__(self) -> str:
         return f"<PipeTransport of {self._host!a}>"
-
-
-__all__ = ["PipeEnd", "PipeNetwork", "PipeTransport", "pipe"]
