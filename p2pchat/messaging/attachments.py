@@ -11,9 +11,8 @@ import errno
 import mimetypes
 import os
 import stat
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Coroutine, Iterable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,9 +25,8 @@ from p2pchat.errors import PeerClosed, StorageError
 from p2pchat.identity.private_files import saved_file
 from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
-from p2pchat.storage.content_store import ContentStore
 from p2pchat.storage.contract import ReleasedEntry
-from p2pchat.threads import in_thread, on_disk, stop_tasks
+from p2pchat.threads import in_thread, on_disk
 
 if TYPE_CHECKING:
     from p2pchat.messaging.messages import Post
@@ -257,38 +255,18 @@ async def kept_files(
     if len(files) > MAX_FILES:
         raise ValueError(f"a message has at most {MAX_FILES} files")
     with ExitStack() as holds:
-        turns = asyncio.Lock()  # of iterators: several may read one stream, one after the other
-
-        async def keep(file: FileToSend) -> FileRef:
-            if isinstance(file, KeptFile):  # before the look: it may be discarded, and a sweep come, behind that
-                holds.enter_context(content.held(file.root, kept=True))
-            is_iterator = isinstance(file, tuple) and not isinstance(file[1], bytes)
-            async with turns if is_iterator else nullcontext():
-                kept = await _keep(content, file)
-            holds.enter_context(content.held(kept.root, kept=True))
-            return kept
-
         try:
-            small = await _keep_small(content, files)
-            if small:
-                holds.enter_context(content.held(*dict.fromkeys(file.root for file in small.values()), kept=True))
-            large = await _all_of([keep(file) for at, file in enumerate(files) if at not in small])
-            yield tuple(small[at] if at in small else large.pop(0) for at in range(len(files)))
+            found = list[FileRef]()
+            for file in files:
+                if isinstance(file, KeptFile):  # before the look: it may be discarded, and a sweep come, behind that
+                    holds.enter_context(content.held(file.root, kept=True))
+                kept = await _keep(content, file)
+                holds.enter_context(content.held(kept.root, kept=True))
+                found.append(kept)
+            yield tuple(found)
         except BaseException:  # whatever ended it, what was kept is named by no message
             content.on_unneeded()
             raise
-
-
-async def _all_of(works: Sequence[Coroutine[Any, Any, FileRef]]) -> list[FileRef]:
-    """Run these together. If one fails, the others end first."""
-    if len(works) < 2:
-        return [await work for work in works]
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:  # also when cancelled: none of them goes on alone
-        await stop_tasks(tasks)
-        raise
 
 
 async def keep_file(content: ContentWorker, file: FileToSend, type: str, size: int) -> KeptFile:
@@ -335,28 +313,6 @@ def _checked(name: str, type: str) -> tuple[str, str]:
     if len(type) > MAX_MEDIA_TYPE:
         raise ValueError(f"a media type has at most {MAX_MEDIA_TYPE} characters")
     return name, type or mimetypes.guess_type(name)[0] or ""
-
-
-async def _keep_small(content: ContentWorker, files: Sequence[FileToSend]) -> dict[int, FileRef]:
-    """Keep those files of one piece together; return what a message says about them, by their place."""
-    paths = [Path(file) for file in files if isinstance(file, (str, Path))]
-    read = deque(await on_disk(lambda: [_read_small(path)[1] for path in paths]) if paths else ())
-    found: dict[int, tuple[str, str, bytes]] = {}
-    for at, file in enumerate(files):
-        if isinstance(file, KeptFile):
-            continue
-        name, data = file if isinstance(file, tuple) else (Path(file).name, read.popleft())
-        if isinstance(data, bytes) and len(data) <= PIECE_BYTES:
-            found[at] = *_checked(name, ""), data
-    if not found:
-        return {}
-
-    def keep(store: ContentStore) -> list[str]:
-        return [store.keep_piece(data) for _, _, data in found.values()]
-
-    roots = await content.run(keep)
-    described = zip(found.items(), roots, strict=True)
-    return {at: FileRef(name, len(data), type, root) for (at, (name, type, data)), root in described}
 
 
 def _read_small(path: Path) -> tuple[int, bytes | None]:
