@@ -20,7 +20,6 @@ from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError, http_error, malformed_request
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.rate_limits import networks_of
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.socketio_server import SocketIOServer
 from p2pchat.web.web_settings import WebSettings
@@ -39,6 +38,7 @@ def _included(*routers: APIRouter) -> list[BaseRoute]:
 
 _INTERFACES = _included(rest.router, rest_commands.router, rest_files.router, chat_socket.router, event_socket.router)
 _PAGE = _included(page_files.router)
+MAPPED = "::ffff:"  # before the address of an IPv4 proxy, on a socket for both kinds (RFC 4291, section 2.5.5.2)
 UNIX_SOCKET = "unix:"  # stands for an address, which nobody has who connects through one
 
 
@@ -86,7 +86,7 @@ def create_app(
     app.routes.extend(_PAGE)  # last: it answers at "/"
     app.add_middleware(SecurityMiddleware, gateway=gateway)
     if settings.trusted_proxies:
-        trusted = [*settings.trusted_proxies, *map(str, networks_of(settings.trusted_proxies))]
+        trusted = [*settings.trusted_proxies]
         if "*" not in trusted:
             trusted.append(UNIX_SOCKET)
         app.add_middleware(_ProxyHeaders, trusted_hosts=trusted)
@@ -100,7 +100,10 @@ class _ProxyHeaders(ProxyHeadersMiddleware):
         server = scope.get("server")
         if server is not None and server[1] is None:  # the path of a socket, which has no port
             scope["client"] = (UNIX_SOCKET, 0)
-        client, _ = scope.get("client") or ("", 0)
+        client, port = scope.get("client") or ("", 0)
+        if client not in self.trusted_hosts:
+            client = client.removeprefix(MAPPED)
+            scope["client"] = (client, port)
         scope[PROXIED] = client in self.trusted_hosts
         await super().__call__(scope, receive, send)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 from weakref import WeakValueDictionary
 
@@ -18,7 +18,6 @@ from p2pchat.web.error_responses import WebError
 from p2pchat.web.web_settings import Pace, WebSettings
 
 _MAX_BUCKETS = 65_536  # a few MiB; the least recently used is dropped first
-MAPPED_BITS = 96  # before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, section 2.5.5.2)
 DAY = 86_400.0
 BYTES_A_MESSAGE = 256  # that a message takes beside its text
 BYTES_A_MEMBER = 72  # that a member takes in each change of its group
@@ -305,24 +304,6 @@ def site_of(address: str) -> str:
     if isinstance(found, IPv6Address):
         return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
     return str(found)
-
-
-def networks_of(proxies: Iterable[str]) -> list[IPv4Network | IPv6Network]:
-    """Return the networks of trusted proxies, those of IPv4 in both forms: a socket for both kinds of addresses names
-    10.0.0.1 as ::ffff:10.0.0.1. A word that is no network, as `*`, has none.
-    """
-    found = list[IPv4Network | IPv6Network]()
-    for proxy in proxies:
-        with suppress(ValueError):
-            network = ip_network(proxy)
-            mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-            if mapped is not None and network.prefixlen >= MAPPED_BITS:
-                network = IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
-            found.append(network)
-            if isinstance(network, IPv4Network):
-                start = IPv6Address(int(network.network_address) | 0xFFFF << 32)
-                found.append(IPv6Network((start, network.prefixlen + MAPPED_BITS)))
-    return found
 
 
 def network_of(address: str) -> str:
