@@ -52,7 +52,6 @@ MAX_HELD = 64  # events of one of them that wait for `register`; a guess
 MAX_HELD_CHARACTERS = 64 * 1024  # in these events: two of the longest texts
 HELD_FOR = 0.5  # of the time to register: how long they wait
 UPGRADE_TIMEOUT = 10.0  # seconds in which a polling client changes to its WebSocket; a guess
-SWEEP_INTERVAL = 5.0  # seconds between checks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
 CONNECTION = "p2pchat.connection"  # key in the scope of a request or WebSocket that opens one
 _logger = logging.getLogger("p2pchat.web.socketio")
@@ -68,12 +67,11 @@ class SocketIOServer:
         self._registry = ClientRegistry(gateway)
         self._handlers = EventHandlers(self._registry)
         self._connections: dict[str, EngineConnection] = {}  # by Engine.IO id
-        self._sweeping: asyncio.Task[None] | None = None
         gateway.on_refused = self._on_refused
         self._engine = engine = engineio.AsyncServer(
             async_mode="asgi", logger=_silent, async_handlers=False,
             cors_allowed_origins=[],  # SecurityMiddleware has compared Host and Origin before
-            max_http_buffer_size=gateway.settings.max_body_bytes, monitor_clients=False, http_compression=False,
+            max_http_buffer_size=gateway.settings.max_body_bytes, http_compression=False,
         )  # fmt: skip
         self._inner: ASGIApp = engineio.ASGIApp(engine, engineio_path=None)
         engine.on("connect", self._on_open)
@@ -215,8 +213,6 @@ class SocketIOServer:
         self._registry.spawn(connection.queue.run())
         scope[CONNECTION] = connection
         self._set_deadline(connection)
-        if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
         return None
 
     def _has_room_for(self, caller: HTTPConnection) -> bool:
@@ -306,19 +302,6 @@ class SocketIOServer:
         if connection is not None:
             self._close_client(connection)
             connection.release()
-
-    async def _sweep(self) -> None:
-        """End clients that do not answer pings, while there are connections."""
-        engine = self._engine
-        while self._connections:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            for engine_id, socket in list(engine.sockets.items()):
-                if socket.closed:
-                    engine.sockets.pop(engine_id, None)
-                elif not socket.closing:
-                    with suppress(Exception):  # closed meanwhile
-                        await socket.check_ping_timeout()
-        self._sweeping = None
 
     # ---- Socket.IO
 
