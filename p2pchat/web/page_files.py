@@ -1,11 +1,13 @@
 """The page at `/`: the static files of page/, each under its own name.
 
 The files are read once. Browsers may cache them but must revalidate each time, so that a new version of the gateway
-brings a new version of the page.
+brings a new version of the page. Its service worker, which keeps them for a time without a connection, is told their
+names and a hash of all.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +25,8 @@ KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
 }
 
 
@@ -39,11 +43,15 @@ def _file_handler(content: bytes, kind: str) -> Callable[[Request], Awaitable[Re
     return serve
 
 
-for _path in sorted(FOLDER.iterdir()):
-    if _path.suffix in KINDS and _path.name != "index.html":
-        _handler = _file_handler(_path.read_bytes(), KINDS[_path.suffix])
-        router.add_api_route(f"/{_path.name}", _handler, methods=["GET", "HEAD"], include_in_schema=False)
-_INDEX = (FOLDER / "index.html").read_bytes()
+_files = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in KINDS}
+_version = sha256(b"".join(_files.values())).hexdigest()[:32]
+_INDEX = _files.pop("index.html")
+_worker = _files.pop("worker.js")
+_head = f"const FILES = {json.dumps(['./', *_files])}; // {_version}\n"
+_files["worker.js"] = _head.encode() + _worker
+for _name, _content in _files.items():
+    _handler = _file_handler(_content, KINDS[Path(_name).suffix])
+    router.add_api_route(f"/{_name}", _handler, methods=["GET", "HEAD"], include_in_schema=False)
 _HTML = KINDS[".html"]
 _OPEN = _file_handler(_INDEX, _HTML)
 _CLOSED = _file_handler(_INDEX.replace(b"<html ", b'<html data-sign-up="closed" ', 1), _HTML)

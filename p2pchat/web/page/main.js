@@ -3,7 +3,7 @@
 import { Chat } from "./chat.js";
 import { closeDialogs } from "./dialog.js";
 import { fill } from "./dom.js";
-import { isOwn } from "./http.js";
+import { isOwn, urlOf } from "./http.js";
 import { Layout } from "./layout.js";
 import { forgetAddress } from "./navigation.js";
 import { leaveKeysToInputMethods } from "./shortcuts.js";
@@ -52,6 +52,7 @@ function leave(chat, why) {
   askWho(REASONS[why] ?? why, isOver ? "" : chat.token);
 }
 
+navigator.serviceWorker?.register(urlOf("worker.js")).catch(() => {}); // not allowed here: the page works without
 leaveKeysToInputMethods();
 const kept = isOwn() ? "own" : loadToken();
 if (kept) enter(kept, loadNewName());
