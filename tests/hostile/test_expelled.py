@@ -216,8 +216,10 @@ async def test_a_message_of_somebody_expelled_rings_no_bell() -> None:
     display.speakers = set()
     display._is_here, display.shows = lambda _: False, lambda _: True
     display._show_message = lambda *_, **__: asyncio.sleep(0)
+    now = "2026-12-01T12:00:00Z"
     for more in ({}, {"expelled": True}):
-        await display._show_received({"sender": "eve", "text": f"hello {len(more)}", "old": False, **more})
+        event = {"sender": "eve", "text": f"hello {len(more)}", "old": False, "at": now, "sent_at": now, **more}
+        await display._show_received(event)
     assert [text.rpartition(": ")[2] for text in rung] == ["hello 0"]
 
 
