@@ -232,7 +232,7 @@ class CommitWriter:
 
     def log(self, log: LogId) -> OpenLog:
         """Return a stored log; ValueError if there is none."""
-        found = self.logs.get(log) or self._read(log)
+        found = self.find(log)
         if found is None:
             raise ValueError(f"no such log: {log.run}")
         return found

@@ -25,6 +25,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,7 @@ class MemoryFiles:
             raise StorageError(f"files in memory take at most {self._max_bytes} bytes, and {used} are taken")
 
 
+@dataclass
 class PartialContent:
     """Content of which pieces are missing, and whose leaves are known.
 
@@ -197,13 +199,12 @@ class PartialContent:
         noted: A byte for each piece: 0 while it is missing.
     """
 
-    def __init__(self, size: int, leaves: bytes, noted: bytearray, part: Any, record: Any) -> None:
-        self.size = size
-        self.leaves = leaves
-        self.noted = noted
-        self.part = part
-        self.record = record
-        self.unsynced_bytes = 0
+    size: int
+    leaves: bytes
+    noted: bytearray
+    part: Any
+    record: Any
+    unsynced_bytes: int = 0
 
     def close(self) -> None:
         self.part.close()

@@ -121,8 +121,8 @@ class Database:
 
     def value(self, statement: str, *parameters: object) -> Any:
         """Return the first value of the first row, None if there is none."""
-        rows = self.all(statement, *parameters)
-        return rows[0][0] if rows else None
+        row = self.first(statement, *parameters)
+        return row[0] if row else None
 
     def of_ranges(self, statement: str, ranges: Sequence[tuple[int, int]], end: str = "") -> Iterator[Any]:
         """Yield the rows that a statement gives for each of these ranges, many of them at once; `end` orders them."""
