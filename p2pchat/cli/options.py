@@ -341,6 +341,11 @@ def option(names: str, metavar: str, help: str, **attributes: Any) -> Callable[[
     return click.option(*declarations, envvar=variable, help=help, **kind, **attributes)
 
 
+def subcommand(name: str, epilog: str) -> Callable[[Function], click.Command]:
+    """Return the decorator of a command with this name, whose help ends with `epilog`."""
+    return click.command(name, cls=Command, epilog=epilog)
+
+
 def without_brackets(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Return an address to listen on; one of IPv6 may be written as in an endpoint, [::1]."""
     return value and re.sub(r"^\[(.*)\]$", r"\1", value)
@@ -437,6 +442,7 @@ db_option: Callable[[Function], Function] = option(
     callback=_check_db,
 )
 json_option: Callable[[Function], Function] = option("--json as_json", "", "one JSON object a line on stdout")
+yes_option: Callable[[Function], Function] = option("--yes", "", "do not ask; needed where nobody can be asked")
 stay_option: Callable[[Function], Function] = option("--stay", "", "do not leave at the end of input")
 plain_option: Callable[[Function], Function] = option(
     "--plain", "", "plain lines for people (default outside a terminal)"

@@ -57,7 +57,7 @@ Examples:
 """
 
 
-@click.command("export", cls=cli.Command, epilog=EXPORT_EPILOG)
+@cli.subcommand("export", EXPORT_EPILOG)
 @click.argument("file", shell_complete=cli.complete_file)
 @cli.stored_options
 @cli.option(
@@ -118,7 +118,7 @@ network, or damaged: what is whole is imported all the same, and what is missing
 """
 
 
-@click.command("import", cls=cli.Command, epilog=IMPORT_EPILOG)
+@cli.subcommand("import", IMPORT_EPILOG)
 @click.argument("file", shell_complete=cli.complete_file)
 @cli.stored_options
 @click.option("--no-files", is_flag=True, help="Leave out the content of files.")
@@ -208,7 +208,7 @@ Examples:
 """
 
 
-@click.command("backup", cls=cli.Command, epilog=BACKUP_EPILOG)
+@cli.subcommand("backup", BACKUP_EPILOG)
 @click.argument("target", metavar="DIR", shell_complete=cli.complete_directory)
 @cli.stored_options
 @click.option("--no-files", is_flag=True, help="Leave out the files of messages; others who have them still give them.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from p2pchat.cli.options import Command, complete_file, option
+from p2pchat.cli.options import complete_file, option, subcommand
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
 from p2pchat.safe_text import safe_line
 
@@ -28,7 +28,7 @@ Exit codes: 0 every promise was kept; 1 one was broken.
 """
 
 
-@click.command("check", cls=Command, epilog=EPILOG)
+@subcommand("check", EPILOG)
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...", shell_complete=complete_file)
 @option("--complete", "", "all peers were idle when the logs end: what is missing was lost")
 def check(logs: tuple[str, ...], complete: bool) -> int:

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
 from p2pchat import P2PChatError
-from p2pchat.cli.options import COMPLETE, Command
+from p2pchat.cli.options import COMPLETE, subcommand
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError
 
 _SHELL_SPECIAL = re.compile(r"[^\w@%+=:,./-]")
@@ -57,7 +57,7 @@ It needs p2pchat on the PATH, and bash 4.4 or later.
 """
 
 
-@click.command("completion", cls=Command, epilog=EPILOG)
+@subcommand("completion", EPILOG)
 @click.argument("shell", type=click.Choice(list(SHELLS)), metavar="bash|zsh|fish")
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:

@@ -12,9 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import click
-
-from p2pchat.cli.options import Command
+from p2pchat.cli.options import subcommand
 from p2pchat.cli.process import own_command
 from p2pchat.cli.subcommands.check import read_logs
 from p2pchat.commands.event_text import format_message, local_now
@@ -32,7 +30,7 @@ Examples:
 """
 
 
-@click.command("demo", cls=Command, epilog=EPILOG)
+@subcommand("demo", EPILOG)
 def demo() -> int:
     """Give a tour in under 30 seconds, with real peers on this machine in a directory of their own.
 

@@ -81,7 +81,7 @@ class FilesOptions:
         return found
 
 
-@click.command("files", cls=cli.Command, epilog=FILES_EPILOG)
+@cli.subcommand("files", FILES_EPILOG)
 @cli.stored_options
 @cli.option(
     "--older-than", "DAYS", "remove files that nobody has sent here for so many days", type=cli.number(0, MAX_DAYS)
@@ -92,7 +92,7 @@ class FilesOptions:
     "remove the oldest files until the rest takes at most SIZE: 500MB, 2GB, 0",
     type=cli.ParsedType("size", parse_size),
 )
-@cli.option("--yes", "", "do not ask; needed where nobody can be asked")
+@cli.yes_option
 @cli.option("--force", "", "remove files too that nobody else is known to have, and do not ask")
 @cli.json_option
 def files(**values: Any) -> int:
@@ -198,7 +198,7 @@ Exit codes: 0 it is gone from this disk; 1 it could not be removed; 2 there is n
 """
 
 
-@click.command("forget-file", cls=cli.Command, epilog=FORGET_EPILOG)
+@cli.subcommand("forget-file", FORGET_EPILOG)
 @click.argument("what", metavar="ROOT|MESSAGE-ID")
 @cli.stored_options
 @cli.option("--force", "", "remove it too if nobody else is known to have it")
@@ -235,20 +235,7 @@ message here; 1 it cannot be saved; 2 usage, a message without files.
 """
 
 
-@dataclass
-class GetOptions:
-    """Options of `p2pchat get`: the files to fetch, and their place. `number` 0: all files of the message."""
-
-    profile: cli.ProfileChoice
-    message_id: str
-    number: int
-    output: str
-    timeout: float | None
-    db: str
-    as_json: bool
-
-
-@click.command("get", cls=cli.Command, epilog=EPILOG)
+@cli.subcommand("get", EPILOG)
 @click.argument("message_id", metavar="MESSAGE-ID")
 @cli.stored_options
 @cli.option(
@@ -267,30 +254,36 @@ def get(**values: Any) -> int:
     MESSAGE-ID is the id in event lines, as of `p2pchat history --json`. This waits until somebody who has the files is
     here. In a directory a file gets a harmless name, and a number when that is taken; PATH of a file is replaced.
     """
-    options = GetOptions(**values)
-    check_output(options.output, "PATH")
-    if options.output == STREAM and options.as_json:
+    run = GetRun(**values)
+    check_output(run.output, "PATH")
+    if run.output == STREAM and run.as_json:
         raise UsageError("--json writes events on standard output: name a PATH for the file")
-    directory = find_profile(options.profile)
-    return run_until_signal(GetRun(options).run(directory), terminated=lambda: KEPT)
+    return run_until_signal(run.run(find_profile(run.profile)), terminated=lambda: KEPT)
 
 
+@dataclass
 class GetRun:
-    """One run of the command."""
+    """One run of `p2pchat get`. The fields are the options: `number` 0 means all files of the message."""
 
-    def __init__(self, options: GetOptions) -> None:
-        self._options = options
+    profile: cli.ProfileChoice
+    message_id: str
+    number: int
+    output: str
+    timeout: float | None
+    db: str = field(repr=False)
+    as_json: bool
+
+    def __post_init__(self) -> None:
         self._progress = Progress()
 
     async def run(self, directory: Path) -> int:
         """Return the exit code."""
-        options = self._options
-        async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
+        async with connect_or_run(directory, port=self.profile.port, db=self.db) as control:
             files = await self._files(control)
             number = 0
             following = asyncio.create_task(self._follow(control))
             try:
-                limit = None if options.timeout is None else min(options.timeout, MAX_TIMEOUT)
+                limit = None if self.timeout is None else min(self.timeout, MAX_TIMEOUT)
                 async with asyncio.timeout(limit):
                     for number in files:
                         await self._get(control, directory, number)
@@ -307,32 +300,30 @@ class GetRun:
 
     async def _files(self, control: ControlClient) -> list[int]:
         """Return the numbers of the files that are meant."""
-        options = self._options
-        rows = await control.ask("files", id=options.message_id)
+        rows = await control.ask("files", id=self.message_id)
         count = len(rows)
         if not count:
             raise UsageError("this message has no files")
-        if options.number > count:
+        if self.number > count:
             raise UsageError(f"this message has {count} file{'' if count == 1 else 's'}: --number 1 to {count}")
         await control.ask("tail", to=rows[0]["conversation_id"], last=0)  # for the progress
-        numbers = [options.number] if options.number else list(range(1, count + 1))
-        if len(numbers) > 1 and options.output != STREAM and not Path(options.output).is_dir():
+        numbers = [self.number] if self.number else list(range(1, count + 1))
+        if len(numbers) > 1 and self.output != STREAM and not Path(self.output).is_dir():
             raise UsageError(f"this message has {count} files: name a directory, or choose one with --number")
-        if len(numbers) > 1 and options.output == STREAM:
+        if len(numbers) > 1 and self.output == STREAM:
             raise UsageError(f"this message has {count} files: choose one with --number")
         return numbers
 
     async def _get(self, control: ControlClient, directory: Path, number: int) -> None:
         """Save one file, and tell of it."""
-        options = self._options
-        is_written_here = _is_written_here(options.output)
+        is_written_here = _is_written_here(self.output)
         with beside_profile(directory) if is_written_here else nullcontext() as aside:
-            path = _path(options.output) if aside is None else Path(aside, "file")
+            path = _path(self.output) if aside is None else Path(aside, "file")
             with self._progress:
-                [row] = await control.ask("get", id=options.message_id, number=number, path=str(path))
+                [row] = await control.ask("get", id=self.message_id, number=number, path=str(path))
             if is_written_here:
-                await in_thread(_copy, path, options.output)
-        if options.as_json:
+                await in_thread(_copy, path, self.output)
+        if self.as_json:
             copied = ("id", "conversation_id", "name", "size", "root", "number", "path")
             print_json({"event": "file_saved", **{name: row[name] for name in copied}})
         elif not is_written_here:
@@ -341,8 +332,8 @@ class GetRun:
     async def _follow(self, control: ControlClient) -> None:
         """Show how much has come, until the connection ends."""
         while (line := await control.next_line()) is not None:
-            if line["event"] == "file_progress" and line["id"] == self._options.message_id:
-                if self._options.as_json:
+            if line["event"] == "file_progress" and line["id"] == self.message_id:
+                if self.as_json:
                     print_json(line)
                 self._progress.show(_far(line))
 
@@ -350,7 +341,7 @@ class GetRun:
         """Have the peer fetch no more of it, so that nothing is saved later."""
         with suppress(CommandError, TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT):
-                await control.ask("get", id=self._options.message_id, number=number, stop=True)
+                await control.ask("get", id=self.message_id, number=number, stop=True)
 
 
 STOP_TIMEOUT = 5.0  # seconds for the peer to answer

@@ -92,7 +92,7 @@ class ClientOptions:
     stay: bool
 
 
-@click.command("client", cls=cli.Command, epilog=EPILOG)
+@cli.subcommand("client", EPILOG)
 @click.argument("url", metavar="[ws://HOST:PORT/chat]", default=DEFAULT_URL)
 @cli.option("-user --user", "NAME", "who I am, where this machine is trusted")
 @cli.option("-recipient --recipient", "TO", "whom to write to: bob, #ops (default: everyone)")

@@ -10,18 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import click
-
 from p2pchat.cli.control_client import RequestRefused, ask_profile, ask_running_peer, print_rows, profile_in_use
 from p2pchat.cli.options import (
     END,
-    Command,
     ProfileChoice,
     advertise_option,
     json_option,
     number,
     option,
     profile_options,
+    subcommand,
 )
 from p2pchat.cli.profiles import find_profile, port_of
 from p2pchat.commands.endpoints import host_port, own_addresses
@@ -79,7 +77,7 @@ class InviteOptions:
             raise UsageError("--list and --revoke stand alone: they make no invite")
 
 
-@click.command("invite", cls=Command, epilog=EPILOG)
+@subcommand("invite", EPILOG)
 @profile_options
 @advertise_option
 @option("--uses", "N", "how many people it admits (default 1)", type=number(1, MAX_USES))

@@ -22,7 +22,6 @@ from p2pchat import (
 )
 from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
-    Command,
     CommandGroup,
     ProfileChoice,
     complete_file,
@@ -30,6 +29,7 @@ from p2pchat.cli.options import (
     json_option,
     option,
     profile_options,
+    subcommand,
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
@@ -56,7 +56,7 @@ _ROLES = {
 }
 
 
-@click.command("show", cls=Command, epilog=SHOW_EPILOG)
+@subcommand("show", SHOW_EPILOG)
 @profile_options
 @json_option
 def show(profile: ProfileChoice, as_json: bool) -> int:

@@ -14,7 +14,16 @@ from typing import Any
 import click
 
 from p2pchat.cli.control_client import RequestRefused, ask_running_peer, print_rows
-from p2pchat.cli.options import TIME, Command, ProfileChoice, json_option, option, profile_choice, profile_options
+from p2pchat.cli.options import (
+    TIME,
+    ProfileChoice,
+    json_option,
+    option,
+    profile_choice,
+    profile_options,
+    subcommand,
+    yes_option,
+)
 from p2pchat.cli.profiles import find_profile, start_command
 from p2pchat.cli.standard_input import agreed, can_ask
 from p2pchat.commands.event_text import EventLine, format_member
@@ -33,7 +42,7 @@ A member is a login: all its profiles and programs are its users, as accounts ar
 """
 
 
-@click.command("members", cls=Command, epilog=MEMBERS_EPILOG)
+@subcommand("members", MEMBERS_EPILOG)
 @profile_options
 @json_option
 def members(profile: ProfileChoice, as_json: bool) -> int:
@@ -65,7 +74,7 @@ Exit codes: 0 it is done; 1 you said no, or may not; 2 usage; 4 no such name, or
 """
 
 
-@click.command("expel", cls=Command, epilog=EXPEL_EPILOG)
+@subcommand("expel", EXPEL_EPILOG)
 @click.argument("name", required=False, shell_complete=complete_member)
 @profile_options
 @option("--only", "", "expel this user alone, and not its member with all its users")
@@ -73,7 +82,7 @@ Exit codes: 0 it is done; 1 you said no, or may not; 2 usage; 4 no such name, or
         is_flag=False, flag_value="52000w", type=TIME)  # fmt: skip
 @click.option("--invite", metavar="ID", help="close this invite, and expel who came by it")  # not P2PCHAT_INVITE
 @option("--hide", "", "show nothing any more of what they wrote")
-@option("--yes", "", "do not ask; needed where nobody can be asked")
+@yes_option
 @json_option
 def expel(
     profile: ProfileChoice, name: str | None, only: bool, with_admitted: datetime | None, invite: str | None,
@@ -100,7 +109,7 @@ def expel(
     return _print_decided(_ask(directory, "expel", **fields, hide=hide), "expelled", as_json)
 
 
-@click.command("pardon", cls=Command, epilog="\b\nExamples:\n  p2pchat pardon mallory\n")
+@subcommand("pardon", "\b\nExamples:\n  p2pchat pardon mallory\n")
 @click.argument("name", shell_complete=complete_member)
 @profile_options
 @json_option
@@ -109,7 +118,7 @@ def pardon(profile: ProfileChoice, name: str, as_json: bool) -> int:
     return _decide(profile, "pardon", name, "a member again", as_json)
 
 
-@click.command("admin", cls=Command, epilog="\b\nExamples:\n  p2pchat admin bob\n  p2pchat unadmin bob\n")
+@subcommand("admin", "\b\nExamples:\n  p2pchat admin bob\n  p2pchat unadmin bob\n")
 @click.argument("name", shell_complete=complete_member)
 @profile_options
 @json_option
@@ -118,10 +127,10 @@ def admin(profile: ProfileChoice, name: str, as_json: bool) -> int:
     return _decide(profile, "admin", name, "an admin now, who may invite and expel", as_json)
 
 
-@click.command("unadmin", cls=Command, epilog="\b\nExamples:\n  p2pchat unadmin bob\n")
+@subcommand("unadmin", "\b\nExamples:\n  p2pchat unadmin bob\n")
 @click.argument("name", shell_complete=complete_member)
 @profile_options
-@option("--yes", "", "do not ask; needed where nobody can be asked")
+@yes_option
 @json_option
 def unadmin(profile: ProfileChoice, name: str, yes: bool, as_json: bool) -> int:
     """Make an admin a plain member again, for good. Whom it admitted and expelled stays so."""

@@ -12,13 +12,14 @@ import click
 from p2pchat import DataLocked, Device, add_device, join_device
 from p2pchat.cli.control_client import ask_profile, print_rows
 from p2pchat.cli.options import (
-    Command,
     CommandGroup,
     ProfileChoice,
     advertise_option,
     json_option,
     option,
     profile_options,
+    subcommand,
+    yes_option,
 )
 from p2pchat.cli.process import own_command
 from p2pchat.cli.profiles import FIRST_PORT, find_profile, port_of, start_command
@@ -63,7 +64,7 @@ WantedBy=default.target
 TRUST = "It will read all that you can, and write as you. So can whoever gets its disk."
 
 
-@click.command("add", cls=Command, epilog=ADD_EPILOG)
+@subcommand("add", ADD_EPILOG)
 @profile_options
 @advertise_option
 @option("--host", "ADDRESS", "where to wait for the other machine (default 0.0.0.0)", default="0.0.0.0")
@@ -104,7 +105,7 @@ async def _is_wanted(words: str) -> bool:
     return await confirm(f"A machine came. Does it show these four words?\n\n  {words}\n\n{TRUST}\nMake it yours?")
 
 
-@click.command("join", cls=Command, epilog=JOIN_EPILOG)
+@subcommand("join", JOIN_EPILOG)
 @click.argument("code")
 @profile_options
 @option("--always-on", "", "write a unit for systemd, too, that runs the peer for other machines, with nobody there")
@@ -150,7 +151,7 @@ Examples:
 """
 
 
-@click.command("devices", cls=Command, epilog=DEVICES_EPILOG)
+@subcommand("devices", DEVICES_EPILOG)
 @profile_options
 @json_option
 def devices(profile: ProfileChoice, as_json: bool) -> int:
@@ -174,10 +175,10 @@ keeps what is on its disk: docs/devices.md.
 """
 
 
-@click.command("revoke", cls=Command, epilog=REVOKE_EPILOG)
+@subcommand("revoke", REVOKE_EPILOG)
 @click.argument("machine")
 @profile_options
-@option("--yes", "", "do not ask; needed where nobody can be asked")
+@yes_option
 def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
     """Shut out a machine of yours that was lost, for good: nobody links with it any more."""
     directory = find_profile(profile, acts=True)
@@ -196,7 +197,7 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
     return DONE
 
 
-@click.command("rename", cls=Command, epilog="\b\nExamples:\n  p2pchat device rename KVXSQCHM attic\n")
+@subcommand("rename", "\b\nExamples:\n  p2pchat device rename KVXSQCHM attic\n")
 @click.argument("machine")
 @click.argument("name")
 @profile_options

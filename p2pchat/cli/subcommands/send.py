@@ -22,11 +22,11 @@ from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
 from p2pchat.cli.control_protocol import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
     SECONDS,
-    Command,
     ProfileChoice,
     complete_file,
     option,
     stored_options,
+    subcommand,
 )
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import beside_profile, complete_conversation, find_profile
@@ -97,7 +97,7 @@ class SendOptions:
         return STREAM in self.files or (self.text is None and not self.lines)
 
 
-@click.command("send", cls=Command, epilog=EPILOG)
+@subcommand("send", EPILOG)
 @click.argument("to", shell_complete=complete_conversation)
 @click.argument("text", nargs=-1)
 @stored_options

@@ -86,7 +86,7 @@ def _parse_search(words: str) -> str:
     return words
 
 
-@click.command("history", cls=cli.Command, epilog=HISTORY_EPILOG)
+@cli.subcommand("history", HISTORY_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
 @cli.stored_options
 @cli.option("-n --limit", "N", "at most the newest N (default: all)", type=cli.number(1), default=0)
@@ -199,7 +199,7 @@ Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the pee
 """
 
 
-@click.command("tail", cls=cli.Command, epilog=TAIL_EPILOG)
+@cli.subcommand("tail", TAIL_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
 @cli.stored_options
 @cli.option(
@@ -347,12 +347,12 @@ class DeleteOptions:
         return f"{of}{when}"
 
 
-@click.command("delete", cls=cli.Command, epilog=DELETE_EPILOG)
+@cli.subcommand("delete", DELETE_EPILOG)
 @click.argument("to", shell_complete=complete_conversation)
 @cli.stored_options
 @cli.option("--from sender", "NAME", "only what this user wrote")
 @cli.option("--before", "TIME", "only what was written before: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
-@cli.option("--yes", "", "do not ask; needed where nobody can be asked")
+@cli.yes_option
 @cli.json_option
 def delete(**values: Any) -> int:
     """Delete what is stored here of a conversation: room, bob, bob#K7QF2M3P, '#ops'.

@@ -5,17 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import click
-
 from p2pchat import open_history
 from p2pchat.cli.control_client import ask_running_peer
-from p2pchat.cli.options import (
-    Command,
-    ProfileChoice,
-    json_option,
-    option,
-    stored_options,
-)
+from p2pchat.cli.options import ProfileChoice, json_option, option, stored_options, subcommand
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.conversation_commands import conversation_row
 from p2pchat.commands.event_text import format_user, local_now
@@ -32,7 +24,7 @@ Examples:
 """
 
 
-@click.command("users", cls=Command, epilog=EPILOG)
+@subcommand("users", EPILOG)
 @stored_options
 @option("-a --all everyone", "", "everyone known: programs that ran once and closed accounts too")
 @json_option

@@ -75,7 +75,7 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 """
 
 
-@click.command("serve", cls=cli.Command, epilog=EPILOG)
+@cli.subcommand("serve", EPILOG)
 @click.argument(
     "http_port",
     required=False,
@@ -315,7 +315,7 @@ def accounts_rename(profile: cli.ProfileChoice, name: str, new_name: str, db: st
 @accounts.command("delete")
 @click.argument("name")
 @cli.stored_options
-@cli.option("--yes", "", "do not ask; needed where nobody can be asked")
+@cli.yes_option
 @cli.json_option
 def accounts_delete(profile: cli.ProfileChoice, name: str, db: str, yes: bool, as_json: bool) -> int:
     """Delete an account. It cannot be undone."""

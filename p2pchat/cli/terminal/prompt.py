@@ -50,6 +50,7 @@ STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay Ctrl-Z, an editor, o
 _HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
 
 
+@dataclass(eq=False)
 class Prompt:
     """One prompt.
 
@@ -66,58 +67,44 @@ class Prompt:
         choices_row: Returns the row above that, as often as it is drawn; None: none.
     """
 
-    def __init__(
-        self,
-        screen: Screen,
-        *,
-        label: Callable[[int], Row],
-        completer: Completer,
-        history: History,
-        output: Output,
-        depth: ColorDepth,
-        on_line: Callable[[str], None],
-        on_switch: Callable[[str], None],
-        on_quit: Callable[[str], None],
-        on_covered: Callable[[bool], None],
-        on_focus: Callable[[bool], None],
-        on_change: Callable[[str], None],
-        status_row: Callable[[], Row | None],
-        choices_row: Callable[[], Row | None],
-    ) -> None:
-        self._screen = screen
-        self._label = label
-        self._completer = completer
-        self._on_line = on_line
-        self._on_switch = on_switch
-        self._on_quit = on_quit
-        self._on_covered = on_covered
-        self._on_focus = on_focus
-        self._on_change = on_change
-        self._status_row = status_row
-        self._choices_row = choices_row
-        self._output = output
+    screen: Screen
+    label: Callable[[int], Row]
+    completer: Completer
+    history: History
+    output: Output
+    depth: ColorDepth
+    on_line: Callable[[str], None]
+    on_switch: Callable[[str], None]
+    on_quit: Callable[[str], None]
+    on_covered: Callable[[bool], None]
+    on_focus: Callable[[bool], None]
+    on_change: Callable[[str], None]
+    status_row: Callable[[], Row | None]
+    choices_row: Callable[[], Row | None]
+
+    def __post_init__(self) -> None:
         self._question: Question | None = None
         self._leaving: asyncio.TimerHandle | None = None  # runs after a Ctrl-C: another one leaves
         self._editor: asyncio.Task[object] | None = None
         self._session: PromptSession[str] = PromptSession(
             self._render,
-            completer=completer,
+            completer=self.completer,
             complete_while_typing=False,
             enable_history_search=True,
             enable_open_in_editor=False,  # the same keys are bound here, with what belongs to them
             enable_suspend=False,
-            history=history,
+            history=self.history,
             key_bindings=self._keys(),
             input_processors=[TabsProcessor(char1=" ", char2=" ")],  # of a paste; otherwise ^I would be shown
             reserve_space_for_menu=MENU_ROWS,
             prompt_continuation=lambda width, row, wraps: "",
             include_default_pygments_style=False,
-            color_depth=depth,
+            color_depth=self.depth,
             erase_when_done=True,
-            output=output,
+            output=self.output,
         )
-        resizes = ResizeGuard(self.app, on_settled=screen.update_soon)
-        screen.may_draw = lambda: not self.app._running_in_terminal and resizes.is_settled()
+        resizes = ResizeGuard(self.app, on_settled=self.screen.update_soon)
+        self.screen.may_draw = lambda: not self.app._running_in_terminal and resizes.is_settled()
         for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
             changed += self._on_buffer
 
@@ -131,16 +118,16 @@ class Prompt:
 
     async def run(self) -> None:
         """Handle keys until close() or the terminal's end; the prompt is erased then."""
-        self._screen.app = self.app
+        self.screen.app = self.app
         try:
             await self._session.prompt_async(
-                set_exception_handler=False, handle_sigint=False, pre_run=lambda: report_focus(self._output, True)
+                set_exception_handler=False, handle_sigint=False, pre_run=lambda: report_focus(self.output, True)
             )  # fmt: skip
         except EOFError:  # the terminal is gone
-            self._on_quit("input")
+            self.on_quit("input")
         finally:
-            report_focus(self._output, False)
-            self._screen.app = None
+            report_focus(self.output, False)
+            self.screen.app = None
             self.drop_question()
             if self._leaving is not None:
                 self._leaving.cancel()
@@ -181,30 +168,30 @@ class Prompt:
     def _ask(self, question: Question) -> None:
         self._set_line()
         self._question = question
-        self._screen.update_soon()
+        self.screen.update_soon()
 
     def _render(self) -> StyleAndTextTuples:
-        size = self._output.get_size()
+        size = self.output.get_size()
         found: StyleAndTextTuples = []
-        for row in self._screen.region(max(2, size.rows // 2)):
+        for row in self.screen.region(max(2, size.rows // 2)):
             found += [*row, ("", "\n")]
-        if (choices := self._choices_row()) is not None:
+        if (choices := self.choices_row()) is not None:
             for row in fold_row(choices, size.columns):
                 found += [*row, ("", "\n")]
-        if (status := self._status_row()) is not None:
+        if (status := self.status_row()) is not None:
             found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:
             self._question.is_shown |= not self._buffer.text
             return [*found, ("bold", f"{self._question.text} {'/'.join(self._question.words)} ")]
         if self._leaving is not None:
             found += [*fold_row([("bold", _HOW_TO_LEAVE)], size.columns)[0], ("", "\n")]
-        return [*found, *self._label(size.columns)]
+        return [*found, *self.label(size.columns)]
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
         editing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
         asked = Condition(lambda: self._question is not None)
-        bind_focus(keys, self._on_focus)
+        bind_focus(keys, self.on_focus)
         empty = Condition(lambda: not self._buffer.text)
 
         keys.add("enter", filter=editing)(self._enter)
@@ -212,9 +199,9 @@ class Prompt:
         keys.add("tab", filter=editing)(self._tab)
         keys.add("/", filter=editing & Condition(lambda: self._buffer.complete_state is not None))(self._slash)
         keys.add("c-c", filter=~is_searching)(self._ctrl_c)
-        keys.add("c-d", filter=editing & empty)(lambda event: self._on_quit("input"))
+        keys.add("c-d", filter=editing & empty)(lambda event: self.on_quit("input"))
         keys.add("c-z", filter=Condition(lambda: sys.platform != "win32"))(self._suspend)
-        keys.add("c-l")(lambda event: self._screen.clear())
+        keys.add("c-l")(lambda event: self.screen.clear())
         keys.add("c-x", "c-e", filter=editing)(self._edit)
         keys.add("c-x", "e", filter=editing)(self._edit)
         keys.add(Keys.BracketedPaste, filter=editing | asked)(self._on_paste)
@@ -228,7 +215,7 @@ class Prompt:
         return keys
 
     def _switch(self, where: str, event: KeyPressEvent) -> None:
-        self._on_switch(where)
+        self.on_switch(where)
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
@@ -237,18 +224,18 @@ class Prompt:
             return
         if text.strip():
             self._buffer.append_to_history()
-            self._on_line(text)
+            self.on_line(text)
         self._set_line()
 
     def _on_buffer(self, buffer: Buffer) -> None:
         if self._question is None:  # else it is an answer
-            self._on_change(buffer.text)
+            self.on_change(buffer.text)
 
     def _set_line(self, line: Document | None = None) -> None:
         """Replace the line, as if this had been typed; None: with an empty one."""
         self._buffer.reset(line)
         self._buffer.load_history_if_not_yet_loaded()
-        self._on_change(self._buffer.text)
+        self.on_change(self._buffer.text)
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
         """Clear the line, and say how to leave; a second one soon after leaves."""
@@ -256,7 +243,7 @@ class Prompt:
         if again is not None:
             again.cancel()
             if not self._buffer.text:
-                self._on_quit("interrupted")
+                self.on_quit("interrupted")
                 return
         self._set_line()
         self._leaving = asyncio.get_running_loop().call_later(LEAVE_WITHIN, self._stay)
@@ -264,7 +251,7 @@ class Prompt:
     def _stay(self) -> None:
         """Let the next Ctrl-C be a first one again."""
         self._leaving = None
-        self._screen.update_soon()
+        self.screen.update_soon()
 
     def _tab(self, event: KeyPressEvent) -> None:
         """Complete with the first candidate, with each further Tab with the next one."""
@@ -272,7 +259,7 @@ class Prompt:
         if buffer.complete_state:
             buffer.complete_next()
             return
-        found = list(self._completer.get_completions(buffer.document, CompleteEvent(completion_requested=True)))
+        found = list(self.completer.get_completions(buffer.document, CompleteEvent(completion_requested=True)))
         if len(found) == 1:
             buffer.apply_completion(found[0])
         elif found:
@@ -305,9 +292,9 @@ class Prompt:
             self._buffer.append_to_history()
             self._set_line(None if word == "yes" else before)
             if word == "yes":
-                self._on_line(line.text)
+                self.on_line(line.text)
             else:
-                self._screen.print_notice(f"-- not sent{'' if is_secret(line.text) else '; Up brings it back'}")
+                self.screen.print_notice(f"-- not sent{'' if is_secret(line.text) else '; Up brings it back'}")
 
         self._ask(Question(sending_question(line.text), ("yes", "no", "edit"), on_answer))
 
@@ -325,21 +312,21 @@ class Prompt:
         question, self._question = self._question, None
         assert question is not None
         question.on_answer(word)
-        self._screen.update_soon()
+        self.screen.update_soon()
 
     @asynccontextmanager
     async def _covered(self) -> AsyncIterator[None]:
         """Leave the terminal to another program, once the prompt is erased there: later would erase its lines."""
-        report_focus(self._output, False)
-        self._on_covered(True)
+        report_focus(self.output, False)
+        self.on_covered(True)
         try:
             async with in_terminal():
-                await ends_within(STALL_TIMEOUT, self._screen.wait_drained())
+                await ends_within(STALL_TIMEOUT, self.screen.wait_drained())
                 yield
         finally:
-            report_focus(self._output, True)
-            self._on_covered(False)
-            self._screen.update_soon()
+            report_focus(self.output, True)
+            self.on_covered(False)
+            self.screen.update_soon()
 
     async def _suspend(self, event: KeyPressEvent) -> None:
         """Stop, as Ctrl-Z does, until the shell's `fg`."""
@@ -354,7 +341,7 @@ class Prompt:
                 text = await edit(self._buffer.text)
             self._set_line(Document(text))
         except (OSError, ValueError) as error:
-            self._screen.print_notice(f"p2pchat: the editor failed: {error}")
+            self.screen.print_notice(f"p2pchat: the editor failed: {error}")
         finally:
             self._editor = None
 
