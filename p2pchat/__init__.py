@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.export_file import Exported as Exported
     from p2pchat.export_file import Imported as Imported
+    from p2pchat.identity.home import home_directory as home_directory
     from p2pchat.identity.invite_text import Invite as Invite
     from p2pchat.identity.invite_text import parse_invite as parse_invite
     from p2pchat.identity.login_key import LoginNetwork as LoginNetwork
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from p2pchat.identity.network import validate_network_name as validate_network_name
     from p2pchat.identity.own_addresses import own_addresses as own_addresses
     from p2pchat.identity.profile import ProfileState as ProfileState
-    from p2pchat.identity.profile import home_directory as home_directory
     from p2pchat.identity.profile import inspect_profile as inspect_profile
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
@@ -148,7 +148,8 @@ _MODULES = {
     "messaging.people": ("Member", "People"),
     "core.members.admission": ("MadeInvite",),
     "identity.own_addresses": ("own_addresses",),
-    "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
+    "identity.home": ("home_directory",),
+    "identity.profile": ("ProfileState", "inspect_profile", "known_profiles", "profile_directory"),
     "identity.login_key": (
         "LoginNetwork",
         "backup_key",

@@ -45,6 +45,10 @@ def _run(words: list[str]) -> int:
     if "--version" in options and not {"--help", "-h"} & set(options):
         print(f"p2pchat {__version__}", flush=True)
         return DONE
+    if words[:2] == ["agent", "hook"] and not any(word.startswith("-") for word in words):
+        from p2pchat.cli.agent_hook import answer_hook
+
+        return answer_hook(words[2:])
     from p2pchat.cli.program import run
 
     return run(words)

@@ -22,10 +22,11 @@ from p2pchat.core.mesh.peer_link import quoted
 from p2pchat.core.names import base32
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.errors import HandshakeError
+from p2pchat.identity.home import home_directory
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Network, load_network, parse_endpoint
-from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory, home_of
+from p2pchat.identity.profile import KEY_NAME, data_directory, home_of
 from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode
 from p2pchat.runtime.connection_manager import dial, dial_failure, host_of

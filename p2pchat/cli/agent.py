@@ -24,12 +24,12 @@ from typing import Any, TypeVar
 
 from p2pchat import HOP_LIMIT
 from p2pchat.bounded import remember
+from p2pchat.cli.agent_messages import message_of
 from p2pchat.cli.agent_peer import GONE, AgentPeer
 from p2pchat.commands.command_table import BY_NAME
-from p2pchat.commands.event_text import EventLine, format_causes, format_size, local_now
+from p2pchat.commands.event_text import EventLine, format_causes, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError
-from p2pchat.kinds import HEADS, LISTS
-from p2pchat.kinds.message_fields import fields_at
+from p2pchat.kinds import HEADS
 from p2pchat.safe_text import quote_names, safe_line
 from p2pchat.threads import on_disk
 
@@ -75,7 +75,6 @@ class Agent:
         # Calls that send just now, by conversation. A call that its client gives up goes on: its repetition joins it.
         self._sending: dict[tuple[str, Call], asyncio.Task[tuple[EventLine, bool]]] = {}
         self._answered: set[str] = set()  # questions of which a call returned the answer
-        self._hops: dict[str, int] = {}  # of the message shown last, by conversation
         self._asked: dict[str, EventLine] = {}  # questions, by id
         self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
         self._changed: dict[str, str] = {}  # edits, deletions and presses not given back, by the id of the message
@@ -113,15 +112,9 @@ class Agent:
             if self._changed.get(row["id"]) == row.get("changed_id"):
                 self._changed.pop(row["id"], None)
         for where, seen in list(self._seen.items()):
-            last, rows = None, await self._peer.ask("inbox", to=where, limit=len(seen) + 1)
-            for row in rows:
-                if row["id"] not in seen:
-                    break
-                last = row["id"]
-                seen.discard(last)
-            if last is not None:
-                await self._peer.ask("read", id=last)
-            if not (seen and rows):  # without rows another process of this profile has marked them
+            left = await self._peer.ask("shown", to=where, ids=list(seen))
+            seen.intersection_update(row["id"] for row in left)
+            if not seen:
                 self._seen.pop(where, None)
 
     # ---- tools that read
@@ -171,7 +164,7 @@ class Agent:
                 row["changed_id"] = changed[row["id"]]
         rows = [row for row in found if "changed_id" in row or row["id"] not in seen]
         page = rows[: _that_fit(rows[:limit])]
-        answer: Answer = {"messages": [_message(row) for row in page], "more": len(page) < len(rows)}
+        answer: Answer = {"messages": [message_of(row) for row in page], "more": len(page) < len(rows)}
         if page and not peek:
             answer["seen"] = self._note_shown(page)
         if not peek and to is None:
@@ -220,15 +213,12 @@ class Agent:
         wait: float = ANSWER_WAIT, key: str = "",
     ) -> Answer:  # fmt: skip
         [where] = await self._peer.ask("find", to=to)
-        at = where["conversation_id"]
-        if self._hops.get(at, 0) >= HOP_LIMIT:
-            raise CommandError(f"programs answered each other {HOP_LIMIT} times there: a person has to write first")
         lines: deque[EventLine] = deque()
         with self._peer.listening(lines.append):
             sent, again = await self._accept(where, text, reply_to, key, choices=choices, asks=True)
             self._asked[sent["id"]] = sent
             if again:
-                lines.extendleft(reversed(await self._since(sent, at)))
+                lines.extendleft(reversed(await self._since(sent)))
 
             async def look() -> EventLine | None:
                 if sent["id"] in self._presses:
@@ -254,14 +244,14 @@ class Agent:
         if choices:
             answer |= {"choice": found["reaction"], "by": found["by"], **({"at": found["at"]} if "at" in found else {})}
         else:
-            answer |= {"answer": _message(found), "seen": self._note_shown([found])}
+            answer |= {"answer": message_of(found), "seen": self._note_shown([found])}
             await self.look_for_more()
         self._answered.add(sent["id"])
         return answer | {"next": ""}
 
-    async def _since(self, question: EventLine, at: str) -> list[EventLine]:
+    async def _since(self, question: EventLine) -> list[EventLine]:
         """Return what was said and pressed since a question; of presses it is not known when."""
-        rows = await self._peer.ask("history", to=at, limit=LOOKED_BACK)
+        rows = await self._recent(question["conversation_id"])
         place = next((place for place, row in enumerate(rows) if row["id"] == question["id"]), len(rows))
         [asked, *later] = rows[place:] or [question]
         return [*({"event": "reaction", "id": asked["id"], **one} for one in asked.get("reactions", ())), *later]
@@ -275,7 +265,7 @@ class Agent:
         if do == "poll":
             [where] = await self._peer.ask("find", to=fields["to"])
             call: Call = (fields["question"], None, (), tuple(fields["options"]), None)
-            asked = await self._sent_before(where, call, asks=True)
+            asked = self._sent_before(await self._recent(where["conversation_id"]), call, asks=True)
             if asked is not None:
                 return {"id": asked["id"], "next": "This poll was asked before, and not once more."}
         self._count_write()
@@ -342,8 +332,6 @@ class Agent:
 
     def _note_shown(self, rows: list[EventLine]) -> str:
         """Note that an answer shows these messages; return its mark."""
-        for row in rows:
-            self._hops[row["conversation_id"]] = row.get("hops", 0)
         mark = token_hex(4)
         remember(self._shown, mark, rows, MAX_MARKS)
         return mark
@@ -365,23 +353,34 @@ class Agent:
     async def _send_once(
         self, where: EventLine, call: Call, paths: Sequence[str], asks: bool
     ) -> tuple[EventLine, bool]:  # fmt: skip
-        before = await self._sent_before(where, call, asks=asks)
+        at = where["conversation_id"]
+        rows = await self._recent(at)
+        before = self._sent_before(rows, call, asks=asks)
         if before is not None:
             return before, True
+        hops = 1  # however this agent was shown what it answers
+        for row in rows:
+            if row["event"] == "message":
+                hops = row.get("hops", 0) + 1
+        if asks and hops > HOP_LIMIT:
+            raise CommandError(f"programs answered each other {HOP_LIMIT} times there: a person has to write first")
         self._count_write()
-        (text, reply_to, _, choices, mark), at, claimed = call, where["conversation_id"], None
+        (text, reply_to, _, choices, mark), claimed = call, None
         if mark is not None:
             claimed = datetime.now(UTC).replace(microsecond=mark).isoformat()
         sent = await self._peer.send(
             to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
-            choices=list(choices) or None, hops=min(self._hops.get(at, 0) + 1, MAX_HOPS),
+            choices=list(choices) or None, hops=min(hops, MAX_HOPS),
         )  # fmt: skip
         return sent, False
 
-    async def _sent_before(self, where: EventLine, call: Call, *, asks: bool) -> EventLine | None:
-        """Return the line of the message that this call sent before; None if it sent none."""
+    async def _recent(self, at: str) -> list[EventLine]:
+        return await self._peer.ask("history", to=at, limit=LOOKED_BACK)
+
+    def _sent_before(self, rows: list[EventLine], call: Call, *, asks: bool) -> EventLine | None:
+        """Return the one of these messages that this call sent before; None if it sent none."""
         mark, now = call[-1], datetime.now(UTC)
-        for row in reversed(await self._peer.ask("history", to=where["conversation_id"], limit=LOOKED_BACK)):
+        for row in reversed(rows):
             if row["event"] != "sent":
                 if mark is None and not asks:
                     break  # what is said after somebody else spoke is something new
@@ -439,44 +438,10 @@ def _page(rows: list[EventLine], limit: int, edge: str = "") -> Answer:
     """
     count = _that_fit(rows[:limit] if edge == "after" else rows[::-1][:limit])
     page = rows[:count] if edge == "after" else rows[len(rows) - count :]
-    answer: Answer = {"messages": [_message(row) for row in page], "more": count < len(rows)}
+    answer: Answer = {"messages": [message_of(row) for row in page], "more": count < len(rows)}
     if answer["more"] and edge:
         answer["next"] = f"More: the same with `{edge}`: {page[-1 if edge == 'after' else 0]['id']}"
     return answer
-
-
-def visible(said: Any) -> Any:
-    """Return an answer with invisible characters of all its texts escaped; line ends and tabs stay."""
-    if isinstance(said, dict):
-        return {name: visible(one) for name, one in said.items()}
-    if not isinstance(said, str):
-        return [*map(visible, said)] if isinstance(said, list | tuple) else said
-    lines = said.replace("\r\n", "\n").split("\n")
-    return "\n".join("\t".join(map(safe_line, line.split("\t"))) for line in lines)
-
-
-def _message(row: EventLine) -> Answer:
-    """Return a message with its writer, as a model reads it."""
-    files = [
-        f"{number} {safe_line(file['name'])} ({format_size(file['size'])})"
-        for number, file in enumerate(row.get("files", ()), 1)
-    ]
-    more = {
-        "mine": row["event"] == "sent",
-        **{name: row.get(name) for name in fields_at("a")},
-        "files": files,
-        **{
-            name: [
-                one["by"] if kind.shared else f"{one['by']}: {safe_line(str(one[kind.field]))}"
-                for one in row.get(name, ())
-            ]
-            for name, kind in LISTS.items()
-        },
-    }
-    text = "" if row.get("deleted") else row["text"]
-    place = {"dm": "@", "group": "#"}.get(row["kind"], "") + row["conversation"]
-    post = {"id": row["id"], "from": row["sender"], "in": place, "at": row["sent_at"], "text": text}
-    return post | {name: value for name, value in more.items() if value}
 
 
 def _receipt(row: EventLine, *, again: bool = False, key: str = "") -> Answer:

@@ -21,7 +21,8 @@ from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 
 from p2pchat import P2PChatError, __version__
-from p2pchat.cli.agent import Agent, check_fields, visible
+from p2pchat.cli.agent import Agent, check_fields
+from p2pchat.cli.agent_messages import visible
 from p2pchat.cli.control_client import PeerGone
 from p2pchat.commands.command_table import TOOL_PARTS, CommandRow, commands_at, fields_of, object_schema, schema_of
 from p2pchat.commands.exit_codes import CommandError, UsageError

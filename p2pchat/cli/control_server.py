@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
+from p2pchat.cli.agent_messages import hook_answer
 from p2pchat.cli.control_protocol import (
     BUSY,
     DEFAULT_LAST,
@@ -66,6 +67,7 @@ MAX_UNAUTHENTICATED = 256
 TOKEN_TIMEOUT = 5.0  # seconds
 MAX_TOKEN_BYTES = 1024
 MENTIONS_AT_ONCE, MENTION_PAGES = 1000, 100  # messages in which a mention is looked for: 20,000 take 0.3 s
+UNREAD_TEXTS = 100  # messages that are looked at for a text for a model
 LINGER_TIMEOUT = 10.0  # seconds for which a peer run by a command waits for other commands that use it
 
 
@@ -396,6 +398,26 @@ class ControlConnection:
         if to is None and out and not listed:
             raise CommandError(out)
         return CommandResult([message.to_dict() for message in islice(listed.values(), limit)])
+
+    async def shown(self, ctx: CommandContext, to: Conversation, ids: Sequence[str]) -> CommandResult:
+        """Mark a conversation as read up to its first unread message that is not among these; list the others."""
+        last, left = None, set(ids)
+        unread = await self._peer.unread(to, len(ids) + 1)
+        for message in unread:
+            if message.id not in left:
+                break
+            last = message
+            left.discard(message.id)
+        if last is not None:
+            await self._peer.mark_read_durably(last)
+        return CommandResult([{"id": id} for id in left if unread])  # without any another command has marked them
+
+    async def unread_text(self, ctx: CommandContext) -> CommandResult:
+        """Return unread messages as a text for a model, and their ids by conversation; no row without any."""
+        rows = (await self.inbox(ctx, limit=UNREAD_TEXTS)).rows
+        if not rows:
+            return CommandResult()
+        return CommandResult([hook_answer(rows)])
 
     def _is_meant(self, post: Message) -> bool:
         """Return whether a message is direct or mentions this user."""

@@ -62,6 +62,7 @@ COMMANDS = {
     "db": ("archive:db", "move what is stored to another database"),
     "web": ("web:web", "a page, REST, WebSocket and Socket.IO for others"),
     "mcp": ("mcp:mcp", "an agent as a member: tools of the Model Context Protocol"),
+    "agent": ("agent_setup:agent", "what is unread, for the hooks of an agent's client"),
     "client": ("gateway_client:client", "chat through a gateway, without a peer of your own"),
     "completion": ("completion:completion", "completion for bash, zsh or fish"),
 }

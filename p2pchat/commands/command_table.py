@@ -357,6 +357,8 @@ TABLE = (
     CommandRow("tail", "to:conversation? last:int? ignored:bool? consumer?", doors="s"),
     _for_scripts("taken"),
     CommandRow("inbox", "to:conversation? limit:int? changed:list?", doors="s"),
+    CommandRow("shown", "to:conversation ids:list", kind="small", doors="s"),
+    CommandRow("unread_text", doors="s"),
     CommandRow("stored_files", "before:time? keep:int?", doors="s"),
     _for_scripts("forget_files", "before:time? keep:int? force:bool?"),
     _for_scripts("forget_file", "what force:bool?"),

@@ -18,6 +18,7 @@ from typing import Literal
 
 from p2pchat.core.members.statement import ADD, ADMIN
 from p2pchat.errors import P2PChatError
+from p2pchat.identity.home import home_directory
 from p2pchat.identity.network import (
     FILE_NAME,
     FOUNDER_NAME,
@@ -36,7 +37,6 @@ from p2pchat.identity.private_files import give_to_owner, make_private_directory
 from p2pchat.identity.profile import (
     KEY_NAME,
     data_directory,
-    home_directory,
     home_of,
     lock_holder,
     lost_file,

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Literal
 
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
+from p2pchat.identity.home import HOME_VARIABLE, home_directory
 from p2pchat.identity.identity import Identity, load_identity, load_or_create_identity
 from p2pchat.identity.invite_text import Invite
 from p2pchat.identity.network import (
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
-HOME_VARIABLE = "P2PCHAT_HOME"
 KEY_NAME = "identity.pem"
 USER_KEY_NAME = "user.pem"
 DATABASE_NAME = "history.db"
@@ -71,21 +71,6 @@ PID_NAME = "lock.pid"
 # The last two by the command line.
 WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, MEMBER_NAME, "control.json", "start.json")
 _LOCK_PATIENCE = 0.2  # seconds; lock_holder() has the lock for far less
-
-
-def home_directory() -> Path:
-    """Return the data directory of this login; it may not exist yet. Raises P2PChatError if the login has no home."""
-    moved = os.environ.get(HOME_VARIABLE)
-    if moved:
-        return Path(os.path.expanduser(moved)).absolute()
-    from platformdirs import user_data_path
-
-    try:
-        return user_data_path("p2pchat", appauthor=False)
-    except RuntimeError:
-        raise P2PChatError(
-            f"this login has no home directory: name a directory for its profiles in {HOME_VARIABLE}"
-        ) from None
 
 
 def profile_directory(port: int, network: str | None = None) -> Path:

@@ -12,14 +12,13 @@ import pytest
 
 from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
-from p2pchat.identity import profile as profiles
+from p2pchat.identity.home import home_directory
 from p2pchat.identity.identity import Identity, load_or_create_identity
 from p2pchat.identity.network import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import (
     Profile,
     data_directory,
-    home_directory,
     inspect_profile,
     known_profiles,
     profile_directory,
@@ -205,7 +204,7 @@ def test_a_network_file_says_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_without_the_variable_home_is_the_systems_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(profiles.HOME_VARIABLE)
+    monkeypatch.delenv("P2PCHAT_HOME")
     assert home_directory().name == "p2pchat" and profile_directory(8080) == home_directory() / "8080"
 
 
