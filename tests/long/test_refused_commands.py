@@ -77,7 +77,7 @@ OTHERS = {
     "web_token", "web_users", "web_revoke", "web_rename", "web_delete", "web_purge",  # of a gateway
     "invites", "devices", "wait",  # change nothing
     "rename_device", "revoke_device",  # of another machine
-    "read",  # what was read stays so; it is stored once that is possible
+    "read", "shown",  # what was read stays so; it is stored once that is possible
     "connect", "away", "back", "typing", "active", "taken",  # not stored
 }  # fmt: skip
 
