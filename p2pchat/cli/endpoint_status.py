@@ -22,8 +22,6 @@ from p2pchat import (
     P2PChatError,
     TCPPeer,
     Warned,
-    inspect_profile,
-    known_profiles,
     parse_invite,
 )
 from p2pchat.cli.control_server import ControlServer
@@ -129,11 +127,8 @@ def report_reach(peer: TCPPeer, options: PeerOptions, *, terminal: bool = False)
         last.gateway,
     )
     if last.is_open and not now.is_open:
-        here = {inspect_profile(path).peer_id for path in known_profiles(options.network)}
-        others = [user for user in peer.users() if not (user.is_me or user.id in here or peer.people.is_expelled(user))]
-        such = f", such as {quote_names([user.label for user in others])}" if others else ""
         host = last.host if last.host and not is_loopback(last.host) else EVERYWHERE
-        print_notice(f"-- only this computer can connect now; last time others could{such}: --host {host}")
+        print_notice(f"-- only this computer can connect now; last time others could: --host {host}")
     now.save(peer.data)
 
 
@@ -142,17 +137,17 @@ async def print_way_in(peer: TCPPeer, options: PeerOptions) -> bool:
 
     Nobody asked for an invite. So a person reads the same at each start, until somebody came by it, and a log none.
     """
-    if not options.host_chosen:
+    last = LastStart.load(peer.data)
+    if not (options.host_chosen or last.is_open):
         print_notice(f"-- other machines can connect here now; start with --host {LOOPBACK} to end it")
-        return False
-    if not peer.people.decides:
+    if not (options.host_chosen and peer.people.decides):
         return False
     if not can_ask():
         invite = command("invite", *profile_words(Path(peer.listening.data)))
         print_notice(f"-- for another machine, {invite} makes an invite")
         return False
     with suppress(P2PChatError):  # nobody can dial it, or it was closed meanwhile
-        invite = await peer.make_invite(again=LastStart.load(peer.data).invite)
+        invite = await peer.make_invite(again=last.invite)
         now = LastStart.load(peer.data)  # a gateway may have noted meanwhile that it ran
         replace(now, invite=parse_invite(invite).invitation.id).save(peer.data)
         only_here = names_loopback(invite, peer.address, peer.port)

@@ -39,7 +39,7 @@ async def test_a_start_listens_where_the_last_one_did_or_says_whom_it_shuts_out(
     assert await ada.leave() == 0
     ada = await first.peer("ada", "--host", "127.0.0.1")
     assert ada.listening["host"] == "127.0.0.1"
-    await says(ada, "-- only this computer can connect now; last time others could, such as bob: --host 0.0.0.0")
+    await says(ada, "-- only this computer can connect now; last time others could: --host 0.0.0.0")
     assert await ada.leave() == 0
     ada = await first.peer("ada")
     assert (ada.listening["host"], await ada.leave()) == ("127.0.0.1", 0)

@@ -132,6 +132,7 @@ async def test_two_guests_in_terminals_link_when_the_founder_has_left(users: lis
     again = await users[1].terminal("8080")
     await again.shows("listens on 0.0.0.0:8080")
     await again.shows_line(rf"\b{MARGARET} is here")
+    assert "other machines can connect here now" not in again.text  # it was so before
     await again.line("/quit")
     assert await again.ended() == 0
     alone = await users[1].terminal("8080", "--host", "127.0.0.1")
