@@ -22,7 +22,8 @@ from p2pchat.commands.exit_codes import DONE, UsageError
 
 EVENTS = {"stop": "Stop", "prompt": "UserPromptSubmit", "tool": "PostToolUse"}
 ANSWER_TIMEOUT = 2.0  # seconds
-NO_ANSWER = (OSError, ValueError, LookupError, TypeError, RecursionError, P2PChatError)
+# Also without standard input, and when what answers is no peer.
+NO_ANSWER = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, P2PChatError)
 
 
 class _Peer:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.kinds import LISTS
 from p2pchat.kinds.message_fields import fields_at
 from p2pchat.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from p2pchat import Message
 
 HOOK_CHARACTERS = 8_000  # of messages; clients cut what a hook prints at 10,000
 HOOK_SAYS = """\
@@ -52,15 +55,23 @@ def message_of(row: EventLine) -> dict[str, Any]:
     return post | {name: value for name, value in more.items() if value}
 
 
-def hook_answer(rows: Sequence[EventLine]) -> dict[str, Any]:
-    """Return unread messages as a text for a model, as many as fit, and their ids by conversation."""
-    lines, shown, room = [HOOK_SAYS], dict[str, list[str]](), HOOK_CHARACTERS
-    for row in rows:
-        line = json.dumps(visible(message_of(row)), ensure_ascii=False)
-        room -= len(line)
-        if room < 0:
-            lines.append("More wait: call the tool `inbox`.")
-            break
-        lines.append(line)
-        shown.setdefault(row["conversation_id"], []).append(row["id"])
+def hook_answer(found: Sequence[Sequence[Message]]) -> dict[str, Any]:
+    """Return unread messages as a text for a model, as many as fit, and their ids by conversation.
+
+    Args:
+        found: Those of each conversation from its first on: only what follows on what is read can be marked as read.
+    """
+    lines, shown, room, more = [HOOK_SAYS], dict[str, list[str]](), HOOK_CHARACTERS, False
+    for posts in found:
+        for post in posts:
+            row = post.to_dict()
+            line = json.dumps(visible(message_of(row)), ensure_ascii=False)
+            if len(line) > room:
+                more = True
+                break
+            room -= len(line)
+            lines.append(line)
+            shown.setdefault(row["conversation_id"], []).append(row["id"])
+    if more:
+        lines.append("More wait: call the tool `inbox`.")
     return {"text": "\n".join(lines), "shown": shown}

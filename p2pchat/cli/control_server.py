@@ -414,10 +414,11 @@ class ControlConnection:
 
     async def unread_text(self, ctx: CommandContext) -> CommandResult:
         """Return unread messages as a text for a model, and their ids by conversation; no row without any."""
-        rows = (await self.inbox(ctx, limit=UNREAD_TEXTS)).rows
-        if not rows:
+        found = [await self._peer.unread(one, UNREAD_TEXTS) for one in self._peer.recent_conversations()]
+        found.sort(key=lambda posts: any(map(self._is_meant, posts)), reverse=True)
+        if not any(found):
             return CommandResult()
-        return CommandResult([hook_answer(rows)])
+        return CommandResult([hook_answer(found)])
 
     def _is_meant(self, post: Message) -> bool:
         """Return whether a message is direct or mentions this user."""

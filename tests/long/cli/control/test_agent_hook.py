@@ -70,18 +70,21 @@ async def test_each_hook_shows_what_is_unread_once_and_its_writer_reads_so(serve
         await sent.read(timeout=60)
 
 
-async def test_a_message_before_a_mention_is_not_marked_with_it(serve: Serve, home: Path) -> None:
+async def test_more_than_fits_comes_in_order_and_a_mention_marks_nothing_before_it(serve: Serve, home: Path) -> None:
     reviewer, _ = await serve("reviewer")
     ada, _ = await serve("ada", reviewer.endpoint)
-    sent = await ada.send_many("room", ["x" * 7_000, "and so on", "reviewer: look", "y" * 9_000])
-    await sent.delivered(timeout=60)
-    said = await hook("stop")
-    assert texts(said["reason"]) == ["reviewer: look", "x" * 7_000, "and so on"]
-    assert said["reason"].endswith("More wait: call the tool `inbox`.")
-    await sent[:3][-1].read(timeout=60)
-    said = await hook("stop")
-    assert texts(said["reason"]) == [] and said["reason"].endswith("More wait: call the tool `inbox`.")
-    assert [post.text for post in await reviewer.unread("room")] == ["y" * 9_000]
+    said = ["plain", *(f"reviewer: look {number}" for number in range(80))]
+    await (await ada.send_many("room", said)).delivered(timeout=60)
+    await (await ada.send(reviewer.me, "y" * 9_000)).delivered(timeout=60)
+    found: list[str] = []
+    while len(found) < len(said):
+        context = (await hook("tool"))["hookSpecificOutput"]["additionalContext"]
+        assert texts(context) and context.endswith("More wait: call the tool `inbox`.")
+        found += texts(context)
+    assert found == said
+    assert texts((await hook("stop"))["reason"]) == [], "what is too long waits for the tool"
+    assert [post.text for post in await reviewer.unread(ada.me)] == ["y" * 9_000]
+    assert not await reviewer.unread("room")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
@@ -104,6 +107,20 @@ async def test_without_a_peer_that_answers_it_prints_nothing(
     ada, _ = await serve("ada", reviewer.endpoint)
     await (await ada.send(reviewer.me, "hello")).delivered(timeout=60)
     assert await hook("stop", "nobody") is None
+    assert (
+        await printed(
+            "-c",
+            "import os, sys; os.close(0); os.execv(sys.executable, sys.argv[1:])",
+            sys.executable,
+            "-m",
+            "p2pchat",
+            "agent",
+            "hook",
+            "stop",
+            "reviewer",
+        )
+        == ""
+    ), "standard input is closed"
     assert await hook("stop", said="no JSON") is None
     assert texts((await hook("stop"))["reason"]) == ["hello"]
     await server.shut_down("the test is over")
