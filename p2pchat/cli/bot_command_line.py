@@ -53,7 +53,7 @@ def run_bot(name: str, serve: Serve, argv: Sequence[str] | None) -> int:
 
     @click.command(cls=cli.Command, epilog=EPILOG, context_settings=cli.CONTEXT)
     @click.argument("port", type=cli.PORT_OR_ANY)
-    @click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
+    @cli.endpoints_argument
     @cli.peer_options
     @cli.verbose_option
     def command(**values: Any) -> int:

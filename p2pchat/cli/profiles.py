@@ -288,6 +288,14 @@ def history_command(options: PeerOptions, data: str) -> str:
     return command("history", *profile_words(Path(data)), *database)
 
 
+def key_commands(directory: Path) -> list[str]:
+    """Return the commands that copy the key of a profile's network, and put it back."""
+    where: list[str] = []
+    if directory.parent != home_directory():
+        where = ["--data", str(directory)]
+    return [command("network", do, "FILE", *where) for do in ("backup", "restore")]
+
+
 @dataclass
 class WebOptions(PeerOptions):
     """A gateway and its peer. `http_port` 0 is any free one; `port` is the peer's own."""

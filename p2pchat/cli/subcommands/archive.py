@@ -17,7 +17,6 @@ from p2pchat import (
     StorageError,
     backup_profile,
     copy_database,
-    home_directory,
     import_into,
     inspect_profile,
     open_history,
@@ -26,7 +25,7 @@ from p2pchat import (
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.process import run_until_signal
-from p2pchat.cli.profiles import beside_profile, complete_conversation, find_profile, port_of
+from p2pchat.cli.profiles import beside_profile, complete_conversation, find_profile, key_commands, port_of
 from p2pchat.cli.standard_input import InputKind, Progress, copy_stdin, raw_stdin, stdin_kind
 from p2pchat.commands.event_text import EventLine, format_size
 from p2pchat.commands.exit_codes import DONE, FAILED, UsageError, print_error, print_notice
@@ -221,8 +220,7 @@ def backup(profile: cli.ProfileChoice, target: str, db: str, no_files: bool) -> 
     directory = find_profile(profile)
     found = read_login_network(directory)
     if found.role in ("founder", "member") and found.directory != directory:
-        where = () if directory.parent == home_directory() else ("--data", str(directory))
-        take, put = (command("network", do, "FILE", *where) for do in ("backup", "restore"))
+        take, put = key_commands(directory)
         lacks = "it invites and expels nobody, and " if found.role == "founder" else ""
         print_notice(
             f"-- the {found.role}'s key will not be in it, without which {lacks}no other profile starts there:"

@@ -25,10 +25,9 @@ from p2pchat import (
     Sent,
     Settings,
     __version__,
-    home_directory,
     read_login_network,
 )
-from p2pchat.cli.profiles import port_of
+from p2pchat.cli.profiles import key_commands, port_of
 from p2pchat.commands.shell_command import command, quoted
 from p2pchat.safe_text import safe_line
 
@@ -267,8 +266,7 @@ def check_backup(state: ProfileState) -> Iterator[Finding]:
     except P2PChatError as error:
         yield from_error("founder", str(error))
         return
-    where = () if state.directory.parent == home_directory() else ("--data", str(state.directory))
-    take, put = (command("network", do, "FILE", *where) for do in ("backup", "restore"))
+    take, put = key_commands(state.directory)
     is_device = (state.directory / "user.pem").exists()  # it needs no key of the member
     if found.role == "guest" and not is_device and read_login_network().role in ("guest", ""):
         seen = "the key of this network's member is on another machine: no other profile can be started here"

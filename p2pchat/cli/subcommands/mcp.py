@@ -56,7 +56,7 @@ def _parse_may(text: str) -> frozenset[str]:
 
 @click.command("mcp", cls=cli.Command, epilog=EPILOG)
 @click.argument("port", required=False, type=cli.PORT_OR_ANY, shell_complete=cli.complete_port)
-@click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
+@cli.endpoints_argument
 @cli.option(
     "--may",
     "WHAT",

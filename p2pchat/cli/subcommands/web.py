@@ -81,7 +81,7 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
     required=False,
     type=cli.ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)),
 )
-@click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
+@cli.endpoints_argument
 @cli.option(
     "--http-host",
     "ADDR",

@@ -322,10 +322,15 @@ class TerminalDisplay(Display):
         settings = self._session.settings
         self._alerts.ring(text, bell=settings.is_on("bell"), desktop=settings.is_on("desktop"))
 
-    async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
+    async def _begin_line(self, event: EventLine) -> EventLine | None:
+        """Note that a message is shown, below its day; return what it answers."""
         related = await self._related(event)
         self._show_day(event["sent_at"])
         remember(self._seen, event["id"], None, REMEMBERED)
+        return related
+
+    async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
+        related = await self._begin_line(event)
         self.questions.add(event, self._own_id)
         line = chat_line(self.for_people(event), self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
@@ -393,9 +398,7 @@ class TerminalDisplay(Display):
         self._screen.add_line([(DIM, f"──── {text} ────")])
 
     async def _show_sent(self, event: EventLine) -> None:
-        related = await self._related(event)
-        self._show_day(event["sent_at"])
-        remember(self._seen, event["id"], None, REMEMBERED)
+        related = await self._begin_line(event)
         fragments = chat_line(event, self.me, elsewhere=not self._is_here(event), related=related)
         own = PendingLine(event, fragments, event["sent_at"] < self._since)
         for file in event.get("files", ()):  # content that was sent before may be known to be there
