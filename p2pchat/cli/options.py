@@ -278,7 +278,7 @@ def parse_end(text: str, now: datetime) -> datetime:
 PORT = ParsedType("port", lambda text: parse_port(text, "port"))
 PORT_OR_ANY = ParsedType("port", lambda text: parse_port(text, "port", lowest=0))
 ENDPOINT = ParsedType("endpoint", parse_endpoint)
-endpoints_argument = click.argument(
+endpoints_argument: Callable[[Function], Function] = click.argument(
     "endpoints", nargs=-1, type=ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS"
 )
 SECONDS = ParsedType("seconds", _parse_seconds)
