@@ -100,7 +100,7 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
             messages must arrive while both peers are connected.
         deletions: Somebody deleted a conversation, so messages may never come to newcomers, and later ones do.
     """
-    logs, copied = _excused(logs)
+    logs, copied = _excused(_without_twins(logs))
     events = [log for log in logs if not log.is_history]
     groups = Memberships(events)
     writers = _writers(events, complete, timely, copied)
@@ -126,6 +126,34 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True, d
     found += groups.check(histories, complete=complete)
     found += check_histories(histories, events, groups, complete=complete)
     return found
+
+
+def _without_twins(logs: Sequence[Log]) -> list[Log]:
+    """Return the logs, each session once: what a peer prints and what it writes with --log are one."""
+    longest: dict[tuple[str, str], LoggedSession] = {}
+    for log in logs:
+        for session in log.sessions:
+            for start in _starts(log, session):
+                if start not in longest or len(session.lines) > len(longest[start].lines):
+                    longest[start] = session
+    found = []
+    for log in logs:
+        kept, lines = 0, list[Line]()
+        for session in log.sessions:
+            if all(longest[start] is session for start in _starts(log, session)):
+                kept += 1
+                lines += session.lines
+        if kept == len(log.sessions) > 0:
+            found.append(log)
+        elif kept:
+            found.append(replace(log, lines=lines))
+    return found
+
+
+def _starts(log: Log, session: LoggedSession) -> Iterator[tuple[str, str]]:
+    """Yield the machine and the time of each start in a session."""
+    for _, begin in session.of("listening"):
+        yield begin.get("peer_id", log.user_id), begin["at"]
 
 
 # ---- one log

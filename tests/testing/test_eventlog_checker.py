@@ -661,3 +661,8 @@ def test_who_is_offline_on_one_machine_goes_on() -> None:
 def test_two_machines_that_start_at_one_moment_have_two_logs() -> None:
     lap = machine("LAP").message("B.1", "bob").message("B.1", "bob")
     assert rules(machine("DESK").message("B.1", "bob").line("warning", code="busy").stopped(), lap) == ["twice"]
+
+
+def test_what_a_peer_prints_and_what_it_logs_is_one_log() -> None:
+    one, two = ada().sent("A.1").sent("A.2"), bob().message("A.2", "ada")
+    assert rules(one, one, two) == rules(one, two) == ["order"]
