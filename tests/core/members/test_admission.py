@@ -126,16 +126,24 @@ def test_a_removal_that_is_not_durable_yet_refuses_no_connection(is_pardoned: bo
 def test_a_peer_that_is_pardoned_hears_again_of_users_that_it_took_for_expelled() -> None:
     """They are on a link that came up before the pardon was here: what they wrote was never compared."""
     net = Net("ada")
-    ada, bob = net.peers["ada"], net.add("bob", member=STRANGER)
+    bob, cyd = net.add("bob", member=STRANGER), net.add("cyd", member=ADMIN_KEY)
     removal = statement(FOUNDER, "remove", STRANGER.peer_id)
-    net.say("ada", statement(FOUNDER, "add", STRANGER.peer_id))
-    net.say("bob", statement(FOUNDER, "add", STRANGER.peer_id), removal)
-    host(ada, "dan")
+    added = statement(FOUNDER, "add", STRANGER.peer_id, ADMIN_KEY.peer_id)
+    net.say("cyd", added)
+    net.say("bob", added, removal)
+    net.say("ada", added, removal, statement(FOUNDER, "pardon", ids=[removal.id]))
+    host(cyd, "dan")
     bob.node.member_directory.on_shown(IDS["dan"], STRANGER.peer_id)
-    net.say("ada", removal, statement(FOUNDER, "pardon", ids=[removal.id]))
+    cyd.holding = True  # it has not taken the removal yet when the pardon comes
+    net.link("cyd", "bob")
+    net.world.settle()
+    assert IDS["dan"] in bob.node.links.by_peer[cyd.id].blocked
     net.link("ada", "bob")
+    net.world.settle()
+    cyd.holding = False
+    cyd.commit()
     net.world.pass_time(60.0)
-    assert IDS["dan"] in bob.node.links.by_peer[ada.id].users
+    assert IDS["dan"] in bob.node.links.by_peer[cyd.id].users
 
 
 def test_who_is_pardoned_is_admitted_once_that_is_durable() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from p2pchat.cli.control_client import ask_running_peer
 from tests.deadlines import WAIT
 from tests.long.terminal.test_prompt import texts_of
 from tests.terminal.conftest import OpenTerminal, StartPeer, ada_and
+from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
@@ -133,6 +135,29 @@ async def test_what_was_typed_before_a_question_answers_nothing_and_goes_to_nobo
     await ada.key("c-c")
     await ada.answers("second", "ada: second  ✓")
     assert await texts_of(bob, 2) == ["first", "second"]
+
+
+async def test_a_letter_answers_a_question_and_any_other_line_is_a_no_that_stays(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    ada, bob = await ada_and("bob", terminal, peer)
+    await ada.answers("first", "ada: first  ✓")
+    others = [("n\r", ""), ("see you at ten\r", "see you at ten"), ("/users\r", "/users"), ("wait\x1b", "wait")]
+    for told, (typed, left) in enumerate(others, 1):
+        await ada.line("/delete")
+        await ada.until(lambda: ada.prompt.startswith('delete "first"'), "the question")
+        await ada.type(typed)
+        await ada.until(partial(_says_no, ada, told, left), f"a no to {typed!r}")
+        await ada.key("c-u")
+    await ada.line("/delete")
+    await ada.until(lambda: ada.prompt.startswith('delete "first"'), "the question")
+    await ada.line("y")
+    await ada.shows('ada deleted "first"')
+    assert [post.text for post in await bob.history("room")] == [""]
+
+
+def _says_no(ada: Terminal, told: int, left: str) -> bool:
+    return ada.text.count("-- nothing was deleted") == told and ada.prompt == f"room> {left}".rstrip()
 
 
 async def test_a_whole_conversation_is_deleted_after_a_question(terminal: OpenTerminal, peer: StartPeer) -> None:
