@@ -203,7 +203,7 @@ class GatewayRun:
         report_reach(peer, options)
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
         url = url or url_of(options.http_host, port, options.root_path)
-        serving = {"url": url, "http_host": options.http_host, "http_port": port}
+        serving = {"url": url, "http_host": options.http_host, "http_port": port, "trusts": options.trust_loopback}
         self._event_log.write({"event": "serving", "at": iso(datetime.now(UTC)), **serving})
         print_notice(f"-- the page: {url}")
         await self._announce_how_to_join(peer, port)
@@ -353,7 +353,7 @@ class EventLogWriter:
 def console_line(line: EventLine) -> str:
     """Return a line of the log as the console shows it: who connects, and what waits or is sent; "" for others."""
     match line:
-        case {"event": "serving", "http_host": host, "http_port": port}:
+        case {"event": "serving", "http_host": host, "http_port": port, "trusts": True}:
             text = f"Chat service started on :{port}" + (", for this machine only" if is_loopback(host) else "")
         case {"event": "session", "state": "open", "user": user, "kind": kind}:
             text = f"{quote_name(user)} connected ({kind})"
@@ -366,7 +366,7 @@ def console_line(line: EventLine) -> str:
         case {"event": "handed", "user": user, "count": count}:
             text = f"sent to {quote_name(user)}: {count} buffered message{'s' if count > 1 else ''}"
         case {"event": "account", "user": user, "change": change}:
-            text = f"{quote_name(user)}: {_CHANGES[change]}"
+            text = f"{quote_name(user)}: {_CHANGES.get(change, change)}"
         case {"event": "cluster", "state": "up"}:
             text = "the engine of the cluster is there"
         case {"event": "cluster", "reason": reason}:
@@ -376,11 +376,10 @@ def console_line(line: EventLine) -> str:
     return f"{datetime.fromisoformat(line['at']).astimezone():%Y/%m/%d %H:%M:%S} {text}"
 
 
-_CHANGES = {
-    "registered": "registered",
+_CHANGES = {  # of an account, where the word in the log is not enough for people
     "token": "new token",
+    "label": "another token, or one of several revoked",
     "revoked": "token revoked",
-    "deleted": "deleted",
     "hosted": "hosted here too, as in the cluster",
     "left": "no longer hosted here, but at other gateways",
 }

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from p2pchat.__main__ import main
-from p2pchat.cli.gateway_run import GatewayRun, web_settings
+from p2pchat.cli.gateway_run import GatewayRun, console_line, web_settings
 from p2pchat.cli.http_server import listen
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
@@ -61,6 +61,14 @@ def test_account_commands_print_results_and_exit_codes(
         "zoe  registered, used 2026-11-30, 2 open; phone, used 2026-11-29",
     ]
     assert main(["web", "revoke", "eve"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "text"), [("token", "new token"), ("expelled", "expelled"), ("pardoned", "pardoned")]
+)
+def test_the_console_says_what_became_of_an_account(change: str, text: str) -> None:
+    line = {"event": "account", "at": "2026-11-30T09:00:00+00:00", "user": "zoe", "change": change}
+    assert console_line(line).endswith(f" zoe: {text}")
 
 
 def parsed(line: str) -> WebOptions:

@@ -192,8 +192,8 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
         print_rows(meant, False, format_device)
     if not agreed(f"{safe_line(machine)} can never come back", "Shut it out?", yes):
         return FAILED
-    [row] = asyncio.run(ask_profile(directory, "", "revoke_device", machine=machine))
-    print(f"{row['peer_id']} is shut out: it keeps what it has, and nobody links with it")
+    asyncio.run(ask_profile(directory, "", "revoke_device", machine=machine))
+    print(f"{safe_line(machine)} is shut out: it keeps what it has, and nobody links with it")
     return DONE
 
 

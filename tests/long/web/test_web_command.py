@@ -126,6 +126,7 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         assert (await http.get("/conversations", headers=zoe)).status_code == 200
         assert (await run(tmp_path, "web", "revoke", "zora", *which))[0] == 0
         assert (await http.get("/conversations", headers=zoe)).status_code == 401
+        assert json.loads(await gate.until('"change":"revoked"'))["user"] == "zora"
         gate.interrupt()
         assert await gate.end() == 130
 
