@@ -11,10 +11,7 @@ export class Attention {
     this._changed = changed;
     this._usedAt = Date.now();
     this.active = this._isActive();
-    for (const event of ["focus", "blur", "visibilitychange", "pageshow"]) {
-      addEventListener(event, () => this._onEvent(event), true);
-    }
-    for (const event of ["keydown", "pointerdown", "pointermove", "wheel", "touchstart"]) {
+    for (const event of ["focus", "blur", "visibilitychange", "pageshow", "keydown", "pointerdown", "pointermove", "wheel", "touchstart"]) {
       addEventListener(event, () => this._onEvent(event), { capture: true, passive: true });
     }
     setInterval(() => this._update(), 10000);

@@ -46,8 +46,10 @@ export class Notifications {
     const { model, attention } = this._chat;
     const locks = await navigator.locks?.query();
     if (locks?.held?.some(({ name }) => name === this._lock)) return;
+    // After a minute another browser of the user may have read it: the gateway says so within 2 s.
+    if (Date.now() - Date.parse(message.sentAt) > 60_000) await new Promise((done) => setTimeout(done, 2000));
     const wanted = wantedNotifications();
-    if (attention.active || wanted === "none" || (wanted === "mine" && talk.kind !== "dm" && !mentions(message.text, model.me.name))) return;
+    if (!talk.unread || attention.active || wanted === "none" || (wanted === "mine" && talk.kind !== "dm" && !mentions(message.text, model.me.name))) return;
     const begun = talk.begun?.isNew ? talk.begun : null;
     if (begun?.told) return;
     if (begun) begun.told = true;
@@ -82,8 +84,7 @@ export class Notifications {
 
 /** @returns {"none"|"mine"|"all"} the messages to notify of: none, direct ones and mentions, or all */
 export function wantedNotifications() {
-  const { notify } = preferences();
-  return canNotify() && Notification.permission === "granted" && (notify === "mine" || notify === "all") ? notify : "none";
+  return canNotify() && Notification.permission === "granted" && preferences().notify || "none";
 }
 
 /** @returns {boolean} whether this browser has notifications at this address */

@@ -457,6 +457,37 @@ async def test_a_tab_behind_notifies_of_nothing_while_its_user_looks_at_another(
     await behind.close()
 
 
+SLEEPY = """
+window.sockets = [];
+window.WebSocket = class extends WebSocket { constructor(url) { super(url); sockets.push(this); } };
+"""
+SLEEPS = "const now = Date.now; Date.now = () => now() + 120_000; sockets.at(-1).onmessage = () => {}"
+
+
+async def test_a_browser_that_comes_back_notifies_of_nothing_that_was_read_elsewhere(scene: Scene) -> None:
+    """It told of each message that had come, though its user had read it on the phone meanwhile."""
+    zoe, terry = scene.zoe, scene.terry
+    laptop = await scene.browser.new_context(permissions=["notifications"])
+    asleep = await laptop.new_page()
+    await asleep.add_init_script(f"{NOTIFICATIONS} {SLEEPY} document.hasFocus = () => false;")
+    await asleep.goto(zoe.url)
+    await asleep.evaluate(f"sessionStorage.setItem('p2pchat.token /', '{zoe.token}')")
+    await asleep.reload()
+    rows = asleep.locator("button.side-row")
+    await rows.filter(has=asleep.get_by_text("Room", exact=True)).wait_for()
+    await asleep.evaluate("import('./notifications.js').then((one) => one.wantNotifications('all'))")
+    await asleep.evaluate(SLEEPS)
+    await zoe.page.evaluate("delete document.hasFocus; dispatchEvent(new Event('focus'))")
+    await zoe.go("terry")
+    sent = await terry.send("read on the phone", to="zoe")
+    await terry.next("read", id=sent["id"], user="zoe")
+    await terry.send("read nowhere")
+    await zoe.row("Room").get_by_text("read nowhere").wait_for()
+    await asleep.evaluate("sockets.at(-1).close()")
+    await becomes(lambda: asleep.evaluate("shown.map(({body}) => body)"), ["read nowhere"])
+    await laptop.close()
+
+
 async def test_who_was_removed_while_offline_is_told_and_still_finds_the_group(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     terry.say(do="group", name="Café Küche Team", members=["zoe", "yan"], ref="group")
