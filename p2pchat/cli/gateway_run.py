@@ -210,9 +210,10 @@ class GatewayRun:
 
     async def _announce_how_to_join(self, peer: TCPPeer, port: int) -> None:
         options = self._options
-        if not is_loopback(options.http_host) and not options.origins:
-            for address in _listening_addresses(options.http_host):
-                print_notice(f"--           {url_of(address, port, options.root_path)}")
+        if options.http_host in ("0.0.0.0", "::") and not options.origins:
+            for address in own_addresses():
+                if options.http_host == "::" or ":" not in address:
+                    print_notice(f"--           {url_of(address, port, options.root_path)}")
         if options.sign_up != "open" and not (is_loopback(options.http_host) and not options.origins):
             which = profile_words(Path(peer.listening.data))
             print_notice(
@@ -237,13 +238,6 @@ def _join_beside_founder(options: WebOptions, *, admin: bool) -> None:
     is_new = not (state.peer_id or state.key_trouble or state.database_path.exists())
     if is_new and state.network_path.parent != state.directory:
         make_member(state.directory, admin=admin)
-
-
-def _listening_addresses(host: str) -> list[str]:
-    """Return this machine's addresses if the page listens on all of them, else []."""
-    if host not in ("0.0.0.0", "::"):
-        return []
-    return [address for address in own_addresses() if host == "::" or ":" not in address]
 
 
 # ---- event log

@@ -441,14 +441,7 @@ def address_of(connection: HTTPConnection) -> str:
 
 def is_on_loopback(connection: HTTPConnection) -> bool:
     """Return whether a caller is on this machine, asked for it by a loopback address, and came through no proxy."""
-    is_direct = not _is_forwarded(connection) and _asks_for_loopback(connection)
-    return is_direct and is_loopback(address_of(connection))
-
-
-def _is_forwarded(connection: HTTPConnection) -> bool:
-    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in connection.headers)
-
-
-def _asks_for_loopback(connection: HTTPConnection) -> bool:
+    if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in connection.headers):
+        return False
     asked = parse_host(connection.headers.get("host", ""), "http")
-    return asked is not None and is_loopback(asked.host)
+    return asked is not None and is_loopback(asked.host) and is_loopback(address_of(connection))

@@ -183,13 +183,8 @@ def revoke(machine: str, profile: ProfileChoice, yes: bool) -> int:
     """Shut out a machine of yours that was lost, for good: nobody links with it any more."""
     directory = find_profile(profile, acts=True)
     if not yes:
-        rows = asyncio.run(ask_profile(directory, "", "devices"))  # a machine says itself what it is called
-        meant = [
-            row
-            for row in rows
-            if machine.casefold() in (row["name"].casefold(), row["peer_id"][: len(machine)].casefold())
-        ]
-        print_rows(meant, False, format_device)
+        # A machine says itself what it is called: whoever is asked sees them all.
+        print_rows(asyncio.run(ask_profile(directory, "", "devices")), False, format_device)
     if not agreed(f"{safe_line(machine)} can never come back", "Shut it out?", yes):
         return FAILED
     asyncio.run(ask_profile(directory, "", "revoke_device", machine=machine))
