@@ -152,6 +152,28 @@ async def test_only_what_is_given_back_as_seen_is_read(ada: Child, tmp_path: Pat
         await ada.event("read", id=sent[-1]["id"], user="reviewer")
 
 
+async def test_who_asks_an_agent_sees_whether_it_has_read_and_answered(ada: Child, tmp_path: Path) -> None:
+    """Delivered when its peer has the question, read once it has confirmed what it was shown, then answered."""
+    async with agent(tmp_path, ada, "asker") as asker, agent(tmp_path, ada, "reviewer") as reviewer:
+        await asker.until_known("reviewer")
+        question = {"to": "reviewer", "text": "41 or 42?", "key": "one"}
+        asked = await asker.call("ask", **question, wait=2)
+        assert (asked["status"], asked["answered"]) == ("delivered", False)
+        shown = await reviewer.call("inbox", wait=10)
+        assert [one["text"] for one in shown["messages"]] == ["41 or 42?"]
+        again = await asker.call("ask", **question, wait=0)
+        assert (again["id"], again["status"], again["answered"]) == (asked["id"], "delivered", False)
+        await reviewer.call("inbox", seen=shown["seen"])
+        async with asyncio.timeout(PATIENCE):
+            while (await asker.call("receipt", id=asked["id"]))["status"] != "read":
+                await asyncio.sleep(0.1)  # poll: tools have no events
+        again = await asker.call("ask", **question, wait=0)
+        assert (again["status"], again["answered"]) == ("read", False)
+        await reviewer.call("send", to="asker", text="42", reply_to=asked["id"])
+        found = await asker.call("ask", **question, wait=10)
+        assert (found["answered"], found["answer"]["text"]) == (True, "42")
+
+
 async def test_a_call_that_its_client_gave_up_takes_no_message_with_it(ada: Child, tmp_path: Path) -> None:
     async with agent(tmp_path, ada, "reviewer") as reviewer:
         await reviewer.call("send", to="ada", text="hello", wait=PATIENCE)
