@@ -20,7 +20,9 @@ from typing import Any
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import GUEST_NAME, save_certificates, save_network
-from p2pchat.identity.private_files import (
+from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity, stored_keys
+from p2pchat.peer_resources import MEMORY_URL, PathLike
+from p2pchat.private_files import (
     MAX_PRIVATE_BYTES,
     directory_made_whole,
     make_private_directory,
@@ -29,8 +31,6 @@ from p2pchat.identity.private_files import (
     sync_file,
     write_private,
 )
-from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity, stored_keys
-from p2pchat.peer_resources import MEMORY_URL, PathLike
 from p2pchat.storage.content_store import CONTENT_NAME, whole_files
 from p2pchat.storage.database import Database, flat, translate_errors
 from p2pchat.storage.dialects.dialect import Dialect

@@ -49,12 +49,6 @@ from p2pchat.identity.network import (
     save_network,
 )
 from p2pchat.identity.own_addresses import own_endpoints
-from p2pchat.identity.private_files import (
-    directory_made_whole,
-    make_private_directory,
-    remove_leftovers,
-    write_private,
-)
 from p2pchat.identity.profile import (
     DATABASE_NAME,
     KEY_NAME,
@@ -67,6 +61,12 @@ from p2pchat.identity.profile import (
 from p2pchat.identity.tls_pipe import client_context, peer_key, server_context
 from p2pchat.messaging.users import Device
 from p2pchat.peer_resources import PathLike
+from p2pchat.private_files import (
+    directory_made_whole,
+    make_private_directory,
+    remove_leftovers,
+    write_private,
+)
 from p2pchat.protocol import GuestCertificate, Hex16, Hex32, Hex64, Key32, PeerId, UserId
 from p2pchat.storage.dialects.sqlite_dialect import sqlite_url
 from p2pchat.storage.sql_storage import SqlStorage

@@ -34,7 +34,7 @@ from p2pchat.core.log import MAX_FILE_BYTES, Batch, attachments_of, decode_entry
 from p2pchat.core.members.statement_exchange import file_frames
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
-from p2pchat.identity.private_files import AtomicFile, SpecialFile, saved_file, write_all
+from p2pchat.private_files import AtomicFile, SpecialFile, saved_file, write_all
 from p2pchat.protocol import (
     FILE_VERSION,
     LENGTH,

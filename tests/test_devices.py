@@ -44,10 +44,10 @@ from p2pchat.core.own_state import BLOCKED, DEVICE
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import GUEST_NAME, LOOPBACK, save_certificates
-from p2pchat.identity.private_files import make_private_directory, write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.messaging.users import UserDirectory, UserFacts, id_of
+from p2pchat.private_files import make_private_directory, write_private
 from p2pchat.testing import mesh
 from tests.commands.session_output import Shown, open_session
 from tests.deadlines import WAIT, until, within

@@ -47,11 +47,11 @@ from p2pchat.commands.event_text import EventLine, find_obstacle
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.file_commands import send_with_files
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
-from p2pchat.commands.last_start import write_private
 from p2pchat.commands.message_commands import OutgoingMessage, parse_limit
 from p2pchat.commands.session import Session, handlers_in
 from p2pchat.commands.standard_output import StdoutWriter
 from p2pchat.commands.unread_counter import mentions
+from p2pchat.private_files import write_private
 from p2pchat.program_log import ProgramLog
 from p2pchat.threads import on_disk, stop_tasks
 
@@ -608,7 +608,7 @@ def write_address(directory: Path, address: SocketAddress) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    write_private(directory / FILE_NAME, json.dumps(asdict(address)) + "\n")
+    write_private(directory / FILE_NAME, f"{json.dumps(asdict(address))}\n".encode())
 
 
 def remove_files(directory: Path) -> None:

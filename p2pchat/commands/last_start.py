@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.exit_codes import print_error
+from p2pchat.private_files import write_private
 
 FILE_NAME = "start.json"
 KEPT_SUFFIX = ".unreadable"
@@ -85,25 +85,10 @@ class LastStart:
             except (OSError, ValueError, RecursionError):
                 os.replace(path, f"{path}{KEPT_SUFFIX}")
                 print_error(f"{path} cannot be read, and is kept as {path.name}{KEPT_SUFFIX}: {ADVICE}")
-            write_private(path, json.dumps(asdict(self)) + "\n")
+            write_private(path, f"{json.dumps(asdict(self))}\n".encode())
 
     @property
     def is_open(self) -> bool:
         """Return whether peers of other machines could connect."""
         is_open = not is_loopback(self.host) if self.host else self.joined
         return bool(self.advertise) or (self.listen and is_open)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, readable by its owner only."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:  # KeyboardInterrupt too: no partial file may stay
-        new.unlink(missing_ok=True)
-        raise

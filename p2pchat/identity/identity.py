@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.private_files import read_private, write_private
+from p2pchat.private_files import read_private, write_private
 from p2pchat.protocol import PeerId
 
 

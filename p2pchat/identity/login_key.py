@@ -33,7 +33,6 @@ from p2pchat.identity.network import (
     save_certificates,
     save_network,
 )
-from p2pchat.identity.private_files import give_to_owner, make_private_directory, write_private
 from p2pchat.identity.profile import (
     KEY_NAME,
     data_directory,
@@ -44,6 +43,7 @@ from p2pchat.identity.profile import (
     stored_identity,
     stored_keys,
 )
+from p2pchat.private_files import give_to_owner, make_private_directory, write_private
 
 MARK_NAME = "network.backup"
 MAX_BYTES = 4096  # of a copy

@@ -38,7 +38,7 @@ from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.identity import Identity
-from p2pchat.identity.private_files import (
+from p2pchat.private_files import (
     give_to_owner,
     make_private_directory,
     read_private,

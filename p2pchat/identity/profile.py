@@ -49,7 +49,7 @@ from p2pchat.identity.network import (
     save_network,
     validate_network_name,
 )
-from p2pchat.identity.private_files import (
+from p2pchat.private_files import (
     OTHERS,
     POSIX,
     STALE_AFTER,

@@ -22,7 +22,7 @@ from p2pchat.core.content.pieces import PIECE_BYTES, count_pieces, disk_name
 from p2pchat.core.log import MAX_FILE_NAME, MAX_FILES, MAX_MEDIA_TYPE, FileRef, LogId
 from p2pchat.core.names import plain
 from p2pchat.errors import PeerClosed, StorageError
-from p2pchat.identity.private_files import saved_file
+from p2pchat.private_files import saved_file
 from p2pchat.protocol import UserId
 from p2pchat.runtime.content_worker import ContentWorker, Progress
 from p2pchat.storage.contract import ReleasedEntry

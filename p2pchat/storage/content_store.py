@@ -41,7 +41,7 @@ from p2pchat.core.content.pieces import (
 )
 from p2pchat.core.log import MAX_FILE_BYTES
 from p2pchat.errors import StorageError
-from p2pchat.identity.private_files import give_to_owner, make_private_directory, sync_directory, sync_file
+from p2pchat.private_files import give_to_owner, make_private_directory, sync_directory, sync_file
 
 CONTENT_NAME = "content"  # the directory of content, in the data directory
 SYNC_EVERY_BYTES = 64 * 1024 * 1024  # written between two fsyncs: what a power loss may cost; a guess

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from p2pchat import private_files
 from p2pchat.core.log import verify
 from p2pchat.errors import P2PChatError
-from p2pchat.identity import private_files
 from p2pchat.identity.identity import Identity, load_identity, load_or_create_identity
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")

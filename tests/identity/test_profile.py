@@ -15,7 +15,6 @@ from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity.home import home_directory
 from p2pchat.identity.identity import Identity, load_or_create_identity
 from p2pchat.identity.network import Network, load_network, login_network, save_network
-from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import (
     Profile,
     data_directory,
@@ -23,6 +22,7 @@ from p2pchat.identity.profile import (
     known_profiles,
     profile_directory,
 )
+from p2pchat.private_files import write_private
 
 
 @pytest.fixture(autouse=True)

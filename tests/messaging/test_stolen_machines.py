@@ -12,8 +12,8 @@ from p2pchat import MemberChange, TCPPeer, join_device, profile_directory
 from p2pchat.core.names import base32
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME, GUEST_NAME, Network, save_certificates, save_network
-from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
+from p2pchat.private_files import write_private
 from p2pchat.protocol import PeerId, UserId
 from tests.deadlines import WAIT, until, within
 from tests.messaging.conftest import home as home

@@ -217,7 +217,7 @@ def _mid_line(count: Count) -> None:
 
 def _file(count: Count) -> None:
     """While a private file is written: created, written, synced, renamed, directory synced."""
-    from p2pchat.identity.private_files import AtomicFile
+    from p2pchat.private_files import AtomicFile
 
     begin = AtomicFile.__init__
 

@@ -10,8 +10,8 @@ import click
 from p2pchat.cli import agent_hook
 from p2pchat.cli import options as cli
 from p2pchat.commands.exit_codes import DONE, CommandError, print_notice
-from p2pchat.commands.last_start import write_private
 from p2pchat.commands.shell_command import command
+from p2pchat.private_files import write_private
 
 HOOK_EPILOG = """\
 It reads what the client says on standard input. It prints nothing, and ends with 0, if nothing is unread or no peer \
@@ -74,7 +74,7 @@ def setup(client: str, name: str, write: bool, remove: bool) -> int:
     text = json.dumps(found, indent=2, ensure_ascii=False)
     if write or remove:
         path.parent.mkdir(exist_ok=True)
-        write_private(path, text)
+        write_private(path, text.encode())
         text = f"{path} is written"
     print(text)
     print_notice(f"-- for {path}; its tools: {client} mcp add p2pchat -- {command('mcp', '--name', name)}")

@@ -19,7 +19,7 @@ from struct import pack, unpack
 from urllib.parse import quote
 
 from p2pchat.errors import StorageError
-from p2pchat.identity.private_files import give_to_owner
+from p2pchat.private_files import give_to_owner
 from p2pchat.settings import MIB
 from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect, OpenDatabase, ViewFunctions
 from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column

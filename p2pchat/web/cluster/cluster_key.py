@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from p2pchat import P2PChatError
+from p2pchat.private_files import read_private, write_private
 
 _LINE = re.compile(r"p2pchat-cluster 1 ([0-9a-f]{64})\s*", re.ASCII)
-_MAX_FILE_BYTES = 4096
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)  # part of the names of buckets and subjects
 _NONCE_BYTES = 12
 _PURPOSE = "p2pchat/cluster/1"
@@ -41,14 +41,10 @@ def parse_cluster_name(text: str) -> str:
 
 def make_key_file(path: Path) -> None:
     """Write a new key to a file that only this login can read. Raises P2PChatError: there is one, or it cannot."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+    if os.path.lexists(path):
+        raise P2PChatError(f"there is a file {path} already: choose another name; a cluster has one key")
     try:
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
-            file.write(f"p2pchat-cluster 1 {secrets.token_hex(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        raise P2PChatError(f"there is a file {path} already: choose another name; a cluster has one key") from None
+        write_private(path, f"p2pchat-cluster 1 {secrets.token_hex(32)}\n".encode())
     except OSError as error:
         raise P2PChatError(f"{path} cannot be written: {error.strerror or error}") from None
 
@@ -56,14 +52,9 @@ def make_key_file(path: Path) -> None:
 def read_key_file(path: Path) -> bytes:
     """Return the key in a file. Raises P2PChatError: it is none, or others can read it."""
     try:
-        with path.open(encoding="ascii", errors="replace") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            text = file.read(_MAX_FILE_BYTES)
+        found = _LINE.fullmatch(read_private(path).decode("ascii", "replace"))
     except OSError as error:
         raise P2PChatError(f"the cluster key {path} cannot be read: {error.strerror or error}") from None
-    if os.name == "posix" and mode & 0o077:
-        raise P2PChatError(f"{path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`")
-    found = _LINE.fullmatch(text)
     if found is None:
         raise P2PChatError(f"{path} is no key of a cluster: `p2pchat web cluster-key FILE` makes one")
     return bytes.fromhex(found[1])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pchat import P2PChatError
+from p2pchat import P2PChatError, private_files
 from p2pchat.web.cluster.cluster_key import ClusterKey, make_key_file, parse_cluster_name, read_key_file
 
 KEY = ClusterKey(b"k" * 32, "team")
@@ -38,7 +38,7 @@ def test_without_file_modes_the_key_of_a_cluster_is_read_unchecked(
     make_key_file(path)
     path.chmod(0o666)
     with monkeypatch.context() as forced:
-        forced.setattr(os, "name", "nt")
+        forced.setattr(private_files, "POSIX", False)
         assert len(read_key_file(path)) == 32
 
 

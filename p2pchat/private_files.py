@@ -47,7 +47,8 @@ def make_private_directory(path: Path) -> None:
         P2PChatError: It cannot be made, or others may write in it.
     """
     try:
-        for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
+        absent = [one for one in (path / "profile").parents if not one.exists()]
+        for missing in reversed(absent):
             missing.mkdir(mode=0o700, exist_ok=True)
             give_to_owner(missing)
         if not path.is_dir():
@@ -95,7 +96,7 @@ def give_to_owner(path: Path) -> None:
     if sys.platform == "win32" or not POSIX or os.geteuid():
         return
     owner = path.parent.stat()
-    if owner.st_uid and any((above / name).exists() for above in path.parents[:2] for name in OURS):
+    if owner.st_uid and any(OURS.intersection(os.listdir(above)) for above in path.parents[:2]):
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
@@ -149,8 +150,10 @@ def remove_stale(left: Path, untouched: float) -> None:
     """Remove a file, or a directory with its content, that was not written to for so many seconds."""
     with suppress(OSError):  # another process removes it, or only another user may
         is_directory = left.is_dir() and not left.is_symlink()
-        newest = max(each.lstat().st_mtime for each in ([left, *left.rglob("*")] if is_directory else [left]))
-        if untouched and time.time() - newest < untouched:
+        written = [left.lstat().st_mtime]
+        if is_directory:
+            written += (each.lstat().st_mtime for each in left.rglob("*"))
+        if untouched and time.time() - max(written) < untouched:
             return
         if is_directory:
             shutil.rmtree(left)
@@ -241,9 +244,11 @@ def sync_file(descriptor: int) -> None:
         OSError: The disk failed, or is full.
     """
     os.fsync(descriptor)
-    if sys.platform != "win32" and (full_sync := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
+    if sys.platform != "win32":
+        full_sync = getattr(fcntl, "F_FULLFSYNC", None)
         try:
-            fcntl.fcntl(descriptor, full_sync)
+            if full_sync is not None:
+                fcntl.fcntl(descriptor, full_sync)
         except OSError as error:
             if error.errno not in NO_FULL_SYNC:
                 raise

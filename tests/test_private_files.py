@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat import private_files
 from p2pchat.errors import P2PChatError
-from p2pchat.identity import private_files
-from p2pchat.identity.private_files import (
+from p2pchat.private_files import (
     make_private_directory,
     read_private,
     remove_leftovers,
@@ -158,12 +158,12 @@ def test_the_disk_itself_writes_a_file_where_the_system_can_ask_for_that(
 
 
 def test_everything_that_must_be_durable_is_synced_by_the_same_function() -> None:
-    """The last start of a profile and the key of a cluster, which is made once, are no messages."""
-    root = Path(private_files.__file__).parent.parent
+    """So each file, and the directory that has its name, is on the disk."""
+    root = Path(private_files.__file__).parent
     callers = [
         path.relative_to(root).as_posix() for path in root.rglob("*.py") if "os.fsync(" in path.read_text("utf-8")
     ]
-    assert sorted(callers) == ["commands/last_start.py", "identity/private_files.py", "web/cluster/cluster_key.py"]
+    assert sorted(callers) == ["private_files.py"]
 
 
 def test_a_file_as_large_as_no_key_is_refused(tmp_path: Path) -> None:
