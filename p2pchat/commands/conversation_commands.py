@@ -88,7 +88,8 @@ async def list_(ctx: CommandContext) -> CommandResult:
     """
     shown, more = (ctx.peer.conversations(), 0) if ctx.shows_all else listed(ctx.peer, ctx.unread)
     unanswered = {one.conversation.id: one for one in ctx.peer.unanswered()}
-    rows = [_list_row(ctx, conversation, unanswered.get(conversation.id)) for conversation in shown]
+    notify = ctx.settings.exceptions("notify")
+    rows = [_list_row(ctx, one, unanswered.get(one.id)) | {"muted": notify.get(one.id) == "none"} for one in shown]
     rows += [_unplaced_row(one) for one in unanswered.values() if not one.has_place]
     others = [f"-- and {more} more: /list {ALL} shows them too"] if more else []
     if blocked := len(ctx.peer.blocked()):

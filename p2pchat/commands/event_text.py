@@ -577,7 +577,7 @@ def format_conversation(row: Line) -> str:
     former = "" if row.get("member", True) else " (you are no longer in it)"
     where = quote_conversation(row["conversation"], row["kind"])
     new = f"; new: {format_begun(row)}" if row.get("new") else ""
-    return f"-- {where}{unread}{mentions}{_marks(here=row['current'])}{former}{new}"
+    return f"-- {where}{unread}{mentions}{_marks(here=row['current'], muted=row['muted'])}{former}{new}"
 
 
 def format_receipt(row: Line, now: datetime, text: str = "") -> str:

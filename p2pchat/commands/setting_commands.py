@@ -11,7 +11,7 @@ from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.display import CommandResult
 from p2pchat.commands.event_text import EventLine, user_fields
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.safe_text import quote_name
+from p2pchat.safe_text import quote_name, quote_place
 
 
 async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Conversation | None = None) -> CommandResult:
@@ -30,6 +30,23 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Convers
     else:
         rows = await _set(ctx, BY_NAME[name], value, to)
     return CommandResult(rows, [_format_setting(row) for row in rows])
+
+
+async def mute(ctx: CommandContext, to: Conversation) -> CommandResult:
+    """Have nothing ring in a conversation: the setting `notify` is `none` there."""
+    rows = await _set(ctx, BY_NAME["notify"], "none", to)
+    return CommandResult(rows, [f"-- {quote_place(to)} is muted: nothing there rings, on none of your machines"])
+
+
+async def unmute(ctx: CommandContext, to: Conversation) -> CommandResult:
+    """Have a conversation ring as all others do."""
+    return CommandResult(await _set(ctx, BY_NAME["notify"], INHERIT, to), [f"-- {quote_place(to)} rings as usual"])
+
+
+async def muted(ctx: CommandContext) -> CommandResult:
+    """List the conversations in which nothing rings."""
+    rows = [row for row in _rows(ctx, BY_NAME["notify"])[1:] if row["value"] == "none"]
+    return CommandResult(rows, [f"-- {quote_name(row['conversation'])}" for row in rows] or ["-- nothing is muted"])
 
 
 def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:

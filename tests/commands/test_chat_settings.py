@@ -85,6 +85,22 @@ async def test_a_setting_of_one_conversation(shown: Shown) -> None:
         assert kept.exceptions("typing") == {}
 
 
+async def test_a_name_is_muted_and_not_the_conversation_that_is_open(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada = net.peers[0]
+        group = await ada.create_group("ops", ["bob"])
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"/muted", b"/go #ops", b"/mute bob", b"/muted", b"/mute", b"/unmute bob", b"/muted"])
+        nothing, _, bob, listed, ops, usual, left = shown.new
+        assert nothing == "-- nothing is muted"
+        assert bob == "-- bob is muted: nothing there rings, on none of your machines"
+        assert (listed, usual, left) == ("-- bob", "-- bob rings as usual", "-- ops")
+        assert ops.startswith("-- #ops is muted")
+        assert [session.settings.notifies(one.id, meant=True) for one in (group, ada.find("bob"))] == [False, True]
+        await session.execute([b"/list"])
+        assert [line for line in shown.new if "muted" in line] == ["-- #ops (here) (muted)"]
+
+
 async def test_programs_get_settings_and_help_as_rows(shown: Shown) -> None:
     async with mesh("ada") as net:
         await open_session(net.peers[0], shown).execute([b"/set bell", b"/help"])

@@ -198,7 +198,7 @@ def test_answers_are_lines_of_the_program(
     host = {"peer_id": "K7QF2M3P", "this": False, "linked": True, "address": said, "via": other, "endpoints": [said]}
     row: dict[str, Any] = {**someone, "me": False, "ignored": False, "linked": True, "allowed": False}
     row |= {"about": said, "names_before": [other, user], "hosts": [host], "known_since": since}
-    talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
+    talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False, "muted": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
     receipt |= {"kind": "group", "count": 1, "read_count": 0, "at_gateway": [], "at_gateway_count": 0}
     people = UserDirectory("", UserFacts())

@@ -188,6 +188,12 @@ export class Chat {
     return this.connection.request({ do: how, user: id });
   }
 
+  /** Have a conversation ring for nothing, on all of the user's machines, or as usual. @param {import("./model.js").Talk} talk */
+  async mute(talk) {
+    await this.connection.request({ do: talk.muted ? "unmute" : "mute", to: talk.id });
+    await this._list(false);
+  }
+
   /** @param {string} id of a person who was hidden or is shown again @param {boolean} blocked */
   async _onHidden(id, blocked) {
     const wasBlocked = this.model.people.get(id)?.blocked;

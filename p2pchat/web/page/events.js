@@ -76,6 +76,7 @@ export class Events {
       const isNew = !model.talks.has(row.conversation_id);
       const talk = this._talk(row);
       talk.name = row.conversation;
+      talk.muted = row.muted;
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;

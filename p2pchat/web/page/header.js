@@ -24,11 +24,11 @@ export class Header {
     const { model } = this._chat;
     const talk = model.front;
     const person = model.people.get(talk?.userId ?? "");
-    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, person?.label, person?.status, talk && this._subtitle(talk, person), talk?.begun, model.unread - (talk?.unread ?? 0)]);
+    const elsewhere = model.unread - (talk && !talk.muted ? talk.unread : 0);
+    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, talk?.muted, person?.label, person?.status, talk && this._subtitle(talk, person), talk?.begun, elsewhere]);
     if (drawn === this._drawn) return;
     this._drawn = drawn;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
-    const elsewhere = model.unread - (talk?.unread ?? 0);
     const back = iconButton("back", elsewhere ? `Back to the list, ${countText(elsewhere)} unread elsewhere` : "Back to the list", () => this._layout.navigation.back(), { class: "icon-button only-narrow" });
     if (elsewhere) back.append(h("span", { class: "badge", "aria-hidden": "true" }, countText(elsewhere)));
     fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk), talk?.begun && this._begun(talk, talk.begun));
@@ -64,6 +64,7 @@ export class Header {
       talk.kind === "room" && iconButton("people", "Members of this network", () => layout.notifyFailure(showMembers(this._chat))),
       talk.kind === "group" && iconButton("people", "Members of this group", () => layout.notifyFailure(showGroup(this._chat, layout, talk))),
       talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => layout.notifyFailure(showPerson(this._chat, layout, talk.userId))),
+      iconButton(talk.muted ? "muted" : "bell", talk.muted ? "Ring here as usual" : "Mute: ring for nothing here", () => layout.notifyFailure(this._chat.mute(talk))),
       iconButton("search", "Search in this conversation", () => layout.search.open("", false)),
     );
   }

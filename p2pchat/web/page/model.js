@@ -72,6 +72,7 @@ export class Talk {
     this.memberCount = members;
     this.unread = 0;
     this.mentions = 0;
+    this.muted = false; // nothing rings for it, and it counts quietly
     /** @type {Message[]} oldest first, without gaps from the first one loaded to the newest */
     this.messages = [];
     /** @type {Map<string, Message>} */
@@ -195,7 +196,7 @@ export class Model {
 
   get unread() {
     let sum = 0;
-    for (const talk of this.talks.values()) sum += talk.unread;
+    for (const talk of this.talks.values()) if (!talk.muted) sum += talk.unread;
     return sum;
   }
 

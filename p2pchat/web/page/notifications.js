@@ -50,6 +50,8 @@ export class Notifications {
     if (Date.now() - Date.parse(message.sentAt) > 60_000) await new Promise((done) => setTimeout(done, 2000));
     const wanted = wantedNotifications();
     if (!talk.unread || attention.active || wanted === "none" || (wanted === "mine" && talk.kind !== "dm" && !mentions(message.text, model.me.name))) return;
+    const muted = await this._chat.ask({ do: "muted" }).catch(() => []); // perhaps on another machine of the user
+    if (muted.some((/** @type {any} */ row) => row.conversation_id === talk.id)) return;
     const begun = talk.begun?.isNew ? talk.begun : null;
     if (begun?.told) return;
     if (begun) begun.told = true;

@@ -5,7 +5,7 @@ import { memberCount, newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
 import { gist } from "./message.js";
 import { writtenAt } from "./model.js";
-import { fold, namesNear } from "./names.js";
+import { fold } from "./names.js";
 import { byPresence, firstOf, isHere, showProfile, statusText } from "./people.js";
 import { Redraw, Rows } from "./rows.js";
 import { disc, safeLine } from "./safe_text.js";
@@ -69,7 +69,7 @@ export class Sidebar {
     if (event.key === "Enter" && this.find.value.trim()) {
       event.preventDefault();
       const first = this._talks.querySelector("button[data-to]");
-      if (first instanceof HTMLElement && first.dataset.sure) first.click();
+      if (first instanceof HTMLElement) first.click();
       else this._search();
     } else if (event.key === "Escape" && this.find.value) {
       event.stopPropagation();
@@ -111,14 +111,13 @@ export class Sidebar {
     const everyone = words !== "" || this._all.getAttribute("aria-pressed") === "true";
     const known = model.others.filter((person) => fits(person.label));
     const people = everyone ? known : known.filter((person) => talks.has(person.id) || isHere(person));
-    const near = words && !people.length && !groups.length ? namesNear(model.others, words) : [];
     this._searchRow.hidden = !words;
     this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
     this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
     this._groups.draw(groups.map((talk) => this._row(talk)));
-    this._people.draw(near.length ? near.map((person) => this._person(person, false)) : this._firstPeople(people, talks).map((person) => this._person(person)));
+    this._people.draw(this._firstPeople(people, talks).map((person) => this._person(person)));
     this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
-    this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : known.length ? "No one else is here now" : model.mayInvite ? "No one else is here yet. Invite someone." : "No one else is here yet";
+    this._noPeople.textContent = words ? (people.length ? "" : "No matches") : people.length ? "Choose someone to write privately" : known.length ? "No one else is here now" : model.mayInvite ? "No one else is here yet. Invite someone." : "No one else is here yet";
     const more = people.length - MAX_PEOPLE;
     this._more.textContent = more > 0 ? `${more} more; search by name above` : "";
     this._invite.hidden = !model.mayInvite;
@@ -137,26 +136,26 @@ export class Sidebar {
     const { model } = this._chat;
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
     const here = model.hereCount;
-    const status = talk.begun?.isNew ? "new" : talk.kind !== "room" ? (talk.member ? memberCount(talk.memberCount) : "no longer a member") : here ? `${here} here now` : "everyone";
+    const status = talk.begun?.isNew ? "new" : talk.muted ? "muted" : talk.kind !== "room" ? (talk.member ? memberCount(talk.memberCount) : "no longer a member") : here ? `${here} here now` : "everyone";
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
     return this._button(talk.id, sign, name, status, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }
 
-  /** @param {import("./model.js").Person} person @param {boolean} sure whether Enter in the search field opens it */
-  _person(person, sure = true) {
+  /** @param {import("./model.js").Person} person */
+  _person(person) {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
     const about = this._chat.model.unplaced.has(person.id) ? "wrote, not taken: write to have it" : talk?.begun?.isNew ? "new" : "";
-    const status = about || statusText(person);
-    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id), sure);
+    const status = about || (talk?.muted ? "muted" : statusText(person));
+    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id));
   }
 
   /**
    * @param {string} to @param {() => Node} sign @param {string} name @param {string} status
-   * @param {Talk|undefined} talk @param {boolean} front @param {() => void} open @param {boolean} [sure]
+   * @param {Talk|undefined} talk @param {boolean} front @param {() => void} open
    * @returns {import("./rows.js").Item}
    */
-  _button(to, sign, name, status, talk, front, open, sure = true) {
+  _button(to, sign, name, status, talk, front, open) {
     const { model } = this._chat;
     const last = model.lastOf(talk);
     const line = talk?.member && last ? lineOf(model, talk, last) : "";
@@ -166,7 +165,7 @@ export class Sidebar {
     const waiting = talk?.waiting.length ?? 0;
     const mentioned = Boolean(talk?.mentions);
     const draw = () => h("li", {},
-      h("button", { type: "button", class: "side-row", data: { to, sure: sure ? "1" : "" }, "aria-current": front ? "true" : null, onclick: () => (open(), this._clearFind()) },
+      h("button", { type: "button", class: "side-row", data: { to }, "aria-current": front ? "true" : null, onclick: () => (open(), this._clearFind()) },
         sign(),
         h("span", { class: "side-words" },
           h("span", { class: "side-line" },
@@ -175,13 +174,13 @@ export class Sidebar {
           h("span", { class: "side-line" },
             h("span", { class: "side-sub", dir: "auto" }, line || status),
             waiting > 0 && h("span", { class: "badge quiet", title: "waiting to be sent" }, `${waiting} ↑`),
-            unread > 0 && h("span", { class: talk?.kind === "dm" || mentioned ? "badge" : "badge soft" },
+            unread > 0 && h("span", { class: talk?.muted ? "badge quiet" : talk?.kind === "dm" || mentioned ? "badge" : "badge soft" },
               countText(unread), h("span", { class: "unseen" }, mentioned ? " unread, mentions you" : " unread"))),
         ),
       ),
     );
     const presence = model.people.get(to)?.status;
-    return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence, sure]), draw };
+    return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence, talk?.muted]), draw };
   }
 
   _drawMe() {

@@ -145,6 +145,46 @@ async def test_a_machine_that_was_off_rings_for_what_was_not_read_meanwhile(
     assert b"\x07" not in re.sub(rb"\x1b\][^\x07]*\x07", b"", before)  # without titles
 
 
+async def test_what_is_muted_on_one_machine_rings_on_none(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
+    desk, port = free_ports(2)
+    ada = await terminal(desk, "--name", "ada")
+    bob, carol = await peer("bob", int(desk)), await peer("carol", int(desk))
+    for one in (bob, carol):
+        await arrives(ada, one)
+        await ada.answers(f"/msg {one.me.name} hello", f"ada -> {one.me.name}: hello")  # else what they write is new
+    await ada.answers("/quit")
+    await ada.ended()
+    laptop = home.parent / "laptop"
+    await joined(terminal, desk, "--port", port, laptop=laptop)
+    first = await terminal(desk, "--host", "127.0.0.1")
+    other = await terminal(port, desk, "--host", "127.0.0.1", env={"P2PCHAT_HOME": str(laptop)})
+    await first.prompts("room>")
+    await other.shows("ada -> carol: hello")
+    await other.answers("/mute bob", "bob is muted: nothing there rings, on none of your machines")
+    await muted(home / desk, ["bob"])
+    await bob.send("ada", "ada, are you there?")
+    for machine in (first, other):
+        await machine.prompts("[bob 1 @1] room>")
+    await carol.send("ada", "and you?")
+    for machine in (first, other):
+        await machine.shows("carol -> ada: and you?")
+        await machine.until(lambda: first.screen.bells == other.screen.bells == 1, "one bell at each")
+        assert "are you there?" not in machine.text
+    await first.answers("/muted", "-- bob")
+    await first.answers("/unmute bob", "bob rings as usual")
+    await muted(laptop / port, [])
+    await bob.send("ada", "now?")
+    await other.shows("bob -> ada: now?")
+    await other.answers("/muted", "nothing is muted")
+
+
+async def muted(data: Path, names: list[str]) -> None:
+    """Wait until these conversations are muted at a peer."""
+    async with within(WAIT, f"muted: {names}"):
+        while [row["conversation"] for row in await ask_running_peer(data, "muted") or []] != names:
+            await asyncio.sleep(0.1)  # poll: what a person chose elsewhere is no event of a program
+
+
 async def test_a_machine_that_was_shut_out_says_so(terminal: OpenTerminal, home: Path) -> None:
     desk, port = free_ports(2)
     ada = await terminal(desk, "--name", "ada")
