@@ -58,6 +58,8 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "unpin": {"id": "POLL"},
     "delete_history": {"to": "bob"},
     "set": {"name": "receipts", "value": "off"},
+    "mute": {"to": "bob"},
+    "unmute": {"to": "carol"},
     "invite": {},
     "revoke": {"invite": "INVITE"},
     "expel": {"user": "carol"},
@@ -102,6 +104,7 @@ async def _state(peer: TCPPeer | HostedUser, net_peer: TCPPeer) -> dict[str, Any
         "me": (peer.me.label, peer.me.about),
         "users": {u.id: (u.name, u.about, u.ignored, u.blocked, u.expelled, u.names_before) for u in peer.users()},
         "lists": ([u.id for u in peer.ignored()], [u.id for u in peer.blocked()]),
+        "choices": dict(peer.choices("chat")),
         "receipts": (peer.receipts(), {u.id: on for u, on in peer.receipt_exceptions().items()}),
         "contacts": (set(node.contacts.own), set(node.replicator.quota.allowed)),
         "addresses": {(a.peer, a.endpoint) for known in node.links.book for a in node.links.book.addresses(known)},
@@ -121,6 +124,8 @@ async def test_what_is_refused_is_not_done(tmp_path: Path, monkeypatch: pytest.M
         ada, bob, *_ = net.peers
         zoe = await ada.host("zoe")
         await ada.ignore("carol")
+        await ada.send("carol", "hello")
+        await ada.choose(f"chat:notify:{ada.find('carol').id}", "none")
         await ada.people.make_admin("bob")
         await ada.create_group("ops", ["bob"])
         await bob.create_group("theirs", ["ada"])

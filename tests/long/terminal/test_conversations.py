@@ -132,7 +132,7 @@ async def test_what_was_not_read_is_unread_after_a_restart(
 
     ada = await terminal("0", *data)
     await ada.line("/list")
-    await ada.shows_line(r"^-- bob$")
+    await ada.shows_line(r"^-- bob \(muted\)$")
     await ada.prompts("room>")
 
 
