@@ -137,6 +137,28 @@ async def test_a_person_is_one_on_two_machines(login: Login) -> None:
                         assert (await anext(events)).conversation == laptop.find("bob")
 
 
+async def test_who_cannot_be_dialled_finds_the_machine_that_got_a_key_of_its_own(login: Login, home: Path) -> None:
+    """It knew the machine by its address and its former key, which is the person's, and nobody could tell it more."""
+    desk_port, lap_port = map(int, free_ports(2))
+    login("ada")
+    async with TCPPeer(desk_port, name="ada") as ada:
+        invite = await ada.make_invite()
+        login("bob")
+        async with TCPPeer(data=home / "bob" / "peer", name="bob", invite=invite, listen=False) as bob:
+            await bob.wait_user("ada", timeout=WAIT)
+    login("ada")
+    adding = Adding(desk_port)
+    code = await adding.code()
+    login("the laptop")
+    await join_device(code, lap_port, on_words=list[str]().append)
+    assert await adding.task is not None
+    login("ada")
+    async with TCPPeer(desk_port):
+        login("bob")
+        async with TCPPeer(data=home / "bob" / "peer", listen=False) as bob:
+            await (await bob.send("ada", "are you there?")).delivered(timeout=WAIT)
+
+
 async def typed(peer: TCPPeer, line: str) -> list[str]:
     """Return what a line shows that somebody types."""
     assert peer.data is not None

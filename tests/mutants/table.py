@@ -1724,6 +1724,10 @@ own = self._by_signer[self.founder].values()
                 continue
             is_taken = self._take(record, link)
 """)),
+    Mutant("machine-with-a-new-key-not-found", "who cannot be dialled never finds a machine again that got a key of its own",
+        "core/mesh/test_addressbook.py::test_whoever_answers_where_a_known_key_answered_before_is_linked",
+        ("            self._schedule(anyone)\n",
+         "")),
     Mutant("new-address-waits", "a peer that moved is dialled where it was for ten seconds before it is where it is",
         "core/mesh/test_addressbook.py::test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs",
         ("learn = self._dialer.on_learned if known is None else self._dialer.on_moved",

@@ -441,15 +441,16 @@ class Dialer:
         pause = self._busy_pause() if waits else self._pause_after(plan, address)
         if code == "member":
             pause = NOT_A_MEMBER_PAUSE
+        if code == "identity" and address.endpoint not in NO_ADDRESS and not self._is_paced(plan, address):
+            # Its machine may have another key now: whichever member answers there counts.
+            anyone = self._unanswered.setdefault(endpoint, DialPlan(""))
+            anyone.addresses.setdefault(endpoint, DialAddress(endpoint))
+            self._schedule(anyone)
         address.due_at = self._ctx.now.mono + pause
         address.tries += 1
         if plan.peer:
             self._book.on_failed(plan.peer, address.endpoint)
-            if (
-                not address.typed
-                and address.endpoint not in NO_ADDRESS
-                and self._book.get(plan.peer, address.endpoint) is None
-            ):
+            if self._gave_way(plan, address):
                 plan.addresses.pop(address.endpoint, None)
         self._schedule(plan)
         self._retry_held()
@@ -654,9 +655,9 @@ class Dialer:
             self._dial(plan, address)
 
     def _gave_way(self, plan: DialPlan, address: DialAddress) -> bool:
-        """Return whether an address that somebody told gave way to another one in the book."""
-        is_told = address.told and not address.typed and address.endpoint not in NO_ADDRESS
-        return is_told and self._book.get(plan.peer, address.endpoint) is None
+        """Return whether an address that nobody named is in the book no more: it gave way to another one."""
+        is_named = address.typed or address.endpoint in NO_ADDRESS
+        return bool(plan.peer) and not is_named and self._book.get(plan.peer, address.endpoint) is None
 
     def _dial_through(self, plan: DialPlan, address: DialAddress) -> None:
         carrier = self._circuits.carrier(plan.peer)

@@ -429,6 +429,7 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     met.a.handle(LinkDialled(50, dial.dial, Key("eve").id, "10.0.0.7"))
     assert list(met.a.links.by_peer) == [BOB.id]
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
+    assert met.a.links.dialer.seeking == []  # whoever else is there is nobody that somebody reached
 
 
 def test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs() -> None:
@@ -504,6 +505,7 @@ def test_who_makes_up_peers_and_is_slow_puts_off_no_dial_for_an_hour() -> None:
     for number in range(4000):
         dialer._plan(an_id(number + 1))
     dialer._took = ada.ctx.settings.handshake_timeout
+    ada.links.book.add(SMALL.id, "10.0.1.1:1")
     dialer.on_learned(Address(SMALL.id, "10.0.1.1:1"))
     for step in range(1, 60):
         ada.handle(LinkAccepted(step, "10.0.2.2"))
@@ -666,6 +668,19 @@ def test_an_endpoint_where_another_key_answers_belongs_to_that_one() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.9:8080", START), other])
     Meeting(ada, Post(CYD)).connect(ada)
     assert ada.links.book.addresses(BOB.id) == [other]
+
+
+def test_whoever_answers_where_a_known_key_answered_before_is_linked() -> None:
+    """Its machine got a key of its own, and there was nobody else to say so."""
+    ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.9:8080", START)])
+    met = Meeting(ada, Post(CYD))
+    (pinned,) = [effect for effect in (*ada.start(), *ada.wake(1.0)) if isinstance(effect, Dial)]
+    met.reach(ada, pinned)
+    (again,) = [effect for effect in met.take(ada) if isinstance(effect, Dial)]
+    met.reach(ada, again)
+    assert list(ada.links.by_peer) == [CYD.id] and ada.links.dialer.seeking == []
+    met.wake(1000.0)
+    assert list(ada.links.by_peer) == [CYD.id] and ada.links.dialer.seeking == []
 
 
 def test_an_endpoint_that_is_the_own_one_now_stays_if_nothing_else_is_known_of_its_peer() -> None:
