@@ -347,8 +347,8 @@ class EventLogWriter:
 def console_line(line: EventLine) -> str:
     """Return a line of the log as the console shows it: who connects, and what waits or is sent; "" for others."""
     match line:
-        case {"event": "serving", "http_host": host, "http_port": port, "trusts": True}:
-            text = f"Chat service started on :{port}" + (", for this machine only" if is_loopback(host) else "")
+        case {"event": "serving", "http_port": port, "trusts": True}:
+            text = f"Chat service started on :{port}"
         case {"event": "session", "state": "open", "user": user, "kind": kind}:
             text = f"{quote_name(user)} connected ({kind})"
         case {"event": "session", "user": user, "kind": kind, "why": why}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from difflib import get_close_matches
 
 from p2pchat import Conversation, P2PChatError, User
 from p2pchat.commands.chat_settings import BY_NAME, INHERIT, SETTINGS, Setting, value_error
@@ -20,9 +19,7 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Convers
     if value and not name:
         raise UsageError(f"which setting? They are {', '.join(BY_NAME)}")
     if name and name not in BY_NAME:
-        near = get_close_matches(name, BY_NAME, n=1)
-        hint = f": did you mean {near[0]}?" if near else f"; the settings are {', '.join(BY_NAME)}"
-        raise UsageError(f"there is no setting {name!r}{hint}")
+        raise UsageError(f"there is no setting {name!r}; the settings are {', '.join(BY_NAME)}")
     if not value:
         rows = [row for setting in ([BY_NAME[name]] if name else SETTINGS) for row in _rows(ctx, setting)]
     elif BY_NAME[name].of_peer:
@@ -34,8 +31,8 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: Convers
 
 async def mute(ctx: CommandContext, to: Conversation) -> CommandResult:
     """Have nothing ring in a conversation: the setting `notify` is `none` there."""
-    rows = await _set(ctx, BY_NAME["notify"], "none", to)
-    return CommandResult(rows, [f"-- {quote_place(to)} is muted: nothing there rings, on none of your machines"])
+    done = f"-- {quote_place(to)} is muted: nothing there rings, on none of your machines"
+    return CommandResult(await _set(ctx, BY_NAME["notify"], "none", to), [done])
 
 
 async def unmute(ctx: CommandContext, to: Conversation) -> CommandResult:

@@ -113,7 +113,9 @@ class Gateway:
         await self.accounts.load()
         await in_thread(lambda: replace(LastStart.load(self.peer.data), gateway=True).save(self.peer.data))
         if self.cluster is not None and self.accounts.shared is None:
-            self.cluster.on_state = self._on_cluster_state
+            self.cluster.on_state = lambda reason: self.audit_log.record(
+                "cluster", state="away" if reason else "up", reason=reason
+            )
             await self.cluster.start(self.peer, self.accounts)
         self.hub.start()
         self.separations.start()
@@ -156,9 +158,6 @@ class Gateway:
             account.signed_out_at = monotonic()
             self.hub.end_sessions_of(account, "signed_out")
 
-    def _on_cluster_state(self, reason: str) -> None:
-        self.audit_log.record("cluster", state="away" if reason else "up", **({"reason": reason} if reason else {}))
-
     def _on_account_change(self, account: Account, change: str) -> None:
         self.audit_log.record("account", account, change=change)
         if change in ("label", "left") or (change == "token" and account.tokens):
@@ -180,10 +179,9 @@ class Gateway:
         """End the sessions of an account that was expelled from the network."""
         event: MemberChange = envelope.event
         account = self.accounts.of(event.user.key)
-        if account is None or event.change not in ("expelled", "pardoned"):
+        counts = {"expelled": True, "pardoned": False}.get(event.change)  # unless who said so may not
+        if account is None or self.accounts.is_expelled(account) != counts:
             return
-        if event.change == "expelled" and not self.accounts.is_expelled(account):
-            return  # who said so may not
         self.audit_log.record("account", account, change=event.change)
         if event.change == "expelled":
             self.hub.end_sessions_of(account, "expelled")

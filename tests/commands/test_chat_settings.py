@@ -51,7 +51,7 @@ async def test_set_shows_changes_and_saves_settings(shown: Shown, tmp_path: Path
     [
         ('{"do":"set","value":"on"}', "which setting? They are joins, notify, bell"),
         ("/set colour", "there is no setting 'colour'; the settings are joins, notify, bell"),
-        ("/set jonis off", "there is no setting 'jonis': did you mean joins?"),
+        ("/set jonis off", "there is no setting 'jonis'; the settings are joins, notify, bell"),
         ("/set bell loud", "bell is on or off, not 'loud'"),
         ("/set bell off room", "bell cannot be set for one conversation"),
         ("/set typing loud room", "typing is on or off or usual, not 'loud'"),

@@ -144,6 +144,11 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
         if control is not None:
             async with aclosing(control):
                 users = await control.ask("who")
+                users += [
+                    {"user": f"your {one['name']}", "me": False, "status": "online", "cut_by": ""}
+                    for one in await control.ask("devices")
+                    if one["linked"]
+                ]
             host, port = control.listening["host"], control.listening["port"]
     except CommandError as failure:
         yield warning("commands", str(failure), "end that process, then start the peer again")
