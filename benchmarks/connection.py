@@ -39,7 +39,7 @@ from p2pchat import (
     profile_directory,
     read_login_network,
 )
-from p2pchat.commands.endpoints import parse_endpoint
+from p2pchat.addresses import parse_endpoint
 
 MAX_WRITE = 100_000  # messages, 30 MB there
 

@@ -29,25 +29,17 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from p2pchat.addresses import LOOPBACK, join_endpoint, normal_endpoint, split_endpoint
 from p2pchat.core.contacts import CONTACT
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Address, Change, KnownUser
 from p2pchat.core.log import verify
-from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES
 from p2pchat.core.names import base32, name_fault
 from p2pchat.core.own_state import OWN_STATE, OwnState
 from p2pchat.errors import HandshakeError, InviteError, P2PChatError
 from p2pchat.identity.device_code import DeviceCode, commitment_of, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
-from p2pchat.identity.network import (
-    FILE_NAME,
-    GUEST_NAME,
-    LOOPBACK,
-    Network,
-    normal_endpoint,
-    save_certificates,
-    save_network,
-)
+from p2pchat.identity.network import FILE_NAME, GUEST_NAME, Network, save_certificates, save_network
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.identity.profile import (
     DATABASE_NAME,

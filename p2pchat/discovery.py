@@ -33,7 +33,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.mesh.addressbook import is_loopback, join_endpoint, split_endpoint
+from p2pchat.addresses import is_loopback, join_endpoint, split_endpoint
 from p2pchat.errors import P2PChatError
 from p2pchat.extras import missing_extra
 from p2pchat.identity.own_addresses import is_reachable, routed_addresses

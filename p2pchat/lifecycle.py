@@ -17,11 +17,11 @@ from datetime import datetime
 from socket import gethostname
 from typing import TYPE_CHECKING
 
+from p2pchat.addresses import LOOPBACK, join_endpoint, normal_endpoint
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.effects import OwnStateChanged, PresenceChanged, UserNamed, WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted
 from p2pchat.core.log import message_id
-from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import MAX_NAME_CHARACTERS, base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.node_context import HostedIdentity, NetworkCredentials, Now
@@ -29,7 +29,7 @@ from p2pchat.core.own_state import BLOCKED, DEVICE, IGNORED, id_in
 from p2pchat.core.sync.conversation_state import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.invite_text import INVITES_KEY
-from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS
 from p2pchat.identity.own_addresses import endpoints_of, own_addresses
 from p2pchat.messaging.access_policy import AccessPolicy, has_others
 from p2pchat.messaging.conversations import GroupDirectory

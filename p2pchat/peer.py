@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Self
 
 from p2pchat import __version__
+from p2pchat.addresses import LOOPBACK, join_endpoint, parse_endpoint
 from p2pchat.core.durable_changes import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.core.inputs import Connect, Forget, InviteMade, QuotaLifted
 from p2pchat.core.members.admission import MadeInvite
-from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.names import base32
 from p2pchat.core.node import Node
 from p2pchat.core.own_state import CHOSEN
@@ -34,7 +34,7 @@ from p2pchat.core.sync.quota import lifted_line
 from p2pchat.errors import InviteError, UnknownName
 from p2pchat.export_file import Exported, Imported, Place, read_file, write_file
 from p2pchat.identity.invite_text import DAYS, encode_invite, make_invitation, repeat_invitation
-from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, parse_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS
 from p2pchat.identity.own_addresses import own_endpoints
 from p2pchat.lifecycle import Lifecycle
 from p2pchat.messaging.attachments import StoredFile, only_here, stored_files, unwanted

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal
 
+from p2pchat.addresses import parse_endpoint, split_endpoint
 from p2pchat.client import Client
-from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
 from p2pchat.core.mesh.peer_link import quoted
 from p2pchat.core.names import base32
@@ -25,7 +25,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.identity.home import home_directory
 from p2pchat.identity.identity import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import Network, load_network, parse_endpoint
+from p2pchat.identity.network import Network, load_network
 from p2pchat.identity.profile import KEY_NAME, data_directory, home_of
 from p2pchat.identity.tls_pipe import client_context
 from p2pchat.protocol import Admit, AnyFrame, Bye, Hello, Membership, PeerId, Show, encode

@@ -21,12 +21,12 @@ from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 
+from p2pchat.addresses import split_endpoint
 from p2pchat.core import inputs
 from p2pchat.core.durable_changes import DiskLevel
 from p2pchat.core.effects import DialBeside
 from p2pchat.core.inputs import Input
 from p2pchat.core.members.statement import network_id
-from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.node_context import NetworkCredentials
 from p2pchat.identity.identity import Identity
 from p2pchat.protocol import Circuit, UserId

@@ -27,7 +27,18 @@ PACKAGE = ROOT / "p2pchat"
 
 # A row may import from itself and from the rows above it.
 DIRECTION = (
-    {"errors", "extras", "settings", "program_log", "private_files", "threads", "bounded", "protocol", "kinds"},
+    {
+        "errors",
+        "extras",
+        "settings",
+        "program_log",
+        "private_files",
+        "addresses",
+        "threads",
+        "bounded",
+        "protocol",
+        "kinds",
+    },
     {"core"},
     {"identity", "client", "server", "storage", "trace"},
     {"discovery", "runtime"},
@@ -401,7 +412,7 @@ def test_apps_use_public_names_only() -> None:
     """An app imports like any program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files.
 
     What it shares with the library beside that is named here: the sentence about an extra, the program's log,
-    private files, threads, the kinds of entries.
+    private files, addresses, threads, the kinds of entries.
     """
     allowed = (
         None,
@@ -411,6 +422,7 @@ def test_apps_use_public_names_only() -> None:
         "extras",
         "program_log",
         "private_files",
+        "addresses",
         "threads",
         "bounded",
         "kinds",

@@ -36,6 +36,7 @@ from p2pchat import (
     profile_directory,
     restore_key,
 )
+from p2pchat.addresses import LOOPBACK
 from p2pchat.commands.event_text import format_member_change
 from p2pchat.core.durable_changes import META_NAME
 from p2pchat.core.mesh.handshake import Certificates, make_cert
@@ -43,7 +44,7 @@ from p2pchat.core.names import base32
 from p2pchat.core.own_state import BLOCKED, DEVICE
 from p2pchat.identity.device_code import DeviceCode, parse_device_code, words_of
 from p2pchat.identity.identity import Identity, load_identity
-from p2pchat.identity.network import GUEST_NAME, LOOPBACK, save_certificates
+from p2pchat.identity.network import GUEST_NAME, save_certificates
 from p2pchat.identity.profile import KEY_NAME, USER_KEY_NAME, network_of
 from p2pchat.identity.tls_pipe import client_context, server_context
 from p2pchat.messaging.users import UserDirectory, UserFacts, id_of

@@ -30,6 +30,7 @@ from p2pchat import (
     TCPPeer,
     home_directory,
 )
+from p2pchat.addresses import is_loopback
 from p2pchat.cli.chat_startup import (
     TERMINAL_DRAIN,
     ChatOptions,
@@ -63,7 +64,6 @@ from p2pchat.cli.standard_input import (
     stdin_kind,
 )
 from p2pchat.commands.display import Display
-from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.event_text import find_obstacle
 from p2pchat.commands.exit_codes import (
     DONE,

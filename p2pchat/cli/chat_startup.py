@@ -36,6 +36,7 @@ from p2pchat import (
     profile_directory,
     validate_name,
 )
+from p2pchat.addresses import LOOPBACK, is_loopback
 from p2pchat.cli.profiles import (
     PeerOptions,
     ProfileSummary,
@@ -50,7 +51,7 @@ from p2pchat.cli.profiles import (
     summarize_profile,
 )
 from p2pchat.cli.standard_input import InputEnded
-from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK, is_loopback
+from p2pchat.commands.endpoints import EVERYWHERE
 from p2pchat.commands.event_text import format_time, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invite_screen import JOIN_COMMAND, endpoints_of, looks_like_invite

@@ -21,8 +21,8 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from p2pchat import Settings, TooLong
+from p2pchat.addresses import LOOPBACK
 from p2pchat.cli.control_protocol import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
-from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.event_text import EventLine, local_now
 from p2pchat.commands.exit_codes import CommandError, UsageError, line_exit_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer

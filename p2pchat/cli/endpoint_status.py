@@ -24,11 +24,12 @@ from p2pchat import (
     Warned,
     parse_invite,
 )
+from p2pchat.addresses import LOOPBACK, is_loopback
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.process import Shutdown, freeze_started
 from p2pchat.cli.profiles import PeerOptions, make_peer, profile_words
 from p2pchat.cli.standard_input import can_ask
-from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE
 from p2pchat.commands.event_text import exclusion_text
 from p2pchat.commands.exit_codes import print_error, print_notice
 from p2pchat.commands.invite_screen import endpoints_of, invite_screen, names_loopback

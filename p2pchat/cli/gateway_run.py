@@ -20,12 +20,13 @@ from fastapi import FastAPI
 
 import p2pchat
 from p2pchat import TCPPeer, inspect_profile, make_member, profile_directory, read_login_network
+from p2pchat.addresses import is_loopback
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import EndpointStatus, announcement, print_way_in, report_reach
 from p2pchat.cli.http_server import listen, make_server, url_of, wait_until_started
 from p2pchat.cli.process import STOP_REASONS, Shutdown, freeze_started
 from p2pchat.cli.profiles import WebOptions, make_peer, profile_words
-from p2pchat.commands.endpoints import is_loopback, own_addresses
+from p2pchat.commands.endpoints import own_addresses
 from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine
 from p2pchat.commands.exit_codes import (
     DONE,

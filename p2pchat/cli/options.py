@@ -20,7 +20,8 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from p2pchat.commands.endpoints import parse_endpoint, parse_port
+from p2pchat.addresses import parse_endpoint
+from p2pchat.commands.endpoints import parse_port
 from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, fold
 

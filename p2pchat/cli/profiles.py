@@ -25,9 +25,10 @@ from p2pchat import (
     profile_directory,
     read_login_network,
 )
+from p2pchat.addresses import LOOPBACK
 from p2pchat.cli.options import ProfileChoice, check_exclusive, has_password, profile_choice
 from p2pchat.cli.standard_input import InputKind, read_invite
-from p2pchat.commands.endpoints import EVERYWHERE, LOOPBACK
+from p2pchat.commands.endpoints import EVERYWHERE
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.last_start import LastStart
 from p2pchat.commands.shell_command import command

@@ -29,7 +29,7 @@ from p2pchat import (
     own_addresses,
     where_found,
 )
-from p2pchat.commands.endpoints import is_loopback
+from p2pchat.addresses import is_loopback
 from p2pchat.commands.wrap import FOUND, Row, plain_text
 from p2pchat.kinds import CHANGE_EVENTS, LISTS
 from p2pchat.kinds.kind import Kind

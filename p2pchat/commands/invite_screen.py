@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from p2pchat import parse_invite
-from p2pchat.commands.endpoints import LOOPBACK, host_port, is_loopback
+from p2pchat.addresses import LOOPBACK, is_loopback, join_endpoint
 from p2pchat.commands.standard_output import iso
 from p2pchat.safe_text import safe_line
 
@@ -58,7 +58,7 @@ def invite_screen(invite: str, *, only_here: bool = False) -> str:
 
 def names_loopback(invite: str, host: str, port: int) -> bool:
     """Return whether an invite names only loopback, where the peer listens: none of --advertise."""
-    return invite.partition("@")[2] in {host_port(one, port) for one in (LOOPBACK, host) if is_loopback(one)}
+    return invite.partition("@")[2] in {join_endpoint(one, port) for one in (LOOPBACK, host) if is_loopback(one)}
 
 
 def looks_like_invite(text: str) -> bool:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from p2pchat.commands.endpoints import is_loopback
+from p2pchat.addresses import is_loopback
 from p2pchat.commands.exit_codes import print_error
 from p2pchat.private_files import write_private
 

@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from p2pchat import Conversation, User
+from p2pchat.addresses import parse_endpoint
 from p2pchat.commands.command_context import CommandContext
 from p2pchat.commands.command_table import ALL
 from p2pchat.commands.display import CommandResult
-from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.event_text import (
     UNREACHABLE,
     EventLine,

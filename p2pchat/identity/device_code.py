@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from p2pchat.addresses import normal_endpoint
 from p2pchat.core.members.admission import SECRET_BYTES
 from p2pchat.errors import InviteError
-from p2pchat.identity.network import MAX_ENDPOINTS, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS
 from p2pchat.protocol import PeerId
 
 PREFIX = "p2pchat-device:"

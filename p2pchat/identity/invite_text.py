@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from p2pchat.addresses import normal_endpoint
 from p2pchat.core.members.admission import SECRET_BYTES, invite_secret
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
 from p2pchat.identity.identity import Identity
-from p2pchat.identity.network import MAX_ENDPOINTS, PREFIX, Network, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, PREFIX, Network
 from p2pchat.protocol import MAX_USES, PeerId
 
 _SUM_TAG = b"p2pchat/invite/3 sum\0"

@@ -34,7 +34,6 @@ from hashlib import scrypt
 from pathlib import Path
 
 from p2pchat.core.members.statement import ADD, is_guest, make_guest, make_statement, network_id
-from p2pchat.core.mesh.addressbook import join_endpoint, split_endpoint
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import P2PChatError
 from p2pchat.identity.identity import Identity
@@ -62,14 +61,12 @@ _GUEST_LINES = re.compile(rb"(?:%s)+" % _GUEST_LINE.pattern)
 _LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
 PREFIX = "p2pchat:"  # of an invite
 MAX_ENDPOINTS = 8  # as many as the address book keeps of one peer
-MAX_ENDPOINT_BYTES = 100
 MAX_NETWORK_NAME = 64
 """Most characters in the name of a network."""
 _NAME_SALT = b"p2pchat/network name/2\0"
 # RFC 7914, section 2: 32 MiB and 0.1 s, once a start. Whoever looks for networks in reach with a list of names needs
 # that for each of them.
 _SCRYPT: dict[str, int] = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024, "dklen": 64}
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,22 +299,3 @@ def _found(home: Path) -> Network:
     network = Network.found(seed)
     save_network(home / FILE_NAME, network)
     return network
-
-
-def normal_endpoint(endpoint: str) -> str:
-    """Return `host:port` in lower case, an IPv6 host in brackets.
-
-    Raises:
-        ValueError: Not an endpoint; the text is for people.
-    """
-    host, port = split_endpoint(endpoint.strip().lower())
-    whole = join_endpoint(host, port)
-    if not whole.isascii() or len(whole) > MAX_ENDPOINT_BYTES:
-        raise ValueError(f"{endpoint[:30]!r}: an address has at most {MAX_ENDPOINT_BYTES} characters, of ASCII")
-    return whole
-
-
-def parse_endpoint(endpoint: str | int) -> str:
-    """Return "host:port". A bare port is a peer on this machine. Raises ValueError for anything else."""
-    text = str(endpoint).strip()
-    return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
-from p2pchat.core.mesh.addressbook import join_endpoint
+from p2pchat.addresses import join_endpoint
 
 _DISCARD = 9  # a port; nothing is sent
 _SIOCGIFCONF = 0x8912  # Linux: the IPv4 addresses of all interfaces, as netdevice(7) says

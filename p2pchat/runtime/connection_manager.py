@@ -20,6 +20,7 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
 
+from p2pchat.addresses import is_address, split_endpoint
 from p2pchat.client import STREAM_LIMIT_BYTES, Client, Streams
 from p2pchat.core.inputs import (
     DialFailed,
@@ -34,7 +35,6 @@ from p2pchat.core.inputs import (
     Paused,
     Resolved,
 )
-from p2pchat.core.mesh.addressbook import is_address, split_endpoint
 from p2pchat.core.mesh.dialer import CARRIED
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.own_addresses import address_towards

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from p2pchat.core.mesh.addressbook import is_loopback, is_private, network_and_host
+from p2pchat.addresses import is_loopback, is_private, network_and_host
 from p2pchat.core.work_limits import WorkLimits, rates_of
 from p2pchat.settings import Settings
 

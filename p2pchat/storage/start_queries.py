@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
+from p2pchat.addresses import split_endpoint
 from p2pchat.core.content.file_receipts import MAX_CONTENTS
 from p2pchat.core.durable_changes import (
     EVERYTHING,
@@ -27,7 +28,6 @@ from p2pchat.core.durable_changes import (
     UnreleasedEntry,
 )
 from p2pchat.core.log import LogId, bits_of, decode_entry, marks_of_bytes
-from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.sync.conversation_state import pack_row
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.settings import Settings

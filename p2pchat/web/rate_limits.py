@@ -9,11 +9,10 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 from time import monotonic
 from weakref import WeakValueDictionary
 
+from p2pchat.addresses import network_and_host
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.web_settings import Pace, WebSettings
 
@@ -294,22 +293,11 @@ def written_bytes(texts: Iterable[str], members: int = 0) -> int:
     return BYTES_A_MESSAGE + size + members * BYTES_A_MEMBER
 
 
-@lru_cache(maxsize=4096)  # as many as there are sessions; parsing takes 3 to 10 us
 def site_of(address: str) -> str:
     """Return what counts as one caller: an IPv4 address, or a /64 of IPv6, which is what one customer gets."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address):
-        return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
-    return str(found)
+    return network_and_host(address)[1]
 
 
 def network_of(address: str) -> str:
     """Return the network of a caller, which one customer may have many sites of: a /24 of IPv4, a /48 of IPv6."""
-    site = site_of(address)
-    try:
-        return str(ip_network((site, 48 if ":" in site else 24), strict=False))
-    except ValueError:
-        return site
+    return network_and_host(address)[0] or address

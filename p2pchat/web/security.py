@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
-from p2pchat.commands.endpoints import is_loopback
+from p2pchat.addresses import is_loopback
 from p2pchat.program_log import ProgramLog
 from p2pchat.web.error_responses import WebError
 from p2pchat.web.gateway_state import Gateway

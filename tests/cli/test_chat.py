@@ -25,10 +25,10 @@ NOT_MEANT = [
     ("histroy", "did you mean history?"),
     ("localhost:8080", "put your own port before it"),
     ("0 --name @da", "a name does not contain '@'"),
-    ("web 8000 nowhere", "'nowhere' is not an endpoint: write HOST:PORT"),
+    ("web 8000 nowhere", "'nowhere' is not HOST:PORT"),
     ("0 --invite p2pchat:nonsense", "the invite"),
     ("check", "Missing argument 'LOG...'"),
-    ("doctor somewhere", "'somewhere' is not an endpoint"),
+    ("doctor somewhere", "'somewhere' is not HOST:PORT"),
 ]
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import click
 import pytest
 
+from p2pchat.addresses import is_loopback, parse_endpoint
 from p2pchat.cli.chat_startup import ChatOptions
 from p2pchat.cli.options import ProfileChoice, parse_time
 from p2pchat.cli.program import COMMANDS, chat, program, run
-from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse, parse_chat
 
@@ -60,19 +60,22 @@ def test_a_variable_that_a_cluster_sets_for_a_service_is_no_port(monkeypatch: py
         parse_chat(["tcp://10.0.0.1:80"])
 
 
+OF_PEERS = "Invalid value for '[HOST:PORT]...': "
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("", "missing PORT"),
         ("--name ada", "missing PORT"),
-        ("8080 localhost", "'localhost' is not an endpoint: write HOST:PORT"),
-        ("8080 :8081", "':8081' is not an endpoint"),
-        ("0 0", "'0' is not a valid port of a peer: a port is a number from 1 to 65535"),
-        ("8080 localhost:99999", "'99999' is not a valid port of a peer"),
-        ("8080 99999", "'99999' is not a valid port of a peer: a port is a number from 1 to 65535"),
-        ("8080 ::1:8080", "'::1:8080' is not an endpoint: put the IPv6 address in brackets, as in [::1]:8080"),
-        ("8080 [::g]:1", "'[::g]:1' is not an endpoint: no IPv6 address"),
-        ("8080 http://x:1", "'http://x:1' is not an endpoint: leave out http://, as in x:1"),
+        ("8080 localhost", f"{OF_PEERS}'localhost' is not HOST:PORT, as localhost:8080 or [::1]:8080"),
+        ("8080 :8081", f"{OF_PEERS}':8081' is not HOST:PORT"),
+        ("0 0", f"{OF_PEERS}'127.0.0.1:0': a port is a number from 1 to 65535"),
+        ("8080 localhost:99999", f"{OF_PEERS}'localhost:99999': a port is a number from 1 to 65535"),
+        ("8080 99999", f"{OF_PEERS}'127.0.0.1:99999': a port is a number from 1 to 65535"),
+        ("8080 ::1:8080", f"{OF_PEERS}'::1:8080' is not HOST:PORT, as localhost:8080 or [::1]:8080"),
+        ("8080 [::g]:1", f"{OF_PEERS}'[::g]:1': between brackets stands an IPv6 address"),
+        ("8080 http://x:1", f"{OF_PEERS}'http://x:1' is not HOST:PORT, as localhost:8080"),
         ("8080 --name=", "--name is empty: give it a value, or leave it out"),
         ("65536", "'65536' is not a port"),
         ("eighty", "'eighty' is neither a port nor a command"),
@@ -92,7 +95,7 @@ def test_a_variable_that_a_cluster_sets_for_a_service_is_no_port(monkeypatch: py
         ("8080 --json --plain", "--json and --plain exclude each other"),
         ("8080 --network lab --invite f", "--network and --invite exclude each other"),
         ("8080 --network p2pchat:abc", "Invalid value for '--network': this is an invite and no name of a network"),
-        ("8080 --advertise h", "'h' is not an endpoint"),
+        ("8080 --advertise h", "Invalid value for '--advertise': 'h' is not HOST:PORT"),
     ],
 )
 def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
@@ -160,7 +163,7 @@ def test_the_first_word_is_not_the_value_of_an_option(line: str, first: str) -> 
 @pytest.mark.parametrize("typed", ["8" * 5000, "localhost:" + "8" * 5000])
 def test_a_port_of_many_digits_is_refused(typed: str) -> None:
     """Python converts no number of more than 4,300 digits."""
-    with pytest.raises(UsageError):
+    with pytest.raises(ValueError):
         parse_endpoint(typed)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from p2pchat import InviteError
+from p2pchat.addresses import LOOPBACK
 from p2pchat.cli.standard_input import InputKind, read_invite
-from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.invite_screen import JOIN_COMMAND, endpoints_of, invite_screen, names_loopback
 from p2pchat.commands.shell_command import command, program, quoted

@@ -6,7 +6,7 @@ import hmac
 from functools import cache
 from ipaddress import ip_address
 
-from p2pchat.core.mesh.addressbook import is_shareable
+from p2pchat.addresses import is_shareable
 from p2pchat.discovery import identify, txt_record
 from p2pchat.settings import Settings
 from tests.fuzz.choices import Supply

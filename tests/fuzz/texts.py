@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
+from p2pchat.addresses import normal_endpoint
 from p2pchat.commands.command_table import BY_NAME as ORDERS
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import BadCommand, LineBuffer, parse_json_command
@@ -36,7 +37,7 @@ from p2pchat.core.names import (
 from p2pchat.core.node_context import Invitation
 from p2pchat.errors import InviteError
 from p2pchat.identity.invite_text import encode_invite, parse_invite
-from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, Network
 from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 from tests.fuzz.choices import Supply, any_text
 from tests.fuzz.target import Target, hold

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pchat.addresses import normal_endpoint
 from p2pchat.errors import InviteError
 from p2pchat.identity.identity import Identity
 from p2pchat.identity.invite_text import encode_invite, make_invitation, parse_invite
-from p2pchat.identity.network import MAX_ENDPOINTS, Network, normal_endpoint
+from p2pchat.identity.network import MAX_ENDPOINTS, Network
 
 KEYED = Network.found(b"f" * 32)
 ADA = make_invitation(KEYED, Identity.from_seed(b"a" * 32))

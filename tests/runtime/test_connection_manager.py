@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from p2pchat import TCPPeer
+from p2pchat.addresses import is_loopback
 from p2pchat.client import Client
 from p2pchat.core.effects import Dial, Resolve
 from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled, Resolved
-from p2pchat.core.mesh.addressbook import is_loopback
 from p2pchat.core.mesh.dialer import CARRIED
 from p2pchat.core.work_limits import MOST_LACKING, rates_of
 from p2pchat.identity.identity import Identity

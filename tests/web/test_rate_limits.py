@@ -186,6 +186,6 @@ def test_an_address_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         parsed.append(address)
         return ip_address(address)
 
-    monkeypatch.setattr("p2pchat.web.rate_limits.ip_address", parse)
-    assert [site_of("2001:db8:77::1") for _ in range(3)] == ["2001:db8:77::"] * 3
+    monkeypatch.setattr("p2pchat.addresses.ip_address", parse)
+    assert [site_of("2001:db8:77::1") for _ in range(3)] == ["2001:db8:77::/64"] * 3
     assert parsed == ["2001:db8:77::1"]

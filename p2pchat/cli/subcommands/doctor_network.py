@@ -13,9 +13,10 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from p2pchat import KnownAddress, Probed, probe
+from p2pchat.addresses import LOOPBACK, is_loopback, join_endpoint
 from p2pchat.cli.profiles import listen_error
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
-from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE, LOOPBACK, host_port, is_loopback
+from p2pchat.commands.endpoints import ANOTHER_ADDRESS, EVERYWHERE
 from p2pchat.commands.shell_command import command
 from p2pchat.safe_text import quote_name, quote_names
 
@@ -38,7 +39,7 @@ def check_reachability(host: str, port: int, own: Sequence[str]) -> Iterator[Fin
         text = "it listens on this machine's loopback only: no other machine can dial it"
         yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', EVERYWHERE)}")
     elif host:
-        there = host_port(host if host in own else own[0], port)
+        there = join_endpoint(host if host in own else own[0], port)
         text = f"it listens on {host}; whether firewalls and routers let others in cannot be seen from here"
         yield ok("reach", text, f"on the other machine run: p2pchat doctor {there}")
 

@@ -21,11 +21,11 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import click
 
+from p2pchat.addresses import is_loopback, parse_endpoint
 from p2pchat.bounded import remember
 from p2pchat.cli import options as cli
 from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.standard_input import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
-from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.event_text import format_message, local_now, message_text
 from p2pchat.commands.exit_codes import (
     DONE,
@@ -140,9 +140,9 @@ def client_options(
 
 
 def _checked_url(text: str) -> str:
-    if "://" not in text:
-        text = f"ws://{parse_endpoint(text)}/chat"
     try:
+        if "://" not in text:
+            text = f"ws://{parse_endpoint(text)}/chat"
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:

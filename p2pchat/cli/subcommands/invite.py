@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from p2pchat.addresses import join_endpoint
 from p2pchat.cli.control_client import RequestRefused, ask_profile, ask_running_peer, print_rows, profile_in_use
 from p2pchat.cli.options import (
     END,
@@ -22,7 +23,7 @@ from p2pchat.cli.options import (
     subcommand,
 )
 from p2pchat.cli.profiles import find_profile, port_of
-from p2pchat.commands.endpoints import host_port, own_addresses
+from p2pchat.commands.endpoints import own_addresses
 from p2pchat.commands.event_text import EventLine, format_invite
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_notice
 from p2pchat.commands.invite_screen import invite_screen, terms_of
@@ -142,7 +143,7 @@ async def _make_at_rest(directory: Path, options: InviteOptions) -> EventLine:
     from p2pchat import DataLocked, open_alone
 
     port = port_of(directory)
-    own = [host_port(address, port) for address in own_addresses() if port]
+    own = [join_endpoint(address, port) for address in own_addresses() if port]
     endpoints = [options.advertise] if options.advertise else own
     if not endpoints:
         raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")

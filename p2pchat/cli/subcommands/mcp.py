@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from p2pchat import profile_directory
+from p2pchat.addresses import LOOPBACK
 from p2pchat.cli import options as cli
 from p2pchat.cli.process import Shutdown, allow_descriptors, make_runner, show_library_logs
 from p2pchat.cli.profiles import (
@@ -23,7 +24,6 @@ from p2pchat.cli.profiles import (
     started_before,
 )
 from p2pchat.cli.standard_input import InputKind
-from p2pchat.commands.endpoints import LOOPBACK
 from p2pchat.commands.exit_codes import DONE, INTERRUPTED, CommandError, UsageError, exit_code, print_error
 from p2pchat.extras import missing_extra
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from p2pchat.addresses import is_loopback
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_profile, print_rows
 from p2pchat.cli.process import allow_descriptors, make_runner, show_library_logs
@@ -22,7 +23,7 @@ from p2pchat.cli.profiles import (
     read_peer_invite,
 )
 from p2pchat.cli.standard_input import agreed
-from p2pchat.commands.endpoints import is_loopback, parse_port
+from p2pchat.commands.endpoints import parse_port
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.standard_output import print_json

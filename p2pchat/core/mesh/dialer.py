@@ -31,19 +31,12 @@ from collections.abc import Container, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
 
+from p2pchat.addresses import is_address, is_loopback, join_endpoint, may_name_mean, network_and_host, split_endpoint
 from p2pchat.bounded import remember
 from p2pchat.core.durable_changes import Address, Collected
 from p2pchat.core.effects import Dial, LinkChanged, Resolve
 from p2pchat.core.members.member_directory import MemberDirectory
-from p2pchat.core.mesh.addressbook import (
-    AddressBook,
-    is_address,
-    is_loopback,
-    join_endpoint,
-    may_name_mean,
-    network_and_host,
-    split_endpoint,
-)
+from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.circuits import MAX_DIALLED, Circuits
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_link import REFUSALS, LinkPlaces, PeerLink

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from p2pchat.addresses import is_address, is_shareable, split_endpoint
 from p2pchat.core.effects import DialBeside
-from p2pchat.core.mesh.addressbook import is_address, is_shareable, split_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.peer_exchange import PeerExchange

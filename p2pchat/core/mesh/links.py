@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from p2pchat.addresses import is_loopback, is_shareable, join_endpoint
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import Address
 from p2pchat.core.effects import Close, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
@@ -36,7 +37,7 @@ from p2pchat.core.inputs import (
     Stop,
 )
 from p2pchat.core.members.admission import Admission
-from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, is_shareable, join_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.circuits import Circuits
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.election import (

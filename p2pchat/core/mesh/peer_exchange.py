@@ -31,19 +31,12 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
 
+from p2pchat.addresses import is_address, is_in_one_network, is_loopback, is_private, is_shareable, split_endpoint
 from p2pchat.bounded import remember
 from p2pchat.core.log import verify
 from p2pchat.core.members.admission import Admission
 from p2pchat.core.members.statement import is_guest
-from p2pchat.core.mesh.addressbook import (
-    AddressBook,
-    is_address,
-    is_in_one_network,
-    is_loopback,
-    is_private,
-    is_shareable,
-    split_endpoint,
-)
+from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.mesh.circuits import Circuits
 from p2pchat.core.mesh.dialer import CARRIED, Dialer
 from p2pchat.core.mesh.election import DuplicateKeyDetector

@@ -39,7 +39,7 @@ def parse_client(words: list[str]) -> ClientOptions:
         ([URL], "who are you?"),
         (["http://localhost:8000/", "--user", "A"], "write ws://localhost:8000/chat"),
         (["https://chat.example.org", "--user", "A"], "write wss://chat.example.org/chat"),
-        (["localhost", "--user", "A"], "write HOST:PORT, for example localhost:8080"),
+        (["localhost", "--user", "A"], "write ws://HOST:PORT/chat"),
         (["ws://[::1/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
         (["ws://localhost:nine/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
         (["ws://ada:secret@localhost:8000/chat", "--user", "A"], "--token FILE"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from p2pchat.addresses import is_shareable, join_endpoint, split_endpoint
 from p2pchat.core.durable_changes import Address, Change
 from p2pchat.core.effects import Close, Dial, Effect, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
-from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook
 from p2pchat.core.node_context import NodeContext, Now
 from p2pchat.protocol import Peers
 from p2pchat.settings import Settings
