@@ -11,6 +11,7 @@ from typing import Annotated, Any, Never
 
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, Field, WithJsonSchema
+from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, P2PChatError, Receipt, Receipts
 from p2pchat.commands.command_table import BY_NAME, CommandRow, commands_at, fields_of, object_schema, schema_of
@@ -76,10 +77,11 @@ async def _command(
     row = BY_NAME.get(str(given.get("do")))
     if row is not None and row.kind == "operator":
         raise Forbidden(f"{row.name!r} is for the operator of this gateway, at the control socket of its peer")
-    return _read(given)
+    return read_call(given)
 
 
-def _read(given: dict[str, Any]) -> JsonCommand:
+def read_call(given: dict[str, Any]) -> JsonCommand:
+    """Return the command that an object is. Raises WebError."""
     try:
         return read_command(given, _TAKEN)
     except BadCommand as error:
@@ -113,21 +115,28 @@ async def do(
     """
     if key and command.do != "send":
         raise WebError(422, "malformed", f"Idempotency-Key is for 'send' only: repeat {command.do!r} without it")
-    written, rows = await _carry_out(request, account, gateway, command, key)
+    return CommandAnswer(**await answer_call(request, account, gateway, command, key))
+
+
+async def answer_call(
+    connection: HTTPConnection, account: Account, gateway: Gateway, command: JsonCommand, key: str = ""
+) -> dict[str, Any]:
+    """Carry out a command of `/chat` or Socket.IO too; return its name, `ref` and rows, of `send` the line `sent`."""
+    written, rows = await _carry_out(connection, account, gateway, command, key)
     if command.do == "send":
         if gateway.cluster is not None:
             await gateway.cluster.wait_here(account, written)
         sent = (await account.user.message(written)).to_dict()
         rows = [{**sent, "ref": None, **await gateway.safety(account, written)}]
-    return CommandAnswer(command=command.do, rows=rows, ref=command.ref)
+    return {"command": command.do, "rows": rows, "ref": command.ref}
 
 
 async def _carry_out(
-    request: Request, account: Account, gateway: Gateway, command: JsonCommand, key: str = ""
+    connection: HTTPConnection, account: Account, gateway: Gateway, command: JsonCommand, key: str = ""
 ) -> tuple[str, list[EventLine]]:
     """Carry out a command; return the id of what was written, and the rows of the answer."""
     display = _CallDisplay(gateway, account.key)
-    commands = HostedCommands(request, account, display, "d", lambda on: None, _CallSession)
+    commands = HostedCommands(connection, account, display, "d", lambda on: None, _CallSession)
     commands.charge(command)
 
     async def carry_out() -> str:
@@ -168,7 +177,7 @@ def _add_route(row: CommandRow) -> None:
         key: IdempotencyKey = "",
     ) -> MessageAccepted:
         fields = {names.get(name, name): value for name, value in given.items()} | about
-        written, _ = await _carry_out(request, account, gateway, _read({**fields, "do": row.name}), key)
+        written, _ = await _carry_out(request, account, gateway, read_call({**fields, "do": row.name}), key)
         return await accepted(gateway, account, about.get("id", written), ref=given.get("ref"))
 
     _acts.add_api_route(

@@ -255,6 +255,30 @@ async def test_a_message_that_is_repeated_with_its_key_is_stored_once(served: Se
         assert [post.text for post in history] == ["once", "twice", "twice"]
 
 
+async def test_a_socket_asks_votes_reacts_and_pins_as_any_other_client(served: Served) -> None:
+    async with talking(served, "ada") as ada, talking(served, "bob") as bob:
+        asked = await ada.say("do", {"do": "poll", "to": "bob", "question": "lunch?", "options": ["pizza", "soup"]})
+        assert (asked["status"], asked["command"]) == ("ok", "poll")
+        poll = await bob.hear("newMessage")
+        assert (poll["content"], poll["choices"], poll["poll"]) == ("lunch?", ["pizza", "soup"], True)
+        for command, change in (
+            ({"do": "vote", "option": 2}, {"change": "vote", "option": 2}),
+            ({"do": "react", "reaction": "👍"}, {"change": "reaction", "reaction": "👍"}),
+            ({"do": "pin"}, {"change": "pinned", "pinned": True}),
+            ({"do": "unpin"}, {"change": "pinned", "pinned": False}),
+        ):
+            answer = await bob.say("do", {**command, "id": poll["id"], "ref": "7"})
+            assert (answer["status"], answer["command"], answer["ref"]) == ("ok", command["do"], "7")
+            told = await ada.hear("messageChange")
+            assert {name: told.get(name) for name in change} == change and told["by"] == "bob"
+        [row] = (await bob.say("do", {"do": "history", "to": "ada"}))["rows"]
+        assert [one["option"] for one in row["votes"]] == [2]
+        for wrong, code in (({"do": "dance"}, "malformed"), ({"do": "vote", "id": poll["id"]}, "malformed"),
+                            ({"do": "connect", "endpoint": "localhost:1"}, "malformed"),
+                            ({"do": "vote", "id": poll["id"], "option": 3}, "usage")):  # fmt: skip
+            assert error_of(await bob.say("do", wrong)) == code, wrong
+
+
 async def test_a_timestamp_without_a_zone_is_in_utc(served: Served) -> None:
     async with talking(served, "ada") as ada, talking(served, "bob") as bob:
         for timestamp in ("2026-01-01T08:00:00", "2026-01-01T09:00:00+01:00", 1767254400000):

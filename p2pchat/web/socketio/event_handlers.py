@@ -18,7 +18,9 @@ from p2pchat import Conversation, Message, UnknownName
 from p2pchat.commands.json_commands import is_unicode, without_nulls
 from p2pchat.web.accounts import Account
 from p2pchat.web.error_responses import Forbidden, Unauthorized, WebError
+from p2pchat.web.hosted_commands import hold_answer
 from p2pchat.web.rate_limits import site_of
+from p2pchat.web.rest_commands import answer_call, read_call
 from p2pchat.web.sign_in import identify
 from p2pchat.web.socketio.engine_connection import EngineConnection
 from p2pchat.web.socketio.socket_client import ClientRegistry, SocketClient
@@ -45,7 +47,7 @@ class EventHandlers:
             "privateMessage": partial(self._on_message, resolve=self._resolve_user),
             "groupMessage": partial(self._on_message, resolve=self._resolve_group),
             "messageAck": self._on_ack, "typingStart": partial(self._on_typing, on=True),
-            "typingStop": partial(self._on_typing, on=False), "activityChange": self._on_activity,
+            "typingStop": partial(self._on_typing, on=False), "activityChange": self._on_activity, "do": self._on_do,
         }  # fmt: skip
 
     # ---- registration
@@ -131,6 +133,12 @@ class EventHandlers:
         if isinstance(post, Message):
             await client.user.mark_read_durably(post)
         return OK
+
+    async def _on_do(self, client: SocketClient, payload: Payload) -> Answer:
+        command = read_call(dict(payload))
+        asked = HTTPConnection(client.connection.scope)
+        async with hold_answer(self._gateway, client.account, command):
+            return {**OK, **await answer_call(asked, client.account, self._gateway, command)}
 
     # ---- typing and activity
 
