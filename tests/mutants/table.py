@@ -1297,6 +1297,10 @@ MUTANTS = (
         "core/receipts/test_mark_exchange.py::test_a_mark_on_a_log_that_failed_to_be_stored_counts_once_that_comes_again",
         ("if self._sync.conversations.find(mark.log) is not None:",
          "if mark.log.conversation in self._sync.conversations:")),
+    Mutant("machine-with-a-new-key-not-found", "who cannot be dialled never finds a machine again that got a key of its own",
+        "core/mesh/test_addressbook.py::test_whoever_answers_where_a_known_key_answered_before_is_linked",
+        ("            self._schedule(anyone)\n",
+         "")),
     Mutant("many-circuits-of-a-pair", "what waits at a carrier for two members is as much as for hundreds",
         "core/mesh/test_circuits.py::test_two_peers_have_few_circuits_with_each_other",
         ("if is_many or link.carried_with[frame.to] >= MAX_OF_PAIR:",
@@ -1724,10 +1728,6 @@ own = self._by_signer[self.founder].values()
                 continue
             is_taken = self._take(record, link)
 """)),
-    Mutant("machine-with-a-new-key-not-found", "who cannot be dialled never finds a machine again that got a key of its own",
-        "core/mesh/test_addressbook.py::test_whoever_answers_where_a_known_key_answered_before_is_linked",
-        ("            self._schedule(anyone)\n",
-         "")),
     Mutant("new-address-waits", "a peer that moved is dialled where it was for ten seconds before it is where it is",
         "core/mesh/test_addressbook.py::test_a_new_address_is_dialled_while_the_dial_to_the_former_one_hangs",
         ("learn = self._dialer.on_learned if known is None else self._dialer.on_moved",
