@@ -95,7 +95,7 @@ def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
         ("8000 --invites everybody", "is not one of 'off', 'operator', 'all'"),
         ("8000 --temp --data x", "exclude"),
         ("8000 --root-path chat", "begins with a slash"),
-        ("8000 nonsense", "not an endpoint"),
+        ("8000 nonsense", "is not HOST:PORT"),
     ],
 )
 def test_usage_errors(line: str, expected: str) -> None:
