@@ -40,6 +40,12 @@ def count_steps(call: Callable[[], object]) -> int:
     return count
 
 
+def count_at(steps: Callable[[int], int], *sizes: int) -> list[int]:
+    """Return what is counted at each size, after once in vain: what a call remembers costs the next nothing."""
+    steps(sizes[0])
+    return [steps(size) for size in sizes]
+
+
 def cost_of(call: Callable[[], object]) -> tuple[int, set[str]]:
     """Return how many bytecodes of the core a call runs, and the modules there that it enters."""
     bytecodes, modules = 0, set[str]()

@@ -17,7 +17,7 @@ from simulation.simulated_peer import SimPeer
 from simulation.simulation import Simulation
 from tests.core.groups.test_groups_ingest import Away
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Far, N, Peer, World, describe, dm
-from tests.core.steps import count_steps
+from tests.core.steps import count_at, count_steps
 from tests.core.sync.test_pruner import delete, linked, say, sums, texts
 
 
@@ -243,14 +243,16 @@ def test_what_is_missing_of_one_member_takes_no_places_from_others(monkeypatch: 
 
 def test_what_a_commit_costs_does_not_grow_with_what_is_missing() -> None:
     """Neither on a link whose comparison has not begun, nor with an operation of a group."""
-    steps = []
-    for many in (2, 60):
+
+    def steps(missing: int) -> int:
         away = Away()
         away.ada.far("cyd", listed=False, compared=False)
-        for number in range(many):
+        for number in range(missing):
             away.bob.say(stubs(Author("bob", f"{number:02x}").say("one")))
-        steps.append(count_steps(lambda: away.bob.say(away.first)))  # noqa: B023
-    assert steps[0] == steps[1]
+        return count_steps(lambda: away.bob.say(away.first))
+
+    few, many = count_at(steps, 2, 60)
+    assert few == many
 
 
 def test_texts_that_had_no_room_come_when_there_is_some() -> None:
