@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from p2pchat.errors import DeliveryTimeout as DeliveryTimeout
     from p2pchat.errors import ImportRefused as ImportRefused
     from p2pchat.errors import InviteError as InviteError
+    from p2pchat.errors import KeyReused as KeyReused
     from p2pchat.errors import P2PChatError as P2PChatError
     from p2pchat.errors import PeerClosed as PeerClosed
     from p2pchat.errors import PortInUse as PortInUse
@@ -138,7 +139,7 @@ _MODULES = {
     ),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
-        *("P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
+        *("KeyReused", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
     ),
     "messaging.events": (
         *("Delivered", "Event", "Failed", "FileArrived", "FileProgress", "FileReceipt", "Gap", "GroupChanged"),

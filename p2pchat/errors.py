@@ -11,6 +11,7 @@
     ├── DeliveryTimeout       not delivered to all in time; also a TimeoutError   .missing
     ├── PeerClosed            the peer is closed
     ├── ConsumerBusy          another reader has this consumer            .consumer
+    ├── KeyReused             a request with the key of another one
     ├── TooLong               a text or entry above its limit; also a ValueError .limit_bytes
     └── ProtocolError         the other peer broke the protocol; its link closes with .code (not exported)
         ├── FrameError        length, UTF-8, JSON or field shape          .limit_bytes .announced_bytes
@@ -142,6 +143,10 @@ class ConsumerBusy(P2PChatError):
     def __init__(self, consumer: str) -> None:
         super().__init__(f"consumer {consumer!r} is being read already: give this reader another name")
         self.consumer = consumer
+
+
+class KeyReused(P2PChatError):
+    """A request asks for something else than an earlier one with the same key."""
 
 
 class TooLong(P2PChatError, ValueError):

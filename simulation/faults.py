@@ -32,6 +32,8 @@ from simulation.simulated_program import WrittenMessage
 from simulation.simulation import Simulation
 
 EXPORTS_KEPT = 4  # files that may be used again
+SAY_AGAIN_RATE = 0.5  # of all programs of people, when somebody chooses something
+KEYS = 4  # of each person; a history has some ten repetitions
 EDIT_RATE = 0.4  # the part of steps with a message to the room
 POLL_RATE = 0.3  # of histories
 SHARE_RATE = 0.15
@@ -93,7 +95,7 @@ class FaultInjector:
             return
         peer = chance.choice(honest)
         recent = peer.disk.storage.history(None, limit=RECENT)
-        texts = [one for one in recent if decode_entry(one.raw).k == "text"]
+        texts = [one for one in recent for entry in [decode_entry(one.raw)] if entry.k == "text" and not entry.key]
         own = [one for one in texts if one.log.user == peer.own]
         for _ in range(chance.choice((1, 1, 2, 4))):
             if own and chance.random() < 0.6:
@@ -474,6 +476,18 @@ class FaultInjector:
             self.sim.note(f"{peer.name} chooses {text!r} for {key}")
             self.sim.counts["own_state_chosen"] += 1
             peer.choose(peer.own, key, text)
+            self._say_again()
+
+    def _say_again(self) -> None:
+        """Have programs of people write with few keys, as if they did not know that they did before."""
+        chance = Random(f"{self.sim.seed} keys {self._said}")
+        for peer in self.sim.honest_up:
+            if peer.person is None or chance.random() > SAY_AGAIN_RATE:
+                continue
+            text = f"{peer.person.name} says once {chance.randrange(KEYS)}"
+            written = WrittenMessage(peer, peer.own, None, text)
+            self.sim.counts["keyed"] += 1
+            peer.program.write(self.sim.invariants.room, "text", [text], written=[written], key=text)
 
     def export(self) -> None:
         """Carry an export file from one peer to another: a new one or one made earlier."""

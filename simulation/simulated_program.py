@@ -18,6 +18,7 @@ from p2pchat.core.log import Entry, FileRef, LogId, Marks, Ref, decode_entry, me
 from p2pchat.core.names import base32
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.known_conversations import dm_id
+from p2pchat.core.sync.written_keys import hash_key
 from p2pchat.errors import ImportRefused
 from p2pchat.messaging.events import iso
 from p2pchat.protocol import ConversationId, Entries, Statements, UserId
@@ -114,7 +115,7 @@ class SimProgram:
     def write(
         self, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None, *,
         user: UserId | None = None, written: Sequence[WrittenMessage] = (), files: tuple[FileRef, ...] = (),
-        above: int = 0,
+        above: int = 0, key: str = "",
     ) -> None:  # fmt: skip
         """Write entries at once, as its own user or as one that it hosts. `written` are those expected to arrive."""
         ticket = self._ticket()
@@ -123,7 +124,9 @@ class SimProgram:
         self._sim.counts["asked"] += asks
         request = inputs.WriteRequest(
             ticket, user or self._peer.own, conversation, kind, bodies, re,
-            marks=Marks(files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks)), above=above,
+            marks=Marks(
+                files, choices=CHOICES if asks or kind == "poll" else (), hops=int(asks), key=hash_key(key, bodies),
+            ), above=above,
         )  # fmt: skip
         self._peer.put(request)
 
@@ -179,8 +182,14 @@ class SimProgram:
                 answer.count,
                 [WrittenMessage(self._peer, self._peer.own, None) for _ in range(answer.count)],
             )
+        elif not answer.ticket:  # what the core takes back by itself
+            count, written = answer.count, []
+            self._sim.counts["taken_back"] += 1
         else:
             count, written = self._asked.pop(answer.ticket)
+            if not answer.count:
+                self._sim.counts["written_before"] += 1
+                return
         self._sim.invariants.accepted(self._peer, answer, count, written)
         if answer.ticket == self._writing or answer.kind == "poll":
             for seq in range(answer.first, answer.first + answer.count):
@@ -195,7 +204,7 @@ class SimProgram:
         if answer.ticket < 0:
             self._sim.counts[f"group_refused_{answer.code}"] += 1
             return
-        if self._deletions.pop(answer.ticket, None) is not None:
+        if self._deletions.pop(answer.ticket, None) is not None or not answer.ticket:
             return
         del self._asked[answer.ticket]
         if any(ticket == answer.ticket for ticket, _ in self._choices.values()):

@@ -87,7 +87,6 @@ OTHER_SUBJECT = {
     "commit_writer.py": "CommitWriter decides what is written; RowBuffer only collects its rows",
     "election.py": "the election is a function; what two processes with one key do follows from it",
     "gateway_state.py": "a Gateway is what the interfaces of one application share",
-    "idempotency.py": "one subject in two classes: for one gateway, and for a cluster",
     "offline.py": "profiles at rest: to read their History is one of several things to do with them",
     "peer.py": "a peer is TCPPeer in this package; TCP tells programs which of many it is",
     "peer_metrics.py": "metrics of a peer; its health is one of them",

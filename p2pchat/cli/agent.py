@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -48,7 +47,7 @@ T = TypeVar("T")
 Answer = dict[str, Any]
 Progress = Callable[[float, float], Awaitable[None]]  # seconds gone, of so many
 # A sent message: its text, what it answers, the names of its files, its choices, its key.
-Call = tuple[str, str | None, tuple[str, ...], tuple[str, ...], int | None]
+Call = tuple[str, str | None, tuple[str, ...], tuple[str, ...]]
 
 
 class Agent:
@@ -73,7 +72,7 @@ class Agent:
         self._inboxes = 0  # calls
         self._written: deque[float] = deque()  # when
         # Calls that send just now, by conversation. A call that its client gives up goes on: its repetition joins it.
-        self._sending: dict[tuple[str, Call], asyncio.Task[tuple[EventLine, bool]]] = {}
+        self._sending: dict[tuple[str, Call, str], asyncio.Task[tuple[EventLine, bool]]] = {}
         self._answered: set[str] = set()  # questions of which a call returned the answer
         self._asked: dict[str, EventLine] = {}  # questions, by id
         self._presses: dict[str, EventLine] = {}  # the first one of a person, by the id of the question
@@ -264,7 +263,7 @@ class Agent:
             return _page(await self._peer.ask(do, **fields), MAX_PAGE, "after")
         if do == "poll":
             [where] = await self._peer.ask("find", to=fields["to"])
-            call: Call = (fields["question"], None, (), tuple(fields["options"]), None)
+            call: Call = (fields["question"], None, (), tuple(fields["options"]))
             asked = self._sent_before(await self._recent(where["conversation_id"]), call, asks=True)
             if asked is not None:
                 return {"id": asked["id"], "next": "This poll was asked before, and not once more."}
@@ -341,21 +340,19 @@ class Agent:
         choices: Sequence[str] = (), *, asks: bool = False,
     ) -> tuple[EventLine, bool]:  # fmt: skip
         """Send a message unless this call sent it before; return its line, and whether that was before."""
-        mark = int.from_bytes(sha256(key.encode()).digest()[:4], "big") % 1_000_000 if key else None
-        call: Call = (text, reply_to, tuple(Path(path).name for path in paths), tuple(choices), mark)
-        place = where["conversation_id"], call
+        call: Call = (text, reply_to, tuple(Path(path).name for path in paths), tuple(choices))
+        place = str(where["conversation_id"]), call, key
         if (sending := self._sending.get(place)) is not None:
             return (await asyncio.shield(sending))[0], True
-        sending = self._sending[place] = asyncio.create_task(self._send_once(where, call, paths, asks))
+        sending = self._sending[place] = asyncio.create_task(self._send_once(*place, paths, asks))
         sending.add_done_callback(lambda _: self._sending.pop(place))
         return await asyncio.shield(sending)
 
     async def _send_once(
-        self, where: EventLine, call: Call, paths: Sequence[str], asks: bool
+        self, at: str, call: Call, key: str, paths: Sequence[str], asks: bool
     ) -> tuple[EventLine, bool]:  # fmt: skip
-        at = where["conversation_id"]
         rows = await self._recent(at)
-        before = self._sent_before(rows, call, asks=asks)
+        before = None if key else self._sent_before(rows, call, asks=asks)
         if before is not None:
             return before, True
         hops = 1  # however this agent was shown what it answers
@@ -365,28 +362,26 @@ class Agent:
         if asks and hops > HOP_LIMIT:
             raise CommandError(f"programs answered each other {HOP_LIMIT} times there: a person has to write first")
         self._count_write()
-        (text, reply_to, _, choices, mark), claimed = call, None
-        if mark is not None:
-            claimed = datetime.now(UTC).replace(microsecond=mark).isoformat()
+        text, reply_to, _, choices = call
         sent = await self._peer.send(
-            to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, claimed_at=claimed,
+            to=at, text=text or None, reply_to=reply_to, files=list(paths) or None, key=key and f"{key} {at} {call}",
             choices=list(choices) or None, hops=min(hops, MAX_HOPS),
         )  # fmt: skip
-        return sent, False
+        return sent, "again" in sent
 
     async def _recent(self, at: str) -> list[EventLine]:
         return await self._peer.ask("history", to=at, limit=LOOKED_BACK)
 
     def _sent_before(self, rows: list[EventLine], call: Call, *, asks: bool) -> EventLine | None:
         """Return the one of these messages that this call sent before; None if it sent none."""
-        mark, now = call[-1], datetime.now(UTC)
+        now = datetime.now(UTC)
         for row in reversed(rows):
             if row["event"] != "sent":
-                if mark is None and not asks:
+                if not asks:
                     break  # what is said after somebody else spoke is something new
             elif _call_of(row) == call:
                 is_open = row["id"] not in self._answered and now - datetime.fromisoformat(row["sent_at"]) < SAME_WITHIN
-                if mark is not None or is_open:
+                if is_open:
                     return row
         return None
 
@@ -466,10 +461,8 @@ def _group(rows: list[EventLine]) -> Answer:
 
 
 def _call_of(row: EventLine) -> Call:
-    claimed = row.get("claimed_at")
     names = tuple(file["name"] for file in row.get("files", ()))
-    mark = None if claimed is None else datetime.fromisoformat(claimed).microsecond
-    return row["text"], row["reply_to"], names, tuple(row.get("choices", ())), mark
+    return row["text"], row["reply_to"], names, tuple(row.get("choices", ()))
 
 
 def _is_press(line: EventLine, question: EventLine) -> bool:

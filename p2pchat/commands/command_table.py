@@ -235,7 +235,7 @@ TABLE = (
             SAYS_YES,
         )),
     CommandRow("send",
-        "to:place? text? files:list? choices:list? action:bool? reply_to? claimed_at:time? again:bool? hops:int?",
+        "to:place? text? files:list? choices:list? action:bool? reply_to? claimed_at:time? key? hops:int?",
         "FILE [TEXT]", kind="message", own_parser=True,
         help="send a file to the current conversation", example="/send plan.pdf the plan", completes=("file", ""),
         details=(

@@ -78,6 +78,7 @@ class OutgoingMessage:
     kept: tuple[KeptFile, ...] = ()  # what the user of a gateway uploaded, in their place
     choices: tuple[str, ...] = ()
     hops: int = 0
+    key: str = ""
     _is_stopped: bool = False
     _is_final: bool = False
 
@@ -85,7 +86,7 @@ class OutgoingMessage:
         """Send it with these files; return its receipt. Raises as TCPPeer.send."""
         return await peer.send(
             self.to, self.text, self.reply_to, action=self.action, ref=self.ref, claimed_at=self.claimed_at,
-            files=files, choices=self.choices, hops=self.hops,
+            files=files, choices=self.choices, hops=self.hops, key=self.key,
         )  # fmt: skip
 
     @property
@@ -121,41 +122,20 @@ async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
 
 async def send(
     ctx: CommandContext, to: Conversation, text: str | None = None, files: Sequence[str] = (), action: bool = False,
-    reply_to: str | None = None, claimed_at: datetime | None = None, again: bool = False, choices: Sequence[str] = (),
+    reply_to: str | None = None, claimed_at: datetime | None = None, key: str = "", choices: Sequence[str] = (),
     hops: int = 0,
-) -> OutgoingMessage | None:  # fmt: skip
-    """Send a message, unless it was sent before: then show it `again`."""
+) -> OutgoingMessage:  # fmt: skip
+    """Send a message, unless one with its key was sent before: that is shown again."""
     if text is None and not files:
         raise UsageError("'send' needs `text`")
-    message = OutgoingMessage(to, text or "", action, reply_to, ctx.ref, claimed_at, choices=tuple(choices), hops=hops)
+    message = OutgoingMessage(
+        to, text or "", action, reply_to, ctx.ref, claimed_at, choices=tuple(choices), hops=hops, key=key
+    )
     if ctx.uploads is None:
         message.files = tuple(files)
     else:
         message.kept = ctx.uploads(files)
-    if again:
-        await ctx.settle()  # the first attempt may be among these
-        if (sent := await sent_before(ctx, message)) is not None:
-            await ctx.display.show_event({**sent.to_dict(), "ref": ctx.ref})
-            return None
     return message
-
-
-async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | None:
-    """Return the message with the same `claimed_at` and text, if it was sent before.
-
-    A program that does not know whether a message was accepted, because its connection broke or it was killed, sends
-    the message again with the same `claimed_at`.
-    """
-    if message.claimed_at is None:
-        raise UsageError("`again` needs `claimed_at`, to recognize the message by")
-    async for page in ctx.recent_pages(message.to, None):
-        for post in page:
-            is_same = (post.claimed_at, post.text) == (message.claimed_at, message.text)
-            if isinstance(post, Sent) and is_same:
-                return post
-        if page and page[0].sent_at < message.claimed_at - SLACK:
-            break  # it was written later
-    return None
 
 
 # ---- reply, edit, delete, react
@@ -195,9 +175,11 @@ async def delete(ctx: CommandContext, message: Message | Sent) -> CommandResult:
     return await change(DELETION.calls[0], ctx, message)
 
 
-async def poll(ctx: CommandContext, to: Conversation, question: str, options: Sequence[str]) -> CommandResult:
+async def poll(
+    ctx: CommandContext, to: Conversation, question: str, options: Sequence[str], key: str = ""
+) -> CommandResult:
     """Ask a question with options to vote for."""
-    receipt = await ctx.peer.poll(to, question, options, ref=ctx.ref)
+    receipt = await ctx.peer.poll(to, question, options, ref=ctx.ref, key=key)
     ctx.on_accepted(to, receipt, [f"your poll {excerpt(question)}"])
     return CommandResult([{"id": receipt.id}])
 

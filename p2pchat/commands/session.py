@@ -501,6 +501,9 @@ class MessageSender:
                 await self._on_error(result, message.ref)
             else:
                 self.add_receipt(message.to, result, [message.excerpt])
+                if result.repeated:
+                    sent = await self._ctx.peer.message(result.id)
+                    await self._ctx.display.show_event({**sent.to_dict(), "ref": message.ref, "again": True})
 
     async def begin(self, message: OutgoingMessage) -> None:
         """Send a message after those begun before it; return when it is sent, or goes on in the background."""
@@ -568,7 +571,8 @@ class MessageSender:
         self._ctx.wrote_in = to
         self._ctx.display.on_accepted(to, receipt, what)
         self._receipts.append((to, receipt))
-        self._unshown[to.id] = last_receipt(receipt).id
+        if not last_receipt(receipt).repeated:
+            self._unshown[to.id] = last_receipt(receipt).id
         self._all_shown.clear()
         self._on_shown(to)  # messages sent together may all be shown before the first receipt is kept
         if len(self._receipts) >= _MAX_RECEIPTS:

@@ -255,7 +255,7 @@ class WriteAccepted(Effect):
     """A write request is durable (accepted).
 
     Attributes:
-        log, first, count: Its entries are first..first+count-1 of log.
+        log, first, count: Its entries are first..first+count-1 of log. A count of 0: it was written before, as first.
         members: User ids that a receipt waits for. In the room: the users online now, and the writer too where several
             users are hosted here (the writer does not count).
         kind: The kind of all these entries.

@@ -351,7 +351,7 @@ class WriteRequest(Input):
 
 
 class GroupCreateRequest(Input):
-    """A hosted user creates a group and becomes its owner. `members` are the others.
+    """A hosted user creates a group and becomes its owner. `members` are the others; `key` is as in Entry.
 
     Answered by WriteAccepted (its log is in the group's own conversation) or WriteRefused (codes: user, name, members,
     member, too_long, storage, disk_low).
@@ -361,6 +361,7 @@ class GroupCreateRequest(Input):
     user: UserId
     name: str
     members: tuple[UserId, ...]
+    key: str = ""
 
 
 class GroupChangeRequest(Input):

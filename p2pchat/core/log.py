@@ -126,6 +126,7 @@ OFFERS = [kind.choices for kind in KINDS.values() if kind.choices]
 Choice = Annotated[str, Meta(min_length=1, max_length=POINTS * max(one.longest for one in OFFERS))]
 Choices = Annotated[tuple[Choice, ...], Meta(max_length=max(one.most for one in OFFERS))]
 Hops = Annotated[int, Meta(ge=0, le=MAX_HOPS)]
+WriteKey = Annotated[str, Meta(pattern=r"\A([0-9a-f]{16})?\Z")]
 
 
 class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -135,7 +136,8 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     written. It is shown, and used for nothing else. `files` are its attachments: () also for a value of another form,
     which has no effect (docs/protocol-attachments.md). `auto` marks what a program wrote by itself, which no program
     answers by itself. `choices` are answers that its reader may press, `hops` the answers of programs that led to it:
-    () and 0 also for values of another form.
+    () and 0 also for values of another form. `key` is by what its writer's program knows it again (written_keys.py),
+    "" for none.
     """
 
     k: str
@@ -152,6 +154,7 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     auto: bool = False
     choices: Choices = ()
     hops: Hops = 0
+    key: WriteKey = ""
 
     @property
     def is_message(self) -> bool:
@@ -383,6 +386,7 @@ class Marks(NamedTuple):
     auto: bool = False
     choices: tuple[str, ...] = ()
     hops: int = 0
+    key: str = ""
 
     def fault(self, kind: str) -> str:
         """Return what is wrong with these choices and hops in an entry of this kind, as a sentence; "" for nothing."""
@@ -415,8 +419,8 @@ def _decode_odd(text: str, c: int) -> Entry:
     _set(entry, "c", c)
     _set(entry, "b", said.get("b"))
     files, choices = _as(FileRefs, said.get("files"), ()), _as(Choices, said.get("choices"), ())
-    hops, automatic = _as(Hops, said.get("hops"), 0), said.get("auto") is True
-    return _with_body_checked(Marks(files, automatic, choices, hops).put_on(entry), c)
+    hops, automatic, key = _as(Hops, said.get("hops"), 0), said.get("auto") is True, _as(WriteKey, said.get("key"), "")
+    return _with_body_checked(Marks(files, automatic, choices, hops, key).put_on(entry), c)
 
 
 def _as(type: Any, said: object, otherwise: Any) -> Any:

@@ -619,12 +619,14 @@ class Node:
             if input.is_deleted:
                 self.own.forget(input.user)
                 self.contacts.forget(input.user)
+                self.replicator.context.keys.forget(input.user)
                 for name in [name for name in self._ctx.choices if input.user in name]:
                     del self._ctx.choices[name]
 
     def choices_of(self, user: UserId) -> dict[str, str | None]:
-        """Return the change of meta that deletes what a hosted user chose."""
-        return dict.fromkeys([*self.own.lines_of(user), *self.contacts.lines_of(user)])
+        """Return the change of meta that deletes what a hosted user chose, and the keys of what it wrote."""
+        chosen = [*self.own.lines_of(user), *self.contacts.lines_of(user)]
+        return dict.fromkeys(chosen + self.replicator.context.keys.lines_of(user))
 
     def _on_own_state(self, user: UserId, key: str, text: str) -> None:
         """Do what a hosted user chose."""

@@ -18,7 +18,7 @@ from p2pchat.core.content.transfers import Transfers
 from p2pchat.core.durable_changes import DeliveredMark, DiskLevel, ReadMark, Stored
 from p2pchat.core.effects import GroupUpdate, Released, WriteRefused
 from p2pchat.core.inputs import LookupResult, WriteRequest
-from p2pchat.core.log import LogId, is_plausible, ref_key, size_bytes
+from p2pchat.core.log import LogId, Ref, is_plausible, ref_key, size_bytes
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement import room_id
 from p2pchat.core.members.statement_exchange import StatementExchange
@@ -46,6 +46,7 @@ from p2pchat.core.sync.step import Step
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.core.sync.typing_tracker import TypingTracker
 from p2pchat.errors import LogError
+from p2pchat.kinds.deletion import DELETION
 from p2pchat.protocol import (
     MAX_INT,
     Digest,
@@ -349,6 +350,8 @@ class Replicator:
     def end_step(self) -> None:
         """Send what this step owes others."""
         context, receipts = self.context, self.receipts
+        if context.again:
+            self._take_back()
         if context.owing:
             context.send_owed_marks()
         if receipts.marks.is_due:
@@ -358,6 +361,17 @@ class Replicator:
         if self.quota.has_freed:
             self.quota.has_freed = False
             self.context.after(0.0, self.compare_all)
+
+    def _take_back(self) -> None:
+        """Delete what was written twice, once it is shown."""
+        waiting, self.context.again = self.context.again, []
+        for one in waiting:
+            id, log = one.log, self.conversations.find(one.log)
+            if log is not None and log.released >= one.seq:
+                of = Ref(log.ref, one.seq)
+                self.appender.write_texts(WriteRequest(0, id.user, id.conversation, DELETION.name, [""], of))
+            else:
+                self.context.again.append(one)
 
     def _before_digest(self, remote: RemoteState) -> None:
         """Send what goes before each digest, and ask about files: what both share may have changed."""

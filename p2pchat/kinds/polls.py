@@ -10,7 +10,7 @@ from p2pchat.kinds.call import Call
 from p2pchat.kinds.kind import Choices, Kind
 
 OPTIONS = Choices(8, 80, "a poll cannot be edited: delete it and ask again", "options", "a poll")
-ASK = Call("poll", "to:place? question options:list", "QUESTION [OPTION...]", own_parser=True,
+ASK = Call("poll", "to:place? question options:list key?", "QUESTION [OPTION...]", own_parser=True,
     help="ask everybody here, with 2 to 8 options to vote for", example='/poll "Lunch?" pizza soup',
     details=(
         "everybody sees who voted for what; quote what has blanks",

@@ -12,7 +12,7 @@ of the user made, and those of what its programs took there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -35,6 +35,7 @@ from p2pchat.core.log import FileRef, LogId, Marks, decode_entry
 from p2pchat.core.names import MAX_ABOUT_CHARACTERS, plain, validate_name
 from p2pchat.core.own_state import BLOCKED, CHOICE, IGNORED, OFF, ON, RECEIPTS, is_sound
 from p2pchat.core.sync.appender import check_text, check_texts
+from p2pchat.core.sync.written_keys import hash_key
 from p2pchat.errors import PeerClosed, StorageError, UnknownName
 from p2pchat.kinds.deletion import DELETION
 from p2pchat.kinds.edit import EDIT
@@ -61,7 +62,7 @@ from p2pchat.messaging.messages import (
     ref_of,
     reply_ref,
 )
-from p2pchat.messaging.receipts import Receipt, Receipts, expected_recipients, look_up_receipt
+from p2pchat.messaging.receipts import Position, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.unread import place_before, unmarked_among
 from p2pchat.messaging.users import (
@@ -76,6 +77,7 @@ from p2pchat.messaging.users import (
 )
 from p2pchat.messaging.viewer import To, Viewer
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId, split_ref
+from p2pchat.runtime.request_queue import WrittenBefore
 from p2pchat.threads import ends_within, run_to_completion
 
 if TYPE_CHECKING:
@@ -496,12 +498,13 @@ class LocalUser(Viewer):
 
     # ---- groups
 
-    async def create_group(self, name: str, members: Sequence[Who] = ()) -> Group:
+    async def create_group(self, name: str, members: Sequence[Who] = (), *, key: str = "") -> Group:
         """Create a group owned by the own user; returns when it is accepted.
 
         Args:
             name: The name; other groups may have the same.
             members: Users or names as typed, online or not. Name a user who was never met by the full id.
+            key: As send: repeated at this peer, it returns the group that was created.
         Raises:
             UnknownName, AmbiguousName: No user has a name given, or several have.
             ValueError: The name is invalid.
@@ -512,7 +515,8 @@ class LocalUser(Viewer):
         check_several(members, "members")
         ids = dict.fromkeys([(await self._resolve(member)).key for member in members])
         others, name = tuple(id for id in ids if id != me), validate_name(name)
-        made = await driver.requests.ask(lambda ticket: GroupCreateRequest(ticket, me, name, others))
+        asked = hash_key(plain(key), (name, others))
+        made = await driver.requests.ask(lambda ticket: GroupCreateRequest(ticket, me, name, others, asked))
         return self._group(talk_id(made.log.conversation))
 
     def group(self, address: str) -> Group:
@@ -539,6 +543,7 @@ class LocalUser(Viewer):
         automatic: bool = False,
         choices: Sequence[str] = (),
         hops: int = 0,
+        key: str = "",
     ) -> Receipt:
         """Write one message; returns when it is accepted: stored on this disk, safe from a crash.
 
@@ -565,12 +570,15 @@ class LocalUser(Viewer):
                 one is a reaction with that text. Such a message cannot be edited.
             hops: The answers of programs that led to this, 0 to 255, for a program that counts them: 1, or one more
                 than the message that it answers. See `Message.hops`.
+            key: A word by which a request is known again: what is sent once more with the same key is not written once
+                more, also after a restart (`Receipt.repeated`). The last 512 of each user are known. "" for none.
         Raises:
             UnknownName, AmbiguousName: `to` names nobody, or several.
             OSError: A file cannot be read, or was written meanwhile.
             TooLong: `.limit_bytes` is the limit.
             TypeError, ValueError: The text, the choices or the hops cannot be sent, or `claimed_at` is not between 1970
                 and 2255 or has no time zone.
+            KeyReused: Something else was sent with this key.
             StorageError: It could not be stored; nothing was sent.
             PeerClosed: The peer is not running.
         """
@@ -581,12 +589,14 @@ class LocalUser(Viewer):
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
         written = (self.directory.me, conversation.key, kind, (text,), re, ref, claimed)
-        if files or automatic or choices or hops:
+        if files or automatic or choices or hops or key:
             marks = check_marks(kind, automatic, choices, hops)
             async with kept_files(self._content, files) as kept:
-                log, seq = await requests.write(*written, marks._replace(files=kept))
-            self._lifecycle.tracker.note_files(log, seq, kept)
-            return self._receipt(log, seq)
+                roots = [file.root for file in kept]
+                marks = marks._replace(files=kept, key=hash_key(plain(key), (written[1:5], marks.choices, roots)))
+                receipt = await self._written(requests.write(*written, marks))
+            self._lifecycle.tracker.note_files(receipt.log, receipt.seq, kept)
+            return receipt
         accepted = requests.write(*written)
         if not requests.accepts_at_once or conversation.kind == "group":
             return self._receipt(*await accepted)
@@ -739,13 +749,15 @@ class LocalUser(Viewer):
         """Unpin a message, whoever pinned it. Raises as react."""
         return await self._change_message(PIN, message, "0", ref)
 
-    async def poll(self, to: To, question: str, options: Sequence[str], *, ref: str | None = None) -> Receipt:
+    async def poll(
+        self, to: To, question: str, options: Sequence[str], *, ref: str | None = None, key: str = ""
+    ) -> Receipt:
         """Ask a question whose answers are counted: each reader votes for one option, and all see who voted for what.
 
         Args:
             to: As send.
             options: 2 to 8, each of 1 to 80 characters, no two alike.
-            ref: As send.
+            ref, key: As send.
         Raises:
             ValueError: There are fewer options, or more, or one cannot be sent. Also raises as send.
         """
@@ -756,7 +768,8 @@ class LocalUser(Viewer):
         if fault := OPTIONS.fault(marks.choices):
             raise ValueError(fault)
         of = (self.directory.me, conversation.key, POLL.name, (check_text(question),))
-        return self._receipt(*await requests.write(*of, None, ref, None, marks))
+        marks = marks._replace(key=hash_key(plain(key), (of, marks.choices)))
+        return await self._written(requests.write(*of, None, ref, None, marks))
 
     async def vote(self, poll: Post | str, option: int, *, ref: str | None = None) -> Receipt:
         """Vote for an option of an open poll by its number, from 1. A later vote replaces it, and 0 takes it back.
@@ -827,8 +840,15 @@ class LocalUser(Viewer):
                 tracker.load(log, seq, of, marks, read, shown)
         return self._receipt(log, seq)
 
-    def _receipt(self, log: LogId, seq: int) -> Receipt:
-        return Receipt(self._lifecycle.tracker, self.directory, (log, seq))
+    async def _written(self, position: Awaitable[Position]) -> Receipt:
+        try:
+            return self._receipt(*await position)
+        except WrittenBefore as known:
+            before = await self.receipt(str(known))
+            return self._receipt(before.log, before.seq, repeated=True)
+
+    def _receipt(self, log: LogId, seq: int, *, repeated: bool = False) -> Receipt:
+        return Receipt(self._lifecycle.tracker, self.directory, (log, seq), repeated)
 
     def _ref_of(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""

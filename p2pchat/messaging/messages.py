@@ -204,7 +204,7 @@ class MessageOptions(TypedDict, total=False):
     """Options of all that write one message: those that TCPPeer.send takes beside the text.
 
     Attributes:
-        action, ref, claimed_at, files, automatic, choices, hops: As TCPPeer.send.
+        action, ref, claimed_at, files, automatic, choices, hops, key: As TCPPeer.send.
     """
 
     action: bool
@@ -214,6 +214,7 @@ class MessageOptions(TypedDict, total=False):
     automatic: bool
     choices: Sequence[str]
     hops: int
+    key: str
 
 
 LATE_AFTER = 600 * 1_000_000  # microseconds; a guess: longer than clocks differ and repairs of a link take

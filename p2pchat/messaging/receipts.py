@@ -53,14 +53,19 @@ class Receipt:
 
     Args:
         written: The position of the message's entry, or a future for it, of a peer in memory.
+        repeated: True if the call wrote nothing, because the message was written before, with the same key.
     """
 
-    __slots__ = ("_people", "_tracker", "_written")
+    __slots__ = ("_people", "_tracker", "_written", "repeated")
 
-    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, written: Position | Future[Position]) -> None:
+    def __init__(
+        self, tracker: ReceiptTracker, people: UserDirectory, written: Position | Future[Position],
+        repeated: bool = False,
+    ) -> None:  # fmt: skip
         self._tracker = tracker
         self._people = people
         self._written = written
+        self.repeated = repeated
 
     @property
     def log(self) -> LogId:

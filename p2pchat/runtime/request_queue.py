@@ -21,19 +21,24 @@ from p2pchat.core.effects import (
     WriteRefused,
 )
 from p2pchat.core.inputs import Input, OwnStateSet, WriteRequest
-from p2pchat.core.log import LogId, Marks, Ref
-from p2pchat.errors import P2PChatError, PeerClosed, StorageError
+from p2pchat.core.log import LogId, Marks, Ref, message_id
+from p2pchat.errors import KeyReused, P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, UserId
 
 MAX_BATCH_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
 MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
 MAX_EARLY = 256  # calls in a row that do not wait; measured: half as many are a fifth slower
 MAX_REFS = 10_000  # own words of programs, remembered until their Sent is read
-STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # codes of WriteRefused that mean: it could not be stored
+# By the code of WriteRefused; storage, disk_low and full mean that it could not be stored.
+ERRORS = {"key": KeyReused} | dict.fromkeys(("storage", "disk_low", "full"), StorageError)
 
 Position = tuple[LogId, int]  # log and number of an entry
 MakeInput = Callable[[int], Input]  # from the request's ticket
 MakeError = Callable[[], P2PChatError]  # one error for each waiter: an error raised twice would collect both tracebacks
+
+
+class WrittenBefore(Exception):
+    """A message with this key was written before: the text is its id."""
 
 
 class RequestQueue:
@@ -137,7 +142,8 @@ class RequestQueue:
         if isinstance(self._pending.get(effect.ticket), asyncio.Future):
             self.on_answered(effect)
             return
-        self._tell[WriteAccepted](effect)
+        if effect.count:
+            self._tell[WriteAccepted](effect)
         request = self._pending.pop(effect.ticket, None)  # None without a request here, and after fail()
         if isinstance(request, PendingWrite):
             self.writes.on_accepted(request, effect)
@@ -147,7 +153,7 @@ class RequestQueue:
         if request is None:
             self._tell[WriteRefused](effect)
         else:
-            kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
+            kind = ERRORS.get(effect.code, P2PChatError)
             _fail(request, lambda: kind(effect.text))
 
     def on_answered(self, effect: WriteAccepted | ImportResult | PruneResult | ReadStored | ComparisonEnded) -> None:
@@ -271,8 +277,12 @@ class WriteBatcher:
         for offset, ref in write.refs.items():
             remember(self.refs, (log, first + offset), ref, MAX_REFS)
         for future, offset in write.waiting:
-            if not future.done():  # a cancelled call does not cancel its texts
+            if future.done():  # a cancelled call does not cancel its texts
+                continue
+            if effect.count:
                 future.set_result((log, first + offset))
+            else:
+                future.set_exception(WrittenBefore(message_id(log, first)))
 
     def clear(self) -> None:
         """Forget all waiting writes."""

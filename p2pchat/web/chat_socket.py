@@ -329,19 +329,14 @@ class ChatSocket(WebSocketSession):
             self.gateway.hub.end(self.hub_session, "failed")
 
     async def _send(self, request: SendRequest, to: Conversation, answer: Frame) -> None:
-        ref = self.next_ref()
-
-        async def send() -> str:
-            files = self.gateway.uploads.find(self.account, request.files)
-            sent = await self.user.send(
-                to, request.text, request.reply_to, action=request.action, ref=ref, files=files, choices=request.choices
-            )
-            return sent.id
-
-        written = (request.text, to.key, request.reply_to, request.action, *request.files, *request.choices)
         try:
             with self.gateway.metrics.accepting("chat"):
-                id = await self.gateway.idempotency.run(self.account.key, request.key, written, send)
+                files = self.gateway.uploads.find(self.account, request.files)
+                sent = await self.user.send(
+                    to, request.text, request.reply_to, action=request.action, ref=self.next_ref(), files=files,
+                    choices=request.choices, key=request.key,
+                )  # fmt: skip
+            id = sent.id
             safety = await self.gateway.safety(self.account, id)
         except Exception as error:  # problem() raises unexpected errors again
             content = self.gateway.metrics.problem(error).to_json(request.ref)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from p2pchat import AmbiguousName, InviteError, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
+from p2pchat import AmbiguousName, InviteError, KeyReused, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
 
 EXAMPLE_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCHUILOF7XZ4FYNYZJYSOV3UUSNUGY2XM344OGAB6.2"  # of a message
 
@@ -61,6 +61,8 @@ def problem_of(error: Exception) -> WebError:
             return WebError(409, "ambiguous_name", text)
         case InviteError():  # this gateway is neither the network's founder nor an admin, or nobody can dial it
             return WebError(403, "invite_error", text)
+        case KeyReused():
+            return WebError(422, "key_reused", text)
         case TooLong():
             return WebError(413, "too_long", text)
         case PeerClosed():

@@ -25,7 +25,6 @@ from p2pchat.web.callers import Authenticate, ask, unknown_caller
 from p2pchat.web.catch_up import REPEATED, PeerSeparations, name_of
 from p2pchat.web.cluster.cluster import Cluster
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.idempotency import IdempotencyCache, SharedIdempotency
 from p2pchat.web.metrics import Metrics
 from p2pchat.web.rate_limits import KeyedSlots, RateLimits, network_of
 from p2pchat.web.receivers import Receivers
@@ -55,7 +54,6 @@ class Gateway:
         uploads: The files that accounts uploaded, until they are sent.
         fetches: The files that accounts wait for.
         file_links: The links to files that accounts asked for.
-        idempotency: The answers kept for idempotency keys.
         health: The last round trip through core and storage.
         metrics: The metrics for Prometheus.
         write_locks: Locks that keep the messages of one account in order, by user key.
@@ -87,7 +85,6 @@ class Gateway:
         self.uploads: Uploads = Uploads(settings, self.limits)
         self.fetches: Fetches = Fetches(settings, self.limits)
         self.file_links: FileLinks = FileLinks(self._holder_of_links)
-        self.idempotency: IdempotencyCache = IdempotencyCache() if cluster is None else SharedIdempotency(cluster)
         self.health: HealthCheck = HealthCheck(peer, settings.health_every)
         self.metrics: Metrics = Metrics(peer, self.accounts, self.hub, self.health, cluster)
         self.accounts.on_change = self._on_account_change
@@ -126,7 +123,6 @@ class Gateway:
         await self.hub.aclose()
         await stop_tasks(self.asking)
         await self.fetches.aclose()
-        await self.idempotency.aclose()
         if self.cluster is not None:
             await self.cluster.aclose()
         await self.kept_receipts.wait_kept()

@@ -307,22 +307,15 @@ async def write(
     else:
         to = await gateway.receivers.resolve(account, new.to)
 
-    async def send() -> str:
-        with gateway.metrics.accepting("rest"):
-            files = gateway.uploads.find(account, new.files)
-            sent = await account.user.send(to, new.content, new.reply_to, files=files, choices=new.choices)
-            return sent.id
-
-    written = (new.content, to.key, new.reply_to, False, *new.files, *new.choices)
-    id = await gateway.idempotency.run_detached(account.key, key, written, send)
-    safety = await gateway.safety(account, id)
+    with gateway.metrics.accepting("rest"):
+        files = gateway.uploads.find(account, new.files)
+        sent = await account.user.send(to, new.content, new.reply_to, files=files, choices=new.choices, key=key)
+    safety = await gateway.safety(account, sent.id)
     more = gateway.receivers.reservation(account, to)
-    return await accepted(gateway, account, id, ref=new.ref, **more, **safety)
+    return await accepted(account, sent.id, ref=new.ref, **more, **safety)
 
 
-async def accepted(gateway: Gateway, account: Account, id: str, **more: Any) -> MessageAccepted:
-    if gateway.cluster is not None:
-        await gateway.cluster.wait_here(account, id)
+async def accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
     post = await account.user.message(id)
     return MessageAccepted(id=id, timestamp=iso(post.sent_at), **more)
 
@@ -366,14 +359,9 @@ async def create(
 ) -> Conversation:
     """Create a group."""
     gateway.limits.write(account.key, wanted.name, members=len(wanted.members))
-
-    async def make() -> str:
-        with gateway.limits.new_group(account.key):
-            members = [_user(gateway, account, name) for name in wanted.members]
-            return (await account.user.create_group(wanted.name, members)).id
-
-    id = await gateway.idempotency.run_detached(account.key, key, wanted.model_dump_json(), make)
-    return account.user.find(id)
+    with gateway.limits.new_group(account.key):
+        members = [_user(gateway, account, name) for name in wanted.members]
+        return await account.user.create_group(wanted.name, members, key=key)
 
 
 @groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)

@@ -5,7 +5,6 @@ The body is a JSON command, as the table of commands has them; the description o
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Never
 
@@ -124,8 +123,6 @@ async def answer_call(
     """Carry out a command of `/chat` or Socket.IO too; return its name, `ref` and rows, of `send` the line `sent`."""
     written, rows = await _carry_out(connection, account, gateway, command, key)
     if command.do == "send":
-        if gateway.cluster is not None:
-            await gateway.cluster.wait_here(account, written)
         sent = (await account.user.message(written)).to_dict()
         rows = [{**sent, "ref": None, **await gateway.safety(account, written)}]
     return {"command": command.do, "rows": rows, "ref": command.ref}
@@ -134,24 +131,25 @@ async def answer_call(
 async def _carry_out(
     connection: HTTPConnection, account: Account, gateway: Gateway, command: JsonCommand, key: str = ""
 ) -> tuple[str, list[EventLine]]:
-    """Carry out a command; return the id of what was written, and the rows of the answer."""
+    """Carry out a command; return the id of what was written, and the rows of the answer.
+
+    Args:
+        key: What is written once with it; what changes a message changes nothing when it is repeated.
+    """
     display = _CallDisplay(gateway, account.key)
     commands = HostedCommands(connection, account, display, "d", lambda on: None, _CallSession)
     commands.charge(command)
 
-    async def carry_out() -> str:
-        try:
-            await commands.run(JsonCommand(command.do, command.fields), "rest")
-        except OperatorOnly as error:
-            raise Forbidden(str(error)) from None
-        except (UsageError, CommandError, ValueError) as error:
-            if isinstance(error, P2PChatError):
-                raise
-            raise WebError(400, "usage", str(error)) from None
-        return display.written
-
-    content = ("do", command.do, json.dumps(command.fields, sort_keys=True))
-    return await gateway.idempotency.run_detached(account.key, key, content, carry_out), display.rows
+    keyed = {"key": key} if key and "key" in BY_NAME[command.do].json else {}
+    try:
+        await commands.run(JsonCommand(command.do, command.fields | keyed), "rest")
+    except OperatorOnly as error:
+        raise Forbidden(str(error)) from None
+    except (UsageError, CommandError, ValueError) as error:
+        if isinstance(error, P2PChatError):
+            raise
+        raise WebError(400, "usage", str(error)) from None
+    return display.written, display.rows
 
 
 def _add_route(row: CommandRow) -> None:
@@ -178,7 +176,7 @@ def _add_route(row: CommandRow) -> None:
     ) -> MessageAccepted:
         fields = {names.get(name, name): value for name, value in given.items()} | about
         written, _ = await _carry_out(request, account, gateway, read_call({**fields, "do": row.name}), key)
-        return await accepted(gateway, account, about.get("id", written), ref=given.get("ref"))
+        return await accepted(account, about.get("id", written), ref=given.get("ref"))
 
     _acts.add_api_route(
         f"{'' if is_new else '/messages/{id}'}/{path}".rstrip("/"),
@@ -231,8 +229,6 @@ class _CallDisplay(Display):
         if event["event"] == "answer":
             self.rows = [{**row, "ref": None} if row.get("ref") else row for row in event["rows"]]
             self._gateway.limits.answered(self._account, len(self.rows), event["command"])
-        elif event["event"] == "sent":  # a repeated message was written before
-            self.written = event["id"]
 
 
 class _CallSession(Session):

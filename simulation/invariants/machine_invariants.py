@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from typing import TYPE_CHECKING
 
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.mesh.presence_tracker import STATUSES
 from p2pchat.protocol import ConversationId
 from p2pchat.testing.eventlog_parser import Fault, Log
@@ -39,6 +39,8 @@ class MachineInvariants:
             for one, other in product(machines, machines):
                 if one is other or one.end_to(other) is not None:
                     yield from self._not_read(one, other)
+            for peer in machines:
+                yield from self._written_twice(peer)
             for one, other in combinations(machines, 2):
                 if one.end_to(other) is not None:
                     yield from self._called_unlike(one, other)
@@ -70,6 +72,21 @@ class MachineInvariants:
             here, there = ("unread", "read") if (log, seq) in unread else ("read", "unread")
             text = f"{log_name(log)} {seq} is {here}, and {there} on {other.name}"
             yield Fault("machines", text, one.name)
+
+    def _written_twice(self, peer: SimPeer) -> Iterator[Fault]:
+        """Check that of what machines of a person wrote with one key one is left."""
+        found, deleted = dict[str, list[Ref]](), set[Ref | None]()
+        for log, seq in self._history(self._invariants.room, peer)[0]:
+            if log.user == peer.own:
+                entry = decode_entry(peer.disk.logs[log][seq - 1])
+                if entry.key:
+                    found.setdefault(entry.key, []).append(Ref(ref_key(log.user, log.run), seq))
+                elif entry.k == "delete":
+                    deleted.add(entry.re)
+        for key, refs in found.items():
+            left = len({*refs} - deleted)
+            if left != 1 and not (self._invariants.deletions.any or self._invariants.copied):
+                yield Fault("keys", f"{left} messages with the key {key} are left of {len(refs)}", peer.name)
 
     def _called_unlike(self, one: SimPeer, other: SimPeer) -> Iterator[Fault]:
         names = [peer.node.hosted[one.own].name for peer in (one, other) if peer.node is not None]

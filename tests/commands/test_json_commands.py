@@ -47,7 +47,7 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
         ('{"do":"send","text":5}', "`text` must be a string", None),
         (
             '{"do":"send","text":"x","To":"bob"}',
-            "'send' has no field 'To'; its fields are to, text, files, choices, action, reply_to, claimed_at, again, "
+            "'send' has no field 'To'; its fields are to, text, files, choices, action, reply_to, claimed_at, key, "
             "hops, ref",
             None,
         ),

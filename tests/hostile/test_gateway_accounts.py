@@ -332,23 +332,6 @@ async def test_the_description_of_the_api_counts_as_what_it_costs() -> None:
         assert [(await http.get(path)).status_code for path in paths] == [200, 429, 200]
 
 
-async def test_a_few_busy_accounts_do_not_evict_the_idempotency_keys_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """16 accounts with 512 keys each evicted those of all others within half a minute."""
-    monkeypatch.setattr("p2pchat.web.idempotency._MAX_KEYS", 64)
-    async with serving() as served:
-        keys, wrote = served.gateway.idempotency, Counter[str]()
-
-        async def write(account: str) -> int:
-            wrote[account] += 1
-            return wrote[account]
-
-        assert await keys.run("ann", "k", "hello", partial(write, "ann")) == 1
-        for number in range(100):
-            for account in ("eve", "eva", "ewa"):
-                await keys.run(account, str(number), "buy", partial(write, account))
-        assert await keys.run("ann", "k", "hello", partial(write, "ann")) == 1
-
-
 async def test_files_of_all_accounts_of_an_address_are_bounded() -> None:
     """Each of 20 accounts a day had a GiB: the disk was filled up to where files of others are refused, too."""
     async with serving(replace(PROXIED, stored_of_address=Pace(0.001, 1000))) as served:

@@ -148,19 +148,17 @@ async def test_two_clients_talk_and_get_receipts(served: Served) -> None:
 
 async def test_a_repeated_message_is_written_once(served: Served) -> None:
     await served.register("zoe")
-    claimed = "2026-11-20T11:42:31.689337Z"
     async with calling(served, "zoe") as zoe:
-        first = await zoe.send("once", claimed_at=claimed)
+        first = await zoe.send("once", key="k")
     async with calling(served, "zoe") as zoe:
-        again = await zoe.send("once", claimed_at=claimed, again=True)
-        other = await zoe.send("another", claimed_at="2026-11-20T11:42:31.689338Z", again=True)
+        again = await zoe.send("once", key="k")
+        other = await zoe.send("another", key="l")
         assert again["id"] == first["id"] != other["id"]
         [row] = await zoe.ask(do="history", to="room", before=other["id"])
         assert row["id"] == first["id"]
-        imported = await zoe.send("of the same minute", claimed_at=claimed, again=True)
-        assert imported["id"] not in (first["id"], other["id"])
-        texts = [row["text"] for row in await zoe.ask(do="history", to="room")]
-        assert texts == ["once", "another", "of the same minute"]
+        await zoe.say(do="send", to="room", text="something else", key="k", ref="r")
+        assert (await zoe.next("error", ref="r"))["code"] == "key_reused"
+        assert [row["text"] for row in await zoe.ask(do="history", to="room")] == ["once", "another"]
 
 
 async def test_refs_of_one_connection_are_not_shown_to_another(served: Served) -> None:
@@ -181,7 +179,6 @@ async def test_refs_of_one_connection_are_not_shown_to_another(served: Served) -
         ('{"do":"connect","endpoint":"localhost:1","ref":"q"}', "usage"),
         ('{"do":"send","text":"hi","to":"nobody","ref":"q"}', "unknown_name"),
         ('{"do":"send","text":"hi","claimed_at":"now","ref":"q"}', "usage"),
-        ('{"do":"send","text":"hi","again":true,"ref":"q"}', "usage"),
         ('{"do":"find","to":"nobody","ref":"q"}', "unknown_name"),
     ],
 )

@@ -14,8 +14,8 @@ import shutil
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from subprocess import PIPE, Popen
 from typing import Any
 
@@ -28,7 +28,7 @@ from p2pchat.cli.process import run_until_signal
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import DONE, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.standard_output import iso, json_line
+from p2pchat.commands.standard_output import json_line
 from p2pchat.commands.unread_counter import mentions
 from p2pchat.safe_text import quote_name
 from p2pchat.threads import in_thread, stop_tasks
@@ -201,8 +201,7 @@ class CommandRuns:
                 text, hops = "", HOP_LIMIT  # no program answers this
                 if self.tell_failures:
                     text = "that failed; whoever runs this command sees why"
-            now = iso(datetime.now(UTC))
-            answer = {"text": text, "reply_to": id, "hops": hops, "claimed_at": now, "again": True}
+            answer = {"text": text, "reply_to": id, "hops": hops, "key": token_hex(8)}
             self._db.execute("UPDATE runs SET answer = ? WHERE id = ?", [json.dumps(answer), id])
         if answer["text"]:
             try:

@@ -73,10 +73,10 @@ class PeerReceipts:
             unsaved.clear()
 
     def accept(self, ticket: int, log: LogState, first: int, count: int, kind: str) -> None:
-        """Answer a request of a hosted user whose entries are durable."""
+        """Answer a request of a hosted user whose entries are durable; with none, what was asked was written before."""
         members, here, guests = self.delivered.recipients(log.conversation, log.user)
         self._sync.ctx.emit(WriteAccepted(ticket, log.id, first, count, members, kind, here, guests))
-        if members == (log.user,) and not log.conversation.has_facts:  # a note to oneself is delivered already
+        if members == (log.user,) and count and not log.conversation.has_facts:  # a note to oneself is delivered
             self._sync.ctx.emit(DeliveryReceipt(log.id, first, first + count - 1, log.user))
 
     def on_durable(self, step: Step) -> None:

@@ -84,6 +84,8 @@ class Appender:
             self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
         kind, user, bodies = request.kind, request.user, _bodies(request)
+        if request.marks and self._sync.answer_again(request.ticket, user, request.marks.key, kind):
+            return
         now = self._ctx.now.utc
         if not is_plausible(conversation.newest_c, now):  # the clock was put back since
             shown = filter(None, map(conversation.log_at, conversation.recently_shown))
@@ -102,8 +104,8 @@ class Appender:
         now = self._ctx.now.utc
         return Entry(FACT, now, next_c(now, 0, self._newest_c(group)), b=body)
 
-    def write_fact(self, conversation: ConversationState, user: UserId, entry: Entry, ticket: int | None) -> None:
-        """Write a fact of a group as a log of its own. `ticket` is that of its request, None without one."""
+    def write_fact(self, conversation: ConversationState, user: UserId, entry: Entry, ticket: int | None) -> LogState:
+        """Write a fact of a group as a log of its own; return it. `ticket` is that of its request, None without one."""
         before, certificate = self._tail_marks(conversation, user), self._sync.hosted[user].guest
         run = run_of(conversation.id, user, before, certificate, encode_entry(entry))
         log = LogState(conversation, LogId(conversation.id, user, run), own=True)
@@ -111,6 +113,7 @@ class Appender:
         self._append_entries(log, [entry])
         if ticket is not None:
             self._sync.step.writes.append((ticket, log, 1, 1, FACT))
+        return log
 
     def _tail_marks(self, conversation: ConversationState, user: UserId) -> tuple[Mark, ...]:
         """Return the newest tips of a user, on which its next log builds."""
@@ -216,6 +219,7 @@ class Appender:
         ]
         if marks:
             entries[-1] = marks.put_on(entries[-1])
+            self._sync.note_key(log, log.seq + len(entries), entries[-1])
         self._append_entries(log, entries)
 
     def _append_entries(self, log: LogState, entries: list[Entry]) -> None:

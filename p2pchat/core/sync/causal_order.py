@@ -63,6 +63,8 @@ class CausalOrder:
             if log is None:
                 continue
             self.note_age(log, item.seq, [item.entry])
+            if log.user in self._sync.hosted:
+                self._sync.note_key(log, item.seq, item.entry)
             if item.entry.k == "profile":
                 log.add_profile(item.seq)
             if refs := references_of(log, item.seq, item.entry):

@@ -15,6 +15,7 @@ from p2pchat.core.groups.group_fact import (
     ADD,
     ADMIN,
     CREATE,
+    FACT,
     HEIR,
     LEAVE,
     MAX_MEMBERS,
@@ -52,6 +53,8 @@ class GroupEditor:
         if request.user not in self._sync.hosted:
             fault: Refusal | None = ("user", "this user is not hosted here")
         elif isinstance(request, GroupCreateRequest):
+            if self._sync.answer_again(request.ticket, request.user, request.key, FACT):
+                return
             fault = self._make(request)
         else:
             group = self._sync.conversations.groups.get(request.group)
@@ -80,7 +83,8 @@ class GroupEditor:
         conversation = self._sync.conversations.open(Naming(group=(id, user, run)))
         assert conversation is not None
         conversation.allowed_writers = frozenset({user})
-        self._appender.write_fact(conversation, user, entry, request.ticket)
+        log = self._appender.write_fact(conversation, user, entry, request.ticket)
+        self._sync.note_key(log, 1, entry, request.key)
         return None
 
     def _change(self, group: GroupReplica, state: GroupView, request: GroupChangeRequest) -> Refusal | None:

@@ -291,8 +291,9 @@ class Ingest:
             return False
         begins = batch.first == 1
         member = self._sync.named_member(batch.header) if begins else ""
-        cost, writer, quota = self._cost_of(batch, conversation), conversation.writers.get(log.user), self._sync.quota
+        cost, quota = self._cost_of(batch, conversation), self._sync.quota
         if begins:  # less if it takes the place of others in memory
+            writer = conversation.writers.get(log.user)
             tips = 0 if writer is None else len(writer.tail_tips())
             cost += quota.log_bytes - (tips + 1 - count_tips_with(log)) * quota.saved_bytes
         if not quota.has_room(log.user, cost, member, begins=begins):
@@ -300,16 +301,19 @@ class Ingest:
             return False
         if begins or log.own:
             self._sync.change_run_if_cloned(log.id)
-        if log.own:
-            log.own = False  # a copy of this process continued it; new entries begin another log
-            self._ctx.emit(
-                WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
-            )
+            if log.own:
+                log.own = False  # a copy of this process continued it; new entries begin another log
+                self._ctx.emit(
+                    WarningIssued("two_processes", "another process writes in this one's log: stop one", log.user)
+                )
         extension.source.on_kept(log.key, len(entries), batch.size)
         if has_stubs(batch.raws):
             stubs = bits_of(seq for seq, raw in enumerate(batch.raws, batch.first) if is_gone(raw))
             self._sync.missing[log.id] = self._sync.missing.get(log.id, 0) | stubs
         self.append(log, batch)
+        if log.user in self._sync.hosted:
+            for seq, entry in enumerate(entries, batch.first):
+                self._sync.note_key(log, seq, entry)
         self.order.note_age(log, batch.first, entries)
         refers = any(map(_after_of, entries)) or any(map(_answered_by, entries)) or (begins and log.before)
         self.order.on_entries(log, batch.first, entries if refers else (), extension.source.remote)

@@ -11,7 +11,8 @@ from functools import partial
 
 from p2pchat.core.contacts import Blocks, Contacts
 from p2pchat.core.durable_changes import KnownConversation, Stored
-from p2pchat.core.log import FileRef, LogId, WriterKey, certificate_of, member_of
+from p2pchat.core.effects import WriteRefused
+from p2pchat.core.log import Entry, FileRef, LogId, WriterKey, certificate_of, member_of
 from p2pchat.core.members.member_directory import MemberDirectory
 from p2pchat.core.members.statement_exchange import StatementExchange
 from p2pchat.core.mesh.presence_tracker import PresenceTracker
@@ -23,6 +24,7 @@ from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.core.sync.remote_state import MAX_REMEMBERED, RemoteState
 from p2pchat.core.sync.step import Step
+from p2pchat.core.sync.written_keys import Written, WrittenKeys, asked_in
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
@@ -68,6 +70,8 @@ class SyncContext:
         self.quota: Quota = Quota(
             ctx, stored.meta, hosted, self.people.names, contacts.own, members, blocks, self.conversations, self.remotes
         )
+        self.keys: WrittenKeys = WrittenKeys(stored.meta)
+        self.again: list[Written] = []  # what was written twice, and is deleted once it is shown
         self.owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.step: Step = Step(ctx.change)
         self.missing: dict[LogId, int] = {}  # stubs that no deletion here made, as bits (missing_texts.py)
@@ -159,6 +163,33 @@ class SyncContext:
         if conversation.naming.dm:
             self.step.begun += self.inbox.on_begun(conversation)
         self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
+
+    def answer_again(self, ticket: int, user: UserId, key: str, kind: str) -> bool:
+        """Answer a request with a key that is known, as one that wrote nothing, and refuse one that asks for something
+        else. Return whether it was answered; False with "" for no key.
+        """
+        written = self.keys.find(user, key)
+        if written is None:
+            return False
+        log = self.conversations.find(written.log)
+        if log is None:
+            return False
+        if written.asked == asked_in(key):
+            self.ctx.change.is_awaited = True  # by a commit, behind that of what was written
+            self.step.writes.append((ticket, log, written.seq, 0, kind))
+        else:
+            text = "this key was used for something else: each request needs a key of its own"
+            self.ctx.emit(WriteRefused(ticket, "key", text))
+        return True
+
+    def note_key(self, log: LogState, seq: int, entry: Entry, key: str = "") -> None:
+        """Note the key of an entry of a hosted user; of a new group's fact it is not in the entry."""
+        key = key or entry.key
+        if key:
+            again = self.keys.note(key, Written(entry.c, log.id, seq, asked_in(key)), self.ctx.change.meta)
+            if again is not None:
+                self.again.append(again)
+                self.ctx.owes = True
 
     def sweep_conversations(self) -> None:
         """Forget conversations that peers named and of which nothing is stored."""

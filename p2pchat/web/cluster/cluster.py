@@ -30,7 +30,7 @@ from p2pchat.web.account_record import RELEASED, RENAMED, AccountRecord, claimed
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.cluster.account_directory import AccountDirectory
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore, OtherRevision, StoreOptions
+from p2pchat.web.cluster.engine_store import ClusterAway, EngineStore, OtherRevision, StoreOptions
 from p2pchat.web.cluster.living_gateways import REMEMBERED, ClusterTimes, LivingGateways, UserVisits, hosts_of
 from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.error_responses import WebError
@@ -38,11 +38,8 @@ from p2pchat.web.error_responses import WebError
 ALIVE = "alive"  # the kind of the message that a gateway lives, for the cluster's key
 MAX_TRIES = 16  # of one claim, each lost to another gateway
 MAX_ABANDONED = 1000  # claims of which it is not known whether the engine has them
-MAX_WRITTEN_ELSEWHERE = 8192  # messages, as many as there are keys in idempotency.py
 REPAIRS_AT_ONCE = 64  # records on their way to the engine
 REPAIR_PAUSE = 0.2  # seconds before a record is written once more: somebody undoes it, or writes it too; a guess
-ARRIVES_WITHIN = 5.0  # seconds for a message from another gateway; a guess, as the next
-LOOK_EVERY = 0.05  # seconds
 HOSTED_AT_ONCE = 64  # users; those who come together are compared with other gateways together
 CONTACTS_AT_ONCE = 64  # users; those who come together are stored together; a guess
 LOOKS = 10  # for users to let go, in the time after which they are
@@ -61,7 +58,6 @@ class Cluster:
         directory: All accounts.
         living: The gateways that live.
         gateway_id: The id of this gateway in the cluster, that of its peer; "" before it has joined.
-        run: This process of the gateway; that of a later one is higher.
     """
 
     def __init__(
@@ -73,14 +69,12 @@ class Cluster:
         self.on_state: Callable[[str], None] = lambda reason: None
         self.key: ClusterKey = key
         self.living: LivingGateways
-        self.run: int = time_ns()
         self._visits = UserVisits(self.times)
         self._peer: TCPPeer
         self._accounts: Accounts
         self.gateway_id: str = ""
         self._reported_up: bool | None = None
         self._abandoned: dict[str, None] = {}  # users of claims without an answer
-        self._written_at: dict[str, str] = {}  # by message: the gateway that wrote it
         self._changed: deque[AccountRecord] = deque()  # not yet taken over by the accounts
         self._untaken: list[AccountRecord] = []  # failed: for example, another user here gives up the name first
         self._to_place: dict[str, None] = {}  # whose hosts are to be found
@@ -122,10 +116,6 @@ class Cluster:
         await cancel(tasks.values())
         await self.store.aclose()
 
-    def is_running(self, gateway: str, run: int) -> bool:
-        """Return whether a process of another gateway may live."""
-        return self.living.is_running(gateway, run, monotonic())
-
     def gauges(self) -> list[tuple[str, str, float]]:
         """Return what is measured of the cluster: name, meaning, value."""
         living = len(self.living.all) if self.gateway_id else 0
@@ -135,34 +125,12 @@ class Cluster:
             ("owed", "Accounts that the engine has to get yet", float(len(self.directory.owed))),
         ]
 
-    async def wait_here(self, account: Account, id: str) -> None:
-        """Return when a message of an account, perhaps written at another gateway, is here. Raises WebError."""
-        deadline = monotonic() + ARRIVES_WITHIN
-        while True:
-            try:
-                await account.user.message(id)
-            except UnknownName:
-                if monotonic() >= deadline:
-                    text = "this message was written at another gateway and has not come here yet: try again"
-                    raise WebError(503, "cluster", text, {"Retry-After": "1"}) from None
-                await asyncio.sleep(LOOK_EVERY)
-            else:
-                return
-
-    def on_written_elsewhere(self, id: str, gateway: str) -> None:
-        """Note where a message was written that a client asks for again here."""
-        remember(self._written_at, id, gateway, MAX_WRITTEN_ELSEWHERE)
-
     async def is_copied(self, account: Account, id: str, within: float) -> bool:
         """Return whether a message is on the disk of another living gateway too: the writer's home or standby.
 
         Wait so many seconds for that. Raises WebError, P2PChatError.
         """
-        await self.wait_here(account, id)
-        living = self.living.all
-        if self._written_at.get(id) in living:
-            return True
-        others = [gateway for gateway in hosts_of(account.key, living) if gateway != self.gateway_id]
+        others = [gateway for gateway in hosts_of(account.key, self.living.all) if gateway != self.gateway_id]
         if not others:
             return False
         try:
@@ -177,7 +145,7 @@ class Cluster:
         place = self.directory.place_of(name)
         if self.directory.at(place) is None:
             with suppress(ClusterAway):
-                data, number = await self.store.read(ACCOUNTS, place)
+                data, number = await self.store.read(place)
                 self._note(self.directory.on_entry(place, data, number, asked=True))
         return self.directory.at(place)
 
@@ -196,9 +164,9 @@ class Cluster:
             self.require()
             try:
                 is_written = True
-                number = await self.store.write(ACCOUNTS, place, self.directory.seal(place, record), expected)
+                number = await self.store.write(place, self.directory.seal(place, record), expected)
             except OtherRevision:
-                data, expected = await self.store.read(ACCOUNTS, place)
+                data, expected = await self.store.read(place)
                 self._note(self.directory.on_entry(place, data, expected, asked=True))
             except ClusterAway:
                 if self._accounts.of(mine.user) is None:
@@ -258,8 +226,8 @@ class Cluster:
             said = json.loads(self.key.open(ALIVE, ALIVE, data))
             number = int(said["number"])
             if time_ns() - number <= REMEMBERED * 1e9:
-                gateway, run, leaves = str(said["gateway"]), int(said["run"]), bool(said["leaves"])
-                self.living.on_beat(gateway, number, monotonic(), run=run, leaves=leaves)
+                gateway, leaves = str(said["gateway"]), bool(said["leaves"])
+                self.living.on_beat(gateway, number, monotonic(), leaves=leaves)
 
     # ---- work
 
@@ -311,10 +279,10 @@ class Cluster:
             record = self.directory.at(place)
             assert record is not None  # it would not be owed
             try:
-                number = await self.store.write(ACCOUNTS, place, sealed, expected)
+                number = await self.store.write(place, sealed, expected)
             except OtherRevision:
                 try:
-                    data, expected = await self.store.read(ACCOUNTS, place)
+                    data, expected = await self.store.read(place)
                 except ClusterAway:
                     return
                 self._note(self.directory.on_entry(place, data, expected, asked=True))
@@ -340,7 +308,7 @@ class Cluster:
         await self.store.send(self._alive(leaves=True))
 
     def _alive(self, *, leaves: bool) -> bytes:
-        said = {"gateway": self.gateway_id, "run": self.run, "number": time_ns(), "leaves": leaves}
+        said = {"gateway": self.gateway_id, "number": time_ns(), "leaves": leaves}
         return self.key.seal(ALIVE, ALIVE, json.dumps(said).encode())
 
     async def _place(self) -> None:

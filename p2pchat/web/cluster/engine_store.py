@@ -38,11 +38,7 @@ if TYPE_CHECKING:
     from nats.js.client import JetStreamContext
 
 ACCOUNTS = "accounts"
-REQUESTS = "requests"
-BUCKETS: dict[str, float] = {ACCOUNTS: 0.0, REQUESTS: 15 * 60.0}  # seconds for which a value is kept; 0: for ever
 MAX_VALUE_BYTES = 8192
-# Claims of requests that are kept, the newest: 50 MiB; an account that never rests makes 15,000 in their time. A guess.
-MAX_REQUESTS = 100_000
 ASK_TIMEOUT = 3.0  # seconds for one write, a guess; an election among three servers takes one or two
 PING_EVERY = 2  # seconds
 COMPARED_EVERY = 5.0  # seconds between two looks at the numbers of the bucket
@@ -66,10 +62,6 @@ class ClusterAway(WebError):
         super().__init__(503, "cluster", text, {"Retry-After": "5"})
 
 
-class AnswerLost(ClusterAway):
-    """The engine was asked, and its answer did not come: what was to be written may be there."""
-
-
 class OtherRevision(Exception):
     """The key holds a value with another number than expected."""
 
@@ -83,14 +75,12 @@ class StoreOptions:
         servers: The URLs of one engine's servers.
         credentials: A file of the operator, .creds or the seed of an nkey.
         compared_every: Seconds between two looks at the numbers of the bucket.
-        max_requests: Claims of requests that are kept at once.
     """
 
     cluster: str
     servers: tuple[str, ...] = field(repr=False)  # they may contain passwords
     credentials: Path | None = None
     compared_every: float = COMPARED_EVERY
-    max_requests: int = MAX_REQUESTS
 
 
 class EngineStore:
@@ -108,6 +98,7 @@ class EngineStore:
     def __init__(self, options: StoreOptions) -> None:
         self._options = options
         self._prefix = f"p2pchat.cluster.{options.cluster}"
+        self._stream = f"KV_p2pchat-{options.cluster}-{ACCOUNTS}"
         self.on_up: Callable[[], None] = lambda: None
         self.on_down: Callable[[str], None] = lambda reason: None
         self.on_loading: Callable[[], None] = lambda: None
@@ -145,19 +136,17 @@ class EngineStore:
         """True while the store can be asked."""
         return self._js is not None
 
-    async def write(self, bucket: str, key: str, value: bytes, expected: int) -> int:
+    async def write(self, key: str, value: bytes, expected: int) -> int:
         """Write a value in place of the one with this number, 0 for none; return its number.
 
-        Raises OtherRevision; ClusterAway: it was not written; AnswerLost, which is one: perhaps it was.
+        Raises OtherRevision; ClusterAway: perhaps it was written, if the engine was asked and its answer did not come.
         """
         from nats.js.errors import APIError
 
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
         js = self._up()
         try:
-            done = await self._answer(
-                js.publish(self._subject(bucket, key), value, timeout=ASK_TIMEOUT, headers=headers)
-            )
+            done = await self._answer(js.publish(self._subject(key), value, timeout=ASK_TIMEOUT, headers=headers))
         except APIError as error:
             if error.err_code in _NOT_THAT_NUMBER:
                 raise OtherRevision from None
@@ -166,40 +155,18 @@ class EngineStore:
             raise await self._failed(error) from None
         return int(done.seq)
 
-    async def read(self, bucket: str, key: str) -> tuple[bytes, int]:
+    async def read(self, key: str) -> tuple[bytes, int]:
         """Return a value and its number, as its leader knows them; (b"", 0) for none. Raises ClusterAway."""
         from nats.js.errors import NotFoundError
 
         js = self._up()
         try:
-            found = await self._answer(js.get_last_msg(self._stream(bucket), self._subject(bucket, key)))
+            found = await self._answer(js.get_last_msg(self._stream, self._subject(key)))
         except NotFoundError:
             return b"", 0
         except Exception as error:  # any error of nats-py: the connection is made anew
             raise await self._failed(error) from None
         return found.data or b"", int(found.seq or 0)
-
-    async def read_next(self, bucket: str, part: str, number: int) -> tuple[str, bytes, int]:
-        """Return the first value of a part that is newer than a number: its key, the value and its number.
-
-        ("", b"", 0) for none. Raises ClusterAway.
-
-        Args:
-            part: The keys that begin with this and a dot.
-        """
-        from nats.js.errors import NotFoundError
-
-        js, stream = self._up(), self._stream(bucket)
-        try:
-            found = await self._answer(
-                js.get_msg(stream, seq=number + 1, subject=self._subject(bucket, f"{part}.*"), next=True)
-            )
-        except NotFoundError:
-            return "", b"", 0
-        except Exception as error:  # any error of nats-py: the connection is made anew
-            raise await self._failed(error) from None
-        key = (found.subject or "").removeprefix(self._subject(bucket, ""))
-        return key, found.data or b"", int(found.seq or 0)
 
     async def send(self, data: bytes) -> None:
         """Send a message to all gateways, this one included, if the engine is there."""
@@ -225,19 +192,16 @@ class EngineStore:
             raise ClusterAway
         return self._js
 
-    async def _failed(self, error: Exception) -> AnswerLost:
+    async def _failed(self, error: Exception) -> ClusterAway:
         """Return what to raise, and begin a new connection: until it stands, calls need not wait."""
         _log.info("cluster %s: not written: %s", self._options.cluster, error)
         client, self._js = self._client, None
         if client is not None:
             await close(client)
-        return AnswerLost()
+        return ClusterAway()
 
-    def _stream(self, bucket: str) -> str:
-        return f"KV_p2pchat-{self._options.cluster}-{bucket}"
-
-    def _subject(self, bucket: str, key: str) -> str:
-        return f"$KV.p2pchat-{self._options.cluster}-{bucket}.{key}"
+    def _subject(self, key: str) -> str:
+        return f"$KV.p2pchat-{self._options.cluster}-{ACCOUNTS}.{key}"
 
     # ---- connection
 
@@ -252,7 +216,7 @@ class EngineStore:
             except Exception as error:  # of whatever kind: it says only that no server is left
                 raise connection.cause(error) from None
             self._client, js = client, client.jetstream(timeout=ASK_TIMEOUT)
-            await self._make_buckets(js)
+            await self._make_bucket(js)
             await client.subscribe(f"{self._prefix}.{ACCOUNTS}.*", cb=self._on_hint)
             await client.subscribe(f"{self._prefix}.message", cb=self._on_msg)
             await client.flush(int(CONNECT_TIMEOUT))
@@ -270,29 +234,25 @@ class EngineStore:
         path = self._options.credentials
         return {} if path is None or urlsplit(server).username else sign_in_with(path)
 
-    async def _make_buckets(self, js: JetStreamContext) -> None:
+    async def _make_bucket(self, js: JetStreamContext) -> None:
         from nats.js import api
         from nats.js.errors import APIError
 
-        for bucket, kept_for in BUCKETS.items():
-            subject = self._subject(bucket, ">")
-            hints = api.RePublish(src=subject, dest=f"{self._prefix}.{bucket}.>") if bucket == ACCOUNTS else None
-            config = api.StreamConfig(
-                name=self._stream(bucket),
-                subjects=[subject],
-                max_msgs_per_subject=1,
-                max_msg_size=MAX_VALUE_BYTES,
-                max_age=kept_for or None,
-                max_msgs=self._options.max_requests if bucket == REQUESTS else None,
-                discard=api.DiscardPolicy.OLD if bucket == REQUESTS else api.DiscardPolicy.NEW,
-                num_replicas=COPIES if len(self._options.servers) >= COPIES else 1,
-                republish=hints,
-            )
-            try:
-                await js.add_stream(config)
-            except APIError as error:
-                if error.err_code != _NAME_IN_USE:
-                    raise
+        subject = self._subject(">")
+        config = api.StreamConfig(
+            name=self._stream,
+            subjects=[subject],
+            max_msgs_per_subject=1,
+            max_msg_size=MAX_VALUE_BYTES,
+            discard=api.DiscardPolicy.NEW,
+            num_replicas=COPIES if len(self._options.servers) >= COPIES else 1,
+            republish=api.RePublish(src=subject, dest=f"{self._prefix}.{ACCOUNTS}.>"),
+        )
+        try:
+            await js.add_stream(config)
+        except APIError as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
 
     async def _watch(self, connection: Connection, js: JetStreamContext) -> None:
         """Return when the connection is lost; until then look now and then whether a hint was."""
@@ -305,7 +265,7 @@ class EngineStore:
 
     async def _compare(self, client: Client, js: JetStreamContext) -> None:
         """List all values again if the numbers of the bucket are not those that were heard of."""
-        info = await js.stream_info(self._stream(ACCOUNTS))
+        info = await js.stream_info(self._stream)
         newest = info.state.last_seq
         if info.created == self._made_at and newest == self._newest:
             self._suspected = -1
@@ -321,8 +281,7 @@ class EngineStore:
         loop = asyncio.get_running_loop()
         began_at = loop.time()
         self.on_loading()
-        stream = self._stream(ACCOUNTS)
-        info = await js.stream_info(stream)
+        info = await js.stream_info(self._stream)
         self._newest = info.state.last_seq  # not more: anybody who may publish can tell a number that does not exist
         done: asyncio.Future[None] = loop.create_future()
         listed = 0
@@ -335,9 +294,9 @@ class EngineStore:
                 done.set_result(None)
 
         if info.state.messages:
-            subject = self._subject(ACCOUNTS, ">")
+            subject = self._subject(">")
             listing = await js.subscribe(
-                subject, stream=stream, cb=on_value, ordered_consumer=True,
+                subject, stream=self._stream, cb=on_value, ordered_consumer=True,
                 deliver_policy=api.DeliverPolicy.LAST_PER_SUBJECT,
             )  # fmt: skip
             try:

@@ -54,8 +54,6 @@ class LivingGateways:
         self._me = me
         self._times = times
         self._heard: dict[str, tuple[float, int]] = {}  # when, and the newest number it said, of dead ones too
-        self._runs: dict[str, int] = {}  # of the processes that said these
-        self._awaited: dict[tuple[str, int], float] = {}  # processes not heard of yet: when they were asked about first
         self._living: set[str] = set()
         self._connected_at: float | None = None
         self._left_at = float("-inf")  # when a gateway said that it leaves
@@ -64,17 +62,6 @@ class LivingGateways:
     def all(self) -> frozenset[str]:
         """All living gateways, this one included."""
         return frozenset({*self._living, self._me})
-
-    def is_running(self, gateway: str, run: int, now: float) -> bool:
-        """Return whether a process of another gateway may live. Runs rise with the clock, so a later one ended it.
-
-        One that was not heard of may have begun just now, or this gateway has: it gets the time of one that is silent.
-        """
-        heard = self._runs.get(gateway, -1)
-        if run <= heard:
-            return run == heard and gateway in self._living
-        asked_at = self._awaited.setdefault((gateway, run), now)  # also while a former process counts as living
-        return gateway in self._living or now - asked_at < self._times.dead_after
 
     def is_settled(self, now: float) -> bool:
         """Return whether users may be given other hosts.
@@ -90,17 +77,16 @@ class LivingGateways:
         """The engine is there: who was silent only because it was away gets its time again."""
         self._connected_at = now
         self._heard.update({gateway: (now, self._heard[gateway][1]) for gateway in self._living})
-        self._awaited = dict.fromkeys(self._awaited, now)
 
     def on_disconnected(self) -> None:
         """The engine is away: nothing changes until it is back."""
         self._connected_at = None
 
-    def on_beat(self, gateway: str, number: int, now: float, *, run: int = 0, leaves: bool = False) -> None:
+    def on_beat(self, gateway: str, number: int, now: float, *, leaves: bool = False) -> None:
         """Take the word of a gateway. Numbers rise with the clock; a repeated one proves nothing."""
         if gateway == self._me or number <= self._heard.get(gateway, (0.0, -1))[1]:
             return
-        self._heard[gateway], self._runs[gateway] = (now, number), run
+        self._heard[gateway] = now, number
         if leaves:
             self._left_at = now
             self._living.discard(gateway)
@@ -112,10 +98,7 @@ class LivingGateways:
         if self._connected_at is not None:
             oldest = now - self._times.dead_after
             self._living = {gateway for gateway in self._living if self._heard[gateway][0] >= oldest}
-            remembered = {gateway: one for gateway, one in self._heard.items() if now - one[0] <= REMEMBERED}
-            self._heard = remembered
-            self._runs = {gateway: self._runs[gateway] for gateway in remembered}
-            self._awaited = {process: at for process, at in self._awaited.items() if now - at <= REMEMBERED}
+            self._heard = {gateway: one for gateway, one in self._heard.items() if now - one[0] <= REMEMBERED}
 
 
 class UserVisits:

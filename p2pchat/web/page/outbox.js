@@ -153,7 +153,7 @@ export class Outbox {
   _sendNext(talkId) {
     const item = this._items.find((one) => one.talkId === talkId && !this._messageOf(one)?.trouble);
     if (!item || this._sent.has(talkId)) return;
-    const command = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt, again: true };
+    const command = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt, key: item.ref };
     const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.files?.length && { files: item.files.map(({ id }) => id) }) };
     if (this._connection.send({ ...command, ...more })) this._sent.set(talkId, item);
   }

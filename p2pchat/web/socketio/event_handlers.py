@@ -97,14 +97,11 @@ class EventHandlers:
         gateway.limits.write(account.key, text)
         talk, ref = await resolve(account, to), client.next_ref()
 
-        async def write() -> str:
-            kept = gateway.uploads.find(account, files)
-            return (await client.user.send(talk, text, ref=ref, claimed_at=claimed_at, files=kept)).id
-
         async def send() -> Answer:
             with gateway.metrics.accepting("socketio"):
-                written = (text, talk.key, None, False, *files)
-                id = await gateway.idempotency.run(account.key, key, written, write)
+                kept = gateway.uploads.find(account, files)
+                sent = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at, files=kept, key=key)
+                id = sent.id
             return {**OK, "id": id, **gateway.receivers.reservation(account, talk), **await gateway.safety(account, id)}
 
         return asyncio.create_task(send())

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.web import idempotency
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster import cluster as membership
 from p2pchat.web.cluster.cluster import ALIVE, Cluster
 from p2pchat.web.cluster.cluster_key import ClusterKey
-from p2pchat.web.cluster.engine_store import MAX_VALUE_BYTES, PAUSE_AFTER_LIST, REQUESTS, StoreOptions
+from p2pchat.web.cluster.engine_store import MAX_VALUE_BYTES, PAUSE_AFTER_LIST, StoreOptions
 from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.gateway_state import Gateway
 from p2pchat.web.rate_limits import TooMany
 from tests.deadlines import WAIT, until, within
-from tests.nats import HostileEngine, Message, NatsServer, missing, resized
+from tests.nats import NatsServer, missing
 from tests.web.cluster.doors import (
     STREAM,
     TIMES,
@@ -71,24 +70,6 @@ async def test_an_account_that_changes_its_name_for_ever_leaves_few_names_behind
         changes = [await renamed(gate, eve, f"eve {number}") for number in range(40)]
         assert sum(changes) == gate.settings.names.burst == 8
         assert len(cluster_of(gate).directory) <= 1 + 8
-
-
-async def test_requests_with_new_keys_take_a_bounded_part_of_the_engine(server: KeepingServer) -> None:
-    """Each key is kept for a quarter of an hour, and the engine had no limit for all of them."""
-    options = StoreOptions("team", (server.url,), max_requests=100)
-    store = Cluster(ClusterKey(b"c" * 32, "team"), options).store
-    store.start()
-    try:
-        await until(lambda: store.is_up, "the engine")
-        for number in range(300):
-            await store.write(REQUESTS, f"place{number}", b"x" * 200, 0)
-        async with server.operator() as operator:
-            info = await operator.stream_info(f"KV_p2pchat-team-{REQUESTS}")
-        assert info.state.messages == 100
-        numbers = [(await store.read(REQUESTS, f"place{number}"))[1] for number in (100, 299)]
-        assert numbers == [0, 300]
-    finally:
-        await store.aclose()
 
 
 @pytest.mark.parametrize("end", ["revoked", "deleted"])
@@ -345,25 +326,3 @@ async def test_a_repeated_record_with_invented_numbers_hides_no_revocation(serve
             await until(lambda: there.state == "revoked", "the end of the token at the other door")
             assert await other.accounts.by_token(token) is None
             await cancel([repeating])
-
-
-async def test_an_engine_that_contradicts_itself_holds_no_message_back(
-    server: KeepingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It stored each claim and said that it had not: the gateway asked it without a pause, and the message waited."""
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
-    refusal = b'{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}}'
-
-    def alter(message: Message) -> list[Message]:
-        is_ack = b"-requests" in message[1] and message[1].startswith(b'{"stream"')
-        return [resized(message[0], refusal)] if is_ack else [message]
-
-    async def make() -> str:
-        return "written"
-
-    async with HostileEngine(server.nats) as between, doors_of(server) as doors:
-        one = await doors.open(url=between.url)
-        between.alter = alter
-        async with within(WAIT, "the message"):
-            assert await one.idempotency.run("ada", "k", "hello", make) == "written"
-        assert cluster_of(one).store.is_up

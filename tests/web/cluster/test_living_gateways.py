@@ -57,37 +57,6 @@ def test_who_is_silent_for_ten_seconds_is_dead(living: LivingGateways) -> None:
     assert living.all == {"me", "A"}
 
 
-def test_a_process_is_gone_once_a_later_one_of_its_gateway_is_heard(living: LivingGateways) -> None:
-    living.on_beat("A", 101, 0.0, run=100)
-    assert living.is_running("A", 100, 0.0) and living.is_running("A", 200, 0.0), "perhaps its first beat is on its way"
-    living.on_beat("A", 201, 1.0, run=200)
-    living.on_beat("A", 102, 1.0, run=100)
-    assert not living.is_running("A", 100, 1.0) and living.is_running("A", 200, 1.0)
-    living.on_beat("A", 202, 2.0, run=200, leaves=True)
-    assert not living.is_running("A", 200, 2.0) and not living.is_running("A", 100, 2.0)
-    assert living.is_running("A", 300, 2.0), "it may be back already"
-
-
-def test_a_process_that_was_not_heard_of_gets_the_time_of_one_that_is_silent() -> None:
-    living = LivingGateways("me", TIMES)
-    living.on_connected(100.0)
-    assert [living.is_running("A", 100, now) for now in (101.0, 110.9, 111.0)] == [True, True, False]
-    living.on_disconnected()
-    living.on_connected(200.0)
-    assert [living.is_running("A", 100, now) for now in (209.9, 210.0)] == [True, False]
-    living.tick(3801.0)
-    assert living.is_running("A", 100, 3801.0), "the question is forgotten with the words of gateways"
-    living.on_beat("A", 201, 3802.0, run=200)
-    assert not living.is_running("A", 100, 3802.0)
-
-
-def test_a_process_that_died_before_its_first_beat_is_gone_with_the_one_before_it(living: LivingGateways) -> None:
-    living.on_beat("A", 101, 0.0, run=100)
-    assert living.is_running("A", 200, 1.0)
-    living.tick(11.0)
-    assert living.all == {"me"} and not living.is_running("A", 200, 11.0)
-
-
 def test_a_repeated_beat_proves_nothing(living: LivingGateways) -> None:
     living.on_beat("A", 5, 0.0)
     for now in (4.0, 8.0, 12.0):

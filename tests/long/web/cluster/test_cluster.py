@@ -6,15 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer, UnknownName
+from p2pchat import KeyReused, TCPPeer, UnknownName
 from p2pchat.cli.control_server import AccountCommands
 from p2pchat.settings import Settings
-from p2pchat.web import Gateway, WebSettings, create_app, idempotency
+from p2pchat.web import Gateway, WebSettings, create_app
 from p2pchat.web.account_record import RELEASED, AccountNameTaken
 from p2pchat.web.accounts import Account
 from p2pchat.web.cluster.account_directory import AccountDirectory
@@ -23,7 +22,6 @@ from p2pchat.web.cluster.engine_store import ACCOUNTS, ClusterAway, EngineStore,
 from p2pchat.web.cluster.living_gateways import hosts_of
 from p2pchat.web.cluster.nats_client import cancel
 from p2pchat.web.error_responses import WebError
-from p2pchat.web.idempotency import RESULTS_A_RECORD, KeyReused, SharedIdempotency
 from p2pchat.web.session_hub import HubSession
 from tests.deadlines import WAIT, until, within
 from tests.nats import HostileEngine, Message
@@ -535,207 +533,38 @@ async def test_what_was_said_to_a_user_is_at_its_new_standby_when_its_home_dies(
             assert account is not None and account.key == ada
 
 
-# ---- idempotency keys
+# ---- keys of requests
 
 
-class HeldWork:
-    """What requests do: each notes its result, and returns it once `may` is set."""
-
-    def __init__(self) -> None:
-        self.made: list[str] = []
-        self.may = asyncio.Event()
-
-    async def make(self, result: str) -> str:
-        self.made.append(result)
-        await self.may.wait()
-        return result
-
-
-async def test_a_request_repeated_at_another_door_is_carried_out_once(engine: KeepingServer) -> None:
+async def test_a_message_repeated_at_another_door_is_there_once(engine: KeepingServer) -> None:
+    """Also if both doors write it at one moment: each takes back the later one when they meet."""
     async with doors_of(engine) as doors:
         one, other = await doors.open(), await doors.open()
-        await until(
-            lambda: len(cluster_of(one).living.all) == len(cluster_of(other).living.all) == 2, "both to be heard"
-        )
-        work = HeldWork()
-        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(work.make, "first")))
-        await until(lambda: work.made, "the first request to begin")
-        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(work.make, "second")))
-        work.may.set()
-        assert (await first, await second, work.made) == ("first", "first", ["first"])
-        await one.idempotency.run("ada", "l", "hello", partial(work.make, "first"))
+        ada, token = await one.accounts.register("ada")
+        bob, _ = await one.accounts.register("bob")
+        await until(lambda: one.peer.links, "the link between the gateways")
+        there = await other.accounts.by_token(token)
+        assert there is not None
+        first = await ada.user.send(bob.user.me, "first", key="k")
+        async with within(WAIT, "the message at the other gateway"):
+            while first.id not in [post.id for post in await there.user.history(bob.user.me)]:
+                await asyncio.sleep(0.01)  # poll: another peer sends it
+        again = await there.user.send(bob.user.me, "first", key="k")
+        assert (again.id, again.repeated) == (first.id, True)
         with pytest.raises(KeyReused):
-            await other.idempotency.run("ada", "l", "another text", partial(work.make, "third"))
-        assert await other.idempotency.run("bob", "k", "hello", partial(work.make, "bob's")) == "bob's"
-        both = await asyncio.gather(
-            *(
-                gateway.idempotency.run("ada", f"{number}", "at once", partial(work.make, f"{name} {number}"))
-                for number in range(20)
-                for name, gateway in (("one", one), ("other", other))
-            )
-        )
-        assert len(set(both)) == 20 and len(work.made) == 23
-
-
-async def test_results_of_many_requests_are_few_records_and_found_when_their_gateway_is_gone(
-    engine: KeepingServer,
-) -> None:
-    async with doors_of(engine) as doors:
-        one, other = await doors.open(), await doors.open()
-        work = HeldWork()
-        work.may.set()
-        count = RESULTS_A_RECORD + 6
-        keys = [f"{number}" for number in range(count)]
-        run = one.idempotency.run
-        first = await asyncio.gather(
-            *(run(f"ada {key}", "k", "hello", partial(work.make, f"first {key}")) for key in keys)
-        )
-        await one.aclose()
-        async with engine.operator() as js:
-            info = await js.stream_info(STREAM.replace("accounts", "requests"))
-        assert count + 1 < info.state.messages < 2 * count
-        run = other.idempotency.run
-        again: list[str] = await asyncio.gather(
-            *(run(f"ada {key}", "k", "hello", partial(work.make, f"again {key}")) for key in keys)
-        )
-        assert again == first and len(work.made) == count
-
-
-async def test_few_results_wait_for_an_engine_that_takes_only_claims(
-    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each request with a key was kept for as long as the gateway ran."""
-    monkeypatch.setattr(idempotency, "MAX_UNTOLD", 5)
-    async with doors_of(engine) as doors:
-        door = await doors.open()
-        shared, work = door.idempotency, HeldWork()
-        assert isinstance(shared, SharedIdempotency)
-        work.may.set()
-
-        async def refuse(place: str, sealed: bytes) -> bool:
-            return False
-
-        monkeypatch.setattr(shared, "_is_written", refuse)
-        for number in range(12):
-            made = partial(work.make, f"{number}")
-            assert await shared.run("ada", f"k{number}", "hello", made) == f"{number}"
-        assert len(shared._results) == 5 and len(work.made) == 12
-
-
-async def test_a_gateway_that_stops_tells_the_result_of_a_request_under_way(engine: KeepingServer) -> None:
-    async with doors_of(engine) as doors:
-        one, other = await doors.open(), await doors.open()
-        work = HeldWork()
-        first = asyncio.ensure_future(one.idempotency.run("ada", "k", "hello", partial(work.make, "first")))
-        await until(lambda: work.made, "the first request to begin")
-        first.cancel()  # its client is gone
-        stopping = asyncio.ensure_future(one.aclose())
-        second = asyncio.ensure_future(other.idempotency.run("ada", "k", "hello", partial(work.make, "second")))
-        await asyncio.sleep(0)
-        work.may.set()
-        async with within(WAIT, "the result of the gateway that stopped"):
-            assert await second == "first"
-            await stopping
-        with pytest.raises(WebError, match="stopping"):
-            await one.idempotency.run("ada", "l", "hello", partial(work.make, "third"))
-
-
-async def test_a_failed_request_and_one_of_a_dead_gateway_are_carried_out_elsewhere(engine: KeepingServer) -> None:
-    async with doors_of(engine, TIMES) as doors:
-        one, other = await doors.open(), await doors.open()
-        await until(
-            lambda: len(cluster_of(one).living.all) == len(cluster_of(other).living.all) == 2, "both to be heard"
-        )
-
-        async def fail() -> str:
-            raise ValueError("the disk is full")
-
-        async def work() -> str:
-            return "written"
-
-        with pytest.raises(ValueError, match="the disk is full"):
-            await one.idempotency.run("ada", "k", "hello", fail)
-        assert await other.idempotency.run("ada", "k", "hello", work) == "written"
-        stuck = asyncio.ensure_future(one.idempotency.run("ada", "l", "hello", asyncio.Event().wait))  # for ever
-        await until(lambda: cluster_of(one).store.is_up, "the engine")
-        waiting = asyncio.ensure_future(other.idempotency.run("ada", "l", "hello", work))
-        await one.aclose()
-        assert await waiting == "written"
-        stuck.cancel()
-        await asyncio.gather(stuck, return_exceptions=True)
-        engine.kill()
-        await away(other)
-        assert await other.idempotency.run("ada", "m", "hello", work) == "written"  # as without a cluster
-
-
-async def test_a_failed_request_is_repeated_at_once_however_many_results_came_since(
-    engine: KeepingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A caller makes requests that fail, and repeats each of them late: all that was written since would be read."""
-    monkeypatch.setattr(idempotency, "RESULTS_EVERY", 0.01)
-    async with HostileEngine(engine.nats) as between, doors_of(engine) as doors, engine.operator() as js:
-        one, other = await doors.open(), await doors.open(url=between.url)
-        await until(lambda: len(cluster_of(other).living.all) == 2, "the first gateway to be heard")
-
-        async def fail() -> str:
-            raise ValueError("the disk is full")
-
-        async def write() -> str:
-            return "written"
-
-        def asked() -> int:
-            return sum(data.count(b"STREAM.MSG.GET.") for data in between.seen)
-
-        async def until_stored(count: int) -> None:
-            async with within(WAIT, "what became of a request"):
-                while (await js.stream_info(STREAM.replace("accounts", "requests"))).state.last_seq < count:
-                    await asyncio.sleep(0.01)  # poll: another process
-
-        with pytest.raises(ValueError, match="the disk is full"):
-            await one.idempotency.run("ada", "k", "hello", fail)
-        await until_stored(2)  # the claim and the end of each
-        for number in range(10):
-            await one.idempotency.run("bob", f"{number}", "hello", write)
-            await until_stored(2 * number + 4)
-        before = asked()
-        assert await other.idempotency.run("ada", "k", "hello", write) == "written"
-        assert asked() - before == 1  # the claim
-
-
-async def test_a_claim_whose_answer_was_lost_gets_its_result(engine: KeepingServer) -> None:
-    """The engine has the claim, so the other gateways wait for what becomes of it."""
-    async with HostileEngine(engine.nats) as between, doors_of(engine) as doors:
-        one, other = await doors.open(url=between.url), await doors.open()
-        await until(lambda: len(cluster_of(other).living.all) == 2, "the first gateway to be heard")
-
-        async def lose_an_answer() -> None:
-            await up(one)
-            lost = asyncio.Event()
-
-            def lose(message: Message) -> list[Message]:
-                if lost.is_set() or b"team-requests" not in message[1]:
-                    return [message]
-                lost.set()
-                return []
-
-            between.alter = lose
-
-        async def write(result: str) -> str:
-            return result
-
-        async def fail() -> str:
-            raise ValueError("the disk is full")
-
-        await lose_an_answer()
-        assert await one.idempotency.run("ada", "k", "hello", partial(write, "first")) == "first"
-        assert await other.idempotency.run("ada", "k", "hello", partial(write, "second")) == "first"
-        for again in (one, other):
-            await lose_an_answer()
-            key = f"to be written at {cluster_of(again).gateway_id}"
-            with pytest.raises(ValueError, match="the disk is full"):
-                await one.idempotency.run("ada", key, "hello", fail)
-            await up(one)
-            assert await again.idempotency.run("ada", key, "hello", partial(write, "at last")) == "at last"
+            await there.user.send(bob.user.me, "another text", key="k")
+        both = await asyncio.gather(*(who.user.send(bob.user.me, "at once", key="l") for who in (ada, there)))
+        async with within(WAIT, "one message of two"):
+            for user in (ada.user, there.user, bob.user):
+                while [
+                    post.text for post in await user.history("bob" if user is not bob.user else "ada") if post.text
+                ] != [
+                    "first",
+                    "at once",
+                ]:
+                    await asyncio.sleep(0.01)  # poll: the gateways meet
+        known = {(await who.user.send(bob.user.me, "at once", key="l")).id for who in (ada, there)}
+        assert len(known) == 1 and known <= {one.id for one in both}
 
 
 async def test_a_gateway_is_heard_as_soon_as_it_has_the_engine(engine: KeepingServer) -> None:
