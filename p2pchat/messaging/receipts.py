@@ -65,7 +65,7 @@ class Receipt:
         self._tracker = tracker
         self._people = people
         self._written = written
-        self.repeated = repeated
+        self.repeated: bool = repeated
 
     @property
     def log(self) -> LogId:

@@ -434,7 +434,7 @@ class Dialer:
         pause = self._busy_pause() if waits else self._pause_after(plan, address)
         if code == "member":
             pause = NOT_A_MEMBER_PAUSE
-        if code == "identity" and address.endpoint not in NO_ADDRESS and not self._is_paced(plan, address):
+        if code == "identity" and self._book.owner(address.endpoint) and not self._is_paced(plan, address):
             # Its machine may have another key now: whichever member answers there counts.
             anyone = self._unanswered.setdefault(endpoint, DialPlan(""))
             anyone.addresses.setdefault(endpoint, DialAddress(endpoint))

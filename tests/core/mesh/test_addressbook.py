@@ -684,6 +684,17 @@ def test_whoever_answers_where_a_known_key_answered_before_is_linked() -> None:
     assert list(ada.links.by_peer) == [CYD.id] and ada.links.dialer.seeking == []
 
 
+def test_whoever_answers_in_place_of_who_made_an_invite_is_told_nothing() -> None:
+    """Its key never answered there: another one that does may be anybody's, and is given no frame."""
+    ada = Post(ADA)
+    met = Meeting(ada, Post(CYD))
+    (pinned,) = [effect for effect in ada.handle(Connect("10.0.0.9:8080", BOB.id)) if isinstance(effect, Dial)]
+    met.reach(ada, pinned)
+    for dial in [one for one in (*met.take(ada), *ada.wake(1000.0)) if isinstance(one, Dial)]:
+        met.reach(ada, dial)
+    assert ada.links.by_peer == {} and ada.links.dialer.seeking == []
+
+
 def test_an_endpoint_that_is_the_own_one_now_stays_if_nothing_else_is_known_of_its_peer() -> None:
     """A router gave this machine the address that the other one had yesterday."""
     ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.9:8080", START)])
