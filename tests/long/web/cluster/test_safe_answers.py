@@ -81,8 +81,10 @@ async def test_a_safe_answer_means_that_the_standby_has_the_message(tmp_path: Pa
                 assert again["id"] == unsafe["id"]
         assert (again["id"], again["safe"]) == (unsafe["id"], True)
         elsewhere = await send(third, tokens["ada"], "once", "key1")
-        assert (elsewhere["id"], elsewhere["safe"]) == (unsafe["id"], True)
-        assert (await texts(standby, tokens["ada"])).count("once") == 1
+        assert elsewhere["safe"] is True
+        async with within(WAIT, "one message of two"):  # the third may write it anew, until it has what came before
+            while (await texts(standby, tokens["ada"])).count("once") != 1:
+                await asyncio.sleep(0.1)  # poll: other processes
 
         answer = await send(home, tokens["ada"], "the last words")
         home.kill()
