@@ -46,7 +46,7 @@ SAME_WITHIN = timedelta(minutes=10)  # in which a text that is sent again withou
 T = TypeVar("T")
 Answer = dict[str, Any]
 Progress = Callable[[float, float], Awaitable[None]]  # seconds gone, of so many
-# A sent message: its text, what it answers, the names of its files, its choices, its key.
+# A sent message: its text, what it answers, the names of its files, its choices.
 Call = tuple[str, str | None, tuple[str, ...], tuple[str, ...]]
 
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,6 @@ from p2pchat.kinds.kind import Kind
 from p2pchat.kinds.polls import END, GIVE
 from p2pchat.safe_text import quote_place, safe_line
 
-SLACK = timedelta(minutes=5)  # as far as the clock of a program that repeats a message may be ahead; a guess
 Shown = Message | Sent | MessageChange
 Position = DurableEvent | datetime | None
 HISTORY_LINES = 20  # fits into 24 rows with the prompt

@@ -27,7 +27,7 @@ MAX_KEYS_OF_USER = 512
 
 
 class Written(NamedTuple):
-    """What was written with a key: its clock, its place, and the hash of what was asked."""
+    """An entry that was written with a key: its clock, its place, and the hash of what was asked."""
 
     c: int
     log: LogId
